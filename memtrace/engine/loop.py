@@ -1,0 +1,275 @@
+"""The one loop that every policy shares: events in, addresses and a filled recorder out.
+
+``specialise`` closes the loop over one policy's functions. The same text runs in the interpreter, as the tests'
+oracle, and compiled (``engine.compile``). The compiled loop allocates nothing: it stops at an event for which the
+policy's arrays are too small, its driver makes larger ones, and it goes on from there.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memtrace.engine.recorder import (
+    AT_PEAK_ALLOCATED,
+    AT_PEAK_LIVE,
+    AT_PEAK_RESERVED,
+    CLASS_SAMPLE,
+    COLUMN,
+    EVENT,
+    FAILED,
+    FIT_RATIO,
+    FITS,
+    HOLES_MAX,
+    HOLES_SUM,
+    LIVE,
+    MOVED,
+    OOM_EVENT,
+    PEAK_ALLOCATED,
+    PEAK_LIVE,
+    PEAK_RESERVED,
+    RATIO_EVENTS,
+    REQUESTS,
+    RESERVED_RATIO,
+    SAMPLE,
+    SEARCH_MAX,
+    SEARCH_SUM,
+    SKIPPED,
+    SPARE,
+    occupy,
+    write_classes,
+    write_column,
+    write_row,
+)
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE, Request
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, HOLES, INSPECTED, RESERVED
+
+ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
+
+DEAD, PLACED, EMPTY = 0, 1, 2  # a block that failed; that has an address; that needed none
+FINISHED, STOPPED, TOO_SMALL = 0, 1, 2
+
+BLOCK = np.dtype(
+    (
+        np.record,
+        np.dtype(
+            [
+                ("address", "i8"),
+                ("size", "i8"),
+                ("align", "i8"),
+                ("handle", "i8"),
+                ("stream", "i4"),
+                ("tag", "i4"),
+                ("status", "i4"),
+            ],
+            align=True,
+        ),
+    )
+)
+
+
+class Mode(NamedTuple):
+    """How a replay treats failures and swaps, and what it keeps."""
+
+    skip: bool  # a request that fails is skipped; False: it ends the replay
+    swap_scratch: bool
+    keep: bool  # every event's address and reserved bytes are kept
+
+
+def new_blocks(max_live):
+    """One record per slot, and one more for the scratch block of a swap."""
+    blocks = np.zeros(max_live + 1, BLOCK).view(np.recarray)
+    blocks["handle"] = np.arange(max_live + 1)
+    return blocks
+
+
+def make_request(size, align, stream, tag, handle):
+    """All fields in one type, so that the policy's functions are compiled once."""
+    return Request(np.int64(size), np.int64(align), np.int64(stream), np.int64(tag), np.int64(handle))
+
+
+def with_handle(request, handle):
+    return make_request(request.size, request.align, request.stream, request.tag, handle)
+
+
+def request_of(blocks, slot):
+    b = blocks[slot]
+    return make_request(b.size, b.align, b.stream, b.tag, b.handle)
+
+
+def ask(policy, state, request, recorder):
+    """Ask the policy for a block, and count the search."""
+    ledger = state.ledger
+    ledger[INSPECTED] = 0
+    ledger[HOLE_TAKEN] = 0
+    ledger[BLOCK_SIZE] = 0
+    address = policy.alloc(state, request)
+    if recorder.measured and address != ENLARGE and address != NOTHING:
+        totals = recorder.totals
+        inspected = ledger[INSPECTED]
+        totals[REQUESTS] += 1
+        totals[SEARCH_SUM] += inspected
+        totals[SEARCH_MAX] = max(totals[SEARCH_MAX], inspected)
+        if ledger[HOLE_TAKEN] > 0 and address != NOWHERE:
+            totals[FITS] += 1
+            recorder.sums[FIT_RATIO] += ledger[HOLE_TAKEN] / ledger[BLOCK_SIZE]
+    return address
+
+
+def settle(blocks, slot, request, address, recorder):
+    """Note where a new block lives."""
+    b = blocks[slot]
+    b.address = address
+    b.size = request.size
+    b.align = request.align
+    b.stream = request.stream
+    b.tag = request.tag
+    b.status = PLACED if address >= 0 else EMPTY
+    recorder.totals[LIVE] += request.size
+    if recorder.measured and address >= 0:
+        occupy(recorder, address, request.size, 1)
+
+
+def clear(blocks, slot, recorder):
+    """Forget a block."""
+    b = blocks[slot]
+    recorder.totals[LIVE] -= b.size
+    if recorder.measured and b.status == PLACED:
+        occupy(recorder, b.address, b.size, -1)
+    b.status = DEAD
+
+
+def moved_bytes(blocks, kind, size, slot, other):
+    """Bytes that a copy or a swap moves: as the event says (size -1: it does not), else a whole block, the smaller of two."""
+    if size >= 0:
+        return size
+    return min(blocks[slot].size, blocks[other].size) if kind == SWAP else blocks[slot].size
+
+
+def observe(policy, recorder, state, event):
+    """Count the state after an event, and write it down where a sample or a peak asks for it."""
+    ledger, totals = state.ledger, recorder.totals
+    live, allocated, reserved, holes = totals[LIVE], ledger[ALLOCATED], ledger[RESERVED], ledger[HOLES]
+    totals[HOLES_SUM] += holes
+    totals[HOLES_MAX] = max(totals[HOLES_MAX], holes)
+    if live > 0:
+        totals[RATIO_EVENTS] += 1
+        recorder.sums[RESERVED_RATIO] += reserved / live
+    if live > totals[PEAK_LIVE]:
+        totals[PEAK_LIVE] = live
+        write_peak(policy, recorder, state, AT_PEAK_LIVE, event)
+    if allocated > totals[PEAK_ALLOCATED]:
+        totals[PEAK_ALLOCATED] = allocated
+        write_peak(policy, recorder, state, AT_PEAK_ALLOCATED, event)
+    if reserved > totals[PEAK_RESERVED]:
+        totals[PEAK_RESERVED] = reserved
+        write_peak(policy, recorder, state, AT_PEAK_RESERVED, event)
+    if event == recorder.sample_events[totals[SAMPLE]]:
+        write_row(recorder.samples[totals[SAMPLE]], event, live, ledger, policy.largest_hole(state))
+        policy.write_counters(state, recorder.sample_counters[totals[SAMPLE]])
+        totals[SAMPLE] += 1
+        if event == recorder.class_events[totals[CLASS_SAMPLE]]:
+            write_classes(recorder, ledger)
+        if event == recorder.column_events[totals[COLUMN]]:
+            write_column(recorder)
+
+
+@apart
+def write_peak(policy, recorder, state, peak, event):
+    write_row(recorder.peaks[peak], event, recorder.totals[LIVE], state.ledger, policy.largest_hole(state))
+    policy.write_counters(state, recorder.peak_counters[peak])
+
+
+def specialise(policy):
+    """The loop of one policy; ``policy`` is the module that ``engine.binding.bind`` makes of it."""
+
+    def replay(op, block, size, align, stream, dst, tag, start, state, blocks, recorder, mode, addresses, reserved):
+        """Replay one batch from event ``start`` of it; returns how far it came, and why it stopped."""
+        totals, ledger = recorder.totals, state.ledger
+        for i in range(start, op.size):
+            kind, slot = op[i], block[i]
+            # What the event asks for is worked out first: each policy function is compiled in at one place only.
+            address = NOTHING
+            asks, frees, moves = False, False, 0
+            request = make_request(size[i], align[i if align.size > 1 else 0], stream[i if stream.size > 1 else 0], tag[i if tag.size > 1 else 0], 0)
+            old, old_address = request, np.int64(0)
+            if kind == ALLOC:
+                request = with_handle(request, blocks[slot].handle)
+                asks = True
+            elif kind == TRIM:
+                policy.trim(state)
+            elif slot < 0:
+                pass  # a free of nothing
+            elif blocks[slot].status == DEAD:
+                totals[SKIPPED] += 1
+            elif kind == FREE:
+                old, old_address = request_of(blocks, slot), blocks[slot].address
+                frees = blocks[slot].status == PLACED
+                clear(blocks, slot, recorder)
+            elif kind == REALLOC:
+                old, old_address = request_of(blocks, slot), blocks[slot].address
+                request = make_request(size[i], align[i] if align.size > 1 else old.align, old.stream, old.tag, old.block)
+                asks = blocks[slot].status == EMPTY
+                if not asks:
+                    address = policy.resize(state, request, old_address, old.size)
+                    if address == NOWHERE:
+                        request = with_handle(request, totals[SPARE])
+                        asks, frees = True, True
+                        moves = min(old.size, size[i])
+            elif kind == COPY or kind == SWAP:
+                other = dst[i if dst.size > 1 else 0]
+                if blocks[other].status == DEAD:
+                    totals[SKIPPED] += 1
+                else:
+                    moves = moved_bytes(blocks, kind, size[i], slot, other)
+                    smaller = min(blocks[slot].size, blocks[other].size)
+                    if kind == SWAP and mode.swap_scratch and smaller > 0:
+                        request = make_request(smaller, 0, 0, -1, totals[SPARE])
+                        asks, frees = True, True
+            elif kind == RECORD:
+                policy.record(state, request_of(blocks, slot), request.stream, blocks[slot].address)
+            elif kind == COMPLETE:
+                policy.complete(state, request_of(blocks, slot), request.stream, blocks[slot].address)
+            elif kind == ACCESS:
+                policy.access(state, request_of(blocks, slot), blocks[slot].address)
+
+            if asks:
+                address = ask(policy, state, request, recorder)
+            if address == ENLARGE:
+                return i, TOO_SMALL
+            if kind == ALLOC:
+                blocks[slot].status = DEAD
+            failed = address == NOWHERE
+            if not failed:
+                totals[MOVED] += moves
+                if kind == SWAP and frees:
+                    old, old_address = request, address
+                    frees = address >= 0
+                if frees:
+                    policy.free(state, old, old_address)
+                if kind == REALLOC and blocks[slot].status != DEAD:
+                    if frees:
+                        totals[SPARE] = old.block
+                        blocks[slot].handle = request.block
+                    clear(blocks, slot, recorder)
+                    settle(blocks, slot, request, address, recorder)
+                elif kind == ALLOC:
+                    settle(blocks, slot, request, address, recorder)
+
+            event = totals[EVENT]
+            totals[EVENT] = event + 1
+            if mode.keep:
+                addresses[i] = address if kind == ALLOC or kind == REALLOC else NOTHING
+                reserved[i] = ledger[RESERVED]
+            if recorder.measured:
+                observe(policy, recorder, state, event)
+            elif ledger[RESERVED] > totals[PEAK_RESERVED]:
+                totals[PEAK_RESERVED] = ledger[RESERVED]
+            if failed:
+                totals[FAILED] += 1
+                if not mode.skip:
+                    totals[OOM_EVENT] = event
+                    return i + 1, STOPPED
+        return op.size, FINISHED
+
+    return replay

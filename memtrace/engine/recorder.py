@@ -1,0 +1,185 @@
+"""What the loop writes down while it replays: running sums, peaks, samples, hole classes, the occupancy grid.
+
+Plain functions over a NamedTuple of arrays, compiled into the loop. All sums persist between batches, so a trace
+replayed in pieces gives the same figures to the last bit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import (
+    ALLOCATED,
+    BELOW_MEDIAN,
+    BELOW_P99,
+    CLASS_HOLES,
+    FREE,
+    HOLES,
+    LENGTH,
+    RESERVED,
+    SQUARES,
+    SQUARES_HIGH,
+)
+
+# totals: int64, one entry per running count
+EVENT = 0  # events replayed
+LIVE = 1
+FAILED = 2
+SKIPPED = 3
+MOVED = 4
+REQUESTS = 5
+SEARCH_SUM = 6
+SEARCH_MAX = 7
+HOLES_SUM = 8
+HOLES_MAX = 9
+FITS = 10  # requests served from a hole
+RATIO_EVENTS = 11  # events at which something was live
+PEAK_LIVE = 12
+PEAK_ALLOCATED = 13
+PEAK_RESERVED = 14
+SAMPLE = 15  # the next sample, class sample and column to take
+CLASS_SAMPLE = 16
+COLUMN = 17
+SHIFT = 18  # log2 of the bytes in a row of the occupancy grid
+SPARE = 19  # the handle that no block has
+OOM_EVENT = 20
+TOTALS = 24
+
+# sums: float64
+RESERVED_RATIO = 0  # sum over events of reserved / live
+FIT_RATIO = 1  # sum over requests of hole / block
+
+# a row of samples and peaks: int64
+ROW = ("event", "live", "allocated", "reserved", "free", "holes", "largest", "squares", "squares_high", "below_median", "below_p99")  # fmt: skip
+AT_PEAK_LIVE, AT_PEAK_ALLOCATED, AT_PEAK_RESERVED = 0, 1, 2
+GRID_ROWS = 512
+
+
+class Recorder(NamedTuple):
+    totals: np.ndarray
+    sums: np.ndarray
+    peaks: np.ndarray  # [3, row]: the state at the first event that reaches each peak
+    sample_events: np.ndarray  # which events are sampled; ends with one that never comes
+    samples: np.ndarray  # [sample, row]
+    sample_counters: np.ndarray  # [sample, counter]: the policy's own
+    peak_counters: np.ndarray  # [3, counter]
+    class_events: np.ndarray
+    classes: np.ndarray  # [class sample, 128]: holes, then bytes, by floor(log2(size))
+    column_events: np.ndarray
+    columns: np.ndarray  # [column, address row]: live bytes in the row
+    grid: np.ndarray  # [address row]: the same, now
+    measured: bool  # False: only what costs nothing is written down
+
+
+def occupy(recorder, address, size, sign):
+    """Count a block into the address rows that it covers, or out of them (sign -1)."""
+    if size == 0:
+        return
+    grid, totals = recorder.grid, recorder.totals
+    while (address + size - 1) >> totals[SHIFT] >= grid.size:
+        fold(recorder)
+    shift = totals[SHIFT]
+    first, last = address >> shift, (address + size - 1) >> shift
+    if first == last:
+        grid[first] += sign * size
+        return
+    grid[first] += sign * (((first + 1) << shift) - address)
+    for row in range(first + 1, last):
+        grid[row] += sign << shift
+    grid[last] += sign * (address + size - (last << shift))
+
+
+@apart
+def fold(recorder):
+    """Double the bytes in a row: the past columns are folded too."""
+    fold_rows(recorder.grid)
+    for column in range(recorder.totals[COLUMN]):
+        fold_rows(recorder.columns[column])
+    recorder.totals[SHIFT] += 1
+
+
+def fold_rows(rows):
+    half = rows.size // 2
+    for row in range(half):
+        rows[row] = rows[2 * row] + rows[2 * row + 1]
+    for row in range(half, rows.size):
+        rows[row] = 0
+
+
+@apart
+def write_row(row, event, live, ledger, largest):
+    row[0] = event
+    row[1] = live
+    row[2] = ledger[ALLOCATED]
+    row[3] = ledger[RESERVED]
+    row[4] = ledger[FREE]
+    row[5] = ledger[HOLES]
+    row[6] = largest
+    row[7] = ledger[SQUARES]
+    row[8] = ledger[SQUARES_HIGH]
+    row[9] = ledger[BELOW_MEDIAN]
+    row[10] = ledger[BELOW_P99]
+
+
+@apart
+def write_classes(recorder, ledger):
+    row = recorder.classes[recorder.totals[CLASS_SAMPLE]]
+    for i in range(row.size):
+        row[i] = ledger[CLASS_HOLES + i]
+    recorder.totals[CLASS_SAMPLE] += 1
+
+
+@apart
+def write_column(recorder):
+    column = recorder.columns[recorder.totals[COLUMN]]
+    for row in range(column.size):
+        column[row] = recorder.grid[row]
+    recorder.totals[COLUMN] += 1
+
+
+def evenly(events, count):
+    """The events floor(k (n - 1) / (N - 1)), k = 0..N-1; all n if there are no more than N. int64, ascending."""
+    if events <= count:
+        return np.arange(events, dtype=np.int64)
+    if count == 1:
+        return np.zeros(1, np.int64)
+    # k (n - 1) stays below 2^63 for any trace and count that fit in memory.
+    return np.arange(count, dtype=np.int64) * (events - 1) // (count - 1)
+
+
+def new_recorder(events, max_live, samples, counters, measured):
+    """``samples``: how many events are sampled; ``counters``: how many counters the policy has of its own."""
+    never = np.array([events], np.int64)
+    sampled = evenly(events, samples) if measured else np.zeros(0, np.int64)
+    classed = sampled[evenly(sampled.size, 200)]
+    columned = sampled[evenly(sampled.size, 400)]
+    totals = np.zeros(TOTALS, np.int64)
+    totals[SPARE] = max_live
+    totals[OOM_EVENT] = -1
+    return Recorder(
+        totals,
+        np.zeros(2, np.float64),
+        np.zeros((3, len(ROW)), np.int64),
+        np.concatenate((sampled, never)),
+        np.zeros((sampled.size, len(ROW)), np.int64),
+        np.zeros((sampled.size, counters), np.int64),
+        np.zeros((3, counters), np.int64),
+        np.concatenate((classed, never)),
+        np.zeros((classed.size, LENGTH - CLASS_HOLES), np.int64),
+        np.concatenate((columned, never)),
+        np.zeros((columned.size, GRID_ROWS), np.int64),
+        np.zeros(GRID_ROWS, np.int64),
+        measured,
+    )
+
+
+def cell_bytes(recorder):
+    """Bytes in one address row of the grid."""
+    return 1 << int(recorder.totals[SHIFT])
+
+
+def rows_in_use(recorder, reserved):
+    """How many address rows the reserved bytes reach into."""
+    return min(GRID_ROWS, -(-reserved // cell_bytes(recorder))) if reserved else 0
+

@@ -1,0 +1,27 @@
+"""What the loop calls where a policy does not define the function: nothing happens."""
+
+from memtrace.engine.request import NOWHERE
+
+
+def resize(state, request, address, old_size):
+    return NOWHERE
+
+
+def trim(state):
+    pass
+
+
+def record(state, request, stream, address):
+    pass
+
+
+def complete(state, request, stream, address):
+    pass
+
+
+def access(state, request, address):
+    pass
+
+
+def write_counters(state, row):
+    pass

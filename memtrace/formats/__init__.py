@@ -1,0 +1,60 @@
+"""The formats that traces are read from, one file each: the file is the registration.
+
+A format has NAME, SUFFIXES, `sniff(head, path)`, which says whether these first bytes are its own, and `read(source)`,
+which yields `memtrace.trace.raw.Batch`es. Its first docstring line is what `memtrace formats` prints.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from memtrace.errors import InputError
+from memtrace.names import unknown
+
+if TYPE_CHECKING:
+    from memtrace.trace.raw import Batch
+    from memtrace.trace.source import Source
+
+
+class Format(Protocol):
+    """What a format's file has."""
+
+    NAME: str
+    SUFFIXES: tuple[str, ...]
+    __doc__: str | None
+
+    def sniff(self, head: bytes, path: str) -> bool: ...
+
+    def read(self, source: Source) -> Iterator[Batch]: ...
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """All formats by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [cast(Format, import_module(f"{__name__}.{name}")) for name in names if not name.startswith("_")]
+    return {module.NAME: module for module in modules}
+
+
+def find(source: Source, name: str | None = None) -> Format:
+    """The format of this name; without one that which knows the file's first bytes, or else its suffix."""
+    known = formats()
+    if name is not None:
+        if name not in known:
+            raise unknown("format", name, known)
+        return known[name]
+    head, path = source.head(), source.file_name
+    if not head:
+        raise InputError(f"{source.label} is empty")
+    named = [found for found in known.values() if path.lower().endswith(found.SUFFIXES)]
+    others = [found for found in known.values() if found not in named]
+    for found in [*named, *others]:
+        if found.sniff(head, path):
+            return found
+    if named:
+        return named[0]  # its reader says what is wrong with the file
+    raise InputError(f"{source.label}: no known format ({', '.join(known)})\ntry: --format NAME, if it is one of them")

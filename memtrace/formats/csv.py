@@ -1,0 +1,201 @@
+"""memtrace's own columns as CSV: a header, any column order, ids decimal or 0x hexadecimal, empty fields for none."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memtrace.errors import InputError
+from memtrace.trace.columns import NUMBERS, check_columns, to_rows
+from memtrace.trace.model import COLUMNS
+from memtrace.trace.raw import MISSING, UNREADABLE, Batch, Place, Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from memtrace.trace.source import Source
+
+NAME = "csv"
+SUFFIXES = (".csv",)
+
+BLOCK_BYTES = 4 << 20
+MOST_LINE_BYTES = 1 << 20
+PARSERS = 2  # blocks parsed at a time
+
+
+def sniff(head: bytes, path: str) -> bool:
+    """Whether the first line names the columns."""
+    names = _names(head.partition(b"\n")[0])
+    return "op" in names and "id" in names
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of the file."""
+
+    text: bytes
+    start: int  # of the unpacked file, in bytes
+    done: int  # stored bytes read by then
+    header: tuple[str, ...]
+
+
+def read(source: Source) -> Iterator[Batch]:
+    """Batches of rows; blocks are parsed ahead, in threads, and yielded in order."""
+    total = source.size
+    columns: tuple[str, ...] = ()
+    with ThreadPoolExecutor(PARSERS, "memtrace-csv") as pool:
+        parsing: deque[Future[Batch]] = deque()
+        try:
+            for block in _blocks(source):
+                columns = columns or check_columns(source.label, block.header)
+                parsing.append(pool.submit(_parse, source, block, columns, total))
+                if len(parsing) > PARSERS:
+                    yield parsing.popleft().result()
+            while parsing:
+                yield parsing.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _blocks(source: Source) -> Iterator[Block]:
+    """The file cut at line ends, without its header."""
+    with source.open() as stream:
+        rest, start = b"", 0
+        header: tuple[str, ...] = ()
+        while data := stream.read(BLOCK_BYTES):
+            text = rest + data
+            if not header and b"\n" in text:
+                line, _, text = text.partition(b"\n")
+                header, start = _header(source.label, line), len(line) + 1
+            end = text.rfind(b"\n") + 1
+            rest = text[end:]
+            if len(rest) > MOST_LINE_BYTES:
+                place = _place(source, start + end, rest, 0)
+                raise InputError(
+                    f"{place.of(source.label)}: the line is longer than {MOST_LINE_BYTES >> 20} MiB\n"
+                    "try: another --format; this looks like no CSV trace"
+                )
+            if end:
+                yield Block(text[:end], start, stream.done(), header)
+                start += end
+        header = header or _header(source.label, rest)
+        yield Block(rest if start else b"", start, stream.done(), header)
+
+
+def _names(line: bytes) -> tuple[str, ...]:
+    text = line.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").rstrip("\r").replace("\0", "\ufffd")
+    try:
+        return tuple(name.strip() for row in csv.reader([text]) for name in row)
+    except csv.Error:
+        return tuple(text.split(","))
+
+
+def _header(label: str, line: bytes) -> tuple[str, ...]:
+    """The columns' names; InputError if the first line has none."""
+    if len(line) > MOST_LINE_BYTES:
+        raise InputError(f"{label}:1: the line is longer than {MOST_LINE_BYTES >> 20} MiB; this looks like no CSV trace")
+    names = _names(line)
+    if not set(names) & set(COLUMNS):
+        shown = line[:60].decode(errors="replace")
+        raise InputError(f"{label}:1: no header; the first line is {shown!r}\ntry: a first line such as op,id,size")
+    return names
+
+
+def _parse(source: Source, block: Block, columns: tuple[str, ...], total: int) -> Batch:
+    import pyarrow as pa
+
+    try:
+        found = _table(block, columns, _types(columns))
+    except pa.ArrowInvalid:
+        return _parse_by_row(source, block, columns, total)
+    rows, tags, notes = to_rows(source.label, found)
+    return Batch(rows, columns, _placer(source, block), tags, notes, block.done, total)
+
+
+def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total: int) -> Batch:
+    """As `_parse`, for a block that has a row which cannot be read: every column as bytes, every row by itself."""
+    import pyarrow as pa
+
+    odd: list[tuple[int, str]] = []
+
+    def skip(row: Any) -> str:
+        fields = f"{row.actual_columns} field{'s' if row.actual_columns != 1 else ''}"
+        odd.append((row.number - 1, f"the line has {fields}, the header {row.expected_columns}"))
+        return "skip"
+
+    found = _table(block, columns, dict.fromkeys(columns, pa.binary()), skip)
+    rows, tags, notes = to_rows(source.label, found)
+    rows, notes = _with_odd_rows(rows, notes, odd)
+    return Batch(rows, columns, _placer(source, block), tags, notes, block.done, total)
+
+
+def _table(block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: Any = None) -> dict[str, pa.Array]:
+    """The columns of a block, parsed in one piece."""
+    import pyarrow as pa
+    import pyarrow.csv as arrow_csv
+
+    if not block.text or block.text.isspace():
+        return {name: pa.array([], types[name]) for name in columns}
+    # Columns that are not ours may be called anything, also the same.
+    names = [name if name in columns else f"{place}:{name}" for place, name in enumerate(block.header)]
+    table = arrow_csv.read_csv(
+        pa.BufferReader(block.text),
+        arrow_csv.ReadOptions(use_threads=False, block_size=len(block.text) + 1, column_names=names),
+        arrow_csv.ParseOptions(invalid_row_handler=odd),
+        arrow_csv.ConvertOptions(
+            column_types=types, include_columns=list(columns), null_values=[""], strings_can_be_null=True
+        ),
+    )
+    return {name: table.column(name).combine_chunks() for name in columns}
+
+
+def _types(columns: tuple[str, ...]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    text = pa.dictionary(pa.int32(), pa.string())
+    return {name: pa.int64() if name in NUMBERS else text for name in columns}
+
+
+def _with_odd_rows(
+    rows: Rows, notes: dict[int, str], odd: list[tuple[int, str]]
+) -> tuple[Rows, dict[int, str]]:
+    """Put the lines that had too few or too many fields back among the others, so that the counting of lines holds."""
+    if not odd:
+        return rows, notes
+    places = np.array([row for row, _ in odd]) - np.arange(len(odd))  # in the rows without them
+    fill = {"op": UNREADABLE, "tag": -1}
+    filled = [
+        np.insert(column, places, fill.get(name, MISSING)) if column.size == rows.op.size else column
+        for name, column in zip(Rows._fields, rows, strict=True)
+    ]
+    for column in filled:
+        column.flags.writeable = False
+    kept = np.delete(np.arange(rows.op.size + len(odd)), [row for row, _ in odd])
+    moved = {int(kept[row]): note for row, note in notes.items()}
+    return Rows(*filled), {**moved, **dict(odd)}
+
+
+def _placer(source: Source, block: Block) -> Any:
+    return lambda row: _place(source, block.start, block.text, row)
+
+
+def _place(source: Source, start: int, text: bytes, row: int) -> Place:
+    """The line of a row: lines are counted only when someone asks. Empty lines are no rows."""
+    line = 1
+    with source.open() as stream:
+        while start > 0 and (data := stream.read(min(start, BLOCK_BYTES))):
+            line += data.count(b"\n")
+            start -= len(data)
+    for content in text.split(b"\n"):
+        if content.rstrip(b"\r"):
+            if row == 0:
+                break
+            row -= 1
+        line += 1
+    return Place("line", line)

@@ -1,0 +1,89 @@
+"""Hole sizes over time: how many holes of each size a policy has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log, log10
+from typing import TYPE_CHECKING
+
+import numpy
+from numpy.typing import NDArray
+
+from memtrace.plots.colours import policy_colour
+from memtrace.plots.frame import Frame
+from memtrace.plots.panel import Panel
+from memtrace.plots.panels import MOST_PANELS, layout, left_out, places
+from memtrace.plots.scales import class_of, class_ticks
+from memtrace.plots.series import Floats, hole_counts, last_event, summary
+from memtrace.plots.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM
+from memtrace.report.verdict import is_oom
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+ORDER = 50
+NAME = "hole-sizes"
+TITLE = "Hole sizes over time"
+
+COLUMNS = 200
+SHADES = 24
+PANEL = 1.05
+PALE, DARK = (0.80, 0.87, 0.94), (0.03, 0.19, 0.42)
+
+
+def caption(results: Results, trace: str) -> str:
+    """What a dark pixel means."""
+    return (
+        "Number of holes by size (classes of powers of two) over time: the darker, the more. Dark low down "
+        "is dust that few requests fit into; one pale line high up is a single large free range."
+    ) + left_out(len(results.policies(trace)))
+
+
+def height(results: Results, trace: str) -> float:
+    """A panel for each policy."""
+    if not len(results.rows("holes", trace)["event"]):
+        return TITLE_ROOM + 0.3
+    return layout(len(results.policies(trace)), PANEL).height
+
+
+def draw(results: Results, trace: str, frame: Frame) -> None:
+    """One image a policy, all with the same scale of sizes and of counts."""
+    found = results.rows("holes", trace)
+    if not len(found["event"]):
+        frame.text(LEFT, TITLE_ROOM + 0.1, "No policy had a hole at any of the samples.", BODY, colour=FAINT)
+        return
+    rows, last = summary(results, trace)[:MOST_PANELS], last_event(results, trace)
+    samples, most = numpy.unique(found["event"]), int(found["holes"].max())
+    classes = range(class_of(found["hole_bytes_from"].min()), class_of(found["hole_bytes_from"].max()) + 1)
+    ticks = class_ticks(classes)
+    for place in places(frame, PANEL, rows, last, [0] * len(rows), 1):
+        panel = replace(place.panel, from_up=classes[0], up=classes[-1] + 1)
+        panel.ticks_up(ticks, labelled=place.leftmost)
+        counts = hole_counts(results.rows("holes", trace, place.row["policy"]), samples, last, COLUMNS)
+        none = numpy.zeros(COLUMNS)
+        image = numpy.stack([counts.get(k, none) for k in classes])
+        panel.image(shaded(image, most), classes[0], classes[-1] + 1)
+        if is_oom(place.row):
+            panel.out_of_memory(place.row, (panel.from_up + panel.up) / 2, policy_colour(place.row["policy"]))
+    _scale(frame, most)
+
+
+def shaded(counts: Floats, most: int) -> NDArray[numpy.uint8]:
+    """Counts as pixels: clear for none, from PALE for one hole to DARK for `most`, by their logarithm."""
+    share = numpy.log(numpy.maximum(1, counts)) / log(max(2, most))
+    level = (
+        numpy.where(counts > 0, 1 + numpy.round(share * (SHADES - 1)), 0).astype(numpy.int64).clip(0, SHADES)
+    )
+    steps = numpy.linspace(0, 1, SHADES)[:, None]
+    palette = numpy.vstack([[1.0, 1.0, 1.0], (1 - steps) * PALE + steps * DARK])
+    pixels: NDArray[numpy.uint8] = numpy.round(palette * 255).astype(numpy.uint8)[level]
+    return pixels
+
+
+def _scale(frame: Frame, most: int) -> None:
+    """The colours with their counts, at the top right."""
+    end = log10(max(2, most))
+    bar = Panel(frame, frame.width - 1.75, 0.03, 1.6, 0.09, end, 1)
+    bar.image(shaded(numpy.geomspace(1, max(2, most), 64)[None, :], most), 0, 1)
+    bar.ticks_across([(0, "1"), (end, f"{most:,}")])
+    frame.text(bar.left - 0.08, 0.075, "holes", SMALL, colour=FAINT, align="right")

@@ -1,0 +1,96 @@
+"""Memory over time: what each policy holds, above what is live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memtrace.plots.colours import policy_colour, policy_dashes
+from memtrace.plots.frame import POINTS, Frame
+from memtrace.plots.panel import HEADROOM, Panel
+from memtrace.plots.scales import common_limit
+from memtrace.plots.series import capacity_of, curve, last_event, summary
+from memtrace.plots.style import BOTTOM, FAINT, LEFT, LIVE, SMALL, TITLE_ROOM
+from memtrace.plots.text import short_labels
+from memtrace.report.verdict import is_oom, oom_event
+from memtrace.units import format_size
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+ORDER = 10
+NAME = "memory"
+TITLE = "Memory over time"
+
+COLUMNS = 500
+LIST = 2.05  # inches for the list of policies
+LINE = 0.165
+MOST_LINES = 30
+SEEN = 1.35  # a capacity further above the highest curve would flatten all curves
+
+
+def caption(results: Results, trace: str) -> str:
+    """What the lines are."""
+    return (
+        "Lines: bytes that each policy holds from the system (reserved). Grey: bytes that the program has "
+        "asked for and not freed (live), which no policy can go below. The list is in the order of the "
+        "peaks; where lines coincide, the better policy is in front. A cross marks where a policy ran out "
+        "of memory."
+    )
+
+
+def height(results: Results, trace: str) -> float:
+    """As tall as the list of policies, at least a readable plot."""
+    listed = min(MOST_LINES, len(results.policies(trace))) + 1
+    return max(3.0, TITLE_ROOM + BOTTOM + listed * LINE)
+
+
+def draw(results: Results, trace: str, frame: Frame) -> None:
+    """One panel for all policies, and the list of them."""
+    rows = sorted(summary(results, trace), key=lambda row: -int(row["peak_reserved_bytes"]))
+    capacity = capacity_of(rows)
+    peaks = [row["peak_reserved_bytes"] for row in rows]
+    limit = common_limit([*peaks, rows[0]["peak_live_bytes"]])
+    if capacity and limit < capacity < SEEN * limit:
+        limit = capacity
+    wide, tall = frame.width - LEFT - LIST - 0.2, frame.height - TITLE_ROOM - BOTTOM
+    panel = Panel(frame, LEFT, TITLE_ROOM, wide, tall, max(1, last_event(results, trace)), limit * HEADROOM)
+    panel.sizes(most=6)
+    panel.events()
+    _live(panel, results, trace, rows)
+    for row in reversed(rows):
+        found = results.rows("timeline", trace, row["policy"])
+        x, y = curve(found["event"], found["reserved_bytes"], COLUMNS)
+        panel.line(x, y, policy_colour(row["policy"]), dashes=policy_dashes(row["policy"]))
+    panel.capacity(capacity)
+    for row in filter(is_oom, rows):
+        panel.out_of_memory(row, row["peak_reserved_bytes"], policy_colour(row["policy"]))
+    _list(frame, rows[:MOST_LINES], panel.up, len(rows))
+
+
+def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]) -> None:
+    """Live bytes are the trace's own: taken from the policy that came furthest."""
+    furthest = max(rows, key=lambda row: (not is_oom(row), oom_event(row)))
+    found = results.rows("timeline", trace, furthest["policy"])
+    panel.area(*curve(found["event"], found["live_bytes"], COLUMNS), LIVE)
+
+
+def _list(frame: Frame, rows: list[dict[str, Any]], up: float, count: int) -> None:
+    """Policies beside the panel, highest peak first as the lines are."""
+    left, right = frame.width - LIST, frame.width
+    names = short_labels([row["policy"] for row in rows], SMALL, (LIST - 1.15) * POINTS)
+    for at, row in enumerate(rows):
+        middle = TITLE_ROOM + 0.06 + at * LINE
+        label = row["policy"]
+        frame.line([(left, middle), (left + 0.28, middle)], policy_colour(label), 1.6, policy_dashes(label))
+        frame.text(left + 0.34, middle, names[label], SMALL)
+        frame.text(right, middle, _peak(row, up), SMALL, align="right")
+    if count > len(rows):
+        middle = TITLE_ROOM + 0.06 + len(rows) * LINE
+        frame.text(left + 0.34, middle, f"and {count - len(rows)} more", SMALL, colour=FAINT)
+
+
+def _peak(row: dict[str, Any], up: float) -> str:
+    if is_oom(row):
+        return f"OOM at {oom_event(row):,}"
+    beyond = "above: " if row["peak_reserved_bytes"] > up else ""
+    return beyond + format_size(row["peak_reserved_bytes"])

@@ -1,0 +1,60 @@
+"""Memory of each policy over time: how much of what it holds is live, rounding or holes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.plots.colours import light, policy_colour
+from memtrace.plots.key import key
+from memtrace.plots.panels import MOST_PANELS, Place, layout, left_out, places
+from memtrace.plots.scales import common_limit
+from memtrace.plots.series import Rows, curve, last_event, summary
+from memtrace.plots.style import LIVE
+from memtrace.report.verdict import is_oom
+
+if TYPE_CHECKING:
+    from memtrace.plots.frame import Frame
+    from memtrace.results.tables import Results
+
+ORDER = 20
+NAME = "memory-by-policy"
+TITLE = "Memory by policy"
+
+COLUMNS = 240
+PANEL = 1.15
+
+
+def caption(results: Results, trace: str) -> str:
+    """What the layers are."""
+    return (
+        "Grey is live. The tint above it is rounding, headers and padding (allocated, not live); the white "
+        "gap below the line is holes (reserved, not allocated). Best policy first; the numbers are peaks "
+        "of reserved bytes."
+    ) + left_out(len(results.policies(trace)))
+
+
+def height(results: Results, trace: str) -> float:
+    """A panel for each policy."""
+    return layout(len(results.policies(trace)), PANEL).height
+
+
+def draw(results: Results, trace: str, frame: Frame) -> None:
+    """Panels of equal scale; a policy far above the others has a scale of its own."""
+    rows = summary(results, trace)[:MOST_PANELS]
+    peaks = [row["peak_reserved_bytes"] for row in rows]
+    limit = common_limit([*peaks, rows[0]["peak_live_bytes"]])
+    for place in places(frame, PANEL, rows, last_event(results, trace), peaks, limit):
+        place.panel.sizes(labelled=place.own_scale or place.leftmost, inside=not place.leftmost, most=4)
+        _layers(place, results.rows("timeline", trace, place.row["policy"]))
+    colour = policy_colour(rows[0]["policy"])
+    key(frame, [("reserved", "line", colour), ("allocated", "area", light(colour)), ("live", "area", LIVE)])
+
+
+def _layers(place: Place, found: Rows) -> None:
+    row, panel, colour = place.row, place.panel, policy_colour(place.row["policy"])
+    panel.area(*curve(found["event"], found["allocated_bytes"], COLUMNS), light(colour))
+    panel.area(*curve(found["event"], found["live_bytes"], COLUMNS), LIVE)
+    panel.line(*curve(found["event"], found["reserved_bytes"], COLUMNS), colour)
+    panel.capacity(row.get("capacity_bytes"), labelled=False)
+    if is_oom(row):
+        panel.out_of_memory(row, row["peak_reserved_bytes"], colour)

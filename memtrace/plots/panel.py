@@ -1,0 +1,127 @@
+"""A panel: a rectangle of a frame with a scale of events across and of bytes or shares up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from memtrace.plots.colours import Colour
+from memtrace.plots.frame import Dashes, Frame
+from memtrace.plots.scales import Tick, count_ticks, size_ticks
+from memtrace.plots.style import ALARM, FAINT, FAINTEST, INK, SMALL
+from memtrace.plots.text import width as text_width
+from memtrace.report.verdict import oom_event
+from memtrace.units import format_size
+
+TICK = 0.035
+CROSS = 0.05
+HEADROOM = 1.05  # times the highest value
+
+
+@dataclass(frozen=True)
+class Panel:
+    """`across` and `up` are the scales' ends; `from_across` and `from_up` where they start."""
+
+    frame: Frame
+    left: float
+    top: float
+    width: float
+    height: float
+    across: float
+    up: float
+    from_across: float = 0.0
+    from_up: float = 0.0
+
+    @property
+    def low(self) -> float:
+        return self.top + self.height
+
+    @property
+    def right(self) -> float:
+        return self.left + self.width
+
+    def x(self, value: Any) -> Any:
+        """Where values are across, in inches; what is beyond the scale stops at its end."""
+        share = (numpy.asarray(value, dtype=float) - self.from_across) / (self.across - self.from_across)
+        return self.left + numpy.clip(share, 0, 1) * self.width
+
+    def y(self, value: Any) -> Any:
+        """Where values are up, in inches from the top."""
+        share = (numpy.asarray(value, dtype=float) - self.from_up) / (self.up - self.from_up)
+        return self.low - numpy.clip(share, 0, 1) * self.height
+
+    def line(self, x: Any, y: Any, colour: Any, width: float = 1.1, dashes: Dashes = "-") -> None:
+        """A curve; nothing for less than two points."""
+        if len(x) > 1:
+            self.frame.line(numpy.column_stack([self.x(x), self.y(y)]), colour, width, dashes)
+
+    def area(self, x: Any, y: Any, colour: Any, base: float = 0.0) -> None:
+        """What is between a curve and a level."""
+        if len(x) > 1:
+            ends = [(self.x(x[-1]), self.y(base)), (self.x(x[0]), self.y(base))]
+            self.frame.area(numpy.vstack([numpy.column_stack([self.x(x), self.y(y)]), ends]), colour)
+
+    def image(self, pixels: NDArray[numpy.uint8], bottom: float, top: float) -> None:
+        """Pixels over the whole width, between two levels of the scale."""
+        high = float(self.y(top))
+        self.frame.image(pixels, self.left, high, self.width, float(self.y(bottom)) - high)
+
+    def ticks_across(self, ticks: Sequence[Tick], *, labelled: bool = True, name: str = "") -> None:
+        """The lower edge with its ticks and, where labelled, their numbers and the scale's name."""
+        self.frame.line([(self.left, self.low), (self.right, self.low)], FAINT, 0.5)
+        for value, label in ticks:
+            at = float(self.x(value))
+            self.frame.line([(at, self.low), (at, self.low + TICK)], FAINT, 0.5)
+            if labelled:
+                half = text_width(label, SMALL) / 144
+                kept = min(max(at, half), self.frame.width - half)
+                self.frame.text(kept, self.low + 0.1, label, SMALL, align="center")
+        if labelled:
+            self.frame.text(self.left + self.width / 2, self.low + 0.24, name, SMALL, align="center")
+
+    def ticks_up(self, ticks: Sequence[Tick], *, labelled: bool = True, inside: bool = False) -> None:
+        """Grid lines and their labels, left of the panel or, where a neighbour is in the way, inside it."""
+        for value, label in ticks:
+            at = float(self.y(value))
+            self.frame.grid([(self.left, at), (self.right, at)], FAINTEST)
+            if labelled and inside and value:
+                self.frame.text(self.left + 0.03, at - 0.055, label, SMALL, colour=FAINT)
+            elif labelled and not inside:
+                self.frame.text(self.left - 0.05, at, label, SMALL, align="right")
+
+    def events(self, *, labelled: bool = True, most: int = 6) -> None:
+        """The scale across is events."""
+        self.ticks_across(count_ticks(self.across, most), labelled=labelled, name="events")
+
+    def sizes(self, *, labelled: bool = True, inside: bool = False, most: int = 4) -> None:
+        """The scale up is bytes."""
+        self.ticks_up(size_ticks(self.up, most), labelled=labelled, inside=inside)
+
+    def capacity(self, capacity: int | None, *, labelled: bool = True) -> None:
+        """A dashed line at the capacity, if it is in sight."""
+        if not capacity or capacity > self.up:
+            return
+        at = float(self.y(capacity))
+        self.frame.line([(self.left, at), (self.right, at)], ALARM, 0.8, (0, (4, 2)))
+        if labelled:
+            text = f"capacity {format_size(capacity)}"
+            self.frame.text(self.right - 0.03, at - 0.065, text, SMALL, colour=ALARM, align="right")
+
+    def out_of_memory(
+        self, row: Mapping[str, Any], level: float, colour: Colour, *, named: bool = False
+    ) -> None:
+        """A cross where the policy ran out of memory."""
+        at = min(max(float(self.x(oom_event(row))), self.left + CROSS), self.right)
+        up = min(max(float(self.y(level)), self.top), self.low - CROSS)
+        self.frame.cross(at, up, colour, CROSS)
+        if named and at + 0.45 <= self.right:
+            self.frame.text(at + 0.1, up, "OOM", SMALL, colour=ALARM)
+
+    def title(self, name: str, value: str, size: float, value_colour: str = FAINT) -> None:
+        """A name above the panel, and a number at the other end."""
+        self.frame.text(self.left, self.top - 0.085, name, size, colour=INK)
+        self.frame.text(self.right, self.top - 0.085, value, SMALL, colour=value_colour, align="right")

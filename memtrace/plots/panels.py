@@ -1,0 +1,99 @@
+"""Small multiples: one panel a policy in rows and columns, titled with its name and peak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from memtrace.plots.frame import POINTS, TALLEST, WIDTH, Frame
+from memtrace.plots.panel import HEADROOM, Panel
+from memtrace.plots.style import ALARM, BODY, BOTTOM, FAINT, LEFT, SMALL, TITLE_ROOM
+from memtrace.plots.text import short_labels, width
+from memtrace.report.verdict import is_oom, oom_event
+from memtrace.units import format_size
+
+RIGHT = 0.1
+GAP = 0.2
+PANEL_TITLE = 0.24
+MOST_PANELS = 24
+OWN_SCALE = "own scale \N{MIDDLE DOT} "
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Equal panels below the figure's title."""
+
+    count: int
+    columns: int
+    panel_height: float
+
+    @property
+    def rows(self) -> int:
+        return ceil(self.count / self.columns)
+
+    @property
+    def height(self) -> float:
+        """The figure's height: as the panels ask, cut to the page."""
+        return min(TALLEST, TITLE_ROOM + self.rows * (PANEL_TITLE + self.panel_height) + BOTTOM)
+
+    @property
+    def panel_width(self) -> float:
+        return (WIDTH - LEFT - RIGHT - GAP * (self.columns - 1)) / self.columns
+
+
+@dataclass(frozen=True)
+class Place:
+    """A panel with what its neighbours mean for it."""
+
+    row: dict[str, Any]
+    panel: Panel
+    own_scale: bool
+    leftmost: bool
+    lowest: bool
+
+
+def layout(count: int, panel_height: float) -> Layout:
+    """Few panels large, many small."""
+    count = max(1, min(count, MOST_PANELS))
+    columns = 1 if count == 1 else 2 if count <= 4 else 3 if count <= 15 else 4
+    return Layout(count, columns, panel_height * (1.5 if count == 1 else 1.0))
+
+
+def left_out(count: int) -> str:
+    """A caption's last sentence where there are more policies than panels."""
+    return f" The best {MOST_PANELS} of {count} policies are shown." if count > MOST_PANELS else ""
+
+
+def places(
+    frame: Frame,
+    panel_height: float,
+    rows: Sequence[dict[str, Any]],
+    last: int,
+    tops: Sequence[float],
+    limit: float,
+) -> Iterator[Place]:
+    """A titled panel for each row; one whose top is above the common limit has a scale of its own."""
+    plan = layout(len(rows), panel_height)
+    tall = (frame.height - TITLE_ROOM - BOTTOM) / plan.rows - PANEL_TITLE
+    own = [top > limit for top in tops]
+    numbers = [_number(row, apart) for row, apart in zip(rows, own, strict=True)]
+    room = plan.panel_width * POINTS - max(width(number, SMALL) for number in numbers) - 8
+    names = short_labels([row["policy"] for row in rows], BODY, room)
+    for at, row in enumerate(rows):
+        line, column = divmod(at, plan.columns)
+        left = LEFT + column * (plan.panel_width + GAP)
+        down = TITLE_ROOM + line * (tall + PANEL_TITLE) + PANEL_TITLE
+        up = max(1.0, tops[at] if own[at] else limit) * HEADROOM
+        panel = Panel(frame, left, down, plan.panel_width, tall, max(1, last), up)
+        panel.title(names[row["policy"]], numbers[at], BODY, ALARM if is_oom(row) else FAINT)
+        place = Place(row, panel, own[at], column == 0, at + plan.columns >= plan.count)
+        panel.events(labelled=place.lowest, most=4)
+        yield place
+
+
+def _number(row: dict[str, Any], own_scale: bool) -> str:
+    if is_oom(row):
+        return f"OOM at {oom_event(row):,}"
+    return (OWN_SCALE if own_scale else "") + format_size(row["peak_reserved_bytes"])

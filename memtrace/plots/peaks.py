@@ -1,0 +1,100 @@
+"""Peaks of reserved bytes as bars, against the lower bound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from memtrace.plots.colours import mixed, policy_colour
+from memtrace.plots.frame import POINTS, Frame
+from memtrace.plots.panel import Panel
+from memtrace.plots.scales import common_limit, size_ticks
+from memtrace.plots.series import summary
+from memtrace.plots.style import ALARM, BODY, BOTTOM, FAINTEST, INK, SMALL, TITLE_ROOM
+from memtrace.plots.text import short_labels, width
+from memtrace.report.verdict import above_bound, is_oom, oom_event, ratio_text
+from memtrace.units import format_size
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+ORDER = 0
+NAME = "peaks"
+TITLE = "Peak memory"
+
+NAMES = 1.75  # inches for the labels
+NUMBERS = 1.75
+HEAD = 0.16
+BAR = 0.24
+MOST_BARS = 30
+UNREACHED = 0.55  # paler: reserved but not allocated
+
+
+def caption(results: Results, trace: str) -> str:
+    """What the parts of a bar are."""
+    count = len(results.policies(trace))
+    more = f" The best {MOST_BARS} of {count} policies are shown." if count > MOST_BARS else ""
+    return (
+        "A bar is the peak of reserved bytes; its dark part is the peak of allocated bytes (with rounding "
+        "and headers). The line is the lower bound: the peak of live bytes. An outline only: ran out of "
+        "memory, so it "
+        "says how far the policy came." + more
+    )
+
+
+def height(results: Results, trace: str) -> float:
+    """A bar for each policy."""
+    return TITLE_ROOM + HEAD + min(MOST_BARS, len(results.policies(trace))) * BAR + BOTTOM - 0.1
+
+
+def draw(results: Results, trace: str, frame: Frame) -> None:
+    """One bar a policy, best on top."""
+    rows = summary(results, trace)[:MOST_BARS]
+    bound = max(row["lower_bound_bytes"] for row in rows)
+    across = common_limit([*(row["peak_reserved_bytes"] for row in rows), bound]) * 1.02
+    top = TITLE_ROOM + HEAD
+    panel = Panel(frame, NAMES, top, frame.width - NAMES - NUMBERS, len(rows) * BAR, across, len(rows))
+    ticks = size_ticks(across)
+    panel.ticks_across(ticks)
+    for value, _ in ticks:
+        at = float(panel.x(value))
+        frame.grid([(at, panel.top), (at, panel.low)], FAINTEST)
+    names = short_labels([row["policy"] for row in rows], BODY, (NAMES - 0.12) * POINTS)
+    for at, row in enumerate(rows):
+        middle = top + (at + 0.5) * BAR
+        frame.text(NAMES - 0.06, middle, names[row["policy"]], BODY, align="right")
+        _bar(panel, row, middle - 0.36 * BAR, 0.72 * BAR)
+        _number(panel, row, middle)
+    _bound(panel, bound)
+
+
+def _bar(panel: Panel, row: dict[str, Any], top: float, tall: float) -> None:
+    frame, colour = panel.frame, policy_colour(row["policy"])
+    reserved, allocated = (float(panel.x(row[f"peak_{of}_bytes"])) for of in ("reserved", "allocated"))
+    if is_oom(row):
+        left, low = panel.left, top + tall
+        frame.line([(left, top), (reserved, top), (reserved, low), (left, low)], colour, 0.8)
+        return
+    frame.box(panel.left, top, reserved - panel.left, tall, mixed(colour, UNREACHED))
+    frame.box(panel.left, top, allocated - panel.left, tall, colour)
+
+
+def _number(panel: Panel, row: dict[str, Any], middle: float) -> None:
+    left = panel.right + 0.1
+    if is_oom(row):
+        panel.frame.text(left, middle, f"out of memory at {oom_event(row):,}", BODY, colour=ALARM)
+        return
+    beyond = "> " if row["peak_reserved_bytes"] > panel.across else ""
+    panel.frame.text(
+        left + 0.7, middle, beyond + format_size(row["peak_reserved_bytes"]), BODY, align="right"
+    )
+    panel.frame.text(left + 1.4, middle, ratio_text(above_bound(row)), BODY, align="right")
+
+
+def _bound(panel: Panel, bound: int) -> None:
+    at = float(panel.x(bound))
+    text = f"lower bound {format_size(bound)}"
+    panel.frame.line([(at, panel.top - 0.03), (at, panel.low)], INK, 1.0)
+    fits = at - width(text, SMALL) / POINTS > 0
+    panel.frame.text(
+        at + (0.02 if fits else -0.02), panel.top - 0.09, text, SMALL, align="right" if fits else "left"
+    )

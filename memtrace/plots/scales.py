@@ -1,0 +1,79 @@
+"""Numbers to scales in people's units: sizes in KiB to TiB, events in k and M."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import floor, log10
+
+BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+DECIMAL = ("", " k", " M", " G", " T")
+OUTLIER = 4  # times the middle of the others: beyond, a value would flatten all the rest
+
+Tick = tuple[float, str]
+
+
+def size_ticks(limit: float, most: int = 5) -> list[Tick]:
+    """Round sizes from 0 to `limit` with their labels, in one unit."""
+    power = 0
+    while limit >= 1000 * 1024**power and power + 1 < len(BINARY):
+        power += 1
+    unit = 1024**power
+    return [
+        (value * unit, f"{value:g} {BINARY[power]}" if value else "0")
+        for value in _round_values(limit / unit, most, power == 0)
+    ]
+
+
+def count_ticks(limit: float, most: int = 5) -> list[Tick]:
+    """Round counts from 0 to `limit` with their labels: 0, 0.5 M, 1 M."""
+    power = 0
+    while limit >= 1000 ** (power + 1) and power + 1 < len(DECIMAL):
+        power += 1
+    unit = 1000**power
+    values = _round_values(limit / unit, most, power == 0)
+    return [(value * unit, f"{value:g}{DECIMAL[power]}" if value else "0") for value in values]
+
+
+def _round_values(limit: float, most: int, whole: bool) -> list[float]:
+    if limit <= 0:
+        return [0.0]
+    rough = limit / most
+    decade = 10.0 ** floor(log10(rough))
+    step = next(s * decade for s in (1, 2, 2.5, 5, 10) if s * decade >= rough * (1 - 1e-9))
+    if whole:
+        step = max(1.0, float(round(step)))
+    return [round(step * k, 9) for k in range(int(limit / step * (1 + 1e-9)) + 1)]
+
+
+def class_label(class_from: int, kind: str) -> str:
+    """The lower end of a power-of-two class: `4 KiB` for sizes, `4096` as `4 k` for lifetimes."""
+    if kind != "size":
+        return (
+            str(class_from) if class_from < 1000 else _binary(class_from, ("", "k", "M", "G", "T", "P", "E"))
+        )
+    return _binary(class_from, BINARY)
+
+
+def class_of(start: int) -> int:
+    """The number of a power-of-two class from its lower end; class 0 also holds 0."""
+    return max(0, int(start).bit_length() - 1)
+
+
+def _binary(value: int, units: tuple[str, ...]) -> str:
+    power = min((value.bit_length() - 1) // 10, len(units) - 1) if value else 0
+    return f"{value >> (10 * power)} {units[power]}".rstrip()
+
+
+def class_ticks(classes: range, most: int = 5) -> list[Tick]:
+    """Round size classes: 1 KiB, 32 KiB, 1 MiB."""
+    step = next(step for step in (1, 2, 5, 10, 20, 40, 80) if len(classes) <= most * step)
+    return [(k, class_label(1 << k, "size")) for k in classes if k % step == 0]
+
+
+def common_limit(values: Iterable[float]) -> float:
+    """The top of an axis for these values: their maximum, unless outliers would flatten the rest."""
+    known = sorted(value for value in values if value > 0)
+    if not known:
+        return 1.0
+    middle = known[(len(known) - 1) // 2]
+    return max(value for value in known if value <= OUTLIER * middle)

@@ -1,0 +1,118 @@
+"""Rows of the results to the arrays that are drawn: curves without invisible points, even grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+from memtrace.plots.scales import class_of
+from memtrace.report.verdict import rank
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+Floats = NDArray[numpy.float64]
+Rows = Mapping[str, NDArray[Any]]
+
+
+class Cells(NamedTuple):
+    """Share of each cell that is allocated, lowest address first; NaN after the policy's last event."""
+
+    share: Floats
+    low: int
+    top: int
+
+
+def summary(results: Results, trace: str) -> list[dict[str, Any]]:
+    """The summary rows of a trace, best first: the order of panels and bars everywhere."""
+    return rank([row for row in results.summary if row["trace"] == trace])
+
+
+def capacity_of(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The capacity of these runs; None where memory was not limited."""
+    return next((int(row["capacity_bytes"]) for row in rows if row.get("capacity_bytes")), None)
+
+
+def last_event(results: Results, trace: str) -> int:
+    """The right end of the event axis: the furthest that any policy came."""
+    events = results.rows("timeline", trace)["event"]
+    return int(events.max()) if events.size else 0
+
+
+def curve(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Floats, Floats]:
+    """Points of the curve of samples: each value holds until the next, as memory does.
+
+    Where many samples share a column of pixels only the lowest and highest are kept: no peak is lost.
+    """
+    x, y = events.astype(numpy.float64), values.astype(numpy.float64)
+    if x.size <= columns:
+        return numpy.repeat(x, 2)[1:], numpy.repeat(y, 2)[: max(0, 2 * y.size - 1)]
+    if x.size <= 2 * columns:
+        return x, y
+    return _envelope(x, y, columns)
+
+
+def _envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
+    bucket = ((x - x[0]) * (columns / max(1.0, x[-1] - x[0]))).astype(numpy.int64)
+    starts = numpy.flatnonzero(numpy.diff(bucket, prepend=-1))
+    ends = numpy.append(starts[1:], x.size) - 1
+    low, high = numpy.minimum.reduceat(y, starts), numpy.maximum.reduceat(y, starts)
+    rising = y[ends] >= y[starts]
+    pairs = numpy.where(rising[:, None], numpy.stack([low, high], 1), numpy.stack([high, low], 1))
+    return numpy.stack([x[starts], x[ends]], 1).ravel(), pairs.ravel()
+
+
+def held(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.int64]:
+    """For each of `columns` even steps from event 0 to `last`: the sample that holds, -1 before the first."""
+    at = (numpy.arange(columns) + 0.5) * (max(1, last) / columns)
+    return numpy.searchsorted(samples, at, side="right") - 1
+
+
+def occupancy(rows: Rows, last: int, columns: int, most_rows: int) -> Cells | None:
+    """The cells of one policy as an image of at most `most_rows` x `columns`; None without cells."""
+    events, address, tall = rows["event"], rows["address_from_bytes"], rows["address_bytes"]
+    if not events.size:
+        return None
+    samples, at_sample = distinct(events)
+    starts, at_row = distinct(address)
+    cells = numpy.zeros((starts.size, samples.size))
+    cells[at_row, at_sample] = rows["allocated_bytes"]
+    heights = numpy.zeros(starts.size)
+    heights[at_row] = tall
+    merged = numpy.arange(0, starts.size, -(-starts.size // most_rows))
+    share = numpy.add.reduceat(cells, merged) / numpy.maximum(1, numpy.add.reduceat(heights, merged))[:, None]
+    image = share[:, numpy.maximum(0, held(samples, last, columns))]
+    image[:, _beyond(samples, last, columns)] = numpy.nan
+    return Cells(image, int(starts[0]), int(starts[-1] + heights[-1]))
+
+
+def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
+    """Distinct values in order, and the place of each value among them; sorted ones are not sorted again."""
+    steps = numpy.diff(values)
+    if values.size and (steps >= 0).all():
+        place = numpy.concatenate([[0], numpy.cumsum(steps > 0)])
+        return values[numpy.concatenate([[True], steps > 0])], place
+    found, place = numpy.unique(values, return_inverse=True)
+    return found, place
+
+
+def hole_counts(rows: Rows, samples: NDArray[Any], last: int, columns: int) -> dict[int, Floats]:
+    """Number of holes over even steps of time, by their power-of-two class."""
+    where = numpy.maximum(0, held(samples, last, columns))
+    found = {}
+    for hole_from in numpy.unique(rows["hole_bytes_from"]):
+        of_class = rows["hole_bytes_from"] == hole_from
+        counts = numpy.zeros(samples.size)
+        counts[numpy.searchsorted(samples, rows["event"][of_class])] = rows["holes"][of_class]
+        found[class_of(hole_from)] = counts[where]
+    return found
+
+
+def _beyond(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.bool_]:
+    """The steps after this policy's last sample: it ended before the trace did."""
+    step = max(1, last) / columns
+    result: NDArray[numpy.bool_] = numpy.arange(columns) * step > samples[-1] + step
+    return result

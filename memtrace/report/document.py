@@ -1,0 +1,160 @@
+"""Results to a Document: the verdict and the ranked table, the figures, and what the measures mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from memtrace.plots import draw_into, plots
+from memtrace.plots.frame import WIDTH
+from memtrace.plots.saving import file_names
+from memtrace.report.blocks import Block, Column, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.suggestions import suggestions
+from memtrace.report.verdict import above_bound, best, is_oom, oom_event, rank, ratio_text, verdict
+from memtrace.units import format_size
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+RANKED = (
+    Column("policy", 2.8),
+    Column("peak reserved", 1.4, numbers=True),
+    Column("of bound", 1.0, numbers=True),
+    Column("peak allocated", 1.2, numbers=True),
+    Column("internal frag.", 1.05, numbers=True),
+    Column("external frag.", 1.1, numbers=True),
+    Column("most holes", 0.9, numbers=True),
+)
+OVERVIEW = (
+    Column("trace", 3.0),
+    Column("needs least", 2.6),
+    Column("peak reserved", 1.2, numbers=True),
+    Column("of bound", 0.9, numbers=True),
+    Column("out of memory", 1.2, numbers=True),
+)
+MEASURES = (
+    Column("measure", 2.0),
+    Column("unit", 0.7),
+    Column("better", 0.8),
+    Column("definition", 4.3),
+    Column("source", 2.0),
+)
+
+
+def build(results: Results) -> Document:
+    """The whole report of a run."""
+    traces = results.traces()
+    names = file_names(traces)
+    blocks: list[Block] = list(_overview(results)) if len(traces) != 1 else []
+    for trace in traces:
+        blocks += _verdict(results, trace)
+        blocks += _figures(results, trace, names[trace])
+    blocks += [*_definitions(), *_provenance(results)]
+    title = f"memtrace: {traces[0]}" if len(traces) == 1 else f"memtrace: {len(traces)} traces"
+    return Document(title, tuple(blocks))
+
+
+def _rows(results: Results, trace: str) -> list[dict[str, Any]]:
+    return rank(row for row in results.summary if row["trace"] == trace)
+
+
+def _overview(results: Results) -> Iterator[Block]:
+    """Many traces at a glance: one line each."""
+    yield Heading("All traces", 1)
+    if not results.traces():
+        yield Paragraph("Nothing was replayed.")
+        return
+    yield Table(OVERVIEW, tuple(_overview_row(trace, _rows(results, trace)) for trace in results.traces()))
+
+
+def _overview_row(trace: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    winners = best(rows)
+    failed = sum(is_oom(row) for row in rows)
+    oom = f"{failed} of {len(rows)}" if failed else "-"
+    if not winners:
+        return trace, "-", "-", "-", oom
+    others = f" and {len(winners) - 1} more" if len(winners) > 1 else ""
+    peak, ratio = format_size(winners[0]["peak_reserved_bytes"]), ratio_text(above_bound(winners[0]))
+    return trace, winners[0]["policy"] + others, peak, ratio, oom
+
+
+def _verdict(results: Results, trace: str) -> Iterator[Block]:
+    rows = _rows(results, trace)
+    yield Heading(trace, 1)
+    first, *others = verdict(rows)
+    yield Paragraph(first, strong=True)
+    if others:
+        yield Paragraph(" ".join(others))
+    yield Heading("Policies, best first")
+    yield Table(RANKED, tuple(_ranked_row(row) for row in rows))
+    yield Paragraph(_trace_facts(rows[0]))
+    tried = suggestions(rows, trace)
+    if tried:
+        yield Heading("What to try next")
+    for suggestion in tried:
+        yield Command(*suggestion)
+
+
+def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if is_oom(row):
+        peak, ratio = "out of memory", f"at {oom_event(row):,}"
+    else:
+        peak, ratio = format_size(row["peak_reserved_bytes"]), ratio_text(above_bound(row))
+    return (
+        row["policy"],
+        peak,
+        ratio,
+        format_size(row["peak_allocated_bytes"]),
+        _percent(row["internal_frag_at_peak"]),
+        _percent(row["external_frag_at_peak"]),
+        f"{row['holes_max']:,}",
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _trace_facts(row: Mapping[str, Any]) -> str:
+    """What was replayed, in a sentence under the table."""
+    return (
+        f"Fragmentation is that at the peak of reserved bytes. The trace: {row['events']:,} events, "
+        f"{row['allocs']:,} allocations and {row['frees']:,} frees, "
+        f"at most {row['max_live_blocks']:,} blocks and {format_size(row['peak_live_bytes'])} live at once, "
+        f"{format_size(row['requested_bytes'])} requested in all."
+    )
+
+
+def _figures(results: Results, trace: str, name: str) -> Iterator[Block]:
+    for plot in plots():
+        yield Picture(
+            f"{name}-{plot.NAME}",
+            plot.TITLE,
+            plot.caption(results, trace),
+            WIDTH,
+            plot.height(results, trace),
+            partial(draw_into, plot=plot, results=results, trace=trace),
+        )
+
+
+def _definitions() -> Iterator[Block]:
+    from memtrace.metrics import declared
+
+    yield Heading("What the measures mean", 1)
+    yield Paragraph(
+        "Live: requested bytes of the blocks in use. Allocated: the same with rounding, headers and "
+        "padding. Reserved: bytes held from the system. Hole: a free range inside what is reserved. Events "
+        "are counted from 0."
+    )
+    yield Table(MEASURES, tuple((m.name, m.unit, m.direction, m.formula, m.source) for m in declared()))
+
+
+def _provenance(results: Results) -> Iterator[Block]:
+    """What the numbers came from: what is the same for the same results, so no clock and no machine."""
+    yield Heading("Where the numbers come from")
+    hashes = {row["trace"]: row["trace_sha256"] for row in results.summary}
+    yield Table((Column("trace", 2.5), Column("SHA-256", 5)), tuple(hashes.items()))
+    versions = sorted((results.manifest.get("versions") or {}).items())
+    if versions:
+        yield Paragraph(f"Made with {', '.join(f'{name} {version}' for name, version in versions)}.")

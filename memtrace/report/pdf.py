@@ -1,0 +1,84 @@
+"""A Document to PDF: A4 pages of searchable text and vector figures, the same bytes for the same document."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memtrace.plots.frame import POINTS, Frame
+from memtrace.plots.saving import write_png, write_whole
+from memtrace.plots.style import FAINT, RULE, SMALL, style
+from memtrace.plots.text import printable, shorten
+from memtrace.report.blocks import Document, Picture
+from memtrace.report.flow import LEFT, PAGE_HEIGHT, PAGE_WIDTH, SPACE, Page, pages
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+FOOTER = PAGE_HEIGHT - 0.5
+
+
+def write(document: Document, path: Path, plots_dir: Path | None = None) -> list[Path]:
+    """Write the PDF; with a folder, also each figure as PNG, of the very figure that is on the page."""
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    content, written = BytesIO(), []
+    metadata = {"Title": document.title, "Creator": "memtrace", "Producer": "memtrace", "CreationDate": None}
+    laid_out = pages(document.blocks)
+    with style(), PdfPages(content, metadata=metadata) as pdf:
+        for number, page in enumerate(laid_out, start=1):
+            sheet, pictures = _sheet(page, document.title, f"page {number} of {len(laid_out)}")
+            pdf.savefig(sheet)
+            if plots_dir is not None:
+                written += _pngs(sheet, pictures, plots_dir)
+    return [write_whole(path, content.getvalue()), *written]
+
+
+def _sheet(page: Page, title: str, number: str) -> tuple[Figure, list[tuple[Picture, SubFigure, float]]]:
+    """One page with all that stands on it, and its pictures with their place."""
+    from matplotlib.figure import Figure
+
+    sheet = Figure(figsize=(PAGE_WIDTH, PAGE_HEIGHT))
+    frame = Frame(sheet, PAGE_WIDTH, PAGE_HEIGHT)
+    right, pictures = PAGE_WIDTH - LEFT, []
+    for top, piece in page:
+        for below, line in piece.lines:
+            middle = top + below + line.size * 0.65 / POINTS
+            align = "right" if line.number else "left"
+            frame.text(LEFT + line.left, middle, line.text, line.size, align=align, bold=line.bold)
+        if piece.rule:
+            frame.line([(LEFT, top + piece.height), (right, top + piece.height)], RULE, 0.4)
+        if piece.picture:
+            part = _part(sheet, piece.picture, top + SPACE)
+            piece.picture.draw(part)
+            pictures.append((piece.picture, part, top + SPACE))
+    frame.text(LEFT, FOOTER, shorten(printable(title), SMALL, 400), SMALL, colour=FAINT)
+    frame.text(right, FOOTER, number, SMALL, colour=FAINT, align="right")
+    frame.finish()
+    return sheet, pictures
+
+
+def _part(sheet: Figure, picture: Picture, top: float) -> SubFigure:
+    """The rectangle of the page that a picture draws into."""
+    widths = [LEFT, picture.width, PAGE_WIDTH - LEFT - picture.width]
+    heights = [top, picture.height, PAGE_HEIGHT - top - picture.height]
+    cells = sheet.add_gridspec(3, 3, width_ratios=widths, height_ratios=heights)
+    return sheet.add_subfigure(cells[1, 1])
+
+
+def _pngs(sheet: Figure, pictures: list[tuple[Picture, SubFigure, float]], folder: Path) -> list[Path]:
+    """Each picture of the page alone: the rest is not drawn while it is saved."""
+    from matplotlib.transforms import Bbox
+
+    written = []
+    for artist in sheet.get_children():
+        artist.set_visible(False)
+    sheet.patch.set_visible(True)
+    for picture, part, top in pictures:
+        part.set_visible(True)
+        low = PAGE_HEIGHT - top - picture.height
+        box = Bbox.from_bounds(LEFT, low, picture.width, picture.height)
+        written.append(write_png(sheet, folder / f"{picture.file_name}.png", box))
+        part.set_visible(False)
+    return written

@@ -1,0 +1,186 @@
+"""Summary rows of one trace to an order and to sentences: which policy needs least, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from memtrace.units import format_ratio, format_size
+
+Row = Mapping[str, Any]
+
+MOST_NAMED = 4  # policies named in one sentence; the table has them all
+CLEARLY = 1.01  # times the least: below it, the two are as good as equal
+REFERENCE = "optimum"  # knows the future: a bound to compare with, nothing one can choose
+
+
+def rank(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Best first: those that served all, then those that skipped requests, then those that ran out of memory.
+
+    Within these by peak reserved, peak allocated and name; of those that ran out, who came furthest is first,
+    since a run that ends early has a small peak.
+    """
+    return sorted(rows, key=_place)
+
+
+def _place(row: Row) -> tuple[int, int, int, int, str]:
+    failed = int(row.get("failed_allocs") or 0)
+    group, progress = (2, -oom_event(row)) if is_oom(row) else (1, failed) if failed else (0, 0)
+    return group, progress, row["peak_reserved_bytes"], row["peak_allocated_bytes"], row["policy"]
+
+
+def is_oom(row: Row) -> bool:
+    """The run ended for lack of memory."""
+    return bool(row["status"] == "oom")
+
+
+def oom_event(row: Row) -> int:
+    """The event at which memory ran out, 0 where none did."""
+    return int(row.get("oom_event") or 0)
+
+
+def above_bound(row: Row) -> float | None:
+    """Peak reserved as a multiple of the lower bound; None where that says nothing."""
+    bound = row["lower_bound_bytes"]
+    return None if is_oom(row) or not bound else float(row["peak_reserved_bytes"] / bound)
+
+
+def ratio_text(ratio: float | None) -> str:
+    """The multiple as text, or a dash."""
+    return "-" if ratio is None else format_ratio(ratio)
+
+
+def verdict(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the run of one trace says, the most important first."""
+    ranked = rank(rows)
+    if not ranked:
+        return ["Nothing was replayed."]
+    found = [_too_small(ranked), _least(ranked), _most(ranked), _reference(ranked), _composition(ranked)]
+    found += [_out_of_memory(ranked), _skipped(ranked), *_about_trace(ranked[0])]
+    return [sentence for sentence in found if sentence]
+
+
+def best(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The policies that need least, several if equal; none if no policy served every request."""
+    served = [row for row in ranked if not is_oom(row) and not row.get("failed_allocs")]
+    real = [row for row in served if not _is_reference(row)] or served
+    return [row for row in real if row["peak_reserved_bytes"] == real[0]["peak_reserved_bytes"]]
+
+
+def _is_reference(row: Row) -> bool:
+    return str(row["policy"]).partition(":")[0] == REFERENCE
+
+
+def _least(ranked: Sequence[dict[str, Any]]) -> str:
+    winners = best(ranked)
+    if not winners:
+        return ""
+    bound, peak = winners[0]["lower_bound_bytes"], winners[0]["peak_reserved_bytes"]
+    names = _names([row["policy"] for row in winners])
+    if len(ranked) == 1:
+        start = f"{names} needs {format_size(peak)}"
+    else:
+        start = f"{names} {'need' if len(winners) > 1 else 'needs'} least: {format_size(peak)}"
+    if not bound:
+        return f"{start}. No bytes were live at any time, so there is no lower bound to compare with."
+    if peak == bound:
+        return f"{start}, which is the lower bound itself: no placement can do with less."
+    return (
+        f"{start}, {ratio_text(above_bound(winners[0]))} the lower bound of {format_size(bound)} (peak live)."
+    )
+
+
+def _most(ranked: Sequence[dict[str, Any]]) -> str:
+    served = [row for row in ranked if not is_oom(row) and not row.get("failed_allocs")]
+    winners = best(ranked)
+    if not winners or served[-1]["peak_reserved_bytes"] == winners[0]["peak_reserved_bytes"]:
+        return ""
+    least, most = winners[0]["peak_reserved_bytes"], served[-1]
+    if not least or _is_reference(most) or most["peak_reserved_bytes"] < CLEARLY * least:
+        return ""
+    times = format_ratio(most["peak_reserved_bytes"] / least)
+    return f"{most['policy']} needs most: {format_size(most['peak_reserved_bytes'])}, {times} as much."
+
+
+def _reference(ranked: Sequence[dict[str, Any]]) -> str:
+    rows = [row for row in ranked if _is_reference(row) and not is_oom(row)]
+    if not rows or len(ranked) == 1:
+        return ""
+    return f"The best packing found by {rows[0]['policy']}, which knows the future, takes " + (
+        f"{format_size(rows[0]['peak_reserved_bytes'])}."
+    )
+
+
+def _composition(ranked: Sequence[dict[str, Any]]) -> str:
+    """Where the best policy's reserved bytes go: live, rounding, holes."""
+    winners = best(ranked)
+    if not winners or not winners[0]["peak_reserved_bytes"]:
+        return ""
+    live, internal = winners[0].get("utilisation_at_peak"), winners[0].get("internal_frag_at_peak")
+    if live is None or internal is None or not 0 < live <= 1 or not 0 <= internal < 1:
+        return ""
+    rounding = live / (1 - internal) - live
+    holes = max(0.0, 1 - live - rounding)
+    return (
+        f"When {winners[0]['policy']} holds most, {live:.1%} of that is live, "
+        f"{rounding:.1%} is rounding and headers, and {holes:.1%} is holes."
+    )
+
+
+def _out_of_memory(ranked: Sequence[dict[str, Any]]) -> str:
+    capacity = ranked[0].get("capacity_bytes")
+    failed = [row for row in ranked if is_oom(row)]
+    if not failed:
+        skipped = any(row.get("failed_allocs") for row in ranked)
+        return f"No policy ran out of the {format_size(capacity)}." if capacity and not skipped else ""
+    limit = f" (capacity {format_size(capacity)})" if capacity else ""
+    events = f"{failed[0]['events']:,}"
+    if len(failed) == 1:
+        return (
+            f"{failed[0]['policy']} ran out of memory at event {oom_event(failed[0]):,} of {events}{limit}."
+        )
+    if len({oom_event(row) for row in failed}) == 1:
+        where = f" at event {oom_event(failed[0]):,} of {events}{limit}."
+        return (
+            f"Every policy ran out of memory{where}"
+            if len(failed) == len(ranked)
+            else f"{_names([row['policy'] for row in failed])} ran out of memory{where}"
+        )
+    where = _names([f"{row['policy']} at event {oom_event(row):,}" for row in failed])
+    who = "Every policy" if len(failed) == len(ranked) else f"{len(failed)} policies"
+    return f"{who} ran out of memory{limit}: {where}, of {events} events."
+
+
+def _too_small(ranked: Sequence[dict[str, Any]]) -> str:
+    """The capacity is below what is live: no policy could have helped."""
+    capacity, bound = ranked[0].get("capacity_bytes"), max(row["lower_bound_bytes"] for row in ranked)
+    if not capacity or bound <= capacity or best(ranked):
+        return ""
+    return f"No placement can fit: {format_size(bound)} are live at once, more than the capacity."
+
+
+def _skipped(ranked: Sequence[dict[str, Any]]) -> str:
+    rows = [row for row in ranked if not is_oom(row) and row.get("failed_allocs")]
+    parts = [f"{row['policy']} refused {_number(row['failed_allocs'], 'request')}" for row in rows]
+    return f"{_names(parts)}; their blocks were left out of its sums." if parts else ""
+
+
+def _about_trace(row: Row) -> list[str]:
+    counts = [
+        (row.get("invalid_events") or 0, "invalid event", "skipped"),
+        (row.get("never_freed") or 0, "block", "never freed"),
+    ]
+    return [f"{_number(n, noun)} {'was' if n == 1 else 'were'} {what}." for n, noun, what in counts if n]
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _names(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and 7 others (see the table)`."""
+    if len(names) == 1:
+        return names[0]
+    if len(names) <= MOST_NAMED:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{', '.join(names[: MOST_NAMED - 1])} and {len(names) - MOST_NAMED + 1} others (see the table)"

@@ -1,0 +1,155 @@
+"""Drives the preparing kernel: batches of raw rows -> full batches of prepared events, then the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from memtrace.trace import kernel
+from memtrace.trace.model import BATCH_ROWS, Facts, Int64s, Op, read_only
+from memtrace.trace.raw import MISSING, Batch
+
+FIRST_PLACES = 1 << 12
+
+# What is done with an invalid row: it is handed over and may raise. Without it invalid rows are only counted.
+Report = Callable[[Batch, int, int], None]
+
+
+class Preparer:
+    """The live blocks of a trace and its counts, as far as it has been read."""
+
+    def __init__(self, columns: tuple[str, ...], *, keep_ids: bool = False, keep_rows: bool = False) -> None:
+        self.columns = columns
+        self.keep_rows = keep_rows
+        optional = [name for name in ("align", "stream", "dst", "tag", "time") if name in columns]
+        self.filling = (*optional, "id") if keep_ids else tuple(optional)
+        self.table = _new_table()
+        self.out = self._new_out()
+        self.filled = 0
+
+    def prepare(self, batch: Batch, report: Report | None) -> Iterator[kernel.Out]:
+        """Take a batch in; yields output whenever it is full."""
+        start = 0
+        while True:
+            with np.errstate(over="ignore"):  # the hash wraps round; only the interpreter minds
+                why, start, self.filled, wrong = kernel.prepare(
+                    batch.rows, start, self.out, self.filled, self.table, report is not None
+                )
+            if why == kernel.DONE:
+                return
+            if why == kernel.FULL:
+                yield self.taken()
+            elif why == kernel.GROW:
+                self.table = _grown(self.table)
+            elif report is not None:
+                report(batch, start, wrong)
+                start += 1
+
+    def taken(self) -> kernel.Out:
+        """What has been put out since the last call, cut to length."""
+        out, filled = self.out, self.filled
+        self.out, self.filled = self._new_out(), 0
+        if filled == out.op.size:
+            return kernel.Out(*(read_only(column) for column in out))
+        # A copy, so that the unused rest is given back.
+        return kernel.Out(*(read_only(column[:filled].copy() if column.size > 1 else column) for column in out))
+
+    def _new_out(self) -> kernel.Out:
+        def column(kept: bool, kind: type, default: int = 0) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+            return np.empty(BATCH_ROWS, kind) if kept else np.full(1, default, kind)
+
+        has = self.filling.__contains__
+        return kernel.Out(
+            op=column(True, np.uint8),
+            block=column(True, np.int32),
+            size=column(True, np.int64),
+            align=column(has("align"), np.int64),
+            stream=column(has("stream"), np.int32),
+            dst=column(has("dst"), np.int32, -1),
+            tag=column(has("tag"), np.int32, -1),
+            time=column(has("time"), np.int64),
+            id=column(has("id"), np.int64),
+            row=column(self.keep_rows, np.int32),
+        )
+
+    def dull(self) -> tuple[str, ...]:
+        """The optional columns that only say their default: they may as well be absent."""
+        flags = {"align": kernel.ALIGNED, "stream": kernel.STREAMED, "dst": kernel.PAIRED, "tag": kernel.TAGGED}
+        return tuple(name for name, flag in flags.items() if not self.table.totals[flag])
+
+    def facts(self, rank: Callable[[Int64s, int], int]) -> Facts:
+        """The counts; `rank(size_bins, percent)` finds the request of that nearest rank."""
+        table, totals = self.table, [int(number) for number in self.table.totals]
+        events = totals[kernel.EVENT]
+        counts = dict(zip(Op, totals[kernel.OP_COUNTS :], strict=True))
+        size_lifetime = table.size_lifetime.reshape(64, 64)
+        timed = "time" in self.columns
+        return Facts(
+            events=events,
+            allocs=counts[Op.ALLOC],
+            frees=counts[Op.FREE],
+            reallocs=counts[Op.REALLOC],
+            copies=counts[Op.COPY],
+            swaps=counts[Op.SWAP],
+            accesses=counts[Op.ACCESS],
+            trims=counts[Op.TRIM],
+            records=counts[Op.RECORD],
+            completes=counts[Op.COMPLETE],
+            null_frees=totals[kernel.NULL_FREES],
+            invalid_events=totals[kernel.INVALID_ROWS],
+            never_freed=totals[kernel.LIVE],
+            max_live=totals[kernel.USED],
+            total_bytes=totals[kernel.TOTAL_BYTES],
+            peak_live_bytes=totals[kernel.PEAK_BYTES],
+            peak_live_event=totals[kernel.PEAK_EVENT],
+            median_request=rank(table.size_bins, 50),
+            p99_request=rank(table.size_bins, 99),
+            smallest_request=totals[kernel.SMALLEST] if totals[kernel.LARGEST] else 0,
+            largest_request=totals[kernel.LARGEST],
+            size_counts=read_only(_size_counts(table.size_bins)),
+            size_bytes=read_only(table.size_bytes),
+            lifetime_counts=read_only(size_lifetime.sum(axis=0)),
+            lifetime_bytes=read_only(table.lifetime_bytes),
+            size_lifetime=read_only(size_lifetime),
+            first_time=totals[kernel.FIRST_TIME] if timed else 0,
+            last_time=totals[kernel.LAST_TIME] if timed and events else max(events - 1, 0),
+        )
+
+
+def _new_table() -> kernel.Table:
+    totals = np.zeros(kernel.TOTALS, np.int64)
+    totals[kernel.LAST_TIME] = MISSING
+    totals[kernel.SMALLEST] = np.iinfo(np.int64).max
+    return kernel.Table(
+        pairs=np.full(2 * FIRST_PLACES, -1, np.int64),
+        slots=np.zeros(FIRST_PLACES, np.int64),
+        spare=np.zeros(FIRST_PLACES // 2, np.int32),
+        totals=totals,
+        size_bins=np.zeros(kernel.SIZE_BINS, np.int64),
+        size_bytes=np.zeros(64, np.int64),
+        lifetime_bytes=np.zeros(64, np.int64),
+        size_lifetime=np.zeros(64 * 64, np.int64),
+    )
+
+
+def _grown(table: kernel.Table) -> kernel.Table:
+    """Twice the places; the table is half full at most, which keeps its probes short."""
+    pairs = np.full(2 * table.pairs.size, -1, np.int64)
+    with np.errstate(over="ignore"):
+        kernel.rehash(table.pairs, pairs)
+    slots = np.zeros(2 * table.slots.size, np.int64)
+    slots[: table.slots.size] = table.slots
+    spare = np.zeros(2 * table.spare.size, np.int32)
+    spare[: table.spare.size] = table.spare
+    return table._replace(pairs=pairs, slots=slots, spare=spare)
+
+
+def _size_counts(bins: Int64s) -> Int64s:
+    """Requests by floor(log2(size)), from the finer bins."""
+    counts = np.zeros(64, np.int64)
+    for power in range(kernel.EXACT_BITS):
+        counts[power] = bins[(1 << power if power else 0) : 2 << power].sum()
+    steps = bins[kernel.EXACT :].reshape(-1, 1 << kernel.STEP_BITS).sum(axis=1)
+    counts[kernel.EXACT_BITS : kernel.EXACT_BITS + steps.size] = steps
+    return counts

@@ -1,0 +1,51 @@
+"""The exact request of a nearest rank, in bounded memory: the kernel's bins say about where, another look at the sizes where exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from memtrace.trace.kernel import ALLOC, EXACT, EXACT_BITS, REALLOC, STEP_BITS
+from memtrace.trace.model import BATCH_ROWS, Int64s, Prepared
+
+FINE_BITS = 16  # bins of one refining pass
+
+
+def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
+    """The request of rank ceil(percent/100 * n) among the n requests of more than 0 bytes; 0 if there is none."""
+    bins = size_bins.copy()
+    bins[0] = 0
+    requests = int(bins.sum())
+    if not requests:
+        return 0
+    rank = -(-percent * requests // 100)
+    found, rank = _bin_of(bins, rank)
+    if found < EXACT:
+        return found
+    step, low = divmod(found - EXACT, 1 << STEP_BITS)
+    start, bits = (low + (1 << STEP_BITS)) << (step + EXACT_BITS - STEP_BITS), step + EXACT_BITS - STEP_BITS
+    while bits:
+        shift = max(0, bits - FINE_BITS)
+        counts = np.zeros(1 << (bits - shift), np.int64)
+        for events in prepared.batches(BATCH_ROWS):
+            _count(events.op, events.size, start, shift, counts)
+        found, rank = _bin_of(counts, rank)
+        start, bits = start + (found << shift), shift
+    return start
+
+
+def _bin_of(counts: Int64s, rank: int) -> tuple[int, int]:
+    """The bin that holds this rank, and the rank within it."""
+    upto = np.cumsum(counts)
+    found = int(np.searchsorted(upto, rank))
+    return found, rank - int(upto[found] - counts[found])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(op, size, start, shift, counts):  # type: ignore[no-untyped-def]
+    """Count the requests from `start` on in bins of 2^shift bytes."""
+    for i in range(op.size):
+        if op[i] == ALLOC or op[i] == REALLOC:
+            place = (size[i] - start) >> shift
+            if place >= 0 and place < counts.size:
+                counts[place] += 1

@@ -1,0 +1,84 @@
+"""A format's rows on their way to the preparing kernel: one batch of raw columns, and where each row stands in its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.trace.model import Int32s, Int64s, Op, read_only
+
+# A field that is empty. No id, size or time that makes sense is -2^63, and one sentinel spares a mask per column.
+MISSING = -(1 << 63)
+
+# Codes of `Rows.op` besides those of Op: what the row's op says is not known; the row cannot be read (see `notes`).
+UNKNOWN_OP = 254
+UNREADABLE = 255
+
+OPS = {op.name.lower(): int(op) for op in Op}
+ALIASES = {"malloc": Op.ALLOC, "calloc": Op.ALLOC, "a": Op.ALLOC, "f": Op.FREE, "r": Op.REALLOC, "empty": Op.TRIM}
+CODES = {**OPS, **{name: int(op) for name, op in ALIASES.items()}}
+
+
+class Rows(NamedTuple):
+    """Raw columns; one that the input lacks is a single MISSING (tag: a single -1)."""
+
+    op: NDArray[np.uint8]
+    id: Int64s
+    size: Int64s
+    time: Int64s
+    align: Int64s
+    stream: Int64s
+    dst: Int64s
+    tag: Int32s  # code into the names of the batch
+
+
+class Place(NamedTuple):
+    """Where a row stands: `line 1048` of a text file, `row 1048` of a table; both count from 1."""
+
+    word: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.word} {self.number}"
+
+    def of(self, label: str) -> str:
+        """`trace.csv:1048`, `trace.parquet: row 1048`."""
+        return f"{label}:{self.number}" if self.word == "line" else f"{label}: {self}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a format yields."""
+
+    rows: Rows
+    columns: tuple[str, ...]  # those that the input has, in the order of the schema
+    place: Callable[[int], Place]  # of a row of this batch
+    tags: tuple[str, ...] = ()
+    notes: Mapping[int, str] = field(default_factory=dict)  # row -> why it is UNREADABLE or UNKNOWN_OP
+    done: int = 0  # of the input, in the unit of `total`
+    total: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def op_code(name: str | None) -> int:
+    """The code of an op's name or alias; UNKNOWN_OP if it is neither."""
+    return CODES.get(name.strip().lower(), UNKNOWN_OP) if name is not None else UNKNOWN_OP
+
+
+def absent() -> Int64s:
+    """The column of an input that does not have it."""
+    return _ABSENT
+
+
+def rows_of(op: NDArray[np.uint8], numbers: Mapping[str, Int64s], tag: Int32s | None = None) -> Rows:
+    """Rows from the columns that there are."""
+    columns = [read_only(np.ascontiguousarray(numbers.get(name, _ABSENT), np.int64)) for name in Rows._fields[1:-1]]
+    return Rows(read_only(op), *columns, tag=_UNTAGGED if tag is None else read_only(tag))
+
+
+_ABSENT: Int64s = read_only(np.full(1, MISSING, np.int64))
+_UNTAGGED: Int32s = read_only(np.full(1, -1, np.int32))

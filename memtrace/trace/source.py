@@ -1,0 +1,210 @@
+"""A path, a URL or standard input -> a file on this machine that can be read twice, unpacked as it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from memtrace.errors import InputError, MemtraceError, UsageError
+from memtrace.names import nearest
+
+HEAD_BYTES = 1 << 16
+COPY_BYTES = 1 << 20
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
+REMOTE = "pip install 'memtrace-replay[remote]'"
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trace file. Its bytes may be packed (gzip, zstd by their magic, whatever the name says)."""
+
+    label: str  # as the user named it, for messages
+    path: Path  # of the bytes as stored: the file itself, or a copy of what can be read once only
+    compression: str | None
+
+    @property
+    def file_name(self) -> str:
+        """The file's own name without .gz or .zst; "stdin" for standard input."""
+        base = re.split(r"[?#]", self.label)[0] if _URL.match(self.label) else self.label
+        name = Path(base).name if self.label != "-" else "stdin"
+        return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def open(self) -> Stream:
+        """The unpacked bytes from the start."""
+        with reading_errors(self.label):
+            return Stream(self)
+
+    def head(self) -> bytes:
+        """The first unpacked bytes, by which formats recognise their own."""
+        with self.open() as stream:
+            return stream.read(HEAD_BYTES)
+
+    def sha256(self) -> str:
+        """Of the bytes as stored."""
+        with reading_errors(self.label), self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @contextmanager
+    def seekable(self) -> Iterator[Path]:
+        """A file of the unpacked bytes, for formats that jump about in it."""
+        if self.compression is None:
+            yield self.path
+            return
+        with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
+            path = Path(folder) / "unpacked"
+            with self.open() as stream, path.open("wb") as file:
+                shutil.copyfileobj(stream, file, COPY_BYTES)
+            yield path
+
+
+class Stream:
+    """Unpacked bytes in order; every failure names the source."""
+
+    def __init__(self, source: Source) -> None:
+        import pyarrow as pa
+
+        self.label = source.label
+        self.stored = pa.OSFile(str(source.path))
+        self.bytes: Any = self.stored
+        if source.compression is not None:
+            self.bytes = pa.CompressedInputStream(self.stored, source.compression)
+
+    def read(self, most: int) -> bytes:
+        with reading_errors(self.label):
+            data: bytes = self.bytes.read(most)
+            return data
+
+    def done(self) -> int:
+        """Stored bytes read so far."""
+        return int(self.stored.tell())
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bytes.close()
+        self.stored.close()
+
+
+@contextmanager
+def reading_errors(label: str) -> Iterator[None]:
+    """Turn what the system or pyarrow says about a file into an InputError."""
+    try:
+        yield
+    except MemtraceError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{label}: no permission to read it") from error
+    except (OSError, ValueError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{label}: cannot be read: {said}\ntry: make or fetch the file again; it looks cut or damaged"
+        ) from error
+
+
+@contextmanager
+def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
+    """The source behind a path, a URL, or "-"; copies that this needed are gone afterwards."""
+    label = os.fspath(path)
+    scheme = _URL.match(label)
+    if scheme and scheme[1].lower() == "file":
+        label, scheme = label[len("file://") :], None
+    if scheme:
+        opened = _open_url(label, scheme[1].lower())
+        with _copied(label, opened) as source:
+            yield source
+    elif label == "-":
+        with _copied(label, _open_stdin) as source:
+            yield source
+    elif _is_pipe(label):
+        with _copied(label, lambda: open(label, "rb")) as source:
+            yield source
+    else:
+        yield _source(label, Path(label))
+
+
+def _source(label: str, path: Path) -> Source:
+    with reading_errors(label), path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        raise InputError(f"{'standard input' if label == '-' else label} is empty")
+    found = [name for magic, name in MAGIC.items() if start.startswith(magic)]
+    return Source(label, path, found[0] if found else None)
+
+
+def _is_pipe(label: str) -> bool:
+    """Whether this path can be read once only; InputError where there is no file to read."""
+    path = Path(label)
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise InputError(f"{label}: no permission to read it") from error
+    except (OSError, ValueError) as error:
+        raise _missing(label, path) from error
+    if stat.S_ISDIR(mode):
+        inside = sorted(item.name for item in path.iterdir() if item.is_file())[:3]
+        hint = f"; give a file in it, such as {path / inside[0]}" if inside else ""
+        raise InputError(f"{label} is a directory{hint}")
+    return not stat.S_ISREG(mode)
+
+
+def _missing(label: str, path: Path) -> InputError:
+    folder = path.parent
+    try:
+        likely = nearest(path.name, (item.name for item in folder.iterdir()))
+    except (OSError, ValueError):
+        return InputError(f"{label!r}: no such file")
+    return InputError(f"{label}: no such file" + (f"; did you mean {folder / likely}?" if likely else ""))
+
+
+@contextmanager
+def _copied(label: str, opened: Callable[[], AbstractContextManager[IO[bytes]]]) -> Iterator[Source]:
+    """A copy on disk, because a message about a bad row needs a second look at the rows before it."""
+    with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
+        path = Path(folder) / "copy"
+        with reading_errors(label), opened() as remote, path.open("wb") as file:
+            shutil.copyfileobj(remote, file, COPY_BYTES)
+        yield _source(label, path)
+
+
+@contextmanager
+def _open_stdin() -> Iterator[IO[bytes]]:
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal; pipe a trace into it: zcat trace.csv.gz | memtrace run -")
+    yield sys.stdin.buffer
+
+
+def _open_url(url: str, scheme: str) -> Callable[[], AbstractContextManager[IO[bytes]]]:
+    """How to open a URL; UsageError names the extra where it is missing."""
+    try:
+        import fsspec
+    except ImportError:
+        raise UsageError(f"reading {scheme}:// needs an extra: {REMOTE}") from None
+
+    @contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        try:
+            handle = fsspec.open(url, "rb")
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"{url}: {error}; {REMOTE} brings s3, gs, http and others") from error
+        with handle as file:
+            yield file
+
+    return opened

@@ -1,0 +1,80 @@
+"""Sizes, counts, times and ratios <-> text; the only place where `200MiB` exists."""
+
+import re
+
+from memtrace.errors import UsageError
+
+BINARY = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50, "EiB": 1 << 60}
+DECIMAL = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15, "EB": 10**18}
+UNITS = {"": 1, "B": 1, **BINARY, **DECIMAL}
+MOST_BYTES = 1 << 62
+
+_SIZE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `200MiB`, `1.5GiB`, `80 GB`, `4096`; UsageError says what is wrong with anything else."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise UsageError(f"{text!r} is no size; write bytes or a unit: 4096, 200MiB, 1.5GiB, 80GB")
+    number, word = found[1].replace("_", ""), found[2]
+    unit = {name.lower(): name for name in UNITS}.get(word.lower())
+    if unit is None:
+        raise UsageError(f"{text!r} has an unknown unit {word!r}; {_hint(number, word)}")
+    whole, _, part = number.partition(".")
+    scaled = (int(whole or 0) * 10 ** len(part) + int(part or 0)) * UNITS[unit]
+    size, rest = divmod(scaled, 10 ** len(part))  # 7.3GiB is cut to whole bytes
+    if rest and UNITS[unit] == 1:
+        raise UsageError(f"{text!r} is not a whole number of bytes")
+    if size > MOST_BYTES:
+        raise UsageError(f"{text!r} is more than the largest address space (4EiB)")
+    return size
+
+
+def _hint(number: str, word: str) -> str:
+    """What to write instead: for a bare letter both readings of it."""
+    letter = word[0].upper()
+    binary, decimal = f"{letter}iB", f"{letter}B"
+    if word.upper() == letter and binary in BINARY:
+        return f"write {number}{binary} (2^{BINARY[binary].bit_length() - 1}) or {number}{decimal} (10^{len(str(DECIMAL[decimal])) - 1})"
+    return "known: B, KiB, MiB, GiB, TiB, kB, MB, GB, TB"
+
+
+def format_size(size: int | float) -> str:
+    """`7.3 GiB`, `512 B`: the largest binary unit that leaves at least 1."""
+    magnitude = abs(size)
+    unit, scale = "B", 1
+    for name, value in BINARY.items():
+        # What would be printed as 1024.0 of a unit is 1.0 of the next.
+        if round(magnitude / scale, 1 if scale > 1 else 0) < 1024:
+            break
+        unit, scale = name, value
+    if scale == 1:
+        return f"{size:.0f} B"
+    return f"{size / scale:.1f} {unit}"
+
+
+def format_count(count: int | float) -> str:
+    """`1,234,567`."""
+    return f"{count:,.0f}"
+
+
+def format_seconds(seconds: float) -> str:
+    """`850 ns`, `1.2 µs`, `35.0 ms`, `1.24 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 0:
+        return f"-{format_seconds(-seconds)}"
+    if seconds == 0:
+        return "0 s"
+    for unit, scale, digits in (("ns", 1e-9, 0), ("µs", 1e-6, 1), ("ms", 1e-3, 1), ("s", 1.0, 2)):
+        if round(seconds / scale, digits) < (60 if unit == "s" else 1000):
+            return f"{seconds / scale:.{digits}f} {unit}"
+    if round(seconds) < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_ratio(ratio: float) -> str:
+    """`1.25x`, with more digits where 1 is near, so that 1.004 is not read as equal."""
+    digits = 3 if 0 < abs(ratio - 1) < 0.01 else 2
+    return f"{ratio:.{digits}f}x"

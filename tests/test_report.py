@@ -1,0 +1,366 @@
+"""Reports: the verdict's words, the Document's data, and what must hold of the PDF whatever it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_results import CLASSIC, TWELVE, sample
+
+from memtrace.plots.frame import WIDTH
+from memtrace.plots.text import width
+from memtrace.report import render
+from memtrace.report.blocks import Column, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.document import build
+from memtrace.report.flow import END, TOP, pages
+from memtrace.report.pdf import write
+from memtrace.report.suggestions import suggestions
+from memtrace.report.verdict import best, rank, verdict
+
+GIB = 1 << 30
+
+
+def row(policy: str, peak: int, **more: Any) -> dict[str, Any]:
+    """A summary row of a run in 8 GiB, of a trace that has 7 GiB live at most."""
+    known = {
+        "policy": policy,
+        "peak_reserved_bytes": peak,
+        "peak_allocated_bytes": peak,
+        "lower_bound_bytes": 7 * GIB,
+        "capacity_bytes": 8 * GIB,
+        "events": 10_000,
+        "status": "ok",
+        "oom_event": None,
+        "failed_allocs": 0,
+    }
+    return {**known, **more}
+
+
+def oom(policy: str, event: int, peak: int = GIB) -> dict[str, Any]:
+    return row(policy, peak, status="oom", oom_event=event, failed_allocs=1)
+
+
+def named(rows: list[dict[str, Any]]) -> list[str]:
+    return [found["policy"] for found in rows]
+
+
+# Rank
+
+
+def test_the_smallest_peak_is_best_then_allocated_then_name() -> None:
+    rows = [
+        row("d", 5, peak_allocated_bytes=4),
+        row("c", 5, peak_allocated_bytes=3),
+        row("b", 5),
+        row("a", 4),
+    ]
+    assert named(rank(rows)) == ["a", "c", "d", "b"]
+
+
+def test_who_ran_out_of_memory_is_last_whatever_its_peak_and_the_furthest_before_the_others() -> None:
+    assert named(rank([oom("early", 3, 1), oom("late", 900, 9), row("fits", 99)])) == [
+        "fits",
+        "late",
+        "early",
+    ]
+
+
+def test_who_skipped_requests_stands_between() -> None:
+    assert named(rank([oom("oom", 3), row("skips", 1, failed_allocs=2), row("fits", 9)])) == [
+        "fits",
+        "skips",
+        "oom",
+    ]
+
+
+def test_the_best_policies_are_all_with_the_least_peak_but_not_the_one_that_knows_the_future() -> None:
+    rows = [row("b", 5), row("a", 5), row("c", 6), row("optimum", 4)]
+    assert named(best(rank(rows))) == ["a", "b"]
+    assert named(best([row("optimum", 4)])) == ["optimum"]
+    assert best([oom("a", 1)]) == []
+
+
+# Verdict
+
+
+def test_the_first_sentence_names_the_best_policy_and_its_distance_to_the_bound() -> None:
+    first, second, third = verdict([row("worst-fit", 8 * GIB), row("best-fit", 7 * GIB + 300 * 2**20)])
+    assert first == "best-fit needs least: 7.3 GiB, 1.04x the lower bound of 7.0 GiB (peak live)."
+    assert second == "worst-fit needs most: 8.0 GiB, 1.10x as much."
+    assert third == "No policy ran out of the 8.0 GiB."
+
+
+def test_who_ran_out_of_memory_is_said_with_the_event() -> None:
+    said = verdict([row("best-fit", 7 * GIB), oom("worst-fit", 8123)])
+    assert (
+        said[0]
+        == "best-fit needs least: 7.0 GiB, which is the lower bound itself: no placement can do with less."
+    )
+    assert said[1] == "worst-fit ran out of memory at event 8,123 of 10,000 (capacity 8.0 GiB)."
+    several = verdict([row("a", 7 * GIB), oom("b", 5), oom("c", 6)])[1]
+    assert (
+        several
+        == "2 policies ran out of memory (capacity 8.0 GiB): c at event 6 and b at event 5, of 10,000 events."
+    )
+
+
+def test_no_policy_is_best_if_all_ran_out_of_memory() -> None:
+    assert verdict([oom("a", 1), oom("b", 1)]) == [
+        "Every policy ran out of memory at event 1 of 10,000 (capacity 8.0 GiB)."
+    ]
+    small = [{**found, "capacity_bytes": GIB} for found in (oom("a", 1), oom("b", 2))]
+    assert verdict(small)[0] == "No placement can fit: 7.0 GiB are live at once, more than the capacity."
+
+
+def test_many_names_are_left_to_the_table() -> None:
+    said = verdict([row(name, 8 * GIB) for name in "abcdef"])
+    assert said[0].startswith("a, b, c and 3 others (see the table) need least: 8.0 GiB")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "Nothing was replayed."),
+        ([row("a", 8 * GIB)], "a needs 8.0 GiB, 1.14x the lower bound"),
+        ([row("a", 0, lower_bound_bytes=0)], "a needs 0 B. No bytes were live"),
+        ([row("a", 8, failed_allocs=2)], "a refused 2 requests; their blocks were left out of its sums."),
+        ([row("a", 8, invalid_events=1)], "1 invalid event was skipped."),
+        ([row("a", 8, never_freed=1200)], "1,200 blocks were never freed."),
+        (
+            [row("a", 9), row("optimum", 8 * GIB)],
+            "The best packing found by optimum, which knows the future, takes 8.0",
+        ),
+        (
+            [row("a", 8, utilisation_at_peak=0.8, internal_frag_at_peak=0.2)],
+            "80.0% of that is live, 20.0% is rounding",
+        ),
+        ([row("a", 8, utilisation_at_peak=None, internal_frag_at_peak=None)], "a needs 8 B"),
+    ],
+)
+def test_what_else_is_worth_saying(rows: list[dict[str, Any]], words: str) -> None:
+    assert words in " ".join(verdict(rows))
+
+
+# Suggestions
+
+
+def commands(rows: list[dict[str, Any]]) -> list[str]:
+    return [suggestion.command for suggestion in suggestions(rows, "my trace.csv")]
+
+
+def test_suggestions_fit_what_happened() -> None:
+    fits, free = row("best-fit", 7 * GIB), {"capacity_bytes": None}
+    assert commands([]) == []
+    assert commands([fits, row("a", 9 * GIB)]) == []
+    assert commands([{**fits, **free}, row("a", 9 * GIB, **free)]) == [
+        "memtrace mincap 'my trace.csv' -p best-fit"
+    ]
+    assert commands([fits, oom("first-fit", 4)]) == [
+        "memtrace mincap 'my trace.csv' -p best-fit -p first-fit"
+    ]
+    assert commands([oom("a", 9), oom("b", 4)]) == ["memtrace mincap 'my trace.csv' -p a"]
+    assert commands([fits]) == ["memtrace run 'my trace.csv' -p default"]
+    assert commands([row("a", 8 * GIB), row("b", 9 * GIB)]) == ["memtrace bound 'my trace.csv'"]
+    assert commands([{**fits, "invalid_events": 3}])[0] == "memtrace check 'my trace.csv'"
+    assert commands([row("pytorch", 7 * GIB)]) == [
+        "memtrace whatif 'my trace.csv' --conf 'expandable_segments:True'",
+        "memtrace run 'my trace.csv' -p gpu",
+    ]
+    assert commands([row("pytorch:expandable_segments=True", 7 * GIB), fits]) == []
+
+
+def test_no_more_than_three_suggestions() -> None:
+    assert len(commands([row("pytorch", 9 * GIB, invalid_events=1, capacity_bytes=None)])) == 3
+
+
+# Document
+
+
+def blocks_of(document: Document, kind: type) -> list[Any]:
+    return [block for block in document.blocks if isinstance(block, kind)]
+
+
+def test_a_document_opens_with_the_verdict_and_the_ranked_table() -> None:
+    results = sample()
+    heading, verdict_words, *_ = build(results).blocks
+    assert heading == Heading("training-step", 1)
+    assert verdict_words == Paragraph(verdict(results.summary)[0], strong=True)
+    table = blocks_of(build(results), Table)[0]
+    assert [cells[0] for cells in table.rows] == named(rank(results.summary))
+    assert table.rows[0][2] == "1.002x"
+
+
+def test_the_table_says_who_ran_out_of_memory_and_where() -> None:
+    results = sample(capacity=int(2.7 * GIB))
+    last = blocks_of(build(results), Table)[0].rows[-1]
+    event = next(found["oom_event"] for found in results.summary if found["policy"] == last[0])
+    assert last[1:3] == ("out of memory", f"at {event:,}")
+
+
+def test_each_trace_has_its_pictures_and_many_traces_an_overview() -> None:
+    results = sample(("first-fit",), ("one", "two"), events=((0, 100), (0, 0)))
+    document = build(results)
+    assert document.blocks[0] == Heading("All traces", 1)
+    assert [cells[:2] for cells in document.blocks[1].rows] == [("one", "first-fit"), ("two", "first-fit")]
+    names = [picture.file_name for picture in blocks_of(document, Picture)]
+    assert len(names) == len(set(names)) == 14
+    assert {name.partition("-")[0] for name in names} == {"one", "two"}
+
+
+def test_a_document_ends_with_definitions_and_provenance_without_clock_or_machine() -> None:
+    from memtrace.metrics import declared
+
+    results = replace(sample(("first-fit",)), manifest={"versions": {"b": "2", "a": "1"}, "machine": "xyzzy"})
+    document = build(results)
+    *_, measures, provenance = blocks_of(document, Table)
+    assert [cells[0] for cells in measures.rows] == [metric.name for metric in declared()]
+    assert provenance.rows == (("training-step", results.summary[0]["trace_sha256"]),)
+    assert document.blocks[-1] == Paragraph("Made with a 1, b 2.")
+    assert "xyzzy" not in str([block for block in document.blocks if not isinstance(block, Picture)])
+
+
+def test_commands_are_those_of_the_suggestions() -> None:
+    results = sample()
+    expected = [Command(*suggestion) for suggestion in suggestions(results.summary, "training-step")]
+    assert blocks_of(build(results), Command) == expected != []
+
+
+# Pages
+
+
+def test_nothing_stands_outside_the_page_and_headings_do_not_stand_alone() -> None:
+    long = [Paragraph("word " * 3000), Heading("x" * 200), Table((Column("a", 1),), (("b" * 400,),) * 90)]
+    laid_out = pages([Heading("first", 1), *long, *build(sample(TWELVE)).blocks])
+    assert len(laid_out) > 5
+    for page in laid_out:
+        assert not page[-1][1].keeps_next
+        for top, piece in page:
+            assert top >= TOP
+            assert top + piece.height <= END + 1e-9
+            for below, line in piece.lines:
+                assert below < piece.height
+                assert (
+                    line.left + (0 if line.number else width(line.text, line.size, line.bold) / 72)
+                    <= WIDTH + 0.01
+                )
+
+
+def test_a_level_one_heading_starts_a_page() -> None:
+    assert len(pages([Heading("one", 1), Heading("two", 1), Paragraph("end")])) == 2
+
+
+# PDF
+
+
+def pdf_text(path: Path) -> str:
+    if not shutil.which("pdftotext"):
+        pytest.skip("pdftotext (poppler-utils) is not installed")
+    return subprocess.run(
+        ["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def page_count(content: bytes) -> int:
+    return len(re.findall(rb"/Type /Page\b(?!s)", content))
+
+
+def test_the_pdf_holds_all_that_the_document_says_as_text(tmp_path: Path) -> None:
+    results = sample(TWELVE)
+    path, *_ = render(results, None, tmp_path / "report.pdf")
+    text = " ".join(pdf_text(path).split())
+    for picture in blocks_of(build(results), Picture):
+        assert picture.title in text
+    for policy in ("best-fit", "worst-fit", "first-fit", "segregated"):
+        assert policy in text
+    count = page_count(path.read_bytes())
+    assert all(f"page {number} of {count}" in text for number in range(1, count + 1))
+
+
+def test_fonts_are_whole_truetype_and_the_page_is_a4(tmp_path: Path) -> None:
+    content = render(sample(("first-fit",)), None, tmp_path / "report.pdf")[0].read_bytes()
+    assert b"/CIDFontType2" in content
+    assert b"/Type3" not in content
+    [box] = set(re.findall(rb"/MediaBox \[ 0 0 (\S+) (\S+) \]", content))
+    assert [float(side) / 72 for side in box] == pytest.approx([8.27, 11.69])
+
+
+def test_the_pdf_is_small_and_carries_no_date(tmp_path: Path) -> None:
+    content = render(sample(TWELVE), None, tmp_path / "report.pdf")[0].read_bytes()
+    assert len(content) < 500_000
+    assert b"CreationDate" not in content
+
+
+def test_the_same_results_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from sample_results import sample; from memtrace.report import render;"
+        "render(sample(('best-fit', 'pytorch:a=1')), Path(sys.argv[1], 'plots'), Path(sys.argv[1], 'report.pdf'))"
+    )
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", code, tmp_path / seed], check=True, env=environment)
+    files = sorted(path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.p*"))
+    assert len(files) == 8
+    for name in files:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+
+
+def test_the_readers_own_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
+    import matplotlib
+
+    results = sample(("first-fit",), events=((0, 100), (0, 0)))
+    plain = render(results, None, tmp_path / "plain.pdf")[0].read_bytes()
+    with matplotlib.rc_context(
+        {"font.family": "serif", "axes.grid": True, "figure.dpi": 200, "text.usetex": True}
+    ):
+        assert render(results, None, tmp_path / "own.pdf")[0].read_bytes() == plain
+
+
+def test_odd_names_are_written_without_warning(tmp_path: Path) -> None:
+    odd = ("$x_1$ \\alpha", "日本語\u202e", "a" * 60, "new\nline")
+    results = sample(("best-fit", "./mine.py:$k$=%"), odd, events=((0, 100), (0, 0)))
+    path, *pictures = render(results, tmp_path / "plots", tmp_path / "report.pdf")
+    assert len(pictures) == 28
+    assert all(picture.stat().st_size > 1000 for picture in pictures)
+    assert page_count(path.read_bytes()) >= 9
+
+
+@pytest.mark.parametrize("capacity", [1000, int(2.7 * GIB)])
+def test_running_out_of_memory_is_drawn(tmp_path: Path, capacity: int) -> None:
+    path, *_ = render(sample(capacity=capacity), None, tmp_path / "report.pdf")
+    assert "ran out of memory" in pdf_text(path)
+
+
+def test_no_results_are_a_report_that_says_so(tmp_path: Path) -> None:
+    path, *pictures = render(sample((), ()), tmp_path / "plots", tmp_path / "report.pdf")
+    assert "Nothing was replayed." in pdf_text(path)
+    assert pictures == []
+
+
+def test_a_killed_run_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "report.pdf"
+    path.write_bytes(b"old")
+
+    def fail(canvas: object) -> None:
+        raise KeyboardInterrupt
+
+    document = Document("t", (Picture("p", "t", "c", 2.0, 1.0, fail),))
+    with pytest.raises(KeyboardInterrupt):
+        write(document, path)
+    assert [found.name for found in tmp_path.iterdir()] == ["report.pdf"]
+    assert path.read_bytes() == b"old"
+
+
+def test_six_policies_are_drawn_quickly(tmp_path: Path) -> None:
+    results = sample((*CLASSIC, "buddy", "segregated"))
+    render(sample(("first-fit",)), None, tmp_path / "warm.pdf")
+    start = time.process_time()
+    render(results, tmp_path, tmp_path / "report.pdf")
+    assert time.process_time() - start < 6  # twice what a slow and busy machine needs

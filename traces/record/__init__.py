@@ -1,0 +1,1 @@
+"""Recording the calls of malloc of a real program, and turning recordings into traces."""
