@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from benchmarks import native
 from benchmarks.cache import trace_file
-from benchmarks.columns import BARE, CLASSIC, FULL, POLICIES, SEARCH, NativeColumn, PolicyColumn
+from benchmarks.columns import BARE, CLASSIC, FULL, POLICIES, SEARCH, Detail, NativeColumn, PolicyColumn
 from benchmarks.measure import Column, run_rounds
 from benchmarks.tables import as_json, as_text
 from benchmarks.targets import disagreements
@@ -56,8 +56,9 @@ def policy_columns(asked: list[str] | None) -> list[Column]:
     from memtrace.errors import UsageError
 
     columns: list[Column] = []
+    details: tuple[Detail, ...] = (BARE, SEARCH, FULL)
     for policy in POLICIES if asked is None else asked:
-        for detail in (BARE, SEARCH, FULL) if policy in CLASSIC else (BARE,):
+        for detail in details if policy in CLASSIC else details[:1]:
             column = PolicyColumn(policy, detail)
             try:
                 column.warm_up()

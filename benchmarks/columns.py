@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
@@ -17,27 +17,34 @@ from benchmarks.workloads import Columns
 
 CLASSIC = ("best-fit", "first-fit", "next-fit", "worst-fit")
 POLICIES = (*CLASSIC, "buddy", "tlsf", "size-class")
-BARE, SEARCH, FULL = "bare", "search", "full"
+Detail = Literal["bare", "search", "full"]
+BARE: Final = "bare"
+SEARCH: Final = "search"
+FULL: Final = "full"
 
 
 class Placement(Protocol):
     """The part of memtrace.replay's answer that is read here."""
 
-    cpu_seconds: float
-    batch_cpu_seconds: Sequence[float]
-    peak_reserved_bytes: int
+    @property
+    def cpu_seconds(self) -> float: ...
+
+    @property
+    def batch_cpu_seconds(self) -> Sequence[float]: ...
+
+    @property
+    def peak_reserved_bytes(self) -> int: ...
 
 
-Replay = Callable[[Any, str, str], Placement]  # (trace, policy, detail)
+Replay = Callable[[Any, str, Detail], Placement]  # (trace, policy, detail)
 MakeTrace = Callable[[Columns], Any]
 
 
-def memtrace_replay(trace: Any, policy: str, detail: str) -> Placement:
+def memtrace_replay(trace: Any, policy: str, detail: Detail) -> Placement:
     """memtrace's own replay, with an unbounded heap."""
     from memtrace.replay import replay
 
-    placement: Placement = replay(trace, policy, detail=detail)
-    return placement
+    return replay(trace, policy, detail=detail)
 
 
 def memtrace_trace(columns: Columns) -> Any:
@@ -52,7 +59,7 @@ def _load(trace: TraceFile, make_trace: MakeTrace) -> Any:
     return make_trace(trace.columns())
 
 
-def column_name(policy: str, detail: str) -> str:
+def column_name(policy: str, detail: Detail) -> str:
     """A policy's name in the tables."""
     return policy if detail == BARE else f"{policy} +{detail}"
 
@@ -62,7 +69,7 @@ class PolicyColumn:
     """One of memtrace's policies, at some detail of what is counted besides."""
 
     policy: str
-    detail: str = BARE
+    detail: Detail = BARE
     replay: Replay = memtrace_replay
     make_trace: MakeTrace = memtrace_trace
 

@@ -79,7 +79,10 @@ def _ratios(results: Results) -> list[str]:
 
 
 def _verdict(one: Verdict, traces: list[str], width: int) -> str:
-    cells = [_number(one.ratios.get(trace), 2) for trace in traces]
+    cells = [
+        _number(one.ratios.get(trace), 2) + ("*" if one.ratios.get(trace, 0) > one.limit else "")
+        for trace in traces
+    ]
     return _line(one.title, [f"{one.limit:.1f}", "met" if one.met else "MISSED", *cells], width)
 
 

@@ -22,8 +22,9 @@ def parse_size(text: str) -> int:
     if unit is None:
         raise UsageError(f"{text!r} has an unknown unit {word!r}; {_hint(number, word)}")
     whole, _, part = number.partition(".")
-    scaled = (int(whole or 0) * 10 ** len(part) + int(part or 0)) * UNITS[unit]
-    size, rest = divmod(scaled, 10 ** len(part))  # 7.3GiB is cut to whole bytes
+    parts = int("1" + "0" * len(part))
+    scaled = (int(whole or 0) * parts + int(part or 0)) * UNITS[unit]
+    size, rest = divmod(scaled, parts)  # 7.3GiB is cut to whole bytes
     if rest and UNITS[unit] == 1:
         raise UsageError(f"{text!r} is not a whole number of bytes")
     if size > MOST_BYTES:
@@ -40,7 +41,7 @@ def _hint(number: str, word: str) -> str:
     return "known: B, KiB, MiB, GiB, TiB, kB, MB, GB, TB"
 
 
-def format_size(size: int | float) -> str:
+def format_size(size: float) -> str:
     """`7.3 GiB`, `512 B`: the largest binary unit that leaves at least 1."""
     magnitude = abs(size)
     unit, scale = "B", 1
@@ -54,7 +55,7 @@ def format_size(size: int | float) -> str:
     return f"{size / scale:.1f} {unit}"
 
 
-def format_count(count: int | float) -> str:
+def format_count(count: float) -> str:
     """`1,234,567`."""
     return f"{count:,.0f}"
 

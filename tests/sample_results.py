@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy
 import pyarrow
+from sample_heap import HEAPS, Event, Heap, smallest, training_loop
 
 from memtrace.results.tables import Results
-from sample_heap import HEAPS, Event, Heap, smallest, training_loop
 
 CLASSIC = ("first-fit", "next-fit", "best-fit", "worst-fit")
 TWELVE = (
@@ -233,11 +234,12 @@ def _distributions(trace: str, events: Sequence[Event]) -> dict[str, list[Any]]:
     return columns
 
 
+@cache
 def sample(
-    policies: Sequence[str] = CLASSIC,
-    traces: Sequence[str] = ("training-step",),
+    policies: tuple[str, ...] = CLASSIC,
+    traces: tuple[str, ...] = ("training-step",),
     capacity: int | None = None,
-    events: Sequence[Event] | None = None,
+    events: tuple[Event, ...] | None = None,
 ) -> Results:
     """What a run of these policies finds out; `capacity` makes the worse ones run out of memory."""
     tables, summary, distributions = Tables(), [], {}

@@ -8,14 +8,16 @@ import sys
 from types import ModuleType
 
 from memtrace.engine import standins
+from memtrace.engine.adapted import adapt
 from memtrace.engine.sources import digest, reachable_modules
 
 FUNCTIONS = ("init", "alloc", "free", "resize", "trim", "record", "complete", "access", "largest_hole", "write_counters", "enlarge")  # fmt: skip
 
 
 def bind(module: ModuleType) -> ModuleType:
-    """Raises PolicyError if a function that has no stand-in is missing."""
-    functions = {name: getattr(module, name, None) or getattr(standins, name, None) for name in FUNCTIONS}
+    """The functions of a policy that the loop calls, as a module of their own."""
+    own = vars(module) if has_ledger(module) else adapt(module)
+    functions = {name: own.get(name) or getattr(standins, name, None) for name in (*FUNCTIONS, "note")}
     name = f"{module.__name__}.bound_{digest(reachable_modules(module))}"
     bound = sys.modules.get(name)
     if bound is None:
@@ -23,3 +25,8 @@ def bind(module: ModuleType) -> ModuleType:
         vars(bound).update(functions)
         sys.modules[name] = bound
     return bound
+
+
+def has_ledger(module: ModuleType) -> bool:
+    """Whether the policy's state has a ledger; one without is adapted."""
+    return "ledger" in getattr(getattr(module, "State", None), "_fields", ())

@@ -223,7 +223,7 @@ def specialise(policy):
                 else:
                     moves = moved_bytes(blocks, kind, size[i], slot, other)
                     smaller = min(blocks[slot].size, blocks[other].size)
-                    if kind == SWAP and mode.swap_scratch and smaller > 0:
+                    if kind == SWAP and mode.swap_scratch:
                         request = make_request(smaller, 0, 0, -1, totals[SPARE])
                         asks, frees = True, True
             elif kind == RECORD:

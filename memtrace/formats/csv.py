@@ -13,7 +13,7 @@ import numpy as np
 
 from memtrace.errors import InputError
 from memtrace.trace.columns import NUMBERS, check_columns, to_rows
-from memtrace.trace.model import COLUMNS
+from memtrace.trace.model import COLUMNS, read_only
 from memtrace.trace.raw import MISSING, UNREADABLE, Batch, Place, Rows
 
 if TYPE_CHECKING:
@@ -99,11 +99,15 @@ def _names(line: bytes) -> tuple[str, ...]:
 def _header(label: str, line: bytes) -> tuple[str, ...]:
     """The columns' names; InputError if the first line has none."""
     if len(line) > MOST_LINE_BYTES:
-        raise InputError(f"{label}:1: the line is longer than {MOST_LINE_BYTES >> 20} MiB; this looks like no CSV trace")
+        raise InputError(
+            f"{label}:1: the line is longer than {MOST_LINE_BYTES >> 20} MiB; this looks like no CSV trace"
+        )
     names = _names(line)
     if not set(names) & set(COLUMNS):
         shown = line[:60].decode(errors="replace")
-        raise InputError(f"{label}:1: no header; the first line is {shown!r}\ntry: a first line such as op,id,size")
+        raise InputError(
+            f"{label}:1: no header; the first line is {shown!r}\ntry: a first line such as op,id,size"
+        )
     return names
 
 
@@ -135,7 +139,9 @@ def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total:
     return Batch(rows, columns, _placer(source, block), tags, notes, block.done, total)
 
 
-def _table(block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: Any = None) -> dict[str, pa.Array]:
+def _table(
+    block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: Any = None
+) -> dict[str, pa.Array]:
     """The columns of a block, parsed in one piece."""
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
@@ -170,12 +176,10 @@ def _with_odd_rows(
         return rows, notes
     places = np.array([row for row, _ in odd]) - np.arange(len(odd))  # in the rows without them
     fill = {"op": UNREADABLE, "tag": -1}
-    filled = [
-        np.insert(column, places, fill.get(name, MISSING)) if column.size == rows.op.size else column
-        for name, column in zip(Rows._fields, rows, strict=True)
-    ]
-    for column in filled:
-        column.flags.writeable = False
+    filled: list[Any] = []
+    for name, column in rows._asdict().items():
+        grown = column.size == rows.op.size
+        filled.append(read_only(np.insert(column, places, fill.get(name, MISSING))) if grown else column)
     kept = np.delete(np.arange(rows.op.size + len(odd)), [row for row, _ in odd])
     moved = {int(kept[row]): note for row, note in notes.items()}
     return Rows(*filled), {**moved, **dict(odd)}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
-from memtrace.trace.columns import check_columns, to_rows
+from memtrace.trace.columns import check_columns, is_text, to_rows
 from memtrace.trace.model import SCHEMA
 from memtrace.trace.raw import Batch, Place
 from memtrace.trace.source import reading_errors
@@ -33,7 +33,7 @@ def read(source: Source) -> Iterator[Batch]:
     with source.seekable() as path:
         with reading_errors(source.label):
             schema = pq.read_schema(path)
-            texts = [field.name for field in schema if field.name in ("op", "tag") and _is_text(field.type)]
+            texts = [field.name for field in schema if field.name in ("op", "tag") and is_text(field.type)]
             file = pq.ParquetFile(path, read_dictionary=texts)
         with file:
             yield from _batches(source.label, file)
@@ -55,12 +55,6 @@ def _batches(label: str, file: Any) -> Iterator[Batch]:
         first = done
 
 
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 def _placer(first: int) -> Any:
     return lambda row: Place("row", first + row + 1)
 
@@ -70,5 +64,7 @@ def _metadata(label: str, stored: Mapping[bytes, bytes]) -> dict[str, str]:
     found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
     schema = found.pop("schema", SCHEMA)
     if schema.startswith("memtrace.") and schema != SCHEMA:
-        raise InputError(f"{label}: its schema is {schema}, this memtrace reads {SCHEMA}\ntry: a newer memtrace")
+        raise InputError(
+            f"{label}: its schema is {schema}, this memtrace reads {SCHEMA}\ntry: a newer memtrace"
+        )
     return {key: value for key, value in found.items() if key not in TOOLS}

@@ -66,9 +66,12 @@ def _bars(
     if not len(rows["count"]):
         frame.text(left + wide / 2, TITLE_ROOM + tall / 2, "none", SMALL, colour=FAINT, align="center")
     panel.ticks_across(_class_ticks(classes, kind) if len(rows["count"]) else [], name=title)
-    panel.ticks_up(
-        [(level, f"{100 * level:.0f} %") for level in (0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if level <= up]
-    )
+    panel.ticks_up([(level, f"{100 * level:.0f} %") for level in _levels(up)])
+
+
+def _levels(up: float) -> list[float]:
+    step = 0.1 if up < 0.5 else 0.2
+    return [step * k for k in range(int(up / step) + 1)]
 
 
 def _class_ticks(classes: list[int], kind: str) -> list[Tick]:

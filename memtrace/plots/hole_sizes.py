@@ -59,13 +59,15 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     for place in places(frame, PANEL, rows, last, [0] * len(rows), 1):
         panel = replace(place.panel, from_up=classes[0], up=classes[-1] + 1)
         panel.ticks_up(ticks, labelled=place.leftmost)
-        counts = hole_counts(results.rows("holes", trace, place.row["policy"]), samples, last, COLUMNS)
+        holes, timeline = (results.rows(name, trace, place.row["policy"]) for name in ("holes", "timeline"))
+        counts = hole_counts(holes, timeline, samples, last, COLUMNS)
         none = numpy.zeros(COLUMNS)
         image = numpy.stack([counts.get(k, none) for k in classes])
         panel.image(shaded(image, most), classes[0], classes[-1] + 1)
         if is_oom(place.row):
             panel.out_of_memory(place.row, (panel.from_up + panel.up) / 2, policy_colour(place.row["policy"]))
-    _scale(frame, most)
+    if most > 1:
+        _scale(frame, most)
 
 
 def shaded(counts: Floats, most: int) -> NDArray[numpy.uint8]:

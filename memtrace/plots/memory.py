@@ -46,7 +46,8 @@ def height(results: Results, trace: str) -> float:
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
     """One panel for all policies, and the list of them."""
-    rows = sorted(summary(results, trace), key=lambda row: -int(row["peak_reserved_bytes"]))
+    worst_first = reversed(summary(results, trace))
+    rows = sorted(worst_first, key=lambda row: -int(row["peak_reserved_bytes"]))
     capacity = capacity_of(rows)
     peaks = [row["peak_reserved_bytes"] for row in rows]
     limit = common_limit([*peaks, rows[0]["peak_live_bytes"]])
@@ -57,7 +58,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     panel.sizes(most=6)
     panel.events()
     _live(panel, results, trace, rows)
-    for row in reversed(rows):
+    for row in rows:
         found = results.rows("timeline", trace, row["policy"])
         x, y = curve(found["event"], found["reserved_bytes"], COLUMNS)
         panel.line(x, y, policy_colour(row["policy"]), dashes=policy_dashes(row["policy"]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.plots.colours import light, policy_colour
 from memtrace.plots.key import key
-from memtrace.plots.panels import MOST_PANELS, Place, layout, left_out, places
+from memtrace.plots.panels import MOST_PANELS, SCALES, Place, layout, left_out, places
 from memtrace.plots.scales import common_limit
 from memtrace.plots.series import Rows, curve, last_event, summary
 from memtrace.plots.style import LIVE
@@ -29,8 +29,8 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Grey is live. The tint above it is rounding, headers and padding (allocated, not live); the white "
         "gap below the line is holes (reserved, not allocated). Best policy first; the numbers are peaks "
-        "of reserved bytes."
-    ) + left_out(len(results.policies(trace)))
+        "of reserved bytes." + SCALES + left_out(len(results.policies(trace)))
+    )
 
 
 def height(results: Results, trace: str) -> float:

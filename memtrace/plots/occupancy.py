@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from memtrace.plots.colours import Colour, policy_colour
 from memtrace.plots.key import key
-from memtrace.plots.panels import MOST_PANELS, layout, left_out, places
+from memtrace.plots.panels import MOST_PANELS, SCALES, layout, left_out, places
 from memtrace.plots.scales import common_limit
 from memtrace.plots.series import Floats, last_event, occupancy, summary
 from memtrace.plots.style import BODY, FAINT, LEFT, TITLE_ROOM
@@ -35,7 +35,9 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Time goes right, addresses go up. Full colour: in use; yellow: free, below the highest address "
         "used so far (holes), mixed where a cell is used in part; white: never used so far."
-    ) + left_out(len(results.policies(trace)))
+        + SCALES
+        + left_out(len(results.policies(trace)))
+    )
 
 
 def height(results: Results, trace: str) -> float:

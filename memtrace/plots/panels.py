@@ -18,7 +18,8 @@ RIGHT = 0.1
 GAP = 0.2
 PANEL_TITLE = 0.24
 MOST_PANELS = 24
-OWN_SCALE = "own scale \N{MIDDLE DOT} "
+OWN_SCALE = " *"
+SCALES = " A * marks a panel with a scale of its own."
 
 
 @dataclass(frozen=True)
@@ -96,4 +97,4 @@ def places(
 def _number(row: dict[str, Any], own_scale: bool) -> str:
     if is_oom(row):
         return f"OOM at {oom_event(row):,}"
-    return (OWN_SCALE if own_scale else "") + format_size(row["peak_reserved_bytes"])
+    return format_size(row["peak_reserved_bytes"]) + (OWN_SCALE if own_scale else "")

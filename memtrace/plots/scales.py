@@ -37,11 +37,10 @@ def count_ticks(limit: float, most: int = 5) -> list[Tick]:
 def _round_values(limit: float, most: int, whole: bool) -> list[float]:
     if limit <= 0:
         return [0.0]
-    rough = limit / most
+    rough = max(1.0, limit / most) if whole else limit / most
     decade = 10.0 ** floor(log10(rough))
-    step = next(s * decade for s in (1, 2, 2.5, 5, 10) if s * decade >= rough * (1 - 1e-9))
-    if whole:
-        step = max(1.0, float(round(step)))
+    steps = [size * decade for size in (1, 2, 2.5, 5, 10)]
+    step = next(s for s in steps if s >= rough * (1 - 1e-9) and not (whole and s % 1))
     return [round(step * k, 9) for k in range(int(limit / step * (1 + 1e-9)) + 1)]
 
 

@@ -99,15 +99,22 @@ def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
     return found, place
 
 
-def hole_counts(rows: Rows, samples: NDArray[Any], last: int, columns: int) -> dict[int, Floats]:
-    """Number of holes over even steps of time, by their power-of-two class."""
-    where = numpy.maximum(0, held(samples, last, columns))
+def hole_counts(
+    rows: Rows, timeline: Rows, samples: NDArray[Any], last: int, columns: int
+) -> dict[int, Floats]:
+    """Number of holes over even steps of time, by their power-of-two class.
+
+    The table has rows only where there are holes, so the timeline says where there are none.
+    """
+    place = held(samples, last, columns)
+    at = held(timeline["event"], last, columns)
+    some = (place >= 0) & (at >= 0) & (numpy.append(timeline["holes"], 0)[at] > 0)
     found = {}
     for hole_from in numpy.unique(rows["hole_bytes_from"]):
         of_class = rows["hole_bytes_from"] == hole_from
         counts = numpy.zeros(samples.size)
         counts[numpy.searchsorted(samples, rows["event"][of_class])] = rows["holes"][of_class]
-        found[class_of(hole_from)] = counts[where]
+        found[class_of(hole_from)] = numpy.where(some, counts[place], 0.0)
     return found
 
 

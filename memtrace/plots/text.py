@@ -63,11 +63,19 @@ def _cut(word: str, size: float, room: float, bold: bool) -> list[str]:
     pieces = [""]
     for character in word:
         if pieces[-1] and width(pieces[-1] + character, size, bold) > room:
-            end = max((pieces[-1].rfind(mark) for mark in ",:_/"), default=-1) + 1
-            end = end if end > len(pieces[-1]) // 2 else len(pieces[-1])
+            end = _break(pieces[-1])
             pieces[-1:] = [pieces[-1][:end], pieces[-1][end:]]
         pieces[-1] += character
     return pieces
+
+
+def _break(line: str) -> int:
+    """Where to cut a line within a word: after a comma or else another mark in its second half."""
+    for marks in (",", ":_/-"):
+        end = max(line.rfind(mark) for mark in marks) + 1
+        if end > len(line) // 2:
+            return end
+    return len(line)
 
 
 def shorten(text: str, size: float, room: float, bold: bool = False) -> str:

@@ -11,6 +11,9 @@ from memtrace.structures.heap import alignment, open_request, take_or_grow
 from memtrace.structures.ledger import HOLES, INSPECTED
 from memtrace.structures.size_bins import State, best, init, largest_hole  # noqa: F401
 
+ORDER = 3
+GROUPS = ("classic", "default")
+
 
 def alloc(state, request):
     size = open_request(state, request)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
 RANKED = (
-    Column("policy", 2.8),
-    Column("peak reserved", 1.4, numbers=True),
+    Column("policy", 3.1),
+    Column("peak reserved", 1.35, numbers=True),
     Column("of bound", 1.0, numbers=True),
     Column("peak allocated", 1.2, numbers=True),
     Column("internal frag.", 1.05, numbers=True),

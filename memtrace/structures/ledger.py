@@ -27,6 +27,7 @@ HOLE_TAKEN = 16  # size of the hole this request was served from; 0 if from none
 BLOCK_SIZE = 17  # block size of this request
 CENSUS = 18  # 1: the sizes of holes are counted
 SEARCHES = 19  # 1: INSPECTED is counted
+LARGEST = 20  # largest hole, where a policy tells it with every call
 CLASS_HOLES = 32  # + floor(log2(size)): holes in the class
 CLASS_BYTES = 96  # + floor(log2(size)): their bytes
 LENGTH = 160

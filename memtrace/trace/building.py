@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike
 
 from memtrace.errors import InputError, UsageError
 from memtrace.trace.model import COLUMNS, Trace, read_only
-from memtrace.trace.raw import MISSING, UNKNOWN_OP, Batch, Place, Rows, op_code, rows_of
+from memtrace.trace.raw import (
+    MISSING,
+    UNKNOWN_OP,
+    Batch,
+    Place,
+    op_code,
+    part_of,
+    rows_of,
+)
 from memtrace.trace.reading import MEMORY_LIMIT, check_invalid
 
 if TYPE_CHECKING:
@@ -22,7 +30,11 @@ BATCH_ROWS = 1 << 17
 
 
 def from_events(
-    rows: Iterable[Mapping[str, Any] | Sequence[Any]], *, name: str = "events", invalid: str = "error", keep_ids: bool = False
+    rows: Iterable[Mapping[str, Any] | Sequence[Any]],
+    *,
+    name: str = "events",
+    invalid: str = "error",
+    keep_ids: bool = False,
 ) -> Trace:
     """A trace of rows: mappings, named tuples, or tuples (op, id, size, time, align, stream, dst, tag) cut anywhere."""
     given = [_fields(row) for row in rows]
@@ -66,12 +78,16 @@ def from_columns(
     sizes = np.asarray(size, np.int64)
     numbers = {"id": np.asarray(id, np.int64), "size": np.where(sizes == -1, _size_missing(codes), sizes)}
     optional = {"time": time, "align": align, "stream": stream, "dst": dst}
-    numbers |= {column: np.asarray(given, np.int64) for column, given in optional.items() if given is not None}
+    numbers |= {
+        column: np.asarray(given, np.int64) for column, given in optional.items() if given is not None
+    }
     if "align" in numbers:
         numbers["align"] = np.where(numbers["align"] == 0, MISSING, numbers["align"])
     if any(column.shape != codes.shape for column in numbers.values()) or codes.ndim != 1:
         raise UsageError("the columns of a trace have one dimension and the same length")
-    present = tuple(column for column in COLUMNS if column in (*numbers, "op") or (column == "tag" and tag is not None))
+    present = tuple(
+        column for column in COLUMNS if column in (*numbers, "op") or (column == "tag" and tag is not None)
+    )
     whole = rows_of(codes, numbers, None if tag is None else np.ascontiguousarray(tag, np.int32))
     return _trace(Batch(whole, present, _place, tuple(tags)), name, invalid, keep_ids)
 
@@ -97,10 +113,14 @@ def _pieces(whole: Batch) -> Iterator[Batch]:
     count = whole.rows.op.size
     for start in range(0, count, BATCH_ROWS) if count else (0,):
         stop = min(start + BATCH_ROWS, count)
-        rows = Rows(*(column[start:stop] if column.size == count else column for column in whole.rows))
         notes = {row - start: note for row, note in whole.notes.items() if start <= row < stop}
         yield replace(
-            whole, rows=rows, place=_placer(start), notes=notes, done=stop, total=count
+            whole,
+            rows=part_of(whole.rows, slice(start, stop)),
+            place=_placer(start),
+            notes=notes,
+            done=stop,
+            total=count,
         )
 
 
@@ -114,9 +134,8 @@ _place = _placer(0)
 def _digest(whole: Batch) -> str:
     """Of the columns: there is no file whose bytes could be hashed."""
     digest = hashlib.sha256()
-    for name, column in zip(Rows._fields, whole.rows, strict=True):
-        if name in whole.columns:
-            digest.update(name.encode() + b"\0" + column.tobytes())
+    for name in whole.columns:
+        digest.update(name.encode() + b"\0" + getattr(whole.rows, name).tobytes())
     digest.update("\0".join(whole.tags).encode())
     return digest.hexdigest()
 

@@ -12,13 +12,24 @@ from numpy.typing import NDArray
 from memtrace.errors import InputError
 from memtrace.names import nearest
 from memtrace.trace.model import COLUMNS, Int32s, Int64s
-from memtrace.trace.raw import CODES, MISSING, OPS, UNKNOWN_OP, UNREADABLE, Rows, op_code, rows_of
+from memtrace.trace.raw import (
+    CODES,
+    MISSING,
+    OPS,
+    UNKNOWN_OP,
+    UNREADABLE,
+    Rows,
+    op_code,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_NOTES = 100  # of a batch: a trace of nothing but bad rows should not fill the memory with reasons
-WHOLE = r"\s*(-?[0-9]{1,18}|0[xX][0-9a-fA-F]{1,16})\s*"  # what surely fits; the few others are read one by one
+WHOLE = (
+    r"\s*(-?[0-9]{1,18}|0[xX][0-9a-fA-F]{1,16})\s*"  # what surely fits; the few others are read one by one
+)
 NUMBERS = tuple(name for name in COLUMNS if name not in ("op", "tag"))
 
 _DECIMAL = re.compile(r"-?[0-9]+")
@@ -42,13 +53,17 @@ def check_columns(label: str, names: Sequence[str]) -> tuple[str, ...]:
     """The columns that are part of a trace, in the order of the schema; InputError if one is missing or there twice."""
     for name in COLUMNS:
         if names.count(name) > 1:
-            raise InputError(f"{label}: column {name!r} is there {names.count(name)} times\ntry: leave one of them")
+            raise InputError(
+                f"{label}: column {name!r} is there {names.count(name)} times\ntry: leave one of them"
+            )
     missing = [name for name in ("op", "id", "size") if name not in names]
     if not missing:
         return tuple(name for name in COLUMNS if name in names)
     likely = nearest(missing[0], [name for name in names if name not in COLUMNS])
     there = ", ".join(repr(name) for name in list(names)[:12]) or "none"
-    hint = f"rename {likely!r} to {missing[0]!r}" if likely else "the first line names the columns: op,id,size"
+    hint = (
+        f"rename {likely!r} to {missing[0]!r}" if likely else "the first line names the columns: op,id,size"
+    )
     lacks = " and ".join(repr(name) for name in missing)
     raise InputError(f"{label}: column {lacks} missing; columns there: {there}\ntry: {hint}")
 
@@ -57,15 +72,15 @@ def to_rows(label: str, columns: dict[str, pa.Array]) -> tuple[Rows, tuple[str, 
     """The rows, the names of their tags, and notes on those that cannot be read."""
     count = len(columns["op"])
     marks = Marks(count)
-    op = _ops(columns["op"], marks)
+    op = _ops(label, columns["op"], marks)
     numbers = {name: _numbers(label, name, columns[name], marks) for name in NUMBERS if name in columns}
     tag, tags = _tags(label, columns["tag"], marks) if "tag" in columns else (None, ())
     op[marks.bad] = UNREADABLE
     return rows_of(op, numbers, tag), tags, marks.notes
 
 
-def _ops(array: pa.Array, marks: Marks) -> NDArray[np.uint8]:
-    names, codes = _dictionary(array)
+def _ops(label: str, array: pa.Array, marks: Marks) -> NDArray[np.uint8]:
+    names, codes = _dictionary(label, "op", array)
     table = np.array([op_code(name) for name in names] + [UNREADABLE], np.uint8)  # the last is for index -1
     op: NDArray[np.uint8] = table[codes]
     if op.size and op.max() >= UNKNOWN_OP:
@@ -80,18 +95,20 @@ def unknown_op(name: str | None) -> str:
     if name is None:
         return "the op is not UTF-8 text"
     likely = nearest(name.strip(), CODES)
-    return f"unknown op {name[:40]!r}; " + (f"did you mean {likely!r}?" if likely else f"known: {', '.join(OPS)}")
+    return f"unknown op {name[:40]!r}; " + (
+        f"did you mean {likely!r}?" if likely else f"known: {', '.join(OPS)}"
+    )
 
 
 def _tags(label: str, array: pa.Array, marks: Marks) -> tuple[Int32s, tuple[str, ...]]:
-    names, codes = _dictionary(array)
+    names, codes = _dictionary(label, "tag", array)
     unreadable = [code for code, name in enumerate(names) if name is None]
     if unreadable:
         marks.add(np.flatnonzero(np.isin(codes, unreadable)), lambda row: "column 'tag' is not UTF-8 text")
     return codes, tuple(name if name is not None else "" for name in names)
 
 
-def _dictionary(array: pa.Array) -> tuple[list[str | None], Int32s]:
+def _dictionary(label: str, name: str, array: pa.Array) -> tuple[list[str | None], Int32s]:
     """Distinct texts (None: not UTF-8), and for each row which one; -1 for null and for empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -100,13 +117,33 @@ def _dictionary(array: pa.Array) -> tuple[list[str | None], Int32s]:
         array = array.cast(pa.string())
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
+    if not is_text(array.type.value_type):
+        kind = array.type.value_type
+        raise InputError(f"{label}: column {name!r} holds {kind}, not text\ntry: cast it to string")
     names = [_text(value) for value in array.dictionary.to_pylist()]
-    codes = pc.fill_null(array.indices.cast(pa.int32()), -1) if array.null_count else array.indices.cast(pa.int32())
+    codes = (
+        pc.fill_null(array.indices.cast(pa.int32()), -1)
+        if array.null_count
+        else array.indices.cast(pa.int32())
+    )
     found: Int32s = codes.to_numpy()
     blank = [code for code, name in enumerate(names) if name == ""]
     if blank:
         found = np.where(np.isin(found, blank), np.int32(-1), found)
     return names, found
+
+
+def is_text(kind: Any) -> bool:
+    """Whether an Arrow type is one of those for text (bytes too: text is checked row by row)."""
+    import pyarrow as pa
+
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_string_view(kind)
+    )
 
 
 def _text(value: Any) -> str | None:
@@ -129,15 +166,19 @@ def _numbers(label: str, name: str, array: pa.Array, marks: Marks) -> Int64s:
         kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), MISSING, np.int64)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
+    if is_text(kind):
         return _text_numbers(name, array, marks)
     if pa.types.is_floating(kind):
         return _float_numbers(name, array, marks)
     if not pa.types.is_integer(kind):
-        raise InputError(f"{label}: column {name!r} holds {kind}, not whole numbers (int64)\ntry: cast it to int64")
+        raise InputError(
+            f"{label}: column {name!r} holds {kind}, not whole numbers (int64)\ntry: cast it to int64"
+        )
     if pa.types.is_uint64(kind) and name not in ("id", "dst"):
         large = pc.fill_null(pc.greater(array, (1 << 63) - 1), False).to_numpy(zero_copy_only=False)
-        marks.add(np.flatnonzero(large), lambda row: f"column {name!r}: {array[row].as_py()} does not fit int64")
+        marks.add(
+            np.flatnonzero(large), lambda row: f"column {name!r}: {array[row].as_py()} does not fit int64"
+        )
     array = array.cast(pa.int64(), safe=False)  # ids are handles: those from 2^63 on wrap round
     found: Int64s = (pc.fill_null(array, MISSING) if array.null_count else array).to_numpy()
     return found
@@ -162,7 +203,9 @@ def _text_numbers(name: str, array: pa.Array, marks: Marks) -> Int64s:
     good = pc.fill_null(pc.match_substring_regex(array, f"^{WHOLE}$"), False)
     texts = pc.ascii_trim_whitespace(pc.if_else(good, array, pa.scalar(None, array.type)).cast(pa.string()))
     values: Int64s = pc.fill_null(texts.cast(pa.int64()), MISSING).to_numpy().copy()
-    rest = np.flatnonzero(~good.to_numpy(zero_copy_only=False) & array.is_valid().to_numpy(zero_copy_only=False))
+    rest = np.flatnonzero(
+        ~good.to_numpy(zero_copy_only=False) & array.is_valid().to_numpy(zero_copy_only=False)
+    )
     read = {int(row): _number(array[int(row)].as_py()) for row in rest}
     for row, value in read.items():
         values[row] = MISSING if value is None else value

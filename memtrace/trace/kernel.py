@@ -10,15 +10,15 @@ when its tables are, and, if asked to, at a row that is invalid.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numba.cpython.unsafe.numbers import leading_zeros
 from numba.extending import overload
 
-from memtrace.trace.model import Int32s, Int64s, Op
-from memtrace.trace.raw import MISSING, UNREADABLE, Rows
+from memtrace.trace.model import Op
+from memtrace.trace.raw import MISSING, UNREADABLE
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = (int(op) for op in Op)
 OPS = len(Op)
@@ -27,11 +27,15 @@ OPS = len(Op)
 DONE, FULL, GROW, INVALID = range(4)
 
 # What is wrong with a row; 0: nothing. `problems` has the texts.
-(FINE, BAD_OP, BAD_ROW, NO_ID, NOT_LIVE, IS_LIVE, NO_SIZE, SIZE_RANGE, BAD_ALIGN, BAD_STREAM, NO_DST, DST_NOT_LIVE, TIME_BACK) = range(13)
+FINE, BAD_OP, BAD_ROW, NO_ID, NOT_LIVE, IS_LIVE, NO_SIZE, SIZE_RANGE, BAD_ALIGN, BAD_STREAM = range(10)
+NO_DST, DST_NOT_LIVE, TIME_BACK = range(10, 13)
 
 # Places in `Table.totals`.
-(LIVE, USED, SPARE_SLOTS, EVENT, LIVE_BYTES, PEAK_BYTES, PEAK_EVENT, TOTAL_BYTES, LAST_TIME, FIRST_TIME, NULL_FREES, INVALID_ROWS, SMALLEST, LARGEST) = range(14)
-ALIGNED, STREAMED, PAIRED, TAGGED, OP_COUNTS = range(14, 19)  # whether a column says anything; then a count per op
+EVENT, LIVE, USED, SPARE_SLOTS, LIVE_BYTES, PEAK_BYTES, PEAK_EVENT, TOTAL_BYTES = range(8)
+FIRST_TIME, LAST_TIME, NULL_FREES, INVALID_ROWS, SMALLEST, LARGEST = range(8, 14)
+ALIGNED, STREAMED, PAIRED, TAGGED, OP_COUNTS = range(
+    14, 19
+)  # whether a column says anything; then a count per op
 TOTALS = OP_COUNTS + OPS
 
 MOST_BYTES = 1 << 60
@@ -40,42 +44,14 @@ EXACT = 1 << EXACT_BITS  # sizes below this have a bin each; above, every doubli
 SIZE_BINS = EXACT + ((60 - EXACT_BITS + 1) << STEP_BITS)
 
 
-class Out(NamedTuple):
-    """Where prepared events go; a column that is not wanted has one element."""
-
-    op: np.ndarray[tuple[int], np.dtype[np.uint8]]
-    block: Int32s
-    size: Int64s
-    align: Int64s
-    stream: Int32s
-    dst: Int32s
-    tag: Int32s
-    time: Int64s
-    id: Int64s
-    row: Int32s  # the row of the batch that the event was
-
-
-class Table(NamedTuple):
-    """The live blocks and the running counts."""
-
-    pairs: Int64s  # [2 * places] id, slot; slot -1: the place is empty
-    slots: Int64s  # [2 * slots] bytes, event of the alloc
-    spare: Int32s  # stack of slots to be used again
-    totals: Int64s  # [TOTALS]
-    size_bins: Int64s  # [SIZE_BINS] requests
-    size_bytes: Int64s  # [64]
-    lifetime_bytes: Int64s  # [64]
-    size_lifetime: Int64s  # [64 * 64]
-
-
-def log2_class(number):  # type: ignore[no-untyped-def]
+def log2_class(number: Any) -> Any:
     """floor(log2(number)), 0 for 0."""
     return int(number | 1).bit_length() - 1
 
 
 @overload(log2_class, inline="always")
 def _log2_class(number):  # type: ignore[no-untyped-def]
-    return lambda number: np.int64(63) - np.int64(leading_zeros(np.uint64(number) | np.uint64(1)))
+    return lambda number: np.int64(63) - np.int64(leading_zeros(np.uint64(number) | np.uint64(1)))  # type: ignore[call-arg]
 
 
 @njit(inline="always")
@@ -130,6 +106,59 @@ def size_bin(size):  # type: ignore[no-untyped-def]
     return EXACT + ((power - EXACT_BITS) << STEP_BITS) + (size >> (power - STEP_BITS)) - (1 << STEP_BITS)
 
 
+@njit(inline="always")
+def judge_request(size, align):  # type: ignore[no-untyped-def]
+    """What is wrong with the size or the alignment that an alloc or realloc asks for."""
+    if size == MISSING:
+        return NO_SIZE
+    if size < 0 or size > MOST_BYTES:
+        return SIZE_RANGE
+    if align != MISSING and (align <= 0 or align > MOST_BYTES or align & (align - 1) != 0):
+        return BAD_ALIGN
+    return FINE
+
+
+@njit(inline="always")
+def judge_pair(size, dst, other):  # type: ignore[no-untyped-def]
+    """What is wrong with the size or the second block of a copy or swap."""
+    if size != MISSING and (size < 0 or size > MOST_BYTES):
+        return SIZE_RANGE
+    if dst == MISSING:
+        return NO_DST
+    return FINE if other >= 0 else DST_NOT_LIVE
+
+
+@njit(inline="always")
+def judge_id(op, id, slot):  # type: ignore[no-untyped-def]
+    """What is wrong with the block that an op names; a completion may come after the block's end."""
+    if op == ALLOC:
+        return NO_ID if id == MISSING else (IS_LIVE if slot >= 0 else FINE)
+    if slot >= 0 or op == TRIM or op == COMPLETE:
+        return FINE
+    if id == MISSING:
+        return FINE if op == FREE else NO_ID
+    return NOT_LIVE
+
+
+@njit(inline="always")
+def count_request(totals, size_bins, size_bytes, size):  # type: ignore[no-untyped-def]
+    """Count an alloc or realloc."""
+    totals[TOTAL_BYTES] += size
+    size_bins[size_bin(size)] += 1
+    size_bytes[log2_class(size)] += size
+    totals[LARGEST] = max(totals[LARGEST], size)
+    if size > 0:
+        totals[SMALLEST] = min(totals[SMALLEST], size)
+
+
+@njit(inline="always")
+def count_life(lifetime_bytes, size_lifetime, bytes, events):  # type: ignore[no-untyped-def]
+    """Count a block that is freed."""
+    life = log2_class(events)
+    lifetime_bytes[life] += bytes
+    size_lifetime[64 * log2_class(bytes) + life] += 1
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-def]
     """Prepare rows from `start` into `out` from `filled`; returns (why it returned, next row, filled, what is wrong).
@@ -139,77 +168,60 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
     pairs, slots, spare, totals = table.pairs, table.slots, table.spare, table.totals
     mask = pairs.size // 2 - 1
     room, most_live = out.op.size, slots.size // 2
-    has_time, has_align, has_stream = rows.time.size > 1, rows.align.size > 1, rows.stream.size > 1
+    has_id, has_size, has_time = rows.id.size > 1, rows.size.size > 1, rows.time.size > 1
+    has_align, has_stream = rows.align.size > 1, rows.stream.size > 1
     has_dst, has_tag = rows.dst.size > 1, rows.tag.size > 1
+    # In locals, which the compiler keeps in registers.
+    event, live, spares = totals[EVENT], totals[LIVE], totals[SPARE_SLOTS]
+    live_bytes, peak, clock = totals[LIVE_BYTES], totals[PEAK_BYTES], totals[LAST_TIME]
+    why, wrong, i = DONE, FINE, start
 
-    for i in range(start, rows.op.size):
-        if filled == room:
-            return FULL, i, filled, FINE
-        if totals[LIVE] == most_live:
-            return GROW, i, filled, FINE
-
+    while i < rows.op.size:
+        if filled == room or live == most_live:
+            why = FULL if filled == room else GROW
+            break
         op = rows.op[i]
-        id = rows.id[i if rows.id.size > 1 else 0]
-        size = rows.size[i if rows.size.size > 1 else 0]
+        id = rows.id[i if has_id else 0]
+        size = rows.size[i if has_size else 0]
         time = rows.time[i if has_time else 0]
         align = rows.align[i if has_align else 0]
         stream = rows.stream[i if has_stream else 0]
         place, slot, other = np.int64(0), np.int64(-1), np.int64(-1)
-        wrong = FINE
 
+        if op != TRIM and id != MISSING:
+            place = find(pairs, mask, id)
+            slot = pairs[2 * place + 1]
         if op >= OPS:
             wrong = BAD_ROW if op == UNREADABLE else BAD_OP
-        elif time != MISSING and time < totals[LAST_TIME]:
+        elif time != MISSING and time < clock:
             wrong = TIME_BACK
         elif stream != MISSING and (stream < -(1 << 31) or stream >= 1 << 31):
             wrong = BAD_STREAM
-        elif op != TRIM and id != MISSING:
-            place = find(pairs, mask, id)
-            slot = pairs[2 * place + 1]
-            if op == ALLOC:
-                if slot >= 0:
-                    wrong = IS_LIVE
-            elif slot < 0 and op != COMPLETE:
-                wrong = NOT_LIVE
-        elif op != TRIM and op != FREE and op != COMPLETE:
-            wrong = NO_ID
-
-        if wrong == FINE and (op == ALLOC or op == REALLOC):
-            if size == MISSING:
-                wrong = NO_SIZE
-            elif size < 0 or size > MOST_BYTES:
-                wrong = SIZE_RANGE
-            elif align == MISSING:
-                align = 0
-            elif align <= 0 or align > MOST_BYTES or align & (align - 1) != 0:
-                wrong = BAD_ALIGN
-        elif wrong == FINE and (op == COPY or op == SWAP):
-            dst = rows.dst[i if has_dst else 0]
-            align = 0
-            if size == MISSING:
-                size = -1
-            elif size < 0 or size > MOST_BYTES:
-                wrong = SIZE_RANGE
-            if dst == MISSING:
-                wrong = NO_DST
-            else:
-                other = pairs[2 * find(pairs, mask, dst) + 1]
-                if other < 0:
-                    wrong = DST_NOT_LIVE
         else:
-            size, align = 0, 0
-
+            wrong = judge_id(op, id, slot)
+        if wrong == FINE:
+            if op == ALLOC or op == REALLOC:
+                wrong = judge_request(size, align)
+            elif op == COPY or op == SWAP:
+                dst = rows.dst[i if has_dst else 0]
+                other = pairs[2 * find(pairs, mask, dst) + 1]
+                wrong = judge_pair(size, dst, other)
+                size = -1 if size == MISSING else size
+                align = 0
+            else:
+                size, align = 0, 0
         if wrong != FINE:
             totals[INVALID_ROWS] += 1
             if stop:
-                return INVALID, i, filled, wrong
+                why = INVALID
+                break
+            i += 1
             continue
 
-        event = totals[EVENT]
         if op == ALLOC:
-            if totals[SPARE_SLOTS] > 0:
-                totals[SPARE_SLOTS] -= 1
-                slot = np.int64(spare[totals[SPARE_SLOTS]])
+            if spares > 0:
+                spares -= 1
+                slot = np.int64(spare[spares])
             else:
                 slot = totals[USED]
                 totals[USED] += 1
@@ -217,50 +229,43 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             pairs[2 * place + 1] = slot
             slots[2 * slot] = size
             slots[2 * slot + 1] = event
-            totals[LIVE] += 1
-            totals[LIVE_BYTES] += size
+            live += 1
+            live_bytes += size
+            count_request(totals, table.size_bins, table.size_bytes, size)
         elif op == REALLOC and size > 0:
-            totals[LIVE_BYTES] += size - slots[2 * slot]
+            live_bytes += size - slots[2 * slot]
             slots[2 * slot] = size
+            count_request(totals, table.size_bins, table.size_bytes, size)
         elif op == FREE or op == REALLOC:
             op = np.uint8(FREE)
             align = 0
             if slot >= 0:
                 take_out(pairs, mask, place)
-                spare[totals[SPARE_SLOTS]] = slot
-                totals[SPARE_SLOTS] += 1
-                bytes = slots[2 * slot]
-                life = log2_class(event - slots[2 * slot + 1])
-                table.lifetime_bytes[life] += bytes
-                table.size_lifetime[64 * log2_class(bytes) + life] += 1
-                totals[LIVE] -= 1
-                totals[LIVE_BYTES] -= bytes
+                spare[spares] = slot
+                spares += 1
+                live -= 1
+                live_bytes -= slots[2 * slot]
+                count_life(
+                    table.lifetime_bytes, table.size_lifetime, slots[2 * slot], event - slots[2 * slot + 1]
+                )
             else:
                 totals[NULL_FREES] += 1
-
-        if op == ALLOC or op == REALLOC:
-            totals[TOTAL_BYTES] += size
-            table.size_bins[size_bin(size)] += 1
-            table.size_bytes[log2_class(size)] += size
-            totals[LARGEST] = max(totals[LARGEST], size)
-            if size > 0:
-                totals[SMALLEST] = min(totals[SMALLEST], size)
-            if totals[LIVE_BYTES] > totals[PEAK_BYTES]:
-                totals[PEAK_BYTES] = totals[LIVE_BYTES]
-                totals[PEAK_EVENT] = event
+        if live_bytes > peak:
+            peak = live_bytes
+            totals[PEAK_EVENT] = event
         totals[OP_COUNTS + op] += 1
-        totals[EVENT] = event + 1
 
         out.op[filled] = op
         out.block[filled] = slot
         out.size[filled] = size
         if out.align.size > 1:
+            align = 0 if align == MISSING else align
             out.align[filled] = align
             totals[ALIGNED] |= align
         if out.stream.size > 1:
-            value = 0 if stream == MISSING else stream
-            out.stream[filled] = value
-            totals[STREAMED] |= value
+            stream = 0 if stream == MISSING else stream
+            out.stream[filled] = stream
+            totals[STREAMED] |= stream
         if out.dst.size > 1:
             out.dst[filled] = other
             totals[PAIRED] |= other + 1
@@ -268,16 +273,22 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             tag = rows.tag[i if has_tag else 0]
             out.tag[filled] = tag
             totals[TAGGED] |= tag + 1
-        if out.time.size > 1:
-            if time == MISSING:
-                time = totals[LAST_TIME] if totals[LAST_TIME] != MISSING else 0
-            if event == 0:
-                totals[FIRST_TIME] = time
-            totals[LAST_TIME] = time
-            out.time[filled] = time
         if out.id.size > 1:
             out.id[filled] = MISSING if op == TRIM else id
         if out.row.size > 1:
             out.row[filled] = i
+        if out.time.size > 1:
+            if time != MISSING:
+                clock = time
+            elif clock == MISSING:
+                clock = 0
+            if event == 0:
+                totals[FIRST_TIME] = clock
+            out.time[filled] = clock
         filled += 1
-    return DONE, rows.op.size, filled, FINE
+        event += 1
+        i += 1
+
+    totals[EVENT], totals[LIVE], totals[SPARE_SLOTS] = event, live, spares
+    totals[LIVE_BYTES], totals[PEAK_BYTES], totals[LAST_TIME] = live_bytes, peak, clock
+    return why, i, filled, wrong

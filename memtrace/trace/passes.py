@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memtrace.errors import InputError
 from memtrace.trace import kernel
@@ -17,6 +18,7 @@ from memtrace.trace.preparing import Preparer
 from memtrace.trace.problems import Problem, explain, problem
 from memtrace.trace.ranks import request_of_rank
 from memtrace.trace.raw import Batch, Rows
+from memtrace.trace.state import Out
 from memtrace.trace.store import Keeper, columns_of
 
 Progress = Callable[[int, int | None], None]
@@ -51,7 +53,7 @@ class Pass:
         self.tags: dict[str, int] = {}
         self.before = 0  # rows in the batches that are done
 
-    def outputs(self) -> Iterator[tuple[Batch, kernel.Out]]:
+    def outputs(self) -> Iterator[tuple[Batch, Out]]:
         """Prepared events, whenever there are enough of them, and the batch at which it was."""
         report = self._report if self.on_problem else None
         batch = None
@@ -61,6 +63,17 @@ class Pass:
             self.before += batch.rows.op.size
         if batch is not None and self.preparer.filled:
             yield batch, self.preparer.taken()
+
+    def valid(self) -> Iterator[tuple[Batch, NDArray[np.int32]]]:
+        """The batches, and which of their rows are valid; needs keep_rows."""
+        report = self._report if self.on_problem else None
+        for batch in self.batches():
+            outs = [*self.preparer.prepare(batch, report), self.preparer.taken()]
+            yield batch, np.concatenate([out.row for out in outs])
+            self.before += batch.rows.op.size
+
+    def invalid(self) -> int:
+        return int(self.preparer.table.totals[kernel.INVALID_ROWS])
 
     def batches(self) -> Iterator[Batch]:
         """The raw batches, with tags that have one code in all of them."""
@@ -95,7 +108,9 @@ def prepare(
     for _, out in run.outputs():
         keeper.add(columns_of(out, run.preparer.filling))
     prepared = keeper.finish(run.preparer.dull())
-    return Trace(name, raw.label, "", run.metadata, tuple(run.tags), _facts(run, prepared), run.columns, prepared)
+    return Trace(
+        name, raw.label, "", run.metadata, tuple(run.tags), _facts(run, prepared), run.columns, prepared
+    )
 
 
 def _facts(run: Pass, prepared: Prepared) -> Facts:
@@ -112,7 +127,7 @@ def refusing(raw: Raw) -> Callable[[Problem], None]:
     return refuse
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Generator[Item]:
     """The same items, each made in a thread while the one before is used."""
     with ThreadPoolExecutor(1, "memtrace-reader") as pool:
         try:

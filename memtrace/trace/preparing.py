@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from memtrace.trace import kernel
 from memtrace.trace.model import BATCH_ROWS, Facts, Int64s, Op, read_only
 from memtrace.trace.raw import MISSING, Batch
+from memtrace.trace.state import Out, Table
 
 FIRST_PLACES = 1 << 12
 
@@ -28,7 +30,7 @@ class Preparer:
         self.out = self._new_out()
         self.filled = 0
 
-    def prepare(self, batch: Batch, report: Report | None) -> Iterator[kernel.Out]:
+    def prepare(self, batch: Batch, report: Report | None) -> Iterator[Out]:
         """Take a batch in; yields output whenever it is full."""
         start = 0
         while True:
@@ -46,21 +48,21 @@ class Preparer:
                 report(batch, start, wrong)
                 start += 1
 
-    def taken(self) -> kernel.Out:
+    def taken(self) -> Out:
         """What has been put out since the last call, cut to length."""
         out, filled = self.out, self.filled
         self.out, self.filled = self._new_out(), 0
         if filled == out.op.size:
-            return kernel.Out(*(read_only(column) for column in out))
+            return Out(*(read_only(column) for column in out))
         # A copy, so that the unused rest is given back.
-        return kernel.Out(*(read_only(column[:filled].copy() if column.size > 1 else column) for column in out))
+        return Out(*(read_only(column[:filled].copy() if column.size > 1 else column) for column in out))
 
-    def _new_out(self) -> kernel.Out:
-        def column(kept: bool, kind: type, default: int = 0) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+    def _new_out(self) -> Out:
+        def column(kept: bool, kind: type, default: int = 0) -> Any:
             return np.empty(BATCH_ROWS, kind) if kept else np.full(1, default, kind)
 
         has = self.filling.__contains__
-        return kernel.Out(
+        return Out(
             op=column(True, np.uint8),
             block=column(True, np.int32),
             size=column(True, np.int64),
@@ -75,7 +77,12 @@ class Preparer:
 
     def dull(self) -> tuple[str, ...]:
         """The optional columns that only say their default: they may as well be absent."""
-        flags = {"align": kernel.ALIGNED, "stream": kernel.STREAMED, "dst": kernel.PAIRED, "tag": kernel.TAGGED}
+        flags = {
+            "align": kernel.ALIGNED,
+            "stream": kernel.STREAMED,
+            "dst": kernel.PAIRED,
+            "tag": kernel.TAGGED,
+        }
         return tuple(name for name, flag in flags.items() if not self.table.totals[flag])
 
     def facts(self, rank: Callable[[Int64s, int], int]) -> Facts:
@@ -117,11 +124,11 @@ class Preparer:
         )
 
 
-def _new_table() -> kernel.Table:
+def _new_table() -> Table:
     totals = np.zeros(kernel.TOTALS, np.int64)
     totals[kernel.LAST_TIME] = MISSING
     totals[kernel.SMALLEST] = np.iinfo(np.int64).max
-    return kernel.Table(
+    return Table(
         pairs=np.full(2 * FIRST_PLACES, -1, np.int64),
         slots=np.zeros(FIRST_PLACES, np.int64),
         spare=np.zeros(FIRST_PLACES // 2, np.int32),
@@ -133,7 +140,7 @@ def _new_table() -> kernel.Table:
     )
 
 
-def _grown(table: kernel.Table) -> kernel.Table:
+def _grown(table: Table) -> Table:
     """Twice the places; the table is half full at most, which keeps its probes short."""
     pairs = np.full(2 * table.pairs.size, -1, np.int64)
     with np.errstate(over="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,14 @@ UNKNOWN_OP = 254
 UNREADABLE = 255
 
 OPS = {op.name.lower(): int(op) for op in Op}
-ALIASES = {"malloc": Op.ALLOC, "calloc": Op.ALLOC, "a": Op.ALLOC, "f": Op.FREE, "r": Op.REALLOC, "empty": Op.TRIM}
+ALIASES = {
+    "malloc": Op.ALLOC,
+    "calloc": Op.ALLOC,
+    "a": Op.ALLOC,
+    "f": Op.FREE,
+    "r": Op.REALLOC,
+    "empty": Op.TRIM,
+}
 CODES = {**OPS, **{name: int(op) for name, op in ALIASES.items()}}
 
 
@@ -69,15 +76,29 @@ def op_code(name: str | None) -> int:
     return CODES.get(name.strip().lower(), UNKNOWN_OP) if name is not None else UNKNOWN_OP
 
 
-def absent() -> Int64s:
-    """The column of an input that does not have it."""
-    return _ABSENT
-
-
 def rows_of(op: NDArray[np.uint8], numbers: Mapping[str, Int64s], tag: Int32s | None = None) -> Rows:
     """Rows from the columns that there are."""
-    columns = [read_only(np.ascontiguousarray(numbers.get(name, _ABSENT), np.int64)) for name in Rows._fields[1:-1]]
-    return Rows(read_only(op), *columns, tag=_UNTAGGED if tag is None else read_only(tag))
+
+    def column(name: str) -> Int64s:
+        return read_only(np.ascontiguousarray(numbers.get(name, _ABSENT), np.int64))
+
+    return Rows(
+        op=read_only(op),
+        id=column("id"),
+        size=column("size"),
+        time=column("time"),
+        align=column("align"),
+        stream=column("stream"),
+        dst=column("dst"),
+        tag=_UNTAGGED if tag is None else read_only(tag),
+    )
+
+
+def part_of(rows: Rows, which: Any) -> Rows:
+    """Some of the rows, by a slice or by their numbers."""
+    count = rows.op.size
+    columns: list[Any] = [column[which] if column.size == count else column for column in rows]
+    return Rows(*columns)
 
 
 _ABSENT: Int64s = read_only(np.full(1, MISSING, np.int64))

@@ -50,8 +50,8 @@ def read(
             progress=progress,
         )
         if not trace.facts.events:
-            raise no_events(source.label, trace.facts.invalid_events)
-        return replace(trace, sha256=digest.result())
+            raise no_events(source, trace.facts.invalid_events)
+        return replace(trace, source=source.given, sha256=digest.result())
 
 
 def check(
@@ -80,16 +80,17 @@ def check(
         except Enough:
             pass
         if not run.before and not problems:
-            raise no_events(source.label, 0)
+            raise no_events(source, 0)
         explain(problems, found.read(source))
     return problems
 
 
-def no_events(label: str, invalid: int) -> InputError:
+def no_events(source: Source, invalid: int) -> InputError:
     """A trace without a single event is a mistake in the file."""
     if invalid:
-        return InputError(f"{label}: all of its {invalid:,} events are invalid\ntry: `memtrace check {label}`")
-    return InputError(f"{label}: it holds no events")
+        said = f"all of its {invalid:,} events are invalid\ntry: `memtrace check {source.given}`"
+        return InputError(f"{source.label}: {said}")
+    return InputError(f"{source.label}: it holds no events")
 
 
 def check_invalid(invalid: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from memtrace.errors import InputError, MemtraceError, UsageError
 from memtrace.names import nearest
@@ -31,15 +31,20 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 class Source:
     """A trace file. Its bytes may be packed (gzip, zstd by their magic, whatever the name says)."""
 
-    label: str  # as the user named it, for messages
+    given: str  # as the user named it
     path: Path  # of the bytes as stored: the file itself, or a copy of what can be read once only
     compression: str | None
 
     @property
+    def label(self) -> str:
+        """What messages call it."""
+        return "standard input" if self.given == "-" else self.given
+
+    @property
     def file_name(self) -> str:
         """The file's own name without .gz or .zst; "stdin" for standard input."""
-        base = re.split(r"[?#]", self.label)[0] if _URL.match(self.label) else self.label
-        name = Path(base).name if self.label != "-" else "stdin"
+        base = re.split(r"[?#]", self.given)[0] if _URL.match(self.given) else self.given
+        name = Path(base).name if self.given != "-" else "stdin"
         return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
 
     @property
@@ -86,7 +91,7 @@ class Stream:
         if source.compression is not None:
             self.bytes = pa.CompressedInputStream(self.stored, source.compression)
 
-    def read(self, most: int) -> bytes:
+    def read(self, most: int = -1) -> bytes:
         with reading_errors(self.label):
             data: bytes = self.bytes.read(most)
             return data
@@ -95,7 +100,7 @@ class Stream:
         """Stored bytes read so far."""
         return int(self.stored.tell())
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,10 +148,11 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
 def _source(label: str, path: Path) -> Source:
     with reading_errors(label), path.open("rb") as file:
         start = file.read(4)
-    if not start:
-        raise InputError(f"{'standard input' if label == '-' else label} is empty")
     found = [name for magic, name in MAGIC.items() if start.startswith(magic)]
-    return Source(label, path, found[0] if found else None)
+    source = Source(label, path, found[0] if found else None)
+    if not start:
+        raise InputError(f"{source.label} is empty")
+    return source
 
 
 def _is_pipe(label: str) -> bool:
@@ -187,7 +193,9 @@ def _copied(label: str, opened: Callable[[], AbstractContextManager[IO[bytes]]])
 @contextmanager
 def _open_stdin() -> Iterator[IO[bytes]]:
     if sys.stdin.isatty():
-        raise UsageError("standard input is a terminal; pipe a trace into it: zcat trace.csv.gz | memtrace run -")
+        raise UsageError(
+            "standard input is a terminal; pipe a trace into it: zcat trace.csv.gz | memtrace run -"
+        )
     yield sys.stdin.buffer
 
 

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from memtrace.trace.model import BATCH_ROWS, Events, Int64s, Prepared, read_only
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from memtrace.trace.kernel import Out
+    from memtrace.trace.state import Out
 
 DEFAULTS = {"align": (0, np.int64), "stream": (0, np.int32), "dst": (-1, np.int32), "tag": (-1, np.int32)}
 ALWAYS = ("op", "block", "size")
@@ -164,7 +164,7 @@ class _Reader:
         batch = self.batches.get_batch(number)
         return Columns(**{name: batch.column(name).to_numpy() for name in batch.schema.names})
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,194 @@
+"""Trace and policy -> placement: where every block would have lived, and what was counted on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.errors import PolicyError, UsageError
+
+if TYPE_CHECKING:
+    from memtrace.engine.recorder import Recorder
+    from memtrace.engine.registry import Policy
+    from memtrace.trace import Events, Trace
+
+UNBOUNDED = 1 << 62
+DEFAULT_SAMPLES = 2000
+ALL_SAMPLES = 1 << 62
+Detail = Literal["bare", "search", "full"]
+OnOom = Literal["stop", "skip"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """One trace replayed through one policy. ``measure`` turns it into a row of the summary."""
+
+    trace: Trace
+    policy: Policy
+    capacity: int | None
+    recorder: Recorder
+    ledger: NDArray[np.int64]
+    addresses: NDArray[np.int64] | None  # per event: of an alloc or realloc; -1 where it failed, -2 where there is none
+    reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
+    batch_cpu_seconds: tuple[float, ...]
+    seconds: float  # in the compiled loop alone
+
+    @property
+    def events(self) -> int:
+        """Events replayed: all, or up to and with the one at which memory ran out."""
+        return int(self.recorder.totals[0])
+
+    @property
+    def oom_event(self) -> int | None:
+        from memtrace.engine.recorder import OOM_EVENT
+
+        event = int(self.recorder.totals[OOM_EVENT])
+        return None if event < 0 else event
+
+    @property
+    def status(self) -> str:
+        return "ok" if self.oom_event is None else "oom"
+
+    @property
+    def cpu_seconds(self) -> float:
+        return sum(self.batch_cpu_seconds)
+
+    @property
+    def peak_reserved_bytes(self) -> int:
+        from memtrace.engine.recorder import PEAK_RESERVED
+
+        return int(self.recorder.totals[PEAK_RESERVED])
+
+
+def replay(
+    trace: Trace,
+    policy: Policy | str,
+    capacity: int | None = None,
+    *,
+    on_oom: OnOom = "stop",
+    samples: int = DEFAULT_SAMPLES,
+    detail: Detail = "full",
+    keep: bool = False,
+    interpret: bool = False,
+    batch_rows: int = 1 << 20,
+    progress: Progress | None = None,
+) -> Placement:
+    """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
+
+    ``samples`` events are sampled. ``detail="search"`` leaves out all but the counts of work, ``"bare"`` those too.
+    ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``progress`` is called
+    with events done and events in all. Raises UsageError for options that do not go together, PolicyError for a policy
+    that cannot be compiled or fails.
+    """
+    from memtrace.engine.binding import bind
+    from memtrace.engine.loop import Mode, new_blocks
+    from memtrace.engine.recorder import new_recorder
+    from memtrace.engine.registry import parse_policy
+    from memtrace.structures.ledger import set_detail
+
+    policy = parse_policy(policy) if isinstance(policy, str) else policy
+    bound = bind(policy.module)
+    facts = trace.facts
+    state = initial_state(policy, bound, capacity, facts.max_live + 1)
+    set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare")
+    counters = len(getattr(policy.module, "COUNTERS", ()))
+    recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
+    mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep)
+    blocks = new_blocks(facts.max_live)
+    run = _interpreted(bound) if interpret else _compiled(policy, bound)
+    kept: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    seconds, cpu, done, stopped = 0.0, [], 0, False
+    for events in trace.batches(batch_rows):
+        addresses, reserved = (np.empty(events.op.size if keep else 1, np.int64) for _ in range(2))
+        started, cpu_started = time.perf_counter(), time.process_time()
+        state, came, stopped = _replay_batch(run, policy, bound, events, state, blocks, recorder, mode, addresses, reserved)
+        seconds += time.perf_counter() - started
+        cpu.append(time.process_time() - cpu_started)
+        done += came
+        if keep:
+            kept.append((addresses[:came], reserved[:came]))
+        if progress is not None:
+            progress(done, facts.events)
+        if stopped:
+            break
+    return Placement(
+        trace,
+        policy,
+        capacity,
+        recorder,
+        state.ledger,
+        np.concatenate([a for a, _ in kept]) if keep else None,
+        np.concatenate([r for _, r in kept]) if keep else None,
+        tuple(cpu),
+        seconds,
+    )
+
+
+def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: int) -> Any:
+    options = {name: value for name, value in policy.options.items() if name != "swap"}
+    try:
+        return bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
+    except ValueError as error:
+        raise UsageError(f"{policy.label}: {error}") from None
+
+
+def warm(policy: Policy) -> None:
+    """Compile a policy's loop, or load it from the cache, on a trace of one event."""
+    from memtrace.trace import from_events
+
+    replay(from_events([("alloc", 1, 1)]), policy)
+
+
+def _replay_batch(
+    run: Callable[..., tuple[int, int]],
+    policy: Policy,
+    bound: Any,
+    events: Events,
+    state: Any,
+    blocks: Any,
+    recorder: Recorder,
+    mode: Any,
+    addresses: NDArray[np.int64],
+    reserved: NDArray[np.int64],
+) -> tuple[Any, int, bool]:
+    """Replay one batch; the state is made larger as often as the policy asks."""
+    from memtrace.engine.loop import STOPPED, TOO_SMALL
+
+    start = 0
+    while True:
+        start, why = run(*events, start, state, blocks, recorder, mode, addresses, reserved)
+        if why != TOO_SMALL:
+            return state, start, why == STOPPED
+        if bound.enlarge is None:
+            raise PolicyError(f"{policy.label} asks for a larger state, but has no function enlarge")
+        state = bound.enlarge(state)
+
+
+def _interpreted(bound: Any) -> Callable[..., tuple[int, int]]:
+    from memtrace.engine.loop import specialise
+
+    return specialise(bound)
+
+
+def _compiled(policy: Policy, bound: Any) -> Callable[..., tuple[int, int]]:
+    from numba.core.errors import NumbaError
+
+    from memtrace.engine.compile import compiled, explain
+
+    loop = compiled(policy.module, bound)
+
+    def run(*arguments: Any) -> tuple[int, int]:
+        try:
+            return loop(*arguments)
+        except NumbaError as error:
+            raise explain(error, policy.module) from error
+
+    return run
+
+

@@ -1,0 +1,84 @@
+"""Raw rows -> a file of memtrace.trace/1: converting one format to another, and writing a trace that was made in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memtrace.trace.files import writer
+from memtrace.trace.model import BATCH_ROWS, COLUMNS, Int64s, Op, Trace
+from memtrace.trace.raw import MISSING, Batch, Place, part_of, rows_of
+
+if TYPE_CHECKING:
+    from memtrace.trace.passes import Progress
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    invalid: str = "error",
+    progress: Progress | None = None,
+) -> int:
+    """Write a trace in any format as CSV or Parquet, ids and all, and return its events; invalid as in `read`."""
+    from memtrace.formats import find
+    from memtrace.trace.passes import Pass, Raw, refusing
+    from memtrace.trace.reading import check_invalid, no_events
+    from memtrace.trace.source import open_source
+
+    check_invalid(invalid)
+    opened = writer(Path(target))
+    with open_source(source) as given:
+        found = find(given, format)
+        raw = Raw(given.label, lambda: found.read(given))
+        refuse = refusing(raw) if invalid == "error" else None
+        run = Pass(raw, refuse, keep_rows=True, progress=progress)
+        with opened as put:
+            events = 0
+            for batch, kept in run.valid():
+                put(replace(batch, rows=part_of(batch.rows, kept), tags=tuple(run.tags)))
+                events += kept.size
+            if not events:
+                raise no_events(given, run.invalid())
+    return events
+
+
+def write(trace: Trace, target: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a prepared trace as CSV or Parquet, with its slots as ids; `convert` keeps a file's own ids."""
+    known = {**trace.metadata, **(metadata or {})}
+    with writer(Path(target)) as put:
+        for batch in _unprepared(trace):
+            put(replace(batch, metadata=known))
+
+
+def _unprepared(trace: Trace) -> Iterator[Batch]:
+    """The rows that would be prepared to this trace."""
+    start, columns = 0, tuple(name for name in COLUMNS if name in trace.columns)
+    for events in trace.batches(BATCH_ROWS):
+        count = events.op.size
+        numbers = np.arange(start, start + count)
+        pair = (events.op == Op.COPY) | (events.op == Op.SWAP)
+        request = (events.op == Op.ALLOC) | (events.op == Op.REALLOC)
+        given = {
+            "id": _or_missing(events.block >= 0, events.block, count),
+            "size": _or_missing(request | (pair & (events.size >= 0)), events.size, count),
+            "time": trace.times(numbers) if "time" in columns else None,
+            "align": _or_missing(events.align > 0, events.align, count),
+            "stream": np.broadcast_to(events.stream.astype(np.int64), count),
+            "dst": _or_missing(events.dst >= 0, events.dst, count),
+        }
+        tag = np.ascontiguousarray(np.broadcast_to(events.tag, count))
+        numbered = {name: column for name, column in given.items() if name in columns and column is not None}
+        yield Batch(rows_of(events.op, numbered, tag), columns, lambda row: Place("row", row + 1), trace.tags)
+        start += count
+
+
+def _or_missing(given: Any, column: Any, count: int) -> Int64s:
+    found: Int64s = np.broadcast_to(np.where(given, column.astype(np.int64), MISSING), count)
+    return found
