@@ -1,0 +1,35 @@
+"""memtrace: replay allocation traces through allocation policies, and see what each would have cost.
+
+The names below load what they need when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memtrace.heap import Heap
+    from memtrace.metrics import measure
+    from memtrace.replay import Placement, replay
+    from memtrace.trace import Trace, read
+
+__version__ = "0.1.0"
+__all__ = ["Heap", "Placement", "Trace", "__version__", "measure", "read", "replay"]
+
+_WHERE = {
+    "Heap": "memtrace.heap",
+    "Placement": "memtrace.replay",
+    "Trace": "memtrace.trace",
+    "measure": "memtrace.metrics",
+    "read": "memtrace.trace",
+    "replay": "memtrace.replay",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value

@@ -175,7 +175,7 @@ def _add_occupancy(
                 "event": event,
                 "address_from_bytes": edges[:-1],
                 "address_bytes": tall,
-                "allocated_bytes": numpy.diff(below).astype(numpy.int64),
+                "live_bytes": numpy.diff(below).astype(numpy.int64),
             }
         )
 
@@ -185,7 +185,7 @@ COLUMNS = {
     "timeline": "trace policy event time_ns live_bytes allocated_bytes reserved_bytes free_bytes holes "
     "largest_hole_bytes external_frag",
     "holes": "trace policy event time_ns hole_bytes_from holes free_bytes",
-    "occupancy": "trace policy event address_from_bytes address_bytes allocated_bytes",
+    "occupancy": "trace policy event address_from_bytes address_bytes live_bytes",
     "distributions": "trace kind class_from count bytes",
 }
 
@@ -207,7 +207,7 @@ def _occupancy(parts: list[dict[str, Any]]) -> pyarrow.Table:
     names = COLUMNS["occupancy"].split()
     columns: dict[str, Any] = {}
     if parts:
-        cells = len(parts[0]["allocated_bytes"])
+        cells = len(parts[0]["live_bytes"])
         for name in names:
             columns[name] = numpy.concatenate(
                 [

@@ -55,7 +55,7 @@ BLOCK = np.dtype(
         np.dtype(
             [
                 ("address", "i8"),
-                ("size", "i8"),
+                ("requested", "i8"),
                 ("align", "i8"),
                 ("handle", "i8"),
                 ("stream", "i4"),
@@ -94,7 +94,7 @@ def with_handle(request, handle):
 
 def request_of(blocks, slot):
     b = blocks[slot]
-    return make_request(b.size, b.align, b.stream, b.tag, b.handle)
+    return make_request(b.requested, b.align, b.stream, b.tag, b.handle)
 
 
 def ask(policy, state, request, recorder):
@@ -120,7 +120,7 @@ def settle(blocks, slot, request, address, recorder):
     """Note where a new block lives."""
     b = blocks[slot]
     b.address = address
-    b.size = request.size
+    b.requested = request.size
     b.align = request.align
     b.stream = request.stream
     b.tag = request.tag
@@ -133,9 +133,9 @@ def settle(blocks, slot, request, address, recorder):
 def clear(blocks, slot, recorder):
     """Forget a block."""
     b = blocks[slot]
-    recorder.totals[LIVE] -= b.size
+    recorder.totals[LIVE] -= b.requested
     if recorder.measured and b.status == PLACED:
-        occupy(recorder, b.address, b.size, -1)
+        occupy(recorder, b.address, b.requested, -1)
     b.status = DEAD
 
 
@@ -143,7 +143,7 @@ def moved_bytes(blocks, kind, size, slot, other):
     """Bytes that a copy or a swap moves: as the event says (size -1: it does not), else a whole block, the smaller of two."""
     if size >= 0:
         return size
-    return min(blocks[slot].size, blocks[other].size) if kind == SWAP else blocks[slot].size
+    return min(blocks[slot].requested, blocks[other].requested) if kind == SWAP else blocks[slot].requested
 
 
 def observe(policy, recorder, state, event):
@@ -222,7 +222,7 @@ def specialise(policy):
                     totals[SKIPPED] += 1
                 else:
                     moves = moved_bytes(blocks, kind, size[i], slot, other)
-                    smaller = min(blocks[slot].size, blocks[other].size)
+                    smaller = min(blocks[slot].requested, blocks[other].requested)
                     if kind == SWAP and mode.swap_scratch:
                         request = make_request(smaller, 0, 0, -1, totals[SPARE])
                         asks, frees = True, True

@@ -79,7 +79,7 @@ def occupancy(rows: Rows, last: int, columns: int, most_rows: int) -> Cells | No
     samples, at_sample = distinct(events)
     starts, at_row = distinct(address)
     cells = numpy.zeros((starts.size, samples.size))
-    cells[at_row, at_sample] = rows["allocated_bytes"]
+    cells[at_row, at_sample] = rows["live_bytes"]
     heights = numpy.zeros(starts.size)
     heights[at_row] = tall
     merged = numpy.arange(0, starts.size, -(-starts.size // most_rows))

@@ -40,7 +40,7 @@ def put(state, address, size, handle):
 
 def note_end(state, handle):
     node = state.nodes[state.node_of[handle]]
-    state.rover[NEXT] = max(state.rover[NEXT], node.addr + node.size)
+    state.rover[NEXT] = max(state.rover[NEXT], node.addr + node.extent)
 
 
 def free(state, request, address):
@@ -50,7 +50,7 @@ def free(state, request, address):
 def resize(state, request, address, old_size):
     """In place: a smaller block, or the last one."""
     x = state.node_of[request.block]
-    size = state.nodes[x].size
+    size = state.nodes[x].extent
     if block_size(state.rules, request.size) > size and address + size != state.rover[NEXT]:
         return NOWHERE
     address = heap.resize_block(state, request, address, address_tree)

@@ -66,7 +66,7 @@ def settle_rover(state):
 def free(state, request, address):
     hole = heap.free_block(state, request, address_tree)
     start, rover = state.nodes[hole].addr, state.rover
-    if start < rover[ROVER] and rover[ROVER] < start + state.nodes[hole].size:
+    if start < rover[ROVER] and rover[ROVER] < start + state.nodes[hole].extent:
         rover[FROM] = start
 
 

@@ -42,7 +42,7 @@ def largest_aligned(state, size, align):
     found = np.int64(0)
     x = first_fit(state, 0, size, align)
     while x != 0:
-        if found == 0 or nodes[x].size > nodes[found].size:
+        if found == 0 or nodes[x].extent > nodes[found].extent:
             found = x
         x = first_fit(state, nodes[x].addr + 1, size, align)
     return found

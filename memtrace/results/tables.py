@@ -20,6 +20,8 @@ class Results:
     occupancy: pyarrow.Table
     distributions: pyarrow.Table
     manifest: dict[str, Any]
+    timing: pyarrow.Table | None = None
+    placements: pyarrow.Table | None = None
 
     def traces(self) -> list[str]:
         """The traces, in the order of the run."""

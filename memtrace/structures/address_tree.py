@@ -24,7 +24,7 @@ NODE = np.dtype(
         np.dtype(
             [
                 ("addr", "i8"),
-                ("size", "i8"),
+                ("extent", "i8"),
                 ("most", "i8"),  # largest hole in the subtree
                 ("prev", "i8"),
                 ("next", "i8"),
@@ -81,13 +81,13 @@ def init(capacity, max_live, **options):
 def pull(nodes, x):
     """Work out what a node knows of its subtree."""
     left, right = nodes[x].left, nodes[x].right
-    nodes[x].most = max(nodes[x].size, max(nodes[left].most, nodes[right].most))
+    nodes[x].most = max(nodes[x].extent, max(nodes[left].most, nodes[right].most))
 
 
 def pull_up(nodes, x):
     """Correct the maxima above a node, as far as they change."""
     while x != 0:
-        most = max(nodes[x].size, max(nodes[nodes[x].left].most, nodes[nodes[x].right].most))
+        most = max(nodes[x].extent, max(nodes[nodes[x].left].most, nodes[nodes[x].right].most))
         if most == nodes[x].most:
             return
         nodes[x].most = most
@@ -125,7 +125,7 @@ def rotate_up(nodes, x, root):
 
 def insert_node(nodes, root, x):
     """Insert into a treap; its root is returned."""
-    address, size = nodes[x].addr, nodes[x].size
+    address, size = nodes[x].addr, nodes[x].extent
     y = root
     parent = np.int64(0)
     while y != 0:
@@ -223,11 +223,11 @@ def hang(state, x):
     nodes[x].left = 0
     nodes[x].right = 0
     nodes[x].up = 0
-    nodes[x].most = nodes[x].size
+    nodes[x].most = nodes[x].extent
     nodes[x].count = 1
     chunk = nodes[x].addr >> shape[SHIFT]
     state.roots[chunk] = insert_node(nodes, state.roots[chunk], x)
-    raise_leaf(state.most, shape[LEAVES] + chunk, nodes[x].size)
+    raise_leaf(state.most, shape[LEAVES] + chunk, nodes[x].extent)
     add_count(state, shape[LEAVES] + chunk, 1)
 
 
@@ -248,7 +248,7 @@ def move(state, x, address, size):
     chunk = nodes[x].addr >> shape[SHIFT]
     if chunk == address >> shape[SHIFT]:
         nodes[x].addr = address
-        nodes[x].size = size
+        nodes[x].extent = size
         pull_up(nodes, x)
         leaf, most = shape[LEAVES] + chunk, nodes[state.roots[chunk]].most
         if state.most[leaf] != most:
@@ -256,7 +256,7 @@ def move(state, x, address, size):
         return
     remove(state, x)
     nodes[x].addr = address
-    nodes[x].size = size
+    nodes[x].extent = size
     if outgrown(state):
         rebuild(state)
     else:
@@ -290,7 +290,7 @@ def lowest_in_treap(nodes, x, size):
         left = nodes[x].left
         if nodes[left].most >= size:
             x = left
-        elif nodes[x].size >= size:
+        elif nodes[x].extent >= size:
             return x
         else:
             x = nodes[x].right
@@ -307,7 +307,7 @@ def lowest_in_treap_from(nodes, root, low, size):
         else:
             x = nodes[x].right
     while candidate != 0:
-        if nodes[candidate].size >= size:
+        if nodes[candidate].extent >= size:
             return candidate
         right = nodes[candidate].right
         if nodes[right].most >= size:
@@ -400,7 +400,7 @@ def hole_at(state, address):
             if most[i] == 0:
                 i -= 1
         x = last_until(nodes, state.roots[i - shape[LEAVES]], address)
-    return x if nodes[x].addr + nodes[x].size > address else np.int64(0)
+    return x if nodes[x].addr + nodes[x].extent > address else np.int64(0)
 
 
 def last_until(nodes, root, address):

@@ -89,7 +89,7 @@ def alignment(rules, request):
 
 
 def fits(node, size, align):
-    return align_up(node.addr, align) + size <= node.addr + node.size
+    return align_up(node.addr, align) + size <= node.addr + node.extent
 
 
 def new_node(state, address, size):
@@ -101,7 +101,7 @@ def new_node(state, address, size):
         x = pool[FRESH]
         pool[FRESH] = x + 1
     nodes[x].addr = address
-    nodes[x].size = size
+    nodes[x].extent = size
     nodes[x].free = 0
     return x
 
@@ -137,7 +137,7 @@ def append(state, address, size, index):
 
 
 def change_hole(state, x, address, size, index):
-    resize_hole(state.ledger, state.nodes[x].size, size)
+    resize_hole(state.ledger, state.nodes[x].extent, size)
     index.move(state, x, address, size)
 
 
@@ -151,14 +151,14 @@ def place(state, x, address, size, handle, index):
     nodes, ledger = state.nodes, state.ledger
     if address > nodes[x].addr:
         x = leave_gap(state, x, address, index)
-    rest = nodes[x].size - size
+    rest = nodes[x].extent - size
     if rest >= state.rules.min_block:
         y = new_node(state, address, size)
         link(nodes, y, nodes[x].prev, x)
         change_hole(state, x, address + size, rest, index)
         ledger[SPLITS] += 1
     else:
-        y, size = x, nodes[x].size
+        y, size = x, nodes[x].extent
         close_hole(ledger, size)
         index.remove(state, x)
         nodes[x].free = 0
@@ -171,7 +171,7 @@ def place(state, x, address, size, handle, index):
 def leave_gap(state, x, address, index):
     """Cut hole x in two at ``address``; the upper one is returned."""
     nodes = state.nodes
-    rest = nodes[x].addr + nodes[x].size - address
+    rest = nodes[x].addr + nodes[x].extent - address
     change_hole_apart(state, x, nodes[x].addr, address - nodes[x].addr, index)
     state.ledger[SPLITS] += 1
     y = new_node(state, address, rest)
@@ -184,7 +184,7 @@ def leave_gap(state, x, address, index):
 
 def take(state, x, size, align, handle, index):
     """Serve a request from hole x, in which it fits."""
-    state.ledger[HOLE_TAKEN] = state.nodes[x].size
+    state.ledger[HOLE_TAKEN] = state.nodes[x].extent
     return place(state, x, align_up(state.nodes[x].addr, align), size, handle, index)
 
 
@@ -224,7 +224,7 @@ def grow(state, address, size, handle, index):
             return address
         tail = append(state, top, more, index)
     else:
-        change_hole_apart(state, tail, nodes[tail].addr, nodes[tail].size + more, index)
+        change_hole_apart(state, tail, nodes[tail].addr, nodes[tail].extent + more, index)
     return place(state, tail, address, size, handle, index)
 
 
@@ -254,7 +254,7 @@ def take_or_grow(state, x, size, align, request, index):
 def release(state, x, index):
     """Block x becomes a hole, or part of its neighbours'; the hole's node is returned."""
     nodes, ledger = state.nodes, state.ledger
-    address, size = nodes[x].addr, nodes[x].size
+    address, size = nodes[x].addr, nodes[x].extent
     before, after = nodes[x].prev, nodes[x].next
     ledger[ALLOCATED] -= size
     hole = 0
@@ -262,7 +262,7 @@ def release(state, x, index):
         hole = after
     if nodes[before].free == 1:
         if hole != 0:
-            size += nodes[after].size
+            size += nodes[after].extent
             drop_hole(state, after, index)
             ledger[MERGES] += 1
         hole = before
@@ -274,7 +274,7 @@ def release(state, x, index):
         return x
     unlink(nodes, x)
     drop_node(state, x)
-    change_hole(state, hole, address, nodes[hole].size + size, index)
+    change_hole(state, hole, address, nodes[hole].extent + size, index)
     ledger[MERGES] += 1
     return hole
 
@@ -286,7 +286,7 @@ def release_apart(state, x, index):
 
 @apart
 def drop_hole(state, x, index):
-    close_hole(state.ledger, state.nodes[x].size)
+    close_hole(state.ledger, state.nodes[x].extent)
     index.remove(state, x)
     unlink(state.nodes, x)
     drop_node(state, x)
@@ -331,11 +331,11 @@ def resize_block(state, request, address, index):
         return NOWHERE
     x = state.node_of[request.block]
     size = block_size(rules, request.size)
-    if size <= nodes[x].size:
+    if size <= nodes[x].extent:
         shrink(state, x, size, index)
         return address
     hole = nodes[x].next
-    reach = nodes[x].size + (nodes[hole].size if nodes[hole].free == 1 else 0)
+    reach = nodes[x].extent + (nodes[hole].extent if nodes[hole].free == 1 else 0)
     if reach < size:
         top = ledger[RESERVED]
         if address + reach != top:
@@ -348,7 +348,7 @@ def resize_block(state, request, address, index):
         if nodes[hole].free == 0:
             hole = append(state, top, more, index)
         else:
-            change_hole_apart(state, hole, nodes[hole].addr, nodes[hole].size + more, index)
+            change_hole_apart(state, hole, nodes[hole].addr, nodes[hole].extent + more, index)
     swallow(state, x, hole, size, index)
     return address
 
@@ -356,10 +356,10 @@ def resize_block(state, request, address, index):
 def shrink(state, x, size, index):
     """Split off the tail of block x as a block of its own, and free that."""
     nodes = state.nodes
-    rest = nodes[x].size - size
+    rest = nodes[x].extent - size
     if rest < state.rules.min_block:
         return
-    nodes[x].size = size
+    nodes[x].extent = size
     tail = new_node(state, nodes[x].addr + size, rest)
     link(nodes, tail, x, nodes[x].next)
     state.ledger[SPLITS] += 1
@@ -371,12 +371,12 @@ def shrink(state, x, size, index):
 def swallow(state, x, hole, size, index):
     """Block x grows to ``size`` into the hole that follows."""
     nodes, ledger = state.nodes, state.ledger
-    rest = nodes[x].size + nodes[hole].size - size
+    rest = nodes[x].extent + nodes[hole].extent - size
     if rest < state.rules.min_block:
         size += rest
         drop_hole(state, hole, index)
     else:
         change_hole_apart(state, hole, nodes[x].addr + size, rest, index)
         ledger[SPLITS] += 1
-    ledger[ALLOCATED] += size - nodes[x].size
-    nodes[x].size = size
+    ledger[ALLOCATED] += size - nodes[x].extent
+    nodes[x].extent = size

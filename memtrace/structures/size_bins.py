@@ -30,7 +30,7 @@ NODE = np.dtype(
         np.dtype(
             [
                 ("addr", "i8"),
-                ("size", "i8"),
+                ("extent", "i8"),
                 ("prev", "i8"),
                 ("next", "i8"),
                 ("free", "i8"),
@@ -88,8 +88,8 @@ def bin_of(state, size):
 
 
 def before(nodes, a, b):
-    if nodes[a].size != nodes[b].size:
-        return nodes[a].size < nodes[b].size
+    if nodes[a].extent != nodes[b].extent:
+        return nodes[a].extent < nodes[b].extent
     return nodes[a].addr < nodes[b].addr
 
 
@@ -144,7 +144,7 @@ def insert(state, x):
     nodes[x].child = 0
     nodes[x].side = 0
     nodes[x].back = 0
-    b = bin_of(state, nodes[x].size)
+    b = bin_of(state, nodes[x].extent)
     root = np.int64(heads[b])
     if root == 0:
         heads[b] = x
@@ -155,7 +155,7 @@ def insert(state, x):
 
 def remove(state, x):
     nodes, heads = state.nodes, state.heads
-    b = bin_of(state, nodes[x].size)
+    b = bin_of(state, nodes[x].extent)
     root, child = np.int64(heads[b]), nodes[x].child
     if root == x:
         if child != 0:
@@ -177,7 +177,7 @@ def remove(state, x):
 def move(state, x, address, size):
     remove(state, x)
     state.nodes[x].addr = address
-    state.nodes[x].size = size
+    state.nodes[x].extent = size
     insert(state, x)
 
 
@@ -287,6 +287,6 @@ def largest_hole(state):
     x = np.int64(state.heads[(i << 6) + highest_set(state.words[i])])
     most = 0
     while x != 0:
-        most = max(most, state.nodes[x].size)
+        most = max(most, state.nodes[x].extent)
         x = following(state.nodes, x)
     return most

@@ -32,13 +32,14 @@ NO_DST, DST_NOT_LIVE, TIME_BACK = range(10, 13)
 
 # Places in `Table.totals`.
 EVENT, LIVE, USED, SPARE_SLOTS, LIVE_BYTES, PEAK_BYTES, PEAK_EVENT, TOTAL_BYTES = range(8)
-FIRST_TIME, LAST_TIME, NULL_FREES, INVALID_ROWS, SMALLEST, LARGEST = range(8, 14)
-ALIGNED, STREAMED, PAIRED, TAGGED, OP_COUNTS = range(
-    14, 19
-)  # whether a column says anything; then a count per op
+FIRST_TIME, LAST_TIME, NULL_FREES, INVALID_ROWS, SMALLEST, LARGEST, LOADED = range(8, 15)
+ALIGNED, STREAMED, PAIRED, TAGGED = range(15, 19)  # not 0 if the column says anything
+OP_COUNTS = 19  # a count per op
 TOTALS = OP_COUNTS + OPS
 
 MOST_BYTES = 1 << 60
+FETCHED = 32  # rows whose places in the table are loaded together
+FETCH_FROM = 1 << 16  # places of a table that no longer fits the nearer caches
 EXACT_BITS, STEP_BITS = 8, 7
 EXACT = 1 << EXACT_BITS  # sizes below this have a bin each; above, every doubling has 2^STEP_BITS bins
 SIZE_BINS = EXACT + ((60 - EXACT_BITS + 1) << STEP_BITS)
@@ -104,6 +105,16 @@ def size_bin(size):  # type: ignore[no-untyped-def]
         return size
     power = log2_class(size)
     return EXACT + ((power - EXACT_BITS) << STEP_BITS) + (size >> (power - STEP_BITS)) - (1 << STEP_BITS)
+
+
+@njit(inline="always")
+def fetch(pairs, slots, mask, ids, start):  # type: ignore[no-untyped-def]
+    """Load what the next rows will need, so that their cache misses overlap; the sum keeps the loads alive."""
+    loaded = np.int64(0)
+    for i in range(start, min(start + FETCHED, ids.size)):
+        # No branch on what is loaded: a wrong guess would wait for the load.
+        loaded += slots[2 * max(pairs[2 * home(ids[i], mask) + 1], 0)]
+    return loaded
 
 
 @njit(inline="always")
@@ -175,11 +186,15 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
     event, live, spares = totals[EVENT], totals[LIVE], totals[SPARE_SLOTS]
     live_bytes, peak, clock = totals[LIVE_BYTES], totals[PEAK_BYTES], totals[LAST_TIME]
     why, wrong, i = DONE, FINE, start
+    next_fetch = start if mask >= FETCH_FROM else rows.op.size
 
     while i < rows.op.size:
         if filled == room or live == most_live:
             why = FULL if filled == room else GROW
             break
+        if i >= next_fetch:
+            totals[LOADED] = fetch(pairs, slots, mask, rows.id, i)
+            next_fetch = i + FETCHED
         op = rows.op[i]
         id = rows.id[i if has_id else 0]
         size = rows.size[i if has_size else 0]

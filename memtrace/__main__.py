@@ -1,0 +1,5 @@
+"""``python -m memtrace``."""
+
+from memtrace.cli import main
+
+main()

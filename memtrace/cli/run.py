@@ -1,0 +1,213 @@
+"""`memtrace run`: replay traces through policies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+    from memtrace.trace import Trace
+
+DEFAULT_POLICIES = ("default",)
+MOST_ROWS = 12  # of the table; summary.parquet has all
+
+
+@click.command()
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
+@click.option("-p", "--policy", "policies", multiple=True, metavar="POLICY", help="name:key=value,..., a .py file, or a group: classic, default, all. Repeatable.")
+@click.option("--capacity", metavar="SIZE", help="Fixed bytes of memory, such as 80GiB; without it the heap grows as needed.")
+@click.option("--on-oom", type=click.Choice(["stop", "skip"]), default="stop", show_default=True, help="A request that fails ends the replay, or is skipped and counted.")
+@click.option("--invalid", type=click.Choice(["error", "skip"]), default="error", show_default=True, help="Invalid events are an error, or are skipped and counted.")
+@click.option("--format", "trace_format", metavar="NAME", help="The traces' format; by default it is recognised.")
+@click.option("-o", "--output", metavar="DIR", help="Results folder; default reports/<trace name>.")
+@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Processes; by default as many as pay. Results do not depend on it.")
+@click.option("--samples", default="2000", show_default=True, metavar="N", help="Points of the timeline, or all.")
+@click.option("--validate", is_flag=True, help="Check every placement with a validator of its own; exit 4 on the first offence.")
+@click.option("--placements", is_flag=True, help="Also write every address (placements.parquet).")
+@click.option("--no-report", is_flag=True, help="Write tables only, no plots and no PDF.")
+@click.option("--force", is_flag=True, help="Write into a folder that memtrace did not make.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@report_options
+def run(
+    traces: tuple[str, ...],
+    policies: tuple[str, ...],
+    capacity: str | None,
+    on_oom: Any,
+    invalid: str,
+    trace_format: str | None,
+    output: str | None,
+    jobs: int | None,
+    samples: str,
+    validate: bool,
+    placements: bool,
+    no_report: bool,
+    force: bool,
+    no_progress: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Replay TRACE through policies, and write measures, plots and a report.
+
+    \b
+    Examples:
+      memtrace run trace.csv
+      memtrace run trace.parquet -p best-fit -p buddy --capacity 80GiB
+      memtrace run trace.csv -p ./mine.py -o reports/mine --validate
+    """
+    from memtrace.engine.registry import parse_policies
+    from memtrace.results.folder import check_folder
+    from memtrace.running import Settings
+    from memtrace.running import run as run_cells
+    from memtrace.units import parse_size
+
+    started = time.perf_counter()
+    chosen = parse_policies(policies or DEFAULT_POLICIES)
+    limit = None if capacity is None else parse_size(capacity)
+    settings = Settings(limit, on_oom, sample_count(samples), validate, placements)
+    if output is not None:
+        check_folder(Path(output), force)
+    bars = not (no_progress or quiet)
+    read = [read_trace(path, invalid, trace_format, placements, bars) for path in traces]
+    folder = Path(output) if output is not None else default_folder(read)
+    check_folder(folder, force)
+    with cell_progress(read, len(chosen), bars) as progress:
+        results = run_cells(read, chosen, settings, jobs, progress)
+    files = write(results, folder, with_report=not no_report)
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        echo_json({"schema": "memtrace.run/1", "results": results.summary, "files": [str(file) for file in files]})
+        return
+    show(results, read)
+    if not quiet:
+        say_files(folder, files, verbose)
+        if verbose:
+            click.echo(f"{time.perf_counter() - started:.1f} s in all", err=True)
+
+
+def sample_count(text: str) -> int:
+    from memtrace.replay import ALL_SAMPLES
+
+    if text == "all":
+        return ALL_SAMPLES
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--samples {text} is neither a number above 0 nor all")
+    return int(text)
+
+
+def read_trace(path: str, invalid: str, trace_format: str | None, keep_ids: bool, bars: bool) -> Trace:
+    from memtrace.cli.progress import bar
+    from memtrace.trace import read
+
+    with bar(f"reading {Path(path).name}", bars) as progress:
+        return read(path, invalid=invalid, format=trace_format, keep_ids=keep_ids, progress=progress)
+
+
+def default_folder(traces: Sequence[Trace]) -> Path:
+    others = f"-and-{len(traces) - 1}-more" if len(traces) > 1 else ""
+    return Path("reports") / f"{traces[0].name}{others}"
+
+
+def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
+    from contextlib import contextmanager
+
+    from memtrace.cli.progress import bar
+
+    @contextmanager
+    def progress() -> Any:
+        total = policies * sum(trace.facts.events for trace in traces)
+        done: dict[int, int] = {}
+        with bar("replaying", bars, total) as advance:
+
+            def note(cell: int, events: int) -> None:
+                done[cell] = events
+                advance(sum(done.values()), total)
+
+            yield note
+
+    return progress()
+
+
+def write(results: Results, folder: Path, with_report: bool) -> list[Path]:
+    from memtrace.results.folder import write_folder
+
+    render: Callable[[Path], list[Path]] | None = None
+    if with_report:
+        from memtrace.report import render as render_report
+
+        def render(stage: Path) -> list[Path]:
+            (stage / "plots").mkdir()
+            return render_report(results, stage / "plots", stage / "report.pdf")
+
+    return write_folder(results, folder, render)
+
+
+def show(results: Results, traces: Sequence[Trace]) -> None:
+    """One ranked table per trace, and what it says in a sentence."""
+    from memtrace.cli.tables import print_table
+    from memtrace.report.verdict import rank, verdict
+
+    for trace in traces:
+        ranked = rank([row for row in results.summary if row["trace"] == trace.name])
+        shown = ranked[:MOST_ROWS]
+        columns = ("policy", "peak reserved", "x bound", "external", "internal", "holes", "search", "status")
+        print_table(columns, [table_row(row) for row in shown], words=(0, 7), title=headline(ranked[0]))
+        if len(ranked) > len(shown):
+            click.echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
+        click.echo(verdict(ranked)[0])
+
+
+def headline(row: dict[str, Any]) -> str:
+    from memtrace.units import format_count, format_size
+
+    text = f"{row['trace']}: {format_count(row['events'])} events, lower bound {format_size(row['lower_bound_bytes'])}"
+    if row["capacity_bytes"] is not None:
+        text += f", capacity {format_size(row['capacity_bytes'])}"
+    if row["invalid_events"]:
+        text += f", {row['invalid_events']:,} invalid events skipped"
+    return text
+
+
+def table_row(row: dict[str, Any]) -> tuple[str, ...]:
+    from memtrace.report.verdict import above_bound, is_oom, ratio_text
+    from memtrace.units import format_size
+
+    status = row["status"]
+    if is_oom(row):
+        status = f"oom @{row['oom_event']:,}"
+    elif row["failed_allocs"]:
+        status = f"{row['failed_allocs']:,} failed"
+    return (
+        row["policy"],
+        format_size(row["peak_reserved_bytes"]),
+        ratio_text(above_bound(row)),
+        percent(row["external_frag_at_peak"]),
+        percent(row["internal_frag_at_peak"]),
+        f"{row['holes_max']:,}",
+        "-" if row["search_mean"] is None else f"{row['search_mean']:.1f}",
+        status,
+    )
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
+    """Name what was written, and what to try next."""
+    names = [str(file.relative_to(folder)) for file in files]
+    plots = [name for name in names if name.startswith("plots/")]
+    listed = names if verbose else [name for name in names if name not in plots]
+    click.echo(f"wrote {folder}/: {', '.join(listed)}", err=True)
+    if plots and not verbose:
+        click.echo(f"      {folder}/plots/: {len(plots)} PNG", err=True)
+    click.echo("try:  memtrace metrics, for what the columns mean; -p all; --capacity SIZE; -p ./your_policy.py", err=True)

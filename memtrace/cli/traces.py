@@ -1,0 +1,129 @@
+"""`memtrace info`, `check` and `convert`: what one does with a trace before it is replayed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+
+if TYPE_CHECKING:
+    from memtrace.trace import Trace
+
+FORMAT_OPTION = click.option("--format", "trace_format", metavar="NAME", help="The trace's format; by default it is recognised.")
+INVALID_OPTION = click.option("--invalid", type=click.Choice(["error", "skip"]), default="error", show_default=True, help="Invalid events are an error, or are skipped and counted.")
+
+
+@click.command()
+@click.argument("trace")
+@FORMAT_OPTION
+@INVALID_OPTION
+@report_options
+def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Show what is in TRACE: events, sizes, lifetimes, the peak of live bytes.
+
+    \b
+    Example:
+      memtrace info trace.csv
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.trace import read
+
+    with bar(f"reading {Path(trace).name}", not quiet) as progress:
+        found = read(trace, format=trace_format, invalid=invalid, progress=progress)
+    if as_json:
+        echo_json({"schema": "memtrace.info/1", "name": found.name, "sha256": found.sha256, "columns": list(found.columns), "tags": list(found.tags), "metadata": found.metadata, **numbers(found)})
+        return
+    print_table(("", ""), rows_of(found), words=(0,), title=f"{found.name} ({', '.join(found.columns)})")
+
+
+def numbers(trace: Trace) -> dict[str, Any]:
+    """The facts that are single numbers."""
+    return {name: value for name, value in vars(trace.facts).items() if isinstance(value, int)}
+
+
+def rows_of(trace: Trace) -> list[tuple[str, str]]:
+    from memtrace.units import format_seconds, format_size
+
+    facts = trace.facts
+    counts = ("allocs", "frees", "reallocs", "copies", "swaps", "accesses", "trims", "records", "completes", "null_frees", "invalid_events", "never_freed")
+    rows = [("events", f"{facts.events:,}")]
+    rows += [(f"  {name.replace('_', ' ')}", f"{getattr(facts, name):,}") for name in counts if getattr(facts, name)]
+    rows += [
+        ("blocks live at most", f"{facts.max_live:,}"),
+        ("peak live", f"{format_size(facts.peak_live_bytes)} at event {facts.peak_live_event:,}"),
+        ("requested in all", format_size(facts.total_bytes)),
+        ("request, smallest", format_size(facts.smallest_request)),
+        ("request, median", format_size(facts.median_request)),
+        ("request, 99th percentile", format_size(facts.p99_request)),
+        ("request, largest", format_size(facts.largest_request)),
+    ]
+    if "time" in trace.columns:
+        rows.append(("time", format_seconds((facts.last_time - facts.first_time) / 1e9)))
+    if trace.tags:
+        rows.append(("tags", str(len(trace.tags))))
+    return rows
+
+
+@click.command()
+@click.argument("trace")
+@FORMAT_OPTION
+@click.option("--most", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Problems listed.")
+@report_options
+def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet: bool, verbose: int) -> None:
+    """List the invalid events of TRACE; exit 3 if there are any.
+
+    \b
+    Example:
+      memtrace check trace.csv
+    """
+    from memtrace.cli.tables import echo_json
+    from memtrace.errors import InputError
+    from memtrace.trace import check as check_trace
+
+    problems = check_trace(trace, format=trace_format, most=most)
+    name = Path(trace).name if trace != "-" else "stdin"
+    texts = [problem.at(name) for problem in problems]
+    if as_json:
+        echo_json({"schema": "memtrace.check/1", "problems": texts, "complete": len(texts) < most})
+    for text in texts if not as_json else ():
+        click.echo(text)
+    if not problems:
+        if not as_json and not quiet:
+            click.echo(f"{name} is valid")
+        return
+    if not quiet:
+        more = " or more" if len(texts) == most else ""
+        click.echo(f"{len(texts)}{more} invalid events; --invalid skip leaves them out", err=True)
+    sys.exit(InputError.exit_code)
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@FORMAT_OPTION
+@INVALID_OPTION
+@report_options
+def convert(
+    source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int
+) -> None:
+    """Write the trace IN as OUT: .csv, .csv.gz, .csv.zst or .parquet.
+
+    \b
+    Example:
+      memtrace convert trace.csv.gz trace.parquet
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json
+    from memtrace.trace import convert as convert_trace
+
+    with bar(f"converting {Path(source).name}", not quiet) as progress:
+        events = convert_trace(source, target, format=trace_format, invalid=invalid, progress=progress)
+    if as_json:
+        echo_json({"schema": "memtrace.convert/1", "events": events, "files": [target]})
+    elif not quiet:
+        click.echo(f"wrote {target}: {events:,} events", err=True)

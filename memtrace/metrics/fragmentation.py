@@ -1,0 +1,76 @@
+"""How the reserved bytes that are not requested are lost: inside blocks, and between them."""
+
+import numpy as np
+
+from memtrace.engine import recorder as rec
+from memtrace.metrics.declaration import metric
+from memtrace.metrics.readings import Readings, mean, only
+
+ORDER = 2
+WILSON = "Wilson, Johnstone, Neely and Boles 1995, Dynamic storage allocation, section 2"
+GORMAN = "Gorman and Healy 2005, Measuring the impact of the Linux memory manager, unusable free space index"
+
+
+@metric("ratio", "lower", "mean over samples of 1 - L / A, 0 where A = 0", WILSON)
+def internal_frag_mean(r: Readings) -> float | None:
+    return mean(r.samples.internal())
+
+
+@metric("ratio", "lower", "1 - L / A at the first event with the peak of R, 0 where A = 0", WILSON)
+def internal_frag_at_peak(r: Readings) -> float | None:
+    return only(r.at_peak().internal())
+
+
+@metric("ratio", "lower", "mean over samples of 1 - max h / F, 0 where F = 0", WILSON)
+def external_frag_mean(r: Readings) -> float | None:
+    return mean(r.samples.external())
+
+
+@metric("ratio", "lower", "1 - max h / F at the first event with the peak of R, 0 where F = 0", WILSON)
+def external_frag_at_peak(r: Readings) -> float | None:
+    return only(r.at_peak().external())
+
+
+@metric("ratio", "lower", "max over samples of 1 - max h / F, 0 where F = 0", WILSON)
+def external_frag_max(r: Readings) -> float | None:
+    values = r.samples.external()
+    return float(values.max()) if values.size else None
+
+
+@metric("ratio", "lower", "mean over samples of 1 - sqrt(sum h^2) / F, 0 where F = 0")
+def squares_frag_mean(r: Readings) -> float | None:
+    return mean(r.samples.squares()) if r.knows_holes else None
+
+
+@metric("ratio", "lower", "1 - sqrt(sum h^2) / F at the first event with the peak of R, 0 where F = 0")
+def squares_frag_at_peak(r: Readings) -> float | None:
+    return only(r.at_peak().squares()) if r.knows_holes else None
+
+
+@metric("ratio", "lower", "share of F in holes below the trace's median request, at the first event with the peak of R", GORMAN)
+def unusable_median_at_peak(r: Readings) -> float | None:
+    return unusable(r, "below_median")
+
+
+@metric("ratio", "lower", "the same for the 99th percentile of requests", GORMAN)
+def unusable_p99_at_peak(r: Readings) -> float | None:
+    return unusable(r, "below_p99")
+
+
+def unusable(r: Readings, column: str) -> float | None:
+    return float(np.nan_to_num(r.at_peak().ratio(column, "free"))[0]) if r.knows_holes else None
+
+
+@metric("ratio", "higher", "L / R at the first event with the peak of R")
+def utilisation_at_peak(r: Readings) -> float | None:
+    return only(r.at_peak().ratio("live", "reserved"))
+
+
+@metric("holes", "lower", "mean over events of the number of holes")
+def holes_mean(r: Readings) -> float | None:
+    return r.total(rec.HOLES_SUM) / r.placement.events if r.placement.events else None
+
+
+@metric("holes", "lower", "max over events of the number of holes")
+def holes_max(r: Readings) -> int:
+    return r.total(rec.HOLES_MAX)

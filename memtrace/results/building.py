@@ -1,0 +1,65 @@
+"""Parts of many replays -> one Results, in the order of the run whatever the order in which they came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memtrace.results.schema import schema, summary_columns
+from memtrace.results.tables import Results
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from memtrace.results.gather import Columns, Part
+
+
+def build(parts: Sequence[Part], distributions: Sequence[Columns], manifest: dict[str, Any]) -> Results:
+    counters = tuple(dict.fromkeys(name for part in parts for name in part.counters))
+    tables = {
+        name: table(name, [part.tables[name] for part in parts], counters if name == "timeline" else ())
+        for name in ("timeline", "holes", "occupancy", "timing")
+    }
+    kept = [part.tables["placements"] for part in parts if "placements" in part.tables]
+    return Results(
+        [part.summary for part in parts],
+        tables["timeline"],
+        tables["holes"],
+        tables["occupancy"],
+        table("distributions", distributions),
+        manifest,
+        tables["timing"],
+        table("placements", kept) if kept else None,
+    )
+
+
+def table(name: str, parts: Sequence[Columns], counters: tuple[str, ...] = ()) -> pyarrow.Table:
+    """The parts below each other; a column that a part lacks is null there, one that is a single value is repeated."""
+    import pyarrow as pa
+
+    shape = schema(name, counters)
+    tables = [pa.table([_array(part, field) for field in shape], schema=shape) for part in parts]
+    return pa.concat_tables(tables) if tables else shape.empty_table()
+
+
+def summary_table(rows: Sequence[dict[str, Any]]) -> pyarrow.Table:
+    import pyarrow as pa
+
+    shape = schema("summary")
+    return pa.table({name: pa.array([row[name] for row in rows], shape.field(name).type) for name in summary_columns()}, shape)
+
+
+def _array(part: Columns, field: Any) -> Any:
+    import pyarrow as pa
+
+    length = next(len(column) for column in part.values() if not isinstance(column, str))
+    column = part.get(field.name)
+    if column is None:
+        return pa.nulls(length, field.type)
+    if isinstance(column, str):
+        return pa.repeat(pa.scalar(column, field.type), length)
+    if isinstance(column, np.ndarray) and column.dtype.kind == "f":
+        return pa.array(column, field.type, from_pandas=True)
+    return column if isinstance(column, pa.Array) else pa.array(column, field.type)

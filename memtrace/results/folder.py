@@ -1,0 +1,121 @@
+"""Results <-> a folder: every file is written whole to a temporary name first, so a killed run leaves the old ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memtrace.errors import InputError, UsageError
+from memtrace.results.building import summary_table
+from memtrace.results.schema import FORMAT
+from memtrace.results.tables import Results
+
+if TYPE_CHECKING:
+    import pyarrow
+
+MANIFEST = "manifest.json"
+TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Raises UsageError if the folder has content that memtrace did not write."""
+    if not folder.exists() or force:
+        return
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder with -o")
+    if any(folder.iterdir()) and not is_ours(folder):
+        raise UsageError(f"{folder} has files that memtrace did not write; give another folder with -o, or use --force")
+
+
+def is_ours(folder: Path) -> bool:
+    try:
+        return str(json.loads((folder / MANIFEST).read_text()).get("schema", "")).startswith("memtrace.results/")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def write_folder(results: Results, folder: Path, render: Callable[[Path], list[Path]] | None = None) -> list[Path]:
+    """Write all files beside their places, then move them there; what an earlier run left and this one did not make goes.
+
+    ``render`` draws plots and reports into the folder that it is given, and returns the files.
+    """
+    stage = folder / f".partial-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stage.mkdir()
+        files = _write_tables(results, stage)
+        files += render(stage) if render is not None else []
+        names = [file.relative_to(stage) for file in files]
+        _write_manifest(results.manifest, [str(name) for name in names], stage / MANIFEST)
+        _remove_stale(folder, names)
+        # The manifest goes last: while it is the old one, so is what it speaks for.
+        for name in [*names, Path(MANIFEST)]:
+            (folder / name).parent.mkdir(exist_ok=True)
+            os.replace(stage / name, folder / name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}; nothing was changed there") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return [folder / name for name in [*names, Path(MANIFEST)]]
+
+
+def _write_tables(results: Results, stage: Path) -> list[Path]:
+    tables = {"summary": summary_table(results.summary)}
+    tables |= {name: getattr(results, name) for name in TABLES}
+    if results.placements is not None:
+        tables["placements"] = results.placements
+    return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
+
+
+def _write_table(table: pyarrow.Table, path: Path) -> Path:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, compression="zstd")
+    return path
+
+
+def _write_manifest(manifest: dict[str, Any], files: list[str], path: Path) -> None:
+    path.write_text(json.dumps({**manifest, "files": files}, indent=1, sort_keys=True) + "\n")
+
+
+def _remove_stale(folder: Path, names: list[Path]) -> None:
+    """Remove the files that an earlier run says it wrote and this one does not write."""
+    try:
+        before = json.loads((folder / MANIFEST).read_text()).get("files", [])
+    except (OSError, ValueError, AttributeError):
+        return
+    root = folder.resolve()
+    for name in set(before) - {str(name) for name in names}:
+        path = (folder / name).resolve()
+        if path.is_relative_to(root) and path.is_file():
+            path.unlink()
+
+
+def read_folder(folder: Path) -> Results:
+    """Raises InputError if the folder is no results folder, or is of another version."""
+    import pyarrow.parquet as pq
+
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest.get("schema") != FORMAT:
+            raise InputError(f"{folder} has results of schema {manifest.get('schema')!r}; this version reads {FORMAT}")
+        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
+        summary = pq.read_table(folder / "summary.parquet").to_pylist()
+        kept = folder / "placements.parquet"
+        placements = pq.read_table(kept) if kept.exists() else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is no results folder that can be read: {error}") from error
+    return Results(
+        summary,
+        tables["timeline"],
+        tables["holes"],
+        tables["occupancy"],
+        tables["distributions"],
+        manifest,
+        tables["timing"],
+        placements,
+    )

@@ -1,0 +1,147 @@
+"""A placement -> its part of every results table, as plain columns that travel between processes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.metrics import measure
+from memtrace.metrics.readings import Readings, Rows
+
+if TYPE_CHECKING:
+    from memtrace.replay import Placement
+    from memtrace.trace import Facts, Trace
+
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one replay adds to the results: a row of the summary, and columns for the other tables."""
+
+    summary: dict[str, Any]
+    tables: dict[str, Columns]
+    counters: tuple[str, ...]
+    seconds: float
+
+
+def gather(placement: Placement, keep_placements: bool = False) -> Part:
+    readings = Readings(placement)
+    counters = tuple(getattr(placement.policy.module, "COUNTERS", ()))
+    tables = {
+        "timeline": timeline(placement, readings, counters),
+        "holes": holes(placement),
+        "occupancy": occupancy(placement),
+        "timing": {"replay_seconds": np.array([placement.seconds])},
+    }
+    if keep_placements:
+        tables["placements"] = placements(placement)
+    name = {"trace": placement.trace.name, "policy": placement.policy.label}
+    return Part(summary(placement), {key: {**name, **table} for key, table in tables.items()}, counters, placement.seconds)
+
+
+def summary(placement: Placement) -> dict[str, Any]:
+    facts = placement.trace.facts
+    return {
+        "trace": placement.trace.name,
+        "trace_sha256": placement.trace.sha256,
+        "policy": placement.policy.label,
+        "options": json.dumps(placement.policy.options, sort_keys=True),
+        "capacity_bytes": placement.capacity,
+        "events": facts.events,
+        "allocs": facts.allocs,
+        "frees": facts.frees,
+        "reallocs": facts.reallocs,
+        "max_live_blocks": facts.max_live,
+        "requested_bytes": facts.total_bytes,
+        **measure(placement),
+    }
+
+
+def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]) -> Columns:
+    """The samples and the three peaks among them, by event."""
+    recorder = placement.recorder
+    taken = readings.samples.table.shape[0]
+    table = np.concatenate((readings.samples.table, recorder.peaks))
+    own = np.concatenate((recorder.sample_counters[:taken], recorder.peak_counters))
+    event, first = np.unique(table[:, 0], return_index=True)
+    if placement.events == 0:
+        event, first = event[:0], first[:0]
+    rows = Rows(table[first])
+    return {
+        "event": event,
+        "time_ns": placement.trace.times(event),
+        "live_bytes": rows.column("live"),
+        "allocated_bytes": rows.column("allocated"),
+        "reserved_bytes": rows.column("reserved"),
+        "free_bytes": rows.column("free"),
+        "holes": rows.column("holes"),
+        "largest_hole_bytes": rows.column("largest"),
+        "external_frag": rows.external(),
+        **{name: own[first, i] for i, name in enumerate(counters)},
+    }
+
+
+def holes(placement: Placement) -> Columns:
+    """Holes by floor(log2(size)) at some of the samples; classes without holes have no row."""
+    from memtrace.engine.recorder import CLASS_SAMPLE
+
+    taken = int(placement.recorder.totals[CLASS_SAMPLE])
+    classes = placement.recorder.classes[:taken]
+    count, size = classes[:, :64], classes[:, 64:]
+    sample, size_class = np.nonzero(count)
+    event = placement.recorder.class_events[:taken][sample]
+    return {
+        "event": event,
+        "time_ns": placement.trace.times(event),
+        "hole_bytes_from": np.left_shift(np.int64(1), size_class),
+        "holes": count[sample, size_class],
+        "free_bytes": size[sample, size_class],
+    }
+
+
+def occupancy(placement: Placement) -> Columns:
+    """Live bytes per address row at some of the samples, every cell of the grid up to the highest reserved byte."""
+    from memtrace.engine.recorder import COLUMN, cell_bytes, rows_in_use
+
+    recorder = placement.recorder
+    taken = int(recorder.totals[COLUMN])
+    rows, height = rows_in_use(recorder, placement.peak_reserved_bytes), cell_bytes(recorder)
+    return {
+        "event": np.repeat(recorder.column_events[:taken], rows),
+        "address_from_bytes": np.tile(np.arange(rows, dtype=np.int64) * height, taken),
+        "address_bytes": np.full(taken * rows, height, np.int64),
+        "live_bytes": recorder.columns[:taken, :rows].ravel(),
+    }
+
+
+def placements(placement: Placement) -> Columns:
+    """Where every request was placed; -1, a failure, and -2, no block, become null."""
+    import pyarrow as pa
+
+    from memtrace.trace import Op
+
+    ops = np.concatenate([events.op for events in placement.trace.batches()])[: placement.events]
+    event = np.flatnonzero((ops == Op.ALLOC) | (ops == Op.REALLOC)).astype(np.int64)
+    assert placement.addresses is not None
+    address = placement.addresses[event]
+    return {"event": event, "id": placement.trace.ids(event), "address": pa.array(address, mask=address < 0)}
+
+
+def distributions(trace: Trace) -> Columns:
+    """Requests by size and freed blocks by lifetime, in classes of powers of two."""
+    parts = [_distribution(trace.facts, kind) for kind in ("size", "lifetime")]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in ("class_from", "count", "bytes")}
+    kinds = [kind for kind, part in zip(("size", "lifetime"), parts, strict=True) for _ in part["count"]]
+    return {"trace": trace.name, "kind": kinds, **columns}
+
+
+def _distribution(facts: Facts, kind: str) -> dict[str, NDArray[np.int64]]:
+    count: NDArray[np.int64] = getattr(facts, f"{kind}_counts")
+    size: NDArray[np.int64] = getattr(facts, f"{kind}_bytes")
+    filled = np.flatnonzero(count)
+    return {"class_from": np.left_shift(np.int64(1), filled), "count": count[filled], "bytes": size[filled]}

@@ -1,0 +1,87 @@
+"""The columns of every file of a results folder, declared once: arrow schemas with the format's name and version."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from memtrace.metrics import declared
+
+if TYPE_CHECKING:
+    import pyarrow
+
+FORMAT = "memtrace.results/1"
+
+IDENTITY = {"trace": "string", "trace_sha256": "string", "policy": "string", "options": "string", "capacity_bytes": "int64"}
+COUNTS = {
+    "events": "int64",
+    "allocs": "int64",
+    "frees": "int64",
+    "reallocs": "int64",
+    "max_live_blocks": "int64",
+    "requested_bytes": "int64",
+}
+ARROW_TYPE = {"bytes": "int64", "count": "int64", "event": "int64", "ratio": "float64", "holes": "int64", "word": "string"}
+
+TABLES: dict[str, dict[str, str]] = {
+    "timeline": {
+        "trace": "string",
+        "policy": "string",
+        "event": "int64",
+        "time_ns": "int64",
+        "live_bytes": "int64",
+        "allocated_bytes": "int64",
+        "reserved_bytes": "int64",
+        "free_bytes": "int64",
+        "holes": "int64",
+        "largest_hole_bytes": "int64",
+        "external_frag": "float64",
+    },
+    "holes": {
+        "trace": "string",
+        "policy": "string",
+        "event": "int64",
+        "time_ns": "int64",
+        "hole_bytes_from": "int64",
+        "holes": "int64",
+        "free_bytes": "int64",
+    },
+    "occupancy": {
+        "trace": "string",
+        "policy": "string",
+        "event": "int64",
+        "address_from_bytes": "int64",
+        "address_bytes": "int64",
+        "live_bytes": "int64",
+    },
+    "distributions": {"trace": "string", "kind": "string", "class_from": "int64", "count": "int64", "bytes": "int64"},
+    "timing": {"trace": "string", "policy": "string", "replay_seconds": "float64"},
+    "placements": {"trace": "string", "policy": "string", "event": "int64", "id": "int64", "address": "int64"},
+}
+
+
+def summary_columns() -> dict[str, str]:
+    """Column -> arrow type of summary.parquet; means are float64 whatever their unit."""
+    metrics = {m.name: "float64" if m.name.endswith("_mean") else ARROW_TYPE[m.unit] for m in declared()}
+    return {**IDENTITY, **COUNTS, **metrics}
+
+
+def columns_of(table: str) -> dict[str, str]:
+    return summary_columns() if table == "summary" else TABLES[table]
+
+
+@cache
+def schema(table: str, counters: tuple[str, ...] = ()) -> pyarrow.Schema:
+    """The arrow schema of a table; ``counters`` are further nullable int64 columns."""
+    import pyarrow as pa
+
+    from memtrace import __version__
+
+    columns = {**columns_of(table), **dict.fromkeys(counters, "int64")}
+    fields = [pa.field(name, _arrow(pa, kind)) for name, kind in columns.items()]
+    return pa.schema(fields, {"schema": f"{FORMAT} {table}", "memtrace_version": __version__})
+
+
+def _arrow(pa: Any, kind: str) -> Any:
+    """Text repeats a lot, so it is stored as codes."""
+    return {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}[kind]
