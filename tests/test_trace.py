@@ -299,8 +299,17 @@ def test_an_error_in_python_rows_names_the_row() -> None:
         trace.from_events([("nop", 1, 8)])
     with pytest.raises(InputError, match="events have no column 'sise'"):
         trace.from_events([{"op": "alloc", "id": 1, "sise": 8}])
+    with pytest.raises(InputError, match=r"row 1: column 'size': 1\.5 is no whole number"):
+        trace.from_events([("alloc", 1, 1.5)])
+    with pytest.raises(InputError, match=r"row 2: column 'size': 2361183241434822606848 is no whole number"):
+        trace.from_events([("alloc", 1, 8), ("alloc", 2, 1 << 71)])
     with pytest.raises(UsageError, match="the same length"):
         trace.from_columns([0, 0], [1], [8, 8])
+
+
+def test_what_pandas_makes_of_missing_numbers_is_read() -> None:
+    rows = [("alloc", 1.0, 8.0, float("nan")), ("free", np.int64(1), float("nan"))]
+    assert [row[:3] for row in whole(trace.from_events(rows))] == [[0, 0, 8], [1, 0, 0]]
 
 
 def test_nothing_is_a_trace_too_if_it_is_made_so() -> None:

@@ -159,7 +159,7 @@ def show(results: Results, traces: Sequence[Trace]) -> None:
     for trace in traces:
         ranked = rank([row for row in results.summary if row["trace"] == trace.name])
         shown = ranked[:MOST_ROWS]
-        columns = ("policy", "peak reserved", "x bound", "external", "internal", "holes", "search", "status")
+        columns = ("policy", "reserved", "x bound", "external", "internal", "holes", "search", "status")
         print_table(columns, [table_row(row) for row in shown], words=(0, 7), title=headline(ranked[0]))
         if len(ranked) > len(shown):
             click.echo(f"and {len(ranked) - len(shown)} more in summary.parquet")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 PLAIN_WIDTH = 80  # where standard output is no terminal
+KEPT_WIDTH = 12  # to which a column of text is not cut down
 
 
 def console() -> Any:
@@ -24,10 +25,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Se
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False, show_header=any(columns), collapse_padding=True)
     for i, name in enumerate(columns):
-        text = i in words
-        table.add_column(name, justify="left" if text else "right", overflow="fold" if text else "ellipsis", no_wrap=not text)
+        if i in words:
+            widest = max((len(row[i]) for row in rows), default=0)
+            table.add_column(name, overflow="fold", min_width=min(widest, KEPT_WIDTH))
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console().print(table)

@@ -12,7 +12,7 @@ from typing import Any
 from memtrace.engine import loop, recorder
 from memtrace.engine.sources import digest, functions_of, reachable_modules
 from memtrace.errors import PolicyError
-from memtrace.structures import bits
+from memtrace.structures import bits, calls
 
 # ``_nrt=False`` drops the reference counting that numba leaves in functions that are handed arrays: 6 times faster.
 # The loop allocates nothing, so there is nothing to count. It is undocumented, hence the second try without it.
@@ -51,19 +51,21 @@ def make_jitable(functions: set[FunctionType]) -> None:
     """Make plain functions callable from compiled code, each once in a process."""
     from numba.extending import register_jitable
 
-    scan_bits_natively()
+    use_instructions()
     for function in functions - _jitable:
         register_jitable(forceinline=not getattr(function, "apart", False), no_cfunc_wrapper=True)(function)
     _jitable.update(functions)
 
 
-def scan_bits_natively() -> None:
-    """Have the two bit scans compiled to one instruction, not from their text."""
+def use_instructions() -> None:
+    """Have the bit scans and the prefetch compiled to one instruction each, not from their text."""
     if bits.lowest_set in _jitable:
         return
     import numpy as np
     from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
     from numba.extending import overload
+
+    prefetch_line = prefetch_intrinsic()
 
     # Numba compares the two signatures, annotations included, so neither has any.
     @overload(bits.lowest_set, inline="always")
@@ -74,7 +76,35 @@ def scan_bits_natively() -> None:
     def highest_set(word):  # type: ignore[no-untyped-def]
         return lambda word: np.int64(63) - np.int64(leading_zeros(np.uint64(word)))
 
-    _jitable.update({bits.lowest_set, bits.highest_set})
+    @overload(calls.prefetch, inline="always")
+    def prefetch(records, i):  # type: ignore[no-untyped-def]
+        return lambda records, i: prefetch_line(records, i)
+
+    _jitable.update({bits.lowest_set, bits.highest_set, calls.prefetch})
+
+
+def prefetch_intrinsic() -> Any:
+    """LLVM's prefetch of an array's element: for reading, to all cache levels. Any index will do, it cannot fault."""
+    from llvmlite import ir
+    from numba.core import cgutils, types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def prefetch_line(typingctx, records, i):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            array_type = signature.args[0]
+            array = context.make_array(array_type)(context, builder, arguments[0])
+            index = context.cast(builder, arguments[1], signature.args[1], types.intp)
+            line = builder.bitcast(builder.gep(array.data, [index]), cgutils.voidptr_t)
+            word = ir.IntType(32)
+            form = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word])
+            function = cgutils.get_or_insert_function(builder.module, form, "llvm.prefetch.p0")
+            builder.call(function, [line, word(0), word(3), word(1)])
+            return context.get_dummy_value()
+
+        return types.void(records, i), codegen
+
+    return prefetch_line
 
 
 def explain(error: Exception, policy: ModuleType) -> PolicyError:

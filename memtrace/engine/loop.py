@@ -41,13 +41,15 @@ from memtrace.engine.recorder import (
     write_row,
 )
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE, Request
-from memtrace.structures.calls import apart
+from memtrace.structures.bits import highest_set
+from memtrace.structures.calls import apart, prefetch
 from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, HOLES, INSPECTED, RESERVED
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
 
 DEAD, PLACED, EMPTY = 0, 1, 2  # a block that failed; that has an address; that needed none
 FINISHED, STOPPED, TOO_SMALL = 0, 1, 2
+FAR, NEAR, SOON = 16, 10, 5  # events looked ahead
 
 BLOCK = np.dtype(
     (
@@ -56,11 +58,11 @@ BLOCK = np.dtype(
             [
                 ("address", "i8"),
                 ("requested", "i8"),
-                ("align", "i8"),
-                ("handle", "i8"),
+                ("handle", "u4"),
                 ("stream", "i4"),
                 ("tag", "i4"),
-                ("status", "i4"),
+                ("align", "i1"),  # log2; -1 for the policy's own
+                ("status", "i1"),
             ],
             align=True,
         ),
@@ -94,7 +96,7 @@ def with_handle(request, handle):
 
 def request_of(blocks, slot):
     b = blocks[slot]
-    return make_request(b.requested, b.align, b.stream, b.tag, b.handle)
+    return make_request(b.requested, 1 << b.align if b.align >= 0 else 0, b.stream, b.tag, b.handle)
 
 
 def ask(policy, state, request, recorder):
@@ -121,7 +123,7 @@ def settle(blocks, slot, request, address, recorder):
     b = blocks[slot]
     b.address = address
     b.requested = request.size
-    b.align = request.align
+    b.align = highest_set(request.align) if request.align > 0 else -1
     b.stream = request.stream
     b.tag = request.tag
     b.status = PLACED if address >= 0 else EMPTY
@@ -180,6 +182,17 @@ def write_peak(policy, recorder, state, peak, event):
     policy.write_counters(state, recorder.peak_counters[peak])
 
 
+def look_ahead(policy, op, block, i, state, blocks):
+    """Fetch what the events to come will read: a block's record, then what the policy keeps of it."""
+    if i + FAR >= op.size:
+        return
+    prefetch(blocks, block[i + FAR])
+    if op[i + NEAR] == FREE and block[i + NEAR] >= 0:
+        policy.expect(state, blocks[block[i + NEAR]].handle)
+    if op[i + SOON] == FREE and block[i + SOON] >= 0:
+        policy.expect_soon(state, blocks[block[i + SOON]].handle)
+
+
 def specialise(policy):
     """The loop of one policy; ``policy`` is the module that ``engine.binding.bind`` makes of it."""
 
@@ -188,6 +201,7 @@ def specialise(policy):
         totals, ledger = recorder.totals, state.ledger
         for i in range(start, op.size):
             kind, slot = op[i], block[i]
+            look_ahead(policy, op, block, i, state, blocks)
             # What the event asks for is worked out first: each policy function is compiled in at one place only.
             address = NOTHING
             asks, frees, moves = False, False, 0

@@ -25,3 +25,11 @@ def access(state, request, address):
 
 def write_counters(state, row):
     pass
+
+
+def expect(state, handle):
+    """The block will be freed some events from now."""
+
+
+def expect_soon(state, handle):
+    """The block will be freed after the next few events."""

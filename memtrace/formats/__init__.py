@@ -1,7 +1,8 @@
 """The formats that traces are read from, one file each: the file is the registration.
 
-A format has NAME, SUFFIXES, `sniff(head, path)`, which says whether these first bytes are its own, and `read(source)`,
-which yields `memtrace.trace.raw.Batch`es. Its first docstring line is what `memtrace formats` prints.
+A format has NAME, SUFFIXES, `sniff(head, path)`, which says whether these first bytes are its own, and
+`read(source)`, which yields `memtrace.trace.raw.Batch`es (`memtrace.trace.rows.batches` makes them of rows).
+Its first docstring line is what `memtrace formats` prints.
 """
 
 from __future__ import annotations

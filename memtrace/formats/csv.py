@@ -1,4 +1,4 @@
-"""memtrace's own columns as CSV: a header, any column order, ids decimal or 0x hexadecimal, empty fields for none."""
+"""memtrace's own columns as CSV: a header, any column order, ids decimal or 0x hex, empty fields for none."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _parse(source: Source, block: Block, columns: tuple[str, ...], total: int) -
 
 
 def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total: int) -> Batch:
-    """As `_parse`, for a block that has a row which cannot be read: every column as bytes, every row by itself."""
+    """As `_parse`, for a block with a row that cannot be read: every column as bytes, every row by itself."""
     import pyarrow as pa
 
     odd: list[tuple[int, str]] = []
@@ -171,7 +171,7 @@ def _types(columns: tuple[str, ...]) -> dict[str, Any]:
 def _with_odd_rows(
     rows: Rows, notes: dict[int, str], odd: list[tuple[int, str]]
 ) -> tuple[Rows, dict[int, str]]:
-    """Put the lines that had too few or too many fields back among the others, so that the counting of lines holds."""
+    """Put the lines with too few or too many fields back among the others, so that lines can be counted."""
     if not odd:
         return rows, notes
     places = np.array([row for row, _ in odd]) - np.arange(len(odd))  # in the rows without them

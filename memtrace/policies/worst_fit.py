@@ -11,7 +11,7 @@ from memtrace.engine.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, first_fit, init, largest_hole, lowest  # noqa: F401
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import alignment, fits, open_request, take_or_grow
+from memtrace.structures.heap import alignment, expect, expect_soon, fits, open_request, take_or_grow  # noqa: F401
 from memtrace.structures.ledger import HOLES, INSPECTED
 
 ORDER = 4

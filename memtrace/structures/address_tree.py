@@ -26,12 +26,12 @@ NODE = np.dtype(
                 ("addr", "i8"),
                 ("extent", "i8"),
                 ("most", "i8"),  # largest hole in the subtree
-                ("prev", "i8"),
-                ("next", "i8"),
-                ("left", "i8"),
-                ("right", "i8"),
-                ("up", "i8"),
-                ("free", "i8"),
+                ("prev", "u4"),
+                ("next", "u4"),
+                ("left", "u4"),
+                ("right", "u4"),
+                ("up", "u4"),
+                ("free", "u4"),
                 ("rank", "i4"),  # treap priority: no child's is above its parent's
                 ("count", "i4"),  # holes in the subtree
             ],
@@ -64,9 +64,9 @@ def init(capacity, max_live, **options):
     pool[FRESH] = 1
     state = State(
         np.zeros(2 * max_live + 8, NODE).view(np.recarray),
-        np.zeros(max_live + 1, np.int64),
+        np.zeros(max_live + 1, np.uint32),
         pool,
-        np.zeros(leaves, np.int64),
+        np.zeros(leaves, np.uint32),
         np.zeros(2 * leaves, np.int64),
         np.zeros(2 * leaves, np.int64),
         np.array([4, FIRST_LEAVES, 1, leaves], np.int64),

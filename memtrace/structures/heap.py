@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from memtrace.engine.request import NOTHING, NOWHERE
 from memtrace.structures.bits import align_up, round_up
-from memtrace.structures.calls import apart
+from memtrace.structures.calls import apart, prefetch
 from memtrace.structures.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -380,3 +380,15 @@ def swallow(state, x, hole, size, index):
         ledger[SPLITS] += 1
     ledger[ALLOCATED] += size - nodes[x].extent
     nodes[x].extent = size
+
+
+def expect(state, handle):
+    """A block will be freed some events from now: fetch its node."""
+    prefetch(state.nodes, state.node_of[handle])
+
+
+def expect_soon(state, handle):
+    """Its node is here: fetch its neighbours'."""
+    x = state.node_of[handle]
+    prefetch(state.nodes, state.nodes[x].prev)
+    prefetch(state.nodes, state.nodes[x].next)

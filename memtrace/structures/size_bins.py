@@ -31,12 +31,12 @@ NODE = np.dtype(
             [
                 ("addr", "i8"),
                 ("extent", "i8"),
-                ("prev", "i8"),
-                ("next", "i8"),
-                ("free", "i8"),
-                ("child", "i8"),  # first child in the pairing heap
-                ("side", "i8"),  # next sibling
-                ("back", "i8"),  # previous sibling, or the parent of a first child
+                ("prev", "u4"),
+                ("next", "u4"),
+                ("free", "u4"),
+                ("child", "u4"),  # first child in the pairing heap
+                ("side", "u4"),  # next sibling
+                ("back", "u4"),  # previous sibling, or the parent of a first child
             ],
             align=True,
         ),
@@ -62,7 +62,7 @@ def init(capacity, max_live, **options):
     pool[FRESH] = 1
     state = State(
         nodes,
-        np.zeros(max_live + 1, np.int64),
+        np.zeros(max_live + 1, np.uint32),
         pool,
         np.zeros(BINS, np.uint32),
         np.zeros(LEVEL_3 + 1, np.int64),

@@ -1,4 +1,4 @@
-"""Arrow columns of a table of events -> Rows: ops as codes, numbers as int64, what cannot be read marked row by row."""
+"""Arrow columns of a table of events -> Rows: ops as codes, numbers as int64, unreadable rows marked."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Marks:
 
 
 def check_columns(label: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The columns that are part of a trace, in the order of the schema; InputError if one is missing or there twice."""
+    """The columns that belong to a trace, in the schema's order; InputError for a missing or double one."""
     for name in COLUMNS:
         if names.count(name) > 1:
             raise InputError(

@@ -26,7 +26,7 @@ Put = Callable[[Batch], None]
 
 
 def writer(path: Path) -> AbstractContextManager[Put]:
-    """What writes batches to this path, in the format of its suffix; UsageError if it has none that can be written."""
+    """What writes batches to this path, in the format of its suffix; UsageError for any other suffix."""
     packing = PACKED.get(path.suffix.lower())
     plain = path.with_suffix("") if packing else path
     if plain.suffix.lower() == ".csv":
@@ -38,7 +38,7 @@ def writer(path: Path) -> AbstractContextManager[Put]:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[str]:
-    """A temporary name beside the path, which takes its place at the end: a killed run leaves the old file or the new."""
+    """A temporary name, which becomes the path at the end: a killed run leaves the old file or the new."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -50,8 +50,10 @@ def _whole(path: Path) -> Iterator[str]:
     try:
         yield name
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(name)
+        if isinstance(error, OSError):
+            raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
         raise
 
 

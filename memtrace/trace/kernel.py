@@ -1,11 +1,9 @@
-"""Raw rows -> prepared events, one streaming pass: validates each row, renumbers ids to recycled slots, counts the facts.
+"""Raw rows -> prepared events in one pass: validates rows, renumbers ids to recycled slots, counts the facts.
 
-Compiled code. The live ids are in an open-addressing table of (id, slot) pairs, linear probing, at most half full;
-a removal shifts the pairs behind it back, so there are no tombstones and the table never degrades. Slots are given out
-last in, first out: a slot number is below the number of blocks that were live at once.
-
-The kernel allocates nothing. It returns to its driver (`prepare`) at the end of the batch, when the output is full,
-when its tables are, and, if asked to, at a row that is invalid.
+The live ids are in an open-addressing table of (id, slot) pairs, linear probing, at most half full; a removal
+shifts the pairs behind it back, so there are no tombstones. Slots are given out last in, first out: a slot
+number is below the number of blocks that were live at once. The kernel allocates nothing: it returns to its
+driver (`preparing`) at the end of the batch, when an array is full, and, if asked to, at an invalid row.
 """
 
 from __future__ import annotations
@@ -52,12 +50,13 @@ def log2_class(number: Any) -> Any:
 
 @overload(log2_class, inline="always")
 def _log2_class(number):  # type: ignore[no-untyped-def]
-    return lambda number: np.int64(63) - np.int64(leading_zeros(np.uint64(number) | np.uint64(1)))  # type: ignore[call-arg]
+    zeros: Any = leading_zeros
+    return lambda number: np.int64(63) - np.int64(zeros(np.uint64(number) | np.uint64(1)))
 
 
 @njit(inline="always")
 def home(id, mask):  # type: ignore[no-untyped-def]
-    """Where an id would like to be: the top bits of its product with 2^64 / golden ratio (Knuth, vol. 3, 6.4)."""
+    """Where an id would like to be: the top bits of its product with 2^64 / golden ratio (Knuth 3, 6.4)."""
     mixed = np.uint64(id) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(63 - log2_class(mask)))
 
@@ -109,7 +108,7 @@ def size_bin(size):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def fetch(pairs, slots, mask, ids, start):  # type: ignore[no-untyped-def]
-    """Load what the next rows will need, so that their cache misses overlap; the sum keeps the loads alive."""
+    """Load what the next rows will need, so that their misses overlap; the sum keeps the loads alive."""
     loaded = np.int64(0)
     for i in range(start, min(start + FETCHED, ids.size)):
         # No branch on what is loaded: a wrong guess would wait for the load.
@@ -172,7 +171,7 @@ def count_life(lifetime_bytes, size_lifetime, bytes, events):  # type: ignore[no
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-def]
-    """Prepare rows from `start` into `out` from `filled`; returns (why it returned, next row, filled, what is wrong).
+    """Prepare rows from `start` on; returns (why it returned, next row, filled, what is wrong).
 
     An invalid row is counted and left out; if `stop`, the kernel also returns, with that row as the next one.
     """
@@ -259,10 +258,9 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
                 spare[spares] = slot
                 spares += 1
                 live -= 1
-                live_bytes -= slots[2 * slot]
-                count_life(
-                    table.lifetime_bytes, table.size_lifetime, slots[2 * slot], event - slots[2 * slot + 1]
-                )
+                bytes, born = slots[2 * slot], slots[2 * slot + 1]
+                live_bytes -= bytes
+                count_life(table.lifetime_bytes, table.size_lifetime, bytes, event - born)
             else:
                 totals[NULL_FREES] += 1
         if live_bytes > peak:
@@ -293,13 +291,12 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
         if out.row.size > 1:
             out.row[filled] = i
         if out.time.size > 1:
-            if time != MISSING:
-                clock = time
-            elif clock == MISSING:
-                clock = 0
+            if time == MISSING:
+                time = clock if event > 0 else np.int64(0)
             if event == 0:
-                totals[FIRST_TIME] = clock
-            out.time[filled] = clock
+                totals[FIRST_TIME] = time
+            clock = time
+            out.time[filled] = time
         filled += 1
         event += 1
         i += 1

@@ -1,4 +1,4 @@
-"""What a trace is once it is read: batches of prepared events, the facts counted over all of them, and the Trace that holds both."""
+"""What a trace is once it is read: batches of prepared events, and the facts counted over all of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Events(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Exact counts over the events that were kept; class k of sizes and lifetimes is [2^k, 2^(k+1)), class 0 also holds 0."""
+    """Exact counts over the events kept; class k of sizes and lifetimes is [2^k, 2^(k+1)), 0 is in class 0."""
 
     events: int
     allocs: int
@@ -120,14 +120,14 @@ class Trace:
         return numbers.copy() if found is None else found
 
     def ids(self, events: Int64s) -> Int64s:
-        """The input's ids at these event numbers (`MISSING` where the row has none); needs `read(..., keep_ids=True)`."""
+        """The input's ids at these event numbers, MISSING for none; needs `read(..., keep_ids=True)`."""
         found = self.prepared.column("id", np.asarray(events, np.int64))
         if found is None:
             raise ValueError("the ids of this trace were not kept: read it with keep_ids=True")
         return found
 
     def share(self, directory: str | Path) -> Trace:
-        """The same trace with its columns in a file in `directory`, so that sending it to a process sends a path."""
+        """The same trace with its columns in a file in `directory`: sending it to a process sends a path."""
         return replace(self, prepared=self.prepared.share(Path(directory), self.name))
 
     def to_pandas(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""One pass over raw rows: reads ahead in a thread, gives tags one code each, prepares, and says what is wrong."""
+"""One pass over raw rows: reads ahead in a thread, gives each tag one code, prepares, says what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An invalid row -> a sentence with its line, what is wrong with it, and where the block was last heard of."""
+"""An invalid row -> a sentence: its line, what is wrong with it, and where the block was last heard of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact request of a nearest rank, in bounded memory: the kernel's bins say about where, another look at the sizes where exactly."""
+"""The exact request of a nearest rank: the kernel's bins say about where, another look at the sizes where."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FINE_BITS = 16  # bins of one refining pass
 
 
 def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
-    """The request of rank ceil(percent/100 * n) among the n requests of more than 0 bytes; 0 if there is none."""
+    """The request of rank ceil(percent/100 * n) among the n requests of more than 0 bytes; 0 without any."""
     bins = size_bins.copy()
     bins[0] = 0
     requests = int(bins.sum())

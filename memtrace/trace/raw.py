@@ -1,4 +1,4 @@
-"""A format's rows on their way to the preparing kernel: one batch of raw columns, and where each row stands in its file."""
+"""A format's rows on their way to the preparing kernel: a batch of raw columns, and where each row stands."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from memtrace.trace.model import Int32s, Int64s, Op, read_only
 
-# A field that is empty. No id, size or time that makes sense is -2^63, and one sentinel spares a mask per column.
+# A field that is empty. No id, size or time that makes sense is -2^63, and a sentinel spares masks.
 MISSING = -(1 << 63)
 
-# Codes of `Rows.op` besides those of Op: what the row's op says is not known; the row cannot be read (see `notes`).
+# Codes of `Rows.op` besides those of Op: the op is not known; the row cannot be read (see `Batch.notes`).
 UNKNOWN_OP = 254
 UNREADABLE = 255
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,24 +32,29 @@ def read(
 ) -> Trace:
     """Read a trace from a file, a URL or "-" in one streaming pass.
 
-    An invalid row is an InputError; with invalid="skip" such rows are left out and counted (`facts.invalid_events`).
-    Prepared columns beyond `memory_limit` bytes go to a temporary file. `progress(done, total)` is called per batch.
+    An invalid row is an InputError; with invalid="skip" such rows are left out and counted in
+    `facts.invalid_events`. Prepared columns beyond `memory_limit` bytes go to a temporary file.
+    `progress(done, total)` is called for each batch.
     """
     from memtrace.trace.passes import Raw, prepare
 
     check_invalid(invalid)
     with open_source(path) as source, ThreadPoolExecutor(1, "memtrace-sha256") as pool:
         found = find(source, format)
-        digest = pool.submit(source.sha256)
-        raw = Raw(source.label, lambda: found.read(source))
-        trace = prepare(
-            raw,
-            name=trace_name(source, found),
-            invalid=invalid,
-            keep_ids=keep_ids,
-            memory_limit=memory_limit,
-            progress=progress,
-        )
+        failed = threading.Event()
+        digest = pool.submit(source.sha256, failed)
+        try:
+            trace = prepare(
+                Raw(source.label, lambda: found.read(source)),
+                name=trace_name(source, found),
+                invalid=invalid,
+                keep_ids=keep_ids,
+                memory_limit=memory_limit,
+                progress=progress,
+            )
+        except BaseException:
+            failed.set()
+            raise
         if not trace.facts.events:
             raise no_events(source, trace.facts.invalid_events)
         return replace(trace, source=source.given, sha256=digest.result())
@@ -57,7 +63,7 @@ def read(
 def check(
     path: str | os.PathLike[str], *, format: str | None = None, most: int = MOST_PROBLEMS
 ) -> list[Problem]:
-    """The invalid rows of a trace, the first `most` of them; InputError where the file itself cannot be read."""
+    """The invalid rows of a trace, the first `most` of them; InputError if the file itself is unreadable."""
     from memtrace.trace.passes import Pass, Raw
     from memtrace.trace.problems import explain
 

@@ -1,4 +1,4 @@
-"""A path, a URL or standard input -> a file on this machine that can be read twice, unpacked as it is read."""
+"""A path, a URL or standard input -> a file on this machine that can be read twice, unpacked on the way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -61,10 +62,15 @@ class Source:
         with self.open() as stream:
             return stream.read(HEAD_BYTES)
 
-    def sha256(self) -> str:
-        """Of the bytes as stored."""
+    def sha256(self, stop: threading.Event | None = None) -> str:
+        """Of the bytes as stored; "" if told to stop."""
+        digest = hashlib.sha256()
         with reading_errors(self.label), self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while data := file.read(COPY_BYTES):
+                if stop is not None and stop.is_set():
+                    return ""
+                digest.update(data)
+        return digest.hexdigest()
 
     @contextmanager
     def seekable(self) -> Iterator[Path]:

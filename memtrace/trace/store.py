@@ -1,4 +1,4 @@
-"""Where prepared columns live: in memory while they are small, else in an Arrow file that is read back in pieces."""
+"""Where prepared columns live: in memory while small, else in an Arrow file that is read back in pieces."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from memtrace.errors import InputError
 from memtrace.trace.model import BATCH_ROWS, Events, Int64s, Prepared, read_only
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def columns_of(out: Out, filled: tuple[str, ...]) -> Columns:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Columns as arrays, in parts of BATCH_ROWS events as they were prepared: joining them would cost a copy."""
+    """Columns as arrays, in parts of BATCH_ROWS events as they were prepared: joining would cost a copy."""
 
     parts: tuple[Columns, ...]
 
@@ -108,7 +109,7 @@ def gather(events: Int64s, part: Callable[[int], Any]) -> Int64s:
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """Columns in an Arrow file of batches of BATCH_ROWS events. Whoever holds `keeper` keeps the file alive."""
+    """Columns in an Arrow file of batches of BATCH_ROWS events, which lives as long as `keeper`."""
 
     path: Path
     names: tuple[str, ...]  # columns worth reading
@@ -183,12 +184,18 @@ class Spill:
 
     def add(self, columns: Columns) -> None:
         batch = _record_batch(columns)
-        if self.writer is None:
-            import pyarrow as pa
+        try:
+            if self.writer is None:
+                import pyarrow as pa
 
-            self.names = tuple(batch.schema.names)
-            self.writer = pa.ipc.new_file(str(self.path), batch.schema)
-        self.writer.write_batch(batch)
+                self.names = tuple(batch.schema.names)
+                self.writer = pa.ipc.new_file(str(self.path), batch.schema)
+            self.writer.write_batch(batch)
+        except OSError as error:
+            raise InputError(
+                f"{self.path.parent}: no room for the prepared events: {error.strerror or error}\n"
+                "try: TMPDIR=FOLDER, a folder with some 25 bytes for each event"
+            ) from error
 
     def finish(self, dull: tuple[str, ...]) -> File:
         """The file; columns that only say their default are not read from it again."""

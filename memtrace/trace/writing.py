@@ -1,4 +1,4 @@
-"""Raw rows -> a file of memtrace.trace/1: converting one format to another, and writing a trace that was made in memory."""
+"""Raw rows -> a file of memtrace.trace/1: converting a file, and writing a trace that was made in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def convert(
     invalid: str = "error",
     progress: Progress | None = None,
 ) -> int:
-    """Write a trace in any format as CSV or Parquet, ids and all, and return its events; invalid as in `read`."""
+    """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`."""
     from memtrace.formats import find
     from memtrace.trace.passes import Pass, Raw, refusing
     from memtrace.trace.reading import check_invalid, no_events
