@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memtrace.structures import heap
 from memtrace.structures.bits import next_power
-from memtrace.structures.calls import apart
+from memtrace.structures.calls import apart, prefetch
 from memtrace.structures.heap import FRESH, Rules, fits, heap_rules, open_heap
 from memtrace.structures.ledger import HOLES, RESERVED, SEARCHES, new_ledger
 
@@ -418,3 +419,11 @@ def last_until(nodes, root, address):
 
 def largest_hole(state):
     return state.most[1]
+
+
+def expect_soon(state, handle):
+    """A block will be freed after the next few events: fetch its neighbours, and its chunk."""
+    heap.expect_soon(state, handle)
+    chunk = state.nodes[state.node_of[handle]].addr >> state.shape[SHIFT]
+    prefetch(state.roots, chunk)
+    prefetch(state.most, state.shape[LEAVES] + chunk)
