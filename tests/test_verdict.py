@@ -141,25 +141,18 @@ def commands(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def test_suggestions_fit_what_happened() -> None:
-    fits, free = row("best-fit", 7 * GIB), {"capacity_bytes": None}
+    fits, other = row("best-fit", 7 * GIB), row("a", 9 * GIB)
+    trace = "memtrace run 'my trace.csv'"
     assert commands([]) == []
-    assert commands([fits, row("a", 9 * GIB)]) == []
-    assert commands([{**fits, **free}, row("a", 9 * GIB, **free)]) == [
-        "memtrace mincap 'my trace.csv' -p best-fit"
-    ]
+    assert commands([fits, other]) == []
+    assert commands([{**fits, "capacity_bytes": None}, {**other, "capacity_bytes": None}]) == [f"{trace} --capacity 7168MiB"]
     assert commands([fits, oom("first-fit", 4)]) == [
-        "memtrace mincap 'my trace.csv' -p best-fit -p first-fit"
+        f"{trace} -p first-fit --capacity {fits['capacity_bytes']} --on-oom skip"
     ]
-    assert commands([oom("a", 9), oom("b", 4)]) == ["memtrace mincap 'my trace.csv' -p a"]
-    assert commands([fits]) == ["memtrace run 'my trace.csv' -p default"]
-    assert commands([row("a", 8 * GIB), row("b", 9 * GIB)]) == ["memtrace bound 'my trace.csv'"]
+    assert commands([fits]) == [f"{trace} -p default"]
     assert commands([{**fits, "invalid_events": 3}])[0] == "memtrace check 'my trace.csv'"
-    assert commands([row("pytorch", 7 * GIB)]) == [
-        "memtrace whatif 'my trace.csv' --conf 'expandable_segments:True'",
-        "memtrace run 'my trace.csv' -p gpu",
-    ]
-    assert commands([row("pytorch:expandable_segments=True", 7 * GIB), fits]) == []
 
 
 def test_no_more_than_three_suggestions() -> None:
-    assert len(commands([row("pytorch", 9 * GIB, invalid_events=1, capacity_bytes=None)])) == 3
+    rows = [row("a", 9 * GIB, invalid_events=1, capacity_bytes=None), row("b", 10 * GIB, capacity_bytes=None)]
+    assert len(commands([*rows, {**oom("c", 9), "capacity_bytes": None}])) == 3

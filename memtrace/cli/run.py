@@ -90,6 +90,7 @@ def run(
     show(results, read)
     if not quiet:
         say_files(folder, files, verbose)
+        say_next(results, read)
         if verbose:
             click.echo(f"{time.perf_counter() - started:.1f} s in all", err=True)
 
@@ -210,4 +211,12 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
     click.echo(f"wrote {folder}/: {', '.join(listed)}", err=True)
     if plots and not verbose:
         click.echo(f"      {folder}/plots/: {len(plots)} PNG", err=True)
-    click.echo("try:  memtrace metrics, for what the columns mean; -p all; --capacity SIZE; -p ./your_policy.py", err=True)
+
+
+def say_next(results: Results, traces: Sequence[Trace]) -> None:
+    from memtrace.report.suggestions import suggestions
+
+    trace = traces[0]
+    for tried in suggestions([row for row in results.summary if row["trace"] == trace.name], trace.source):
+        click.echo(f"try:  {tried.command}\n      {tried.reason}", err=True)
+    click.echo("      memtrace metrics\n      says what the columns mean", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from memtrace.plots import draw_into, plots
@@ -89,7 +90,7 @@ def _verdict(results: Results, trace: str) -> Iterator[Block]:
     yield Heading("Policies, best first")
     yield Table(RANKED, tuple(_ranked_row(row) for row in rows))
     yield Paragraph(_trace_facts(rows[0]))
-    tried = suggestions(rows, trace)
+    tried = suggestions(rows, PurePath(results.manifest.get("traces", {}).get(trace, trace)).name)
     if tried:
         yield Heading("What to try next")
     for suggestion in tried:

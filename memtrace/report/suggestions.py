@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from memtrace.report.verdict import above_bound, best, is_oom, rank
+from memtrace.report.verdict import best, is_oom, rank
 
 MOST = 3
-CLEARLY = 1.02  # times the lower bound: above it, knowing what is possible pays
+MIB = 1 << 20
 
 Rows = Sequence[dict[str, Any]]
 
@@ -26,13 +26,7 @@ def suggestions(rows: Rows, source: str) -> list[Suggestion]:
     ranked, trace = rank(rows), shlex.quote(source)
     if not ranked:
         return []
-    found = [
-        _check(ranked, trace),
-        _settings(ranked, trace),
-        _capacity(ranked, trace),
-        _others(ranked, trace),
-        _bound(ranked, trace),
-    ]
+    found = [_check(ranked, trace), _skip(ranked, trace), _capacity(ranked, trace), _others(ranked, trace)]
     return [suggestion for suggestion in found if suggestion][:MOST]
 
 
@@ -42,35 +36,28 @@ def _check(ranked: Rows, trace: str) -> Suggestion | None:
     return Suggestion(f"memtrace check {trace}", "names each event that was skipped")
 
 
-def _settings(ranked: Rows, trace: str) -> Suggestion | None:
-    """PyTorch's expandable segments, unless this run has tried them."""
-    labels = [row["policy"] for row in ranked if row["policy"].partition(":")[0] == "pytorch"]
-    if not labels or any("expandable_segments" in label for label in labels):
+def _skip(ranked: Rows, trace: str) -> Suggestion | None:
+    """How much is missing, where memory ran out."""
+    failed = [row["policy"] for row in ranked if is_oom(row)]
+    if not failed:
         return None
-    return Suggestion(
-        f"memtrace whatif {trace} --conf 'expandable_segments:True'",
-        "shows what this PyTorch setting would change",
-    )
+    capacity = f" --capacity {ranked[0]['capacity_bytes']}" if ranked[0].get("capacity_bytes") else ""
+    options = f"-p {shlex.quote(failed[0])}{capacity} --on-oom skip"
+    return Suggestion(f"memtrace run {trace} {options}", "goes on after the first failure and counts them all")
 
 
 def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
-    failed = [row["policy"] for row in ranked if is_oom(row)]
-    if not ranked[0]["lower_bound_bytes"] or (ranked[0].get("capacity_bytes") and not failed):
+    """Who else would do with what the best one needs."""
+    chosen = best(ranked)
+    if not chosen or ranked[0].get("capacity_bytes") or not chosen[0]["peak_reserved_bytes"] or len(ranked) < 2:
         return None
-    chosen = [row["policy"] for row in best(ranked)[:1]] + failed[:1]
-    options = " ".join(f"-p {shlex.quote(policy)}" for policy in chosen)
-    return Suggestion(f"memtrace mincap {trace} {options}", "finds the smallest capacity that is enough")
+    mebibytes = -(-chosen[0]["peak_reserved_bytes"] // MIB)
+    return Suggestion(
+        f"memtrace run {trace} --capacity {mebibytes}MiB", f"shows where the others fail in what {chosen[0]['policy']} needs"
+    )
 
 
 def _others(ranked: Rows, trace: str) -> Suggestion | None:
     if len(ranked) > 1:
         return None
-    group = "gpu" if ranked[0]["policy"].startswith("pytorch") else "default"
-    return Suggestion(f"memtrace run {trace} -p {group}", "compares with other policies")
-
-
-def _bound(ranked: Rows, trace: str) -> Suggestion | None:
-    ratio = above_bound(best(ranked)[0]) if best(ranked) else None
-    if ratio is None or ratio < CLEARLY:
-        return None
-    return Suggestion(f"memtrace bound {trace}", "tells how low any placement could get")
+    return Suggestion(f"memtrace run {trace} -p default", "compares with other policies")
