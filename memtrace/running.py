@@ -77,9 +77,18 @@ def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
     import os
 
     if jobs is None:
-        events = sum(cell.trace.facts.events for cell in cells)
-        jobs = (os.cpu_count() or 1) if events >= WORTH_PROCESSES else 1
+        worth = sum(cell.trace.facts.events for cell in cells) >= WORTH_PROCESSES
+        jobs = (os.cpu_count() or 1) if worth or len(uncompiled([cell.policy for cell in cells])) > 1 else 1
     return max(1, min(jobs, len(cells)))
+
+
+def uncompiled(policies: Sequence[Policy]) -> list[str]:
+    """The policies whose loops have to be compiled first, by label."""
+    from memtrace.engine.binding import bind
+    from memtrace.engine.compile import is_cached
+
+    modules = {policy.name: policy.module for policy in policies}
+    return [name for name, module in modules.items() if not is_cached(module, bind(module))]
 
 
 def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:

@@ -13,6 +13,7 @@ from memtrace.cli import report_options
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
 
@@ -79,6 +80,7 @@ def run(
     read = [read_trace(path, invalid, trace_format, placements, bars) for path in traces]
     folder = Path(output) if output is not None else default_folder(read)
     check_folder(folder, force)
+    say_compiling(chosen, quiet)
     with cell_progress(read, len(chosen), bars) as progress:
         results = run_cells(read, chosen, settings, jobs, progress)
     files = write(results, folder, with_report=not no_report)
@@ -93,6 +95,15 @@ def run(
         say_next(results, read)
         if verbose:
             click.echo(f"{time.perf_counter() - started:.1f} s in all", err=True)
+
+
+def say_compiling(policies: Sequence[Policy], quiet: bool) -> None:
+    """The one long wait of a new version is announced."""
+    from memtrace.running import uncompiled
+
+    names = uncompiled(policies)
+    if names and not quiet:
+        click.echo(f"compiling {', '.join(names)}: some ten seconds each, once for this version", err=True)
 
 
 def sample_count(text: str) -> int:

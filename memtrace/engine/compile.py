@@ -5,7 +5,9 @@ name here carries the digest of every source behind it, so an edited policy or h
 unchanged one is found.
 """
 
+import glob
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -41,6 +43,13 @@ def _compile(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
         return njit(**OPTIONS, **FAST)(replay)
     except (TypeError, KeyError):
         return njit(**OPTIONS)(replay)
+
+
+def is_cached(policy: ModuleType, bound: ModuleType) -> bool:
+    """Whether the policy's loop was compiled before, by this version, for this text."""
+    loop = compiled(policy, bound)
+    names = glob.escape(loop.__qualname__)
+    return any(Path(loop.stats.cache_path).glob(f"*{names}*.nbi"))  # type: ignore[attr-defined]
 
 
 def own_functions(bound: ModuleType) -> list[FunctionType]:
