@@ -21,16 +21,10 @@ from benchmarks.workloads import WORKLOADS
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     names = [one.name for one in WORKLOADS]
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="memtrace's policies beside C++ twins and malloc."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="memtrace's policies beside C++ twins and malloc.")
     parser.add_argument("--quick", action="store_true", help="shorter traces, one round")
-    parser.add_argument(
-        "--policies", nargs="*", metavar="POLICY", help=f"none: twins alone; default: {' '.join(POLICIES)}"
-    )
-    parser.add_argument(
-        "--traces", nargs="+", choices=names, metavar="TRACE", default=names, help=f"of {' '.join(names)}"
-    )
+    parser.add_argument("--policies", nargs="*", metavar="POLICY", help=f"none: twins alone; default: {' '.join(POLICIES)}")
+    parser.add_argument("--traces", nargs="+", choices=names, metavar="TRACE", default=names, help=f"of {' '.join(names)}")
     parser.add_argument("--rounds", type=int, help="default: 3, quick: 1")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     return parser.parse_args(words)
@@ -97,9 +91,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     traces = [trace_file(one, quick=options.quick) for one in WORKLOADS if one.name in options.traces]
     rounds = options.rounds or (1 if options.quick else 3)
-    results = run_rounds(
-        columns, traces, rounds=rounds, min_seconds=0.1 if options.quick else 0.3, progress=say
-    )
+    results = run_rounds(columns, traces, rounds=rounds, min_seconds=0.1 if options.quick else 0.3, progress=say)
     print(json.dumps(as_json(results, machine()), indent=1) if options.json else as_text(results))
     differing = disagreements(results)
     for text in differing:

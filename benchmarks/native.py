@@ -38,11 +38,7 @@ class NativeRun:
 def compiler() -> str | None:
     """The system's C++ compiler: $CXX, c++, g++ or clang++."""
     return next(
-        (
-            found
-            for name in (os.environ.get("CXX"), "c++", "g++", "clang++")
-            if name and (found := shutil.which(name))
-        ),
+        (found for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and (found := shutil.which(name))),
         None,
     )
 

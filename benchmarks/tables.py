@@ -46,10 +46,7 @@ def _line(label: str, cells: list[str], width: int) -> str:
 
 def _costs(title: str, results: Results, cost: Callable[[str, str], float | None]) -> list[str]:
     width = max(len(name) for name in [*results.columns, "holes at the end"]) + 2
-    rows = [
-        _line(column, [_number(cost(column, trace), 1) for trace in results.traces], width)
-        for column in results.columns
-    ]
+    rows = [_line(column, [_number(cost(column, trace), 1) for trace in results.traces], width) for column in results.columns]
     return [title, _line("", results.traces, width), *rows, ""]
 
 
@@ -79,10 +76,7 @@ def _ratios(results: Results) -> list[str]:
 
 
 def _verdict(one: Verdict, traces: list[str], width: int) -> str:
-    cells = [
-        _number(one.ratios.get(trace), 2) + ("*" if one.ratios.get(trace, 0) > one.limit else "")
-        for trace in traces
-    ]
+    cells = [_number(one.ratios.get(trace), 2) + ("*" if one.ratios.get(trace, 0) > one.limit else "") for trace in traces]
     return _line(one.title, [f"{one.limit:.1f}", "met" if one.met else "MISSED", *cells], width)
 
 

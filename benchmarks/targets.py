@@ -61,18 +61,13 @@ TARGETS: tuple[Target, ...] = (
 )
 GROWTHS: tuple[Growth, ...] = (
     *(Growth(policy, "skewed", "small", 3.0) for policy in CLASSIC),
-    *(
-        Growth(policy, "holes-1e6", "holes-1e3", limit)
-        for policy, limit in zip(CLASSIC, (5.0, 5.0, 8.0, 8.0), strict=True)
-    ),
+    *(Growth(policy, "holes-1e6", "holes-1e3", limit) for policy, limit in zip(CLASSIC, (5.0, 5.0, 8.0, 8.0), strict=True)),
 )
 
 
 def verdicts(results: Results) -> list[Verdict]:
     """Every target that this run can judge."""
-    judged = [_judge(target, results) for target in TARGETS] + [
-        _judge_growth(growth, results) for growth in GROWTHS
-    ]
+    judged = [_judge(target, results) for target in TARGETS] + [_judge_growth(growth, results) for growth in GROWTHS]
     return [one for one in judged if one.ratios]
 
 
@@ -90,9 +85,7 @@ def _judge_growth(growth: Growth, results: Results) -> Verdict:
 
 def _ratios(pairs: Iterable[tuple[str, float | None, float | None]]) -> dict[str, float]:
     """The ratios of the traces on which both sides were timed."""
-    return {
-        trace: above / below for trace, above, below in pairs if above and below and isfinite(above / below)
-    }
+    return {trace: above / below for trace, above, below in pairs if above and below and isfinite(above / below)}
 
 
 def disagreements(results: Results) -> list[str]:
@@ -106,9 +99,7 @@ def disagreements(results: Results) -> list[str]:
         for group in twins:
             samples = {name: sample for name in group if (sample := results.first(name, trace))}
             peaks = {name: sample.peak_reserved_bytes for name, sample in samples.items()}
-            sums = {
-                name: sample.address_sum for name, sample in samples.items() if sample.address_sum is not None
-            }
+            sums = {name: sample.address_sum for name, sample in samples.items() if sample.address_sum is not None}
             if len(set(peaks.values())) > 1:
                 found.append(f"{trace}: peak reserved bytes differ: {peaks}")
             if len(set(sums.values())) > 1:

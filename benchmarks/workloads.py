@@ -177,9 +177,7 @@ def _skewed(events: int, seed: int) -> Columns:
 
 
 WORKLOADS: tuple[Workload, ...] = (
-    Workload(
-        "holes-1e3", 6_000_000, 3_000_000, "steady churn among 1,000 holes, power-law sizes", _holes(1_000)
-    ),
+    Workload("holes-1e3", 6_000_000, 3_000_000, "steady churn among 1,000 holes, power-law sizes", _holes(1_000)),
     Workload("holes-1e4", 6_000_000, 3_000_000, "the same among 10,000", _holes(10_000)),
     Workload("holes-1e5", 6_000_000, 3_000_000, "the same among 100,000", _holes(100_000)),
     Workload("holes-1e6", 10_000_000, 6_500_000, "the same among 1,000,000", _holes(1_000_000)),
@@ -190,9 +188,7 @@ WORKLOADS: tuple[Workload, ...] = (
         "100,000 live blocks of 16 to 1,024 bytes, replaced at random",
         _uniform(100_000),
     ),
-    Workload(
-        "small", 4_000_000, 3_000_000, "10,000 small blocks, half of them freed, then churn", _small_blocks
-    ),
+    Workload("small", 4_000_000, 3_000_000, "10,000 small blocks, half of them freed, then churn", _small_blocks),
     Workload("skewed", 4_000_000, 3_000_000, "the same between 64 blocks of 1 GiB", _skewed),
     Workload(
         "stack",

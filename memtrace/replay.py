@@ -190,5 +190,3 @@ def _compiled(policy: Policy, bound: Any) -> Callable[..., tuple[int, int]]:
             raise explain(error, policy.module) from error
 
     return run
-
-

@@ -49,9 +49,7 @@ def table(name: str, says: str, rows: int = 0, **columns: Any) -> Bad:
     return Bad(name, "trace.parquet", parquet({n: c for n, c in whole.items() if c is not None}), says, rows)
 
 
-PARQUET = parquet(
-    {"op": ["alloc"] * 5000, "id": list(range(5000)), "size": [number % 977 for number in range(5000)]}
-)
+PARQUET = parquet({"op": ["alloc"] * 5000, "id": list(range(5000)), "size": [number % 977 for number in range(5000)]})
 PAGES = bytearray(PARQUET)
 PAGES[64:4000] = bytes(255 - byte for byte in PAGES[64:4000])
 

@@ -57,11 +57,7 @@ def _row(done: Prepared, op: Any, id: Any, size: Any, time: Any, align: Any, dst
     if id is None or (id in live) == (op == "alloc"):
         return None
     if op in ("alloc", "realloc"):
-        good = (
-            size is not None
-            and 0 <= size <= 2**60
-            and (align is None or (align > 0 and align.bit_count() == 1))
-        )
+        good = size is not None and 0 <= size <= 2**60 and (align is None or (align > 0 and align.bit_count() == 1))
         return _request(done, op, id, size, align or 0) if good else None
     if op in ("copy", "swap"):
         if dst not in live or (size is not None and not 0 <= size <= 2**60):

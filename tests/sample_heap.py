@@ -57,16 +57,12 @@ def first(holes: Sequence[Hole], need: int) -> int | None:
 
 def smallest(holes: Sequence[Hole], need: int) -> int | None:
     """The best fit."""
-    return min(
-        (at for at, (_, size) in enumerate(holes) if size >= need), key=lambda at: holes[at][1], default=None
-    )
+    return min((at for at, (_, size) in enumerate(holes) if size >= need), key=lambda at: holes[at][1], default=None)
 
 
 def largest(holes: Sequence[Hole], need: int) -> int | None:
     """The worst fit."""
-    return max(
-        (at for at, (_, size) in enumerate(holes) if size >= need), key=lambda at: holes[at][1], default=None
-    )
+    return max((at for at, (_, size) in enumerate(holes) if size >= need), key=lambda at: holes[at][1], default=None)
 
 
 def last(holes: Sequence[Hole], need: int) -> int | None:

@@ -43,9 +43,7 @@ def _add(columns: dict[str, list[Any]], **row: Any) -> None:
         columns.setdefault(name, []).append(value)
 
 
-def _replay(
-    trace: str, policy: str, events: Sequence[Event], capacity: int | None, tables: Tables
-) -> dict[str, Any]:
+def _replay(trace: str, policy: str, events: Sequence[Event], capacity: int | None, tables: Tables) -> dict[str, Any]:
     heap = Heap(*HEAPS.get(policy.partition(":")[0], (smallest, 512 * len(policy))))
     spans: list[tuple[int, list[tuple[int, int]]]] = []
     states: list[tuple[int, ...]] = []
@@ -158,9 +156,7 @@ def _peak_live(events: Sequence[Event]) -> int:
     return peak
 
 
-def _add_occupancy(
-    tables: Tables, trace: str, policy: str, spans: list[tuple[int, list[tuple[int, int]]]], top: int
-) -> None:
+def _add_occupancy(tables: Tables, trace: str, policy: str, spans: list[tuple[int, list[tuple[int, int]]]], top: int) -> None:
     tall = -(-top // ADDRESS_ROWS)
     edges = numpy.arange(ADDRESS_ROWS + 1, dtype=numpy.int64) * tall
     for event, blocks in spans:
@@ -197,9 +193,7 @@ def _table(name: str, columns: dict[str, Any]) -> pyarrow.Table:
         if column in TEXTS:
             arrays[column] = pyarrow.array(values, pyarrow.string())
         else:
-            arrays[column] = pyarrow.array(
-                values, pyarrow.float64() if column == "external_frag" else pyarrow.int64()
-            )
+            arrays[column] = pyarrow.array(values, pyarrow.float64() if column == "external_frag" else pyarrow.int64())
     return pyarrow.table(arrays)
 
 
@@ -210,10 +204,7 @@ def _occupancy(parts: list[dict[str, Any]]) -> pyarrow.Table:
         cells = len(parts[0]["live_bytes"])
         for name in names:
             columns[name] = numpy.concatenate(
-                [
-                    part[name] if numpy.ndim(part[name]) else numpy.repeat([part[name]], cells)
-                    for part in parts
-                ]
+                [part[name] if numpy.ndim(part[name]) else numpy.repeat([part[name]], cells) for part in parts]
             )
     return _table("occupancy", columns)
 
@@ -222,9 +213,7 @@ def _distributions(trace: str, events: Sequence[Event]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     born = {block: (number, size) for number, (block, size) in enumerate(events) if size}
     sizes = [size for _, size in events if size]
-    lives = [
-        (number - born[block][0], born[block][1]) for number, (block, size) in enumerate(events) if not size
-    ]
+    lives = [(number - born[block][0], born[block][1]) for number, (block, size) in enumerate(events) if not size]
     for kind, pairs in (("size", [(size, size) for size in sizes]), ("lifetime", lives)):
         classes: dict[int, list[int]] = {}
         for value, size in pairs:

@@ -125,11 +125,7 @@ def random_events(
     """About n events (n, and with free_all the frees of what is left): the live set swells and shrinks."""
     writer = Writer(SeededDice(seed), max_size, max_live, aligned_percent)
     ops = [op for op, weight in weights.items() for _ in range(weight)]
-    ebb = (
-        [op for op in ops if op != "alloc"]
-        + ["free"] * weights.get("alloc", 0)
-        + ["alloc"] * weights.get("free", 0)
-    )
+    ebb = [op for op in ops if op != "alloc"] + ["free"] * weights.get("alloc", 0) + ["alloc"] * weights.get("free", 0)
     events = []
     falling = False
     for _ in range(n):

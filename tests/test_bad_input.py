@@ -73,10 +73,7 @@ def test_a_directory(tmp_path: Path) -> None:
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_bytes(GOOD)
-    assert (
-        message(tmp_path / "trace.cvs")
-        == f"{tmp_path / 'trace.cvs'}: no such file; did you mean {tmp_path / 'trace.csv'}?"
-    )
+    assert message(tmp_path / "trace.cvs") == f"{tmp_path / 'trace.cvs'}: no such file; did you mean {tmp_path / 'trace.csv'}?"
     assert "no such file" in message(tmp_path / "nowhere" / "trace.csv")
     assert "no such file" in message("a\0b.csv")
 

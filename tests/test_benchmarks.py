@@ -35,9 +35,7 @@ def brute_force(columns: Columns, *, best: bool) -> tuple[int, int]:
     """Peak reserved bytes and the sum of addresses, holes found anew from the live blocks at each request."""
     live: dict[int, tuple[int, int]] = {}
     end = total = 0
-    for op, slot, size in zip(
-        columns.op.tolist(), columns.block.tolist(), columns.size.tolist(), strict=True
-    ):
+    for op, slot, size in zip(columns.op.tolist(), columns.block.tolist(), columns.size.tolist(), strict=True):
         if op == 1:
             del live[slot]
             continue
@@ -66,11 +64,7 @@ def scramble(blocks: int, events: int) -> Columns:
     rows: list[tuple[int, int, int]] = []
     while len(rows) < events:
         slot = int(rng.integers(blocks))
-        rows.append(
-            (1, slot, 0)
-            if slot in live
-            else (0, slot, int(rng.choice([0, 1, 16, 17, int(rng.integers(1, 900))])))
-        )
+        rows.append((1, slot, 0) if slot in live else (0, slot, int(rng.choice([0, 1, 16, 17, int(rng.integers(1, 900))]))))
         live ^= {slot}
     op, block, size = zip(*rows, strict=True)
     return Columns(np.array(op, np.uint8), np.array(block, np.int32), np.array(size, np.int64), 0)
@@ -89,9 +83,7 @@ def test_traces_are_seeded(name: str) -> None:
 def test_traces_are_valid(name: str) -> None:
     columns = workload(name).generate(SHORT[name], 0)
     live: set[int] = set()
-    for op, slot, size in zip(
-        columns.op.tolist(), columns.block.tolist(), columns.size.tolist(), strict=True
-    ):
+    for op, slot, size in zip(columns.op.tolist(), columns.block.tolist(), columns.size.tolist(), strict=True):
         assert (slot in live) == (op == 1)
         assert (size > 0) == (op == 0)
         live ^= {slot}
@@ -114,9 +106,7 @@ def test_stack_is_last_in_first_out() -> None:
 
 
 def test_skewed_is_small_with_huge_blocks() -> None:
-    small, skewed = (
-        workload(name).generate(events, 0) for name, events in (("small", 23_936), ("skewed", 24_000))
-    )
+    small, skewed = (workload(name).generate(events, 0) for name, events in (("small", 23_936), ("skewed", 24_000)))
     huge = skewed.size == 1 << 30
     assert huge.sum() == 64
     assert np.array_equal(skewed.size[~huge], small.size)
@@ -127,9 +117,7 @@ def test_cache_gives_back_what_was_stored(tmp_path: Path) -> None:
     columns = scramble(8, 50)
     store(columns, tmp_path / "t.bin")
     again = load(tmp_path / "t.bin")
-    assert all(
-        np.array_equal(getattr(again, name), getattr(columns, name)) for name in ("op", "block", "size")
-    )
+    assert all(np.array_equal(getattr(again, name), getattr(columns, name)) for name in ("op", "block", "size"))
     assert [path.name for path in tmp_path.iterdir()] == ["t.bin"]
 
 
@@ -171,9 +159,7 @@ def test_twins_agree_with_each_other(program: Path, tmp_path: Path, name: str) -
 
 @needs_compiler
 def test_malloc_is_replayed_as_often_as_asked(program: Path, tmp_path: Path) -> None:
-    ran = native.run(
-        program, native.GLIBC, short("small", tmp_path).path, steady_from=20_000, min_seconds=0.02
-    )
+    ran = native.run(program, native.GLIBC, short("small", tmp_path).path, steady_from=20_000, min_seconds=0.02)
     assert ran.replays > 1
     assert ran.seconds >= 0.02
     assert 0 <= ran.steady_seconds <= ran.seconds
@@ -262,17 +248,13 @@ def test_disagreements_are_found() -> None:
     assert len(disagreements(fake_run(peak=2)[0])) == 2
 
 
-def test_without_a_compiler_the_policies_stand_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_compiler_the_policies_stand_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(native, "compiler", lambda: None)
     assert command.native_columns() == []
     assert "no C++ compiler" in capsys.readouterr().err
 
 
-def test_command_ends_with_1_where_placements_differ(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_ends_with_1_where_placements_differ(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for peak in (1, 2):
         twin, policy = FakeColumn(MAP, {"small": 50}, []), FakeColumn("best-fit", {"small": 10}, [], peak)
         monkeypatch.setattr(command, "native_columns", lambda twin=twin: [twin])

@@ -111,9 +111,7 @@ def test_line_ends_and_byte_order_marks(text: bytes, tmp_path: Path) -> None:
 
 def test_a_block_with_a_bad_row_is_read_like_the_others(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_bytes(
-        TEXT.replace(b"\n\n", b"\nonly,three,fields\n, ,,, ,x,,7,free\n,,,,99999999999999999999,,,2,free\n")
-    )
+    path.write_bytes(TEXT.replace(b"\n\n", b"\nonly,three,fields\n, ,,, ,x,,7,free\n,,,,99999999999999999999,,,2,free\n"))
     read = trace.read(path, invalid="skip")
     check_sample(read)
     assert read.facts.invalid_events == 3
@@ -152,9 +150,7 @@ def test_ids_from_2_63_on_are_handles_too(tmp_path: Path) -> None:
 
 
 def raw_rows(read: Trace) -> list[tuple[int, ...]]:
-    return [
-        tuple(row) for batch in read.batches() for row in zip(*(c.tolist() for c in batch[:3]), strict=True)
-    ]
+    return [tuple(row) for batch in read.batches() for row in zip(*(c.tolist() for c in batch[:3]), strict=True)]
 
 
 class Pipe(io.BytesIO):
@@ -175,9 +171,7 @@ def test_standard_input(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_error_on_standard_input_knows_the_lines_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(GOOD + b"free,1,\n")))
-    with pytest.raises(
-        InputError, match=r"^standard input:5: free of id 1, which is not live \(freed at line 4\)"
-    ):
+    with pytest.raises(InputError, match=r"^standard input:5: free of id 1, which is not live \(freed at line 4\)"):
         trace.read("-")
 
 
@@ -311,9 +305,7 @@ def test_tags_have_one_code_in_all_batches(tmp_path: Path, monkeypatch: pytest.M
     assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_row_groups == 10
     for name in ("t.csv", "t.parquet"):
         read = trace.read(tmp_path / name)
-        found = [
-            read.tags[code] if code >= 0 else "" for batch in read.batches() for code in batch.tag.tolist()
-        ]
+        found = [read.tags[code] if code >= 0 else "" for batch in read.batches() for code in batch.tag.tolist()]
         assert found == tags
 
 

@@ -54,9 +54,7 @@ def test_each_fit_chooses_its_hole(policy: str, address: int, search: int, hole:
 
 
 def test_next_fit_goes_on_from_the_last_block_and_wraps() -> None:
-    outcome = run(
-        "next-fit", *COMB, *(alloc(10 + n, 32) for n in range(3)), free(10), alloc(20, 96), alloc(21, 32)
-    )
+    outcome = run("next-fit", *COMB, *(alloc(10 + n, 32) for n in range(3)), free(10), alloc(20, 96), alloc(21, 32))
     assert served(outcome)[8:] == [0, 32, 80, 128, 240]
     wrapped = run("next-fit", *COMB, alloc(10, 96), alloc(11, 32), alloc(12, 64), alloc(13, 32))
     assert served(wrapped)[8:] == [128, 240, 0, 80]

@@ -49,9 +49,7 @@ def test_finding_a_plot_does_not_import_pyplot() -> None:
 
 
 def test_importing_the_package_of_plots_does_not_import_matplotlib() -> None:
-    code = (
-        "import sys, memtrace.plots, memtrace.report, memtrace.report.verdict, memtrace.report.suggestions;"
-    )
+    code = "import sys, memtrace.plots, memtrace.report, memtrace.report.verdict, memtrace.report.suggestions;"
     code += "assert not {'matplotlib', 'pyarrow', 'numba', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -24,9 +24,7 @@ PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
 # Machado, Oliveira and Fernandes 2009, severity 1: linear RGB as seen without one kind of cone.
 EYES = {
     "normal": numpy.eye(3),
-    "deuteranopia": numpy.array(
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
-    ),
+    "deuteranopia": numpy.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]),
     "protanopia": numpy.array(
         [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
     ),
@@ -86,9 +84,7 @@ def test_occupancy_merges_rows_without_losing_bytes() -> None:
 
 
 def test_holes_are_coloured_below_the_highest_address_used_so_far() -> None:
-    share = numpy.array(
-        [[1.0, 1.0, numpy.nan], [0.0, 0.0, numpy.nan], [0.0, 1.0, numpy.nan], [0.0, 0.0, 0.0]]
-    )
+    share = numpy.array([[1.0, 1.0, numpy.nan], [0.0, 0.0, numpy.nan], [0.0, 1.0, numpy.nan], [0.0, 0.0, 0.0]])
     pixels = coloured(share, (0.0, 0.0, 0.0))
     hole, unused = (tuple(round(255 * part) for part in colour) for colour in (HOLE, UNUSED))
     assert [tuple(pixel) for pixel in pixels[:, 0]] == [(0, 0, 0), unused, unused, unused]
@@ -176,10 +172,7 @@ def test_a_policy_has_one_colour_and_options_make_it_a_shade() -> None:
 @pytest.mark.parametrize("eyes", EYES)
 def test_built_in_colours_are_told_apart(eyes: str) -> None:
     seen = {name: _lab(EYES[eyes] @ _linear(policy_colour(name))) for name in BUILT_IN}
-    closest = min(
-        (float(numpy.linalg.norm(seen[one] - seen[other])), one, other)
-        for one, other in combinations(seen, 2)
-    )
+    closest = min((float(numpy.linalg.norm(seen[one] - seen[other])), one, other) for one, other in combinations(seen, 2))
     assert closest[0] > 12, closest
 
 

@@ -97,10 +97,7 @@ def test_nothing_stands_outside_the_page_and_headings_do_not_stand_alone() -> No
             assert top + piece.height <= END + 1e-9
             for below, line in piece.lines:
                 assert below < piece.height
-                assert (
-                    line.left + (0 if line.number else width(line.text, line.size, line.bold) / 72)
-                    <= WIDTH + 0.01
-                )
+                assert line.left + (0 if line.number else width(line.text, line.size, line.bold) / 72) <= WIDTH + 0.01
 
 
 def test_a_level_one_heading_starts_a_page() -> None:
@@ -113,9 +110,7 @@ def test_a_level_one_heading_starts_a_page() -> None:
 def pdf_text(path: Path) -> str:
     if not shutil.which("pdftotext"):
         pytest.skip("pdftotext (poppler-utils) is not installed")
-    return subprocess.run(
-        ["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True
-    ).stdout
+    return subprocess.run(["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True).stdout
 
 
 def page_count(content: bytes) -> int:
@@ -168,9 +163,7 @@ def test_the_readers_own_matplotlib_settings_change_nothing(tmp_path: Path) -> N
 
     results = sample(("first-fit",), events=((0, 100), (0, 0)))
     plain = render(results, None, tmp_path / "plain.pdf")[0].read_bytes()
-    with matplotlib.rc_context(
-        {"font.family": "serif", "axes.grid": True, "figure.dpi": 200, "text.usetex": True}
-    ):
+    with matplotlib.rc_context({"font.family": "serif", "axes.grid": True, "figure.dpi": 200, "text.usetex": True}):
         assert render(results, None, tmp_path / "own.pdf")[0].read_bytes() == plain
 
 

@@ -54,9 +54,7 @@ def whole(read: Trace, rows: int = BATCH_ROWS) -> list[list[int]]:
 def test_it_agrees_with_the_obvious_way(events: list[tuple[Any, ...]]) -> None:
     slow = oracle_trace.prepare(events)
     read = trace.from_events(dicts(events), invalid="skip")
-    prepared = [
-        (Op(op).name.lower(), block, size, align, dst) for op, block, size, align, _, dst, _ in whole(read)
-    ]
+    prepared = [(Op(op).name.lower(), block, size, align, dst) for op, block, size, align, _, dst, _ in whole(read)]
     facts = read.facts
     assert prepared == slow.rows
     assert (facts.events, facts.invalid_events, facts.null_frees) == (
@@ -115,9 +113,7 @@ def test_every_size_has_a_bin_that_holds_it(size: int) -> None:
 @given(st.integers(0, 2**32), st.sampled_from([2**9, 2**20, 2**33, 2**60]))
 def test_ranks_are_exact_for_large_sizes(seed: int, most: int) -> None:
     sizes = np.sort(np.random.default_rng(seed).integers(0, most, 500, endpoint=True))
-    read = trace.from_columns(
-        np.zeros(500, np.uint8), np.arange(500), np.random.default_rng(1).permutation(sizes)
-    )
+    read = trace.from_columns(np.zeros(500, np.uint8), np.arange(500), np.random.default_rng(1).permutation(sizes))
     wanted = sizes[sizes > 0]
     assert read.facts.median_request == wanted[math.ceil(wanted.size / 2) - 1]
     assert read.facts.p99_request == wanted[math.ceil(99 * wanted.size / 100) - 1]
@@ -247,9 +243,7 @@ def test_times_without_a_column_are_event_numbers() -> None:
 
 
 def test_a_missing_time_is_that_of_the_event_before() -> None:
-    read = trace.from_events(
-        [("alloc", 1, 8, None), ("free", 1, None, 7), ("alloc", 1, 8), ("free", 1, None, 9)]
-    )
+    read = trace.from_events([("alloc", 1, 8, None), ("free", 1, None, 7), ("alloc", 1, 8), ("free", 1, None, 9)])
     assert read.times(np.arange(4)).tolist() == [0, 7, 7, 9]
     assert (read.facts.first_time, read.facts.last_time) == (0, 9)
 
@@ -291,9 +285,7 @@ def test_rows_may_be_mappings_named_tuples_or_tuples() -> None:
 
 
 def test_an_error_in_python_rows_names_the_row() -> None:
-    with pytest.raises(
-        InputError, match=r"^mine: row 2: free of id 2, which is not live \(never allocated\)"
-    ):
+    with pytest.raises(InputError, match=r"^mine: row 2: free of id 2, which is not live \(never allocated\)"):
         trace.from_events([("alloc", 1, 8), ("free", 2)], name="mine")
     with pytest.raises(InputError, match="unknown op 'nop'"):
         trace.from_events([("nop", 1, 8)])

@@ -162,9 +162,7 @@ int main(void) {
 """
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler"
-)
+@pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler")
 def test_recorder(tmp_path: Path) -> None:
     library, program, recording = (tmp_path / name for name in ("recorder.so", "program", "calls.bin"))
     (tmp_path / "program.c").write_text(PROGRAM)

@@ -84,22 +84,14 @@ def test_the_first_sentence_names_the_best_policy_and_its_distance_to_the_bound(
 
 def test_who_ran_out_of_memory_is_said_with_the_event() -> None:
     said = verdict([row("best-fit", 7 * GIB), oom("worst-fit", 8123)])
-    assert (
-        said[0]
-        == "best-fit needs least: 7.0 GiB, which is the lower bound itself: no placement can do with less."
-    )
+    assert said[0] == "best-fit needs least: 7.0 GiB, which is the lower bound itself: no placement can do with less."
     assert said[1] == "worst-fit ran out of memory at event 8,123 of 10,000 (capacity 8.0 GiB)."
     several = verdict([row("a", 7 * GIB), oom("b", 5), oom("c", 6)])[1]
-    assert (
-        several
-        == "2 policies ran out of memory (capacity 8.0 GiB): c at event 6 and b at event 5, of 10,000 events."
-    )
+    assert several == "2 policies ran out of memory (capacity 8.0 GiB): c at event 6 and b at event 5, of 10,000 events."
 
 
 def test_no_policy_is_best_if_all_ran_out_of_memory() -> None:
-    assert verdict([oom("a", 1), oom("b", 1)]) == [
-        "Every policy ran out of memory at event 1 of 10,000 (capacity 8.0 GiB)."
-    ]
+    assert verdict([oom("a", 1), oom("b", 1)]) == ["Every policy ran out of memory at event 1 of 10,000 (capacity 8.0 GiB)."]
     small = [{**found, "capacity_bytes": GIB} for found in (oom("a", 1), oom("b", 2))]
     assert verdict(small)[0] == "No placement can fit: 7.0 GiB are live at once, more than the capacity."
 
@@ -146,9 +138,7 @@ def test_suggestions_fit_what_happened() -> None:
     assert commands([]) == []
     assert commands([fits, other]) == []
     assert commands([{**fits, "capacity_bytes": None}, {**other, "capacity_bytes": None}]) == [f"{trace} --capacity 7168MiB"]
-    assert commands([fits, oom("first-fit", 4)]) == [
-        f"{trace} -p first-fit --capacity {fits['capacity_bytes']} --on-oom skip"
-    ]
+    assert commands([fits, oom("first-fit", 4)]) == [f"{trace} -p first-fit --capacity {fits['capacity_bytes']} --on-oom skip"]
     assert commands([fits]) == [f"{trace} -p default"]
     assert commands([{**fits, "invalid_events": 3}])[0] == "memtrace check 'my trace.csv'"
 

@@ -95,9 +95,7 @@ def record(program: Program, folder: Path) -> Path:
         rows = list(decoder.rows(records(recording)))
     path = folder / f"{program.name}.parquet"
     write(rows, path, {"about": program.about, "version": _version(program), "licence": LICENCE})
-    print(
-        f"{path}: {len(rows)} events; {decoder.unknown} calls about blocks from before the recording left out"
-    )
+    print(f"{path}: {len(rows)} events; {decoder.unknown} calls about blocks from before the recording left out")
     return path
 
 
@@ -134,9 +132,7 @@ def _version(program: Program) -> str:
 
 def print_counts(folder: Path) -> None:
     """Print the table of README.md."""
-    print(
-        "| trace | events | allocs | frees | reallocs | aligned | streams | peak live bytes | never freed |"
-    )
+    print("| trace | events | allocs | frees | reallocs | aligned | streams | peak live bytes | never freed |")
     print("|---|" + "---:|" * 8)
     for path in sorted([*folder.glob("*.parquet"), *folder.glob("*.csv")]):
         print(f"| {path.name} | " + " | ".join(f"{number:,}" for number in astuple(count(path))) + " |")
@@ -147,17 +143,13 @@ def main(words: Sequence[str] | None = None) -> None:
     known = {program.name: program for program in programs()}
     parser = argparse.ArgumentParser(prog="python -m traces.make", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    native = commands.add_parser(
-        "record", help="record programs on this machine (Linux with glibc, a C compiler)"
-    )
+    native = commands.add_parser("record", help="record programs on this machine (Linux with glibc, a C compiler)")
     native.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     native.add_argument("-o", "--output", type=Path, default=HERE, help="folder for the traces")
     torch = commands.add_parser("torch", help="convert a recorded request stream of PyTorch's allocator")
     torch.add_argument("recording", type=Path, help="its trace.csv or trace.csv.gz")
     torch.add_argument("trace", type=Path, help="what to write: NAME.parquet or NAME.csv")
-    counts = commands.add_parser(
-        "count", help="check the traces in a folder and print the table of README.md"
-    )
+    counts = commands.add_parser("count", help="check the traces in a folder and print the table of README.md")
     counts.add_argument("folder", type=Path, nargs="?", default=HERE)
     options = parser.parse_args(words)
     if options.command == "count":

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--check", "checked", metavar="POLICY", help="Run a policy, such as ./mine.py, on random traces and judge it; exit 4 if it fails.")
+@click.option(
+    "--check",
+    "checked",
+    metavar="POLICY",
+    help="Run a policy, such as ./mine.py, on random traces and judge it; exit 4 if it fails.",
+)
 @report_options
 def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """List the policies, explain NAME, or check a policy of your own.
@@ -39,7 +44,9 @@ def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, 
         names = [name] if name is not None else list(builtin_policies())
         echo_json({"schema": "memtrace.policies/1", "policies": [described(each) for each in names]})
     elif name is None:
-        rows = [(each, ", ".join(getattr(module, "GROUPS", ())), first_line(module)) for each, module in builtin_policies().items()]
+        rows = [
+            (each, ", ".join(getattr(module, "GROUPS", ())), first_line(module)) for each, module in builtin_policies().items()
+        ]
         print_table(("policy", "groups", "rule"), rows, words=(0, 1, 2))
         click.echo("memtrace policies NAME explains one; -p ./mine.py takes one of your own")
     else:
@@ -84,7 +91,12 @@ def described(name: str) -> dict[str, Any]:
 
     module = load_builtin(name)
     options = [{"name": o.name, "default": o.default, "choices": list(o.choices)} for o in options_of(name)]
-    return {"name": name, "groups": list(getattr(module, "GROUPS", ())), "text": inspect.getdoc(module), "options": options}
+    return {
+        "name": name,
+        "groups": list(getattr(module, "GROUPS", ())),
+        "text": inspect.getdoc(module),
+        "options": options,
+    }
 
 
 @click.command()
@@ -109,7 +121,11 @@ def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     if as_json:
         echo_json({"schema": "memtrace.metrics/1", "metrics": [metric_fields(metric) for metric in chosen]})
     elif name is None:
-        print_table(("metric", "unit", "better", "definition"), [(m.name, m.unit, m.direction, m.formula) for m in chosen], words=(0, 1, 2, 3))
+        print_table(
+            ("metric", "unit", "better", "definition"),
+            [(m.name, m.unit, m.direction, m.formula) for m in chosen],
+            words=(0, 1, 2, 3),
+        )
         click.echo("L live, A allocated, R reserved bytes; h a hole's size, F the sum of all h; after each event")
     else:
         for key, value in metric_fields(chosen[0]).items():
@@ -138,8 +154,21 @@ def formats(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     if name is not None and name not in known:
         raise unknown("format", name, known)
     if as_json:
-        echo_json({"schema": "memtrace.formats/1", "formats": [{"name": n, "suffixes": list(f.SUFFIXES), "text": inspect.getdoc(f)} for n, f in known.items() if name in (None, n)]})
+        echo_json(
+            {
+                "schema": "memtrace.formats/1",
+                "formats": [
+                    {"name": n, "suffixes": list(f.SUFFIXES), "text": inspect.getdoc(f)}
+                    for n, f in known.items()
+                    if name in (None, n)
+                ],
+            }
+        )
     elif name is None:
-        print_table(("format", "suffixes", ""), [(n, " ".join(f.SUFFIXES), first_line(f)) for n, f in known.items()], words=(0, 1, 2))
+        print_table(
+            ("format", "suffixes", ""),
+            [(n, " ".join(f.SUFFIXES), first_line(f)) for n, f in known.items()],
+            words=(0, 1, 2),
+        )
     else:
         click.echo(f"{name}\n\n{inspect.getdoc(known[name])}")

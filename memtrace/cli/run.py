@@ -23,13 +23,38 @@ MOST_ROWS = 12  # of the table; summary.parquet has all
 
 @click.command()
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
-@click.option("-p", "--policy", "policies", multiple=True, metavar="POLICY", help="name:key=value,..., a .py file, or a group: classic, default, all. Repeatable.")
+@click.option(
+    "-p",
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="POLICY",
+    help="name:key=value,..., a .py file, or a group: classic, default, all. Repeatable.",
+)
 @click.option("--capacity", metavar="SIZE", help="Fixed bytes of memory, such as 80GiB; without it the heap grows as needed.")
-@click.option("--on-oom", type=click.Choice(["stop", "skip"]), default="stop", show_default=True, help="A request that fails ends the replay, or is skipped and counted.")
-@click.option("--invalid", type=click.Choice(["error", "skip"]), default="error", show_default=True, help="Invalid events are an error, or are skipped and counted.")
+@click.option(
+    "--on-oom",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="A request that fails ends the replay, or is skipped and counted.",
+)
+@click.option(
+    "--invalid",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="Invalid events are an error, or are skipped and counted.",
+)
 @click.option("--format", "trace_format", metavar="NAME", help="The traces' format; by default it is recognised.")
 @click.option("-o", "--output", metavar="DIR", help="Results folder; default reports/<trace name>.")
-@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Processes; by default as many as pay. Results do not depend on it.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes; by default as many as pay. Results do not depend on it.",
+)
 @click.option("--samples", default="2000", show_default=True, metavar="N", help="Points of the timeline, or all.")
 @click.option("--validate", is_flag=True, help="Check every placement with a validator of its own; exit 4 on the first offence.")
 @click.option("--placements", is_flag=True, help="Also write every address (placements.parquet).")

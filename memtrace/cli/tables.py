@@ -20,12 +20,23 @@ def console() -> Any:
     return Console(width=width, highlight=False)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None
+) -> None:
     """Columns in ``words`` are text, and keep to the left; the rest are numbers."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False, show_header=any(columns), collapse_padding=True)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        show_edge=False,
+        show_header=any(columns),
+        collapse_padding=True,
+    )
     for i, name in enumerate(columns):
         if i in words:
             widest = max((len(row[i]) for row in rows), default=0)

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 FORMAT_OPTION = click.option("--format", "trace_format", metavar="NAME", help="The trace's format; by default it is recognised.")
-INVALID_OPTION = click.option("--invalid", type=click.Choice(["error", "skip"]), default="error", show_default=True, help="Invalid events are an error, or are skipped and counted.")
+INVALID_OPTION = click.option(
+    "--invalid",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="Invalid events are an error, or are skipped and counted.",
+)
 
 
 @click.command()
@@ -36,7 +42,17 @@ def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quie
     with bar(f"reading {Path(trace).name}", not quiet) as progress:
         found = read(trace, format=trace_format, invalid=invalid, progress=progress)
     if as_json:
-        echo_json({"schema": "memtrace.info/1", "name": found.name, "sha256": found.sha256, "columns": list(found.columns), "tags": list(found.tags), "metadata": found.metadata, **numbers(found)})
+        echo_json(
+            {
+                "schema": "memtrace.info/1",
+                "name": found.name,
+                "sha256": found.sha256,
+                "columns": list(found.columns),
+                "tags": list(found.tags),
+                "metadata": found.metadata,
+                **numbers(found),
+            }
+        )
         return
     print_table(("", ""), rows_of(found), words=(0,), title=f"{found.name} ({', '.join(found.columns)})")
 
@@ -50,7 +66,20 @@ def rows_of(trace: Trace) -> list[tuple[str, str]]:
     from memtrace.units import format_seconds, format_size
 
     facts = trace.facts
-    counts = ("allocs", "frees", "reallocs", "copies", "swaps", "accesses", "trims", "records", "completes", "null_frees", "invalid_events", "never_freed")
+    counts = (
+        "allocs",
+        "frees",
+        "reallocs",
+        "copies",
+        "swaps",
+        "accesses",
+        "trims",
+        "records",
+        "completes",
+        "null_frees",
+        "invalid_events",
+        "never_freed",
+    )
     rows = [("events", f"{facts.events:,}")]
     rows += [(f"  {name.replace('_', ' ')}", f"{getattr(facts, name):,}") for name in counts if getattr(facts, name)]
     rows += [
@@ -108,9 +137,7 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options
-def convert(
-    source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int
-) -> None:
+def convert(source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
     """Write the trace IN as OUT: .csv, .csv.gz, .csv.zst or .parquet.
 
     \b

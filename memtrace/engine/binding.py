@@ -11,7 +11,21 @@ from memtrace.engine import standins
 from memtrace.engine.adapted import adapt
 from memtrace.engine.sources import digest, reachable_modules
 
-FUNCTIONS = ("init", "alloc", "free", "resize", "trim", "record", "complete", "access", "largest_hole", "write_counters", "enlarge", "expect", "expect_soon")  # fmt: skip
+FUNCTIONS = (
+    "init",
+    "alloc",
+    "free",
+    "resize",
+    "trim",
+    "record",
+    "complete",
+    "access",
+    "largest_hole",
+    "write_counters",
+    "enlarge",
+    "expect",
+    "expect_soon",
+)
 
 
 def bind(module: ModuleType) -> ModuleType:

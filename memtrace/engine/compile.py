@@ -21,7 +21,7 @@ from memtrace.structures import bits, calls
 FAST = {"_nrt": False}
 OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-_jitable: set[FunctionType] = set()
+_jitable: set[Callable[..., Any]] = set()
 _loops: dict[str, Callable[..., Any]] = {}
 
 
@@ -56,7 +56,7 @@ def own_functions(bound: ModuleType) -> list[FunctionType]:
     return [f for f in vars(bound).values() if isinstance(f, FunctionType)]
 
 
-def make_jitable(functions: set[FunctionType]) -> None:
+def make_jitable(functions: set[Callable[..., Any]]) -> None:
     """Make plain functions callable from compiled code, each once in a process."""
     from numba.extending import register_jitable
 

@@ -205,7 +205,13 @@ def specialise(policy):
             # What the event asks for is worked out first: each policy function is compiled in at one place only.
             address = NOTHING
             asks, frees, moves = False, False, 0
-            request = make_request(size[i], align[i if align.size > 1 else 0], stream[i if stream.size > 1 else 0], tag[i if tag.size > 1 else 0], 0)
+            request = make_request(
+                size[i],
+                align[i if align.size > 1 else 0],
+                stream[i if stream.size > 1 else 0],
+                tag[i if tag.size > 1 else 0],
+                0,
+            )
             old, old_address = request, np.int64(0)
             if kind == ALLOC:
                 request = with_handle(request, blocks[slot].handle)

@@ -51,7 +51,19 @@ RESERVED_RATIO = 0  # sum over events of reserved / live
 FIT_RATIO = 1  # sum over requests of hole / block
 
 # a row of samples and peaks: int64
-ROW = ("event", "live", "allocated", "reserved", "free", "holes", "largest", "squares", "squares_high", "below_median", "below_p99")  # fmt: skip
+ROW = (
+    "event",
+    "live",
+    "allocated",
+    "reserved",
+    "free",
+    "holes",
+    "largest",
+    "squares",
+    "squares_high",
+    "below_median",
+    "below_p99",
+)
 AT_PEAK_LIVE, AT_PEAK_ALLOCATED, AT_PEAK_RESERVED = 0, 1, 2
 GRID_ROWS = 512
 
@@ -182,4 +194,3 @@ def cell_bytes(recorder):
 def rows_in_use(recorder, reserved):
     """How many address rows the reserved bytes reach into."""
     return min(GRID_ROWS, -(-reserved // cell_bytes(recorder))) if reserved else 0
-

@@ -37,9 +37,7 @@ class Format(Protocol):
 def formats() -> dict[str, Format]:
     """All formats by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = [
-        cast(Format, import_module(f"{__name__}.{name}")) for name in names if not name.startswith("_")
-    ]
+    modules = [cast(Format, import_module(f"{__name__}.{name}")) for name in names if not name.startswith("_")]
     return {module.NAME: module for module in modules}
 
 
@@ -60,6 +58,4 @@ def find(source: Source, name: str | None = None) -> Format:
             return found
     if named:
         return named[0]  # its reader says what is wrong with the file
-    raise InputError(
-        f"{source.label}: no known format ({', '.join(known)})\ntry: --format NAME, if it is one of them"
-    )
+    raise InputError(f"{source.label}: no known format ({', '.join(known)})\ntry: --format NAME, if it is one of them")

@@ -99,15 +99,11 @@ def _names(line: bytes) -> tuple[str, ...]:
 def _header(label: str, line: bytes) -> tuple[str, ...]:
     """The columns' names; InputError if the first line has none."""
     if len(line) > MOST_LINE_BYTES:
-        raise InputError(
-            f"{label}:1: the line is longer than {MOST_LINE_BYTES >> 20} MiB; this looks like no CSV trace"
-        )
+        raise InputError(f"{label}:1: the line is longer than {MOST_LINE_BYTES >> 20} MiB; this looks like no CSV trace")
     names = _names(line)
     if not set(names) & set(COLUMNS):
         shown = line[:60].decode(errors="replace")
-        raise InputError(
-            f"{label}:1: no header; the first line is {shown!r}\ntry: a first line such as op,id,size"
-        )
+        raise InputError(f"{label}:1: no header; the first line is {shown!r}\ntry: a first line such as op,id,size")
     return names
 
 
@@ -139,9 +135,7 @@ def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total:
     return Batch(rows, columns, _placer(source, block), tags, notes, block.done, total)
 
 
-def _table(
-    block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: Any = None
-) -> dict[str, pa.Array]:
+def _table(block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: Any = None) -> dict[str, pa.Array]:
     """The columns of a block, parsed in one piece."""
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
@@ -154,9 +148,7 @@ def _table(
         pa.BufferReader(block.text),
         arrow_csv.ReadOptions(use_threads=False, block_size=len(block.text) + 1, column_names=names),
         arrow_csv.ParseOptions(invalid_row_handler=odd),
-        arrow_csv.ConvertOptions(
-            column_types=types, include_columns=list(columns), null_values=[""], strings_can_be_null=True
-        ),
+        arrow_csv.ConvertOptions(column_types=types, include_columns=list(columns), null_values=[""], strings_can_be_null=True),
     )
     return {name: table.column(name).combine_chunks() for name in columns}
 
@@ -168,9 +160,7 @@ def _types(columns: tuple[str, ...]) -> dict[str, Any]:
     return {name: pa.int64() if name in NUMBERS else text for name in columns}
 
 
-def _with_odd_rows(
-    rows: Rows, notes: dict[int, str], odd: list[tuple[int, str]]
-) -> tuple[Rows, dict[int, str]]:
+def _with_odd_rows(rows: Rows, notes: dict[int, str], odd: list[tuple[int, str]]) -> tuple[Rows, dict[int, str]]:
     """Put the lines with too few or too many fields back among the others, so that lines can be counted."""
     if not odd:
         return rows, notes

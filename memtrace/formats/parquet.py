@@ -64,7 +64,5 @@ def _metadata(label: str, stored: Mapping[bytes, bytes]) -> dict[str, str]:
     found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
     schema = found.pop("schema", SCHEMA)
     if schema.startswith("memtrace.") and schema != SCHEMA:
-        raise InputError(
-            f"{label}: its schema is {schema}, this memtrace reads {SCHEMA}\ntry: a newer memtrace"
-        )
+        raise InputError(f"{label}: its schema is {schema}, this memtrace reads {SCHEMA}\ntry: a newer memtrace")
     return {key: value for key, value in found.items() if key not in TOOLS}

@@ -47,7 +47,12 @@ def squares_frag_at_peak(r: Readings) -> float | None:
     return only(r.at_peak().squares()) if r.knows_holes else None
 
 
-@metric("ratio", "lower", "share of F in holes below the trace's median request, at the first event with the peak of R", GORMAN)
+@metric(
+    "ratio",
+    "lower",
+    "share of F in holes below the trace's median request, at the first event with the peak of R",
+    GORMAN,
+)
 def unusable_median_at_peak(r: Readings) -> float | None:
     return unusable(r, "below_median")
 

@@ -51,9 +51,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     key(frame, [("share of requests or blocks", "area", COUNT), ("share of bytes", "area", BYTES)])
 
 
-def _bars(
-    frame: Frame, left: float, wide: float, tall: float, rows: dict[str, Any], kind: str, title: str
-) -> None:
+def _bars(frame: Frame, left: float, wide: float, tall: float, rows: dict[str, Any], kind: str, title: str) -> None:
     classes = [class_of(start) for start in rows["class_from"]] or [0]
     shares = [rows[name] / max(1, rows[name].sum()) for name in ("count", "bytes")]
     up = max((float(share.max()) for share in shares if len(share)), default=1.0) * 1.05

@@ -69,9 +69,7 @@ class Frame:
         right, low = left + width, top + height
         self.area([(left, top), (right, top), (right, low), (left, low)], colour)
 
-    def image(
-        self, pixels: NDArray[numpy.uint8], left: float, top: float, width: float, height: float
-    ) -> None:
+    def image(self, pixels: NDArray[numpy.uint8], left: float, top: float, width: float, height: float) -> None:
         """Pixels, the first row lowest."""
         self.images.append((pixels, (left, left + width, top + height, top)))
 
@@ -87,9 +85,7 @@ class Frame:
 
     def finish(self) -> None:
         """Put everything on the canvas."""
-        place = (
-            Affine2D().scale(1 / self.width, -1 / self.height).translate(0, 1) + self.canvas.transSubfigure
-        )
+        place = Affine2D().scale(1 / self.width, -1 / self.height).translate(0, 1) + self.canvas.transSubfigure
         if self.behind:
             self._add(_strokes(self.behind), place, 1)
         if self.areas:

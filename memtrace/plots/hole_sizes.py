@@ -73,9 +73,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 def shaded(counts: Floats, most: int) -> NDArray[numpy.uint8]:
     """Counts as pixels: clear for none, from PALE for one hole to DARK for `most`, by their logarithm."""
     share = numpy.log(numpy.maximum(1, counts)) / log(max(2, most))
-    level = (
-        numpy.where(counts > 0, 1 + numpy.round(share * (SHADES - 1)), 0).astype(numpy.int64).clip(0, SHADES)
-    )
+    level = numpy.where(counts > 0, 1 + numpy.round(share * (SHADES - 1)), 0).astype(numpy.int64).clip(0, SHADES)
     steps = numpy.linspace(0, 1, SHADES)[:, None]
     palette = numpy.vstack([[1.0, 1.0, 1.0], (1 - steps) * PALE + steps * DARK])
     pixels: NDArray[numpy.uint8] = numpy.round(palette * 255).astype(numpy.uint8)[level]

@@ -59,9 +59,7 @@ class Writing(Artist):
             context.set_foreground((*to_rgb(words.colour), 1.0), isRGBA=True)
             if renderer.flipy():
                 y = canvas_height - y
-            renderer.draw_text(
-                context, x, y, words.text, _font(words.size, words.bold), 0.0, mtext=_features()
-            )
+            renderer.draw_text(context, x, y, words.text, _font(words.size, words.bold), 0.0, mtext=_features())
         context.restore()
 
 

@@ -51,9 +51,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     """One image a policy; equal scales, but a policy far above the others has its own."""
     rows, last = summary(results, trace)[:MOST_PANELS], last_event(results, trace)
     most_rows = 320 if len(rows) == 1 else 200
-    cells = [
-        occupancy(results.rows("occupancy", trace, row["policy"]), last, COLUMNS, most_rows) for row in rows
-    ]
+    cells = [occupancy(results.rows("occupancy", trace, row["policy"]), last, COLUMNS, most_rows) for row in rows]
     tops = [cell.top if cell else 0 for cell in cells]
     if not any(cells):
         frame.text(LEFT, TITLE_ROOM + 0.1, "The results hold no occupancy.", BODY, colour=FAINT)

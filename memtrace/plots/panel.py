@@ -111,9 +111,7 @@ class Panel:
             text = f"capacity {format_size(capacity)}"
             self.frame.text(self.right - 0.03, at - 0.065, text, SMALL, colour=ALARM, align="right")
 
-    def out_of_memory(
-        self, row: Mapping[str, Any], level: float, colour: Colour, *, named: bool = False
-    ) -> None:
+    def out_of_memory(self, row: Mapping[str, Any], level: float, colour: Colour, *, named: bool = False) -> None:
         """A cross where the policy ran out of memory."""
         at = min(max(float(self.x(oom_event(row))), self.left + CROSS), self.right)
         up = min(max(float(self.y(level)), self.top), self.low - CROSS)

@@ -84,9 +84,7 @@ def _number(panel: Panel, row: dict[str, Any], middle: float) -> None:
         panel.frame.text(left, middle, f"out of memory at {oom_event(row):,}", BODY, colour=ALARM)
         return
     beyond = "> " if row["peak_reserved_bytes"] > panel.across else ""
-    panel.frame.text(
-        left + 0.7, middle, beyond + format_size(row["peak_reserved_bytes"]), BODY, align="right"
-    )
+    panel.frame.text(left + 0.7, middle, beyond + format_size(row["peak_reserved_bytes"]), BODY, align="right")
     panel.frame.text(left + 1.4, middle, ratio_text(above_bound(row)), BODY, align="right")
 
 
@@ -95,6 +93,4 @@ def _bound(panel: Panel, bound: int) -> None:
     text = f"lower bound {format_size(bound)}"
     panel.frame.line([(at, panel.top - 0.03), (at, panel.low)], INK, 1.0)
     fits = at - width(text, SMALL) / POINTS > 0
-    panel.frame.text(
-        at + (0.02 if fits else -0.02), panel.top - 0.09, text, SMALL, align="right" if fits else "left"
-    )
+    panel.frame.text(at + (0.02 if fits else -0.02), panel.top - 0.09, text, SMALL, align="right" if fits else "left")

@@ -19,8 +19,7 @@ def size_ticks(limit: float, most: int = 5) -> list[Tick]:
         power += 1
     unit = 1024**power
     return [
-        (value * unit, f"{value:g} {BINARY[power]}" if value else "0")
-        for value in _round_values(limit / unit, most, power == 0)
+        (value * unit, f"{value:g} {BINARY[power]}" if value else "0") for value in _round_values(limit / unit, most, power == 0)
     ]
 
 
@@ -47,9 +46,7 @@ def _round_values(limit: float, most: int, whole: bool) -> list[float]:
 def class_label(class_from: int, kind: str) -> str:
     """The lower end of a power-of-two class: `4 KiB` for sizes, `4096` as `4 k` for lifetimes."""
     if kind != "size":
-        return (
-            str(class_from) if class_from < 1000 else _binary(class_from, ("", "k", "M", "G", "T", "P", "E"))
-        )
+        return str(class_from) if class_from < 1000 else _binary(class_from, ("", "k", "M", "G", "T", "P", "E"))
     return _binary(class_from, BINARY)
 
 

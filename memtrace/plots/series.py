@@ -99,9 +99,7 @@ def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
     return found, place
 
 
-def hole_counts(
-    rows: Rows, timeline: Rows, samples: NDArray[Any], last: int, columns: int
-) -> dict[int, Floats]:
+def hole_counts(rows: Rows, timeline: Rows, samples: NDArray[Any], last: int, columns: int) -> dict[int, Floats]:
     """Number of holes over even steps of time, by their power-of-two class.
 
     The table has rows only where there are holes, so the timeline says where there are none.

@@ -12,9 +12,7 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 REGULAR, BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"  # come with matplotlib: the same on every machine
 MEASURED_AT = 100  # points; advances scale linearly, so one size serves all
 UNKNOWN = "?"
-ELLIPSIS = (
-    ".."  # as in all of our own text no character beyond Latin-1: each block of 256 is a font more in a PDF
-)
+ELLIPSIS = ".."  # as in all of our own text no character beyond Latin-1: each block of 256 is a font more in a PDF
 
 
 @cache
@@ -38,10 +36,7 @@ def width(text: str, size: float, bold: bool = False) -> float:
 def printable(text: str) -> str:
     """The text with what the font cannot show replaced, and on one line: names come from people's files."""
     face = _face(False)
-    return "".join(
-        " " if c.isspace() else c if c.isprintable() and face.get_char_index(ord(c)) else UNKNOWN
-        for c in text
-    )
+    return "".join(" " if c.isspace() else c if c.isprintable() and face.get_char_index(ord(c)) else UNKNOWN for c in text)
 
 
 def wrap(text: str, size: float, room: float, bold: bool = False) -> list[str]:
@@ -109,8 +104,4 @@ def _abbreviated(label: str) -> str:
     """`pytorch:expandable_segments=True` as `pytorch:exp_seg=True`."""
     base, colon, options = label.partition(":")
     pairs = (option.partition("=") for option in options.split(","))
-    return (
-        base
-        + colon
-        + ",".join("_".join(w[:3] for w in key.split("_")) + equals + end for key, equals, end in pairs)
-    )
+    return base + colon + ",".join("_".join(w[:3] for w in key.split("_")) + equals + end for key, equals, end in pairs)

@@ -12,9 +12,18 @@ Source: Knuth, The Art of Computer Programming 1, 2.5, exercise 6; Bryant and O'
 
 from memtrace.engine.request import NOTHING
 from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import State, expect_soon, first_fit, hole_at, init, largest_hole, lowest_from, rank  # noqa: F401
+from memtrace.structures.address_tree import (
+    State,
+    expect_soon,
+    first_fit,
+    hole_at,
+    init,
+    largest_hole,
+    lowest_from,
+    rank,
+)
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import alignment, expect, open_request, take_or_grow  # noqa: F401
+from memtrace.structures.heap import alignment, expect, open_request, take_or_grow
 from memtrace.structures.ledger import HOLES, INSPECTED, SEARCHES
 
 ORDER = 2

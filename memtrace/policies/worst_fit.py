@@ -9,9 +9,9 @@ import numpy as np
 
 from memtrace.engine.request import NOTHING
 from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, lowest  # noqa: F401
+from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, lowest
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import alignment, expect, fits, open_request, take_or_grow  # noqa: F401
+from memtrace.structures.heap import alignment, expect, fits, open_request, take_or_grow
 from memtrace.structures.ledger import HOLES, INSPECTED
 
 ORDER = 4

@@ -105,9 +105,7 @@ def _text(text: str, size: float, bold: bool, after: float, keeps_next: bool = F
     return pieces
 
 
-def _lines(
-    texts: Sequence[str], size: float, bold: bool, left: float = 0.0, number: bool = False
-) -> list[tuple[float, Line]]:
+def _lines(texts: Sequence[str], size: float, bold: bool, left: float = 0.0, number: bool = False) -> list[tuple[float, Line]]:
     step = size * LEADING / POINTS
     return [(at * step, Line(text, size, left, bold, number)) for at, text in enumerate(texts)]
 
@@ -142,6 +140,4 @@ def _picture(block: Picture) -> Piece:
     texts = wrap(printable(block.caption), size, ROOM)
     lines = _lines(texts, size, False)
     below = SPACE + block.height + 0.04
-    return Piece(
-        below + _height(lines) + 0.25, tuple((below + top, line) for top, line in lines), picture=block
-    )
+    return Piece(below + _height(lines) + 0.25, tuple((below + top, line) for top, line in lines), picture=block)

@@ -53,7 +53,8 @@ def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
         return None
     mebibytes = -(-chosen[0]["peak_reserved_bytes"] // MIB)
     return Suggestion(
-        f"memtrace run {trace} --capacity {mebibytes}MiB", f"shows where the others fail in what {chosen[0]['policy']} needs"
+        f"memtrace run {trace} --capacity {mebibytes}MiB",
+        f"shows where the others fail in what {chosen[0]['policy']} needs",
     )
 
 

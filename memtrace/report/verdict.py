@@ -85,9 +85,7 @@ def _least(ranked: Sequence[dict[str, Any]]) -> str:
         return f"{start}. No bytes were live at any time, so there is no lower bound to compare with."
     if peak == bound:
         return f"{start}, which is the lower bound itself: no placement can do with less."
-    return (
-        f"{start}, {ratio_text(above_bound(winners[0]))} the lower bound of {format_size(bound)} (peak live)."
-    )
+    return f"{start}, {ratio_text(above_bound(winners[0]))} the lower bound of {format_size(bound)} (peak live)."
 
 
 def _most(ranked: Sequence[dict[str, Any]]) -> str:
@@ -136,9 +134,7 @@ def _out_of_memory(ranked: Sequence[dict[str, Any]]) -> str:
     limit = f" (capacity {format_size(capacity)})" if capacity else ""
     events = f"{failed[0]['events']:,}"
     if len(failed) == 1:
-        return (
-            f"{failed[0]['policy']} ran out of memory at event {oom_event(failed[0]):,} of {events}{limit}."
-        )
+        return f"{failed[0]['policy']} ran out of memory at event {oom_event(failed[0]):,} of {events}{limit}."
     if len({oom_event(row) for row in failed}) == 1:
         where = f" at event {oom_event(failed[0]):,} of {events}{limit}."
         return (

@@ -17,7 +17,11 @@ LIBRARIES = ("numpy", "numba", "pyarrow", "matplotlib")
 def versions() -> dict[str, str]:
     from memtrace import __version__
 
-    return {"memtrace": __version__, "python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+    return {
+        "memtrace": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in LIBRARIES},
+    }
 
 
 def manifest(sources: dict[str, str], wall_seconds: float) -> dict[str, Any]:

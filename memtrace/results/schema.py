@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 FORMAT = "memtrace.results/1"
 
-IDENTITY = {"trace": "string", "trace_sha256": "string", "policy": "string", "options": "string", "capacity_bytes": "int64"}
+IDENTITY = {
+    "trace": "string",
+    "trace_sha256": "string",
+    "policy": "string",
+    "options": "string",
+    "capacity_bytes": "int64",
+}
 COUNTS = {
     "events": "int64",
     "allocs": "int64",
@@ -21,7 +27,14 @@ COUNTS = {
     "max_live_blocks": "int64",
     "requested_bytes": "int64",
 }
-ARROW_TYPE = {"bytes": "int64", "count": "int64", "event": "int64", "ratio": "float64", "holes": "int64", "word": "string"}
+ARROW_TYPE = {
+    "bytes": "int64",
+    "count": "int64",
+    "event": "int64",
+    "ratio": "float64",
+    "holes": "int64",
+    "word": "string",
+}
 
 TABLES: dict[str, dict[str, str]] = {
     "timeline": {

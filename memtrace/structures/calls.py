@@ -8,7 +8,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 def apart(function: Function) -> Function:
     """Mark a function that is called seldom: it is compiled once, and not into each of its callers."""
-    function.apart = True  # type: ignore[attr-defined]
+    function.apart = True
     return function
 
 

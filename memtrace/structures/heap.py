@@ -63,7 +63,12 @@ def heap_rules(
 ):
     if align < 1 or align & (align - 1):
         raise ValueError(f"align={align} is not a power of two")
-    for name, value, least in (("min_block", min_block, 1), ("chunk", chunk, 1), ("header", header, 0), ("base", base, 0)):
+    for name, value, least in (
+        ("min_block", min_block, 1),
+        ("chunk", chunk, 1),
+        ("header", header, 0),
+        ("base", base, 0),
+    ):
         if value < least:
             raise ValueError(f"{name}={value} is below {least}")
     if initial < 0 or base + initial > capacity:

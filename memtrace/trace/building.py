@@ -29,9 +29,7 @@ def from_events(
     """A trace of mappings, named tuples, or tuples (op, id, size, time, align, stream, dst, tag)."""
     given = [_fields(row) for row in rows]
     columns = tuple(
-        column
-        for column in COLUMNS
-        if column in ("op", "id", "size") or any(row.get(column) is not None for row in given)
+        column for column in COLUMNS if column in ("op", "id", "size") or any(row.get(column) is not None for row in given)
     )
     numbered = [(number, *(row.get(column) for column in columns)) for number, row in enumerate(given, 1)]
     return _trace(lambda: batches(numbered, columns, word="row"), name, invalid, keep_ids)
@@ -110,11 +108,7 @@ def _digest(parts: Iterator[Batch]) -> str:
 
 
 def _fields(row: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
-    fields = (
-        dict(row)
-        if isinstance(row, Mapping)
-        else dict(zip(getattr(row, "_fields", COLUMNS), row, strict=False))
-    )
+    fields = dict(row) if isinstance(row, Mapping) else dict(zip(getattr(row, "_fields", COLUMNS), row, strict=False))
     strange = [name for name in fields if name not in COLUMNS]
     if strange:
         raise InputError(f"events have no column {strange[0]!r}; columns: {', '.join(COLUMNS)}")

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_NOTES = 100  # of a batch: a trace of nothing but bad rows should not fill the memory with reasons
-WHOLE = (
-    r"\s*(-?[0-9]{1,18}|0[xX][0-9a-fA-F]{1,16})\s*"  # what surely fits; the few others are read one by one
-)
+WHOLE = r"\s*(-?[0-9]{1,18}|0[xX][0-9a-fA-F]{1,16})\s*"  # what surely fits; the few others are read one by one
 NUMBERS = tuple(name for name in COLUMNS if name not in ("op", "tag"))
 
 _DECIMAL = re.compile(r"-?[0-9]+")
@@ -53,17 +51,13 @@ def check_columns(label: str, names: Sequence[str]) -> tuple[str, ...]:
     """The columns that belong to a trace, in the schema's order; InputError for a missing or double one."""
     for name in COLUMNS:
         if names.count(name) > 1:
-            raise InputError(
-                f"{label}: column {name!r} is there {names.count(name)} times\ntry: leave one of them"
-            )
+            raise InputError(f"{label}: column {name!r} is there {names.count(name)} times\ntry: leave one of them")
     missing = [name for name in ("op", "id", "size") if name not in names]
     if not missing:
         return tuple(name for name in COLUMNS if name in names)
     likely = nearest(missing[0], [name for name in names if name not in COLUMNS])
     there = ", ".join(repr(name) for name in list(names)[:12]) or "none"
-    hint = (
-        f"rename {likely!r} to {missing[0]!r}" if likely else "the first line names the columns: op,id,size"
-    )
+    hint = f"rename {likely!r} to {missing[0]!r}" if likely else "the first line names the columns: op,id,size"
     lacks = " and ".join(repr(name) for name in missing)
     raise InputError(f"{label}: column {lacks} missing; columns there: {there}\ntry: {hint}")
 
@@ -95,9 +89,7 @@ def unknown_op(name: str | None) -> str:
     if name is None:
         return "the op is not UTF-8 text"
     likely = nearest(name.strip(), CODES)
-    return f"unknown op {name[:40]!r}; " + (
-        f"did you mean {likely!r}?" if likely else f"known: {', '.join(OPS)}"
-    )
+    return f"unknown op {name[:40]!r}; " + (f"did you mean {likely!r}?" if likely else f"known: {', '.join(OPS)}")
 
 
 def _tags(label: str, array: pa.Array, marks: Marks) -> tuple[Int32s, tuple[str, ...]]:
@@ -121,11 +113,7 @@ def _dictionary(label: str, name: str, array: pa.Array) -> tuple[list[str | None
         kind = array.type.value_type
         raise InputError(f"{label}: column {name!r} holds {kind}, not text\ntry: cast it to string")
     names = [_text(value) for value in array.dictionary.to_pylist()]
-    codes = (
-        pc.fill_null(array.indices.cast(pa.int32()), -1)
-        if array.null_count
-        else array.indices.cast(pa.int32())
-    )
+    codes = pc.fill_null(array.indices.cast(pa.int32()), -1) if array.null_count else array.indices.cast(pa.int32())
     found: Int32s = codes.to_numpy()
     blank = [code for code, name in enumerate(names) if name == ""]
     if blank:
@@ -138,12 +126,7 @@ def is_text(kind: Any) -> bool:
     import pyarrow as pa
 
     types = pa.types
-    return bool(
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_binary(kind)
-        or types.is_string_view(kind)
-    )
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_string_view(kind))
 
 
 def _text(value: Any) -> str | None:
@@ -171,14 +154,10 @@ def _numbers(label: str, name: str, array: pa.Array, marks: Marks) -> Int64s:
     if pa.types.is_floating(kind):
         return _float_numbers(name, array, marks)
     if not pa.types.is_integer(kind):
-        raise InputError(
-            f"{label}: column {name!r} holds {kind}, not whole numbers (int64)\ntry: cast it to int64"
-        )
+        raise InputError(f"{label}: column {name!r} holds {kind}, not whole numbers (int64)\ntry: cast it to int64")
     if pa.types.is_uint64(kind) and name not in ("id", "dst"):
         large = pc.fill_null(pc.greater(array, (1 << 63) - 1), False).to_numpy(zero_copy_only=False)
-        marks.add(
-            np.flatnonzero(large), lambda row: f"column {name!r}: {array[row].as_py()} does not fit int64"
-        )
+        marks.add(np.flatnonzero(large), lambda row: f"column {name!r}: {array[row].as_py()} does not fit int64")
     array = array.cast(pa.int64(), safe=False)  # ids are handles: those from 2^63 on wrap round
     found: Int64s = (pc.fill_null(array, MISSING) if array.null_count else array).to_numpy()
     return found
@@ -203,9 +182,7 @@ def _text_numbers(name: str, array: pa.Array, marks: Marks) -> Int64s:
     good = pc.fill_null(pc.match_substring_regex(array, f"^{WHOLE}$"), False)
     texts = pc.ascii_trim_whitespace(pc.if_else(good, array, pa.scalar(None, array.type)).cast(pa.string()))
     values: Int64s = pc.fill_null(texts.cast(pa.int64()), MISSING).to_numpy().copy()
-    rest = np.flatnonzero(
-        ~good.to_numpy(zero_copy_only=False) & array.is_valid().to_numpy(zero_copy_only=False)
-    )
+    rest = np.flatnonzero(~good.to_numpy(zero_copy_only=False) & array.is_valid().to_numpy(zero_copy_only=False))
     read = {int(row): _number(array[int(row)].as_py()) for row in rest}
     for row, value in read.items():
         values[row] = MISSING if value is None else value

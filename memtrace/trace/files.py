@@ -160,7 +160,5 @@ def _lines(batch: Batch, path: Path) -> Any:
 
 def _quoted(tag: str, path: Path) -> str:
     if "\n" in tag or "\r" in tag:
-        raise InputError(
-            f"{path}: CSV cannot hold the tag {tag!r}, which has a line break\ntry: .parquet instead"
-        )
+        raise InputError(f"{path}: CSV cannot hold the tag {tag!r}, which has a line break\ntry: .parquet instead")
     return '"' + tag.replace('"', '""') + '"' if '"' in tag or "," in tag else tag

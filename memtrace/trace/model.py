@@ -137,9 +137,7 @@ class Trace:
         return to_frame(self)
 
     def __repr__(self) -> str:
-        return (
-            f"<Trace {self.name}: {self.facts.events:,} events, {self.facts.max_live:,} blocks live at most>"
-        )
+        return f"<Trace {self.name}: {self.facts.events:,} events, {self.facts.max_live:,} blocks live at most>"
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -98,9 +98,7 @@ class Pass:
         self.on_problem(problem(batch, row, wrong, self.before, last_time))
 
 
-def prepare(
-    raw: Raw, *, name: str, invalid: str, keep_ids: bool, memory_limit: int, progress: Progress | None = None
-) -> Trace:
+def prepare(raw: Raw, *, name: str, invalid: str, keep_ids: bool, memory_limit: int, progress: Progress | None = None) -> Trace:
     """The trace in raw rows, as yet without a hash."""
     refuse = refusing(raw) if invalid == "error" else None
     run = Pass(raw, refuse, keep_ids=keep_ids, progress=progress)
@@ -108,9 +106,7 @@ def prepare(
     for _, out in run.outputs():
         keeper.add(columns_of(out, run.preparer.filling))
     prepared = keeper.finish(run.preparer.dull())
-    return Trace(
-        name, raw.label, "", run.metadata, tuple(run.tags), _facts(run, prepared), run.columns, prepared
-    )
+    return Trace(name, raw.label, "", run.metadata, tuple(run.tags), _facts(run, prepared), run.columns, prepared)
 
 
 def _facts(run: Pass, prepared: Prepared) -> Facts:

@@ -60,9 +60,7 @@ def read(
         return replace(trace, source=source.given, sha256=digest.result())
 
 
-def check(
-    path: str | os.PathLike[str], *, format: str | None = None, most: int = MOST_PROBLEMS
-) -> list[Problem]:
+def check(path: str | os.PathLike[str], *, format: str | None = None, most: int = MOST_PROBLEMS) -> list[Problem]:
     """The invalid rows of a trace, the first `most` of them; InputError if the file itself is unreadable."""
     from memtrace.trace.passes import Pass, Raw
     from memtrace.trace.problems import explain

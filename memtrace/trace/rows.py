@@ -34,24 +34,18 @@ def batches(
         first = False
 
 
-def _batch(
-    rows: list[Sequence[Any]], columns: tuple[str, ...], word: str, metadata: Mapping[str, str]
-) -> Batch:
+def _batch(rows: list[Sequence[Any]], columns: tuple[str, ...], word: str, metadata: Mapping[str, str]) -> Batch:
     places, *values = zip(*rows, strict=True) if rows else ((), *(() for _ in columns))
     given = dict(zip(columns, values, strict=True))
     marks = Marks(len(rows))
-    numbers = {
-        name: _numbers(name, column, marks) for name, column in given.items() if name not in ("op", "tag")
-    }
+    numbers = {name: _numbers(name, column, marks) for name, column in given.items() if name not in ("op", "tag")}
     op = np.array([op_code(op) if op is None or isinstance(op, str) else op for op in given["op"]], np.uint8)
     for row in np.flatnonzero(op == UNKNOWN_OP).tolist():
         name = given["op"][row]
         marks.notes.setdefault(row, "the op is missing" if name is None else unknown_op(name))
     op[marks.bad] = UNREADABLE
     tag, tags = _tags(given["tag"]) if "tag" in given else (None, ())
-    return Batch(
-        rows_of(op, numbers, tag), columns, _placer(word, places), tags, marks.notes, metadata=metadata
-    )
+    return Batch(rows_of(op, numbers, tag), columns, _placer(word, places), tags, marks.notes, metadata=metadata)
 
 
 def _placer(word: str, places: Sequence[int]) -> Callable[[int], Place]:

@@ -199,9 +199,7 @@ def _copied(label: str, opened: Callable[[], AbstractContextManager[IO[bytes]]])
 @contextmanager
 def _open_stdin() -> Iterator[IO[bytes]]:
     if sys.stdin.isatty():
-        raise UsageError(
-            "standard input is a terminal; pipe a trace into it: zcat trace.csv.gz | memtrace run -"
-        )
+        raise UsageError("standard input is a terminal; pipe a trace into it: zcat trace.csv.gz | memtrace run -")
     yield sys.stdin.buffer
 
 

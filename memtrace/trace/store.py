@@ -49,9 +49,7 @@ class Columns(NamedTuple):
         return sum(0 if column is None else int(column.nbytes) for column in self)
 
     def events(self) -> Events:
-        given = [
-            _ABSENT[name] if getattr(self, name) is None else getattr(self, name) for name in Events._fields
-        ]
+        given = [_ABSENT[name] if getattr(self, name) is None else getattr(self, name) for name in Events._fields]
         return Events(*given)
 
 

@@ -84,7 +84,4 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
         return
     with path.open(newline="") as file:
         for line in csv.DictReader(file):
-            yield {
-                name: value if name in ("op", "tag") else int(value) if value else None
-                for name, value in line.items()
-            }
+            yield {name: value if name in ("op", "tag") else int(value) if value else None for name, value in line.items()}

@@ -65,9 +65,7 @@ class Decoder:
             elif call == Call.REALLOC and (id := self._moved(old, block)) is not None:
                 yield Row("realloc", id, size, time, stream=thread)
             else:
-                yield Row(
-                    "alloc", self._new(block), size, time, align or None, thread, Call(call).name.lower()
-                )
+                yield Row("alloc", self._new(block), size, time, align or None, thread, Call(call).name.lower())
 
     def _new(self, block: int) -> int:
         if block in self.live:

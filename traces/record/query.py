@@ -21,9 +21,7 @@ def main() -> None:
             "price": rng.gamma(2.0, 15.0, ROWS),
         }
     )
-    shops = pa.table(
-        {"shop": np.arange(300), "town": pa.array([f"town {number * 7 % 41}" for number in range(300)])}
-    )
+    shops = pa.table({"shop": np.arange(300), "town": pa.array([f"town {number * 7 % 41}" for number in range(300)])})
     file = io.BytesIO()
     pq.write_table(sales, file, row_group_size=6_000, compression="zstd")
     file.seek(0)

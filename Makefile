@@ -1,0 +1,43 @@
+# `make` alone prints help. Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint types unit bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## a virtual environment with memtrace and what its tests need
+
+$(VENV)/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "memtrace needs Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup ## replay a recorded GPT-2 training step that ran out of memory; results in reports/
+	$(BIN)/memtrace run traces/gpt2-small-amp-tight.parquet --capacity 8441036800
+
+test: lint types unit ## everything that has to pass: style, types, tests
+
+lint: setup ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+unit: setup ## pytest
+	$(BIN)/python -m pytest -n 2
+
+bench: setup ## ns per event beside C++ twins and the system's malloc
+	$(BIN)/python -m benchmarks
+
+docs: setup ## write docs/measures.md anew from the declarations
+	$(BIN)/python -m docs.measures
+
+clean: ## remove what was built, not the results
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
