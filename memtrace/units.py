@@ -37,7 +37,8 @@ def _hint(number: str, word: str) -> str:
     letter = word[0].upper()
     binary, decimal = f"{letter}iB", f"{letter}B"
     if word.upper() == letter and binary in BINARY:
-        return f"write {number}{binary} (2^{BINARY[binary].bit_length() - 1}) or {number}{decimal} (10^{len(str(DECIMAL[decimal])) - 1})"
+        twos, tens = BINARY[binary].bit_length() - 1, len(str(DECIMAL[decimal])) - 1
+        return f"write {number}{binary} (2^{twos}) or {number}{decimal} (10^{tens})"
     return "known: B, KiB, MiB, GiB, TiB, kB, MB, GB, TB"
 
 

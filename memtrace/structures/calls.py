@@ -8,11 +8,11 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 def apart(function: Function) -> Function:
     """Mark a function that is called seldom: it is compiled once, and not into each of its callers."""
-    function.apart = True
+    function.apart = True  # type: ignore[attr-defined]
     return function
 
 
-def prefetch(records, i):  # type: ignore[no-untyped-def]
+def prefetch(records, i):
     """Ask for the cache line of ``records[i]`` ahead of its use; compiled to one instruction, and nothing interpreted.
 
     The events to come are known, so the lines they need can be on their way while earlier events are served.

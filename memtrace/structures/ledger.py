@@ -45,14 +45,22 @@ def new_ledger(reserved):
 
 
 def set_detail(ledger, median, p99, census, searches):
-    """Say what to count, before the first event; at this point a heap has one hole at most."""
-    assert ledger[HOLES] <= 1
+    """Say what to count, before the first event."""
     ledger[MEDIAN] = median
     ledger[P99] = p99
-    ledger[BELOW_MEDIAN] = ledger[FREE] if ledger[FREE] < median else 0
-    ledger[BELOW_P99] = ledger[FREE] if ledger[FREE] < p99 else 0
+    ledger[BELOW_MEDIAN] = sum(size for size in first_holes(ledger) if size < median)
+    ledger[BELOW_P99] = sum(size for size in first_holes(ledger) if size < p99)
     ledger[CENSUS] = census
     ledger[SEARCHES] = searches
+
+
+def first_holes(ledger):
+    """Sizes of the holes that there are at the start, of which one at most is no power of two."""
+    for size_class in range(64):
+        count, size = int(ledger[CLASS_HOLES + size_class]), int(ledger[CLASS_BYTES + size_class])
+        if count > 0:
+            yield from [1 << size_class] * (count - 1)
+            yield size - (count - 1) * (1 << size_class)
 
 
 def open_hole(ledger, size):

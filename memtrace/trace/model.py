@@ -50,7 +50,7 @@ class Events(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Exact counts over the events kept; class k of sizes and lifetimes is [2^k, 2^(k+1)), 0 is in class 0."""
+    """Exact counts over the events kept; class k of sizes and lifetimes is [2^k, 2^(k+1)), and 0 in class 0."""
 
     events: int
     allocs: int
