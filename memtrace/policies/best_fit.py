@@ -13,6 +13,7 @@ from memtrace.structures.size_bins import State, best, init, largest_hole
 
 ORDER = 3
 GROUPS = ("classic", "default")
+COALESCES = True
 
 
 def alloc(state, request):

@@ -52,6 +52,7 @@ from memtrace.structures.order_bitmaps import (
 
 ORDER = 5
 GROUPS = ("default",)
+COALESCES = True
 UNBOUNDED = 1 << 62
 FIRST_WINDOW = 16  # log2 of the smallest blocks that the bitmaps cover at first
 

@@ -13,6 +13,7 @@ from memtrace.structures.ledger import HOLES, INSPECTED, SEARCHES
 
 ORDER = 1
 GROUPS = ("classic", "default")
+COALESCES = True
 
 
 def alloc(state, request):

@@ -28,6 +28,7 @@ from memtrace.structures.ledger import HOLES, INSPECTED, SEARCHES
 
 ORDER = 2
 GROUPS = ("classic", "default")
+COALESCES = True
 
 ROVER = 0
 FROM = 1  # where the search starts: the hole that contains the rover, or the rover itself

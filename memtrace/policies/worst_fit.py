@@ -16,6 +16,7 @@ from memtrace.structures.ledger import HOLES, INSPECTED
 
 ORDER = 4
 GROUPS = ("classic", "default")
+COALESCES = True
 
 
 def alloc(state, request):

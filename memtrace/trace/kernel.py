@@ -79,8 +79,7 @@ def take_out(pairs, mask, place):  # type: ignore[no-untyped-def]
         wanted = home(pairs[2 * following], mask)
         # It may move if its home does not lie in the cyclic interval (hole, following].
         if ((following - wanted) & mask) >= ((following - hole) & mask):
-            pairs[2 * hole] = pairs[2 * following]
-            pairs[2 * hole + 1] = pairs[2 * following + 1]
+            pairs[2 * hole], pairs[2 * hole + 1] = pairs[2 * following], pairs[2 * following + 1]
             hole = following
         following = (following + 1) & mask
     pairs[2 * hole + 1] = -1
@@ -93,8 +92,7 @@ def rehash(pairs, larger):  # type: ignore[no-untyped-def]
     for place in range(pairs.size // 2):
         if pairs[2 * place + 1] >= 0:
             at = find(larger, mask, pairs[2 * place])
-            larger[2 * at] = pairs[2 * place]
-            larger[2 * at + 1] = pairs[2 * place + 1]
+            larger[2 * at], larger[2 * at + 1] = pairs[2 * place], pairs[2 * place + 1]
 
 
 @njit(inline="always")
@@ -239,10 +237,8 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             else:
                 slot = totals[USED]
                 totals[USED] += 1
-            pairs[2 * place] = id
-            pairs[2 * place + 1] = slot
-            slots[2 * slot] = size
-            slots[2 * slot + 1] = event
+            pairs[2 * place], pairs[2 * place + 1] = id, slot
+            slots[2 * slot], slots[2 * slot + 1] = size, event
             live += 1
             live_bytes += size
             count_request(totals, table.size_bins, table.size_bytes, size)
@@ -268,9 +264,7 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             totals[PEAK_EVENT] = event
         totals[OP_COUNTS + op] += 1
 
-        out.op[filled] = op
-        out.block[filled] = slot
-        out.size[filled] = size
+        out.op[filled], out.block[filled], out.size[filled] = op, slot, size
         if out.align.size > 1:
             align = 0 if align == MISSING else align
             out.align[filled] = align
@@ -297,9 +291,7 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
                 totals[FIRST_TIME] = time
             clock = time
             out.time[filled] = time
-        filled += 1
-        event += 1
-        i += 1
+        filled, event, i = filled + 1, event + 1, i + 1
 
     totals[EVENT], totals[LIVE], totals[SPARE_SLOTS] = event, live, spares
     totals[LIVE_BYTES], totals[PEAK_BYTES], totals[LAST_TIME] = live_bytes, peak, clock

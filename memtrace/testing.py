@@ -1,0 +1,238 @@
+"""Is this file a policy? Random traces through it, in the interpreter first, and a verdict in words.
+
+The same checks serve ``memtrace policies --check ./mine.py``, a policy author's own tests, and ours.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memtrace.errors import MemtraceError
+
+if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
+    from memtrace.replay import Placement
+    from memtrace.trace import Trace
+
+CAPACITIES = (None, 1 << 16, 1 << 13)  # the last is too small for most traces
+EVENTS = 150
+COMPILED_EVENTS = 2000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to hold: what went wrong first, or nothing."""
+
+    name: str
+    fault: str | None
+
+    @property
+    def ok(self) -> bool:
+        return self.fault is None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The checks of one policy; after one that fails, those that depend on it are not made."""
+
+    policy: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+    def text(self) -> str:
+        lines = [f"{'ok  ' if check.ok else 'FAIL'}  {check.name}" + (f"\n      {check.fault}" if check.fault else "") for check in self.checks]
+        return "\n".join([*lines, f"{self.policy}: {'a sound policy' if self.ok else 'not a sound policy'}"])
+
+
+def check_policy(policy: str | Path | ModuleType, *, traces: int = 30, seed: int = 0) -> Report:
+    """Check a policy: a name or spec, the path of a file, or its module. Traces are the same for the same seed."""
+    try:
+        found = _policy(policy)
+    except MemtraceError as error:
+        return Report(str(policy), (Check("it can be loaded", str(error)),))
+    samples = [random_trace(seed + i, EVENTS) for i in range(traces)]
+    return Report(found.label, tuple(_checks(found, samples, seed)))
+
+
+def _policy(policy: str | Path | ModuleType) -> Policy:
+    from memtrace.engine.options import options_of
+    from memtrace.engine.registry import Policy, parse_policy
+
+    if isinstance(policy, ModuleType):
+        options = {option.name: option.default for option in options_of(policy).values()}
+        return Policy(policy.__name__, policy.__name__, policy, options)
+    return parse_policy(str(policy))
+
+
+def _checks(policy: Policy, samples: list[Trace], seed: int) -> Iterator[Check]:
+    long = random_trace(seed + len(samples), COMPILED_EVENTS)
+    steps: list[tuple[str, Callable[[], str | None]]] = [
+        ("it runs in the interpreter", lambda: _first(samples, lambda t, c: _runs(policy, t, c))),
+        ("every block is in range, aligned, and overlaps no other", lambda: _first(samples, lambda t, c: _sound(policy, t, c))),
+        ("what it reports holds together", lambda: _first(samples, lambda t, c: _consistent(policy, t, c))),
+        ("the same trace gives the same placement", lambda: _first(samples[:5], lambda t, c: _repeats(policy, t, c))),
+        ("when all is freed, all can be had again", lambda: _recovers(policy, samples) if _coalesces(policy) else None),
+        ("compiled, it places as interpreted", lambda: _first([*samples[:10], long], lambda t, c: _compiles(policy, t, c))),
+        ("in pieces, it places as in one run", lambda: _first([long], lambda t, c: _batches(policy, t, c))),
+    ]
+    for name, step in steps:
+        fault = _guarded(step, policy)
+        yield Check(name, fault)
+        if fault is not None:
+            return
+
+
+def _guarded(step: Callable[[], str | None], policy: Policy) -> str | None:
+    """What a step finds; an exception of the policy is a finding too, with the policy's own line."""
+    try:
+        return step()
+    except MemtraceError as error:
+        return str(error)
+    except Exception as error:
+        file = policy.module.__file__
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: " if frames else ""
+        return f"{where}{type(error).__name__}: {error}"
+
+
+def _first(samples: list[Trace], find: Callable[[Trace, int | None], str | None]) -> str | None:
+    for trace in samples:
+        for capacity in CAPACITIES:
+            fault = find(trace, capacity)
+            if fault is not None:
+                return f"{trace.name}, capacity {capacity or 'unbounded'}: {fault}"
+    return None
+
+
+def _replay(policy: Policy, trace: Trace, capacity: int | None, **how: Any) -> Placement:
+    from memtrace.replay import replay
+
+    how = {"interpret": True, **how}
+    return replay(trace, policy, capacity, on_oom="skip", samples=1 << 62, keep=True, **how)
+
+
+def _runs(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    placement = _replay(policy, trace, capacity)
+    if capacity is None and placement.recorder.totals[2]:
+        return "a request failed though memory is unbounded"
+    return None
+
+
+def _sound(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    from memtrace.validate import validate
+
+    offence = validate(_replay(policy, trace, capacity))
+    return None if offence is None else offence.text
+
+
+def _consistent(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    """live <= allocated, allocated + free <= reserved <= capacity, largest hole <= free, after every event."""
+    from memtrace.engine.recorder import ROW
+
+    rows = _replay(policy, trace, capacity).recorder.samples
+    at = {name: rows[:, i] for i, name in enumerate(ROW)}
+    limit = (1 << 62) if capacity is None else capacity
+    rules = {
+        "live bytes are more than allocated": at["live"] > at["allocated"],
+        "allocated and free bytes are more than reserved": at["allocated"] + at["free"] > at["reserved"],
+        "reserved bytes are more than the capacity": at["reserved"] > limit,
+        "the largest hole is larger than all free bytes": at["largest"] > at["free"],
+        "a count is negative": (rows < 0).any(axis=1),
+    }
+    for text, broken in rules.items():
+        if broken.any():
+            event = int(np.argmax(broken))
+            return f"event {event}: {text} ({', '.join(f'{name} {at[name][event]}' for name in ('live', 'allocated', 'free', 'reserved', 'largest'))})"
+    return None
+
+
+def _repeats(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    return _difference(_replay(policy, trace, capacity), _replay(policy, trace, capacity))
+
+
+def _compiles(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    return _difference(_replay(policy, trace, capacity), _replay(policy, trace, capacity, interpret=False))
+
+
+def _batches(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    whole = _replay(policy, trace, capacity, interpret=False)
+    return _difference(whole, _replay(policy, trace, capacity, interpret=False, batch_rows=7))
+
+
+def _difference(one: Placement, other: Placement) -> str | None:
+    assert one.addresses is not None and other.addresses is not None
+    for name, left, right in (
+        ("address", one.addresses, other.addresses),
+        ("reserved", one.reserved, other.reserved),
+        ("what is counted", one.recorder.samples, other.recorder.samples),
+    ):
+        assert left is not None and right is not None
+        if left.shape != right.shape or not np.array_equal(left, right):
+            event = int(np.argwhere(left != right)[0][0]) if left.shape == right.shape else min(len(left), len(right))
+            return f"event {event}: {name} is {left[event].tolist()}, then {right[event].tolist()}"
+    return None
+
+
+def _coalesces(policy: Policy) -> bool:
+    return bool(getattr(policy.module, "COALESCES", False))
+
+
+def _recovers(policy: Policy, samples: list[Trace]) -> str | None:
+    """After a trace whose blocks are all freed, one block of the whole capacity fits."""
+    from memtrace.trace import from_events
+
+    capacity = 1 << 16
+    for i, trace in enumerate(samples):
+        rows = random_rows(i, EVENTS)
+        live: dict[int, None] = {}
+        for op, block, *_ in rows:
+            if op == "alloc":
+                live[block] = None
+            elif op == "free":
+                live.pop(block, None)
+        rows += [("free", block) for block in live] + [("alloc", 10**6, capacity)]
+        placement = _replay(policy, from_events(rows, name=trace.name), capacity)
+        assert placement.addresses is not None
+        if placement.addresses[-1] != 0:
+            return f"{trace.name}: {capacity} bytes are free, but a block of that size gets {placement.addresses[-1]}"
+    return None
+
+
+def random_trace(seed: int, events: int) -> Trace:
+    from memtrace.trace import from_events
+
+    return from_events(random_rows(seed, events), name=f"random trace {seed}")
+
+
+def random_rows(seed: int, events: int) -> list[tuple[Any, ...]]:
+    """(op, id, size, time, align) rows of a valid trace: growing, churning and shrinking by turns."""
+    chance = random.Random(seed)
+    rows: list[tuple[Any, ...]] = []
+    live: list[int] = []
+    most = chance.choice((4, 30, 120))
+    for event in range(events):
+        grow = 0.75 if (event // 40) % 2 == 0 else 0.35
+        if not live or (len(live) < most and chance.random() < grow):
+            live.append(event)
+            align = chance.choice((None, None, None, 16, 256))
+            rows.append(("alloc", event, _size(chance), None, align))
+        elif chance.random() < 0.12:
+            rows.append(("realloc", chance.choice(live), _size(chance) + 1))
+        else:
+            rows.append(("free", live.pop(chance.randrange(len(live)))))
+    return rows
+
+
+def _size(chance: random.Random) -> int:
+    return chance.choice((chance.randrange(0, 64), chance.randrange(1, 2000), 16 << chance.randrange(6)))
