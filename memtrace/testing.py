@@ -82,10 +82,11 @@ def _checks(policy: Policy, samples: list[Trace], seed: int) -> Iterator[Check]:
         ("every block is in range, aligned, and overlaps no other", lambda: _first(samples, lambda t, c: _sound(policy, t, c))),
         ("what it reports holds together", lambda: _first(samples, lambda t, c: _consistent(policy, t, c))),
         ("the same trace gives the same placement", lambda: _first(samples[:5], lambda t, c: _repeats(policy, t, c))),
-        ("when all is freed, all can be had again", lambda: _recovers(policy, samples) if _coalesces(policy) else None),
         ("compiled, it places as interpreted", lambda: _first([*samples[:10], long], lambda t, c: _compiles(policy, t, c))),
         ("in pieces, it places as in one run", lambda: _first([long], lambda t, c: _batches(policy, t, c))),
     ]
+    if getattr(policy.module, "COALESCES", False):
+        steps.insert(4, ("when all is freed, all can be had again", lambda: _recovers(policy, samples)))
     for name, step in steps:
         fault = _guarded(step, policy)
         yield Check(name, fault)
@@ -182,10 +183,6 @@ def _difference(one: Placement, other: Placement) -> str | None:
             event = int(np.argwhere(left != right)[0][0]) if left.shape == right.shape else min(len(left), len(right))
             return f"event {event}: {name} is {left[event].tolist()}, then {right[event].tolist()}"
     return None
-
-
-def _coalesces(policy: Policy) -> bool:
-    return bool(getattr(policy.module, "COALESCES", False))
 
 
 def _recovers(policy: Policy, samples: list[Trace]) -> str | None:
