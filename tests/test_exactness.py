@@ -1,0 +1,50 @@
+"""Every policy equals the oracle, a list of intervals, in every figure; compiled equals interpreted.
+
+``MEMTRACE_SEEDS=3000 pytest tests/test_exactness.py`` drives more cases than the suite does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from comparison import differences, found, random_case, replayed
+from hypothesis import HealthCheck, given, settings
+from oracle import POLICIES
+from strategies import cases
+
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_seeded_traces(policy: str) -> None:
+    for seed in range(SEEDS):
+        case = random_case(policy, seed)
+        assert differences(policy, case) == {}, f"seed {seed}: {case[1:]}"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_interpreted_equals_compiled(policy: str) -> None:
+    for seed in range(12):
+        events, capacity, on_oom, options, _ = random_case(policy, seed, 120)
+        compiled = found(replayed(policy, events, capacity, on_oom, options))
+        assert compiled == found(replayed(policy, events, capacity, on_oom, options, interpret=True)), f"seed {seed}"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_batches_equal_one_run(policy: str) -> None:
+    for seed in range(20):
+        events, capacity, on_oom, options, _ = random_case(policy, seed)
+        whole = replayed(policy, events, capacity, on_oom, options)
+        pieces = replayed(policy, events, capacity, on_oom, options, batch_rows=3)
+        assert found(whole) == found(pieces), f"seed {seed}"
+        assert whole.recorder.sums.tobytes() == pieces.recorder.sums.tobytes()
+        assert whole.recorder.columns.tobytes() == pieces.recorder.columns.tobytes()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases())
+def test_searched_for_counterexamples(case: Any) -> None:
+    policy, events, capacity, on_oom, options = case
+    assert differences(policy, (events, capacity, on_oom, options, 5)) == {}
