@@ -123,11 +123,15 @@ def replay(
         capacity,
         recorder,
         state.ledger,
-        np.concatenate([a for a, _ in kept]) if keep else None,
-        np.concatenate([r for _, r in kept]) if keep else None,
+        _joined([a for a, _ in kept]) if keep else None,
+        _joined([r for _, r in kept]) if keep else None,
         tuple(cpu),
         seconds,
     )
+
+
+def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: int) -> Any:

@@ -228,7 +228,7 @@ def specialise(policy):
                 clear(blocks, slot, recorder)
             elif kind == REALLOC:
                 old, old_address = request_of(blocks, slot), blocks[slot].address
-                request = make_request(size[i], align[i] if align.size > 1 else old.align, old.stream, old.tag, old.block)
+                request = make_request(request.size, request.align, old.stream, old.tag, old.block)
                 asks = blocks[slot].status == EMPTY
                 if not asks:
                     address = policy.resize(state, request, old_address, old.size)
