@@ -46,16 +46,20 @@ def write_folder(results: Results, folder: Path, render: Callable[[Path], list[P
     stage = folder / f".partial-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".partial-*"):
+            shutil.rmtree(left, ignore_errors=True)
         stage.mkdir()
         files = _write_tables(results, stage)
         files += render(stage) if render is not None else []
         names = [file.relative_to(stage) for file in files]
         _write_manifest(results.manifest, [str(name) for name in names], stage / MANIFEST)
-        _remove_stale(folder, names)
+        stale = _stale(folder, names)
         # The manifest goes last: while it is the old one, so is what it speaks for.
         for name in [*names, Path(MANIFEST)]:
             (folder / name).parent.mkdir(exist_ok=True)
             os.replace(stage / name, folder / name)
+        for path in stale:
+            path.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}; nothing was changed there") from error
     finally:
@@ -82,17 +86,15 @@ def _write_manifest(manifest: dict[str, Any], files: list[str], path: Path) -> N
     path.write_text(json.dumps({**manifest, "files": files}, indent=1, sort_keys=True) + "\n")
 
 
-def _remove_stale(folder: Path, names: list[Path]) -> None:
-    """Remove the files that an earlier run says it wrote and this one does not write."""
+def _stale(folder: Path, names: list[Path]) -> list[Path]:
+    """The files that an earlier run says it wrote and this one does not write."""
     try:
         before = json.loads((folder / MANIFEST).read_text()).get("files", [])
     except (OSError, ValueError, AttributeError):
-        return
+        return []
     root = folder.resolve()
-    for name in set(before) - {str(name) for name in names}:
-        path = (folder / name).resolve()
-        if path.is_relative_to(root) and path.is_file():
-            path.unlink()
+    paths = [(folder / name).resolve() for name in set(before) - {str(name) for name in names}]
+    return [path for path in paths if path.is_relative_to(root) and path.is_file()]
 
 
 def read_folder(folder: Path) -> Results:

@@ -1,0 +1,248 @@
+"""The commands, as a user runs them: output, exit codes, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT, Run
+
+TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
+FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing"}
+
+
+def test_run_writes_the_folder_and_a_ranked_table(memtrace: Run, tmp_path: Path) -> None:
+    done = memtrace("run", TRACE, "-p", "best-fit", "-p", "buddy")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 20 and max(map(len, lines)) <= 80
+    assert done.stdout.index("best-fit") < done.stdout.index("buddy")
+    folder = tmp_path / "reports" / "gpt-6x512-fp32"
+    assert {path.stem for path in folder.glob("*.parquet")} == FILES
+    assert (folder / "report.pdf").stat().st_size < 2_000_000
+    assert len(list((folder / "plots").glob("*.png"))) == 7
+    assert str(Path("reports/gpt-6x512-fp32")) in done.stderr and "try:" in done.stderr
+    assert not list(folder.glob(".partial*"))
+
+
+def test_json_is_one_document(memtrace: Run) -> None:
+    done = memtrace("run", TRACE, "-p", "first-fit", "--json", "--no-report", "-o", "out")
+    document = json.loads(done.stdout)
+    assert document["schema"] == "memtrace.run/1"
+    (row,) = document["results"]
+    assert row["policy"] == "first-fit" and row["events"] == 8425 and row["capacity_bytes"] is None
+    assert set(document["files"]) == {f"out/{name}.parquet" for name in FILES} | {"out/manifest.json"}
+    assert done.stderr == ""
+
+
+def test_results_do_not_depend_on_jobs(memtrace: Run, tmp_path: Path) -> None:
+    for jobs in ("1", "2"):
+        policies = ("-p", "best-fit", "-p", "buddy", "-p", "worst-fit")
+        done = memtrace("run", TRACE, *policies, "-j", jobs, "-o", f"j{jobs}", "--placements")
+        assert done.returncode == 0, done.stderr
+    files = sorted(path.relative_to(tmp_path / "j1") for path in (tmp_path / "j1").rglob("*") if path.is_file())
+    assert len(files) == 16
+    for file in files:
+        if file.name not in ("manifest.json", "timing.parquet"):
+            assert (tmp_path / "j1" / file).read_bytes() == (tmp_path / "j2" / file).read_bytes(), file
+
+
+def test_out_of_memory_is_a_result(memtrace: Run, small_trace: Path) -> None:
+    done = memtrace("run", small_trace, "-p", "first-fit", "--capacity", "160", "--json", "--no-report")
+    (row,) = json.loads(done.stdout)["results"]
+    assert done.returncode == 0
+    assert (row["status"], row["oom_event"], row["failed_allocs"]) == ("oom", 1, 1)
+    skipped = memtrace("run", small_trace, "-p", "first-fit", "--capacity", "160", "--on-oom", "skip", "--json", "--no-report")
+    (row,) = json.loads(skipped.stdout)["results"]
+    assert (row["status"], row["failed_allocs"], row["skipped_events"]) == ("ok", 1, 1)
+
+
+def test_placements_have_every_request(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    memtrace("run", small_trace, "-p", "first-fit", "--capacity", "160", "--on-oom", "skip", "--placements", "--no-report", "-o", "o")
+    table = pq.read_table(tmp_path / "o" / "placements.parquet").to_pydict()
+    assert table["event"] == [0, 1, 3, 4][: len(table["event"])]
+    assert table["id"] == [1, 2, 3, 2]
+    assert table["address"] == [0, None, 0, None]
+
+
+def test_a_policy_of_ones_own(memtrace: Run, small_trace: Path) -> None:
+    example = ROOT / "docs" / "example_policy.py"
+    done = memtrace("run", small_trace, "-p", example, "--capacity", "4KiB", "--validate", "--json", "--no-report")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["results"]
+    assert (row["peak_allocated_bytes"], row["squares_frag_mean"]) == (176, None)
+    checked = memtrace("policies", "--check", example)
+    assert checked.returncode == 0 and "a sound policy" in checked.stdout
+
+
+OVERLAPPING = """
+from typing import NamedTuple
+import numpy as np
+class State(NamedTuple):
+    top: np.ndarray
+def init(capacity, max_live):
+    return State(np.zeros(1, np.int64))
+def alloc(state, request):
+    state.top[0] += 16
+    return state.top[0] - 16
+def free(state, request, address):
+    pass
+def reserved(state):
+    return state.top[0] + 4096
+"""
+
+
+def test_a_broken_policy_exits_4(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(OVERLAPPING)
+    done = memtrace("run", small_trace, "-p", "./broken.py", "--validate", "--no-report")
+    assert done.returncode == 4
+    assert "event 1: the block [16, 66) overlaps the live block [0, 100) placed at event 0" in done.stderr
+    checked = memtrace("policies", "--check", "./broken.py")
+    assert checked.returncode == 4 and "FAIL  every block is in range" in checked.stdout
+    (tmp_path / "raises.py").write_text(OVERLAPPING.replace("state.top[0] += 16", "state.top[7] += 16"))
+    checked = memtrace("policies", "--check", "./raises.py")
+    assert checked.returncode == 4 and "raises.py:9: IndexError" in checked.stdout
+    (tmp_path / "untyped.py").write_text(OVERLAPPING.replace("return state.top[0] - 16", "return 'here'"))
+    done = memtrace("run", small_trace, "-p", "./untyped.py", "--no-report")
+    assert done.returncode == 4 and "untyped.py" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("rnu",), 2, "unknown command 'rnu'; did you mean 'run'?"),
+        (("run",), 2, "Missing argument"),
+        (("run", "x.csv"), 3, "x.csv: no such file"),
+        (("run", TRACE, "-p", "bestfit"), 2, "did you mean 'best-fit'?"),
+        (("run", TRACE, "-p", "best-fit:algin=8"), 2, "did you mean 'align'?"),
+        (("run", TRACE, "-p", "best-fit:align=3"), 2, "align=3 is not a power of two"),
+        (("run", TRACE, "-p", "best-fit:extend=all"), 2, "none of shortfall, full"),
+        (("run", TRACE, "-p", "best-fit:align"), 2, "is not key=value"),
+        (("run", TRACE, "-p", "./none.py"), 2, "there is no policy file none.py"),
+        (("run", TRACE, "-p", "gpu"), 2, "has no policies in this version"),
+        (("run", TRACE, "-p", "best-fit:initial=4KiB", "--capacity", "1KiB"), 2, "above the capacity"),
+        (("run", TRACE, "--capacity", "80G"), 2, "80GiB"),
+        (("run", TRACE, "--samples", "0"), 2, "--samples"),
+        (("run", TRACE, TRACE), 2, "two traces are called gpt-6x512-fp32"),
+        (("run", TRACE, "--polcy", "x"), 2, "--policy"),
+        (("policies", "besst-fit"), 2, "did you mean 'best-fit'?"),
+        (("metrics", "jw5"), 2, "did you mean 'jw4'?"),
+        (("formats", "cvs"), 2, "did you mean 'csv'?"),
+    ],
+)
+def test_mistakes_are_answered(memtrace: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = memtrace(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_a_folder_of_somebody_else_is_not_touched(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    done = memtrace("run", small_trace, "-o", "mine", "-p", "best-fit", "--no-report")
+    assert done.returncode == 2 and "--force" in done.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    forced = memtrace("run", small_trace, "-o", "mine", "-p", "best-fit", "--no-report", "--force")
+    assert forced.returncode == 0 and (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_what_an_earlier_run_wrote_goes(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    memtrace("run", small_trace, "-o", "o", "-p", "best-fit")
+    assert (tmp_path / "o" / "report.pdf").exists()
+    memtrace("run", small_trace, "-o", "o", "-p", "best-fit", "--no-report")
+    assert not (tmp_path / "o" / "report.pdf").exists()
+
+
+def test_invalid_events(memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("op,id,size\nalloc,1,8\nfree,2,\nfree,1,\n")
+    done = memtrace("run", "bad.csv", "-p", "best-fit", "--no-report")
+    assert done.returncode == 3 and done.stderr.startswith("error: bad.csv:3: free of id 2")
+    assert not (tmp_path / "reports").exists()
+    checked = memtrace("check", "bad.csv")
+    assert checked.returncode == 3 and "bad.csv:3: free of id 2" in checked.stdout
+    done = memtrace("run", "bad.csv", "-p", "best-fit", "--no-report", "--invalid", "skip")
+    assert done.returncode == 0 and "1 invalid events skipped" in done.stdout
+
+
+def test_convert_there_and_back(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    assert memtrace("convert", small_trace, "a.parquet").returncode == 0
+    assert memtrace("convert", "a.parquet", "b.csv").returncode == 0
+    assert (tmp_path / "b.csv").read_text().splitlines()[0] == "op,id,size"
+    assert json.loads(memtrace("info", "b.csv", "--json").stdout)["peak_live_bytes"] == 150
+    assert "valid" in memtrace("check", "a.parquet").stdout
+
+
+def test_standard_input(memtrace: Run, small_trace: Path) -> None:
+    done = memtrace("run", "-", "-p", "best-fit", "--no-report", input=small_trace.read_text())
+    assert done.returncode == 0 and done.stdout.startswith("stdin: 5 events")
+
+
+def test_help_of_each_command_ends_with_an_example(memtrace: Run) -> None:
+    for command in ("run", "info", "check", "convert", "policies", "metrics", "formats"):
+        done = memtrace(command, "--help")
+        assert done.returncode == 0 and "Example" in done.stdout and f"memtrace {command}" in done.stdout
+
+
+def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = f"{sys.executable} -m memtrace metrics --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_a_full_disk_loses_nothing(small_trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memtrace.engine.registry import parse_policies
+    from memtrace.errors import InputError
+    from memtrace.results import folder
+    from memtrace.running import Settings, run
+    from memtrace.trace import read
+
+    results = run([read(small_trace)], parse_policies(["best-fit"]), Settings())
+    target = tmp_path / "o"
+    folder.write_folder(results, target)
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+
+    def full(table: object, path: Path) -> Path:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "_write_table", full)
+    with pytest.raises(InputError, match="No space left on device; nothing was changed there"):
+        folder.write_folder(results, target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "memtrace", "run", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_leaves_the_old_results(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    memtrace("run", small_trace, "-o", "o", "-p", "best-fit")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir() if path.is_file()}
+    process = start(tmp_path, TRACE, "-o", "o", "-p", "best-fit")
+    while process.poll() is None and not list((tmp_path / "o").glob(".partial-*/*")):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir() if path.is_file()} == before
+    memtrace("run", small_trace, "-o", "o", "-p", "best-fit", "--no-report")
+    assert not list((tmp_path / "o").glob(".partial-*")), "what the killed run left is cleared away"
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_ends_the_run_cleanly(tmp_path: Path, jobs: str) -> None:
+    process = start(tmp_path, TRACE, TRACE.parent / "cpython-objects.parquet", "-p", "classic", "-j", jobs, "--samples", "all")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said.strip().endswith("interrupted; nothing was written")
+    assert not (tmp_path / "reports").exists()
