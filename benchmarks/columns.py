@@ -42,7 +42,7 @@ MakeTrace = Callable[[Columns], Any]
 
 def memtrace_replay(trace: Any, policy: str, detail: Detail) -> Placement:
     """memtrace's own replay, with an unbounded heap."""
-    from memtrace.replay import replay
+    from memtrace.replaying import replay
 
     return replay(trace, policy, detail=detail)
 

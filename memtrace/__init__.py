@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memtrace.heap import Heap
     from memtrace.metrics import measure
-    from memtrace.replay import Placement, replay
+    from memtrace.replaying import Placement, replay
     from memtrace.trace import Trace, read
 
 __version__ = "0.1.0"
@@ -19,11 +19,11 @@ __all__ = ["Heap", "Placement", "Trace", "__version__", "measure", "read", "repl
 
 _WHERE = {
     "Heap": "memtrace.heap",
-    "Placement": "memtrace.replay",
+    "Placement": "memtrace.replaying",
     "Trace": "memtrace.trace",
     "measure": "memtrace.metrics",
     "read": "memtrace.trace",
-    "replay": "memtrace.replay",
+    "replay": "memtrace.replaying",
 }
 
 

@@ -177,7 +177,7 @@ class Heap:
     def _start(self) -> None:
         from memtrace.engine.loop import Mode, new_blocks
         from memtrace.engine.recorder import new_recorder
-        from memtrace.replay import initial_state
+        from memtrace.replaying import initial_state
 
         self._state = initial_state(self.policy, self._bound, self.capacity, self._slots + 1)
         self._blocks = new_blocks(self._slots)

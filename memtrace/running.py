@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import PolicyError, UsageError
-from memtrace.replay import DEFAULT_SAMPLES, OnOom
+from memtrace.replaying import DEFAULT_SAMPLES, OnOom
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def uncompiled(policies: Sequence[Policy]) -> list[str]:
 
 def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:
     """One cell, measured. Raises PolicyError if the validator finds an offence."""
-    from memtrace.replay import replay
+    from memtrace.replaying import replay
     from memtrace.results.gather import gather
 
     settings = cell.settings

@@ -19,7 +19,7 @@ from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
-    from memtrace.replay import Placement
+    from memtrace.replaying import Placement
     from memtrace.trace import Trace
 
 CAPACITIES = (None, 1 << 16, 1 << 13)  # the last is too small for most traces
@@ -117,7 +117,7 @@ def _first(samples: list[Trace], find: Callable[[Trace, int | None], str | None]
 
 
 def _replay(policy: Policy, trace: Trace, capacity: int | None, **how: Any) -> Placement:
-    from memtrace.replay import replay
+    from memtrace.replaying import replay
 
     how = {"interpret": True, **how}
     return replay(trace, policy, capacity, on_oom="skip", samples=1 << 62, keep=True, **how)

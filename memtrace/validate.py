@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
-    from memtrace.replay import Placement
+    from memtrace.replaying import Placement
 
 Ints = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ from oracle import Event, Outcome, simulate
 from strategies import random_events, random_options
 
 from memtrace.engine import recorder as rec
-from memtrace.replay import Placement, replay
+from memtrace.replaying import Placement, replay
 from memtrace.structures import ledger as led
 from memtrace.trace import from_events
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memtrace.replay import Placement, replay
+from memtrace.replaying import Placement, replay
 from memtrace.testing import random_trace
 from memtrace.trace import Op, from_events
 from memtrace.validate import validate

@@ -132,7 +132,7 @@ def say_compiling(policies: Sequence[Policy], quiet: bool) -> None:
 
 
 def sample_count(text: str) -> int:
-    from memtrace.replay import ALL_SAMPLES
+    from memtrace.replaying import ALL_SAMPLES
 
     if text == "all":
         return ALL_SAMPLES

@@ -17,7 +17,7 @@ from memtrace.errors import PolicyError
 from memtrace.structures import bits, calls
 
 # ``_nrt=False`` drops the reference counting that numba leaves in functions that are handed arrays: 6 times faster.
-# The loop allocates nothing, so there is nothing to count. It is undocumented, hence the second try without it.
+# The loop allocates nothing, so there is nothing to count. It is undocumented: where numba lacks it, it is left out.
 FAST = {"_nrt": False}
 OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
@@ -34,15 +34,14 @@ def compiled(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
 
 def _compile(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
     from numba import njit
+    from numba.core.registry import cpu_target
 
     sources = reachable_modules(policy, loop, recorder)
     make_jitable({f for module in [*sources, bound] for f in functions_of(module)} | set(own_functions(bound)))
     replay = loop.specialise(bound)
     replay.__qualname__ = f"{policy.__name__.rpartition('.')[2]}.{digest(sources)}"
-    try:
-        return njit(**OPTIONS, **FAST)(replay)
-    except (TypeError, KeyError):
-        return njit(**OPTIONS)(replay)
+    known = all(hasattr(cpu_target.options, name) for name in FAST)
+    return njit(**OPTIONS, **(FAST if known else {}))(replay)
 
 
 def is_cached(policy: ModuleType, bound: ModuleType) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memtrace.metrics.declaration import Metric
-    from memtrace.replay import Placement
+    from memtrace.replaying import Placement
 
 
 @cache

@@ -12,7 +12,7 @@ from memtrace.engine import recorder as rec
 from memtrace.structures import ledger as led
 
 if TYPE_CHECKING:
-    from memtrace.replay import Placement
+    from memtrace.replaying import Placement
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -75,6 +75,9 @@ def settle_rover(state):
 
 def free(state, request, address):
     hole = heap.free_block(state, request, address_tree)
+    if state.rules.trim:
+        settle_rover(state)  # the hole may be cut or gone
+        return
     start, rover = state.nodes[hole].addr, state.rover
     if start < rover[ROVER] and rover[ROVER] < start + state.nodes[hole].extent:
         rover[FROM] = start

@@ -13,7 +13,7 @@ from memtrace.metrics import measure
 from memtrace.metrics.readings import Readings, Rows
 
 if TYPE_CHECKING:
-    from memtrace.replay import Placement
+    from memtrace.replaying import Placement
     from memtrace.trace import Facts, Trace
 
 Columns = dict[str, Any]
