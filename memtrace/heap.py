@@ -1,10 +1,10 @@
 """A heap to play with: any policy, one call at a time, and a drawing of what it does.
 
-    >>> heap = Heap("best-fit", capacity=256)
-    >>> a, b, c = heap.allocate(64), heap.allocate(32), heap.allocate(100)
-    >>> heap.free(b)
-    >>> print(heap.map(16))
-    0 AAAA..CCCCCCC___ 256
+>>> heap = Heap("best-fit", capacity=256)
+>>> a, b, c = heap.allocate(64), heap.allocate(32), heap.allocate(100)
+>>> heap.free(b)
+>>> print(heap.map(16))
+0 AAAA..CCCCCCC___ 256
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ class Heap:
         def one(name: str, kind: Any, default: int = 0) -> NDArray[Any]:
             return np.array([event.get(name, default)], kind)
 
-        columns = (one("op", np.uint8), one("block", np.int32), one("size", np.int64), one("align", np.int64))
-        columns += (one("stream", np.int32), one("dst", np.int32, -1), np.array([-1], np.int32))
+        columns = [one("op", np.uint8), one("block", np.int32), one("size", np.int64), one("align", np.int64)]
+        columns += [one("stream", np.int32), one("dst", np.int32, -1), np.array([-1], np.int32)]
         address, reserved = np.zeros(1, np.int64), np.zeros(1, np.int64)
         while True:
             _, why = self._replay(*columns, 0, self._state, self._blocks, self._recorder, self._mode, address, reserved)

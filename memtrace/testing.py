@@ -51,7 +51,10 @@ class Report:
         return all(check.ok for check in self.checks)
 
     def text(self) -> str:
-        lines = [f"{'ok  ' if check.ok else 'FAIL'}  {check.name}" + (f"\n      {check.fault}" if check.fault else "") for check in self.checks]
+        lines = [
+            f"{'ok  ' if check.ok else 'FAIL'}  {check.name}" + (f"\n      {check.fault}" if check.fault else "")
+            for check in self.checks
+        ]
         return "\n".join([*lines, f"{self.policy}: {'a sound policy' if self.ok else 'not a sound policy'}"])
 
 
@@ -154,7 +157,8 @@ def _consistent(policy: Policy, trace: Trace, capacity: int | None) -> str | Non
     for text, broken in rules.items():
         if broken.any():
             event = int(np.argmax(broken))
-            return f"event {event}: {text} ({', '.join(f'{name} {at[name][event]}' for name in ('live', 'allocated', 'free', 'reserved', 'largest'))})"
+            figures = [f"{name} {at[name][event]}" for name in ("live", "allocated", "free", "reserved", "largest")]
+            return f"event {event}: {text} ({', '.join(figures)})"
     return None
 
 

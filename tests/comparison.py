@@ -36,9 +36,7 @@ def spec(policy: str, options: dict[str, Any]) -> str:
 def random_case(policy: str, seed: int, events: int = 300) -> tuple[list[Event], int | None, str, dict[str, Any], int]:
     """Events, capacity, on_oom, options and batch rows: with the policy's defaults, random options, or the textbook's."""
     chance = random.Random(seed)
-    rows = random_events(
-        seed, events, aligned_percent=chance.choice([0, 0, 15, 50]), max_live=chance.choice([5, 20, 60])
-    )
+    rows = random_events(seed, events, aligned_percent=chance.choice([0, 0, 15, 50]), max_live=chance.choice([5, 20, 60]))
     options = ({}, random_options(seed), random_options(seed), TEXTBOOK if policy not in ("bump", "buddy") else {})[seed % 4]
     capacity = chance.choice([None, None, 4000, 8000, 20000, 100000])
     if capacity is not None:

@@ -65,7 +65,9 @@ def test_out_of_memory_is_a_result(memtrace: Run, small_trace: Path) -> None:
 
 
 def test_placements_have_every_request(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
-    memtrace("run", small_trace, "-p", "first-fit", "--capacity", "160", "--on-oom", "skip", "--placements", "--no-report", "-o", "o")
+    memtrace(
+        "run", small_trace, "-p", "first-fit", "--capacity", "160", "--on-oom", "skip", "--placements", "--no-report", "-o", "o"
+    )
     table = pq.read_table(tmp_path / "o" / "placements.parquet").to_pydict()
     assert table["event"] == [0, 1, 3, 4][: len(table["event"])]
     assert table["id"] == [1, 2, 3, 2]

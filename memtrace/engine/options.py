@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from memtrace.errors import MemtraceError, UsageError
 from memtrace.names import unknown
-from memtrace.structures.heap import heap_rules
+from memtrace.structures.rules import heap_rules
 from memtrace.units import parse_size
 
 Value = int | bool | str

@@ -21,7 +21,7 @@ import numpy as np
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures.bits import highest_set, lowest_set, next_power
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import Rules, block_size, growth, heap_rules, open_request, reserve, trimmed
+from memtrace.structures.heap import open_request, reserve
 from memtrace.structures.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -49,6 +49,7 @@ from memtrace.structures.order_bitmaps import (
     set_used,
     smallest_order,
 )
+from memtrace.structures.rules import Rules, block_size, growth, heap_rules, trimmed
 
 ORDER = 5
 GROUPS = ("default",)

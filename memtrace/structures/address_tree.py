@@ -4,8 +4,6 @@ The address space is cut into chunks of 2^shift bytes. The holes that start in a
 node knowing the largest hole below it; over the chunks stands a complete binary tree of the same maxima (its root is
 entry 1, the children of i are 2i and 2i + 1). With few holes in a chunk both walks are short and touch few cache lines.
 Chunks double in width when the heap outgrows them, and are cut finer when more than two holes share one on average.
-
-Treaps: Seidel and Aragon 1996, "Randomized search trees"; maxima for first fit: Wilson et al. 1995, section 3.4.
 """
 
 import sys
@@ -16,8 +14,17 @@ import numpy as np
 from memtrace.structures import heap
 from memtrace.structures.bits import next_power
 from memtrace.structures.calls import apart, prefetch
-from memtrace.structures.heap import FRESH, Rules, fits, heap_rules, open_heap
+from memtrace.structures.heap import FRESH, fits, open_heap
 from memtrace.structures.ledger import HOLES, RESERVED, SEARCHES, new_ledger
+from memtrace.structures.rules import Rules, heap_rules
+from memtrace.structures.treap import (
+    insert_node,
+    last_until,
+    lowest_in_treap,
+    lowest_in_treap_from,
+    pull_up,
+    remove_node,
+)
 
 NODE = np.dtype(
     (
@@ -77,97 +84,6 @@ def init(capacity, max_live, **options):
     )
     open_heap(state, options.get("initial", 0), sys.modules[__name__])
     return state
-
-
-def pull(nodes, x):
-    """Work out what a node knows of its subtree."""
-    left, right = nodes[x].left, nodes[x].right
-    nodes[x].most = max(nodes[x].extent, max(nodes[left].most, nodes[right].most))
-
-
-def pull_up(nodes, x):
-    """Correct the maxima above a node, as far as they change."""
-    while x != 0:
-        most = max(nodes[x].extent, max(nodes[nodes[x].left].most, nodes[nodes[x].right].most))
-        if most == nodes[x].most:
-            return
-        nodes[x].most = most
-        x = nodes[x].up
-
-
-def rotate_up(nodes, x, root):
-    """Lift a node above its parent; the treap's root is returned."""
-    parent = nodes[x].up
-    top = nodes[parent].up
-    if nodes[parent].left == x:
-        inner = nodes[x].right
-        nodes[parent].left = inner
-        nodes[x].right = parent
-    else:
-        inner = nodes[x].left
-        nodes[parent].right = inner
-        nodes[x].left = parent
-    if inner != 0:
-        nodes[inner].up = parent
-    nodes[parent].up = x
-    nodes[x].up = top
-    if top == 0:
-        root = x
-    elif nodes[top].left == parent:
-        nodes[top].left = x
-    else:
-        nodes[top].right = x
-    nodes[x].most = nodes[parent].most
-    nodes[x].count = nodes[parent].count
-    pull(nodes, parent)
-    nodes[parent].count = nodes[nodes[parent].left].count + nodes[nodes[parent].right].count + 1
-    return root
-
-
-def insert_node(nodes, root, x):
-    """Insert into a treap; its root is returned."""
-    address, size = nodes[x].addr, nodes[x].extent
-    y = root
-    parent = np.int64(0)
-    while y != 0:
-        if nodes[y].most < size:
-            nodes[y].most = size
-        nodes[y].count += 1
-        parent = y
-        y = nodes[y].left if address < nodes[y].addr else nodes[y].right
-    nodes[x].up = parent
-    if parent == 0:
-        return x
-    if address < nodes[parent].addr:
-        nodes[parent].left = x
-    else:
-        nodes[parent].right = x
-    while nodes[x].up != 0 and nodes[nodes[x].up].rank < nodes[x].rank:
-        root = rotate_up(nodes, x, root)
-    return root
-
-
-def remove_node(nodes, root, x):
-    """Take a node out of a treap; its root is returned."""
-    while nodes[x].left != 0 and nodes[x].right != 0:
-        left, right = nodes[x].left, nodes[x].right
-        root = rotate_up(nodes, left if nodes[left].rank > nodes[right].rank else right, root)
-    child = nodes[x].left if nodes[x].left != 0 else nodes[x].right
-    parent = nodes[x].up
-    if child != 0:
-        nodes[child].up = parent
-    if parent == 0:
-        return child
-    if nodes[parent].left == x:
-        nodes[parent].left = child
-    else:
-        nodes[parent].right = child
-    pull_up(nodes, parent)
-    y = parent
-    while y != 0:
-        nodes[y].count -= 1
-        y = nodes[y].up
-    return root
 
 
 def raise_leaf(most, i, size):
@@ -283,44 +199,6 @@ def rebuild(state):
         x = nodes[x].next
 
 
-def lowest_in_treap(nodes, x, size):
-    """The lowest hole of at least ``size`` below node x; 0 if there is none."""
-    if nodes[x].most < size:
-        return np.int64(0)
-    while True:
-        left = nodes[x].left
-        if nodes[left].most >= size:
-            x = left
-        elif nodes[x].extent >= size:
-            return x
-        else:
-            x = nodes[x].right
-
-
-def lowest_in_treap_from(nodes, root, low, size):
-    """The same, of the holes that start at ``low`` or above."""
-    candidate = np.int64(0)
-    x = root
-    while x != 0:
-        if nodes[x].addr >= low:
-            candidate = x
-            x = nodes[x].left
-        else:
-            x = nodes[x].right
-    while candidate != 0:
-        if nodes[candidate].extent >= size:
-            return candidate
-        right = nodes[candidate].right
-        if nodes[right].most >= size:
-            return lowest_in_treap(nodes, right, size)
-        child = candidate
-        candidate = nodes[child].up
-        while candidate != 0 and nodes[candidate].right == child:
-            child = candidate
-            candidate = nodes[child].up
-    return np.int64(0)
-
-
 def lowest(state, size):
     """The lowest hole of at least ``size``; 0 if there is none."""
     return lowest_below(state, 1, size) if state.most[1] >= size else np.int64(0)
@@ -402,19 +280,6 @@ def hole_at(state, address):
                 i -= 1
         x = last_until(nodes, state.roots[i - shape[LEAVES]], address)
     return x if nodes[x].addr + nodes[x].extent > address else np.int64(0)
-
-
-def last_until(nodes, root, address):
-    """The highest hole of a treap that starts at ``address`` or below; 0 if there is none."""
-    found = np.int64(0)
-    x = root
-    while x != 0:
-        if nodes[x].addr <= address:
-            found = x
-            x = nodes[x].right
-        else:
-            x = nodes[x].left
-    return found
 
 
 def largest_hole(state):

@@ -11,10 +11,8 @@ Nodes are numbered; node 0 closes the list into a ring, is never free, and has s
 n + 1 holes, so its nodes are bounded by the blocks alive at once.
 """
 
-from typing import Literal, NamedTuple
-
 from memtrace.engine.request import NOTHING, NOWHERE
-from memtrace.structures.bits import align_up, round_up
+from memtrace.structures.bits import align_up
 from memtrace.structures.calls import apart, prefetch
 from memtrace.structures.ledger import (
     ALLOCATED,
@@ -29,68 +27,15 @@ from memtrace.structures.ledger import (
     open_hole,
     resize_hole,
 )
+from memtrace.structures.rules import block_size, growth, trimmed
 
 FRESH, SPARE = 0, 1  # pool: the first node never used; the first node of the list of spare ones
-
-
-class Rules(NamedTuple):
-    """The common options of the heap policies, in bytes."""
-
-    capacity: int
-    align: int
-    min_block: int
-    header: int
-    floor: int
-    chunk: int
-    full: bool
-    inplace: bool
-    null: bool
-    trim: bool
-
-
-def heap_rules(
-    capacity,
-    align=16,
-    min_block=16,
-    header=0,
-    base=0,
-    initial=0,
-    chunk=1,
-    extend: Literal["shortfall", "full"] = "shortfall",
-    realloc: Literal["inplace", "move"] = "inplace",
-    zero: Literal["block", "null"] = "block",
-    trim=False,
-):
-    if align < 1 or align & (align - 1):
-        raise ValueError(f"align={align} is not a power of two")
-    for name, value, least in (
-        ("min_block", min_block, 1),
-        ("chunk", chunk, 1),
-        ("header", header, 0),
-        ("base", base, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name}={value} is below {least}")
-    if initial < 0 or base + initial > capacity:
-        raise ValueError(f"base + initial = {base + initial} bytes is above the capacity of {capacity}")
-    return Rules(
-        capacity, align, min_block, header, base + initial, chunk,
-        extend == "full", realloc == "inplace", zero == "null", trim,
-    )  # fmt: skip
 
 
 def open_heap(state, initial, index):
     """Make the hole that exists at the start."""
     if initial > 0:
         append(state, state.rules.floor - initial, initial, index)
-
-
-def block_size(rules, size):
-    return max(rules.min_block, align_up(size + rules.header, rules.align))
-
-
-def alignment(rules, request):
-    return request.align if request.align > 0 else rules.align
 
 
 def fits(node, size, align):
@@ -191,17 +136,6 @@ def take(state, x, size, align, handle, index):
     """Serve a request from hole x, in which it fits."""
     state.ledger[HOLE_TAKEN] = state.nodes[x].extent
     return place(state, x, align_up(state.nodes[x].addr, align), size, handle, index)
-
-
-def growth(rules, top, missing, size):
-    """Bytes by which the heap grows so that ``missing`` more are there for a block of ``size``; 0 if it cannot."""
-    if rules.full:
-        more = max(size, rules.chunk, missing)
-        return more if top + more <= rules.capacity else 0
-    more = round_up(missing, rules.chunk)
-    if top + more > rules.capacity:
-        more = rules.capacity - top
-    return more if more >= missing else 0
 
 
 def reserve(state, more):
@@ -321,11 +255,6 @@ def trim_top(state, index):
         drop_hole(state, x, index)
     state.ledger[RESERVED] = keep
     state.ledger[RELEASE_CALLS] += 1
-
-
-def trimmed(rules, used):
-    """The lowest top that leaves ``used`` bytes: what the heap began with, plus whole chunks."""
-    return rules.floor + round_up(max(used - rules.floor, 0), rules.chunk)
 
 
 @apart

@@ -14,8 +14,9 @@ import numpy as np
 
 from memtrace.structures.bits import highest_set, lowest_set
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import FRESH, Rules, fits, heap_rules, open_heap
+from memtrace.structures.heap import FRESH, fits, open_heap
 from memtrace.structures.ledger import new_ledger
+from memtrace.structures.rules import Rules, heap_rules
 
 EXACT = 1 << 23  # granules
 MANTISSA = 17  # bits below the leading one that tell larger sizes apart
