@@ -14,7 +14,7 @@ most the number of orders. The bitmaps cover a window that doubles with the high
 Source: Knowlton 1965, "A fast storage allocator"; Knuth, The Art of Computer Programming 1, 2.5, algorithms R and S.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class State(NamedTuple):
     root: int  # order of the free block at address 0 when all is free; -1 if the window covers the whole space
 
 
-def init(capacity, max_live, kind: Literal["binary"] = "binary", **options):
+def init(capacity, max_live, **options):
     rules = heap_rules(capacity, **options)
     base = options.get("base", 0)
     unit = int(highest_set(next_power(rules.min_block)))

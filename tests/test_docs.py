@@ -1,0 +1,85 @@
+"""Everything that there is, is documented; the examples run; what is shown is what is printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Run
+
+from docs.measures import page
+from memtrace.cli import COMMANDS
+from memtrace.engine.options import options_of
+from memtrace.engine.registry import builtin_policies
+from memtrace.results.schema import TABLES, columns_of
+from memtrace.testing import check_policy
+from memtrace.trace.model import COLUMNS, Op
+
+README = (ROOT / "README.md").read_text()
+DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_python_examples_of_the_readme_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), {})
+
+
+def test_the_screen_of_the_readme_is_what_is_printed(memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "traces").symlink_to(ROOT / "traces")
+    shown = re.search(r"    \$ memtrace (run .*)\n((?:    .*\n)+)", README)
+    assert shown is not None
+    done = memtrace(*shown[1].split(), "--no-report")
+    printed = [line.rstrip() for line in done.stdout.splitlines()]
+    assert printed == [line.removeprefix("    ").rstrip() for line in shown[2].splitlines()]
+
+
+def test_commands() -> None:
+    for command in COMMANDS:
+        assert f"`memtrace {command}" in README
+
+
+@pytest.mark.parametrize("name", list(builtin_policies()))
+def test_policies_and_their_options(name: str) -> None:
+    module = builtin_policies()[name]
+    assert f"| {name} |" in DOCS["policies.md"] and f"`{name}`" in README
+    assert module.__doc__ and "Cost:" in module.__doc__ and "Source:" in module.__doc__
+    for option in options_of(module):
+        assert f"| {option} |" in DOCS["policies.md"] or option in module.__doc__, option
+
+
+def test_trace_columns_and_ops() -> None:
+    for column in COLUMNS:
+        assert f"| {column} |" in DOCS["trace.md"]
+    for op in Op:
+        assert op.name.lower() in DOCS["trace.md"]
+
+
+def test_results_columns() -> None:
+    for table in TABLES:
+        line = next(line for line in DOCS["results.md"].splitlines() if line.startswith(f"| {table}.parquet"))
+        assert all(column in line for column in columns_of(table)), table
+
+
+def test_measures_are_those_declared() -> None:
+    assert DOCS["measures.md"] == page()
+
+
+def test_the_example_policy_is_sound() -> None:
+    report = check_policy(ROOT / "docs" / "example_policy.py")
+    assert report.ok, report.text()
+
+
+@pytest.mark.parametrize("name", list(builtin_policies()))
+def test_every_policy_is_sound(name: str) -> None:
+    report = check_policy(name, traces=8)
+    assert report.ok, report.text()
+
+
+def test_links_lead_somewhere() -> None:
+    for folder, text in [(ROOT, README), *[(ROOT / "docs", text) for text in DOCS.values()]]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (folder / link).exists(), link
