@@ -65,7 +65,7 @@ def test_distinct_values_are_those_of_numpy(values: list[int]) -> None:
 
 def cells(*columns: tuple[int, list[int]]) -> dict[str, numpy.ndarray]:
     rows = [(event, 10 * at, 10, used) for event, column in columns for at, used in enumerate(column)]
-    names = ("event", "address_from_bytes", "address_bytes", "allocated_bytes")
+    names = ("event", "address_from_bytes", "address_bytes", "live_bytes")
     return {name: numpy.array(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
 
 
