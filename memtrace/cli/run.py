@@ -91,7 +91,7 @@ def run(
     """
     from memtrace.engine.registry import parse_policies
     from memtrace.results.folder import check_folder
-    from memtrace.running import Settings
+    from memtrace.running import Settings, check_names
     from memtrace.running import run as run_cells
     from memtrace.units import parse_size
 
@@ -105,7 +105,9 @@ def run(
     read = [read_trace(path, invalid, trace_format, placements, bars) for path in traces]
     folder = Path(output) if output is not None else default_folder(read)
     check_folder(folder, force)
-    say_compiling(chosen, quiet)
+    check_names(read)
+    if not (quiet or as_json):
+        say_compiling(chosen)
     with cell_progress(read, len(chosen), bars) as progress:
         results = run_cells(read, chosen, settings, jobs, progress)
     files = write(results, folder, with_report=not no_report)
@@ -122,12 +124,12 @@ def run(
             click.echo(f"{time.perf_counter() - started:.1f} s in all", err=True)
 
 
-def say_compiling(policies: Sequence[Policy], quiet: bool) -> None:
+def say_compiling(policies: Sequence[Policy]) -> None:
     """The one long wait of a new version is announced."""
     from memtrace.running import uncompiled
 
     names = uncompiled(policies)
-    if names and not quiet:
+    if names:
         click.echo(f"compiling {', '.join(names)}: some ten seconds each, once for this version", err=True)
 
 
