@@ -23,7 +23,7 @@ ORDER = 30
 NAME = "occupancy"
 TITLE = "Addresses over time"
 
-HOLE: Colour = (1.0, 0.87, 0.40)  # lighter than any policy's colour, and not among them
+HOLE: Colour = (0.86, 0.86, 0.86)  # a grey, which no policy has
 UNUSED: Colour = (1.0, 1.0, 1.0)
 SHADES = 12  # few colours keep the image's palette, and the file, small
 COLUMNS = 400
@@ -33,7 +33,7 @@ PANEL = 1.4
 def caption(results: Results, trace: str) -> str:
     """What the colours are."""
     return (
-        "Time goes right, addresses go up. Full colour: in use; yellow: free, below the highest address "
+        "Time goes right, addresses go up. Full colour: in use; grey: free, below the highest address "
         "used so far (holes), mixed where a cell is used in part; white: never used so far."
         + SCALES
         + left_out(len(results.policies(trace)))
