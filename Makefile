@@ -35,8 +35,9 @@ unit: setup ## pytest
 bench: setup ## ns per event beside C++ twins and the system's malloc
 	$(BIN)/python -m benchmarks
 
-docs: setup ## write docs/measures.md anew from the declarations
+docs: setup ## write docs/measures.md and docs/commands.md anew from the declarations
 	$(BIN)/python -m docs.measures
+	$(BIN)/python -m docs.commands
 
 clean: ## remove what was built, not the results
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/.cache

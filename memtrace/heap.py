@@ -10,16 +10,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.errors import UsageError
+from memtrace.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIRST_BLOCKS = 64
+LARGEST = 1 << 60  # bytes, of a request and of an alignment: as in a trace
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 FREE, BEYOND = ".", "_"
 
@@ -32,6 +34,7 @@ class Block:
     size: int
     address: int | None
     slot: int = field(repr=False)
+    tag: str | None = None
 
     @property
     def letter(self) -> str:
@@ -39,19 +42,20 @@ class Block:
 
 
 class Heap:
-    """Allocate and free through a policy, with the options that a run takes: ``Heap("best-fit:align=64", capacity=4096)``.
+    """Allocate and free through a policy: ``Heap("best-fit", capacity=4096, align=64)``, or ``Heap("best-fit:align=64")``.
 
-    It runs the policy's own text, uncompiled: for teaching and notebooks, not for speed. A request that does not fit is
-    answered with None, and changes nothing.
+    ``policy`` is what a run takes after ``-p``: a name, a name with options, or the path of a file. It runs the policy's
+    own text, uncompiled: for teaching and notebooks, not for speed. A request that does not fit is answered with None,
+    and changes nothing.
     """
 
-    def __init__(self, policy: str = "first-fit", capacity: int | None = None) -> None:
+    def __init__(self, policy: str = "first-fit", capacity: int | None = None, **options: int | bool | str) -> None:
         from memtrace.engine.binding import bind
         from memtrace.engine.loop import specialise
         from memtrace.engine.registry import parse_policy
 
-        self.policy = parse_policy(policy)
-        self.capacity = capacity
+        self.policy = parse_policy(with_options(policy, options))
+        self.capacity = None if capacity is None else size_of(capacity, "capacity")
         self._bound = bind(self.policy.module)
         self._replay = specialise(self._bound)
         self._log: list[dict[str, int]] = []
@@ -59,20 +63,23 @@ class Heap:
         self._spare = list(range(FIRST_BLOCKS - 1, -1, -1))
         self._live: list[Block] = []
         self._made = 0
+        self._tags: dict[str, int] = {}
         self._start()
 
-    def allocate(self, size: int, align: int = 0, stream: int = 0) -> Block | None:
+    def allocate(self, size: int, align: int = 0, stream: int = 0, tag: str | None = None) -> Block | None:
         """A block of ``size`` bytes, at an address that is a multiple of ``align`` (0: the policy's own); None if none fits."""
-        if size < 0 or align < 0 or align & (align - 1):
-            raise UsageError(f"size {size} or align {align} is no size or no power of two")
+        size, align = size_of(size), size_of(align, "align")
+        if align & (align - 1):
+            raise UsageError(f"align {align} is no power of two")
         if not self._spare:
             self._enlarge()
         slot = self._spare.pop()
-        address = self._do(op=0, block=slot, size=size, align=align, stream=stream)
+        code = -1 if tag is None else self._tags.setdefault(tag, len(self._tags))
+        address = self._do(op=0, block=slot, size=size, align=align, stream=stream, tag=code)
         if address == -1:
             self._spare.append(slot)
             return None
-        block = Block(self._made, size, address if address >= 0 else None, slot)
+        block = Block(self._made, size, address if address >= 0 else None, slot, tag)
         self._made += 1
         self._live.append(block)
         return block
@@ -83,9 +90,13 @@ class Heap:
         self._forget(block)
 
     def realloc(self, block: Block, size: int) -> Block | None:
-        """Resize; the block is the same object, moved or not. None if it does not fit: the block is as it was."""
+        """Resize; the block is the same object, moved or not. None if it does not fit: the block is as it was.
+
+        To 0 bytes it is a free, and gives None too.
+        """
         self._check(block)
-        if size <= 0:
+        size = size_of(size)
+        if size == 0:
             self.free(block)
             return None
         address = self._do(op=2, block=block.slot, size=size)
@@ -96,11 +107,11 @@ class Heap:
 
     def copy(self, source: Block, target: Block, size: int | None = None) -> int:
         """Copy bytes (default: the whole source) from one block to another; the bytes moved."""
-        return self._move(3, source, target, size)
+        return self._move(3, source, target, source.size if size is None else size)
 
     def swap(self, one: Block, other: Block, size: int | None = None) -> int:
         """Exchange bytes (default: all of the smaller block) through a scratch block; the bytes moved, 0 if it had no room."""
-        return self._move(4, one, other, size)
+        return self._move(4, one, other, min(one.size, other.size) if size is None else size)
 
     def trim(self) -> None:
         """Give free memory at the top back, if the policy can."""
@@ -143,7 +154,9 @@ class Heap:
         return int(self._recorder.totals[MOVED])
 
     def map(self, width: int = 64) -> str:
-        """The address range in ``width`` characters: a letter where a block begins to fill it, `.` free, `_` not reserved."""
+        """The address range in ``width`` cells: a block's letter where it has any of the cell, `.` free, `_` not reserved."""
+        if width < 1:
+            raise UsageError(f"a map of width {width} shows nothing; it has 1 cell at least")
         end = max(self.capacity if self.capacity is not None else self.reserved, 1)
         cells = [FREE if i * end // width < self.reserved else BEYOND for i in range(width)]
         for block in self._live:
@@ -153,11 +166,14 @@ class Heap:
                 cells[first:last] = block.letter * (min(last, width) - first)
         return f"0 {''.join(cells)} {end}"
 
-    def _move(self, op: int, one: Block, other: Block, size: int | None) -> int:
+    def _move(self, op: int, one: Block, other: Block, size: int) -> int:
         self._check(one)
         self._check(other)
+        size, room = size_of(size), min(one.size, other.size)
+        if size > room:
+            raise UsageError(f"blocks {one.letter} and {other.letter} have {room} bytes in common, not {size}")
         before = self.moved
-        self._do(op=op, block=one.slot, dst=other.slot, size=-1 if size is None else size)
+        self._do(op=op, block=one.slot, dst=other.slot, size=size)
         return self.moved - before
 
     def _check(self, block: Block) -> None:
@@ -201,12 +217,33 @@ class Heap:
             return np.array([event.get(name, default)], kind)
 
         columns = [one("op", np.uint8), one("block", np.int32), one("size", np.int64), one("align", np.int64)]
-        columns += [one("stream", np.int32), one("dst", np.int32, -1), np.array([-1], np.int32)]
+        columns += [one("stream", np.int32), one("dst", np.int32, -1), one("tag", np.int32, -1)]
         address, reserved = np.zeros(1, np.int64), np.zeros(1, np.int64)
         while True:
             _, why = self._replay(*columns, 0, self._state, self._blocks, self._recorder, self._mode, address, reserved)
             if why != TOO_SMALL:
                 break
+            if self._bound.enlarge is None:
+                raise PolicyError(f"{self.policy.label} asks for a larger state, but has no function enlarge")
             self._state = self._bound.enlarge(self._state)
         self._log.append(event)
         return int(address[0])
+
+
+def with_options(policy: str, options: dict[str, int | bool | str]) -> str:
+    """The policy's text with options given as keywords."""
+    from memtrace.engine.options import text_of
+    from memtrace.engine.registry import split_spec
+
+    if not options:
+        return policy
+    text = ",".join(f"{name}={text_of(value)}" for name, value in options.items())
+    return f"{policy}{',' if split_spec(policy)[1] else ':'}{text}"
+
+
+def size_of(value: int, what: str = "size") -> int:
+    """The value as an int; UsageError unless it is 0 to 2^60."""
+    number = index(value)
+    if not 0 <= number <= LARGEST:
+        raise UsageError(f"{what} {number} is {'negative' if number < 0 else 'more than 2^60'}")
+    return number

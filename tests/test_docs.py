@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Run
 
-from docs.measures import page
+from docs import commands, measures
 from memtrace.cli import COMMANDS
 from memtrace.engine.options import options_of
 from memtrace.engine.registry import builtin_policies
@@ -20,16 +20,40 @@ README = (ROOT / "README.md").read_text()
 DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 
 
-def test_python_examples_of_the_readme_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """An empty folder in which the paths of the examples lead somewhere."""
+    for name in ("traces", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["README.md", "policies.md", "results.md", "trace.md"])
+def test_python_examples_run(name: str, desk: Path, memtrace: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "results.md":
+        assert memtrace("run", "traces/gpt-6x512-fp32.csv", "-p", "best-fit", "-p", "first-fit", "--no-report").returncode == 0
+    monkeypatch.chdir(desk)
+    examples = re.findall(r"```python\n(.*?)```", {"README.md": README, **DOCS}[name], re.DOTALL)
     assert examples
     for example in examples:
-        exec(compile(example, "README.md", "exec"), {})
+        exec(compile(example, name, "exec"), {})
 
 
-def test_the_screen_of_the_readme_is_what_is_printed(memtrace: Run, tmp_path: Path) -> None:
-    (tmp_path / "traces").symlink_to(ROOT / "traces")
+def test_every_page_with_python_is_run() -> None:
+    assert {name for name, text in DOCS.items() if "```python" in text} == {"policies.md", "results.md", "trace.md"}
+
+
+def test_commands_that_are_shown_have_the_options_that_they_are_given() -> None:
+    shown = re.findall(r"memtrace (\w+)((?: [^`\n]*)?)", "\n".join([README, *DOCS.values()]))
+    assert {name for name, _ in shown} >= set(COMMANDS)
+    for name, rest in shown:
+        if name in COMMANDS:
+            section = DOCS["commands.md"].partition(f"## memtrace {name} ")[2].partition("\n## ")[0]
+            for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest):
+                assert f"`{option}`" in section + commands.page().partition("\n## ")[0] or option == "--help", (name, option)
+
+
+def test_the_screen_of_the_readme_is_what_is_printed(memtrace: Run, desk: Path) -> None:
     shown = re.search(r"    \$ memtrace (run .*)\n((?:    .*\n)+)", README)
     assert shown is not None
     done = memtrace(*shown[1].split(), "--no-report")
@@ -64,8 +88,9 @@ def test_results_columns() -> None:
         assert all(column in line for column in columns_of(table)), table
 
 
-def test_measures_are_those_declared() -> None:
-    assert DOCS["measures.md"] == page()
+def test_pages_that_are_written_by_make_docs_are_up_to_date() -> None:
+    assert DOCS["measures.md"] == measures.page()
+    assert DOCS["commands.md"] == commands.page()
 
 
 def test_the_example_policy_is_sound() -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import doctest
+import random
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import ROOT
 
 import memtrace
 import memtrace.heap
-from memtrace.errors import UsageError
+from memtrace.engine.registry import builtin_policies
+from memtrace.errors import PolicyError, UsageError
+from memtrace.trace import from_events
 
-POLICIES = ("first-fit", "next-fit", "best-fit", "worst-fit", "buddy", "bump")
+POLICIES = tuple(builtin_policies())
+EXAMPLE = str(ROOT / "docs" / "example_policy.py")
 
 
 def test_the_example_in_the_docstring() -> None:
@@ -59,8 +66,116 @@ def test_a_freed_block_cannot_be_used() -> None:
     heap.free(a)
     with pytest.raises(UsageError, match="not live"):
         heap.free(a)
-    with pytest.raises(UsageError, match="power of two"):
-        heap.allocate(1, align=3)
+    with pytest.raises(UsageError, match="not live"):
+        heap.free(memtrace.Heap().allocate(1))
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda heap, a, b: heap.allocate(-1), "size -1 is negative"),
+        (lambda heap, a, b: heap.allocate(1 << 61), "more than 2\\^60"),
+        (lambda heap, a, b: heap.allocate(1, align=3), "power of two"),
+        (lambda heap, a, b: heap.realloc(a, -5), "size -5 is negative"),
+        (lambda heap, a, b: heap.copy(a, b), "A and B have 32 bytes in common, not 64"),
+        (lambda heap, a, b: heap.swap(a, b, 33), "A and B have 32 bytes in common, not 33"),
+        (lambda heap, a, b: heap.copy(a, b, -1), "size -1 is negative"),
+        (lambda heap, a, b: heap.map(0), "width 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_changes_nothing(call: Any, why: str) -> None:
+    heap = memtrace.Heap(capacity=128)
+    a, b = heap.allocate(64), heap.allocate(32)
+    with pytest.raises(UsageError, match=why):
+        call(heap, a, b)
+    assert heap.blocks == [a, b] and (heap.live, heap.reserved, heap.moved) == (96, 96, 0)
+    with pytest.raises(UsageError, match="capacity -1 is negative"):
+        memtrace.Heap(capacity=-1)
+
+
+def test_options_come_as_keywords_or_in_the_policys_text() -> None:
+    for heap in (memtrace.Heap("best-fit", align=64, trim=True), memtrace.Heap("best-fit:align=64", trim=True)):
+        assert heap.policy.label == "best-fit:align=64,trim=true"
+        a, b = heap.allocate(1), heap.allocate(1)
+        assert a is not None and b is not None and b.address == 64
+        heap.free(b)
+        assert heap.reserved == 64
+    with pytest.raises(UsageError, match="did you mean 'align'"):
+        memtrace.Heap("best-fit", algin=64)
+
+
+def test_trim_gives_the_free_tail_back() -> None:
+    heap = memtrace.Heap("first-fit")
+    a, b = heap.allocate(16), heap.allocate(4096)
+    assert a is not None and b is not None
+    heap.free(b)
+    assert heap.reserved == 4112
+    heap.trim()
+    assert heap.reserved == 16
+
+
+def test_a_policy_of_ones_own_by_its_path_sees_the_tag(tmp_path: Path) -> None:
+    file = tmp_path / "tagged.py"
+    # Blocks lie 100 bytes apart by tag, so an address shows which code the policy saw.
+    file.write_text(
+        "from typing import NamedTuple\n"
+        "class State(NamedTuple):\n    capacity: int\n"
+        "def init(capacity, max_live):\n    return State(capacity)\n"
+        "def alloc(state, request):\n    return 100 * (request.tag + 1)\n"
+        "def free(state, request, address):\n    pass\n"
+        "def reserved(state):\n    return 1000\n"
+    )
+    heap = memtrace.Heap(str(file))
+    found = [heap.allocate(8, tag=tag) for tag in (None, "weight", "activation", "weight")]
+    assert [(block.address, block.tag) for block in found if block is not None] == [
+        (0, None),
+        (100, "weight"),
+        (200, "activation"),
+        (100, "weight"),
+    ]
+
+
+def test_a_policy_that_asks_for_a_larger_state_and_has_none(tmp_path: Path) -> None:
+    file = tmp_path / "stuck.py"
+    file.write_text(
+        "from typing import NamedTuple\n"
+        "class State(NamedTuple):\n    capacity: int\n"
+        "def init(capacity, max_live):\n    return State(capacity)\n"
+        "def alloc(state, request):\n    return -3\n"
+        "def free(state, request, address):\n    pass\n"
+        "def reserved(state):\n    return 0\n"
+    )
+    with pytest.raises(PolicyError, match="no function enlarge"):
+        memtrace.Heap(str(file)).allocate(1)
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, EXAMPLE])
+def test_call_by_call_it_places_as_a_replay_does(policy: str) -> None:
+    draw, heap = random.Random(7), memtrace.Heap(policy, capacity=1 << 16)
+    events: list[tuple[str, int, int | None]] = []
+    addresses: list[int | None] = []
+    live: dict[int, Any] = {}
+    for number in range(600):
+        which = draw.choice(list(live)) if len(live) > 100 or (live and draw.random() < 0.3) else number
+        size = draw.choice([1, 24, 100, 300])
+        if which == number:
+            block = live[number] = heap.allocate(size)
+            events.append(("alloc", number, size))
+            addresses.append(None if block is None else block.address)
+        elif draw.random() < 0.3 and live[which] is not None:
+            done = heap.realloc(live[which], size)
+            events.append(("realloc", which, size))
+            addresses.append(None if done is None else done.address)
+        else:
+            block = live.pop(which)
+            if block is not None:
+                heap.free(block)
+            events.append(("free", which, None))
+    placement = memtrace.replay(from_events(events), policy, 1 << 16, on_oom="skip", keep=True, interpret=True)
+    assert placement.addresses is not None
+    placed = [None if address == -1 else int(address) for address in placement.addresses if address != -2]
+    assert placed == addresses
+    assert heap.reserved <= placement.peak_reserved_bytes
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,24 +16,17 @@ from conftest import ROOT
 PACKAGE = ROOT / "memtrace"
 HEAVY = {"numba", "pandas", "pyarrow", "matplotlib"}
 
-# Part -> the parts that it may import, late or at once. Errors, units and names are for all.
-ALLOWED = {
-    "formats": {"trace"},
-    "trace": {"formats"},
-    "structures": {"engine.request"},
-    "policies": {"structures", "engine.request"},
-    "engine": {"structures", "policies"},
-    "replaying": {"engine", "structures", "trace"},
-    "validate": {"replaying", "trace"},
-    "metrics": {"replaying", "engine", "structures", "trace"},
-    "results": {"metrics", "replaying", "engine", "trace"},
-    "running": {"results", "replaying", "engine", "trace", "validate"},
-    "plots": {"results", "report", "metrics"},
-    "report": {"results", "plots", "metrics"},
-    "heap": {"engine", "structures", "replaying"},
-    "testing": {"engine", "replaying", "trace", "validate"},
-}
 COMMON = {"errors", "units", "names", "__version__"}
+
+
+def allowed() -> dict[str, set[str]]:
+    """Part -> the parts that it may import, late or at once, as docs/architecture.md has it."""
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("| part | may import |\n|---|---|\n")[2]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    return {part: set(others.split(", ")) for part, others in rows}
+
+
+ALLOWED = {**allowed(), **dict.fromkeys(("errors", "units", "names"), COMMON)}
 
 
 def part_of(file: Path) -> str:
@@ -64,10 +58,27 @@ def test_imports_follow_the_direction(file: Path) -> None:
         assert whole in {part, *COMMON} or whole in ALLOWED[part] or name in ALLOWED[part], f"{part} imports {name}"
 
 
-def test_policies_and_structures_know_nothing_of_numba() -> None:
-    for folder in ("policies", "structures"):
-        for file in (PACKAGE / folder).glob("*.py"):
-            assert "import numba" not in file.read_text() and "from numba" not in file.read_text(), file
+def test_every_part_is_in_the_table() -> None:
+    parts = {part_of(file) for file in PACKAGE.rglob("*.py")} - {"__init__", "__main__", "cli"}
+    assert parts == set(ALLOWED)
+
+
+def test_nothing_imports_the_command_line() -> None:
+    importers = {
+        file.name
+        for file in PACKAGE.rglob("*.py")
+        for name in imports_of(file)
+        if name.partition(".")[0] == "cli" and part_of(file) != "cli"
+    }
+    assert importers == {"__main__.py"}
+
+
+@pytest.mark.parametrize(
+    ("library", "parts"), [("numba", {"trace", "engine", "replaying", "validate"}), ("matplotlib", {"plots", "report"})]
+)
+def test_a_library_is_imported_only_where_it_belongs(library: str, parts: set[str]) -> None:
+    pattern = re.compile(rf"^\s*(?:from|import) {library}\b", re.MULTILINE)
+    assert {part_of(file) for file in PACKAGE.rglob("*.py") if pattern.search(file.read_text())} == parts
 
 
 @pytest.mark.parametrize("arguments", [["-c", "import memtrace"], ["-m", "memtrace", "--help"]])
