@@ -73,6 +73,15 @@ def check_names(traces: Sequence[Trace]) -> None:
             raise UsageError(f"two traces are called {name}; results tell traces apart by name, so rename one")
 
 
+def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
+    """Raise UsageError for options that do not go together or do not fit the capacity, before anything is read or compiled."""
+    from memtrace.engine.binding import bind
+    from memtrace.replaying import initial_state
+
+    for policy in policies:
+        initial_state(policy, bind(policy.module), capacity, 1)
+
+
 def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
     import os
 

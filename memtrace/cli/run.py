@@ -91,13 +91,14 @@ def run(
     """
     from memtrace.engine.registry import parse_policies
     from memtrace.results.folder import check_folder
-    from memtrace.running import Settings, check_names
+    from memtrace.running import Settings, check_names, check_options
     from memtrace.running import run as run_cells
     from memtrace.units import parse_size
 
     started = time.perf_counter()
     chosen = parse_policies(policies or DEFAULT_POLICIES)
     limit = None if capacity is None else parse_size(capacity)
+    check_options(chosen, limit)
     settings = Settings(limit, on_oom, sample_count(samples), validate, placements)
     if output is not None:
         check_folder(Path(output), force)

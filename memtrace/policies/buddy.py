@@ -20,6 +20,7 @@ import numpy as np
 
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures.bits import highest_set, lowest_set, next_power
+from memtrace.structures.buddy_space import add_free, change_reserved, give_space, largest_hole, take_free
 from memtrace.structures.calls import apart
 from memtrace.structures.heap import open_request, reserve
 from memtrace.structures.ledger import (
@@ -38,6 +39,7 @@ from memtrace.structures.ledger import (
     resize_hole,
 )
 from memtrace.structures.order_bitmaps import (
+    LEVELS,
     MASK,
     TOP,
     Bitmaps,
@@ -89,24 +91,13 @@ def init(capacity, max_live, **options):
     return state
 
 
-def give_space(state, start, end):
-    """Cut [start, end) into the fewest aligned powers of two, which become free."""
-    address = -(-start // (1 << state.unit)) << state.unit
-    while address + (1 << state.unit) <= end:
-        order = int(highest_set(end - address))
-        if address > 0:
-            order = min(order, int(lowest_set(np.int64(address))))
-        add_free(state, np.int64(order), np.int64(address >> order))
-        address += 1 << order
-
-
 def enlarge(state):
     """Four times the window. The new part is free, and one with the old one if that is free as a whole."""
     old, old_top = state.bitmaps, int(state.bitmaps.shape[TOP])
     top = min(old_top + 2, 62)
     state = state._replace(bitmaps=new_bitmaps(state.unit, top))
     for order in range(state.unit, old_top):
-        start = old.starts[order, 0]
+        start = old.starts[order * LEVELS]
         words = old.words[start : start + -(-(1 << (old_top - order)) // 64)]
         for at in np.flatnonzero(words):
             bits = int(words[at])
@@ -121,31 +112,13 @@ def enlarge(state):
     return state
 
 
-def visible(start, size, reserved):
-    """Bytes of a free block that are reserved."""
-    return max(min(start + size, reserved) - start, 0)
-
-
-def add_free(state, order, i):
-    set_free(state.bitmaps, order, i)
-    size = visible(i << order, 1 << order, state.ledger[RESERVED])
-    if size > 0:
-        open_hole(state.ledger, size)
-
-
-def take_free(state, order, i):
-    set_used(state.bitmaps, order, i)
-    size = visible(i << order, 1 << order, state.ledger[RESERVED])
-    if size > 0:
-        close_hole(state.ledger, size)
-
-
 def outside_window(state, reserved):
     return state.rules.capacity == UNBOUNDED and reserved > 1 << state.bitmaps.shape[TOP]
 
 
-def order_for(state, size, align):
-    return highest_set(next_power(max(max(size, align), 1 << state.unit)))
+def order_for(size, align):
+    """The order of a block of ``size`` bytes, which is at least min_block."""
+    return highest_set(2 * max(size, align) - 1)
 
 
 def beyond_window(state):
@@ -158,9 +131,8 @@ def alloc(state, request):
     if size == NOTHING:
         return NOTHING
     ledger, bitmaps = state.ledger, state.bitmaps
-    order = order_for(state, size, request.align)
-    block = 1 << order
-    ledger[BLOCK_SIZE] = block
+    order = order_for(size, request.align)
+    ledger[BLOCK_SIZE] = 1 << order
     found = smallest_order(bitmaps, order)
     if found < 0:
         return ENLARGE if state.rules.capacity == UNBOUNDED and bitmaps.shape[TOP] < 62 else NOWHERE
@@ -169,47 +141,41 @@ def alloc(state, request):
     if address + (1 << found) <= ledger[RESERVED]:
         ledger[HOLE_TAKEN] = 1 << found
         ledger[INSPECTED] = 1
-    elif address + block > ledger[RESERVED]:
-        more = growth(state.rules, ledger[RESERVED], address + block - ledger[RESERVED], block)
-        if more == 0:
-            return NOWHERE
-        if outside_window(state, ledger[RESERVED] + more):
-            return ENLARGE
-        change_reserved(state, ledger[RESERVED] + more)
-        reserve(state, 0)
+    elif address + (1 << order) > ledger[RESERVED]:
+        more = reach(state, address + (1 << order), 1 << order)
+        if more < 0:
+            return more
     take_free(state, found, i)
-    if found == bitmaps.shape[TOP]:
-        ledger[SPLITS] += beyond_window(state)
-    ledger[SPLITS] += found - order
-    while found > order:
-        found -= 1
-        add_free(state, found, (address >> found) + 1)
+    if found > order:
+        halve(state, found, order, address)
     state.order_of[request.block] = order
-    ledger[ALLOCATED] += block
+    ledger[ALLOCATED] += 1 << order
     return address
 
 
 @apart
-def change_reserved(state, reserved):
-    """Move the top; the free blocks that it uncovers or covers are counted anew."""
-    ledger, bitmaps, unit = state.ledger, state.bitmaps, state.unit
-    before = ledger[RESERVED]
-    address, end = min(before, reserved), max(before, reserved)
-    while address < end:
-        order = free_block_at(bitmaps, unit, address)
-        if order < 0:
-            address = ((address >> unit) + 1) << unit
-            continue
-        start, size = (address >> order) << order, 1 << order
-        old, new = visible(start, size, before), visible(start, size, reserved)
-        if old == 0:
-            open_hole(ledger, new)
-        elif new == 0:
-            close_hole(ledger, old)
-        else:
-            resize_hole(ledger, old, new)
-        address = start + size
-    ledger[RESERVED] = reserved
+def reach(state, end, size):
+    """Reserve up to ``end`` for a block of ``size``: 0, or ENLARGE, or NOWHERE if the capacity does not allow it."""
+    reserved = state.ledger[RESERVED]
+    more = growth(state.rules, reserved, end - reserved, size)
+    if more == 0:
+        return NOWHERE
+    if outside_window(state, reserved + more):
+        return ENLARGE
+    change_reserved(state, reserved + more)
+    reserve(state, 0)
+    return 0
+
+
+@apart
+def halve(state, found, order, address):
+    """The upper halves become free, from a block of order ``found`` down to one of ``order``."""
+    if found == state.bitmaps.shape[TOP]:
+        state.ledger[SPLITS] += beyond_window(state)
+    state.ledger[SPLITS] += found - order
+    while found > order:
+        found -= 1
+        add_free(state, found, (address >> found) + 1)
 
 
 def free(state, request, address):
@@ -219,10 +185,23 @@ def free(state, request, address):
 
 
 def release(state, order, address):
-    """Free a block and merge it with its buddy, that with its own, and so on."""
+    """Free a block, and merge it with its buddy if that is free."""
     ledger, bitmaps, top = state.ledger, state.bitmaps, state.bitmaps.shape[TOP]
     ledger[ALLOCATED] -= 1 << order
     i = address >> order
+    if order < top and is_free(bitmaps, order, i ^ 1):
+        merge(state, order, i)
+    elif order < top:
+        set_free(bitmaps, order, i)
+        open_hole(ledger, 1 << order)
+    else:
+        merge(state, order, i)
+
+
+@apart
+def merge(state, order, i):
+    """Merge a block with its buddy, that with its own, and so on, and make it free."""
+    ledger, bitmaps, top = state.ledger, state.bitmaps, state.bitmaps.shape[TOP]
     while order < top and is_free(bitmaps, order, i ^ 1):
         take_free(state, order, i ^ 1)
         ledger[MERGES] += 1
@@ -239,7 +218,7 @@ def resize(state, request, address, old_size):
         return NOWHERE
     ledger = state.ledger
     now = state.order_of[request.block]
-    wanted = order_for(state, block_size(state.rules, request.size), request.align)
+    wanted = order_for(block_size(state.rules, request.size), request.align)
     if wanted > now:
         grown = grow_in_place(state, address, now, wanted)
         if grown < 0:
@@ -266,13 +245,9 @@ def grow_in_place(state, address, now, wanted):
             return NOWHERE
     end = address + (1 << wanted)
     if end > ledger[RESERVED]:
-        more = growth(state.rules, ledger[RESERVED], end - ledger[RESERVED], 1 << wanted)
-        if more == 0:
-            return NOWHERE
-        if outside_window(state, ledger[RESERVED] + more):
-            return ENLARGE
-        change_reserved(state, ledger[RESERVED] + more)
-        reserve(state, 0)
+        more = reach(state, end, 1 << wanted)
+        if more < 0:
+            return more
     for order in range(now, wanted):
         take_free(state, order, (address >> order) + 1)
     ledger[MERGES] += wanted - now
@@ -305,18 +280,3 @@ def usable_from(state):
 
 def usable_to(state):
     return (state.rules.capacity >> state.unit) << state.unit
-
-
-def largest_hole(state):
-    """The largest free block, as far as it is reserved."""
-    bitmaps = state.bitmaps
-    reserved = state.ledger[RESERVED]
-    mask = bitmaps.shape[MASK]
-    most = np.int64(0)
-    while mask != 0:
-        order = highest_set(mask)
-        mask &= ~(1 << order)
-        most = max(most, visible(lowest_free(bitmaps, order) << order, 1 << order, reserved))
-        if most >= 1 << order >> 1:
-            break
-    return most
