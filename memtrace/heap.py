@@ -106,8 +106,8 @@ class Heap:
         return block
 
     def copy(self, source: Block, target: Block, size: int | None = None) -> int:
-        """Copy bytes (default: the whole source) from one block to another; the bytes moved."""
-        return self._move(3, source, target, source.size if size is None else size)
+        """Copy bytes (default: all of the smaller block) from one block to another; the bytes moved."""
+        return self._move(3, source, target, min(source.size, target.size) if size is None else size)
 
     def swap(self, one: Block, other: Block, size: int | None = None) -> int:
         """Exchange bytes (default: all of the smaller block) through a scratch block; the bytes moved, 0 if it had no room."""

@@ -100,7 +100,7 @@ class Replay:
             case "free":
                 self.release(self.handles.pop(event.id))
             case "copy":
-                self.moved += self.handles[event.id].requested if event.size is None else event.size
+                self.moved += self.smaller(event) if event.size is None else event.size
             case "swap":
                 self.swap(event)
             case "access" | "record":
@@ -137,8 +137,11 @@ class Replay:
         self.release(old)
         return address
 
+    def smaller(self, event: Event) -> int:
+        return min(self.handles[event.id].requested, self.handles[event.dst].requested)
+
     def swap(self, event: Event) -> None:
-        smaller = min(self.handles[event.id].requested, self.handles[event.dst].requested)
+        smaller = self.smaller(event)
         if self.options.swap == "scratch":
             self.release(Handle(smaller, self.place(smaller, None)))
         self.moved += smaller if event.size is None else event.size

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from comparison import differences, found, random_case, replayed
 from hypothesis import HealthCheck, given, settings
-from oracle import POLICIES
+from oracle import POLICIES, Event
 from strategies import cases
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
@@ -48,3 +48,10 @@ def test_batches_equal_one_run(policy: str) -> None:
 def test_searched_for_counterexamples(case: Any) -> None:
     policy, events, capacity, on_oom, options = case
     assert differences(policy, (events, capacity, on_oom, options, 5)) == {}
+
+
+@pytest.mark.parametrize("policy", ["buddy", "best-fit"])
+def test_a_block_of_terabytes_among_small_ones(policy: str) -> None:
+    sizes = [100, 2 << 40, 64, 3 << 40]
+    events = [Event("alloc", id, size) for id, size in enumerate(sizes)] + [Event("free", 1), Event("alloc", 9, 1 << 40)]
+    assert differences(policy, (events, None, "stop", {}, 5)) == {}

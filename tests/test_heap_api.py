@@ -77,7 +77,7 @@ def test_a_freed_block_cannot_be_used() -> None:
         (lambda heap, a, b: heap.allocate(1 << 61), "more than 2\\^60"),
         (lambda heap, a, b: heap.allocate(1, align=3), "power of two"),
         (lambda heap, a, b: heap.realloc(a, -5), "size -5 is negative"),
-        (lambda heap, a, b: heap.copy(a, b), "A and B have 32 bytes in common, not 64"),
+        (lambda heap, a, b: heap.copy(a, b, 64), "A and B have 32 bytes in common, not 64"),
         (lambda heap, a, b: heap.swap(a, b, 33), "A and B have 32 bytes in common, not 33"),
         (lambda heap, a, b: heap.copy(a, b, -1), "size -1 is negative"),
         (lambda heap, a, b: heap.map(0), "width 0"),

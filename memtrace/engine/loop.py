@@ -141,11 +141,9 @@ def clear(blocks, slot, recorder):
     b.status = DEAD
 
 
-def moved_bytes(blocks, kind, size, slot, other):
-    """Bytes that a copy or a swap moves: as the event says (size -1: it does not), else a whole block, the smaller of two."""
-    if size >= 0:
-        return size
-    return min(blocks[slot].requested, blocks[other].requested) if kind == SWAP else blocks[slot].requested
+def moved_bytes(size, smaller):
+    """Bytes that a copy or a swap moves: as the event says (size -1: it does not), else the smaller of the two blocks."""
+    return size if size >= 0 else smaller
 
 
 def observe(policy, recorder, state, event):
@@ -241,8 +239,8 @@ def specialise(policy):
                 if blocks[other].status == DEAD:
                     totals[SKIPPED] += 1
                 else:
-                    moves = moved_bytes(blocks, kind, size[i], slot, other)
                     smaller = min(blocks[slot].requested, blocks[other].requested)
+                    moves = moved_bytes(size[i], smaller)
                     if kind == SWAP and mode.swap_scratch:
                         request = make_request(smaller, 0, 0, -1, totals[SPARE])
                         asks, frees = True, True

@@ -10,7 +10,8 @@ far, in chunks. Holes are the free blocks below it, each by itself: two that are
        order 4 | AAAA  |  16    |                 |      of order 4 and 5
 
 Cost: a bitmap per order, 64 children to a word, finds the lowest free block in a few loads; splits and merges are at
-most the number of orders. The bitmaps cover a window that doubles with the highest address in use; above it all is free.
+most the number of orders. The bitmaps cover a window that grows with the highest address in use; above it all is free,
+up to 2^46 blocks of the lowest order (1 PiB at 16 bytes), where the address space ends.
 Source: Knowlton 1965, "A fast storage allocator"; Knuth, The Art of Computer Programming 1, 2.5, algorithms R and S.
 """
 
@@ -39,11 +40,12 @@ from memtrace.structures.ledger import (
     resize_hole,
 )
 from memtrace.structures.order_bitmaps import (
-    LEVELS,
     MASK,
     TOP,
+    WIDEST,
     Bitmaps,
     free_block_at,
+    free_blocks,
     is_free,
     lowest_free,
     new_bitmaps,
@@ -78,6 +80,8 @@ def init(capacity, max_live, **options):
     top = int(highest_set(next_power(max(capacity, 1)))) if bounded else unit + FIRST_WINDOW
     while not bounded and 1 << top <= rules.floor:
         top += 1
+    if top > widest(unit):
+        raise ValueError(f"min_block={rules.min_block} is too small for a space of 2^{top} bytes; try {1 << (top - WIDEST)}")
     state = State(
         new_bitmaps(unit, max(top, unit)),
         np.zeros(max_live + 1, np.int64),
@@ -94,22 +98,21 @@ def init(capacity, max_live, **options):
 def enlarge(state):
     """Four times the window. The new part is free, and one with the old one if that is free as a whole."""
     old, old_top = state.bitmaps, int(state.bitmaps.shape[TOP])
-    top = min(old_top + 2, 62)
+    top = min(old_top + 2, widest(state.unit))
     state = state._replace(bitmaps=new_bitmaps(state.unit, top))
     for order in range(state.unit, old_top):
-        start = old.starts[order * LEVELS]
-        words = old.words[start : start + -(-(1 << (old_top - order)) // 64)]
-        for at in np.flatnonzero(words):
-            bits = int(words[at])
-            for bit in range(64):
-                if bits >> bit & 1:
-                    set_free(state.bitmaps, np.int64(order), np.int64(at * 64 + bit))
+        for i in free_blocks(old, order):
+            set_free(state.bitmaps, np.int64(order), i)
     if is_free(old, np.int64(old_top), np.int64(0)):
         set_free(state.bitmaps, np.int64(top), np.int64(0))
     else:
         for order in range(old_top, top):
             set_free(state.bitmaps, np.int64(order), np.int64(1))
     return state
+
+
+def widest(unit):
+    return min(unit + WIDEST, 62)
 
 
 def outside_window(state, reserved):
@@ -135,7 +138,7 @@ def alloc(state, request):
     ledger[BLOCK_SIZE] = 1 << order
     found = smallest_order(bitmaps, order)
     if found < 0:
-        return ENLARGE if state.rules.capacity == UNBOUNDED and bitmaps.shape[TOP] < 62 else NOWHERE
+        return ENLARGE if state.rules.capacity == UNBOUNDED and bitmaps.shape[TOP] < widest(state.unit) else NOWHERE
     i = lowest_free(bitmaps, found)
     address = i << found
     if address + (1 << found) <= ledger[RESERVED]:

@@ -83,13 +83,13 @@ def resize_hole(ledger, size, new_size):
 
 def count_hole(ledger, size, sign):
     size_class = highest_set(size)
+    change = sign * size
     ledger[CLASS_HOLES + size_class] += sign
-    ledger[CLASS_BYTES + size_class] += sign * size
-    ledger[FREE] += sign * size
-    if size < ledger[MEDIAN]:
-        ledger[BELOW_MEDIAN] += sign * size
-    if size < ledger[P99]:
-        ledger[BELOW_P99] += sign * size
+    ledger[CLASS_BYTES + size_class] += change
+    ledger[FREE] += change
+    # No branches: which side a hole is on cannot be predicted.
+    ledger[BELOW_MEDIAN] += change * (size < ledger[MEDIAN])
+    ledger[BELOW_P99] += change * (size < ledger[P99])
     low = ledger[SQUARES] + sign * square_low(size)
     high = ledger[SQUARES_HIGH] + sign * square_high(size)
     # Both terms are below 2^62, so one carry or borrow is enough and nothing overflows.

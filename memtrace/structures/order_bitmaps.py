@@ -3,9 +3,12 @@
 Block i of order o covers [i 2^o, (i + 1) 2^o). Level 0 of an order has a bit per block; a bit of level k + 1 says that a
 word of level k is not 0. The window is the part [0, 2^top) of the address space for which there are bits. The trees of
 all orders are equally high, though a large order's upper levels are one word each: a walk whose length is always the
-same is predicted by the processor, and blocks are placed in orders at random.
+same is predicted by the processor, and blocks are placed in orders at random. Bits of an address range that was never
+in use cost address space alone: their pages are never touched.
 """
 
+import mmap
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +20,9 @@ LEVELS = 16  # room for each order's levels in starts; at most 11 are used
 MASK = 0  # in shape: bit o is set if a block of order o is free
 TOP = 1  # log2 of the window
 DEPTH = 2  # levels of each tree
+NORESERVE = 0x4000  # Linux's MAP_NORESERVE, which older Pythons do not name
+LAZY_WORDS = 1 << 20  # from which on the system's own way of not touching memory is asked for
+WIDEST = 46  # log2 of the lowest order's blocks in the largest window: 16 TiB of address space for its bits
 
 
 class Bitmaps(NamedTuple):
@@ -34,7 +40,25 @@ def new_bitmaps(unit, top):
         for level in range(depth):
             starts[order * LEVELS + level] = length
             length += -(-(1 << (top - order)) // 64 ** (level + 1))
-    return Bitmaps(np.zeros(length, np.int64), starts, np.array([0, top, depth], np.int64))
+    return Bitmaps(untouched(length), starts, np.array([0, top, depth], np.int64))
+
+
+def untouched(length):
+    """Zeros of which only what is written takes memory, in an amount that may be far above what the machine has."""
+    if length < LAZY_WORDS:
+        return np.zeros(length, np.int64)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (NORESERVE if sys.platform == "linux" else 0)
+    return np.frombuffer(mmap.mmap(-1, 8 * length, flags=flags), np.int64)
+
+
+def free_blocks(bitmaps, order):
+    """Indices of all free blocks of an order, ascending. Follows the tree, so it looks at words that have a bit only."""
+    found = np.zeros(1, np.int64)
+    for level in range(int(bitmaps.shape[DEPTH]) - 1, -1, -1):
+        words = bitmaps.words[bitmaps.starts[order * LEVELS + level] + found]
+        rows, bits = np.nonzero(words[:, None].view(np.uint64) >> np.arange(64, dtype=np.uint64) & np.uint64(1))
+        found = found[rows] * 64 + bits
+    return found
 
 
 def word_of(bitmaps, order, level, i):
