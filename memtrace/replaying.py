@@ -96,6 +96,8 @@ def replay(
     bound = bind(policy.module)
     facts = trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
+    if getattr(policy.module, "FORESEES", False):
+        state = policy.module.follow(state, foresee(trace, policy))
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare")
     counters = len(getattr(policy.module, "COUNTERS", ()))
     recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
@@ -140,6 +142,21 @@ def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: in
         return bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
     except ValueError as error:
         raise UsageError(f"{policy.label}: {error}") from None
+
+
+def foresee(trace: Trace, policy: Policy) -> Any:
+    """Where a policy that knows the future puts every request: the best of offline packing and two online policies."""
+    from memtrace.offline.plan import plan
+    from memtrace.trace import Op
+
+    align, effort = int(policy.options["align"]), int(policy.options["effort"])
+    requests = np.concatenate([(events.op == Op.ALLOC) | (events.op == Op.REALLOC) for events in trace.batches()])
+    online = []
+    for name in ("first-fit", "best-fit"):
+        placement = replay(trace, f"{name}:align={align},min_block={align}", keep=True)
+        assert placement.addresses is not None
+        online.append(placement.addresses[requests])
+    return plan(trace, align, effort, online)
 
 
 def warm(policy: Policy) -> None:

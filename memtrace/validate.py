@@ -18,6 +18,7 @@ from memtrace.trace import Op
 
 if TYPE_CHECKING:
     from memtrace.replaying import Placement
+    from memtrace.trace import Trace
 
 Ints = NDArray[np.int64]
 
@@ -57,23 +58,31 @@ def validate(placement: Placement) -> Offence | None:
     """
     if placement.addresses is None or placement.reserved is None:
         raise ValueError("validate needs a placement with its addresses: replay(..., keep=True)")
-    starts = np.unique(placement.addresses[placement.addresses >= 0])
+    align = int(placement.policy.options.get("align", 1))
+    return validate_addresses(placement.trace, placement.addresses, placement.reserved, placement.capacity, align)
+
+
+def validate_addresses(trace: Trace, addresses: Ints, reserved: Ints, capacity: int | None, align: int) -> Offence | None:
+    """The first offence of addresses and reserved bytes by event; as many events as there are addresses are looked at."""
+    starts = np.unique(addresses[addresses >= 0])
     leaves = 1 << max(int(starts.size - 1).bit_length(), 1)
     tree = np.zeros(2 * leaves, np.int32)
     owner = np.zeros(starts.size, np.int32)
-    slots = np.full((placement.trace.facts.max_live + 1, 3), -1, np.int64)  # start, size, event of the block in a slot
-    align = placement.policy.options.get("align", 1)
-    capacity = (1 << 62) if placement.capacity is None else placement.capacity
+    slots = np.full((trace.facts.max_live + 1, 3), -1, np.int64)  # start, size, event of the block in a slot
+    limit = (1 << 62) if capacity is None else capacity
     done = 0
-    for events in placement.trace.batches():
-        n = min(events.op.size, placement.events - done)
+    for events in trace.batches():
+        n = min(events.op.size, addresses.size - done)
         kind, i, other = _check(
             *(events.op[:n], events.block, events.size, events.align),
-            *(placement.addresses[done:], placement.reserved[done:], done),
-            *(starts, tree, owner, slots, int(align), capacity),
+            *(addresses[done:], reserved[done:], done),
+            *(starts, tree, owner, slots, align, limit),
         )
         if kind:
-            return _offence(kind, done + i, int(events.block[i]), int(events.size[i]), other, slots, placement)
+            found = int(slots[other, 0]), int(slots[other, 0] + slots[other, 1]), int(slots[other, 2])
+            start = int(addresses[done + i])
+            block = Block(start, start + int(events.size[i]), done + i)
+            return _offence(kind, block, Block(*found) if other >= 0 else None, int(reserved[done + i]), capacity)
         done += n
     return None
 
@@ -149,15 +158,12 @@ def _neighbour(tree, leaves, at, side):  # type: ignore[no-untyped-def]
     return entry - leaves
 
 
-def _offence(kind: int, event: int, slot: int, size: int, other: int, slots: Ints, placement: Placement) -> Offence:
-    assert placement.addresses is not None and placement.reserved is not None
-    start = int(placement.addresses[event])
-    block = Block(start, start + size, event)
-    found = Block(int(slots[other, 0]), int(slots[other, 0] + slots[other, 1]), int(slots[other, 2])) if other >= 0 else None
+def _offence(kind: int, block: Block, other: Block | None, reserved: int, capacity: int | None) -> Offence:
     ends = {
-        OVERLAP: f"overlaps the live block {found}",
-        OUTSIDE: f"reaches beyond the {int(placement.reserved[event])} bytes reserved then",
-        BEYOND: f"reaches beyond the capacity of {placement.capacity}",
+        OVERLAP: f"overlaps the live block {other}",
+        OUTSIDE: f"reaches beyond the {reserved} bytes reserved then",
+        BEYOND: f"reaches beyond the capacity of {capacity}",
         MISALIGNED: "starts at an address that is not aligned as asked",
     }
-    return Offence(event, KINDS[kind], block, found, f"event {event}: the block [{start}, {start + size}) {ends[kind]}")
+    text = f"event {block.event}: the block [{block.start}, {block.end}) {ends[kind]}"
+    return Offence(block.event, KINDS[kind], block, other, text)

@@ -22,7 +22,7 @@ class Option:
     choices: tuple[str, ...] = ()
 
 
-SWAP = Option("swap", "scratch", ("scratch", "inplace"))  # for every policy: the engine swaps
+SWAPS = ("scratch", "inplace")  # for every policy: the engine swaps; one that knows only some of them names those
 
 
 def options_of(module: ModuleType) -> dict[str, Option]:
@@ -32,7 +32,8 @@ def options_of(module: ModuleType) -> dict[str, Option]:
     if len(found) < len(parameters):
         found += list(inspect.signature(heap_rules).parameters.values())[1:]
     options = {p.name: _option(p) for p in found if p.default is not p.empty}
-    return {**options, "swap": SWAP}
+    swaps = getattr(module, "SWAPS", SWAPS)
+    return {**options, "swap": Option("swap", swaps[0], swaps)}
 
 
 def _option(parameter: inspect.Parameter) -> Option:

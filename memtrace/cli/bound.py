@@ -1,0 +1,136 @@
+"""`memtrace bound`: the least memory a trace needs, from below and from above."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import FORMAT_OPTION
+
+if TYPE_CHECKING:
+    from memtrace.offline.buffers import Buffers
+    from memtrace.offline.packing import Packing
+    from memtrace.trace import Trace
+
+
+@click.command()
+@click.argument("trace")
+@FORMAT_OPTION
+@click.option("--align", default="16", show_default=True, metavar="SIZE", help="Alignment of addresses, and unit of sizes.")
+@click.option(
+    "--effort",
+    type=click.IntRange(0),
+    default=4,
+    show_default=True,
+    help="Steps of annealing: 1 takes some two seconds.",
+)
+@click.option(
+    "--solver",
+    "solver_seconds",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="SECONDS",
+    help="Let OR-tools' CP-SAT look for a better one, or prove that there is none. Needs the extra `offline`.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Write the best packing as CSV: id, lower, upper, size, offset.")
+@report_options
+def bound(
+    trace: str,
+    trace_format: str | None,
+    align: str,
+    effort: int,
+    solver_seconds: float,
+    output: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Pack the blocks of TRACE with all lifetimes known, which no online policy can beat by much.
+
+    Peak live is the bound from below. Each packing is checked by the validator. Policy `optimum` follows the best one.
+
+    \b
+    Example:
+      memtrace bound traces/gpt-6x512-fp32.csv
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.errors import UsageError
+    from memtrace.offline.buffers import buffers_of
+    from memtrace.offline.packing import packings
+    from memtrace.trace import read
+    from memtrace.units import format_size, parse_size
+
+    unit = parse_size(align)
+    if unit < 1 or unit & (unit - 1):
+        raise UsageError(f"--align {align} is not a power of two")
+    with bar(f"reading {Path(trace).name}", not quiet) as progress:
+        read_trace = read(trace, format=trace_format, progress=progress)
+    buffers = buffers_of(read_trace, unit)
+    found = []
+    for packing in packings(buffers, effort, solver_seconds):
+        check(read_trace, buffers, packing, unit)
+        found.append(packing)
+    if not found:
+        raise UsageError(f"{read_trace.name}: too few blocks or too many live at once to pack; policies replay it all the same")
+    lowest = min(found, key=lambda packing: packing.height)
+    if output is not None:
+        write(Path(output), buffers, lowest)
+    if as_json:
+        rows = [{"method": p.method, "height_bytes": p.height, "seconds": p.seconds, "proven": p.proven} for p in found]
+        echo_json(
+            {
+                "schema": "memtrace.bound/1",
+                "trace": read_trace.name,
+                "peak_live_bytes": read_trace.facts.peak_live_bytes,
+                "lower_bound_bytes": buffers.bound,
+                "packings": rows,
+            }
+        )
+        return
+    lines = [("peak live, aligned", format_size(buffers.bound), "1.000x", "")]
+    lines += [(p.method, format_size(p.height), f"{p.height / buffers.bound:.3f}x", f"{p.seconds:.1f} s") for p in found]
+    print_table(("method", "height", "x bound", "time"), lines, title=f"{read_trace.name}: {len(buffers):,} blocks to pack")
+    click.echo(says(buffers, lowest))
+
+
+def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
+    """Raise PolicyError if the validator, which knows nothing of packing, finds an offence."""
+    import numpy as np
+
+    from memtrace.errors import PolicyError
+    from memtrace.validate import validate_addresses
+
+    addresses = np.full(trace.facts.events, -2, np.int64)
+    addresses[buffers.lower] = packing.addresses
+    offence = validate_addresses(trace, addresses, np.full(trace.facts.events, packing.height), packing.height, align)
+    if offence is not None:
+        raise PolicyError(f"{packing.method}: {offence.text}")
+
+
+def says(buffers: Buffers, lowest: Packing) -> str:
+    from memtrace.units import format_size
+
+    gap = lowest.height - buffers.bound
+    if gap == 0:
+        return f"{lowest.method} reaches the bound of {format_size(buffers.bound)}: no packing is lower."
+    proof = ", and there is no lower one" if lowest.proven else ""
+    return f"{lowest.method} is lowest, {100 * gap / buffers.bound:.1f} % ({format_size(gap)}) above the bound{proof}."
+
+
+def write(path: Path, buffers: Buffers, packing: Packing) -> None:
+    """The packing in the columns of the MiniMalloc benchmarks; whole or not at all."""
+    import os
+
+    import pandas as pd
+
+    table = {"lower": buffers.lower, "upper": buffers.upper, "size": buffers.size, "offset": packing.addresses}
+    part = path.with_name(path.name + ".part")
+    try:
+        pd.DataFrame(table).to_csv(part, index_label="id")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""Optimum: each block where the best offline packing puts it, which knows every lifetime. The bound of all policies.
+
+Peak live is the bound from below; this is one from above, as packing is NP-hard (Garey and Johnson, SR2). The lowest of
+greedy packing by size, lifetime and area, annealing from the best of those, and the placements of first and best fit is
+followed; where too many blocks live at once for packing (40 million pairs), only the last two. A realloc is a new block,
+and for its event both are there, unless it can stay where it is. `effort` scales the steps of annealing.
+Cost: O(log n) an event, to keep count of the holes; before it, the packing: time and memory for every pair of blocks that
+live at once.
+Source: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference"; Moffitt 2023, "MiniMalloc".
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.structures import address_tree, heap
+from memtrace.structures.address_tree import State as Tree
+from memtrace.structures.address_tree import hole_at
+from memtrace.structures.address_tree import init as new_tree
+from memtrace.structures.heap import open_request, tail_address
+from memtrace.structures.ledger import HOLE_TAKEN
+
+ORDER = 95
+SWAPS = ("inplace",)  # a plan has no scratch blocks
+FORESEES = True  # the engine hands it a plan before the first event
+
+NEXT = 0  # in at: the next request of the plan
+FIRST, LATER, VOID = 0, 1, 2  # kind of a request: a new block; a realloc; one of a block that has failed
+
+
+class State(NamedTuple):
+    tree: Tree
+    addresses: np.ndarray  # addresses[request], as planned
+    follows: np.ndarray  # follows[request]: the next one of the same block; -1 if there is none
+    kinds: np.ndarray
+    at: np.ndarray
+    ledger: np.ndarray  # the tree's
+
+
+def init(capacity, max_live, align=16, effort=1):
+    if effort < 0:
+        raise ValueError(f"effort={effort} is below 0")
+    tree = new_tree(capacity, max_live, align=align, min_block=align)
+    empty = np.zeros(0, np.int64)
+    return State(tree, empty, empty, empty, np.zeros(1, np.int64), tree.ledger)
+
+
+def follow(state, plan):
+    """The state with a plan to follow."""
+    kinds = np.zeros(plan.addresses.size, np.int64)
+    kinds[plan.follows[plan.follows >= 0]] = LATER
+    return state._replace(addresses=plan.addresses, follows=plan.follows, kinds=kinds)
+
+
+def planned(state):
+    """The request of the plan that is due."""
+    while state.kinds[state.at[NEXT]] == VOID:
+        state.at[NEXT] += 1
+    return state.at[NEXT]
+
+
+def alloc(state, request):
+    tree, k = state.tree, planned(state)
+    size = open_request(tree, request)
+    if size == NOTHING:
+        return NOTHING
+    address = put(tree, state.addresses[k], size, request.block)
+    state.at[NEXT] += 1
+    if address == NOWHERE and state.kinds[k] == FIRST:
+        k = state.follows[k]
+        while k >= 0:
+            state.kinds[k] = VOID
+            k = state.follows[k]
+    return address
+
+
+def put(tree, address, size, handle):
+    if address >= tail_address(tree, 1) and address + size > tree.ledger[heap.RESERVED]:
+        return heap.grow(tree, address, size, handle, address_tree)
+    hole = hole_at(tree, address)
+    if hole == 0 or tree.nodes[hole].addr + tree.nodes[hole].extent < address + size:
+        return NOWHERE
+    tree.ledger[HOLE_TAKEN] = tree.nodes[hole].extent
+    return heap.place(tree, hole, address, size, handle, address_tree)
+
+
+def free(state, request, address):
+    heap.free_block(state.tree, request, address_tree)
+
+
+def resize(state, request, address, old_size):
+    """In place if that is the plan."""
+    if state.addresses[planned(state)] != address:
+        return NOWHERE
+    address = heap.resize_block(state.tree, request, address, address_tree)
+    if address >= 0:
+        state.at[NEXT] += 1
+    return address
+
+
+def largest_hole(state):
+    return address_tree.largest_hole(state.tree)
+
+
+def expect(state, handle):
+    heap.expect(state.tree, handle)
+
+
+def expect_soon(state, handle):
+    address_tree.expect_soon(state.tree, handle)
