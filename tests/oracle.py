@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 from oracle_buddy import Buddy
 from oracle_heap import Bump, ListHeap
+from oracle_lists import LIST_SPACES
 from oracle_space import UNBOUNDED, Options, OutOfMemoryError, Range, Space
 
+COMMON = {field.name for field in fields(Options)}
 POLICIES = ("first-fit", "next-fit", "best-fit", "worst-fit", "bump", "buddy")
 
 
@@ -144,10 +146,12 @@ class Replay:
         self.moved += smaller if event.size is None else event.size
 
 
-def make_space(policy: str, options: Options, capacity: int) -> Space:
-    """The policy's empty space."""
+def make_space(policy: str, options: Options, capacity: int, own: Mapping[str, Any]) -> Space:
+    """The policy's empty space; ``own`` are the options that only this policy has."""
     if capacity < options.base + options.initial:
         raise ValueError("the capacity is below base + initial")
+    if policy in LIST_SPACES:
+        return LIST_SPACES[policy](options, capacity, **own)
     if policy == "bump":
         return Bump(options, capacity)
     if policy == "buddy":
@@ -177,7 +181,8 @@ def simulate(
     **options: int | str | bool,
 ) -> Outcome:
     """Replay the events and say what happened."""
-    space = make_space(policy, Options(**options), UNBOUNDED if capacity is None else capacity)  # type: ignore[arg-type]
+    own = {name: options.pop(name) for name in options.keys() - COMMON}
+    space = make_space(policy, Options(**options), UNBOUNDED if capacity is None else capacity, own)  # type: ignore[arg-type]
     replay, outcome = Replay(space), Outcome()
     for number, event in enumerate(events):
         space.searched, address = None, None
