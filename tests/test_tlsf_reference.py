@@ -1,9 +1,9 @@
-"""tlsf places every block where Matthew Conte's C implementation places it (github.com/mattconte/tlsf).
+"""tlsf places every block where the C implementations of Matthew Conte and of Miguel Masmano place it.
 
-Opt in, with that implementation compiled to a shared object:
+Opt in, with one or both of them (github.com/mattconte/tlsf; TLSF 2.4.6) compiled to shared objects:
 
     cc -O2 -shared -fPIC -DNDEBUG -o libtlsf.so tlsf.c
-    MEMTRACE_TLSF=./libtlsf.so pytest tests/test_tlsf_reference.py -s
+    MEMTRACE_TLSF_CONTE=./libtlsf.so MEMTRACE_TLSF_MASMANO=./libtlsf-2.4.6.so pytest tests/test_tlsf_reference.py -s
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,72 +23,128 @@ import memtrace
 from memtrace.replaying import replay
 from memtrace.trace import Op, Trace, from_columns, from_events
 
-LIBRARY = os.environ.get("MEMTRACE_TLSF")
-OPTIONS = "tlsf:header=8,align=8,min_block=32,sl=5,fl=32,zero=null"
-RECORDED = (
-    "sqlite-catalogue.parquet",
-    "gcc-recorder.parquet",
-    "cpython-objects.parquet",
-    "arrow-query.parquet",
-    "gpt-6x512-fp32.csv",
-)
+RECORDED = ("sqlite-catalogue.parquet", "gcc-recorder.parquet", "cpython-objects.parquet", "arrow-query.parquet")
+GPT = "gpt-6x512-fp32.csv"
 MOST_EVENTS = 400_000
 
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="MEMTRACE_TLSF does not name a compiled tlsf")
+Pointer, Size = ctypes.c_void_p, ctypes.c_size_t
 
 
 class Pool:
-    """A pool of the C implementation's, in pages that are only touched where it writes."""
+    """A pool of ``size`` bytes in a C library, in pages that are only touched where it writes."""
+
+    variable: str
+    options: str
+    most: int  # bytes of the largest pool
 
     def __init__(self, size: int) -> None:
-        assert LIBRARY is not None
-        library = ctypes.CDLL(os.path.abspath(LIBRARY))
-        self.functions = {}
-        for name, arguments, result in (
-            ("size", [], ctypes.c_size_t),
-            ("create_with_pool", [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_void_p),
-            ("malloc", [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_void_p),
-            ("realloc", [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t], ctypes.c_void_p),
-            ("free", [ctypes.c_void_p, ctypes.c_void_p], None),
-        ):
-            function = getattr(library, f"tlsf_{name}")
-            function.argtypes, function.restype = arguments, result
-            self.functions[name] = function
-        control = self.functions["size"]()
-        # One header of the pool's own in front of the first block's, and one behind the last.
-        self.memory = mmap.mmap(-1, control + size + 8)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-        self.handle = self.functions["create_with_pool"](start, control + size + 8)
-        self.first = start + control + 8  # what malloc returns for the block at 0
+        self.library = ctypes.CDLL(os.path.abspath(os.environ[self.variable]))
+        self.open(size)
 
-    def address(self, pointer: int | None) -> int | None:
-        return None if pointer is None else pointer - self.first
+    def open(self, size: int) -> None:
+        raise NotImplementedError
+
+    def function(self, name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(self.library, name)
+        found.argtypes, found.restype = arguments, result  # type: ignore[attr-defined]
+        return found
+
+    def pages(self, size: int) -> int:
+        self.memory = mmap.mmap(-1, size)
+        return ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+
+    def malloc(self, size: int) -> int | None:
+        raise NotImplementedError
+
+    def realloc(self, pointer: int | None, size: int) -> int | None:
+        raise NotImplementedError
+
+    def free(self, pointer: int | None) -> None:
+        raise NotImplementedError
 
     def replay(self, trace: Trace) -> list[int]:
         """Per event: the block's address, -1 where a request failed, -2 where there was none."""
         pointers: dict[int, int | None] = {}
         failed: set[int] = set()
         addresses = []
-        malloc, resize, release, handle = (*(self.functions[f] for f in ("malloc", "realloc", "free")), self.handle)
         for op, block, size in rows(trace):
             address = -2
             if op == Op.ALLOC:
-                pointers[block] = malloc(handle, size)
-                if pointers[block] is None and size:
+                pointers[block] = pointer = self.malloc(size)
+                if pointer is not None:
+                    address = pointer - self.first
+                elif size:
                     failed.add(block)
                     address = -1
-                elif size:
-                    address = pointers[block] - self.first
             elif block in failed:
                 failed -= {block} if op == Op.FREE else set()
-            elif op == Op.FREE and block >= 0:
-                release(handle, pointers.pop(block))
+            elif op == Op.FREE:
+                self.free(pointers.pop(block))
             elif op == Op.REALLOC:
-                moved = resize(handle, pointers[block], size)
+                moved = self.realloc(pointers[block], size)
                 address = -1 if moved is None else moved - self.first
                 pointers[block] = moved or pointers[block]
             addresses.append(address)
         return addresses
+
+    first: int  # what malloc returns for the block at 0
+
+
+class Conte(Pool):
+    """8 bytes of header in use, blocks cut to the request; 0 bytes get nothing."""
+
+    variable = "MEMTRACE_TLSF_CONTE"
+    options = "tlsf:header=8,align=8,min_block=32,sl=5,fl=32,zero=null"
+    most = 1 << 32
+
+    def open(self, size: int) -> None:
+        control = self.function("tlsf_size", [], Size)()
+        create = self.function("tlsf_create_with_pool", [Pointer, Size], Pointer)
+        self._malloc = self.function("tlsf_malloc", [Pointer, Size], Pointer)
+        self._realloc = self.function("tlsf_realloc", [Pointer, Pointer, Size], Pointer)
+        self._free = self.function("tlsf_free", [Pointer, Pointer], None)
+        start = self.pages(control + size + 8)  # 8: the header behind the last block
+        self.pool = create(start, control + size + 8)
+        self.first = start + control + 8
+
+    def malloc(self, size: int) -> int | None:
+        return self._malloc(self.pool, size)  # type: ignore[no-any-return]
+
+    def realloc(self, pointer: int | None, size: int) -> int | None:
+        return self._realloc(self.pool, pointer, size)  # type: ignore[no-any-return]
+
+    def free(self, pointer: int | None) -> None:
+        self._free(self.pool, pointer)
+
+
+class Masmano(Pool):
+    """16 bytes of header, blocks of the class's size. Its realloc in place has rules of its own; it is not called."""
+
+    variable = "MEMTRACE_TLSF_MASMANO"
+    options = "tlsf:header=16,align=16,min_block=32,sl=5,small=128,fl=30,cut=class,realloc=move"
+    most = 1 << 29
+
+    def open(self, size: int) -> None:
+        self._malloc = self.function("malloc_ex", [Size, Pointer], Pointer)
+        self._free = self.function("free_ex", [Pointer, Pointer], None)
+        create = self.function("init_memory_pool", [Size, Pointer], Size)
+        overhead = (1 << 16) - create(1 << 16, self.pages(1 << 16))
+        self.pool = self.pages(size - 16 + overhead)
+        assert create(size - 16 + overhead, self.pool) == size - 16
+        self.first = self._malloc(1, self.pool)
+        self._free(self.first, self.pool)
+
+    def malloc(self, size: int) -> int | None:
+        return self._malloc(size, self.pool)  # type: ignore[no-any-return]
+
+    def realloc(self, pointer: int | None, size: int) -> int | None:
+        moved = self.malloc(size)
+        if moved is not None:
+            self.free(pointer)
+        return moved
+
+    def free(self, pointer: int | None) -> None:
+        self._free(pointer, self.pool)
 
 
 def rows(trace: Trace) -> list[tuple[int, int, int]]:
@@ -117,21 +174,25 @@ def drawn(seed: int) -> Trace:
     return from_events([{k: v for k, v in event._asdict().items() if v is not None} for event in events])
 
 
-def compare(trace: Trace, room: float) -> tuple[int, int]:
-    """Requests, and how many failed, in a pool of ``room`` times what first fit reserves, and no more than C's can have."""
-    pool = int(room * replay(trace, "first-fit:header=8,align=8,min_block=32").peak_reserved_bytes) // 8 * 8
-    pool = min(pool, 1 << 32)
-    ours = replay(trace, f"{OPTIONS},initial={pool}", pool, on_oom="skip", keep=True)
+def compare(library: type[Pool], trace: Trace, room: float) -> tuple[int, int]:
+    """Requests, and how many failed, in a pool of ``room`` times what first fit reserves."""
+    tight = replay(trace, "first-fit:header=8,align=8,min_block=32").peak_reserved_bytes
+    size = min(int(room * tight) // 16 * 16, library.most)
+    ours = replay(trace, f"{library.options},initial={size}", size, on_oom="skip", keep=True)
     assert ours.addresses is not None
-    theirs = np.array(Pool(pool).replay(trace), np.int64)
+    theirs = np.array(library(size).replay(trace), np.int64)
     assert np.array_equal(ours.addresses, theirs), f"event {int(np.argmax(ours.addresses != theirs))}"
     return int((theirs > -2).sum()), int((theirs == -1).sum())
 
 
 @pytest.mark.parametrize("room", [1.5, 0.8])
-@pytest.mark.parametrize("trace", [*RECORDED, 0, 1, 2])
-def test_placements_are_equal(trace: str | int, room: float) -> None:
-    requests, failed = compare(recorded(trace) if isinstance(trace, str) else drawn(trace), room)
-    print(f"{trace}, pool {room} x: {requests:,} requests, {failed:,} failed, all addresses equal")
+@pytest.mark.parametrize(
+    ("library", "trace"), [*((one, trace) for one in (Conte, Masmano) for trace in (*RECORDED, 0, 1, 2)), (Conte, GPT)]
+)
+def test_placements_are_equal(library: type[Pool], trace: str | int, room: float) -> None:
+    if library.variable not in os.environ:
+        pytest.skip(f"{library.variable} does not name a compiled library")
+    requests, failed = compare(library, recorded(trace) if isinstance(trace, str) else drawn(trace), room)
+    print(f"{library.__name__}, {trace}, pool {room} x: {requests:,} requests, {failed:,} failed, all addresses equal")
     assert requests > 1000
     assert room > 1 or failed > 0
