@@ -1,4 +1,4 @@
-"""tlsf and half-fit over a plain list of holes, each with the time at which it came to be."""
+"""tlsf, half-fit and stack over a plain list of holes, each with the time at which it came to be."""
 
 from __future__ import annotations
 
@@ -81,4 +81,23 @@ class Tlsf(ClassHeap):
         return round_up(least, self.options.align) if least > block else block
 
 
-LIST_SPACES: dict[str, Callable[..., Space]] = {"tlsf": Tlsf}
+class Stack(ListHeap):
+    """Everything goes above the highest live block."""
+
+    def __init__(self, options: Options, capacity: int) -> None:
+        super().__init__(options, capacity, "stack")
+
+    def alloc(self, size: int, align: int | None) -> int:
+        self.searched = 0
+        block = self.block_size(size, align)
+        mark = max((start + size for start, size in self.blocks.items()), default=self.options.base)
+        address = round_up(mark, align or self.options.align)
+        if address + block > self.top:
+            self.grow(block, address + block - self.top)
+        return self.place(self.tail(), address, block)
+
+    def widen(self, address: int, new: int) -> bool:
+        return address == max(self.blocks) and super().widen(address, new)
+
+
+LIST_SPACES: dict[str, Callable[..., Space]] = {"tlsf": Tlsf, "stack": Stack}

@@ -25,7 +25,7 @@ OWN: dict[str, dict[str, tuple[Any, ...]]] = {
 def with_own_options(policy: str, options: dict[str, Any], seed: int) -> dict[str, Any]:
     """The common options, and some of those that only this policy has."""
     dice = random.Random(seed)
-    own = {name: dice.choice(values) for name, values in OWN[policy].items() if dice.random() < 0.5}
+    own = {name: dice.choice(values) for name, values in OWN.get(policy, {}).items() if dice.random() < 0.5}
     if "fl" in own:
         small = own.get("small") or options.get("align", 16) << own.get("sl", 5)
         own["fl"] = max(own["fl"], small.bit_length())  # 2^fl has to be above small
