@@ -81,6 +81,13 @@ class Tlsf(ClassHeap):
         return round_up(least, self.options.align) if least > block else block
 
 
+class HalfFit(ClassHeap):
+    """Powers of two."""
+
+    def __init__(self, options: Options, capacity: int) -> None:
+        super().__init__(options, capacity, [0, *(2**power for power in range(62))])
+
+
 class Stack(ListHeap):
     """Everything goes above the highest live block."""
 
@@ -100,4 +107,4 @@ class Stack(ListHeap):
         return address == max(self.blocks) and super().widen(address, new)
 
 
-LIST_SPACES: dict[str, Callable[..., Space]] = {"tlsf": Tlsf, "stack": Stack}
+LIST_SPACES: dict[str, Callable[..., Space]] = {"tlsf": Tlsf, "half-fit": HalfFit, "stack": Stack}
