@@ -1,9 +1,10 @@
-"""tlsf, half-fit and stack over a plain list of holes, each with the time at which it came to be."""
+"""tlsf, half-fit, quick-fit and stack over a plain list of holes, each with the time at which it came to be."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from dataclasses import replace
 from math import gcd
 
 from oracle_heap import ListHeap
@@ -107,4 +108,75 @@ class Stack(ListHeap):
         return address == max(self.blocks) and super().widen(address, new)
 
 
-LIST_SPACES: dict[str, Callable[..., Space]] = {"tlsf": Tlsf, "half-fit": HalfFit, "stack": Stack}
+class QuickFit(ListHeap):
+    """First fit under a pile of blocks for each small size."""
+
+    def __init__(self, options: Options, capacity: int, quick: int = 512, coalesce: str = "growth") -> None:
+        super().__init__(options, capacity, "first-fit")
+        self.quick = quick
+        self.patient = coalesce == "failure"
+        self.piles: dict[int, list[int]] = {}  # size -> addresses, the one freed last at the end
+
+    def hole_list(self) -> list[Range]:
+        piled = [(start, start + size) for size, pile in self.piles.items() for start in pile]
+        return sorted(self.holes + piled)
+
+    def alloc(self, size: int, align: int | None) -> int:
+        block, alignment = self.block_size(size, align), align or self.options.align
+        pile = self.piles.get(block, [])
+        if pile and pile[-1] % alignment == 0:
+            self.searched = 1
+            self.fits.append((block, block))
+            self.blocks[pile[-1]] = block
+            return pile.pop()
+        if not any(self.piles.values()) or self.search(block, alignment):
+            return super().alloc(size, align)
+        looked_at = self.searched or 0
+        address = self.grown(block, alignment) if self.patient else None
+        if address is None:
+            self.join_piles()
+            try:
+                address = super().alloc(size, align)
+            finally:
+                self.searched = (self.searched or 0) + looked_at
+        return address
+
+    def grown(self, block: int, alignment: int) -> int | None:
+        """An address above what the heap has, if it can grow."""
+        address = round_up(self.tail()[0], alignment)
+        try:
+            self.grow(block, address + block - self.top)
+        except OutOfMemoryError:
+            return None
+        return self.place(self.tail(), address, block)
+
+    def join_piles(self) -> None:
+        piles, self.piles = self.piles, {}
+        for size, pile in piles.items():
+            for start in pile:
+                self.join(start, start + size)
+
+    def join(self, start: int, end: int) -> None:
+        """A range becomes part of the holes; nothing is given back."""
+        options, self.options = self.options, replace(self.options, trim=False)
+        self.release(start, end)
+        self.options = options
+
+    def free(self, address: int) -> None:
+        block = self.blocks[address]
+        if block > self.quick:
+            super().free(address)
+        else:
+            self.piles.setdefault(block, []).append(address)
+            del self.blocks[address]
+
+    def trim(self) -> None:
+        self.join_piles()
+        super().trim()
+
+    def trim_if_asked(self) -> None:
+        if self.options.trim:
+            super().trim()
+
+
+LIST_SPACES: dict[str, Callable[..., Space]] = {"tlsf": Tlsf, "half-fit": HalfFit, "quick-fit": QuickFit, "stack": Stack}

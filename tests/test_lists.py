@@ -19,6 +19,7 @@ SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 
 OWN: dict[str, dict[str, tuple[Any, ...]]] = {
     "tlsf": {"sl": (0, 1, 2, 3, 5, 6), "small": (0, 64, 128, 1024), "fl": (8, 10, 14, 62), "cut": ("request", "class")},
+    "quick-fit": {"quick": (0, 16, 64, 200, 4096), "coalesce": ("growth", "failure")},
 }
 
 
