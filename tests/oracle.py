@@ -23,6 +23,7 @@ class Event(NamedTuple):
     size: int | None = None
     align: int | None = None
     dst: int | None = None
+    tag: str | None = None
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Handle:
 
     requested: int
     address: int | None
+    tag: str | None = None
 
 
 class Replay:
@@ -111,8 +113,9 @@ class Replay:
                 raise ValueError(f"unknown op: {event}")
         return None
 
-    def place(self, size: int, align: int | None) -> int | None:
+    def place(self, size: int, align: int | None, tag: str | None = None) -> int | None:
         """An address for a request; None for a null block."""
+        self.space.tag = tag
         if size == 0 and self.options.zero == "null":
             return None
         return self.space.alloc(size, align)
@@ -123,8 +126,8 @@ class Replay:
 
     def alloc(self, event: Event) -> int | None:
         size = event.size or 0
-        address = self.place(size, event.align)
-        self.handles[event.id] = Handle(size, address)
+        address = self.place(size, event.align, event.tag)
+        self.handles[event.id] = Handle(size, address, event.tag)
         return address
 
     def realloc(self, event: Event) -> int | None:
@@ -133,9 +136,9 @@ class Replay:
         if in_place and old.address is not None and self.space.resize(old.address, size, event.align):
             old.requested = size
             return old.address
-        address = self.place(size, event.align)
+        address = self.place(size, event.align, old.tag)
         self.moved += min(old.requested, size)
-        self.handles[event.id] = Handle(size, address)
+        self.handles[event.id] = Handle(size, address, old.tag)
         self.release(old)
         return address
 

@@ -1,4 +1,4 @@
-"""tlsf, half-fit, quick-fit and stack over a plain list of holes, each with the time at which it came to be."""
+"""tlsf, half-fit, quick-fit, stack and region over a plain list of holes, each with the time at which it came to be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 from math import gcd
+from typing import NamedTuple
 
 from oracle_heap import ListHeap
 from oracle_space import Options, OutOfMemoryError, Range, Space, round_up
@@ -179,4 +180,139 @@ class QuickFit(ListHeap):
             super().trim()
 
 
-LIST_SPACES: dict[str, Callable[..., Space]] = {"tlsf": Tlsf, "half-fit": HalfFit, "quick-fit": QuickFit, "stack": Stack}
+class Page(NamedTuple):
+    """A range that is one region's."""
+
+    tag: str | None
+    start: int
+    end: int
+
+
+class Region(ListHeap):
+    """Pages from first fit; within a page everything goes behind the last block placed in it."""
+
+    def __init__(self, options: Options, capacity: int, page: int = 65536) -> None:
+        super().__init__(options, capacity, "first-fit")
+        self.page = page
+        self.pages: list[Page] = []
+        self.current: dict[str | None, tuple[Page, int]] = {}  # tag -> the page it fills, and where the next block goes
+
+    def free_in(self, page: Page) -> list[Range]:
+        """What lies between the blocks of a page."""
+        blocks = sorted((start, start + size) for start, size in self.blocks.items() if page.start <= start < page.end)
+        edges = [page.start, *(edge for block in blocks for edge in block), page.end]
+        return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
+
+    def hole_list(self) -> list[Range]:
+        return sorted(self.holes + [hole for page in self.pages for hole in self.free_in(page)])
+
+    def page_at(self, address: int) -> Page:
+        return next(page for page in self.pages if page.start <= address < page.end)
+
+    def alloc(self, size: int, align: int | None) -> int:
+        self.searched = 0
+        block, alignment = self.block_size(size, align), align or self.options.align
+        if self.tag in self.current:
+            page, following = self.current[self.tag]
+            address = round_up(following, alignment)
+            if address + block <= page.end:
+                self.current[self.tag] = page, self.put(page, address, block)
+                return address
+        page = self.new_page(block, alignment)
+        end = self.put(page, page.start, block)
+        if page.end - page.start < self.page or block > self.page or self.tag not in self.current:
+            self.current.setdefault(self.tag, (page, end))
+        else:
+            self.current[self.tag] = page, end
+        return page.start
+
+    def new_page(self, block: int, alignment: int) -> Page:
+        try:
+            start = self.take_page(max(block, self.page), alignment)
+        except OutOfMemoryError:
+            if block >= self.page:
+                raise
+            start = self.take_page(block, alignment)
+        page = Page(self.tag, start, start + self.blocks.pop(start))
+        self.pages.append(page)
+        return page
+
+    def take_page(self, size: int, alignment: int) -> int:
+        """First fit, without the figures of a block that it serves."""
+        looked_at, fits = self.searched or 0, list(self.fits)
+        try:
+            return self.first_fit(size, alignment)
+        finally:
+            self.searched = looked_at + (self.searched or 0)
+            self.fits = fits
+
+    def first_fit(self, size: int, alignment: int) -> int:
+        hole = self.search(size, alignment)
+        if hole is not None:
+            return self.place(hole, round_up(hole[0], alignment), size)
+        address = round_up(self.tail()[0], alignment)
+        self.grow(size, address + size - self.top)
+        return self.place(self.tail(), address, size)
+
+    def put(self, page: Page, address: int, block: int) -> int:
+        """Place a block in the last free range of its page; a rest that is too small becomes part of it."""
+        start, end = self.free_in(page)[-1]
+        self.counts["splits"] += start < address
+        if end - address - block < self.options.min_block:
+            block = end - address
+        else:
+            self.counts["splits"] += 1
+        self.blocks[address] = block
+        return address + block
+
+    def free(self, address: int) -> None:
+        page = self.page_at(address)
+        self.let_wait(page, address, address + self.blocks.pop(address))
+        mine = [other for other in self.pages if other.tag == page.tag]
+        if any(other.start <= start < other.end for other in mine for start in self.blocks):
+            return
+        self.pages = [other for other in self.pages if other.tag != page.tag]
+        del self.current[page.tag]
+        trim, self.options = self.options.trim, replace(self.options, trim=False)
+        for other in mine:
+            self.release(other.start, other.end)
+        self.options = replace(self.options, trim=trim)
+        self.trim_if_asked()
+
+    def let_wait(self, page: Page, start: int, end: int) -> None:
+        """Count what a range that is free now joins in its page."""
+        edges = {page.start, page.end}
+        for low, size in self.blocks.items():
+            edges |= {low, low + size}
+        self.counts["merges"] += (start not in edges) + (end not in edges)
+
+    def resize(self, address: int, size: int, align: int | None) -> bool:
+        if align and address % align:
+            return False
+        new, old, page = self.block_size(size, align), self.blocks[address], self.page_at(address)
+        if new <= old:
+            if old - new >= self.options.min_block:
+                self.blocks[address] = new
+                self.counts["splits"] += 1
+                self.let_wait_above(page, address + new, address + old)
+            return True
+        current, following = self.current[page.tag]
+        if page != current or address + old != following or address + new > page.end or following == page.end:
+            return False
+        del self.blocks[address]
+        splits = self.counts["splits"]
+        self.current[page.tag] = page, self.put(page, address, new)
+        self.counts["splits"] = splits + (self.current[page.tag][1] < page.end)
+        return True
+
+    def let_wait_above(self, page: Page, start: int, end: int) -> None:
+        self.counts["merges"] += end != page.end and end not in self.blocks
+
+
+LIST_SPACES: dict[str, Callable[..., Space]] = {
+    "tlsf": Tlsf,
+    "half-fit": HalfFit,
+    "quick-fit": QuickFit,
+    "region": Region,
+    "stack": Stack,
+}

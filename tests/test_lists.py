@@ -10,6 +10,7 @@ import pytest
 from comparison import differences, found, random_case, replayed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from oracle import Event
 from oracle_lists import LIST_SPACES
 from strategies import cases
 
@@ -19,6 +20,7 @@ SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 
 OWN: dict[str, dict[str, tuple[Any, ...]]] = {
     "tlsf": {"sl": (0, 1, 2, 3, 5, 6), "small": (0, 64, 128, 1024), "fl": (8, 10, 14, 62), "cut": ("request", "class")},
+    "region": {"page": (1, 64, 100, 1024, 5000)},
     "quick-fit": {"quick": (0, 16, 64, 200, 4096), "coalesce": ("growth", "failure")},
 }
 
@@ -33,9 +35,16 @@ def with_own_options(policy: str, options: dict[str, Any], seed: int) -> dict[st
     return {**options, **own}
 
 
+def tagged(policy: str, events: list[Event], seed: int) -> list[Event]:
+    """Where the policy goes by tags, one of a few for every block."""
+    dice = random.Random(seed)
+    tags = (None, *"abcdef"[: dice.randrange(7)])
+    return [event._replace(tag=dice.choice(tags)) if event.op == "alloc" and policy == "region" else event for event in events]
+
+
 def own_case(policy: str, seed: int, events: int = 300) -> Any:
     rows, capacity, on_oom, options, batch_rows = random_case(policy, seed, events)
-    return rows, capacity, on_oom, with_own_options(policy, options, seed), batch_rows
+    return tagged(policy, rows, seed), capacity, on_oom, with_own_options(policy, options, seed), batch_rows
 
 
 @pytest.mark.parametrize("policy", LIST_SPACES)
@@ -65,6 +74,7 @@ def test_batches_equal_one_run(policy: str) -> None:
 @given(cases(tuple(LIST_SPACES)), st.integers(0, 1000))
 def test_searched_for_counterexamples(case: Any, seed: int) -> None:
     policy, events, capacity, on_oom, options = case
+    events = tagged(policy, events, seed)
     assert differences(policy, (events, capacity, on_oom, with_own_options(policy, options, seed), 5)) == {}
 
 
