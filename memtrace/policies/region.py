@@ -21,16 +21,14 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures import address_tree, class_lists, heap
+from memtrace.structures import address_tree, census, heap
 from memtrace.structures.address_tree import expect_soon, first_fit, rank
 from memtrace.structures.bits import align_up
 from memtrace.structures.calls import apart
-from memtrace.structures.class_lists import Classes
 from memtrace.structures.heap import FRESH, expect, open_request, release_apart, take_or_grow
 from memtrace.structures.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES
 from memtrace.structures.pages import (
     HELD,
-    NODE,
     PLACE,
     REGIONS,
     WAITING_HOLES,
@@ -76,10 +74,7 @@ class State(NamedTuple):
     rover: np.ndarray
     ledger: np.ndarray
     rules: Rules
-    heads: np.ndarray  # from here on as class_lists has it, for the holes in regions
-    words: np.ndarray
-    largest: np.ndarray
-    classes: Classes
+    sizes: np.ndarray  # see census: of the holes in regions
     places: np.ndarray  # places[node]
     regions: np.ndarray  # regions[tag + 1]
     totals: np.ndarray
@@ -90,18 +85,11 @@ def init(capacity, max_live, page=65536, **options):
     if page < 1:
         raise ValueError(f"page={page} is below 1")
     heap_state = address_tree.init(capacity, max_live, **options)
-    lists = class_lists.new_state(capacity, 0, 5, 9, 62, False)
-    nodes = np.zeros(heap_state.nodes.size, NODE).view(np.recarray)
-    for field in address_tree.NODE.names:
-        nodes[field] = heap_state.nodes[field]
+    nodes = heap_state.nodes.size
     return State(
-        nodes,
-        *heap_state[1:],
-        lists.heads,
-        lists.words,
-        lists.largest,
-        lists.classes,
-        np.zeros(nodes.size, PLACE).view(np.recarray),
+        *heap_state,
+        census.new_sizes(nodes),
+        np.zeros(nodes, PLACE).view(np.recarray),
         np.zeros(FIRST_REGIONS, REGION).view(np.recarray),
         np.zeros(3, np.int64),
         page,
@@ -110,7 +98,12 @@ def init(capacity, max_live, page=65536, **options):
 
 def enlarge(state):
     """Room for twice as many blocks, pages and regions."""
-    return state._replace(nodes=twice(state.nodes), places=twice(state.places), regions=twice(state.regions))
+    return state._replace(
+        nodes=twice(state.nodes),
+        sizes=census.enlarged(state.sizes, 2 * state.nodes.size),
+        places=twice(state.places),
+        regions=twice(state.regions),
+    )
 
 
 def twice(records):
@@ -241,7 +234,7 @@ def trim(state):
 
 
 def largest_hole(state):
-    return max(class_lists.largest_hole(state), address_tree.largest_hole(state))
+    return max(census.largest_hole(state), address_tree.largest_hole(state))
 
 
 def write_counters(state, row):

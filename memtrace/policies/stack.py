@@ -14,8 +14,9 @@ Architecture", 5.2.1 (stack-based allocators, markers).
 """
 
 from memtrace.engine.request import NOTHING, NOWHERE
-from memtrace.structures import census_lists, heap
-from memtrace.structures.class_lists import State, largest_hole, new_state
+from memtrace.structures import census, heap
+from memtrace.structures.census import largest_hole
+from memtrace.structures.class_lists import State, new_state
 from memtrace.structures.heap import expect, open_request, tail_address
 from memtrace.structures.ledger import FREE, RESERVED
 from memtrace.structures.rules import alignment, block_size
@@ -35,12 +36,12 @@ def alloc(state, request):
         return NOTHING
     address = tail_address(state, alignment(state.rules, request))
     if address + size <= state.ledger[RESERVED]:
-        return heap.place(state, state.nodes[0].prev, address, size, request.block, census_lists)
-    return heap.grow(state, address, size, request.block, census_lists)
+        return heap.place(state, state.nodes[0].prev, address, size, request.block, census)
+    return heap.grow(state, address, size, request.block, census)
 
 
 def free(state, request, address):
-    heap.free_block(state, request, census_lists)
+    heap.free_block(state, request, census)
 
 
 def resize(state, request, address, old_size):
@@ -51,11 +52,11 @@ def resize(state, request, address, old_size):
         above = nodes[x].next
         if above != 0 and (nodes[above].free == 0 or nodes[above].next != 0):
             return NOWHERE
-    return heap.resize_block(state, request, address, census_lists)
+    return heap.resize_block(state, request, address, census)
 
 
 def trim(state):
-    heap.trim_top(state, census_lists)
+    heap.trim_top(state, census)
 
 
 def write_counters(state, row):

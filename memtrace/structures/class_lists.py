@@ -17,14 +17,14 @@ import numpy as np
 from memtrace.engine.request import NOWHERE
 from memtrace.structures.bits import align_up, highest_set, lowest_set
 from memtrace.structures.calls import apart
+from memtrace.structures.census import new_sizes, note
 from memtrace.structures.heap import FRESH, append, change_hole_apart, open_heap, place, reserve
-from memtrace.structures.ledger import CENSUS, RESERVED, new_ledger
+from memtrace.structures.ledger import RESERVED, new_ledger
 from memtrace.structures.rules import Rules, growth, heap_rules
 from memtrace.structures.size_bins import above, granule
 
 WORDS = 64
 SUMMARY = WORDS  # in words, behind the bitmap: which of its words are not 0
-MOST, SURE = 0, 1  # in largest: no hole is larger; 1 if one is that large
 
 NODE = np.dtype(
     (
@@ -62,7 +62,7 @@ class State(NamedTuple):
     pool: np.ndarray
     heads: np.ndarray  # heads[class]: the hole freed last; 0 if there is none
     words: np.ndarray
-    largest: np.ndarray
+    sizes: np.ndarray  # see census
     ledger: np.ndarray
     rules: Rules
     classes: Classes
@@ -81,7 +81,7 @@ def new_state(capacity, max_live, sl, small, fl, whole, **options):
         pool,
         np.zeros(WORDS * 64, np.uint32),
         np.zeros(WORDS + 1, np.int64),
-        np.array([0, 1], np.int64),
+        new_sizes(2 * max_live + 8),
         new_ledger(rules.floor),
         rules,
         classes,
@@ -153,9 +153,27 @@ def grow(state, size, wanted, align, handle, index):
 
 
 def insert(state, x):
+    push(state, x)
+    note(state, x, state.nodes[x].extent)
+
+
+def remove(state, x):
+    take_out(state, x)
+    note(state, x, 0)
+
+
+def move(state, x, address, size):
+    """A hole that changes becomes the head of its class, whether or not it was in it."""
+    take_out(state, x)
+    state.nodes[x].addr = address
+    state.nodes[x].extent = size
+    push(state, x)
+    note(state, x, size)
+
+
+def push(state, x):
     nodes, heads = state.nodes, state.heads
-    size = nodes[x].extent
-    c = hole_class(state, size)
+    c = hole_class(state, nodes[x].extent)
     head = heads[c]
     nodes[x].ahead = head
     nodes[x].behind = 0
@@ -163,32 +181,19 @@ def insert(state, x):
     heads[c] = x
     if head == 0:
         mark(state.words, np.int64(c))
-    if state.ledger[CENSUS] != 0 and size >= state.largest[MOST]:
-        state.largest[MOST] = size
-        state.largest[SURE] = 1
 
 
-def remove(state, x):
+def take_out(state, x):
     nodes = state.nodes
-    size, ahead, behind = nodes[x].extent, nodes[x].ahead, nodes[x].behind
+    ahead, behind = nodes[x].ahead, nodes[x].behind
     nodes[ahead].behind = behind
     if behind != 0:
         nodes[behind].ahead = ahead
     else:
-        c = hole_class(state, size)
+        c = hole_class(state, nodes[x].extent)
         state.heads[c] = ahead
         if ahead == 0:
             unmark(state.words, np.int64(c))
-    if state.ledger[CENSUS] != 0 and size == state.largest[MOST]:
-        state.largest[SURE] = 0
-
-
-def move(state, x, address, size):
-    """A hole that changes becomes the head of its class, whether or not it was in it."""
-    remove(state, x)
-    state.nodes[x].addr = address
-    state.nodes[x].extent = size
-    insert(state, x)
 
 
 def mark(words, c):
@@ -203,21 +208,3 @@ def unmark(words, c):
     words[i] = word
     if word == 0:
         words[SUMMARY] &= ~(1 << i)
-
-
-@apart
-def largest_hole(state):
-    """Known, unless a hole of that size has gone since: then the last list is looked through once."""
-    largest, nodes = state.largest, state.nodes
-    if largest[SURE] == 0:
-        most = np.int64(0)
-        summary = state.words[SUMMARY]
-        if summary != 0:
-            i = highest_set(summary)
-            x = np.int64(state.heads[(i << 6) + highest_set(state.words[i])])
-            while x != 0:
-                most = max(most, nodes[x].extent)
-                x = np.int64(nodes[x].ahead)
-        largest[MOST] = most
-        largest[SURE] = 1
-    return largest[MOST]

@@ -3,21 +3,18 @@
     |AAAA|..|BBBBBB|............|        a page: `..` and the rest wait; the last node is never dropped
 
 A page is a block to the heap around it, and is called by its last node. Its blocks are placed in its free end; a freed
-block waits, one with the waiting ranges beside it. What waits is a hole in the ledger, and listed by size so that the
-largest is known. The state has ``nodes`` (of ``NODE``), ``places`` and ``totals`` beside what ``class_lists`` needs.
+block waits, one with the waiting ranges beside it. What waits is a hole in the ledger. The state has ``places`` and ``totals``,
+and ``sizes`` for ``census``, beside what a heap needs.
 """
 
 import numpy as np
 
-from memtrace.structures import address_tree, census_lists
+from memtrace.structures import census
 from memtrace.structures.calls import apart
 from memtrace.structures.heap import drop_node, link, new_node, unlink
 from memtrace.structures.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
 
 HELD, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages, regions with blocks, waiting ranges
-
-# The nodes of the address tree, with what the lists of holes by size need.
-NODE = np.dtype((np.record, np.dtype([*address_tree.NODE.descr, ("ahead", "u4"), ("behind", "u4")], align=True)))
 
 PLACE = np.dtype(
     (
@@ -69,19 +66,19 @@ def add_waiting(state, x):
     state.places[x].waits = 1
     state.totals[WAITING_HOLES] += 1
     open_hole(state.ledger, state.nodes[x].extent)
-    census_lists.insert(state, x)
+    census.insert(state, x)
 
 
 def drop_waiting(state, x):
     state.places[x].waits = 0
     state.totals[WAITING_HOLES] -= 1
     close_hole(state.ledger, state.nodes[x].extent)
-    census_lists.remove(state, x)
+    census.remove(state, x)
 
 
 def change_waiting(state, x, address, size):
     resize_hole(state.ledger, state.nodes[x].extent, size)
-    census_lists.move(state, x, address, size)
+    census.move(state, x, address, size)
 
 
 @apart
