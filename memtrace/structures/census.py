@@ -28,12 +28,18 @@ def enlarged(sizes, nodes):
 def note(state, x, size):
     """Node x is a hole of ``size``; 0: it is none."""
     if state.ledger[CENSUS] != 0:
-        climb(state.sizes, x, size)
+        sizes = state.sizes
+        i = np.uint64((sizes.size >> 1) + np.int64(x))
+        above = sizes[i >> np.uint64(1)]
+        if size <= above and sizes[i] != above:
+            sizes[i] = size
+        else:
+            climb(sizes, np.int64(i), size)
 
 
 @apart
-def climb(sizes, x, size):
-    set_leaf(sizes, (sizes.size >> 1) + x, size)
+def climb(sizes, i, size):
+    set_leaf(sizes, i, size)
 
 
 def insert(state, x):
