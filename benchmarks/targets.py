@@ -12,6 +12,7 @@ from benchmarks.measure import Results
 
 GLIBC, MAP = TITLES[native.GLIBC], TITLES[native.BEST_FIT_MAP]
 MANY_HOLES = ("holes-1e5", "holes-1e6")
+FEW_HOLES = ("holes-1e3", "holes-1e4", "uniform", "small", "skewed", "stack")
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,16 @@ TARGETS: tuple[Target, ...] = (
     Target("buddy", GLIBC, 1.0),
     Target("size-class", GLIBC, 1.0),
     Target("tlsf", GLIBC, 1.0, MANY_HOLES),
+    Target("tlsf", GLIBC, 3.5, FEW_HOLES),
+    Target("stack", GLIBC, 1.0),
     *(Target(column_name(policy, SEARCH), column_name(policy, BARE), 1.4) for policy in CLASSIC),
     *(Target(column_name(policy, FULL), column_name(policy, SEARCH), 1.1) for policy in CLASSIC),
 )
 GROWTHS: tuple[Growth, ...] = (
     *(Growth(policy, "skewed", "small", 3.0) for policy in CLASSIC),
     *(Growth(policy, "holes-1e6", "holes-1e3", limit) for policy, limit in zip(CLASSIC, (5.0, 5.0, 8.0, 8.0), strict=True)),
+    Growth("tlsf", "holes-1e6", "holes-1e3", 5.0),
+    Growth("stack", "holes-1e6", "holes-1e3", 5.0),
 )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 from oracle_buddy import Buddy
 from oracle_heap import Bump, ListHeap
+from oracle_lists import LIST_SPACES
 from oracle_space import UNBOUNDED, Options, OutOfMemoryError, Range, Space
 
+COMMON = {field.name for field in fields(Options)}
 POLICIES = ("first-fit", "next-fit", "best-fit", "worst-fit", "bump", "buddy")
 
 
@@ -21,6 +23,7 @@ class Event(NamedTuple):
     size: int | None = None
     align: int | None = None
     dst: int | None = None
+    tag: str | None = None
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Handle:
 
     requested: int
     address: int | None
+    tag: str | None = None
 
 
 class Replay:
@@ -109,8 +113,9 @@ class Replay:
                 raise ValueError(f"unknown op: {event}")
         return None
 
-    def place(self, size: int, align: int | None) -> int | None:
+    def place(self, size: int, align: int | None, tag: str | None = None) -> int | None:
         """An address for a request; None for a null block."""
+        self.space.tag = tag
         if size == 0 and self.options.zero == "null":
             return None
         return self.space.alloc(size, align)
@@ -121,8 +126,8 @@ class Replay:
 
     def alloc(self, event: Event) -> int | None:
         size = event.size or 0
-        address = self.place(size, event.align)
-        self.handles[event.id] = Handle(size, address)
+        address = self.place(size, event.align, event.tag)
+        self.handles[event.id] = Handle(size, address, event.tag)
         return address
 
     def realloc(self, event: Event) -> int | None:
@@ -131,9 +136,9 @@ class Replay:
         if in_place and old.address is not None and self.space.resize(old.address, size, event.align):
             old.requested = size
             return old.address
-        address = self.place(size, event.align)
+        address = self.place(size, event.align, old.tag)
         self.moved += min(old.requested, size)
-        self.handles[event.id] = Handle(size, address)
+        self.handles[event.id] = Handle(size, address, old.tag)
         self.release(old)
         return address
 
@@ -147,10 +152,12 @@ class Replay:
         self.moved += smaller if event.size is None else event.size
 
 
-def make_space(policy: str, options: Options, capacity: int) -> Space:
-    """The policy's empty space."""
+def make_space(policy: str, options: Options, capacity: int, own: Mapping[str, Any]) -> Space:
+    """The policy's empty space; ``own`` are the options that only this policy has."""
     if capacity < options.base + options.initial:
         raise ValueError("the capacity is below base + initial")
+    if policy in LIST_SPACES:
+        return LIST_SPACES[policy](options, capacity, **own)
     if policy == "bump":
         return Bump(options, capacity)
     if policy == "buddy":
@@ -180,7 +187,8 @@ def simulate(
     **options: int | str | bool,
 ) -> Outcome:
     """Replay the events and say what happened."""
-    space = make_space(policy, Options(**options), UNBOUNDED if capacity is None else capacity)  # type: ignore[arg-type]
+    own = {name: options.pop(name) for name in options.keys() - COMMON}
+    space = make_space(policy, Options(**options), UNBOUNDED if capacity is None else capacity, own)  # type: ignore[arg-type]
     replay, outcome = Replay(space), Outcome()
     for number, event in enumerate(events):
         space.searched, address = None, None

@@ -52,6 +52,7 @@ class Space:
         self.blocks: dict[int, int] = {}  # start -> size
         self.counts: Counter[str] = Counter()
         self.searched: int | None = None
+        self.tag: str | None = None  # of the request to come
         self.fits: list[Range] = []
 
     def block_size(self, size: int, align: int | None) -> int:

@@ -208,6 +208,7 @@ def cases(draw: Callable[..., Any], policies: Sequence[str] = POLICIES, max_even
 
 
 def to_csv(events: Sequence[Event]) -> str:
-    """The events as text in the CSV form of a trace."""
-    rows = [",".join("" if cell is None else str(cell) for cell in event) for event in events]
-    return "\n".join([",".join(Event._fields), *rows]) + "\n"
+    """The events as text in the CSV form of a trace; the column of tags only if there are any."""
+    columns = len(Event._fields) if any(event.tag for event in events) else Event._fields.index("tag")
+    rows = [",".join("" if cell is None else str(cell) for cell in event[:columns]) for event in events]
+    return "\n".join([",".join(Event._fields[:columns]), *rows]) + "\n"

@@ -1,0 +1,53 @@
+"""Half fit: the hole freed last in the first power-of-two class whose holes are all large enough. Constant time.
+
+A hole of 2^i to 2^(i+1) - 1 bytes (less one header) is in list i; a request of r bytes begins at list ceil(log2(r)) and
+takes the head of the first list that is not empty. So a hole of less than twice the request may be passed over, though
+it is large enough. Blocks are cut to the request and take the low end of the hole; holes coalesce at once; lists are
+last in, first out (the paper leaves the order open). It is two-level segregated fit without the second level.
+
+A request that no list serves makes the heap grow until the search would find its tail; with a fixed pool it fails. An
+aligned request looks for a hole that is sure to fit: larger by the alignment, less that of all holes.
+
+Cost: constant: one bit scan finds the list.
+Source: Ogasawara 1995, "An algorithm with constant execution time for dynamic storage allocation", section 3.
+"""
+
+from memtrace.engine.request import NOTHING
+from memtrace.structures import class_lists, heap
+from memtrace.structures.census import largest_hole
+from memtrace.structures.class_lists import State, find, grow, new_state, wanted_hole
+from memtrace.structures.heap import expect, expect_soon, open_request, take
+from memtrace.structures.ledger import INSPECTED
+from memtrace.structures.rules import alignment
+
+ORDER = 9
+COALESCES = True
+
+
+def init(capacity, max_live, **options):
+    return new_state(capacity, max_live, 0, 0, 62, False, **options)
+
+
+def alloc(state, request):
+    size = open_request(state, request)
+    if size == NOTHING:
+        return NOTHING
+    align = alignment(state.rules, request)
+    wanted = wanted_hole(state, size, align)
+    x = find(state, wanted)
+    if x == 0:
+        return grow(state, size, wanted, align, request.block, class_lists)
+    state.ledger[INSPECTED] = 1
+    return take(state, x, size, align, request.block, class_lists)
+
+
+def free(state, request, address):
+    heap.free_block(state, request, class_lists)
+
+
+def resize(state, request, address, old_size):
+    return heap.resize_block(state, request, address, class_lists)
+
+
+def trim(state):
+    heap.trim_top(state, class_lists)

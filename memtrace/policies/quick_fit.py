@@ -1,0 +1,189 @@
+"""Quick fit: a list of free blocks for each small size; what is not in one comes by first fit. Joined only when needed.
+
+A freed block of at most `quick` bytes goes to the list of its exact size, unjoined; a request takes the block of its size
+that was freed last, if there is one (and if it is aligned as asked: only the first is looked at). Everything else is
+first fit: the lowest hole, at its low end, what is larger joins its neighbours when it is freed.
+
+    quick list 32:  -> 480 -> 96 -> 1024        first fit:  |AA|......|B|32|32|CCC|....
+
+The lists are emptied, every block in them joined with its neighbours, when first fit finds no hole
+(`coalesce=growth`: before the heap grows; `coalesce=failure`: only when it cannot grow), and by a trim event, first
+things first. A block in a list is a hole of its own, though its neighbour may be one too. The tail that a realloc cuts
+off goes to first fit's holes at once.
+
+Cost: constant from a list; else O(log n) in first fit's holes; emptying the lists costs as much as the frees that it
+makes up for.
+Source: Weinstock and Wulf 1988, "Quick Fit: an efficient algorithm for heap storage allocation"; Standish 1980, "Data
+Structure Techniques", 6.2.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures import address_tree, heap
+from memtrace.structures.address_tree import expect_soon, first_fit, rank
+from memtrace.structures.bits import highest_set, lowest_set
+from memtrace.structures.calls import apart
+from memtrace.structures.class_lists import SUMMARY, WORDS, mark, unmark
+from memtrace.structures.heap import FRESH, expect, open_request, release_apart, tail_address, take_or_grow
+from memtrace.structures.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES, close_hole, open_hole
+from memtrace.structures.rules import Rules, alignment
+
+ORDER = 10
+COALESCES = True
+COUNTERS = ("listed_bytes", "emptyings")
+
+LARGEST_QUICK = 64 * WORDS
+COUNT, BYTES, EMPTYINGS = 0, 1, 2  # in listed
+NEW_NODES = 4  # no request makes more
+
+
+class State(NamedTuple):
+    nodes: np.ndarray  # from here on as address_tree has it
+    node_of: np.ndarray
+    pool: np.ndarray
+    roots: np.ndarray
+    most: np.ndarray
+    counts: np.ndarray
+    shape: np.ndarray
+    rover: np.ndarray
+    ledger: np.ndarray
+    rules: Rules
+    heads: np.ndarray  # heads[size - 1]: the block of that size freed last; its `left` is the one before it
+    words: np.ndarray  # a bit per size whose list is not empty
+    listed: np.ndarray
+    quick: int
+    patient: bool  # the lists are emptied only when the heap cannot grow
+
+
+def init(capacity, max_live, quick=512, coalesce: Literal["growth", "failure"] = "growth", **options):
+    if not 0 <= quick <= LARGEST_QUICK:
+        raise ValueError(f"quick={quick} is not from 0 to {LARGEST_QUICK}")
+    return State(
+        *address_tree.init(capacity, max_live, **options),
+        np.zeros(LARGEST_QUICK, np.uint32),
+        np.zeros(WORDS + 1, np.int64),
+        np.zeros(3, np.int64),
+        quick,
+        coalesce == "failure",
+    )
+
+
+def enlarge(state):
+    """Room for twice as many blocks, in lists or not."""
+    nodes = np.zeros(2 * state.nodes.size, address_tree.NODE).view(np.recarray)
+    nodes[: state.nodes.size] = state.nodes
+    return state._replace(nodes=nodes)
+
+
+def is_full(state):
+    return state.pool[FRESH] + NEW_NODES > state.nodes.size
+
+
+def alloc(state, request):
+    size = open_request(state, request)
+    if size == NOTHING:
+        return NOTHING
+    align = alignment(state.rules, request)
+    if size <= state.quick:
+        x = np.int64(state.heads[size - 1])
+        if x != 0 and state.nodes[x].addr & (align - 1) == 0:
+            state.ledger[INSPECTED] = 1
+            state.ledger[HOLE_TAKEN] = size
+            take_listed(state, x, size)
+            state.node_of[request.block] = x
+            return state.nodes[x].addr
+    if is_full(state):
+        return ENLARGE
+    x = search(state, size, align)
+    if x == 0 and state.listed[COUNT] > 0:
+        return empty_and_search(state, size, align, request)
+    return take_or_grow(state, x, size, align, request, address_tree)
+
+
+def search(state, size, align):
+    x = first_fit(state, 0, size, align)
+    if state.ledger[SEARCHES] != 0:
+        holes = state.ledger[HOLES] - state.listed[COUNT]
+        state.ledger[INSPECTED] += rank(state, x) + 1 if x != 0 else holes
+    return x
+
+
+@apart
+def empty_and_search(state, size, align, request):
+    """First fit found nothing: empty the lists and search again, or grow; a patient heap grows first."""
+    if state.patient:
+        address = heap.grow(state, tail_address(state, align), size, request.block, address_tree)
+        if address != NOWHERE:
+            return address
+    empty_lists(state)
+    return take_or_grow(state, search(state, size, align), size, align, request, address_tree)
+
+
+def take_listed(state, x, size):
+    """Take the head of its list out."""
+    before = state.nodes[x].left
+    state.heads[size - 1] = before
+    if before == 0:
+        unmark(state.words, size - 1)
+    state.listed[COUNT] -= 1
+    state.listed[BYTES] -= size
+    state.ledger[ALLOCATED] += size
+    close_hole(state.ledger, size)
+
+
+@apart
+def empty_lists(state):
+    """Every listed block joins its neighbours: from the smallest size up, each list from the block freed last."""
+    words = state.words
+    state.listed[EMPTYINGS] += 1
+    while words[SUMMARY] != 0:
+        i = lowest_set(words[SUMMARY])
+        size = (i << 6) + lowest_set(words[i]) + 1
+        x = np.int64(state.heads[size - 1])
+        take_listed(state, x, size)
+        release_apart(state, x, address_tree)
+
+
+def free(state, request, address):
+    x = np.int64(state.node_of[request.block])
+    size = state.nodes[x].extent
+    if size > state.quick:
+        heap.free_block(state, request, address_tree)
+        return
+    before = state.heads[size - 1]
+    state.nodes[x].left = before
+    state.heads[size - 1] = x
+    if before == 0:
+        mark(state.words, size - 1)
+    state.listed[COUNT] += 1
+    state.listed[BYTES] += size
+    state.ledger[ALLOCATED] -= size
+    open_hole(state.ledger, size)
+
+
+def resize(state, request, address, old_size):
+    if is_full(state):
+        return ENLARGE
+    return heap.resize_block(state, request, address, address_tree)
+
+
+def trim(state):
+    if state.listed[COUNT] > 0:
+        empty_lists(state)
+    heap.trim_top(state, address_tree)
+
+
+def largest_hole(state):
+    summary = state.words[SUMMARY]
+    if summary == 0:
+        return address_tree.largest_hole(state)
+    i = highest_set(summary)
+    return max((i << 6) + highest_set(state.words[i]) + 1, address_tree.largest_hole(state))
+
+
+def write_counters(state, row):
+    row[0] = state.listed[BYTES]
+    row[1] = state.listed[EMPTYINGS]

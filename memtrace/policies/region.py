@@ -1,0 +1,242 @@
+"""Region: the blocks of a tag one after another in pages of their own; all freed at once when the last of them is.
+
+A region takes pages from the heap by first fit: the lowest hole, or the top. Its blocks follow each other in the page it
+took last, and what does not fit there begins a new page. A block larger than `page` bytes gets a page of its own size, as
+does one for which no whole page can be had, and the region goes on with the page it had. Blocks without a tag are one
+region. A freed block waits: it is a hole, as is the unused rest of a page, but nothing is placed in it before the last
+block of the tag is freed; then all pages become part of the heap's holes.
+
+    |aaaaaaaaa.aaa....|bbbbb..|.........|aaaaaaaaaaaaaaaaaaaaaaaaa|      pages of the regions a and b
+
+Holes of different pages are holes of their own, even side by side. The block placed last in a region grows in place
+while its page has room. `page`: bytes. The timeline has `waiting_bytes`, what is free in regions, and `regions`.
+
+Cost: constant within a page, O(log n) for a page; the last free of a tag costs one step for each of the region's pages.
+Source: Ross 1967, "The AED free storage package"; Hanson 1990, "Fast allocation and deallocation of memory based on
+object lifetimes".
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures import address_tree, census, heap
+from memtrace.structures.address_tree import expect_soon, first_fit, rank
+from memtrace.structures.bits import align_up
+from memtrace.structures.calls import apart
+from memtrace.structures.heap import FRESH, expect, open_request, release_apart, take_or_grow
+from memtrace.structures.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES
+from memtrace.structures.pages import (
+    HELD,
+    PLACE,
+    REGIONS,
+    WAITING_HOLES,
+    add_waiting,
+    drop_waiting,
+    end_of,
+    grow,
+    put,
+    shrink,
+    wait,
+)
+from memtrace.structures.rules import Rules, alignment, block_size
+
+ORDER = 81
+COALESCES = True
+COUNTERS = ("waiting_bytes", "regions")
+
+NEW_NODES = 6  # no request makes more
+FIRST_REGIONS = 16
+
+REGION = np.dtype(
+    (
+        np.record,
+        np.dtype(
+            [
+                ("top", "i8"),  # where the next block goes
+                ("live", "i8"),  # blocks
+                ("page", "i8"),  # the page it fills; 0 if it has none
+            ]
+        ),
+    )
+)
+
+
+class State(NamedTuple):
+    nodes: np.ndarray  # from here on as address_tree has it
+    node_of: np.ndarray
+    pool: np.ndarray
+    roots: np.ndarray
+    most: np.ndarray
+    counts: np.ndarray
+    shape: np.ndarray
+    rover: np.ndarray
+    ledger: np.ndarray
+    rules: Rules
+    sizes: np.ndarray  # see census: of the holes in regions
+    places: np.ndarray  # places[node]
+    regions: np.ndarray  # regions[tag + 1]
+    totals: np.ndarray
+    page: int
+
+
+def init(capacity, max_live, page=65536, **options):
+    if page < 1:
+        raise ValueError(f"page={page} is below 1")
+    heap_state = address_tree.init(capacity, max_live, **options)
+    nodes = heap_state.nodes.size
+    return State(
+        *heap_state,
+        census.new_sizes(nodes),
+        np.zeros(nodes, PLACE).view(np.recarray),
+        np.zeros(FIRST_REGIONS, REGION).view(np.recarray),
+        np.zeros(3, np.int64),
+        page,
+    )
+
+
+def enlarge(state):
+    """Room for twice as many blocks, pages and regions."""
+    return state._replace(
+        nodes=twice(state.nodes),
+        sizes=census.enlarged(state.sizes, 2 * state.nodes.size),
+        places=twice(state.places),
+        regions=twice(state.regions),
+    )
+
+
+def twice(records):
+    larger = np.zeros(2 * records.size, records.dtype).view(np.recarray)
+    larger[: records.size] = records
+    return larger
+
+
+def is_full(state):
+    return state.pool[FRESH] + NEW_NODES > state.nodes.size
+
+
+def alloc(state, request):
+    size = open_request(state, request)
+    if size == NOTHING:
+        return NOTHING
+    r = request.tag + 1
+    if is_full(state) or r >= state.regions.size:
+        return ENLARGE
+    align = alignment(state.rules, request)
+    region = state.regions[r]
+    address = align_up(region.top, align)
+    if region.page == 0 or address + size > end_of(state.nodes, region.page):
+        return put_in_new_page(state, region, size, align, request)
+    count_block(state, region)
+    region.top = put(state, region.page, address, size, request.block)
+    return address
+
+
+def count_block(state, region):
+    state.totals[REGIONS] += region.live == 0
+    region.live += 1
+
+
+@apart
+def put_in_new_page(state, region, size, align, request):
+    """Begin a page, or place a block in one of its own."""
+    nodes, places = state.nodes, state.places
+    own = size > state.page
+    x = np.int64(0) if own else take_page(state, state.page, align, request)
+    if x == 0:
+        own = True
+        x = take_page(state, size, align, request)
+    if x == 0:
+        return NOWHERE
+    address = nodes[x].addr
+    places[x].page = x
+    add_waiting(state, x)
+    end = put(state, x, address, size, request.block)
+    count_block(state, region)
+    if own and region.page != 0:
+        places[x].older = places[region.page].older
+        places[region.page].older = x
+    else:
+        places[x].older = region.page
+        region.page = x
+        region.top = end
+    return address
+
+
+def take_page(state, size, align, request):
+    """A page of at least ``size`` bytes from the heap; 0 if it has none."""
+    ledger = state.ledger
+    x = first_fit(state, 0, size, align)
+    if ledger[SEARCHES] != 0:
+        ledger[INSPECTED] += rank(state, x) + 1 if x != 0 else ledger[HOLES] - state.totals[WAITING_HOLES]
+    if take_or_grow(state, x, size, align, request, address_tree) == NOWHERE:
+        return np.int64(0)
+    ledger[HOLE_TAKEN] = 0  # the page was taken from that hole, the block is not
+    page = np.int64(state.node_of[request.block])
+    ledger[ALLOCATED] -= state.nodes[page].extent
+    state.totals[HELD] += state.nodes[page].extent
+    return page
+
+
+def free(state, request, address):
+    x = np.int64(state.node_of[request.block])
+    state.ledger[ALLOCATED] -= state.nodes[x].extent
+    wait(state, x)
+    region = state.regions[request.tag + 1]
+    region.live -= 1
+    if region.live == 0:
+        free_region(state, region)
+
+
+@apart
+def free_region(state, region):
+    """All its pages, each of which is one waiting range by now, become part of the heap's holes."""
+    page = np.int64(region.page)
+    while page != 0:
+        older = np.int64(state.places[page].older)
+        size = state.nodes[page].extent
+        drop_waiting(state, page)
+        state.ledger[ALLOCATED] += size
+        state.totals[HELD] -= size
+        release_apart(state, page, address_tree)
+        page = older
+    region.page = 0
+    region.top = 0
+    state.totals[REGIONS] -= 1
+    if state.rules.trim:
+        trim(state)
+
+
+@apart
+def resize(state, request, address, old_size):
+    """In place: a smaller block, or the one placed last in its region while the page has room."""
+    if not state.rules.inplace or address & (max(request.align, 1) - 1):
+        return NOWHERE
+    if is_full(state):
+        return ENLARGE
+    nodes = state.nodes
+    x = np.int64(state.node_of[request.block])
+    size = block_size(state.rules, request.size)
+    if size <= nodes[x].extent:
+        shrink(state, x, size, request.block)
+        return address
+    region = state.regions[request.tag + 1]
+    page = np.int64(region.page)
+    if state.places[x].page != page or x == page or end_of(nodes, x) != region.top or address + size > end_of(nodes, page):
+        return NOWHERE
+    region.top = grow(state, x, page, size, request.block)
+    return address
+
+
+def trim(state):
+    heap.trim_top(state, address_tree)
+
+
+def largest_hole(state):
+    return max(census.largest_hole(state), address_tree.largest_hole(state))
+
+
+def write_counters(state, row):
+    row[0] = state.totals[HELD] - state.ledger[ALLOCATED]
+    row[1] = state.totals[REGIONS]

@@ -1,0 +1,269 @@
+"""Stack: each block goes on top of the last; a block freed below the top waits until all above it is free.
+
+A block's address is the mark to which the stack falls back when the block and everything above it are free. What waits
+is a hole, and is counted as one, though nothing is placed in it; `waiting_bytes` in the timeline says how much does.
+
+    |AAAA|....|CC|......      B was freed, and waits for C; when C is freed, the top falls to the end of A
+
+Only the block on top grows in place. Without alignments and with blocks freed in the reverse order of their allocation
+nothing is wasted. Reserved is the highest top so far, unless `trim` gives back what is above.
+
+Cost: constant; a free joins what waits on both sides, so no free ever pops more than one piece. Places of freed blocks are
+squeezed out once they are three times as many as the blocks can be: constant on average.
+Source: Knuth, The Art of Computer Programming 1, 2.2.2 (a stack in sequential memory); Gregory 2014, "Game Engine
+Architecture", 5.2.1 (stack-based allocators, markers).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.structures import census
+from memtrace.structures.bits import align_up
+from memtrace.structures.calls import apart, prefetch
+from memtrace.structures.census import largest_hole
+from memtrace.structures.heap import open_request, reserve
+from memtrace.structures.ledger import (
+    ALLOCATED,
+    CENSUS,
+    FREE,
+    HOLES,
+    MERGES,
+    RELEASE_CALLS,
+    RESERVED,
+    SPLITS,
+    count_hole,
+    new_ledger,
+)
+from memtrace.structures.rules import Rules, alignment, block_size, growth, heap_rules, trimmed
+
+ORDER = 80
+COALESCES = True
+COUNTERS = ("waiting_bytes",)
+
+LAST = 0  # in shape: the entry on top; 0 if the stack is empty
+TAIL = 1  # in shape: by which number the census has the hole above the top; others go by the block above them
+
+ENTRY = np.dtype(
+    (
+        np.record,
+        np.dtype(
+            [
+                ("start", "i8"),
+                ("end", "i8"),
+                ("run", "u4"),  # of the first and the last of a run of freed blocks: the other of the two; else 0
+                ("handle", "u4"),
+            ],
+            align=True,
+        ),
+    )
+)
+
+
+class State(NamedTuple):
+    entries: np.ndarray  # blocks from the bottom up, freed ones too; entry 0 ends at the base
+    entry_of: np.ndarray  # entry_of[handle]
+    shape: np.ndarray
+    sizes: np.ndarray  # see census
+    ledger: np.ndarray
+    rules: Rules
+
+
+def init(capacity, max_live, **options):
+    rules = heap_rules(capacity, **options)
+    base = options.get("base", 0)
+    state = State(
+        np.zeros(4 * max_live + 8, ENTRY).view(np.recarray),
+        np.zeros(max_live + 1, np.uint32),
+        np.array([0, max_live + 1], np.int64),
+        census.new_sizes(max_live + 2),
+        new_ledger(rules.floor),
+        rules,
+    )
+    state.entries[0].end = base
+    change_tail(state, 0, rules.floor - base)
+    return state
+
+
+def alloc(state, request):
+    size = open_request(state, request)
+    if size == NOTHING:
+        return NOTHING
+    entries, ledger, rules = state.entries, state.ledger, state.rules
+    if state.shape[LAST] + 3 > entries.size:
+        squeeze(state)
+    x = state.shape[LAST]
+    below = entries[x].end
+    address = align_up(below, alignment(rules, request))
+    tail = ledger[RESERVED] - below
+    if not reach(state, address + size, size):
+        return NOWHERE
+    end = cut_end(state, address + size)
+    if address > below:
+        ledger[SPLITS] += 1
+        change_hole(state, request.block, 0, address - below)
+    change_tail(state, tail, ledger[RESERVED] - end)
+    x += 1
+    entries[x].start = address
+    entries[x].end = end
+    entries[x].run = 0
+    entries[x].handle = request.block
+    entries[x + 1].run = 0
+    state.entry_of[request.block] = x
+    state.shape[LAST] = x
+    ledger[ALLOCATED] += end - address
+    return address
+
+
+def reach(state, end, least):
+    """Whether what is reserved reaches to ``end``, or does so now, by a growth for a block of ``least`` bytes."""
+    top = state.ledger[RESERVED]
+    if end <= top:
+        return True
+    more = growth(state.rules, top, end - top, least)
+    if more == 0:
+        return False
+    reserve(state, more)
+    return True
+
+
+def cut_end(state, end):
+    """Where a block on top ends: a rest of less than min_block is its own."""
+    ledger = state.ledger
+    if ledger[RESERVED] - end < state.rules.min_block:
+        return ledger[RESERVED]
+    ledger[SPLITS] += 1
+    return end
+
+
+def change_tail(state, old, new):
+    change_hole(state, state.shape[TAIL], old, new)
+
+
+def change_hole(state, number, old, new):
+    """A hole, or none where a size is 0, changes its size."""
+    state.ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
+    if state.ledger[CENSUS] != 0:
+        recount(state, number, old, new)
+
+
+@apart
+def recount(state, number, old, new):
+    if old > 0:
+        count_hole(state.ledger, old, -1)
+    if new > 0:
+        count_hole(state.ledger, new, 1)
+    census.note(state, number, new)
+
+
+@apart
+def squeeze(state):
+    """Drop the entries of freed blocks."""
+    entries = state.entries
+    kept = np.int64(0)
+    for x in range(1, state.shape[LAST] + 1):
+        if state.entry_of[entries[x].handle] == x:
+            kept += 1
+            entries[kept].start = entries[x].start
+            entries[kept].end = entries[x].end
+            entries[kept].run = 0
+            entries[kept].handle = entries[x].handle
+            state.entry_of[entries[x].handle] = kept
+    entries[kept + 1].run = 0
+    state.shape[LAST] = kept
+
+
+def next_block(entries, x):
+    """The live block above entry x, which is not on top."""
+    run = np.int64(entries[x + 1].run)
+    return x + 1 if run == 0 else run + 1
+
+
+def free(state, request, address):
+    entries, ledger, shape = state.entries, state.ledger, state.shape
+    x = np.int64(state.entry_of[request.block])
+    state.entry_of[request.block] = 0
+    below, above = np.int64(entries[x - 1].run), np.int64(entries[x + 1].run)
+    low = x if below == 0 else below
+    high = x if above == 0 else above
+    start, end = entries[low - 1].end, entries[x].end
+    if x == shape[LAST]:
+        upper, number = ledger[RESERVED], shape[TAIL]
+        entries[low].run = 0
+        shape[LAST] = low - 1
+    else:
+        upper, number = entries[high + 1].start, np.int64(entries[high + 1].handle)
+        entries[low].run = high
+        entries[high].run = low
+    left, right = entries[x].start - start, upper - end
+    ledger[ALLOCATED] -= end - entries[x].start
+    ledger[MERGES] += np.int64(left > 0) + np.int64(right > 0)
+    change_hole(state, request.block, left, 0)
+    change_hole(state, number, right, upper - start)
+    if state.rules.trim:
+        trim(state)
+
+
+@apart
+def resize(state, request, address, old_size):
+    """In place: a smaller block, or the one on top."""
+    if not state.rules.inplace or address & (max(request.align, 1) - 1):
+        return NOWHERE
+    entries, ledger = state.entries, state.ledger
+    x = np.int64(state.entry_of[request.block])
+    size = block_size(state.rules, request.size)
+    old = entries[x].end
+    if address + size > old:
+        return grow(state, x, address + size)
+    if old - address - size < state.rules.min_block:
+        return address
+    entries[x].end = address + size
+    ledger[ALLOCATED] -= old - address - size
+    ledger[SPLITS] += 1
+    if x == state.shape[LAST]:
+        number, upper = state.shape[TAIL], ledger[RESERVED]
+    else:
+        after = next_block(entries, x)
+        number, upper = np.int64(entries[after].handle), entries[after].start
+    ledger[MERGES] += np.int64(upper > old)
+    change_hole(state, number, upper - old, upper - address - size)
+    if state.rules.trim:
+        trim(state)
+    return address
+
+
+def grow(state, x, end):
+    entries, ledger = state.entries, state.ledger
+    old = entries[x].end
+    tail = ledger[RESERVED] - old
+    if x != state.shape[LAST] or not reach(state, end, end - ledger[RESERVED]):
+        return NOWHERE
+    end = cut_end(state, end)
+    entries[x].end = end
+    ledger[ALLOCATED] += end - old
+    change_tail(state, tail, ledger[RESERVED] - end)
+    return entries[x].start
+
+
+@apart
+def trim(state):
+    ledger = state.ledger
+    top, used = ledger[RESERVED], state.entries[state.shape[LAST]].end
+    keep = trimmed(state.rules, used)
+    if used < top and keep < top:
+        change_tail(state, top - used, keep - used)
+        ledger[RESERVED] = keep
+        ledger[RELEASE_CALLS] += 1
+
+
+def write_counters(state, row):
+    row[0] = state.ledger[FREE] - (state.ledger[RESERVED] - state.entries[state.shape[LAST]].end)
+
+
+def expect(state, handle):
+    prefetch(state.entry_of, handle)
+
+
+def expect_soon(state, handle):
+    prefetch(state.entries, state.entry_of[handle])
