@@ -119,7 +119,7 @@ def page_count(content: bytes) -> int:
 
 def test_the_pdf_holds_all_that_the_document_says_as_text(tmp_path: Path) -> None:
     results = sample(TWELVE)
-    path, *_ = render(results, None, tmp_path / "report.pdf")
+    path, *_ = render(results, tmp_path)
     text = " ".join(pdf_text(path).split())
     for picture in blocks_of(build(results), Picture):
         assert picture.title in text
@@ -130,7 +130,7 @@ def test_the_pdf_holds_all_that_the_document_says_as_text(tmp_path: Path) -> Non
 
 
 def test_fonts_are_whole_truetype_and_the_page_is_a4(tmp_path: Path) -> None:
-    content = render(sample(("first-fit",)), None, tmp_path / "report.pdf")[0].read_bytes()
+    content = render(sample(("first-fit",)), tmp_path)[0].read_bytes()
     assert b"/CIDFontType2" in content
     assert b"/Type3" not in content
     [box] = set(re.findall(rb"/MediaBox \[ 0 0 (\S+) (\S+) \]", content))
@@ -138,7 +138,7 @@ def test_fonts_are_whole_truetype_and_the_page_is_a4(tmp_path: Path) -> None:
 
 
 def test_the_pdf_is_small_and_carries_no_date(tmp_path: Path) -> None:
-    content = render(sample(TWELVE), None, tmp_path / "report.pdf")[0].read_bytes()
+    content = render(sample(TWELVE), tmp_path)[0].read_bytes()
     assert len(content) < 500_000
     assert b"CreationDate" not in content
 
@@ -147,7 +147,7 @@ def test_the_same_results_give_the_same_bytes_in_another_process(tmp_path: Path)
     code = (
         "import sys; from pathlib import Path; from sample_results import sample; from memtrace.report "
         "import render\nfolder = Path(sys.argv[1]); results = sample(('best-fit', "
-        "'pytorch:a=1'))\nrender(results, folder / 'plots', folder / 'report.pdf')"
+        "'pytorch:a=1'))\nrender(results, folder)"
     )
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -162,15 +162,15 @@ def test_the_readers_own_matplotlib_settings_change_nothing(tmp_path: Path) -> N
     import matplotlib
 
     results = sample(("first-fit",), events=((0, 100), (0, 0)))
-    plain = render(results, None, tmp_path / "plain.pdf")[0].read_bytes()
+    plain = render(results, tmp_path)[0].read_bytes()
     with matplotlib.rc_context({"font.family": "serif", "axes.grid": True, "figure.dpi": 200, "text.usetex": True}):
-        assert render(results, None, tmp_path / "own.pdf")[0].read_bytes() == plain
+        assert render(results, tmp_path)[0].read_bytes() == plain
 
 
 def test_odd_names_are_written_without_warning(tmp_path: Path) -> None:
     odd = ("$x_1$ \\alpha", "日本語\u202e", "a" * 60, "new\nline")
     results = sample(("best-fit", "./mine.py:$k$=%"), odd, events=((0, 100), (0, 0)))
-    path, *pictures = render(results, tmp_path / "plots", tmp_path / "report.pdf")
+    path, _, *pictures = render(results, tmp_path)
     assert len(pictures) == 28
     assert all(picture.stat().st_size > 1000 for picture in pictures)
     assert page_count(path.read_bytes()) >= 9
@@ -178,12 +178,13 @@ def test_odd_names_are_written_without_warning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("capacity", [1000, int(2.7 * GIB)])
 def test_running_out_of_memory_is_drawn(tmp_path: Path, capacity: int) -> None:
-    path, *_ = render(sample(capacity=capacity), None, tmp_path / "report.pdf")
+    path, *_ = render(sample(capacity=capacity), tmp_path)
     assert "ran out of memory" in pdf_text(path)
 
 
 def test_no_results_are_a_report_that_says_so(tmp_path: Path) -> None:
-    path, *pictures = render(sample((), ()), tmp_path / "plots", tmp_path / "report.pdf")
+    path, page, *pictures = render(sample((), ()), tmp_path)
+    assert "Nothing was replayed." in page.read_text()
     assert "Nothing was replayed." in pdf_text(path)
     assert pictures == []
 

@@ -13,6 +13,8 @@ from memtrace.errors import MemtraceError, UsageError
 
 COMMANDS = {
     "run": ("run", "Replay traces through policies and write measures, plots and a report."),
+    "report": ("report", "Write the report of a results folder as PDF, HTML or Markdown."),
+    "show": ("report", "Show a results folder at the terminal."),
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,8 @@ def run(
 
         echo_json({"schema": "memtrace.run/1", "results": results.summary, "files": [str(file) for file in files]})
         return
-    show(results, read)
+    for trace in read:
+        print_ranked(results, trace.name)
     if not quiet:
         say_files(folder, files, verbose)
         say_next(results, read)
@@ -178,32 +179,26 @@ def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
 
 
 def write(results: Results, folder: Path, with_report: bool) -> list[Path]:
+    from functools import partial
+
+    from memtrace.report import render
     from memtrace.results.folder import write_folder
 
-    render: Callable[[Path], list[Path]] | None = None
-    if with_report:
-        from memtrace.report import render as render_report
-
-        def render(stage: Path) -> list[Path]:
-            (stage / "plots").mkdir()
-            return render_report(results, stage / "plots", stage / "report.pdf")
-
-    return write_folder(results, folder, render)
+    return write_folder(results, folder, partial(render, results) if with_report else None)
 
 
-def show(results: Results, traces: Sequence[Trace]) -> None:
-    """One ranked table per trace, and what it says in a sentence."""
+def print_ranked(results: Results, trace: str) -> None:
+    """The ranked table of a trace, and what it says in a sentence."""
     from memtrace.cli.tables import print_table
     from memtrace.report.verdict import rank, verdict
 
-    for trace in traces:
-        ranked = rank([row for row in results.summary if row["trace"] == trace.name])
-        shown = ranked[:MOST_ROWS]
-        columns = ("policy", "reserved", "x bound", "external", "internal", "holes", "search", "status")
-        print_table(columns, [table_row(row) for row in shown], words=(0, 7), title=headline(ranked[0]))
-        if len(ranked) > len(shown):
-            click.echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
-        click.echo(verdict(ranked)[0])
+    ranked = rank([row for row in results.summary if row["trace"] == trace])
+    shown = ranked[:MOST_ROWS]
+    columns = ("policy", "reserved", "x bound", "external", "internal", "holes", "search", "status")
+    print_table(columns, [table_row(row) for row in shown], words=(0, 7), title=headline(ranked[0]))
+    if len(ranked) > len(shown):
+        click.echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
+    click.echo(verdict(ranked)[0])
 
 
 def headline(row: dict[str, Any]) -> str:

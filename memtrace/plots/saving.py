@@ -25,7 +25,7 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
-def write_png(figure: Figure, path: Path, part: Bbox | None = None) -> Path:
+def png(figure: Figure, part: Bbox | None = None) -> bytes:
     """The figure, or the part of it in this box of inches, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -33,7 +33,11 @@ def write_png(figure: Figure, path: Path, part: Bbox | None = None) -> Path:
     FigureCanvasAgg(figure).print_figure(
         content, format="png", dpi=DOTS_PER_INCH, bbox_inches=part, metadata={"Software": "memtrace"}
     )
-    return write_whole(path, content.getvalue())
+    return content.getvalue()
+
+
+def write_png(figure: Figure, path: Path, part: Bbox | None = None) -> Path:
+    return write_whole(path, png(figure, part))
 
 
 def file_names(traces: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,118 @@
+"""`memtrace report` and `memtrace show`: results that are there, to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+BARS = " ▁▂▃▄▅▆▇█"
+MOST_SHOWN = 12  # policies of a trace
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", help="report.pdf, report.html or report.md: the ending says which."
+)
+@report_options
+def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Write the report of a results folder anew: as PDF, as one HTML page to explore, or as Markdown.
+
+    \b
+    Example:
+      memtrace report reports/trace -o trace.html
+    """
+    from memtrace.report import write
+    from memtrace.results.folder import read_folder
+
+    path, source = Path(output), Path(folder)
+    results = read_folder(source)
+    written = write(results, path, source / "plots")
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        echo_json({"schema": "memtrace.report/1", "file": str(written), "bytes": written.stat().st_size})
+    elif not quiet:
+        click.echo(f"wrote {written}: {written.stat().st_size:,} bytes", err=True)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@report_options
+def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Show a results folder at the terminal: the ranked table, and reserved bytes and addresses over time.
+
+    \b
+    Example:
+      memtrace show reports/trace
+    """
+    from memtrace.cli.run import print_ranked
+    from memtrace.results.folder import read_folder
+
+    results = read_folder(Path(folder))
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        echo_json({"schema": "memtrace.show/1", "results": results.summary})
+        return
+    for trace in results.traces():
+        print_ranked(results, trace)
+        for line in drawn(results, trace):
+            click.echo(line)
+        click.echo()
+
+
+def drawn(results: Results, trace: str, width: int = 50) -> list[str]:
+    """Reserved bytes over time as bars, all to one scale; under the first the addresses of that policy."""
+    from memtrace.plots.series import held, last_event, summary
+    from memtrace.units import format_size
+
+    rows, last = summary(results, trace)[:MOST_SHOWN], last_event(results, trace)
+    curves: dict[str, Any] = {}
+    for row in rows:
+        samples = results.rows("timeline", trace, row["policy"])
+        if samples["event"].size:
+            at = held(samples["event"], last, width)
+            curves[row["policy"]] = (samples["reserved_bytes"][at.clip(0)], int(samples["event"][-1]))
+    most = max((int(values.max()) for values, _ in curves.values()), default=0)
+    lines = [f"reserved bytes over {last + 1:,} events, full height {format_size(most)}"] if most else []
+    for policy, (values, end) in curves.items():
+        reached = width if end >= last else max(1, width * end // max(1, last))
+        bars = "".join(BARS[-(-int(value) * 8 // most) if most else 0] for value in values[:reached])
+        lines.append(f"{shortened(policy)} {bars}{'x' if reached < width else ''}")
+    if rows:
+        lines += page_map(results, trace, rows[0]["policy"], width)
+    return lines
+
+
+def page_map(results: Results, trace: str, policy: str, width: int, height: int = 10) -> list[str]:
+    """Address by time: # in use, + half in use, . holes; the lowest addresses below."""
+    import numpy as np
+
+    from memtrace.plots.series import last_event, occupancy
+    from memtrace.units import format_size
+
+    cells = occupancy(results.rows("occupancy", trace, policy), last_event(results, trace), width, height)
+    if cells is None:
+        return []
+    share = np.nan_to_num(cells.share)
+    row = np.arange(share.shape[0])[:, None]
+    used = np.maximum.accumulate(np.where(share > 0, row + 1, 0).max(axis=0))
+    signs = np.where(share >= 0.75, "#", np.where(share >= 0.25, "+", "."))
+    signs[(row >= used) | np.isnan(cells.share)] = " "
+    lines = ["", f"addresses of {policy}: # in use, + in part, . hole"]
+    step = (cells.top - cells.low) / share.shape[0]
+    for i in range(share.shape[0] - 1, -1, -1):
+        lines.append(f"{format_size(cells.low + step * i):>24} {''.join(signs[i])}")
+    return lines
+
+
+def shortened(label: str, width: int = 24) -> str:
+    return label.ljust(width) if len(label) <= width else label[: width - 1] + "…"

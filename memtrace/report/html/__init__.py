@@ -1,0 +1,111 @@
+"""A Document to one HTML file that needs nothing else: figures inside, an explorer of each trace, no network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memtrace.plots.saving import write_whole
+from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.html.explorer import explorer
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+# Scripts and styles of this file only; nothing is fetched from anywhere, whatever a trace is called.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def write(document: Document, results: Results, path: Path, plots_dir: Path | None = None) -> Path:
+    """Write the file; pictures that are in ``plots_dir`` already are taken from there, others are drawn."""
+    body = "\n".join(_body(document, results, plots_dir))
+    return write_whole(path, _page(document.title, body).encode())
+
+
+def _page(title: str, body: str) -> str:
+    folder = files(__name__)
+    style, script = (folder.joinpath(name).read_text() for name in ("page.css", "explorer.js"))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>{escape(title)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<button id="theme" type="button">light / dark</button>
+<main>
+{body}
+</main>
+<script>
+{script}</script>
+</body>
+</html>
+"""
+
+
+def _body(document: Document, results: Results, plots_dir: Path | None) -> Iterator[str]:
+    """The blocks in order; the explorer of a trace stands before its first figure."""
+    traces = list(results.traces())
+    explored: set[str] = set()
+    trace = None
+    for block in document.blocks:
+        if isinstance(block, Heading) and block.level == 1:
+            trace = block.text if block.text in traces else None
+        if isinstance(block, Picture) and trace is not None and trace not in explored:
+            explored.add(trace)
+            yield explorer(results, trace)
+        yield _block(block, plots_dir)
+
+
+def _block(block: Block, plots_dir: Path | None) -> str:
+    if isinstance(block, Heading):
+        return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
+    if isinstance(block, Paragraph):
+        return f'<p class="strong">{escape(block.text)}</p>' if block.strong else f"<p>{escape(block.text)}</p>"
+    if isinstance(block, Command):
+        return f'<pre><code>{escape(block.text)}</code></pre>\n<p class="hint">{escape(block.reason)}</p>'
+    if isinstance(block, Table):
+        return _table(block)
+    return _picture(block, plots_dir)
+
+
+def _table(table: Table) -> str:
+    kinds = [' class="number"' if column.numbers else "" for column in table.columns]
+    head = "".join(f"<th{kind} scope=col>{escape(column.title)}</th>" for kind, column in zip(kinds, table.columns, strict=True))
+    rows = "\n".join(_row(row, kinds) for row in table.rows)
+    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
+
+
+def _picture(picture: Picture, plots_dir: Path | None) -> str:
+    drawn = plots_dir / f"{picture.file_name}.png" if plots_dir is not None else None
+    content = drawn.read_bytes() if drawn is not None and drawn.exists() else _drawn(picture)
+    data = base64.b64encode(content).decode()
+    caption = escape(picture.caption)
+    return (
+        f'<figure><img alt="{escape(picture.title)}. {caption}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _drawn(picture: Picture) -> bytes:
+    from matplotlib.figure import Figure
+
+    from memtrace.plots.saving import png
+    from memtrace.plots.style import style
+
+    with style():
+        alone = Figure(figsize=(picture.width, picture.height))
+        picture.draw(alone)
+        return png(alone)

@@ -1,0 +1,70 @@
+"""The part of the page that one can zoom, pan and read values from, for one trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING
+
+from memtrace.report.html.data import hexed, map_text, text_of, trace_data
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+MEASURES = {
+    "reserved": "reserved",
+    "allocated": "allocated",
+    "live": "live (requested)",
+    "free": "free, in holes",
+    "largest": "largest hole",
+    "holes": "holes",
+    "external": "external fragmentation",
+}
+VIEWS = (
+    '<span class="views"><button type="button">closer</button> <button type="button">wider</button> '
+    '<button type="button">all of it</button></span>'
+)
+HINT = (
+    "Wheel or + and - to zoom, drag to move, double click or Home for all of it; Shift and wheel zooms upwards too. "
+    "With the focus on a figure the arrow keys read values."
+)
+
+
+def explorer(results: Results, trace: str) -> str:
+    """Memory over time and, where there is one, the address map."""
+    data, maps = trace_data(results, trace)
+    labels = [policy["label"] for policy in data["policies"]]
+    parts = [
+        f'<section class="explorer" data-trace="{escape(trace)}">',
+        "<h2>Explore</h2>",
+        f'<p class="hint">{HINT}</p>',
+        f'<div class="bar" role="group" aria-label="policies shown">{"".join(_toggle(label) for label in labels)}</div>',
+        f'<div class="bar"><label>measure {_select("measure", MEASURES.items())}</label>{VIEWS}</div>',
+        '<canvas class="chart" tabindex="0" role="img" aria-label="the measure over events, a curve for each policy"></canvas>',
+        '<div class="reading chart-values" aria-live="polite"></div>',
+    ]
+    if maps:
+        parts += [
+            f'<div class="bar"><label>addresses of {_select("mapped", ((label, label) for label in maps))}</label>{VIEWS}</div>',
+            '<canvas class="map" tabindex="0" role="img" aria-label="addresses over events: in use, and holes in grey"></canvas>',
+            '<div class="reading map-values" aria-live="polite"></div>',
+        ]
+    parts += [f'<script type="text/plain" class="data">{text_of(data)}</script>']
+    parts += [
+        f'<script type="text/plain" class="grid" data-policy="{escape(label)}">{map_text(cells)}</script>'
+        for label, cells in maps.items()
+    ]
+    return "\n".join([*parts, "</section>"])
+
+
+def _toggle(label: str) -> str:
+    swatch = f'<span class="swatch" style="--colour:{hexed(label)}"></span>'
+    return f'<label><input type="checkbox" class="shown" value="{escape(label)}" checked>{swatch}{escape(label)}</label>'
+
+
+def _select(name: str, options: Iterable[tuple[str, str]]) -> str:
+    return (
+        f'<select class="{name}">'
+        + "".join(f'<option value="{escape(v)}">{escape(t)}</option>' for v, t in options)
+        + "</select>"
+    )

@@ -1,0 +1,49 @@
+"""A Document to Markdown, for pull requests and wikis: headings, sentences, tables; figures as links to their files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from memtrace.plots.saving import write_whole
+from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Table
+
+ODD = re.compile(r"([\\`*_{}\[\]<>|#~])")
+
+
+def write(document: Document, path: Path, plots_dir: Path | None = None) -> Path:
+    """Write the file. Figures are linked if ``plots_dir``, relative to the file, has them."""
+    blocks = (_block(block, path.parent, plots_dir) for block in document.blocks)
+    return write_whole(path, ("\n\n".join(text for text in blocks if text) + "\n").encode())
+
+
+def plain(text: str) -> str:
+    """Text in which nothing is markup."""
+    return ODD.sub(r"\\\1", " ".join(text.split()))
+
+
+def _block(block: Block, folder: Path, plots_dir: Path | None) -> str:
+    if isinstance(block, Heading):
+        return f"{'#' * block.level} {plain(block.text)}"
+    if isinstance(block, Paragraph):
+        return f"**{plain(block.text)}**" if block.strong else plain(block.text)
+    if isinstance(block, Command):
+        return f"    {' '.join(block.text.split())}\n\n{plain(block.reason)}"
+    if isinstance(block, Table):
+        return "\n".join(_table(block))
+    return _picture(block, folder, plots_dir)
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield "| " + " | ".join(plain(column.title) for column in table.columns) + " |"
+    yield "|" + "|".join("---:" if column.numbers else "---" for column in table.columns) + "|"
+    for row in table.rows:
+        yield "| " + " | ".join(plain(cell) for cell in row) + " |"
+
+
+def _picture(picture: Picture, folder: Path, plots_dir: Path | None) -> str:
+    file = (plots_dir or folder) / f"{picture.file_name}.png"
+    if plots_dir is None or not file.exists():
+        return ""
+    return f"![{plain(picture.title)}]({file.relative_to(folder).as_posix()})\n\n{plain(picture.caption)}"
