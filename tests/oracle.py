@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from oracle_buddy import Buddy
+from oracle_cells import CELLS, CellOptions
 from oracle_heap import Bump, ListHeap
 from oracle_space import UNBOUNDED, Options, OutOfMemoryError, Range, Space
 
@@ -148,6 +149,9 @@ def make_space(policy: str, options: Options, capacity: int) -> Space:
     """The policy's empty space."""
     if capacity < options.base + options.initial:
         raise ValueError("the capacity is below base + initial")
+    if policy in CELLS:
+        assert isinstance(options, CellOptions)
+        return CELLS[policy](options, capacity)
     if policy == "bump":
         return Bump(options, capacity)
     if policy == "buddy":
@@ -177,7 +181,8 @@ def simulate(
     **options: int | str | bool,
 ) -> Outcome:
     """Replay the events and say what happened."""
-    space = make_space(policy, Options(**options), UNBOUNDED if capacity is None else capacity)  # type: ignore[arg-type]
+    chosen = CellOptions if policy in CELLS else Options
+    space = make_space(policy, chosen(**options), UNBOUNDED if capacity is None else capacity)  # type: ignore[arg-type]
     replay, outcome = Replay(space), Outcome()
     for number, event in enumerate(events):
         space.searched, address = None, None

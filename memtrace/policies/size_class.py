@@ -1,6 +1,6 @@
 """Size classes: a small request gets a cell of its class from a run of pages, a large one whole pages by best fit.
 
-A request of size + header bytes, rounded up to its alignment, is given the next of `spacing` classes (1, 2, 4 or 8) per
+A request of size + header bytes, at least min_block, rounded up to its alignment, is given the next of `spacing` classes (1, 2, 4 or 8) per
 doubling: 16 32 48 64 80 96 112 128 160 ... with 4 and an alignment of 16. A run is the fewest pages of which at most
 1/`tail` is left over behind the last cell. Each class has a list of its runs that are partly free; a run that was full
 comes to the front; the first run's lowest free cell is taken. A run whose last block is freed is given back at once. What

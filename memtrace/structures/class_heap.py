@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.engine.request import NOTHING, NOWHERE
-from memtrace.structures import heap, page_index, runs
+from memtrace.structures import heap, page_index
 from memtrace.structures.bits import align_up, round_up
+from memtrace.structures.calls import apart
+from memtrace.structures.groups import BITS, CLASS, Runs, at, group_room, new_runs
 from memtrace.structures.heap import FRESH, open_heap
 from memtrace.structures.ledger import BLOCK_SIZE, new_ledger
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
-from memtrace.structures.runs import CLASS, FIRST_ROWS, Runs, free_cell, new_runs, nodes_for, take_cell, take_pages
+from memtrace.structures.runs import free_cell, nodes_for, take_cell, take_pages
 from memtrace.structures.size_bins import BINS, LEVEL_3, granule
 from memtrace.structures.size_classes import Spacing, class_of, class_size, new_spacing
 
@@ -47,8 +49,9 @@ def new_state(capacity, max_live, keep, spacing, page, small, tail, align, min_b
     rules = heap_rules(capacity, align=page, min_block=page, header=header, **options)
     pool = np.zeros(2, np.int64)
     pool[FRESH] = 1
+    cells = new_runs(max_live, cells, page, keep)
     state = State(
-        nodes_for(max_live + 1, FIRST_ROWS),
+        nodes_for(max_live + 1, group_room(cells)),
         np.zeros(max_live + 2, np.uint32),
         pool,
         np.zeros(BINS, np.uint32),
@@ -56,7 +59,7 @@ def new_state(capacity, max_live, keep, spacing, page, small, tail, align, min_b
         new_ledger(rules.floor),
         rules,
         granule(rules, options.get("base", 0)),
-        new_runs(max_live, cells, page, keep),
+        cells,
         steps,
         align,
         min_block,
@@ -86,7 +89,7 @@ def run_of(size, page, tail):
 def cell_request(state, request):
     """The bytes that a cell has to have; a power of two that divides them divides the cell too."""
     align = max(state.align, request.align)
-    return max(state.least, align_up(request.size + state.rules.header, align))
+    return align_up(max(request.size + state.rules.header, state.least), align)
 
 
 def is_small(state, size, request):
@@ -117,17 +120,17 @@ def free(state, request, address):
         free_pages(state, request)
 
 
-@runs.apart
+@apart
 def free_pages(state, request):
     heap.free_block(state, request, page_index)
 
 
-@runs.apart
+@apart
 def resize(state, request, address, old_size):
     """In place within the class of a cell, and within or into neighbouring pages; not from one to the other."""
     home, size = state.runs.home[request.block], cell_request(state, request)
     if is_small(state, size, request):
-        number = state.runs.table[(home >> runs.CELL_BITS) * state.runs.width + CLASS]
+        number = state.runs.groups[at(home >> BITS, CLASS)]
         if home != 0 and state.rules.inplace and class_of(state.spacing, size) == number:
             return address
         return NOWHERE
