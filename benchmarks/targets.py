@@ -12,6 +12,7 @@ from benchmarks.measure import Results
 
 GLIBC, MAP = TITLES[native.GLIBC], TITLES[native.BEST_FIT_MAP]
 MANY_HOLES = ("holes-1e5", "holes-1e6")
+CELLS = ("size-class", "slab", "pool")  # and segregated, which has no target
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ TARGETS: tuple[Target, ...] = (
     Target("next-fit", MAP, 1.7),
     Target("worst-fit", MAP, 1.7),
     Target("buddy", GLIBC, 1.0),
-    Target("size-class", GLIBC, 1.0),
+    *(Target(policy, GLIBC, 1.0) for policy in CELLS),
     Target("tlsf", GLIBC, 1.0, MANY_HOLES),
     *(Target(column_name(policy, SEARCH), column_name(policy, BARE), 1.4) for policy in CLASSIC),
     *(Target(column_name(policy, FULL), column_name(policy, SEARCH), 1.1) for policy in CLASSIC),
@@ -62,6 +63,7 @@ TARGETS: tuple[Target, ...] = (
 GROWTHS: tuple[Growth, ...] = (
     *(Growth(policy, "skewed", "small", 3.0) for policy in CLASSIC),
     *(Growth(policy, "holes-1e6", "holes-1e3", limit) for policy, limit in zip(CLASSIC, (5.0, 5.0, 8.0, 8.0), strict=True)),
+    *(Growth(policy, "holes-1e6", "holes-1e3", 5.0) for policy in CELLS),
 )
 
 

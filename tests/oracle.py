@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 from oracle_buddy import Buddy
 from oracle_cells import CELLS, CellOptions
 from oracle_heap import Bump, ListHeap
 from oracle_space import UNBOUNDED, Options, OutOfMemoryError, Range, Space
 
+COMMON = {field.name for field in fields(Options)}
 POLICIES = ("first-fit", "next-fit", "best-fit", "worst-fit", "bump", "buddy")
 
 
@@ -145,13 +146,12 @@ class Replay:
         self.moved += smaller if event.size is None else event.size
 
 
-def make_space(policy: str, options: Options, capacity: int) -> Space:
-    """The policy's empty space."""
+def make_space(policy: str, options: Options, capacity: int, own: Mapping[str, Any]) -> Space:
+    """The policy's empty space; ``own`` are the options that only this policy has."""
     if capacity < options.base + options.initial:
         raise ValueError("the capacity is below base + initial")
     if policy in CELLS:
-        assert isinstance(options, CellOptions)
-        return CELLS[policy](options, capacity)
+        return CELLS[policy](CellOptions(**vars(options), **own), capacity)
     if policy == "bump":
         return Bump(options, capacity)
     if policy == "buddy":
@@ -181,8 +181,8 @@ def simulate(
     **options: int | str | bool,
 ) -> Outcome:
     """Replay the events and say what happened."""
-    chosen = CellOptions if policy in CELLS else Options
-    space = make_space(policy, chosen(**options), UNBOUNDED if capacity is None else capacity)  # type: ignore[arg-type]
+    own = {name: options.pop(name) for name in options.keys() - COMMON}
+    space = make_space(policy, Options(**options), UNBOUNDED if capacity is None else capacity, own)  # type: ignore[arg-type]
     replay, outcome = Replay(space), Outcome()
     for number, event in enumerate(events):
         space.searched, address = None, None

@@ -1,8 +1,8 @@
 """Simple segregated storage: powers of two, each size with a list of its own free cells; nothing is ever split or merged.
 
-A request of size + header bytes, at least min_block, rounded up to its alignment, gets a cell of the next power of two: the
-one of its list that was freed last. If there is none, the next pages are carved into cells, lowest first; a cell larger than
-a page has pages of its own. A cell keeps its size for good, and pages are never given back.
+A request of size + header bytes, at least min_block, is rounded up to its alignment and then to the next power of two. It
+gets the cell of that size that was freed last. If none is free, the next pages are carved into cells, the lowest first; a
+cell larger than a page has pages of its own. A cell keeps its size for good, and pages are never given back.
 
          16           64          16           4096
     |oooooooooooo|oo..oo..oo..|oo......||................|    `.` free cells: holes, whatever their neighbours are
@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.bits import align_up, highest_set, next_power
+from memtrace.structures.bits import align_up, highest_set
 from memtrace.structures.calls import apart, prefetch
 from memtrace.structures.heap import reserve
 from memtrace.structures.ledger import (
