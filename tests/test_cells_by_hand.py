@@ -11,13 +11,15 @@ from comparison import spec
 import memtrace
 from memtrace.errors import UsageError
 from memtrace.replaying import Placement, replay
-from memtrace.structures from memtrace.trace import from_events
+from memtrace.trace import from_events
 
 Row = tuple[Any, ...]
 
 
 def run(policy: str, *rows: Row, capacity: int | None = None, **options: Any) -> Placement:
-    return replay(from_events(list(rows)), spec(policy, options), capacity, samples=1 << 62, keep=True, on_oom="skip", interpret=True)
+    return replay(
+        from_events(list(rows)), spec(policy, options), capacity, samples=1 << 62, keep=True, on_oom="skip", interpret=True
+    )
 
 
 def alloc(*sizes: int) -> list[Row]:
