@@ -16,7 +16,7 @@ from benchmarks.measure import BATCH, Sample, steady_from
 from benchmarks.workloads import Columns
 
 CLASSIC = ("best-fit", "first-fit", "next-fit", "worst-fit")
-POLICIES = (*CLASSIC, "buddy", "tlsf", "stack", "size-class")
+POLICIES = (*CLASSIC, "buddy", "tlsf", "stack", "size-class", "segregated", "slab", "pool")
 Detail = Literal["bare", "search", "full"]
 BARE: Final = "bare"
 SEARCH: Final = "search"

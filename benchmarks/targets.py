@@ -13,6 +13,7 @@ from benchmarks.measure import Results
 GLIBC, MAP = TITLES[native.GLIBC], TITLES[native.BEST_FIT_MAP]
 MANY_HOLES = ("holes-1e5", "holes-1e6")
 FEW_HOLES = ("holes-1e3", "holes-1e4", "uniform", "small", "skewed", "stack")
+CELLS = ("size-class", "slab", "pool")  # and segregated, which has no target
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ TARGETS: tuple[Target, ...] = (
     Target("next-fit", MAP, 1.7),
     Target("worst-fit", MAP, 1.7),
     Target("buddy", GLIBC, 1.0),
-    Target("size-class", GLIBC, 1.0),
+    *(Target(policy, GLIBC, 1.0) for policy in CELLS),
     Target("tlsf", GLIBC, 1.0, MANY_HOLES),
     Target("tlsf", GLIBC, 3.5, FEW_HOLES),
     Target("stack", GLIBC, 1.0),
@@ -67,6 +68,7 @@ GROWTHS: tuple[Growth, ...] = (
     *(Growth(policy, "holes-1e6", "holes-1e3", limit) for policy, limit in zip(CLASSIC, (5.0, 5.0, 8.0, 8.0), strict=True)),
     Growth("tlsf", "holes-1e6", "holes-1e3", 5.0),
     Growth("stack", "holes-1e6", "holes-1e3", 5.0),
+    *(Growth(policy, "holes-1e6", "holes-1e3", 5.0) for policy in CELLS),
 )
 
 

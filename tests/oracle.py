@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from oracle_buddy import Buddy
+from oracle_cells import CELLS, CellOptions
 from oracle_heap import Bump, ListHeap
 from oracle_lists import LIST_SPACES
 from oracle_space import UNBOUNDED, Options, OutOfMemoryError, Range, Space
@@ -158,6 +159,8 @@ def make_space(policy: str, options: Options, capacity: int, own: Mapping[str, A
         raise ValueError("the capacity is below base + initial")
     if policy in LIST_SPACES:
         return LIST_SPACES[policy](options, capacity, **own)
+    if policy in CELLS:
+        return CELLS[policy](CellOptions(**vars(options), **own), capacity)
     if policy == "bump":
         return Bump(options, capacity)
     if policy == "buddy":

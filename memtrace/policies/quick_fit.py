@@ -63,11 +63,11 @@ def init(capacity, max_live, quick=512, coalesce: Literal["growth", "failure"] =
         raise ValueError(f"quick={quick} is not from 0 to {LARGEST_QUICK}")
     return State(
         *address_tree.init(capacity, max_live, **options),
-        np.zeros(LARGEST_QUICK, np.uint32),
-        np.zeros(WORDS + 1, np.int64),
-        np.zeros(3, np.int64),
-        quick,
-        coalesce == "failure",
+        heads=np.zeros(LARGEST_QUICK, np.uint32),
+        words=np.zeros(WORDS + 1, np.int64),
+        listed=np.zeros(3, np.int64),
+        quick=quick,
+        patient=coalesce == "failure",
     )
 
 

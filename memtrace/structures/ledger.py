@@ -6,6 +6,7 @@ A policy that keeps a ledger in its state (field ``ledger``) gets every measure;
 import numpy as np
 
 from memtrace.structures.bits import highest_set
+from memtrace.structures.calls import apart
 
 RESERVED = 0  # bytes held from the system
 ALLOCATED = 1  # bytes of live blocks with rounding, headers and padding
@@ -90,9 +91,46 @@ def count_hole(ledger, size, sign):
     # No branches: which side a hole is on cannot be predicted.
     ledger[BELOW_MEDIAN] += change * (size < ledger[MEDIAN])
     ledger[BELOW_P99] += change * (size < ledger[P99])
-    low = ledger[SQUARES] + sign * square_low(size)
-    high = ledger[SQUARES_HIGH] + sign * square_high(size)
-    # Both terms are below 2^62, so one carry or borrow is enough and nothing overflows.
+    add_squares(ledger, sign * square_low(size), sign * square_high(size))
+
+
+def open_holes(ledger, size, count):
+    """``count`` holes of one size, in constant time; fewer than 2^31."""
+    ledger[HOLES] += count
+    if ledger[CENSUS] != 0:
+        count_holes(ledger, size, count, 1)
+
+
+def close_holes(ledger, size, count):
+    ledger[HOLES] -= count
+    if ledger[CENSUS] != 0:
+        count_holes(ledger, size, count, -1)
+
+
+@apart
+def count_holes(ledger, size, count, sign):
+    bytes = count * size
+    size_class = highest_set(size)
+    ledger[CLASS_HOLES + size_class] += sign * count
+    ledger[CLASS_BYTES + size_class] += sign * bytes
+    ledger[FREE] += sign * bytes
+    if size < ledger[MEDIAN]:
+        ledger[BELOW_MEDIAN] += sign * bytes
+    if size < ledger[P99]:
+        ledger[BELOW_P99] += sign * bytes
+    # count * square_low(size), in two digits of 31 bits and what is above them.
+    square = square_low(size)
+    lower = count * (square & ((1 << HALF) - 1))
+    upper = count * (square >> HALF) + (lower >> HALF)
+    high = count * square_high(size) + (upper >> HALF)
+    low = ((upper & ((1 << HALF) - 1)) << HALF) + (lower & ((1 << HALF) - 1))
+    add_squares(ledger, sign * low, sign * high)
+
+
+def add_squares(ledger, low, high):
+    """Both below 2^62 in size, so one carry or borrow is enough and nothing overflows."""
+    low += ledger[SQUARES]
+    high += ledger[SQUARES_HIGH]
     if low >= SQUARE_UNIT:
         low -= SQUARE_UNIT
         high += 1

@@ -1,0 +1,135 @@
+"""Pool: cells of one size for whatever fits into one; what does not fit goes to best fit in the same heap, or fails.
+
+A pool is a block of the heap, cut into `cells` cells of `cell` bytes (rounded up to the alignment). A request whose block
+is at most a cell gets the lowest free cell of the pool that was full last; if all are in use, another pool is made, up to
+`pools` of them (0: as many as it takes). A request fits too only if it is aligned to no more than the largest power of two
+that divides the cell. All else, and what finds no cell and no room for another pool, goes to the `fallback`: `best-fit`
+places it in the heap; with `none` it fails. Pools stay, though empty, until room is needed or a trim asks for it.
+
+    |ooo.oo..oo......|  block  |.....|  block  |oooooooo........|       two pools of 16 cells, and best fit around them
+
+A hole is what one request can get: each free cell, and each free range of the heap outside of the pools; neighbouring free
+cells are holes of their own. A search inspects 1 hole if there is a free cell; else all the free ranges, once for a new pool
+and once more if there was no room for it. Cells are taken by groups of 64. `realloc=inplace`: in the cell while it
+suffices; a block of the heap as best fit does it.
+
+`cell=64`: bytes. `cells=256`. `pools=0`. `fallback=best-fit`. The other options are those of a heap.
+
+Cost: constant for cells: a bitmap finds the cell, a list the group. A new pool costs one best fit, and a step for every 64
+cells.
+Source: Kenwright 2012, "Fast efficient fixed-size memory pool"; Wilson, Johnstone, Neely and Boles 1995, section 3.6.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.structures import heap, page_index
+from memtrace.structures.bits import round_up
+from memtrace.structures.calls import apart
+from memtrace.structures.groups import UNLIMITED, Runs, group_room, new_runs
+from memtrace.structures.heap import FRESH, open_heap, open_request
+from memtrace.structures.ledger import BLOCK_SIZE, new_ledger
+from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
+from memtrace.structures.runs import enlarge, expect, expect_soon, free_cell, largest_hole, nodes_for, take_cell, take_pages, trim
+from memtrace.structures.size_bins import BINS, LEVEL_3, granule
+
+ORDER = 12
+COALESCES = True
+
+
+class State(NamedTuple):
+    nodes: np.ndarray
+    node_of: np.ndarray
+    pool: np.ndarray
+    heads: np.ndarray
+    words: np.ndarray
+    ledger: np.ndarray
+    rules: Rules
+    granule: int
+    runs: Runs
+    cell: int
+    falls_back: bool
+
+
+def init(
+    capacity,
+    max_live,
+    cell=64,
+    cells=256,
+    pools=0,
+    fallback: Literal["best-fit", "none"] = "best-fit",
+    **options,
+):
+    for name, value, least in (("cell", cell, 1), ("cells", cells, 1), ("pools", pools, 0)):
+        if value < least:
+            raise ValueError(f"{name}={value} is below {least}")
+    if cell > 1 << 60 or cells > 1 << 30 or cell * cells > 1 << 61:
+        raise ValueError(f"a pool of {cells} cells of {cell} bytes is too large")
+    rules = heap_rules(capacity, **options)
+    cell = round_up(max(cell, rules.min_block), rules.align)
+    runs = new_runs(max_live, [(cell, cells, cell * cells)], cell & -cell, UNLIMITED, pools if pools > 0 else UNLIMITED)
+    places = np.zeros(2, np.int64)
+    places[FRESH] = 1
+    state = State(
+        nodes_for(max_live + 1, group_room(runs)),
+        np.zeros(max_live + 2, np.uint32),
+        places,
+        np.zeros(BINS, np.uint32),
+        np.zeros(LEVEL_3 + 1, np.int64),
+        new_ledger(rules.floor),
+        rules,
+        granule(rules, options.get("base", 0)),
+        runs,
+        cell,
+        fallback == "best-fit",
+    )
+    open_heap(state, options.get("initial", 0), page_index)
+    return state
+
+
+def fits_cell(state, size, request):
+    return size <= state.cell and request.align <= state.runs.align
+
+
+def alloc(state, request):
+    size = open_request(state, request)
+    if size == NOTHING:
+        return NOTHING
+    if fits_cell(state, size, request):
+        address = take_cell(state, 0, request.block)
+        if address != NOWHERE:
+            return address
+    return fall_back(state, request, size)
+
+
+@apart
+def fall_back(state, request, size):
+    if not state.falls_back:
+        return np.int64(NOWHERE)
+    state.ledger[BLOCK_SIZE] = size
+    state.runs.home[request.block] = 0
+    return take_pages(state, size, alignment(state.rules, request), request.block)
+
+
+def free(state, request, address):
+    home = state.runs.home[request.block]
+    if home != 0:
+        free_cell(state, home)
+    else:
+        free_outside(state, request)
+
+
+@apart
+def free_outside(state, request):
+    heap.free_block(state, request, page_index)
+
+
+@apart
+def resize(state, request, address, old_size):
+    """In the cell while it suffices; outside of the pools as the heap does it."""
+    if state.runs.home[request.block] == 0:
+        return np.int64(heap.resize_block(state, request, address, page_index))
+    fits = fits_cell(state, block_size(state.rules, request.size), request)
+    return np.int64(address if fits and state.rules.inplace else NOWHERE)
