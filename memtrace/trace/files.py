@@ -65,13 +65,14 @@ def _parquet(path: Path) -> Iterator[Put]:
     with _whole(path) as name:
         file: Any = None
         waiting: pa.Table | None = None
+        known: dict[str, str] = {}
 
         def put(batch: Batch) -> None:
             nonlocal file, waiting
+            known.update(batch.metadata)
             table = pa.Table.from_batches([_arrow(batch)])
             if file is None:
-                schema = table.schema.with_metadata({"schema": SCHEMA, **batch.metadata})
-                file = pq.ParquetWriter(name, schema, **_encodings(batch.columns))
+                file = pq.ParquetWriter(name, table.schema, **_encodings(batch.columns))
             waiting = pa.concat_tables([waiting, table]) if waiting is not None else table
             while waiting.num_rows >= BATCH_ROWS:
                 file.write_table(waiting.slice(0, BATCH_ROWS).unify_dictionaries())
@@ -81,6 +82,8 @@ def _parquet(path: Path) -> Iterator[Put]:
             yield put
             if file is not None and waiting is not None and waiting.num_rows:
                 file.write_table(waiting.unify_dictionaries())
+            if file is not None:
+                file.add_key_value_metadata({"schema": SCHEMA, **known})
         finally:
             if file is not None:
                 file.close()

@@ -21,8 +21,8 @@ from memtrace.names import nearest
 
 HEAD_BYTES = 1 << 16
 COPY_BYTES = 1 << 20
-MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
 REMOTE = "pip install 'memtrace-replay[remote]'"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -30,7 +30,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 @dataclass(frozen=True)
 class Source:
-    """A trace file. Its bytes may be packed (gzip, zstd by their magic, whatever the name says)."""
+    """A trace file. Its bytes may be packed (gzip, zstd, zip by their magic, whatever the name says)."""
 
     given: str  # as the user named it
     path: Path  # of the bytes as stored: the file itself, or a copy of what can be read once only
@@ -43,7 +43,7 @@ class Source:
 
     @property
     def file_name(self) -> str:
-        """The file's own name without .gz or .zst; "stdin" for standard input."""
+        """The file's own name without .gz, .zst or .zip; "stdin" for standard input."""
         base = re.split(r"[?#]", self.given)[0] if _URL.match(self.given) else self.given
         name = Path(base).name if self.given != "-" else "stdin"
         return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
@@ -94,7 +94,11 @@ class Stream:
         self.label = source.label
         self.stored = pa.OSFile(str(source.path))
         self.bytes: Any = self.stored
-        if source.compression is not None:
+        if source.compression == "zip":
+            from memtrace.trace.zipped import only_member
+
+            self.bytes = only_member(self.stored)
+        elif source.compression is not None:
             self.bytes = pa.CompressedInputStream(self.stored, source.compression)
 
     def read(self, most: int = -1) -> bytes:

@@ -24,9 +24,13 @@ def convert(
     *,
     format: str | None = None,
     invalid: str = "error",
+    metadata: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`."""
+    """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`.
+
+    What the file or its reader says of the whole trace is added to `metadata`; Parquet keeps it, CSV has no place for it.
+    """
     from memtrace.formats import find
     from memtrace.trace.passes import Pass, Raw, refusing
     from memtrace.trace.reading import check_invalid, no_events
@@ -46,6 +50,8 @@ def convert(
                 events += kept.size
             if not events:
                 raise no_events(given, run.invalid())
+        if metadata is not None:
+            metadata.update(run.metadata)
     return events
 
 
