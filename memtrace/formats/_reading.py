@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memtrace.formats import _calls
 from memtrace.formats._calls import Calls, Log, Rows, new_calls, new_rows, new_table, settle
@@ -56,7 +57,7 @@ class Events:
             with np.errstate(over="ignore"):
                 why, at, filled = settle(calls, at, count, rows, self.log, self.code_threads)
             if filled:
-                yield self._batch(Rows(*(column[:filled] for column in rows)), text, done, {"format": self.name})
+                yield self.batch(Rows(*(column[:filled] for column in rows)), text, done, {"format": self.name})
             if why == _calls.DONE:
                 return
             if why == _calls.GROW:
@@ -71,9 +72,9 @@ class Events:
         notes = [*said, *settled(totals)]
         if notes:
             found["assumed"] = "\n".join(notes)
-        return self._batch(new_rows(0), b"", self.total or 0, found)
+        return self.batch(new_rows(0), b"", self.total or 0, found)
 
-    def _batch(self, rows: Rows, text: bytes, done: int, metadata: Mapping[str, str]) -> Batch:
+    def batch(self, rows: Rows, text: bytes, done: int, metadata: Mapping[str, str]) -> Batch:
         if not self.begun:
             timed = bool(self.log.totals[_calls.TIMED])
             self.columns = tuple(name for name in COLUMNS if name in self.columns and (name != "time" or timed))
@@ -111,7 +112,29 @@ def read_calls(source: Source, format: CallFormat) -> Iterator[Batch]:
     yield events.last([*said, *format.notes(state)], {})
 
 
-def without_cut_line(block: Block, kind: np.ndarray, count: int, line: int, said: list[str]) -> int:
+def read_rows(source: Source, format: CallFormat) -> Iterator[Batch]:
+    """As `read_calls`, for files that number their blocks: the parser's calls are events, kind an op and pointer an id."""
+    state = np.zeros(STATE, np.int64)
+    state[LINE] = 1
+    said: list[str] = []
+    events = Events(format.name, format.columns, False, source.size)
+    for block in blocks(source, said.append):
+        text = np.frombuffer(block.text, np.uint8)
+        at = 0
+        while at < text.size:
+            calls = new_calls(BATCH_ROWS)
+            with np.errstate(over="ignore"):
+                at, count = format.parse(text, at, calls, state)
+            if block.cut:
+                count = without_cut_line(block, calls.kind, count, int(state[LINE]) - 1, said)
+            if count:
+                kind, id, align, size, stream, time, line = (column[:count] for column in calls)
+                rows = Rows(kind, id, size, time, align, stream, line)
+                yield events.batch(rows, block.text, block.done, {"format": format.name})
+    yield events.last([*said, *format.notes(state)], {})
+
+
+def without_cut_line(block: Block, kind: NDArray[np.uint8], count: int, line: int, said: list[str]) -> int:
     """The calls to be kept of a last line that has no end; says which way it was taken."""
     if count and kind[count - 1] in (_calls.BAD_LINE, UNREADABLE):
         said.append(f"the last line ({line:,}) is cut: {shown(block.text)} left out")
