@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtrace.errors import InputError
+from memtrace.trace.source import is_cut, last_bytes
 
 if TYPE_CHECKING:
     from memtrace.trace.source import Source, Stream
 
 BLOCK_BYTES = 4 << 20
 MOST_LINE_BYTES = 1 << 20
-FINE_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -51,29 +51,12 @@ def _pieces(source: Source, stream: Stream, note: Callable[[str], None]) -> Iter
         try:
             data = stream.read(BLOCK_BYTES)
         except InputError as error:
-            if "runcated" not in str(error):
+            if not is_cut(error):
                 raise
-            yield from _last_bytes(source, read)
+            yield from last_bytes(source, read)
             note("the packed file is cut: what can be unpacked was read, the rest of the recording is missing")
             return
         if not data:
             return
         read += len(data)
         yield data
-
-
-def _last_bytes(source: Source, read: int) -> Iterator[bytes]:
-    """What can be unpacked behind the first `read` bytes, in finer and finer steps."""
-    for step in (FINE_BYTES, 1):
-        with source.open() as stream:
-            left = read
-            while left > 0 and (skipped := stream.read(min(left, BLOCK_BYTES))):
-                left -= len(skipped)
-            found = bytearray()
-            try:
-                while data := stream.read(step):
-                    found += data
-            except InputError:
-                pass
-        read += len(found)
-        yield bytes(found)

@@ -46,41 +46,47 @@ class Events:
 
     def __init__(self, name: str, columns: tuple[str, ...], code_threads: bool, total: int | None, word: str = "line") -> None:
         self.name, self.columns, self.code_threads, self.total, self.word = name, columns, code_threads, total, word
+        self.counted = "threads"  # what the metadata calls them
         self.log = _calls.new_log(FIRST_PLACES)
         self.begun = False
 
-    def batches(self, calls: Calls, count: int, text: bytes, done: int) -> Iterator[Batch]:
-        """The events of these calls."""
+    def settled(self, calls: Calls, count: int) -> Iterator[Rows]:
+        """The events of these calls, in pieces."""
         at = 0
         while True:
             rows = new_rows(BATCH_ROWS + _calls.SPARE_ROWS)
             with np.errstate(over="ignore"):
                 why, at, filled = settle(calls, at, count, rows, self.log, self.code_threads)
             if filled:
-                yield self.batch(Rows(*(column[:filled] for column in rows)), text, done, {"format": self.name})
+                yield Rows(*(column[:filled] for column in rows))  # type: ignore[arg-type]
             if why == _calls.DONE:
                 return
             if why == _calls.GROW:
                 self.log = _grown(self.log)
+
+    def batches(self, calls: Calls, count: int, text: bytes, done: int) -> Iterator[Batch]:
+        """The events of these calls, which were read from this text."""
+        for rows in self.settled(calls, count):
+            yield self.batch(rows, bad_lines(rows, text), done)
 
     def last(self, said: list[str], more: Mapping[str, str]) -> Batch:
         """An empty batch, whose metadata is complete."""
         totals = self.log.totals
         found = {"format": self.name, **more}
         if totals[_calls.THREADS]:
-            found["threads"] = str(totals[_calls.THREADS])
+            found[self.counted] = str(totals[_calls.THREADS])
         notes = [*said, *settled(totals)]
         if notes:
             found["assumed"] = "\n".join(notes)
-        return self.batch(new_rows(0), b"", self.total or 0, found)
+        return self.batch(new_rows(0), {}, self.total or 0, found)
 
-    def batch(self, rows: Rows, text: bytes, done: int, metadata: Mapping[str, str]) -> Batch:
+    def batch(self, rows: Rows, notes: Mapping[int, str], done: int, metadata: Mapping[str, str] | None = None) -> Batch:
+        """Rows as a batch; `line` is where each stands, notes say what is wrong with unreadable ones."""
         if not self.begun:
             timed = bool(self.log.totals[_calls.TIMED])
             self.columns = tuple(name for name in COLUMNS if name in self.columns and (name != "time" or timed))
             self.begun = True
-        notes = bad_lines(rows, text)
-        given = {name: getattr(rows, name) for name in self.columns if name != "op"}
+        given = {name: getattr(rows, name) for name in self.columns if name not in ("op", "tag")}
         word, lines = self.word, rows.line
         return Batch(
             rows_of(rows.op, given),
@@ -89,7 +95,7 @@ class Events:
             notes=notes,
             done=done,
             total=self.total,
-            metadata=metadata,
+            metadata=metadata or {"format": self.name},
         )
 
 
@@ -128,9 +134,9 @@ def read_rows(source: Source, format: CallFormat) -> Iterator[Batch]:
             if block.cut:
                 count = without_cut_line(block, calls.kind, count, int(state[LINE]) - 1, said)
             if count:
-                kind, id, align, size, stream, time, line = (column[:count] for column in calls)
-                rows = Rows(kind, id, size, time, align, stream, line)
-                yield events.batch(rows, block.text, block.done, {"format": format.name})
+                given = (calls.kind, calls.pointer, calls.size, calls.time, calls.old, calls.thread, calls.line)
+                rows = Rows(*(column[:count] for column in given))  # type: ignore[arg-type]
+                yield events.batch(rows, bad_lines(rows, block.text), block.done)
     yield events.last([*said, *format.notes(state)], {})
 
 

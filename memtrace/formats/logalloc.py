@@ -89,7 +89,7 @@ def parse(text, at, calls, state):  # type: ignore[no-untyped-def]
                 comma += 1
             if comma < end:
                 # First letter and length tell the calls apart.
-                if first == 109 and length == 6 or first == 118 and length == 6:  # malloc, valloc
+                if length == 6 and (first == 109 or first == 118):  # malloc, valloc
                     kind, old = MALLOCS, (PAGE if first == 118 else MISSING)
                     size, place = decimal(text, place, end)
                 elif first == 99 and length == 6:  # calloc

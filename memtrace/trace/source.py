@@ -21,6 +21,7 @@ from memtrace.names import nearest
 
 HEAD_BYTES = 1 << 16
 COPY_BYTES = 1 << 20
+FINE_BYTES = 256
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
 REMOTE = "pip install 'memtrace-replay[remote]'"
@@ -59,8 +60,13 @@ class Source:
 
     def head(self) -> bytes:
         """The first unpacked bytes, by which formats recognise their own."""
-        with self.open() as stream:
-            return stream.read(HEAD_BYTES)
+        try:
+            with self.open() as stream:
+                return stream.read(HEAD_BYTES)
+        except InputError as error:
+            if not is_cut(error):
+                raise
+            return b"".join(last_bytes(self, 0))[:HEAD_BYTES]
 
     def sha256(self, stop: threading.Event | None = None) -> str:
         """Of the bytes as stored; "" if told to stop."""
@@ -116,6 +122,28 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.bytes.close()
         self.stored.close()
+
+
+def is_cut(error: InputError) -> bool:
+    """Whether a packed file ends too early; its reader says what it makes of that."""
+    return "runcated" in str(error)
+
+
+def last_bytes(source: Source, read: int) -> Iterator[bytes]:
+    """What can be unpacked behind the first `read` bytes of a cut file, first in small pieces, then byte by byte."""
+    for step in (FINE_BYTES, 1):
+        with source.open() as stream:
+            left = read
+            while left > 0 and (skipped := stream.read(min(left, COPY_BYTES))):
+                left -= len(skipped)
+            found = bytearray()
+            try:
+                while data := stream.read(step):
+                    found += data
+            except InputError:
+                pass
+        read += len(found)
+        yield bytes(found)
 
 
 @contextmanager
