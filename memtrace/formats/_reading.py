@@ -152,15 +152,15 @@ def without_cut_line(block: Block, kind: NDArray[np.uint8], count: int, line: in
 def settled(totals: Int64s) -> list[str]:
     """What was assumed of calls that do not fit together."""
     texts = {
-        _calls.FAILED: "{} requests failed in the recorded program: left out",
-        _calls.REUSED: "{} pointers were given out again without a recorded free: the block there was taken as freed",
-        _calls.UNKNOWN_FREES: "{} frees of pointers that the recording never allocates (it began later): left out",
-        _calls.UNKNOWN_REALLOCS: "{} reallocs of pointers that the recording never allocates: taken as new blocks",
-        _calls.HALF_REALLOCS: "{} reallocs of which only the first half is recorded: taken as frees",
-        _calls.CLOCK_BACK: "{} times go back: taken as the time before",
-        _calls.ODD_ALIGNS: "{} alignments are no power of two: left out",
+        _calls.FAILED: "requests that failed in the recorded program, left out",
+        _calls.REUSED: "pointers given out again without a recorded free, taken as freed by then",
+        _calls.UNKNOWN_FREES: "frees of pointers that the recording never allocates (it began later), left out",
+        _calls.UNKNOWN_REALLOCS: "reallocs of pointers that the recording never allocates, taken as new blocks",
+        _calls.HALF_REALLOCS: "reallocs of which only the first half is recorded, taken as frees",
+        _calls.CLOCK_BACK: "times that go back, taken as the time before",
+        _calls.ODD_ALIGNS: "alignments that are no power of two, left out",
     }
-    return [text.format(f"{totals[place]:,}") for place, text in texts.items() if totals[place]]
+    return [f"{text}: {totals[place]:,}" for place, text in texts.items() if totals[place]]
 
 
 def shown(line: bytes) -> str:

@@ -70,3 +70,29 @@ def product(one, other):  # type: ignore[no-untyped-def]
     if one > 0 and other > (1 << 61) // one:
         return np.int64(1 << 61)
     return one * other
+
+
+def code_of(name: bytes) -> int:
+    """What `word` gives for this word."""
+    code = 0
+    for byte in name:
+        code = (code * 131 + byte) % (1 << 63)
+    return code
+
+
+@njit
+def word(text, at, end):  # type: ignore[no-untyped-def]
+    """(code, place behind it) of the letters, digits and underscores here; the place is -1 if there is none."""
+    code, start = np.int64(0), at
+    while at < end and (text[at] == 95 or np.uint8((text[at] | 32) - 97) < 26 or np.uint8(text[at] - 48) <= 9):
+        code = (code * 131 + text[at]) & ((1 << 63) - 1)
+        at += 1
+    return code, (np.int64(at) if at > start else np.int64(-1))
+
+
+@njit
+def after(text, at, end, byte):  # type: ignore[no-untyped-def]
+    """The place behind this byte, -1 if it does not lie here."""
+    if at >= 0 and at < end and text[at] == byte:
+        return np.int64(at + 1)
+    return np.int64(-1)

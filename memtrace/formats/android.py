@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS, THREAD_ENDS
 from memtrace.formats._compiling import compiled
 from memtrace.formats._reading import LINE, CallFormat, read_calls
-from memtrace.formats._scan import decimal, hexadecimal, next_line, product
+from memtrace.formats._scan import after, code_of, decimal, hexadecimal, next_line, product, word
 from memtrace.trace.raw import MISSING
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 NAME = "android"
 SUFFIXES = (".txt",)
+
+MALLOC, CALLOC, MEMALIGN = code_of(b"malloc"), code_of(b"calloc"), code_of(b"memalign")
+REALLOC, FREE, THREAD_DONE = code_of(b"realloc"), code_of(b"free"), code_of(b"thread_done")
 
 _CALL = re.compile(rb"\s*\d+: *(malloc|calloc|memalign|realloc|free|thread_done) (0x)?[0-9a-fA-F]+\b")
 
@@ -48,35 +51,32 @@ def parse(text, at, calls, state):  # type: ignore[no-untyped-def]
             continue
         kind, pointer, old, size, time = BAD_LINE, 0, MISSING, 0, MISSING
         tid, place = decimal(text, start, end)
-        good = place >= 0 and place < end and text[place] == 58
+        place = after(text, place, end, 58)
+        good = place >= 0
         if good:
-            place += 1
             while place < end and text[place] == 32:
                 place += 1
-            word, length = text[place], 0
-            while place < end and text[place] != 32:
-                place, length = place + 1, length + 1
+            name, place = word(text, place, end)
             pointer, place = hexadecimal(text, place, end)
-            # First letter and length tell malloc, free, calloc, realloc, memalign, thread_done apart.
-            if word == 109 and length == 6:
+            if name == MALLOC:
                 kind = MALLOCS
                 size, place = decimal(text, place, end)
-            elif word == 102 and length == 4:
+            elif name == FREE:
                 kind = FREES
-            elif word == 99 and length == 6:
+            elif name == CALLOC:
                 kind = MALLOCS
                 items, place = decimal(text, place, end)
                 size, place = decimal(text, place, end)
                 size = product(items, size)
-            elif word == 114 and length == 7:
+            elif name == REALLOC:
                 kind = REALLOCS
                 old, place = hexadecimal(text, place, end)
                 size, place = decimal(text, place, end)
-            elif word == 109 and length == 8:
+            elif name == MEMALIGN:
                 kind = MALLOCS
                 old, place = decimal(text, place, end)
                 size, place = decimal(text, place, end)
-            elif word == 116 and length == 11:
+            elif name == THREAD_DONE:
                 kind = THREAD_ENDS
             if place >= 0 and place < end:
                 time, place = decimal(text, place, end)

@@ -12,6 +12,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
@@ -72,13 +73,13 @@ def read(source: Source) -> Iterator[Batch]:
     if not found:
         raise _nothing(source, kinds)
     if kinds["bad"]:
-        said.append(f"{kinds['bad']:,} memory events lack an address, bytes or a time: left out")
+        said.append(f"memory events without an address, bytes or a time, left out: {kinds['bad']:,}")
     chosen = max(found, key=lambda device: (device[0] != CPU, sum(max(h.bytes, 0) for h in found[device])))
     others = sum(len(happenings) for device, happenings in found.items() if device != chosen)
     if others:
-        said.append(f"device {_named(chosen)} was read; {others:,} memory events of other devices are left out")
+        said.append(f"memory events of other devices than {_named(chosen)}, left out: {others:,}")
     happenings = sorted(found[chosen], key=lambda happening: (happening.time, happening.number))
-    if any(before.number > after.number for before, after in zip(happenings, happenings[1:], strict=False)):
+    if any(before.number > after.number for before, after in pairwise(happenings)):
         said.append("events are not in the order of time: sorted")
     events = Events(NAME, ("op", "id", "size", "time", "stream"), True, None, word="event")
     yield from _given.batches(map(_call, happenings), events)
@@ -96,7 +97,7 @@ def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Hap
     args = event["args"]
     thread = event.get("tid", 0)
     return (int(args.get("Device Type", 0)), int(args.get("Device Id", -1))), Happening(
-        int(round(float(event["ts"]) * 1000)),
+        round(float(event["ts"]) * 1000),
         number,
         int(args["Addr"]),
         int(args["Bytes"]),

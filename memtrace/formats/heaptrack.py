@@ -83,7 +83,7 @@ def notes(state: Int64s) -> list[str]:
     if state[ATTACHED]:
         said.append("recorded from a running process: what it had allocated before is missing")
     if state[CLOCK_BACK]:
-        said.append(f"{state[CLOCK_BACK]:,} clock lines go back: left out")
+        said.append(f"clock lines that go back, left out: {state[CLOCK_BACK]:,}")
     if state[VERSION] > KNOWN_VERSION:
         said.append(f"file version {state[VERSION]} is newer than {KNOWN_VERSION}, the last one known: read as that")
     return said

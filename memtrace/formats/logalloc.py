@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numba import njit
 
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS
 from memtrace.formats._compiling import compiled
 from memtrace.formats._reading import LINE, CallFormat, read_calls
-from memtrace.formats._scan import decimal, hexadecimal, next_line, product
+from memtrace.formats._scan import after, code_of, decimal, hexadecimal, next_line, product, word
 from memtrace.trace.model import Int64s
 from memtrace.trace.raw import MISSING
 
@@ -28,6 +29,9 @@ NAME = "logalloc"
 SUFFIXES = (".log",)
 
 BEGUN, PROCESS, OTHER_PROCESSES, OTHER_CALLS = 1, 2, 3, 4  # places in the parser's state
+MALLOC, VALLOC, CALLOC, FREE = code_of(b"malloc"), code_of(b"valloc"), code_of(b"calloc"), code_of(b"free")
+REALLOC, MEMALIGN = code_of(b"realloc"), code_of(b"memalign")
+POSIX_MEMALIGN, ALIGNED_ALLOC = code_of(b"posix_memalign"), code_of(b"aligned_alloc")
 PAGE = 4096  # what valloc aligns to
 
 _HEAD = re.compile(rb"\s*\d+ (\d+ )?[a-z_]+\([#x0-9a-f,() nil]*\)(=\S+)?\s*$", re.MULTILINE)
@@ -47,9 +51,9 @@ def read(source: Source) -> Iterator[Batch]:
 def notes(state: Int64s) -> list[str]:
     said = []
     if state[OTHER_PROCESSES]:
-        said.append(f"process {state[PROCESS]} was read; {state[OTHER_PROCESSES]:,} calls of other processes are left out")
+        said.append(f"calls of other processes than {state[PROCESS]}, left out: {state[OTHER_PROCESSES]:,}")
     if state[OTHER_CALLS]:
-        said.append(f"{state[OTHER_CALLS]:,} calls that move no memory: left out")
+        said.append(f"calls that move no memory, left out: {state[OTHER_CALLS]:,}")
     return said
 
 
@@ -78,45 +82,34 @@ def parse(text, at, calls, state):  # type: ignore[no-untyped-def]
             place = behind
         else:
             thread = process
-        if place >= 0 and place + 1 < end and text[place] == 32:
-            word = place + 1
-            place = word
-            while place < end and text[place] != 40:
-                place += 1
-            length, first, place = place - word, text[word], place + 1
-            comma = place
-            while comma < end and text[comma] != 44 and text[comma] != 41:
-                comma += 1
-            if comma < end:
-                # First letter and length tell the calls apart.
-                if length == 6 and (first == 109 or first == 118):  # malloc, valloc
-                    kind, old = MALLOCS, (PAGE if first == 118 else MISSING)
-                    size, place = decimal(text, place, end)
-                elif first == 99 and length == 6:  # calloc
-                    kind = MALLOCS
-                    size, place = decimal(text, place, end)
-                    items, place = decimal(text, comma + 1 if place == comma else -1, end)
-                    size = product(size, items)
-                elif first == 102 and length == 4:  # free
-                    kind = FREES
-                    pointer, place = handle(text, place, end)
-                elif first == 114 and length == 7:  # realloc
-                    kind = REALLOCS
-                    old, place = handle(text, place, end)
-                    size, place = decimal(text, comma + 1 if place == comma else -1, end)
-                elif (first == 109 and length == 8) or (first == 112 and length == 14) or (first == 97 and length == 13):
-                    kind = MALLOCS  # memalign, posix_memalign, aligned_alloc
-                    old, place = decimal(text, place, end)
-                    size, place = decimal(text, comma + 1 if place == comma else -1, end)
-                else:
-                    other = text[end - 1] == 41 and first >= 97 and first <= 122
+        name, place = word(text, place + 1, end) if after(text, place, end, 32) >= 0 else (np.int64(0), np.int64(-1))
+        place = after(text, place, end, 40)
+        if place >= 0:
+            if name == MALLOC or name == VALLOC:
+                kind, old = MALLOCS, (PAGE if name == VALLOC else MISSING)
+                size, place = decimal(text, place, end)
+            elif name == CALLOC:
+                kind = MALLOCS
+                size, place = decimal(text, place, end)
+                items, place = decimal(text, after(text, place, end, 44), end)
+                size = product(size, items)
+            elif name == FREE:
+                kind = FREES
+                pointer, place = handle(text, place, end)
+            elif name == REALLOC:
+                kind = REALLOCS
+                old, place = handle(text, place, end)
+                size, place = decimal(text, after(text, place, end, 44), end)
+            elif name == MEMALIGN or name == POSIX_MEMALIGN or name == ALIGNED_ALLOC:
+                kind = MALLOCS
+                old, place = decimal(text, place, end)
+                size, place = decimal(text, after(text, place, end, 44), end)
+            else:
+                other = text[end - 1] == 41
             if kind != BAD_LINE:
-                if place >= 0 and place < end and text[place] == 41:
-                    place += 1
-                    if kind != FREES:
-                        pointer, place = handle(text, place + 1 if place < end and text[place] == 61 else -1, end)
-                else:
-                    place = -1
+                place = after(text, place, end, 41)
+                if kind != FREES:
+                    pointer, place = handle(text, after(text, place, end, 61), end)
                 if place != end:
                     kind = BAD_LINE
         if other:

@@ -46,9 +46,9 @@ def read(source: Source) -> Iterator[Batch]:
     with source.seekable() as path:
         yield from _given.batches(_calls(memray, source, path, counts, said), events)
     if counts["parts"]:
-        said.append(f"{counts['parts']:,} unmappings of a part of a mapping: left out")
+        said.append(f"unmappings of a part of a mapping, left out: {counts['parts']:,}")
     if counts["pymalloc"]:
-        said.append(f"{counts['pymalloc']:,} calls of Python's own allocator: read besides the memory that it got them from")
+        said.append(f"calls of Python's own allocator, read besides those beneath it: {counts['pymalloc']:,}")
     yield events.last(said, {})
 
 

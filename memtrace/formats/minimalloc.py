@@ -55,7 +55,7 @@ def read(source: Source) -> Iterator[Batch]:
         bad[int(lines[row])] = f"the lifetime ends at {upper[row]}, before it begins at {lower[row]}"
     empty = int(((upper == lower) & ~wrong).sum())
     if empty:
-        said.append(f"{empty:,} lifetimes are empty: allocated and freed at once")
+        said.append(f"empty lifetimes, allocated and freed at once: {empty:,}")
     good = np.flatnonzero(~wrong)
     time = np.concatenate([lower[good], upper[good]])
     kind = np.concatenate([np.full(good.size, BORN), np.where(upper[good] > lower[good], FREE_FIRST, FREE_LAST)])

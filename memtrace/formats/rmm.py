@@ -66,7 +66,7 @@ def _calls(source: Source, threads: set[str], said: list[str]) -> Iterator[Call]
         if block.cut:
             said.append(f"the last line ({number:,}) has no line end: taken as it stands")
     if clock.days:
-        said.append(f"the time of day goes back {clock.days} times by half a day or more: taken as the next day")
+        said.append(f"times of day that go back by half a day or more, taken as the next day: {clock.days}")
 
 
 class _Clock:

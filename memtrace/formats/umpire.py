@@ -84,15 +84,15 @@ class _Log:
 
     def notes(self) -> list[str]:
         texts = {
-            "copy": "{} copies between parts of blocks: left out, they place nothing",
-            "external": "{} external allocations: left out, Umpire did not place them",
-            "release": "{} releases and coalesces of pools: left out",
-            "other": "{} other events: left out",
-            "half": "{} reallocates of which only the first half is recorded: left out",
+            "copy": "copies between parts of blocks, which place nothing, left out",
+            "external": "external allocations, which Umpire did not place, left out",
+            "release": "releases and coalesces of pools, left out",
+            "other": "other events, left out",
+            "half": "reallocates of which only the first half is recorded, left out",
         }
         if self.opened is not None:
             self._count("half")
-        return [text.format(f"{self.counts[name]:,}") for name, text in texts.items() if name in self.counts]
+        return [f"{text}: {self.counts[name]:,}" for name, text in texts.items() if name in self.counts]
 
     def _count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
