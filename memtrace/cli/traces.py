@@ -146,14 +146,25 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @FORMAT_OPTION
+@click.option("--to", metavar="NAME", help="csv, parquet or minimalloc; by default OUT's suffix says which.")
 @INVALID_OPTION
 @report_options
-def convert(source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
+def convert(
+    source: str,
+    target: str,
+    trace_format: str | None,
+    to: str | None,
+    invalid: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
     """Write the trace IN as OUT: .csv, .csv.gz, .csv.zst or .parquet.
 
     \b
-    Example:
+    Examples:
       memtrace convert trace.csv.gz trace.parquet
+      memtrace convert trace.csv lifetimes.csv --to minimalloc
     """
     from memtrace.cli.progress import bar
     from memtrace.cli.tables import echo_json
@@ -161,7 +172,7 @@ def convert(source: str, target: str, trace_format: str | None, invalid: str, as
 
     metadata: dict[str, str] = {}
     with bar(f"converting {Path(source).name}", not quiet) as progress:
-        events = convert_trace(source, target, format=trace_format, invalid=invalid, metadata=metadata, progress=progress)
+        events = convert_trace(source, target, format=trace_format, to=to, invalid=invalid, metadata=metadata, progress=progress)
     say_assumed(metadata, quiet or as_json)
     if as_json:
         echo_json({"schema": "memtrace.convert/1", "events": events, "files": [target], "metadata": metadata})

@@ -87,9 +87,10 @@ class Events:
             self.columns = tuple(name for name in COLUMNS if name in self.columns and (name != "time" or timed))
             self.begun = True
         given = {name: getattr(rows, name) for name in self.columns if name not in ("op", "tag")}
+        tag = np.full(rows.op.size, -1, np.int32) if "tag" in self.columns else None
         word, lines = self.word, rows.line
         return Batch(
-            rows_of(rows.op, given),
+            rows_of(rows.op, given, tag),
             self.columns,
             lambda row: Place(word, int(lines[row])),
             notes=notes,

@@ -66,7 +66,10 @@ class Source:
         except InputError as error:
             if not is_cut(error):
                 raise
-            return b"".join(last_bytes(self, 0))[:HEAD_BYTES]
+            found = b"".join(last_bytes(self, 0))[:HEAD_BYTES]
+            if not found:
+                raise
+            return found
 
     def sha256(self, stop: threading.Event | None = None) -> str:
         """Of the bytes as stored; "" if told to stop."""

@@ -24,11 +24,13 @@ def convert(
     *,
     format: str | None = None,
     invalid: str = "error",
+    to: str | None = None,
     metadata: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`.
 
+    The target's suffix says which; `to` overrules it, and may be "minimalloc" for lifetimes.
     What the file or its reader says of the whole trace is added to `metadata`; Parquet keeps it, CSV has no place for it.
     """
     from memtrace.formats import find
@@ -37,7 +39,7 @@ def convert(
     from memtrace.trace.source import open_source
 
     check_invalid(invalid)
-    opened = writer(Path(target))
+    opened = writer(Path(target), to)
     with open_source(source) as given:
         found = find(given, format)
         raw = Raw(given.label, lambda: found.read(given))
