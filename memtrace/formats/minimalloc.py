@@ -28,6 +28,7 @@ SUFFIXES = (".csv",)
 
 NAMES = {"buffer": "id", "buffer_id": "id", "start": "lower", "begin": "lower", "end": "upper"}
 NEED = ("id", "lower", "upper", "size")
+COLUMNS = ("op", "id", "size", "time", "align")
 LEFT_OUT = ("gaps", "hint", "offset")
 BATCH_ROWS = 1 << 17
 FREE_FIRST, BORN, FREE_LAST = range(3)  # the order of events at one time
@@ -62,8 +63,8 @@ def read(source: Source) -> Iterator[Batch]:
     order = np.lexsort((kind, time))
     which = np.concatenate([good, good])[order]
     born = kind[order] == BORN
-    yield from _bad_batch(bad, source)
-    aligned = bool((align != MISSING).any())
+    names = COLUMNS if (align != MISSING).any() else COLUMNS[:-1]
+    yield from _bad_batch(bad, names)
     for start in range(0, max(order.size, 1), BATCH_ROWS):
         part = slice(start, start + BATCH_ROWS)
         rows, alloc = which[part], born[part]
@@ -73,7 +74,6 @@ def read(source: Source) -> Iterator[Batch]:
             "time": time[order[part]],
             "align": np.where(alloc, align[rows], MISSING),
         }
-        names = ("op", "id", "size", "time", "align") if aligned else ("op", "id", "size", "time")
         op = np.where(alloc, np.uint8(Op.ALLOC), np.uint8(Op.FREE)).astype(np.uint8)
         said_now = {"assumed": "\n".join(said)} if said else {}
         yield Batch(
@@ -90,14 +90,14 @@ def _placer(lines: Int64s) -> Any:
     return lambda row: Place("line", int(lines[row]))
 
 
-def _bad_batch(bad: dict[int, str], source: Source) -> Iterator[Batch]:
+def _bad_batch(bad: dict[int, str], names: tuple[str, ...]) -> Iterator[Batch]:
     """The lines that are no lifetimes."""
     if bad:
         lines = np.array(sorted(bad), np.int64)
         op = np.full(lines.size, UNREADABLE, np.uint8)
         notes = {row: bad[line] for row, line in enumerate(lines.tolist())}
-        empty = {name: np.full(lines.size, MISSING, np.int64) for name in ("id", "size", "time", "align")}
-        yield Batch(rows_of(op, empty), ("op", "id", "size", "time", "align"), _placer(lines), notes=notes)
+        empty = {name: np.full(lines.size, MISSING, np.int64) for name in names[1:]}
+        yield Batch(rows_of(op, empty), names, _placer(lines), notes=notes)
 
 
 def _lifetimes(source: Source, said: list[str]) -> tuple[tuple[Int64s, ...], Int64s, dict[int, str]]:
