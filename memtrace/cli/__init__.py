@@ -16,6 +16,8 @@ COMMANDS = {
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),
+    "anonymize": ("anonymize", "Write a trace without what could tell whose it is."),
+    "shrink": ("shrink", "Write the smallest trace that still shows an OOM or a measure."),
     "policies": ("catalogue", "List the policies, explain one, or check your own."),
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),

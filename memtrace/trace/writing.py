@@ -61,11 +61,11 @@ def write(trace: Trace, target: str | os.PathLike[str], *, metadata: Mapping[str
     """Write a prepared trace as CSV or Parquet, with its slots as ids; `convert` keeps a file's own ids."""
     known = {**trace.metadata, **(metadata or {})}
     with writer(Path(target)) as put:
-        for batch in _unprepared(trace):
+        for batch in unprepared(trace):
             put(replace(batch, metadata=known))
 
 
-def _unprepared(trace: Trace) -> Iterator[Batch]:
+def unprepared(trace: Trace) -> Iterator[Batch]:
     """The rows that would be prepared to this trace."""
     start, columns = 0, tuple(name for name in COLUMNS if name in trace.columns)
     for events in trace.batches(BATCH_ROWS):
