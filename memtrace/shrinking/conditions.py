@@ -13,7 +13,7 @@ from memtrace.names import unknown
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
-    from memtrace.replaying import Placement
+    from memtrace.replaying import Loop, Placement
     from memtrace.trace import Trace
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -37,15 +37,15 @@ class Condition:
     sign: str = ""
     bound: float = 0.0
 
-    def shown(self, trace: Trace, policy: Policy, capacity: int | None) -> Placement | None:
+    def shown(self, trace: Trace, policy: Policy, capacity: int | None, loop: Loop | None = None) -> Placement | None:
         """The placement that shows it, or None."""
         from memtrace.metrics import measure
         from memtrace.replaying import replay
 
         if self.metric is None:
-            placement = replay(trace, policy, capacity, samples=1, detail="bare")
+            placement = replay(trace, policy, capacity, samples=1, detail="bare", loop=loop)
             return placement if placement.oom_event is not None else None
-        placement = replay(trace, policy, capacity, samples=SAMPLES)
+        placement = replay(trace, policy, capacity, samples=SAMPLES, loop=loop)
         value = measure(placement)[self.metric]
         return placement if value is not None and OPERATORS[self.sign](value, self.bound) else None
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.trace.model import Int32s, Int64s, Op
-from memtrace.trace.passes import Raw, prepare
+from memtrace.trace.preparing import Preparer
+from memtrace.trace.ranks import request_of_rank
 from memtrace.trace.raw import MISSING, Batch, Place, rows_of
+from memtrace.trace.store import Keeper, columns_of
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
@@ -69,8 +71,18 @@ class Lives:
         columns = self.trace.columns
         numbers = {name: column for name, column in given.items() if name in columns}
         batch = Batch(rows_of(op, numbers, self.tag[which]), columns, lambda row: Place("row", row + 1), self.trace.tags)
-        raw = Raw(self.trace.name, lambda: iter([batch]))
-        return prepare(raw, name=self.trace.name, invalid="error", keep_ids=False, memory_limit=MEMORY)
+        return _prepared(self.trace, batch)
+
+
+def _prepared(whole: Trace, batch: Batch) -> Trace:
+    """The trace of one batch; without threads, because it is made thousands of times."""
+    preparer = Preparer(batch.columns)
+    keeper = Keeper(MEMORY)
+    for out in [*preparer.prepare(batch, None), preparer.taken()]:
+        keeper.add(columns_of(out, preparer.filling))
+    prepared = keeper.finish(preparer.dull())
+    facts = preparer.facts(lambda bins, percent: request_of_rank(prepared, bins, percent))
+    return replace(whole, metadata={}, facts=facts, prepared=prepared)
 
 
 def lives_of(trace: Trace) -> Lives:

@@ -1,8 +1,8 @@
 """Delta debugging over lives: leave out as many as possible, then let one block stand for several.
 
 Chunks of lives are tried from half of them down to one (Zeller and Hildebrandt 2002, Simplifying and isolating
-failure-inducing input, complements only), again and again until nothing more can go. Lives that are left and to which
-nothing happens but alloc and free are then merged in the same way: neighbours in birth become one block of their bytes.
+failure-inducing input, complements only), until nothing more can go. After each pass lives to which nothing happens but
+alloc and free are merged in chunks of the same size: those that end one after the other become one block of their bytes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.errors import UsageError
+from memtrace.replaying import loop_of
 from memtrace.shrinking.conditions import Condition
 from memtrace.shrinking.lives import Lives, lives_of
-from memtrace.trace.model import Int64s, Op
+from memtrace.structures.ledger import ALLOCATED
+from memtrace.trace.model import Int64s
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
@@ -65,7 +67,7 @@ class _Search:
     ) -> None:
         self.lives, self.policy, self.condition, self.capacity = lives, policy, condition, capacity
         self.until, self.progress = until, progress
-        self.replays = 0
+        self.replays, self.loop = 0, loop_of(policy)
         self.fragmented = False
         count = lives.op.size
         self.best = Choice(np.ones(lives.count, np.bool_), lives.sizes(), count, True)
@@ -78,17 +80,10 @@ class _Search:
             return None
         self.replays += 1
         part = self.lives.part(choice.kept, choice.sizes, choice.stop, choice.null)
-        placement = self.condition.shown(part, self.policy, self.capacity)
-        if placement is not None and self.fragmented and not self.has_room(part, placement):
+        placement = self.condition.shown(part, self.policy, self.capacity, self.loop)
+        if placement is not None and self.fragmented and not had_room(part, placement):
             return None
         return placement
-
-    def has_room(self, part: Trace, placement: Placement) -> bool:
-        """Whether the bytes live at the OOM and the request that failed are no more than the capacity."""
-        event = placement.oom_event
-        if event is None or self.capacity is None:
-            return False
-        return live_after(lives_of(part), event) <= self.capacity
 
     def keep(self, choice: Choice) -> bool:
         """Make it the best if it shows it."""
@@ -99,15 +94,14 @@ class _Search:
         return True
 
 
-def live_after(lives: Lives, event: int) -> int:
-    """Bytes live once this event is done, were it served."""
-    bytes = {}
-    for op, life, size in zip(*(column[: event + 1].tolist() for column in (lives.op, lives.life, lives.size)), strict=True):
-        if op in (Op.ALLOC, Op.REALLOC):
-            bytes[life] = size
-        elif op == Op.FREE:
-            bytes.pop(life, None)
-    return sum(bytes.values())
+def had_room(trace: Trace, placement: Placement) -> bool:
+    """Whether an OOM came though as many bytes were free as the request asks for, in pieces."""
+    event = placement.oom_event
+    if event is None or placement.capacity is None:
+        return False
+    batch = next(trace.batches(event + 1))
+    free = placement.capacity - int(placement.ledger[ALLOCATED])
+    return bool(batch.op.size > event and free >= batch.size[event])
 
 
 def shrink(
@@ -129,12 +123,9 @@ def shrink(
     complete = True
     try:
         _cut_tail(search, whole)
-        search.fragmented = search.has_room(trace, whole)
+        search.fragmented = had_room(trace, whole)
         _without_null(search)
-        left = -1
-        while left != (left := int(search.best.kept.sum())):
-            _leave_out(search)
-            _merge(search)
+        _reduce(search)
     except OutOfTime:
         complete = False
     best = search.best
@@ -170,38 +161,42 @@ def _without_null(search: _Search) -> None:
         search.keep(replace(search.best, kept=live))
 
 
-def _leave_out(search: _Search) -> None:
-    """Leave out chunks of lives, from the largest to single ones, until a round of single ones changes nothing."""
-    size = max(int(search.best.kept.sum()) // 2, 1)
+def _reduce(search: _Search) -> None:
+    """From halves to single lives: at each grain leave out, then merge, so that few are left when grains are fine."""
+    grains = 2
     while True:
-        changed = False
-        members = np.flatnonzero(search.best.kept)
-        for start in reversed(range(0, members.size, size)):
-            kept = search.best.kept.copy()
-            kept[members[start : start + size]] = False
-            changed |= search.keep(replace(search.best, kept=kept))
-        if size > 1:
-            size = max(size // 2, 1)
-        elif not changed:
+        size = max(int(search.best.kept.sum()) // grains, 1)
+        changed = _leave_out(search, size)
+        changed |= _merge(search, max(size, 2))
+        if changed:
+            continue
+        if size == 1:
             return
+        grains *= 2
 
 
-def _merge(search: _Search) -> None:
-    """Let one block stand for a chunk of neighbours, from half of them down to two."""
-    lives = search.lives
-    size = max(int(search.best.kept.sum()) // 2, 2)
-    while size >= 2:
-        best = search.best
-        members = np.flatnonzero(best.kept & lives.plain)
-        members = members[members != _last(search)]
-        order = members[np.lexsort((lives.born[members], np.minimum(lives.died[members], best.stop)))]
-        start = 0
-        while start < order.size:
-            chunk = order[start : start + size]
-            start += size
-            if chunk.size > 1:
-                search.keep(_merged(search.best, chunk))
-        size //= 2
+def _leave_out(search: _Search, size: int) -> bool:
+    """Leave out chunks of `size` lives, from the last to the first; whether any could go."""
+    members = np.flatnonzero(search.best.kept)
+    changed = False
+    for start in reversed(range(0, members.size, size)):
+        kept = search.best.kept.copy()
+        kept[members[start : start + size]] = False
+        changed |= search.keep(replace(search.best, kept=kept))
+    return changed
+
+
+def _merge(search: _Search, size: int) -> bool:
+    """Let one block stand for each chunk of `size` lives that end together, or were born together; whether any does."""
+    lives, best = search.lives, search.best
+    members = np.flatnonzero(best.kept & lives.plain)
+    members = members[members != _last(search)]
+    order = members[np.lexsort((lives.born[members], np.minimum(lives.died[members], best.stop)))]
+    changed = False
+    for start in range(0, order.size, size):
+        chunk = order[start : start + size]
+        changed |= chunk.size > 1 and search.keep(_merged(search.best, chunk))
+    return changed
 
 
 def _last(search: _Search) -> int:
