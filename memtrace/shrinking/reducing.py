@@ -86,9 +86,13 @@ class _Search:
         return placement
 
     def keep(self, choice: Choice) -> bool:
-        """Make it the best if it shows it."""
-        if self.shows(choice) is None:
+        """Make it the best if it shows it; after an OOM nothing need follow."""
+        placement = self.shows(choice)
+        if placement is None:
             return False
+        if self.condition.metric is None and placement.oom_event is not None:
+            which = np.flatnonzero(self.lives.events(choice.kept, choice.stop, choice.null))
+            choice = replace(choice, stop=int(which[placement.oom_event]) + 1)
         self.best = choice
         self.progress(int(self.lives.events(choice.kept, choice.stop, choice.null).sum()), self.lives.op.size)
         return True
@@ -195,7 +199,7 @@ def _merge(search: _Search, size: int) -> bool:
     changed = False
     for start in range(0, order.size, size):
         chunk = order[start : start + size]
-        changed |= chunk.size > 1 and search.keep(_merged(search.best, chunk))
+        changed |= chunk.size > 1 and search.keep(_merged(search.best, chunk, search.policy))
     return changed
 
 
@@ -204,11 +208,16 @@ def _last(search: _Search) -> int:
     return int(np.flatnonzero(search.best.kept)[-1])
 
 
-def _merged(choice: Choice, chunk: Int64s) -> Choice:
-    """The first of these lives, with the bytes of all."""
+def _merged(choice: Choice, chunk: Int64s, policy: Policy) -> Choice:
+    """The first of these lives, with the bytes of all, as the policy's common options round them up."""
     kept, sizes = choice.kept.copy(), choice.sizes.copy()
     first = int(chunk.min())
-    sizes[first] = int(choice.sizes[chunk].sum())
+    header, align = (policy.options.get(name, default) for name, default in (("header", 0), ("align", 1)))
+    if isinstance(header, int) and isinstance(align, int) and align > 0:
+        blocks = -(-(choice.sizes[chunk] + header) // align) * align
+        sizes[first] = int(blocks.sum()) - header
+    else:
+        sizes[first] = int(choice.sizes[chunk].sum())
     kept[chunk] = False
     kept[first] = True
     return replace(choice, kept=kept, sizes=sizes, merged=choice.merged + chunk.size - 1)
