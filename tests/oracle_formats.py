@@ -263,11 +263,39 @@ def wee_alloc(text: str) -> Heap:
     return heap
 
 
+def rmm(text: str) -> Heap:
+    heap = Heap()
+    streams: dict[str, int] = {}
+    for place, line in enumerate(text.split("\n")):
+        line = line.strip(" \t\r")
+        if not line or (place == 0 and line.startswith("Thread")):
+            continue
+        found = re.fullmatch(
+            rf"({NUM}),((?:[0-9]+-[0-9-]+[ T])?[0-9]+(?::[0-9]+:[0-9]+)?(?:[.:][0-9]+)?),"
+            rf"(allocate|allocate failure|free|deallocate),({HEX}),({NUM}),(\w*|\(nil\))",
+            line,
+            re.ASCII,
+        )
+        if found is None:
+            heap.bad()
+            continue
+        stream = found[6] if re.fullmatch(HEX, found[6]) else "0x0"
+        code = streams.setdefault(str(pointer(stream)), len(streams))
+        if found[3] == "allocate failure":
+            heap.count("failed")
+        elif found[3] == "allocate":
+            heap.malloc(pointer(found[4]), number(found[5]), None, code)
+        else:
+            heap.free(pointer(found[4]), code)
+    return heap
+
+
 READERS: dict[str, Callable[[str], Heap]] = {
     "android": android,
     "mtrace": mtrace,
     "logalloc": logalloc,
     "heaptrack": heaptrack,
     "rep": rep,
+    "rmm": rmm,
     "wee_alloc": wee_alloc,
 }

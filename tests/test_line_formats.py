@@ -44,6 +44,10 @@ JUNK = st.one_of(
 )
 
 
+CLOCKS = st.sampled_from(["00:00:01.5", "12:30:00:123456", "23:59:59.999999", "1634567890.123456", "2026-01-02 01:02:03.4", "7"])
+STREAMS = st.sampled_from(["0x0", "0x2", "0x7f8a38001020", "default", ""])
+
+
 def spelled(*parts: str | st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.tuples(*(st.just(part) if isinstance(part, str) else part for part in parts)).map("".join)
 
@@ -85,6 +89,14 @@ LINES = {
     ),
     "rep": st.one_of(
         spelled("a ", IDS, " ", SIZES), spelled("r ", IDS, " ", SIZES), spelled("f ", IDS), st.just("f -1"), SIZES, JUNK
+    ),
+    "rmm": st.one_of(
+        spelled(TIDS, ",", CLOCKS, ",allocate,", POINTERS, ",", SIZES, ",", STREAMS),
+        spelled(TIDS, ",", CLOCKS, ",", st.sampled_from(["free", "deallocate", "fre"]), ",", POINTERS, ",", SIZES, ",", STREAMS),
+        spelled(TIDS, ",", CLOCKS, ",allocate failure,(nil),", SIZES, ",0x0"),
+        st.sampled_from(
+            ["Thread,Time,Action,Pointer,Size,Stream", "1,2,allocate", "1,12:00:00.0,allocate failure,0x1,5", "", " "]
+        ),
     ),
     "wee_alloc": st.one_of(spelled("Alloc(", SIZES, "),"), spelled("Free(", IDS, ")"), JUNK),
 }
@@ -155,6 +167,7 @@ def many(name: str) -> str:
                 "mtrace": f"@ a:[0x1] - {p}" if free else f"@ a:[0x1] + {p} {size:#x}",
                 "logalloc": f"1 {tid} free({p})" if free else f"1 {tid} malloc({size})={p}",
                 "heaptrack": f"- {at:x}" if free else f"a {size:x} 1\n+ {at:x}",
+                "rmm": f"{tid},1.5,free,{p},{size},0x{tid:x}" if free else f"{tid},1.5,allocate,{p},{size},0x{tid:x}",
                 "rep": f"f {at}" if free else f"a {at} {size}",
                 "wee_alloc": f"Free({at})" if free else f"Alloc({size}),",
             }[name]

@@ -10,10 +10,15 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from memtrace.formats import _given
-from memtrace.formats._given import Call
+import numpy as np
+from numba import njit
+
+from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, new_calls
+from memtrace.formats._compiling import compiled
 from memtrace.formats._lines import blocks
-from memtrace.formats._reading import Events, shown
+from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, Events, without_cut_line
+from memtrace.formats._scan import after, code_of, decimal, hexadecimal, next_line, word
+from memtrace.trace.raw import MISSING
 
 if TYPE_CHECKING:
     from memtrace.trace.raw import Batch
@@ -22,15 +27,17 @@ if TYPE_CHECKING:
 NAME = "rmm"
 SUFFIXES = (".csv", ".log", ".dev0", ".txt")
 
-COLUMNS = ("Thread", "Time", "Action", "Pointer", "Size", "Stream")
-DAY = 86_400 * 10**9
+LAST, DAYS = 1, 2  # places in the parser's state
+SECOND = 10**9
+DAY = 86_400 * SECOND
+COMMA, COLON, DOT, DASH = 44, 58, 46, 45
+ALLOCATE, FREE, DEALLOCATE = code_of(b"allocate"), code_of(b"free"), code_of(b"deallocate")
+FAILURE, THREAD = code_of(b"failure"), code_of(b"Thread")
 
 _HEADER = re.compile(rb"(\xef\xbb\xbf)?Thread,Time,Action,Pointer,Size,Stream\s*$", re.MULTILINE)
 _LINE = re.compile(
-    rb"\d+,[0-9:. -]+,(allocate|free|deallocate|allocate failure),(0x[0-9a-fA-F]+|\(nil\)|0),\d+,[^,\s]*\s*$", re.MULTILINE
+    rb"\d+,[-0-9:.T ]+,(allocate|free|deallocate|allocate failure),(0x[0-9a-fA-F]+|\(nil\)|0),\d+,[^,\s]*\s*$", re.MULTILINE
 )
-_OF_DAY = re.compile(r"(?:\d+-\d+-\d+[ T])?(\d{1,2}):(\d{1,2}):(\d{1,2})(?:[.:](\d{1,9}))?")
-_OF_EPOCH = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?")
 
 
 def sniff(head: bytes, path: str) -> bool:
@@ -40,87 +47,114 @@ def sniff(head: bytes, path: str) -> bool:
 
 def read(source: Source) -> Iterator[Batch]:
     """Events of numbered blocks, with times and CUDA streams."""
+    state = np.zeros(STATE, np.int64)
+    state[LINE] = 1
     said: list[str] = []
-    threads: set[str] = set()
-    events = Events(NAME, ("op", "id", "size", "time", "stream"), True, None)
+    seen: set[int] = set()
+    events = Events(NAME, ("op", "id", "size", "time", "stream"), True, source.size)
     events.counted = "streams"
-    yield from _given.batches(_calls(source, threads, said), events)
-    yield events.last(said, {"threads": str(len(threads))})
-
-
-def _calls(source: Source, threads: set[str], said: list[str]) -> Iterator[Call]:
-    number, clock = 0, _Clock()
     for block in blocks(source, said.append):
-        for line in block.text.split(b"\n")[:-1]:
-            number += 1
-            if not line.strip() or _HEADER.match(line):
+        text = np.frombuffer(block.text, np.uint8)
+        at = 0
+        while at < text.size:
+            calls, threads = new_calls(BATCH_ROWS), np.empty(BATCH_ROWS, np.int64)
+            with np.errstate(over="ignore"):
+                at, count = parse(text, at, calls, state, threads)
+            if block.cut:
+                count = without_cut_line(block, calls.kind, count, int(state[LINE]) - 1, said)
+            seen.update(np.unique(threads[:count][calls.kind[:count] != BAD_LINE]).tolist())
+            yield from events.batches(calls, count, block.text, block.done)
+    if state[DAYS]:
+        said.append(f"times of day that go back by half a day or more, taken as the next day: {state[DAYS]}")
+    yield events.last(said, {"threads": str(len(seen))})
+
+
+@njit
+def clock(text, at, end, state):  # type: ignore[no-untyped-def]
+    """(ns, place behind it) of `14:21:19.998533`, with or without a date before it, or of seconds since the epoch."""
+    hours, place = decimal(text, at, end)
+    if after(text, place, end, DASH) >= 0:
+        while place < end and text[place] != 32 and text[place] != 84 and text[place] != COMMA:
+            place += 1
+        hours, place = decimal(text, place + 1 if place < end and text[place] != COMMA else -1, end)
+    of_day = after(text, place, end, COLON)
+    seconds = hours
+    if of_day >= 0:
+        minutes, place = decimal(text, of_day, end)
+        seconds, place = decimal(text, after(text, place, end, COLON), end)
+        if hours > 99 or minutes > 59 or seconds > 60:
+            return np.int64(0), np.int64(-1)
+        seconds += 60 * minutes + 3600 * hours
+    point = after(text, place, end, DOT)
+    if point < 0 and of_day >= 0:
+        point = after(text, place, end, COLON)
+    fraction, unit = np.int64(0), np.int64(SECOND)
+    if point >= 0:
+        start = point
+        while point < end and np.uint8(text[point] - 48) <= 9:
+            unit //= 10
+            fraction += np.int64(text[point] - 48) * unit
+            point += 1
+        place = point if point > start else -1
+    if place < 0 or seconds > 1 << 33:
+        return np.int64(0), np.int64(-1)
+    time = seconds * SECOND + fraction
+    if of_day >= 0:
+        state[DAYS] += state[LAST] - time > DAY // 2
+        state[LAST] = time
+        time += state[DAYS] * DAY
+    return time, np.int64(place)
+
+
+@compiled
+def parse(text, at, calls, state, threads):  # type: ignore[no-untyped-def]
+    """Read lines from `at` on."""
+    filled = 0
+    while at < text.size and filled < calls.kind.size:
+        start, end, following = next_line(text, at)
+        at, line = following, state[LINE]
+        state[LINE] += 1
+        if start == end:
+            continue
+        kind, pointer, size, stream, time = BAD_LINE, 0, 0, 0, MISSING
+        thread, place = decimal(text, start, end)
+        if place < 0:
+            mark = start + 3 if text[start] == 239 else start
+            name, behind = word(text, mark, end)
+            if line == 1 and name == THREAD:
                 continue
-            try:
-                yield _call(number, line.decode("ascii"), threads, clock)
-            except ValueError as error:
-                if block.cut:
-                    said.append(f"the last line ({number:,}) is cut: {shown(line)} left out")
-                    return
-                reason = "not ASCII" if isinstance(error, UnicodeDecodeError) else str(error)
-                yield _given.bad(number, f"the line is no action of RMM's ({reason}): {shown(line)}")
-        if block.cut:
-            said.append(f"the last line ({number:,}) has no line end: taken as it stands")
-    if clock.days:
-        said.append(f"times of day that go back by half a day or more, taken as the next day: {clock.days}")
-
-
-class _Clock:
-    """Times as they are written -> ns that do not start again at midnight."""
-
-    def __init__(self) -> None:
-        self.last, self.days = 0, 0
-
-    def read(self, text: str) -> int:
-        found = _OF_DAY.fullmatch(text)
-        if found is None:
-            epoch = _OF_EPOCH.fullmatch(text)
-            if epoch is None:
-                raise ValueError(f"{text[:30]!r} is no time")
-            return int(epoch[1]) * 10**9 + _fraction(epoch[2])
-        hours, minutes, seconds, part = found.groups()
-        time = (int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * 10**9 + _fraction(part)
-        if self.last - time > DAY // 2:
-            self.days += 1
-        self.last = time
-        return time + self.days * DAY
-
-
-def _fraction(digits: str | None) -> int:
-    return int((digits or "0").ljust(9, "0"))
-
-
-def _call(number: int, line: str, threads: set[str], clock: _Clock) -> Call:
-    fields = [field.strip() for field in line.split(",")]
-    if len(fields) != len(COLUMNS):
-        raise ValueError(f"{len(fields)} fields, not {len(COLUMNS)}")
-    thread, time, action, pointer, size, stream = fields
-    threads.add(thread)
-    more = {"time": clock.read(time), "thread": _handle(stream)}
-    if action == "allocate":
-        return _given.alloc(number, _handle(pointer), _whole(size), **more)
-    if action in ("free", "deallocate"):
-        return _given.free(number, _handle(pointer), **more)
-    if action == "allocate failure":
-        return _given.alloc(number, 0, _whole(size), **more)
-    raise ValueError(f"unknown action {action[:30]!r}")
-
-
-def _handle(text: str) -> int:
-    """A pointer; `(nil)` and an empty one are null, `default` is stream 0."""
-    if text in ("(nil)", "", "default", "nullptr"):
-        return 0
-    number = int(text, 16 if text[:2] in ("0x", "0X") else 10)
-    if not 0 <= number < 1 << 64:
-        raise ValueError(f"{text[:30]!r} is no pointer")
-    return number - (1 << 64) if number >= 1 << 63 else number
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or len(text) > 20:
-        raise ValueError(f"{text[:30]!r} is no size")
-    return int(text)
+        place = after(text, place, end, COMMA)
+        if place >= 0:
+            time, place = clock(text, place, end, state)
+            place = after(text, place, end, COMMA)
+        if place >= 0:
+            name, place = word(text, place, end)
+            if name == ALLOCATE:
+                kind = MALLOCS
+            elif name == FREE or name == DEALLOCATE:
+                kind = FREES
+            failed = after(text, place, end, 32)
+            if failed >= 0:
+                name, place = word(text, failed, end)
+                if name != FAILURE or kind != MALLOCS:
+                    place = -1
+            place = after(text, place, end, COMMA)
+            pointer, place = hexadecimal(text, place, end)
+            pointer = 0 if failed >= 0 else pointer
+            size, place = decimal(text, after(text, place, end, COMMA), end)
+            place = after(text, place, end, COMMA)
+            if place >= 0 and place < end:
+                stream, behind = hexadecimal(text, place, end)
+                if behind != end:
+                    name, behind = word(text, place, end)  # `default`
+                    stream = 0
+                place = behind
+            if place != end:
+                kind = BAD_LINE
+        if kind == BAD_LINE:
+            size, stream, time = start, MISSING, MISSING
+        calls.kind[filled], calls.pointer[filled], calls.old[filled], calls.size[filled] = kind, pointer, MISSING, size
+        calls.thread[filled], calls.time[filled], calls.line[filled] = stream, time, line
+        threads[filled] = thread
+        filled += 1
+    return at, filled
