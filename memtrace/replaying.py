@@ -23,6 +23,7 @@ ALL_SAMPLES = 1 << 62
 Detail = Literal["bare", "search", "full"]
 OnOom = Literal["stop", "skip"]
 Progress = Callable[[int, int], None]
+Loop = Callable[..., tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +78,15 @@ def replay(
     keep: bool = False,
     interpret: bool = False,
     batch_rows: int = 1 << 20,
+    loop: Loop | None = None,
     progress: Progress | None = None,
 ) -> Placement:
     """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
 
     ``samples`` events are sampled. ``detail="search"`` leaves out all but the counts of work, ``"bare"`` those too.
-    ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``progress`` is called
-    with events done and events in all. Raises UsageError for options that do not go together, PolicyError for a policy
-    that cannot be compiled or fails.
+    ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``loop`` is what
+    `loop_of` gave, for a caller that replays often. ``progress`` is called with events done and events in all. Raises
+    UsageError for options that do not go together, PolicyError for a policy that cannot be compiled or fails.
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.loop import Mode, new_blocks
@@ -103,7 +105,7 @@ def replay(
     recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
     mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep)
     blocks = new_blocks(facts.max_live)
-    run = _interpreted(bound) if interpret else _compiled(policy, bound)
+    run = loop or (_interpreted(bound) if interpret else _compiled(policy, bound))
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     seconds, cpu, done, stopped = 0.0, [], 0, False
     for events in trace.batches(batch_rows):
@@ -157,6 +159,13 @@ def foresee(trace: Trace, policy: Policy) -> Any:
         assert placement.addresses is not None
         online.append(placement.addresses[requests])
     return plan(trace, align, effort, online)
+
+
+def loop_of(policy: Policy) -> Loop:
+    """A policy's compiled loop, looked up once."""
+    from memtrace.engine.binding import bind
+
+    return _compiled(policy, bind(policy.module))
 
 
 def warm(policy: Policy) -> None:

@@ -19,6 +19,8 @@ COMMANDS = {
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),
     "bound": ("bound", "Pack a trace's blocks with all lifetimes known: the least memory it needs."),
+    "anonymize": ("anonymize", "Write a trace without what could tell whose it is."),
+    "shrink": ("shrink", "Write the smallest trace that still shows an OOM or a measure."),
     "policies": ("catalogue", "List the policies, explain one, or check your own."),
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),

@@ -89,6 +89,7 @@ def run(
       memtrace run trace.parquet -p best-fit -p buddy --capacity 80GiB
       memtrace run trace.csv -p ./mine.py -o reports/mine --validate
     """
+    from memtrace.cli.traces import say_assumed
     from memtrace.engine.registry import parse_policies
     from memtrace.results.folder import check_folder
     from memtrace.running import Settings, check_names, check_options
@@ -107,6 +108,8 @@ def run(
     folder = Path(output) if output is not None else default_folder(read)
     check_folder(folder, force)
     check_names(read)
+    for trace in read:
+        say_assumed(trace.metadata, quiet or as_json)
     if not (quiet or as_json):
         say_compiling(chosen)
     with cell_progress(read, len(chosen), bars) as progress:

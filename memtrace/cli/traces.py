@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quie
 
     with bar(f"reading {Path(trace).name}", not quiet) as progress:
         found = read(trace, format=trace_format, invalid=invalid, progress=progress)
+    say_assumed(found.metadata, quiet or as_json)
     if as_json:
         echo_json(
             {
@@ -95,7 +97,14 @@ def rows_of(trace: Trace) -> list[tuple[str, str]]:
         rows.append(("time", format_seconds((facts.last_time - facts.first_time) / 1e9)))
     if trace.tags:
         rows.append(("tags", str(len(trace.tags))))
+    rows += [(name, trace.metadata[name]) for name in ("threads", "format") if name in trace.metadata]
     return rows
+
+
+def say_assumed(metadata: Mapping[str, str], silent: bool) -> None:
+    """Print what the reader of a format assumed; it is kept in the trace's metadata."""
+    for line in metadata.get("assumed", "").splitlines() if not silent else ():
+        click.echo(f"note: {line}", err=True)
 
 
 @click.command()
@@ -114,11 +123,13 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
     from memtrace.errors import InputError
     from memtrace.trace import check as check_trace
 
-    problems = check_trace(trace, format=trace_format, most=most)
+    metadata: dict[str, str] = {}
+    problems = check_trace(trace, format=trace_format, most=most, metadata=metadata)
+    say_assumed(metadata, quiet or as_json)
     name = Path(trace).name if trace != "-" else "stdin"
     texts = [problem.at(name) for problem in problems]
     if as_json:
-        echo_json({"schema": "memtrace.check/1", "problems": texts, "complete": len(texts) < most})
+        echo_json({"schema": "memtrace.check/1", "problems": texts, "complete": len(texts) < most, "metadata": metadata})
     for text in texts if not as_json else ():
         click.echo(text)
     if not problems:
@@ -135,22 +146,35 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @FORMAT_OPTION
+@click.option("--to", metavar="NAME", help="csv, parquet or minimalloc; by default OUT's suffix says which.")
 @INVALID_OPTION
 @report_options
-def convert(source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
+def convert(
+    source: str,
+    target: str,
+    trace_format: str | None,
+    to: str | None,
+    invalid: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
     """Write the trace IN as OUT: .csv, .csv.gz, .csv.zst or .parquet.
 
     \b
-    Example:
+    Examples:
       memtrace convert trace.csv.gz trace.parquet
+      memtrace convert trace.csv lifetimes.csv --to minimalloc
     """
     from memtrace.cli.progress import bar
     from memtrace.cli.tables import echo_json
     from memtrace.trace import convert as convert_trace
 
+    metadata: dict[str, str] = {}
     with bar(f"converting {Path(source).name}", not quiet) as progress:
-        events = convert_trace(source, target, format=trace_format, invalid=invalid, progress=progress)
+        events = convert_trace(source, target, format=trace_format, to=to, invalid=invalid, metadata=metadata, progress=progress)
+    say_assumed(metadata, quiet or as_json)
     if as_json:
-        echo_json({"schema": "memtrace.convert/1", "events": events, "files": [target]})
+        echo_json({"schema": "memtrace.convert/1", "events": events, "files": [target], "metadata": metadata})
     elif not quiet:
         click.echo(f"wrote {target}: {events:,} events", err=True)

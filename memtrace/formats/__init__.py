@@ -33,6 +33,10 @@ class Format(Protocol):
     def read(self, source: Source) -> Iterator[Batch]: ...
 
 
+# Suffixes that do not say what a file is: its first bytes must.
+COMMON = {".txt", ".log", ".json", ".bin", ".raw", ".trace"}
+
+
 @cache
 def formats() -> dict[str, Format]:
     """All formats by name."""
@@ -56,6 +60,7 @@ def find(source: Source, name: str | None = None) -> Format:
     for found in [*named, *others]:
         if found.sniff(head, path):
             return found
-    if named:
-        return named[0]  # its reader says what is wrong with the file
+    sure = [found for found in named if path.lower().endswith(tuple(set(found.SUFFIXES) - COMMON))]
+    if sure:
+        return sure[0]  # its reader says what is wrong with the file
     raise InputError(f"{source.label}: no known format ({', '.join(known)})\ntry: --format NAME, if it is one of them")

@@ -41,7 +41,7 @@ def read(source: Source) -> Iterator[Batch]:
 
 def _batches(label: str, file: Any) -> Iterator[Batch]:
     names = check_columns(label, file.schema_arrow.names)
-    metadata = _metadata(label, file.schema_arrow.metadata or {})
+    metadata = _metadata(label, {**(file.schema_arrow.metadata or {}), **(file.metadata.metadata or {})})
     total, first = file.metadata.num_rows, 0
     batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(names))
     while True:

@@ -61,14 +61,8 @@ class State(NamedTuple):
 def init(capacity, max_live, quick=512, coalesce: Literal["growth", "failure"] = "growth", **options):
     if not 0 <= quick <= LARGEST_QUICK:
         raise ValueError(f"quick={quick} is not from 0 to {LARGEST_QUICK}")
-    return State(
-        *address_tree.init(capacity, max_live, **options),
-        heads=np.zeros(LARGEST_QUICK, np.uint32),
-        words=np.zeros(WORDS + 1, np.int64),
-        listed=np.zeros(3, np.int64),
-        quick=quick,
-        patient=coalesce == "failure",
-    )
+    lists = (np.zeros(LARGEST_QUICK, np.uint32), np.zeros(WORDS + 1, np.int64), np.zeros(3, np.int64))
+    return State(*(*address_tree.init(capacity, max_live, **options), *lists, quick, coalesce == "failure"))
 
 
 def enlarge(state):

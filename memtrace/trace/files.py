@@ -25,8 +25,10 @@ OP_NAMES = tuple(op.name.lower() for op in Op)
 Put = Callable[[Batch], None]
 
 
-def writer(path: Path) -> AbstractContextManager[Put]:
-    """What writes batches to this path, in the format of its suffix; UsageError for any other suffix."""
+def writer(path: Path, to: str | None = None) -> AbstractContextManager[Put]:
+    """What writes batches to this path, in the format of its suffix, or as `minimalloc`; UsageError for any other."""
+    if to is not None:
+        return _named(path, to)
     packing = PACKED.get(path.suffix.lower())
     plain = path.with_suffix("") if packing else path
     if plain.suffix.lower() == ".csv":
@@ -36,8 +38,19 @@ def writer(path: Path) -> AbstractContextManager[Put]:
     raise UsageError(f"{path}: traces are written as .parquet, .csv, .csv.gz or .csv.zst")
 
 
+def _named(path: Path, to: str) -> AbstractContextManager[Put]:
+    from memtrace.names import unknown
+    from memtrace.trace.lifetimes import lifetimes
+
+    written = {"csv": lambda: _csv(path, PACKED.get(path.suffix.lower())), "parquet": lambda: _parquet(path)}
+    written["minimalloc"] = lambda: lifetimes(path)
+    if to not in written:
+        raise unknown("format to write", to, written)
+    return written[to]()
+
+
 @contextmanager
-def _whole(path: Path) -> Iterator[str]:
+def whole(path: Path) -> Iterator[str]:
     """A temporary name, which becomes the path at the end: a killed run leaves the old file or the new."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -62,15 +75,19 @@ def _parquet(path: Path) -> Iterator[Put]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _whole(path) as name:
+    with whole(path) as name:
         file: Any = None
         waiting: pa.Table | None = None
+        known: dict[str, str] = {}
+        begun: dict[str, str] = {}
 
         def put(batch: Batch) -> None:
-            nonlocal file, waiting
+            nonlocal file, waiting, begun
+            known.update(batch.metadata)
             table = pa.Table.from_batches([_arrow(batch)])
             if file is None:
-                schema = table.schema.with_metadata({"schema": SCHEMA, **batch.metadata})
+                schema = table.schema.with_metadata({"schema": SCHEMA, **known})
+                begun = dict(known)
                 file = pq.ParquetWriter(name, schema, **_encodings(batch.columns))
             waiting = pa.concat_tables([waiting, table]) if waiting is not None else table
             while waiting.num_rows >= BATCH_ROWS:
@@ -81,6 +98,8 @@ def _parquet(path: Path) -> Iterator[Put]:
             yield put
             if file is not None and waiting is not None and waiting.num_rows:
                 file.write_table(waiting.unify_dictionaries())
+            if file is not None and known != begun:
+                file.add_key_value_metadata(known)  # what is known at the end only
         finally:
             if file is not None:
                 file.close()
@@ -124,7 +143,7 @@ def _arrow_tags(codes: Any, tags: tuple[str, ...]) -> pa.DictionaryArray:
 def _csv(path: Path, packing: str | None) -> Iterator[Put]:
     import pyarrow as pa
 
-    with _whole(path) as name, pa.OSFile(name, "wb") as file:
+    with whole(path) as name, pa.OSFile(name, "wb") as file:
         stream = pa.CompressedOutputStream(file, packing) if packing else file
         begun = False
 

@@ -80,8 +80,9 @@ class Pass:
         with closing(ahead(self.raw.read())) as coming:
             for batch in coming:
                 if not self.columns:
-                    self.columns, self.metadata = batch.columns, dict(batch.metadata)
+                    self.columns = batch.columns
                     self.preparer = Preparer(self.columns, keep_ids=self.keep_ids, keep_rows=self.keep_rows)
+                self.metadata.update(batch.metadata)  # what was assumed is known at the end
                 yield replace(batch, rows=self._encoded(batch))
                 if self.progress:
                     self.progress(batch.done, batch.total)

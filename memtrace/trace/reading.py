@@ -60,8 +60,17 @@ def read(
         return replace(trace, source=source.given, sha256=digest.result())
 
 
-def check(path: str | os.PathLike[str], *, format: str | None = None, most: int = MOST_PROBLEMS) -> list[Problem]:
-    """The invalid rows of a trace, the first `most` of them; InputError if the file itself is unreadable."""
+def check(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    most: int = MOST_PROBLEMS,
+    metadata: dict[str, str] | None = None,
+) -> list[Problem]:
+    """The invalid rows of a trace, the first `most` of them; InputError if the file itself is unreadable.
+
+    What the file or its reader says of the whole trace is added to `metadata`.
+    """
     from memtrace.trace.passes import Pass, Raw
     from memtrace.trace.problems import explain
 
@@ -83,6 +92,8 @@ def check(path: str | os.PathLike[str], *, format: str | None = None, most: int 
                 pass
         except Enough:
             pass
+        if metadata is not None:
+            metadata.update(run.metadata)
         if not run.before and not problems:
             raise no_events(source, 0)
         explain(problems, found.read(source))

@@ -21,8 +21,9 @@ from memtrace.names import nearest
 
 HEAD_BYTES = 1 << 16
 COPY_BYTES = 1 << 20
-MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
+FINE_BYTES = 256
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
 REMOTE = "pip install 'memtrace-replay[remote]'"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -30,7 +31,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 @dataclass(frozen=True)
 class Source:
-    """A trace file. Its bytes may be packed (gzip, zstd by their magic, whatever the name says)."""
+    """A trace file. Its bytes may be packed (gzip, zstd, zip by their magic, whatever the name says)."""
 
     given: str  # as the user named it
     path: Path  # of the bytes as stored: the file itself, or a copy of what can be read once only
@@ -43,7 +44,7 @@ class Source:
 
     @property
     def file_name(self) -> str:
-        """The file's own name without .gz or .zst; "stdin" for standard input."""
+        """The file's own name without .gz, .zst or .zip; "stdin" for standard input."""
         base = re.split(r"[?#]", self.given)[0] if _URL.match(self.given) else self.given
         name = Path(base).name if self.given != "-" else "stdin"
         return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
@@ -59,8 +60,16 @@ class Source:
 
     def head(self) -> bytes:
         """The first unpacked bytes, by which formats recognise their own."""
-        with self.open() as stream:
-            return stream.read(HEAD_BYTES)
+        try:
+            with self.open() as stream:
+                return stream.read(HEAD_BYTES)
+        except InputError as error:
+            if not is_cut(error):
+                raise
+            found = b"".join(last_bytes(self, 0))[:HEAD_BYTES]
+            if not found:
+                raise
+            return found
 
     def sha256(self, stop: threading.Event | None = None) -> str:
         """Of the bytes as stored; "" if told to stop."""
@@ -94,7 +103,11 @@ class Stream:
         self.label = source.label
         self.stored = pa.OSFile(str(source.path))
         self.bytes: Any = self.stored
-        if source.compression is not None:
+        if source.compression == "zip":
+            from memtrace.trace.zipped import only_member
+
+            self.bytes = only_member(self.stored)
+        elif source.compression is not None:
             self.bytes = pa.CompressedInputStream(self.stored, source.compression)
 
     def read(self, most: int = -1) -> bytes:
@@ -112,6 +125,28 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.bytes.close()
         self.stored.close()
+
+
+def is_cut(error: InputError) -> bool:
+    """Whether a packed file ends too early; its reader says what it makes of that."""
+    return "runcated" in str(error)
+
+
+def last_bytes(source: Source, read: int) -> Iterator[bytes]:
+    """What can be unpacked behind the first `read` bytes of a cut file, first in small pieces, then byte by byte."""
+    for step in (FINE_BYTES, 1):
+        with source.open() as stream:
+            left = read
+            while left > 0 and (skipped := stream.read(min(left, COPY_BYTES))):
+                left -= len(skipped)
+            found = bytearray()
+            try:
+                while data := stream.read(step):
+                    found += data
+            except InputError:
+                pass
+        read += len(found)
+        yield bytes(found)
 
 
 @contextmanager

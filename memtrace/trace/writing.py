@@ -24,16 +24,22 @@ def convert(
     *,
     format: str | None = None,
     invalid: str = "error",
+    to: str | None = None,
+    metadata: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`."""
+    """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`.
+
+    The target's suffix says which; `to` overrules it, and may be "minimalloc" for lifetimes.
+    What the file or its reader says of the whole trace is added to `metadata`; Parquet keeps it, CSV has no place for it.
+    """
     from memtrace.formats import find
     from memtrace.trace.passes import Pass, Raw, refusing
     from memtrace.trace.reading import check_invalid, no_events
     from memtrace.trace.source import open_source
 
     check_invalid(invalid)
-    opened = writer(Path(target))
+    opened = writer(Path(target), to)
     with open_source(source) as given:
         found = find(given, format)
         raw = Raw(given.label, lambda: found.read(given))
@@ -46,6 +52,8 @@ def convert(
                 events += kept.size
             if not events:
                 raise no_events(given, run.invalid())
+        if metadata is not None:
+            metadata.update(run.metadata)
     return events
 
 
@@ -53,11 +61,11 @@ def write(trace: Trace, target: str | os.PathLike[str], *, metadata: Mapping[str
     """Write a prepared trace as CSV or Parquet, with its slots as ids; `convert` keeps a file's own ids."""
     known = {**trace.metadata, **(metadata or {})}
     with writer(Path(target)) as put:
-        for batch in _unprepared(trace):
+        for batch in unprepared(trace):
             put(replace(batch, metadata=known))
 
 
-def _unprepared(trace: Trace) -> Iterator[Batch]:
+def unprepared(trace: Trace) -> Iterator[Batch]:
     """The rows that would be prepared to this trace."""
     start, columns = 0, tuple(name for name in COLUMNS if name in trace.columns)
     for events in trace.batches(BATCH_ROWS):

@@ -1,0 +1,102 @@
+"""Reading speed of each text format: `python -m benchmarks.formats [EVENTS]` writes files, reads them, prints events/s.
+
+Each format is read in a process of its own, once on a small file, which compiles, and once on the large one; the time is
+that of `memtrace.read`, checks and renumbering included, and the peak is of that process's resident memory.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+EVENTS = 5_000_000
+LIVE = 20_000  # blocks live at a time
+SMALL = 1000
+
+CHILD = """
+import sys, time
+from memtrace import trace
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+trace.read(sys.argv[1])
+before = peak()
+began, cpu = time.perf_counter(), time.process_time()
+found = trace.read(sys.argv[2])
+seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+after = peak()
+print(found.facts.events, seconds, cpu, before // 1024, after // 1024)
+"""
+
+Call = tuple[bool, int, int]  # free, block, size
+
+
+def calls(count: int) -> Iterator[Call]:
+    """A stream that keeps LIVE blocks: each call frees the block of its place, or allocates a new one there."""
+    random = np.random.default_rng(1)
+    places = random.integers(0, LIVE, count).tolist()
+    sizes = random.integers(1, 4096, count).tolist()
+    blocks = [-1] * LIVE
+    for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
+        if blocks[place] >= 0:
+            yield True, blocks[place], 0
+            blocks[place] = -1
+        else:
+            blocks[place] = number
+            yield False, number, size
+
+
+def pointer(block: int) -> str:
+    return f"0x{0x7F0000000000 + 16 * (block % 4_000_000):x}"
+
+
+Lines = tuple[Callable[[int, str, int], str], Callable[[int, str, int], str]]  # of an alloc, of a free
+AT = "@ ./a.out:[0x4011be]"
+LINES: dict[str, Lines] = {
+    "mtrace": (lambda block, at, size: f"{AT} + {at} {size:#x}", lambda block, at, size: f"{AT} - {at}"),
+    "rep": (lambda block, at, size: f"a {block} {size}", lambda block, at, size: f"f {block}"),
+    "android": (lambda block, at, size: f"{block % 40}: malloc {at} {size}", lambda block, at, size: f"{block % 40}: free {at}"),
+    "logalloc": (
+        lambda block, at, size: f"1 {block % 40} malloc({size})={at}",
+        lambda block, at, size: f"1 {block % 40} free({at})",
+    ),
+    "heaptrack": (lambda block, at, size: f"+ {size:x} 1 {at[2:]}", lambda block, at, size: f"- {at[2:]}"),
+    "rmm": (
+        lambda block, at, size: f"1,12:00:00.000000,allocate,{at},{size},0x2",
+        lambda block, at, size: f"1,12:00:00.000000,free,{at},{size},0x2",
+    ),
+    "csv": (lambda block, at, size: f"alloc,{block},{size}", lambda block, at, size: f"free,{block},"),
+}
+HEADS = {"rep": "1\n1\n1\n1\n", "heaptrack": "v 10550 3\nX a\n", "mtrace": "= Start\n", "csv": "op,id,size\n"}
+PYTHON = {"rmm"}  # read a line at a time in Python: a tenth of the events
+
+
+def write(path: Path, name: str, count: int) -> None:
+    alloc, free = LINES[name]
+    with path.open("w") as file:
+        file.write(HEADS.get(name, ""))
+        for gone, block, size in calls(count):
+            file.write((free if gone else alloc)(block, pointer(block), size) + "\n")
+
+
+def main(events: int) -> None:
+    print(f"{'format':<10} {'events':>10} {'events/s':>12} {'CPU ns/event':>13} {'MiB before':>11} {'MiB peak':>9}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in LINES:
+            large, small = Path(folder) / "large", Path(folder) / "small"
+            write(large, name, events // 10 if name in PYTHON else events)
+            write(small, name, SMALL)
+            done = subprocess.run([sys.executable, "-c", CHILD, small, large], capture_output=True, text=True, check=True)
+            found, seconds, cpu, before, after = (float(part) for part in done.stdout.split())
+            print(
+                f"{name:<10} {found:>10,.0f} {found / seconds:>12,.0f} {cpu / found * 1e9:>13.0f} {before:>11,.0f} {after:>9,.0f}"
+            )
+            large.unlink()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS)

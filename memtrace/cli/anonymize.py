@@ -1,0 +1,44 @@
+"""`memtrace anonymize`: a trace that may be given away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@FORMAT_OPTION
+@INVALID_OPTION
+@report_options
+def anonymize(source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Write the trace IN as OUT without what could tell whose it is.
+
+    Ids, tags, streams and times are numbered anew; frames and metadata are dropped. Order, sizes, alignments and the
+    differences of times stay, so every policy places it as before.
+
+    \b
+    Example:
+      memtrace anonymize mine.parquet for-you.parquet
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json
+    from memtrace.trace import read
+    from memtrace.trace.anonymizing import SAID
+    from memtrace.trace.anonymizing import anonymize as write_anonymous
+
+    with bar(f"reading {Path(source).name}", not quiet) as progress:
+        trace = read(source, format=trace_format, invalid=invalid, progress=progress)
+    write_anonymous(trace, target)
+    facts = trace.facts
+    if as_json:
+        document = {"schema": "memtrace.anonymize/1", "events": facts.events, "tags": len(trace.tags), "files": [target]}
+        echo_json(document)
+    elif not quiet:
+        click.echo(f"wrote {target}: {facts.events:,} events, {len(trace.tags):,} tags; {SAID}", err=True)
+        click.echo("sizes and their order are as they were: they may still tell a program to one who knows it", err=True)

@@ -1,0 +1,102 @@
+"""`memtrace shrink`: the smallest trace that still shows what a large one shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+
+
+@click.command()
+@click.argument("trace")
+@click.option("--keep", required=True, metavar="WHAT", help="oom, or a measure beyond a bound: 'external_frag_at_peak>0.3'.")
+@click.option("-p", "--policy", required=True, metavar="POLICY", help="The policy that shows it: name:key=value,..., or a file.")
+@click.option("--capacity", metavar="SIZE", help="Fixed bytes of memory, such as 80GiB; without it the heap grows as needed.")
+@click.option("-o", "--output", required=True, metavar="OUT", help="The trace to write: .csv or .parquet, packed or not.")
+@click.option("--seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, metavar="N", help="Stop after this long.")
+@FORMAT_OPTION
+@INVALID_OPTION
+@report_options
+def shrink(
+    trace: str,
+    keep: str,
+    policy: str,
+    capacity: str | None,
+    output: str,
+    seconds: float,
+    trace_format: str | None,
+    invalid: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Write the smallest trace found that still shows WHAT of TRACE, with the same policy and capacity.
+
+    Blocks are left out whole; then one block may stand for several, with their bytes. An OOM that had room enough for
+    the request, in pieces, stays one.
+
+    \b
+    Examples:
+      memtrace shrink trace.parquet --keep oom -p next-fit --capacity 80GiB -o small.csv
+      memtrace shrink trace.csv --keep 'external_frag_at_peak>0.3' -p first-fit -o small.csv
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json
+    from memtrace.engine.registry import parse_policies
+    from memtrace.errors import UsageError
+    from memtrace.replaying import warm
+    from memtrace.running import check_options
+    from memtrace.shrinking import shrink as shrink_trace
+    from memtrace.shrinking.conditions import parse_condition
+    from memtrace.trace import read, write
+    from memtrace.trace.files import writer
+    from memtrace.units import parse_size
+
+    condition, chosen = parse_condition(keep), parse_policies([policy])
+    if len(chosen) != 1:
+        raise UsageError(f"-p {policy} names {len(chosen)} policies; shrink takes one")
+    limit = None if capacity is None else parse_size(capacity)
+    check_options(chosen, limit)
+    writer(Path(output))  # a name that cannot be written is refused at once
+    warm(chosen[0])
+    bars = not quiet
+    with bar(f"reading {Path(trace).name}", bars) as progress:
+        found = read(trace, format=trace_format, invalid=invalid, progress=progress)
+    with bar("shrinking", bars, found.facts.events) as advance:
+        shrunk = shrink_trace(
+            found,
+            chosen[0],
+            condition,
+            limit,
+            seconds=seconds,
+            progress=lambda left, of: advance(of - left, of),
+        )
+    write(shrunk.trace, output)
+    before, after = found.facts.events, shrunk.trace.facts.events
+    if as_json:
+        numbers = {
+            "events_before": before,
+            "events": after,
+            "blocks": shrunk.lives,
+            "merged": shrunk.merged,
+            "replays": shrunk.replays,
+            "seconds": round(shrunk.seconds, 3),
+            "complete": shrunk.complete,
+        }
+        echo_json({"schema": "memtrace.shrink/1", **numbers, "files": [output]})
+        return
+    click.echo(
+        f"{condition.text} is kept by {after:,} of {before:,} events ({100 * after / before:.2f} %), {shrunk.lives:,} blocks"
+    )
+    if quiet:
+        return
+    if shrunk.merged:
+        click.echo(f"{shrunk.merged:,} further blocks are in them: one block stands for several, with their bytes", err=True)
+    click.echo(f"{shrunk.replays:,} replays in {shrunk.seconds:.1f} s; wrote {output}", err=True)
+    if not shrunk.complete:
+        click.echo("the time was up: more --seconds may find a smaller one", err=True)
+    again = "" if capacity is None else f" --capacity {capacity}"
+    click.echo(f"try:  memtrace run {output} -p {policy}{again}", err=True)

@@ -1,0 +1,199 @@
+"""Drives a compiled parser of lines over a file: batches of events, and at the end what was assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.formats import _calls
+from memtrace.formats._calls import Calls, Log, Rows, new_calls, new_rows, new_table, settle
+from memtrace.formats._lines import Block, blocks
+from memtrace.trace.kernel import rehash
+from memtrace.trace.model import COLUMNS, Int64s
+from memtrace.trace.raw import MISSING, UNREADABLE, Batch, Place, rows_of
+
+if TYPE_CHECKING:
+    from memtrace.trace.source import Source
+
+BATCH_ROWS = 1 << 16
+FIRST_PLACES = 1 << 12
+MOST_NOTES = 100  # of a batch
+SHOWN_BYTES = 60
+LINE = 0  # the place of the line's number in a parser's state; the others are its own
+STATE = 16
+
+# (text, start, calls, state) -> (place in the text, calls filled); it returns when there is no room for two more.
+Parser = Callable[..., tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class CallFormat:
+    """What a format of recorded calls adds to the common reading."""
+
+    name: str
+    parse: Parser
+    columns: tuple[str, ...]
+    code_threads: bool = False  # number threads by first appearance, where their ids do not fit
+    notes: Callable[[Int64s], list[str]] = lambda state: []
+
+
+class Events:
+    """Settles calls into batches of events."""
+
+    def __init__(self, name: str, columns: tuple[str, ...], code_threads: bool, total: int | None, word: str = "line") -> None:
+        self.name, self.columns, self.code_threads, self.total, self.word = name, columns, code_threads, total, word
+        self.counted = "threads"  # what the metadata calls them
+        self.log = _calls.new_log(FIRST_PLACES)
+        self.begun = False
+
+    def settled(self, calls: Calls, count: int) -> Iterator[Rows]:
+        """The events of these calls, in pieces."""
+        at = 0
+        while True:
+            rows = new_rows(BATCH_ROWS + _calls.SPARE_ROWS)
+            with np.errstate(over="ignore"):
+                why, at, filled = settle(calls, at, count, rows, self.log, self.code_threads)
+            if filled:
+                yield Rows(*(column[:filled] for column in rows))  # type: ignore[arg-type]
+            if why == _calls.DONE:
+                return
+            if why == _calls.GROW:
+                self.log = _grown(self.log)
+
+    def batches(self, calls: Calls, count: int, text: bytes, done: int) -> Iterator[Batch]:
+        """The events of these calls, which were read from this text."""
+        for rows in self.settled(calls, count):
+            yield self.batch(rows, bad_lines(rows, text), done)
+
+    def last(self, said: list[str], more: Mapping[str, str]) -> Batch:
+        """An empty batch, whose metadata is complete."""
+        totals = self.log.totals
+        found = {"format": self.name, **more}
+        if totals[_calls.THREADS]:
+            found[self.counted] = str(totals[_calls.THREADS])
+        notes = [*said, *settled(totals)]
+        if notes:
+            found["assumed"] = "\n".join(notes)
+        return self.batch(new_rows(0), {}, self.total or 0, found)
+
+    def batch(self, rows: Rows, notes: Mapping[int, str], done: int, metadata: Mapping[str, str] | None = None) -> Batch:
+        """Rows as a batch; `line` is where each stands, notes say what is wrong with unreadable ones."""
+        if not self.begun:
+            timed = bool(self.log.totals[_calls.TIMED])
+            self.columns = tuple(name for name in COLUMNS if name in self.columns and (name != "time" or timed))
+            self.begun = True
+        given = {name: getattr(rows, name) for name in self.columns if name not in ("op", "tag")}
+        tag = np.full(rows.op.size, -1, np.int32) if "tag" in self.columns else None
+        word, lines = self.word, rows.line
+        return Batch(
+            rows_of(rows.op, given, tag),
+            self.columns,
+            lambda row: Place(word, int(lines[row])),
+            notes=notes,
+            done=done,
+            total=self.total,
+            metadata=metadata or {"format": self.name},
+        )
+
+
+def read_calls(source: Source, format: CallFormat) -> Iterator[Batch]:
+    """All events of a text file, and an empty batch at the end, whose metadata is complete."""
+    state = np.zeros(STATE, np.int64)
+    state[LINE] = 1
+    said: list[str] = []
+    events = Events(format.name, format.columns, format.code_threads, source.size)
+    for block in blocks(source, said.append):
+        text = np.frombuffer(block.text, np.uint8)
+        at = 0
+        while at < text.size:
+            calls = new_calls(BATCH_ROWS)
+            with np.errstate(over="ignore"):
+                at, count = format.parse(text, at, calls, state)
+            if block.cut:
+                count = without_cut_line(block, calls.kind, count, int(state[LINE]) - 1, said)
+            yield from events.batches(calls, count, block.text, block.done)
+    yield events.last([*said, *format.notes(state)], {})
+
+
+def read_rows(source: Source, format: CallFormat) -> Iterator[Batch]:
+    """As `read_calls`, for files that number their blocks: the parser's calls are events, kind an op and pointer an id."""
+    state = np.zeros(STATE, np.int64)
+    state[LINE] = 1
+    said: list[str] = []
+    events = Events(format.name, format.columns, False, source.size)
+    for block in blocks(source, said.append):
+        text = np.frombuffer(block.text, np.uint8)
+        at = 0
+        while at < text.size:
+            calls = new_calls(BATCH_ROWS)
+            with np.errstate(over="ignore"):
+                at, count = format.parse(text, at, calls, state)
+            if block.cut:
+                count = without_cut_line(block, calls.kind, count, int(state[LINE]) - 1, said)
+            if count:
+                given = (calls.kind, calls.pointer, calls.size, calls.time, calls.old, calls.thread, calls.line)
+                rows = Rows(*(column[:count] for column in given))  # type: ignore[arg-type]
+                yield events.batch(rows, bad_lines(rows, block.text), block.done)
+    yield events.last([*said, *format.notes(state)], {})
+
+
+def without_cut_line(block: Block, kind: NDArray[np.uint8], count: int, line: int, said: list[str]) -> int:
+    """The calls to be kept of a last line that has no end; says which way it was taken."""
+    if count and kind[count - 1] in (_calls.BAD_LINE, UNREADABLE):
+        said.append(f"the last line ({line:,}) is cut: {shown(block.text)} left out")
+        return 0
+    said.append(f"the last line ({line:,}) has no line end: taken as it stands")
+    return count
+
+
+def settled(totals: Int64s) -> list[str]:
+    """What was assumed of calls that do not fit together."""
+    texts = {
+        _calls.FAILED: "requests that failed in the recorded program, left out",
+        _calls.REUSED: "pointers given out again without a recorded free, taken as freed by then",
+        _calls.UNKNOWN_FREES: "frees of pointers that the recording never allocates (it began later), left out",
+        _calls.UNKNOWN_REALLOCS: "reallocs of pointers that the recording never allocates, taken as new blocks",
+        _calls.HALF_REALLOCS: "reallocs of which only the first half is recorded, taken as frees",
+        _calls.CLOCK_BACK: "times that go back, taken as the time before",
+        _calls.ODD_ALIGNS: "alignments that are no power of two, left out",
+    }
+    return [f"{text}: {totals[place]:,}" for place, text in texts.items() if totals[place]]
+
+
+def shown(line: bytes) -> str:
+    """A line, or its beginning, for messages."""
+    text = line[:SHOWN_BYTES].decode(errors="replace").rstrip("\r\n")
+    return repr(text + ("..." if len(line) > SHOWN_BYTES else ""))
+
+
+def bad_lines(rows: Rows, text: bytes) -> dict[int, str]:
+    """Row -> what is wrong with it; a bad row's size is the place of its line in the text."""
+    bad = rows.op == UNREADABLE
+    notes = {}
+    for row in np.flatnonzero(bad)[:MOST_NOTES].tolist():
+        start = int(rows.size[row])
+        line = text[start : text.find(b"\n", start)]
+        notes[row] = f"the line is not of this format: {shown(line)}"
+    rows.size[bad] = MISSING
+    return notes
+
+
+def _grown(log: Log) -> Log:
+    """Larger tables where the next call might find no room."""
+    pairs, threads, totals = log
+    if 4 * (totals[_calls.LIVE] + 1) > pairs.size:
+        pairs = _twice(pairs)
+    if 4 * (totals[_calls.THREADS] + 1) > threads.size:
+        threads = _twice(threads)
+    return Log(pairs, threads, totals)
+
+
+def _twice(pairs: Int64s) -> Int64s:
+    larger = new_table(pairs.size)
+    with np.errstate(over="ignore"):
+        rehash(pairs, larger)
+    return larger

@@ -1,0 +1,206 @@
+"""Chrome trace JSON (Perfetto reads it too) as PyTorch's profiler writes it with profile_memory=True: `[memory]` events.
+
+Each has an address and bytes, negative for a free. One device's are read: the accelerator with most bytes allocated,
+or the CPU if there is no other. They are sorted by time in memory, some 100 bytes an event. Aggregated dumps
+(memory-infra, heapprofd's binary traces) hold no single allocations, and are refused.
+Source: pytorch/kineto, libkineto/src/output_json.cpp.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from memtrace.errors import InputError
+from memtrace.formats import _given
+from memtrace.formats._given import Call
+from memtrace.formats._reading import Events
+from memtrace.trace.source import is_cut
+
+if TYPE_CHECKING:
+    from memtrace.trace.raw import Batch
+    from memtrace.trace.source import Source, Stream
+
+NAME = "chrome"
+SUFFIXES = (".json", ".perfetto-trace", ".pftrace")
+
+MEMORY = "[memory]"
+CPU = 0
+DEVICES = {0: "cpu", 1: "cuda", 6: "hip", 12: "xpu", 20: "privateuse"}
+PIECE_BYTES = 1 << 20
+MOST_OBJECT = 16 << 20  # characters of one event
+
+
+def sniff(head: bytes, path: str) -> bool:
+    """Whether it is JSON with trace events, or named as a Perfetto trace."""
+    start = head.lstrip()[:1]
+    if start == b"{":
+        return b'"traceEvents"' in head or b'"schemaVersion"' in head[:200]
+    if start == b"[":
+        return b'"ph"' in head
+    return path.lower().endswith((".perfetto-trace", ".pftrace"))
+
+
+@dataclass(frozen=True)
+class Happening:
+    """A memory event."""
+
+    time: int  # ns
+    number: int  # of the event in the file, from 1
+    address: int
+    bytes: int
+    thread: int
+
+
+def read(source: Source) -> Iterator[Batch]:
+    """Events of numbered blocks of one device, in the order of time."""
+    said: list[str] = []
+    found: dict[tuple[int, int], list[Happening]] = {}
+    kinds = {"events": 0, "dumps": 0, "bad": 0}
+    for number, event in enumerate(_events(source, said), 1):
+        kinds["events"] += 1
+        kinds["dumps"] += isinstance(event, dict) and event.get("ph") in ("v", "V")
+        if isinstance(event, dict) and event.get("name") == MEMORY:
+            try:
+                device, happening = _happening(number, event)
+                found.setdefault(device, []).append(happening)
+            except (KeyError, TypeError, ValueError, OverflowError):
+                kinds["bad"] += 1
+    if not found:
+        raise _nothing(source, kinds)
+    if kinds["bad"]:
+        said.append(f"memory events without an address, bytes or a time, left out: {kinds['bad']:,}")
+    chosen = max(found, key=lambda device: (device[0] != CPU, sum(max(h.bytes, 0) for h in found[device])))
+    others = sum(len(happenings) for device, happenings in found.items() if device != chosen)
+    if others:
+        said.append(f"memory events of other devices than {_named(chosen)}, left out: {others:,}")
+    happenings = sorted(found[chosen], key=lambda happening: (happening.time, happening.number))
+    if any(before.number > after.number for before, after in pairwise(happenings)):
+        said.append("events are not in the order of time: sorted")
+    events = Events(NAME, ("op", "id", "size", "time", "stream"), True, None, word="event")
+    yield from _given.batches(map(_call, happenings), events)
+    yield events.last(said, {"device": _named(chosen)})
+
+
+def _call(happening: Happening) -> Call:
+    more = {"time": happening.time, "thread": happening.thread}
+    if happening.bytes < 0:
+        return _given.free(happening.number, happening.address, **more)
+    return _given.alloc(happening.number, happening.address, happening.bytes, **more)
+
+
+def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Happening]:
+    args = event["args"]
+    thread = event.get("tid", 0)
+    return (int(args.get("Device Type", 0)), int(args.get("Device Id", -1))), Happening(
+        round(float(event["ts"]) * 1000),
+        number,
+        int(args["Addr"]),
+        int(args["Bytes"]),
+        thread if isinstance(thread, int) else 0,
+    )
+
+
+def _named(device: tuple[int, int]) -> str:
+    kind, index = device
+    name = DEVICES.get(kind, f"device type {kind}")
+    return name if index < 0 else f"{name}:{index}"
+
+
+def _nothing(source: Source, kinds: dict[str, int]) -> InputError:
+    if kinds["dumps"]:
+        said = "memory dumps hold sums, no single allocations"
+    else:
+        said = f"none of its {kinds['events']:,} events is a memory event ({MEMORY!r})"
+    return InputError(f"{source.label}: {said}\ntry: torch.profiler.profile(profile_memory=True), or a memory snapshot")
+
+
+def _events(source: Source, said: list[str]) -> Iterator[Any]:
+    """The objects of the array of events, one at a time."""
+    text = _Text(source, said)
+    if not text.find_array():
+        raise InputError(
+            f"{source.label}: no array of trace events in JSON; Perfetto's binary traces hold sums per call site, "
+            "no single allocations\ntry: a recording by heaptrack or memray, or PyTorch's profiler with profile_memory=True"
+        )
+    decoder = json.JSONDecoder()
+    while text.to_object():
+        while True:
+            try:
+                event, text.at = decoder.raw_decode(text.text, text.at)
+                break
+            except RecursionError:
+                raise InputError(f"{source.label}: an event is nested too deep\ntry: make the file again") from None
+            except ValueError:
+                if text.left() > MOST_OBJECT:
+                    raise InputError(f"{source.label}: an event is no JSON, or longer than 16 MiB") from None
+                if not text.more():
+                    said.append("the file ends in the middle of an event: left out")
+                    return
+        yield event
+
+
+class _Text:
+    """The file as text, in a window that moves on."""
+
+    def __init__(self, source: Source, said: list[str]) -> None:
+        self.source, self.said = source, said
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self.stream: Stream = source.open()
+        self.text, self.at, self.ended = "", 0, False
+
+    def left(self) -> int:
+        return len(self.text) - self.at
+
+    def more(self) -> bool:
+        """Add a piece; False at the end of the file."""
+        if self.ended:
+            return False
+        try:
+            data = self.stream.read(PIECE_BYTES)
+        except InputError as error:
+            if not is_cut(error):
+                raise
+            self.said.append("the packed file is cut: its last part is missing")
+            data = b""
+        if not data:
+            self.ended = True
+            self.stream.bytes.close()
+            return False
+        self.text = self.text[self.at :] + self.decode(data)
+        self.at = 0
+        return True
+
+    def find_array(self) -> bool:
+        """Go behind the `[` of the events."""
+        while not self.text.strip():
+            if not self.more():
+                return False
+        self.at = len(self.text) - len(self.text.lstrip("\ufeff \t\r\n"))
+        if self.text[self.at] == "[":
+            self.at += 1
+            return True
+        if self.text[self.at] != "{":
+            return False
+        while (found := self.text.find('"traceEvents"', self.at)) < 0 or "[" not in self.text[found:]:
+            if found < 0:
+                self.at = max(self.at, len(self.text) - len('"traceEvents"'))
+            if not self.more() or self.left() > MOST_OBJECT:
+                return False
+        self.at = self.text.index("[", found) + 1
+        return True
+
+    def to_object(self) -> bool:
+        """Go to the next event; False where the array ends."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in " \t\r\n,":
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text[self.at] != "]"
+            if not self.more():
+                self.said.append("the array of events has no end: the file may be cut")
+                return False

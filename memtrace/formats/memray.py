@@ -1,0 +1,82 @@
+"""memray's capture files (memray run, Tracker): needs the extra `memtrace-replay[memray]`.
+
+Every call that memray saw is read, as it counts them itself; the tag is the allocator that was called. memray records
+a realloc as a free and an alloc. With --trace-python-allocators the objects and the arenas beneath them are both in
+the file. Threads are numbered by first appearance. A munmap of part of a mapping is left out.
+Source: bloomberg/memray, FileReader.get_allocation_records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memtrace.errors import InputError, UsageError
+from memtrace.formats import _given
+from memtrace.formats._given import Call
+from memtrace.formats._reading import Events
+
+if TYPE_CHECKING:
+    from memtrace.trace.raw import Batch
+    from memtrace.trace.source import Source
+
+NAME = "memray"
+SUFFIXES = (".bin", ".memray")
+
+MAGIC, LZ4 = b"memray", b"\x04\x22\x4d\x18"  # a capture is packed by default
+EXTRA = "pip install 'memtrace-replay[memray]'"
+PARTS = ("parts", "pymalloc")
+
+
+def sniff(head: bytes, path: str) -> bool:
+    """Whether the file starts as memray's do."""
+    return head.startswith(MAGIC) or (head.startswith(LZ4) and MAGIC in head[:32])
+
+
+def read(source: Source) -> Iterator[Batch]:
+    """Events of numbered blocks."""
+    try:
+        import memray
+    except ImportError:
+        raise UsageError(f"reading memray's captures needs an extra: {EXTRA}") from None
+    counts = dict.fromkeys(PARTS, 0)
+    events = Events(NAME, ("op", "id", "size", "stream", "tag"), True, None, word="record")
+    said: list[str] = []
+    with source.seekable() as path:
+        yield from _given.batches(_calls(memray, source, path, counts, said), events)
+    if counts["parts"]:
+        said.append(f"unmappings of a part of a mapping, left out: {counts['parts']:,}")
+    if counts["pymalloc"]:
+        said.append(f"calls of Python's own allocator, read besides those beneath it: {counts['pymalloc']:,}")
+    yield events.last(said, {})
+
+
+def _calls(memray: Any, source: Source, path: Path, counts: dict[str, int], said: list[str]) -> Iterator[Call]:
+    kinds = memray.AllocatorType
+    names = {int(kind): kind.name.lower() for kind in kinds}
+    frees = {int(kinds.FREE), int(kinds.PYMALLOC_FREE), int(kinds.MUNMAP)}
+    mapped: dict[int, int] = {}
+    number = 0
+    try:
+        with memray.FileReader(str(path), report_progress=False) as reader:
+            for number, record in enumerate(reader.get_allocation_records(), 1):
+                kind, address = int(record.allocator), record.address
+                counts["pymalloc"] += names[kind].startswith("pymalloc")
+                if kind == kinds.MUNMAP:
+                    if mapped.pop(address, record.size) != record.size:
+                        counts["parts"] += 1
+                        continue
+                elif kind == kinds.MMAP:
+                    mapped[address] = record.size
+                if kind in frees:
+                    yield _given.free(number, address, thread=record.tid)
+                else:
+                    yield _given.alloc(number, address, record.size, thread=record.tid, tag=names[kind])
+    except (OSError, ValueError, RuntimeError, NotImplementedError, KeyError, EOFError) as error:
+        if not number:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{source.label}: memray cannot read it: {reason}\ntry: record it again, without --aggregate"
+            ) from error
+        said.append(f"the file ends early, after {number:,} records: the rest of the recording is missing")

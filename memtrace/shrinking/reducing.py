@@ -1,0 +1,223 @@
+"""Delta debugging over lives: leave out as many as possible, then let one block stand for several.
+
+Chunks of lives are tried from half of them down to one (Zeller and Hildebrandt 2002, Simplifying and isolating
+failure-inducing input, complements only), until nothing more can go. After each pass lives to which nothing happens but
+alloc and free are merged in chunks of the same size: those that end one after the other become one block of their bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.errors import UsageError
+from memtrace.replaying import loop_of
+from memtrace.shrinking.conditions import Condition
+from memtrace.shrinking.lives import Lives, lives_of
+from memtrace.structures.ledger import ALLOCATED
+from memtrace.trace.model import Int64s
+
+if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
+    from memtrace.replaying import Placement
+    from memtrace.trace import Trace
+
+SECONDS = 60.0
+
+Progress = Callable[[int, int], None]  # events left, events at first
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What was found."""
+
+    trace: Trace
+    lives: int
+    merged: int  # lives for whose bytes another block stands
+    replays: int
+    seconds: float
+    complete: bool  # nothing more could go; else the time was up
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Some of the lives, up to an event, each with its bytes; `null`: events of no life are in it too."""
+
+    kept: NDArray[np.bool_]
+    sizes: Int64s
+    stop: int
+    null: bool
+    merged: int = 0
+
+
+class OutOfTime(Exception):
+    """The best so far has to do."""
+
+
+class _Search:
+    """The best choice so far, and the trials."""
+
+    def __init__(
+        self, lives: Lives, policy: Policy, condition: Condition, capacity: int | None, until: float, progress: Progress
+    ) -> None:
+        self.lives, self.policy, self.condition, self.capacity = lives, policy, condition, capacity
+        self.until, self.progress = until, progress
+        self.replays, self.loop = 0, loop_of(policy)
+        self.fragmented = False
+        count = lives.op.size
+        self.best = Choice(np.ones(lives.count, np.bool_), lives.sizes(), count, True)
+
+    def shows(self, choice: Choice) -> Placement | None:
+        """The placement if the choice still shows it; an OOM with room enough for the request has to stay one."""
+        if time.monotonic() > self.until:
+            raise OutOfTime
+        if not choice.kept.any():
+            return None
+        self.replays += 1
+        part = self.lives.part(choice.kept, choice.sizes, choice.stop, choice.null)
+        placement = self.condition.shown(part, self.policy, self.capacity, self.loop)
+        if placement is not None and self.fragmented and not had_room(part, placement):
+            return None
+        return placement
+
+    def keep(self, choice: Choice) -> bool:
+        """Make it the best if it shows it; after an OOM nothing need follow."""
+        placement = self.shows(choice)
+        if placement is None:
+            return False
+        if self.condition.metric is None and placement.oom_event is not None:
+            which = np.flatnonzero(self.lives.events(choice.kept, choice.stop, choice.null))
+            choice = replace(choice, stop=int(which[placement.oom_event]) + 1)
+        self.best = choice
+        self.progress(int(self.lives.events(choice.kept, choice.stop, choice.null).sum()), self.lives.op.size)
+        return True
+
+
+def had_room(trace: Trace, placement: Placement) -> bool:
+    """Whether an OOM came though as many bytes were free as the request asks for, in pieces."""
+    event = placement.oom_event
+    if event is None or placement.capacity is None:
+        return False
+    batch = next(trace.batches(event + 1))
+    free = placement.capacity - int(placement.ledger[ALLOCATED])
+    return bool(batch.op.size > event and free >= batch.size[event])
+
+
+def shrink(
+    trace: Trace,
+    policy: Policy,
+    condition: Condition,
+    capacity: int | None = None,
+    *,
+    seconds: float = SECONDS,
+    progress: Progress | None = None,
+) -> Shrunk:
+    """The smallest trace found within `seconds` that still shows the condition; UsageError if the whole one does not."""
+    began = time.monotonic()
+    search = _Search(lives_of(trace), policy, condition, capacity, began + seconds, progress or (lambda left, of: None))
+    whole = condition.shown(trace, policy, capacity)
+    if whole is None:
+        limit = "without a capacity" if capacity is None else f"with a capacity of {capacity:,} bytes"
+        raise UsageError(f"{trace.name} does not show {condition.text} with {policy.label} {limit}: nothing to shrink")
+    complete = True
+    try:
+        _cut_tail(search, whole)
+        search.fragmented = had_room(trace, whole)
+        _without_null(search)
+        _reduce(search)
+    except OutOfTime:
+        complete = False
+    best = search.best
+    part = search.lives.part(best.kept, best.sizes, best.stop, best.null)
+    said = f"{condition.text} with {policy.label}" + (f" in {capacity} bytes" if capacity is not None else "")
+    metadata = {**trace.metadata, "shrunk": f"from {trace.facts.events} events of {trace.name}, keeping {said}"}
+    part = replace(part, metadata=metadata)
+    return Shrunk(part, int(best.kept.sum()), best.merged, search.replays, time.monotonic() - began, complete)
+
+
+def _cut_tail(search: _Search, whole: Placement) -> None:
+    """Leave out what comes after the OOM; else the longest tail that halving finds."""
+    if whole.oom_event is not None and search.condition.metric is None:
+        search.keep(replace(search.best, stop=whole.oom_event + 1))
+        return
+    low, high = 0, search.best.stop
+    while high - low > 1:
+        middle = (low + high) // 2
+        if search.keep(replace(search.best, stop=middle)):
+            high = middle
+        else:
+            low = middle
+
+
+def _without_null(search: _Search) -> None:
+    """Leave out trims, frees of null, and lives that begin after the end."""
+    begun = search.best.kept & (search.lives.born < search.best.stop)
+    search.best = replace(search.best, kept=begun)
+    search.keep(replace(search.best, null=False))
+    # Most of a heap that is full is what is live: try without all that has gone before.
+    live = begun & (search.lives.died >= search.best.stop)
+    if live.sum() < begun.sum():
+        search.keep(replace(search.best, kept=live))
+
+
+def _reduce(search: _Search) -> None:
+    """From halves to single lives: at each grain leave out, then merge, so that few are left when grains are fine."""
+    grains = 2
+    while True:
+        size = max(int(search.best.kept.sum()) // grains, 1)
+        changed = _leave_out(search, size)
+        changed |= _merge(search, max(size, 2))
+        if changed:
+            continue
+        if size == 1:
+            return
+        grains *= 2
+
+
+def _leave_out(search: _Search, size: int) -> bool:
+    """Leave out chunks of `size` lives, from the last to the first; whether any could go."""
+    members = np.flatnonzero(search.best.kept)
+    changed = False
+    for start in reversed(range(0, members.size, size)):
+        kept = search.best.kept.copy()
+        kept[members[start : start + size]] = False
+        changed |= search.keep(replace(search.best, kept=kept))
+    return changed
+
+
+def _merge(search: _Search, size: int) -> bool:
+    """Let one block stand for each chunk of `size` lives that end together, or were born together; whether any does."""
+    lives, best = search.lives, search.best
+    members = np.flatnonzero(best.kept & lives.plain)
+    members = members[members != _last(search)]
+    order = members[np.lexsort((lives.born[members], np.minimum(lives.died[members], best.stop)))]
+    changed = False
+    for start in range(0, order.size, size):
+        chunk = order[start : start + size]
+        changed |= chunk.size > 1 and search.keep(_merged(search.best, chunk, search.policy))
+    return changed
+
+
+def _last(search: _Search) -> int:
+    """The life that is born last: the request that fails keeps its size."""
+    return int(np.flatnonzero(search.best.kept)[-1])
+
+
+def _merged(choice: Choice, chunk: Int64s, policy: Policy) -> Choice:
+    """The first of these lives, with the bytes of all, as the policy's common options round them up."""
+    kept, sizes = choice.kept.copy(), choice.sizes.copy()
+    first = int(chunk.min())
+    header, align = (policy.options.get(name, default) for name, default in (("header", 0), ("align", 1)))
+    if isinstance(header, int) and isinstance(align, int) and align > 0:
+        blocks = -(-(choice.sizes[chunk] + header) // align) * align
+        sizes[first] = int(blocks.sum()) - header
+    else:
+        sizes[first] = int(choice.sizes[chunk].sum())
+    kept[chunk] = False
+    kept[first] = True
+    return replace(choice, kept=kept, sizes=sizes, merged=choice.merged + chunk.size - 1)

@@ -1,0 +1,54 @@
+"""A trace without what could tell whose it is: ids, tags, threads and times are numbered anew, what else is known of it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from memtrace.trace.files import writer
+from memtrace.trace.raw import Batch
+from memtrace.trace.writing import unprepared
+
+if TYPE_CHECKING:
+    from memtrace.trace.model import Int64s, Trace
+
+KEPT = ("format", "threads", "streams")  # of the metadata
+SAID = "ids, tags, streams and times are numbered anew; frames and other metadata are dropped"
+
+
+def anonymize(trace: Trace, target: str | os.PathLike[str]) -> None:
+    """Write the trace with ids that are slots, tags tag-0, tag-1 ..., streams from 0 and times from 0.
+
+    Order, sizes, alignments, lifetimes and the differences of times stay, so every policy places it as before.
+    """
+    with writer(Path(target)) as put:
+        for batch in anonymous(trace):
+            put(batch)
+
+
+def anonymous(trace: Trace) -> Iterator[Batch]:
+    """The batches to write."""
+    tags = tuple(f"tag-{number}" for number in range(len(trace.tags)))
+    metadata = {name: trace.metadata[name] for name in KEPT if name in trace.metadata}
+    streams: dict[int, int] = {}
+    for batch in unprepared(trace):
+        rows = batch.rows
+        if "time" in batch.columns:
+            rows = rows._replace(time=rows.time - trace.facts.first_time)
+        if "stream" in batch.columns:
+            rows = rows._replace(stream=_renumbered(rows.stream, streams))
+        yield replace(batch, rows=rows, tags=tags, metadata={**metadata, "anonymized": SAID})
+
+
+def _renumbered(column: Int64s, known: dict[int, int]) -> Int64s:
+    """Each value's number by first appearance."""
+    values, first, which = np.unique(column, return_index=True, return_inverse=True)
+    for place in np.argsort(first).tolist():
+        known.setdefault(int(values[place]), len(known))
+    found: Int64s = np.array([known[value] for value in values.tolist()], np.int64)[which]
+    return found
