@@ -13,6 +13,7 @@ from memtrace.errors import MemtraceError, UsageError
 
 COMMANDS = {
     "run": ("run", "Replay traces through policies and write measures, plots and a report."),
+    "suite": ("suite", "Replay traces x policies of a file, with gates: for CI."),
     "compare": ("compare", "Show what changed between two results, and guard a budget."),
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),

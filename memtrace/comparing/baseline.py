@@ -7,40 +7,43 @@ import io
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from memtrace.comparing.changes import directed
 from memtrace.comparing.model import Row
 from memtrace.errors import InputError
 from memtrace.names import nearest
 
-IDENTITY = ("trace", "trace_sha256", "policy", "capacity_bytes", "status", "oom_event", "lower_bound_bytes")
+IDENTITY = ("trace", "trace_sha256", "policy", "capacity_bytes", "status", "oom_event", "failed_allocs")
+MEASURES = ("peak_allocated_bytes", "peak_reserved_bytes", "internal_frag_at_peak", "external_frag_at_peak")
+DIGITS = 16  # of a trace's SHA-256: enough to notice that it is another one
 
 
-def columns() -> list[str]:
-    """Who a row is, how it ended, and every measure of which one direction is better."""
-    return [*IDENTITY, *directed()]
+def columns(measures: Iterable[str] = ()) -> list[str]:
+    """Who a row is, how it ended, the footprint, and the ``measures`` that gates look at."""
+    return list(dict.fromkeys([*IDENTITY, *MEASURES, *measures]))
 
 
-def baseline_text(rows: Sequence[Row]) -> str:
+def baseline_text(rows: Sequence[Row], measures: Iterable[str] = ()) -> str:
     """Exact: floats are written in as many digits as tell them apart."""
+    names = columns(measures)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns())
+    writer.writerow(names)
     for row in sorted(rows, key=lambda row: (row["trace"], row["policy"])):
-        writer.writerow(["" if row[name] is None else row[name] for name in columns()])
+        kept = {**row, "trace_sha256": row["trace_sha256"][:DIGITS]}
+        writer.writerow(["" if kept[name] is None else kept[name] for name in names])
     return text.getvalue()
 
 
-def write_baseline(rows: Sequence[Row], path: Path) -> None:
+def write_baseline(rows: Sequence[Row], path: Path, measures: Iterable[str] = ()) -> None:
     """Written whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            file.write(baseline_text(rows))
+            file.write(baseline_text(rows, measures))
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
