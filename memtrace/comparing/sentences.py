@@ -19,7 +19,9 @@ def headline(comparison: Comparison) -> str:
     if not comparison.reference:
         counts += [(len(comparison.missing), "missing"), (len(comparison.extra), "new")]
     text = f"Of {_rows(comparison.rows)}, " + ", ".join(f"{n} {what}" for n, what in counts if n or what == "worse") + "."
-    if not comparison.rows:
+    if not (comparison.rows or comparison.missing or comparison.extra):
+        text = "Nothing to compare with."
+    elif not comparison.rows:
         text = f"No row is in both: {len(comparison.missing)} missing, {len(comparison.extra)} new."
     checks = len(comparison.outcomes)
     if checks:
