@@ -25,6 +25,7 @@ from memtrace.units import UNITS, parse_size
 MOST_CHARACTERS = 500
 MOST_DIGITS = 30
 OPERATORS = (">=", "<=", "==", "!=", ">", "<")
+NO_UNITS = ("where", "and", "or")
 WORDS = {"status": ("ok", "oom")}
 FACTS = ("capacity_bytes", "events", "allocs", "frees", "reallocs", "max_live_blocks", "requested_bytes")
 
@@ -214,7 +215,7 @@ class _Parser:
             if unit != "ratio":
                 self.fail(f"{token.text}% of what? write +{token.text}% for that above the base", token.at)
             return value / 100
-        if self.peek().kind != "name" or self.peek().text == "where":
+        if self.peek().kind != "name" or self.peek().text in NO_UNITS:
             return value
         word = self.take().text
         if unit != "bytes":
