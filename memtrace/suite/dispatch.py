@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 
 from memtrace.suite.cell import Attempt, attempt, warm
 from memtrace.suite.planning import Task
@@ -104,7 +105,7 @@ def _compile(tasks: Sequence[Task], count: int) -> None:
     missing = [texts[name] for name in uncompiled([parse_policy(text) for text in texts.values()])]
     if len(missing) < 2:
         return
-    with _pool(min(count, len(missing))) as pool:
+    with suppress(BrokenProcessPool), _pool(min(count, len(missing))) as pool:
         for future in [pool.submit(warm, text) for text in missing]:
             future.exception()  # what is wrong with a policy is said by its cells
 
