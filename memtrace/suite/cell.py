@@ -102,6 +102,6 @@ def unpack(data: bytes) -> dict[str, pyarrow.Table]:
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {name: pq.read_table(io.BytesIO(archive.read(f"{name}.parquet"))) for name in TABLES}
+            return {name: pq.read_table(io.BytesIO(archive.read(f"{name}.parquet")), use_threads=False) for name in TABLES}
     except (zipfile.BadZipFile, KeyError, OSError) as error:
         raise ValueError(f"damaged cell: {error}") from error
