@@ -22,11 +22,13 @@ standard output is one JSON document. `NO_COLOR` is honoured. Every command take
 | exit | meaning |
 |---|---|
 | 0 | done; a replay that ran out of memory is a result |
+| 1 | a gate failed |
 | 2 | the command is wrong |
 | 3 | a trace or results folder cannot be read, or is invalid |
 | 4 | a policy broke an invariant |
+| 5 | some cells of a suite failed; the rest is written |
 | 70 | a mistake of memtrace itself |
-| 130 | interrupted; nothing was written |
+| 130 | interrupted; nothing was written, but for the finished cells of a suite |
 """
 
 

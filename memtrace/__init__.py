@@ -9,18 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memtrace.comparing import compare
     from memtrace.heap import Heap
     from memtrace.metrics import measure
     from memtrace.replaying import Placement, replay
     from memtrace.trace import Trace, read
 
 __version__ = "0.1.0"
-__all__ = ["Heap", "Placement", "Trace", "__version__", "measure", "read", "replay"]
+__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay"]
 
 _WHERE = {
     "Heap": "memtrace.heap",
     "Placement": "memtrace.replaying",
     "Trace": "memtrace.trace",
+    "compare": "memtrace.comparing",
     "measure": "memtrace.metrics",
     "read": "memtrace.trace",
     "replay": "memtrace.replaying",

@@ -187,7 +187,7 @@ def test_standard_input(memtrace: Run, small_trace: Path) -> None:
 
 
 def test_help_of_each_command_ends_with_an_example(memtrace: Run) -> None:
-    for command in ("run", "info", "check", "convert", "policies", "metrics", "formats"):
+    for command in ("run", "suite", "compare", "info", "check", "convert", "policies", "metrics", "formats"):
         done = memtrace(command, "--help")
         assert done.returncode == 0 and "Example" in done.stdout and f"memtrace {command}" in done.stdout
 

@@ -15,6 +15,8 @@ COMMANDS = {
     "run": ("run", "Replay traces through policies and write measures, plots and a report."),
     "report": ("report", "Write the report of a results folder as PDF, HTML or Markdown."),
     "show": ("report", "Show a results folder at the terminal."),
+    "suite": ("suite", "Replay traces x policies of a file, with gates: for CI."),
+    "compare": ("compare", "Show what changed between two results, and guard a budget."),
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),

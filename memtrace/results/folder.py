@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "manifest.json"
+OURS = ("memtrace.results/", "memtrace.suite/")
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")
 
 
@@ -33,26 +34,44 @@ def check_folder(folder: Path, force: bool) -> None:
 
 def is_ours(folder: Path) -> bool:
     try:
-        return str(json.loads((folder / MANIFEST).read_text()).get("schema", "")).startswith("memtrace.results/")
+        return str(json.loads((folder / MANIFEST).read_text()).get("schema", "")).startswith(OURS)
     except (OSError, ValueError, AttributeError):
         return False
 
 
 def write_folder(results: Results, folder: Path, render: Callable[[Path], list[Path]] | None = None) -> list[Path]:
-    """Write all files beside their places, then move them there; what an earlier run left and this one did not make goes.
+    """All tables, and what ``render`` draws into the folder that it is given, whose files it returns."""
 
-    ``render`` draws plots and reports into the folder that it is given, and returns the files.
-    """
+    def produce(stage: Path) -> list[Path]:
+        return _write_tables(results, stage) + (render(stage) if render is not None else [])
+
+    return _write_whole(folder, results.manifest, produce)
+
+
+def write_summary_folder(
+    rows: list[dict[str, Any]], timing: list[pyarrow.Table], manifest: dict[str, Any], folder: Path
+) -> list[Path]:
+    """The summary and the times of many runs, whose other tables are in folders of their own."""
+    import pyarrow as pa
+
+    def produce(stage: Path) -> list[Path]:
+        tables = {"summary": summary_table(rows)} | ({"timing": pa.concat_tables(timing)} if timing else {})
+        return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
+
+    return _write_whole(folder, manifest, produce)
+
+
+def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path], list[Path]]) -> list[Path]:
+    """Write all files beside their places, then move them there; what an earlier run left and this one did not make goes."""
     stage = folder / f".partial-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".partial-*"):
             shutil.rmtree(left, ignore_errors=True)
         stage.mkdir()
-        files = _write_tables(results, stage)
-        files += render(stage) if render is not None else []
+        files = produce(stage)
         names = [file.relative_to(stage) for file in files]
-        _write_manifest(results.manifest, [str(name) for name in names], stage / MANIFEST)
+        _write_manifest(manifest, [str(name) for name in names], stage / MANIFEST)
         stale = _stale(folder, names)
         # The manifest goes last: while it is the old one, so is what it speaks for.
         for name in [*names, Path(MANIFEST)]:

@@ -1,0 +1,166 @@
+"""`memtrace compare`: what changed between two results, and whether a budget holds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.errors import MemtraceError, UsageError
+
+if TYPE_CHECKING:
+    from memtrace.comparing.model import Change, Comparison, Outcome
+
+MOST_ROWS = 6
+MOST_MEASURES = 3
+MOST_CHECKS = 12
+GATE_FAILED = MemtraceError.exit_code
+
+
+@click.command()
+@click.argument("base")
+@click.argument("head", required=False)
+@click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="GATE",
+    help="Exit 1 if this holds of any row: 'peak_reserved_bytes>+1%'. Repeatable; docs/ci.md has the grammar.",
+)
+@click.option(
+    "--reference", metavar="POLICY", help="Within one folder: compare with this policy, not with the one that needs least."
+)
+@click.option("--junit", "junit_file", metavar="FILE", help="Write the gates as JUnit XML.")
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the comparison as Markdown.")
+@report_options
+def compare(
+    base: str,
+    head: str | None,
+    fail_if: tuple[str, ...],
+    reference: str | None,
+    junit_file: str | None,
+    markdown_file: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Show what changed from BASE to HEAD, worst first; exit 1 if a gate failed.
+
+    Each is a results folder, its summary.parquet, or a baseline file. Without HEAD the policies of BASE are compared
+    with each other. In GitHub Actions failed gates become annotations, and the Markdown is added to the job's summary.
+
+    \b
+    Examples:
+      memtrace compare reports/main reports/branch --fail-if 'peak_reserved_bytes>+1%'
+      memtrace compare reports/gpt --fail-if 'peak_reserved_bytes > 1.05 * policy("best-fit")'
+      memtrace compare main branch --fail-if 'external_frag_at_peak>0.15 where policy="best-*"'
+    """
+    from memtrace.comparing import compare as compare_results
+
+    found = compare_results(base, head, fail_if, reference)
+    title = f"{base} to {head}" if head is not None else base
+    files = write_documents(found, title, junit_file, markdown_file)
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        echo_json({**found.to_json(), "files": files})
+    else:
+        show_comparison(found, verbose)
+        for file in files if not quiet else ():
+            click.echo(f"wrote {file}", err=True)
+    if not found.ok:
+        sys.exit(GATE_FAILED)
+
+
+def show_comparison(found: Comparison, verbose: int = 0) -> None:
+    """The sentence, the changes, what has no partner, and the gates last, where they are seen."""
+    from memtrace.comparing.sentences import headline, key_list
+
+    for trace, policy in found.reference.items():
+        click.echo(f"{trace}: against {policy}")
+    click.echo(headline(found))
+    show_changes("worse", found.worse, verbose)
+    show_changes("better", found.better, verbose)
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    for what, keys in (("missing", found.missing), ("new", found.extra)):
+        if keys:
+            click.echo(f"{what}: {key_list(keys)}")
+    show_outcomes(found.outcomes, verbose)
+
+
+def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
+    from memtrace.cli.tables import print_table
+    from memtrace.comparing.sentences import table_lines
+
+    if not changes:
+        return
+    lines, left = table_lines(changes, len(changes) if verbose else MOST_ROWS, len(changes) if verbose else MOST_MEASURES)
+    print_table(("trace", "policy", title, "base", "head", "change"), lines, words=(0, 1, 2, 5))
+    if left:
+        click.echo(f"and {left:,} more rows; -v shows all")
+
+
+def show_outcomes(outcomes: Iterable[Outcome], verbose: int) -> None:
+    """A line for each rule, and beneath it each row that failed or could not be checked."""
+    rules: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        rules.setdefault(outcome.rule, []).append(outcome)
+    for rule, found in rules.items():
+        failed = [o for o in found if o.state == "failed"]
+        skipped = [o for o in found if o.state == "skipped"]
+        counts = f"{len(failed)} of {len(found)} failed" if failed else f"{len(found) - len(skipped)} checked"
+        counts += f", {len(skipped)} not comparable" if skipped else ""
+        click.echo(f"{'FAIL' if failed else 'ok  '} {rule}: {counts}")
+        shown = [*failed, *skipped]
+        for o in shown if verbose else shown[:MOST_CHECKS]:
+            click.echo(f"     {'' if o.state == 'failed' else 'not comparable: '}{o.text}")
+        if not verbose and len(shown) > MOST_CHECKS:
+            click.echo(f"     and {len(shown) - MOST_CHECKS:,} more; -v shows all")
+
+
+def write_documents(
+    found: Comparison, title: str, junit_file: str | None, markdown_file: str | None, errors: Sequence[Outcome] = ()
+) -> list[str]:
+    """The files that were asked for, and what GitHub takes where it runs us."""
+    from memtrace.comparing.junit import junit
+    from memtrace.comparing.markdown import markdown
+    from memtrace.comparing.workflow_commands import workflow_commands
+
+    written = []
+    if junit_file is not None:
+        written.append(write_whole(Path(junit_file), junit(found, errors)))
+    text = markdown(found, title)
+    if markdown_file is not None:
+        written.append(write_whole(Path(markdown_file), text.encode()))
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        append(Path(os.environ["GITHUB_STEP_SUMMARY"]), text)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in workflow_commands([*errors, *found.outcomes]):
+            click.echo(line, err=True)
+    return written
+
+
+def write_whole(path: Path, data: bytes) -> str:
+    """Under a temporary name first, so a killed command leaves the old file."""
+    stage = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage.write_bytes(data)
+        os.replace(stage, path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return str(path)
+
+
+def append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise UsageError(f"$GITHUB_STEP_SUMMARY ({path}) cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,252 @@
+"""`memtrace suite`: the cells of a file, replayed, compared with a baseline, judged."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import INTERRUPTED, report_options
+from memtrace.cli.compare import GATE_FAILED, show_comparison, write_documents
+from memtrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from memtrace.comparing.model import Comparison
+    from memtrace.suite import Plan, Ran, Suite
+    from memtrace.suite.store import Store
+
+SOME_FAILED = 5
+MOST_ERRORS = 10
+
+
+@click.command()
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Processes of this machine; default one for each core.")
+@click.option("--scheduler", metavar="ADDRESS", help="Replay on a dask cluster instead: tcp://host:8786.")
+@click.option("--resume", is_flag=True, help="Leave out cells that were finished before and would come out the same.")
+@click.option("--dry-run", is_flag=True, help="List the cells and gates, and replay nothing.")
+@click.option("--update-baseline", is_flag=True, help="Write the baseline anew; gates against the old one are not judged.")
+@click.option("-o", "--output", metavar="DIR", help="Results folder; default what the file says, or reports/suite.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write gates and failed cells as JUnit XML.")
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the comparison as Markdown.")
+@click.option("--force", is_flag=True, help="Write into a folder that memtrace did not make.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@report_options
+def suite(
+    file: str | None,
+    jobs: int | None,
+    scheduler: str | None,
+    resume: bool,
+    dry_run: bool,
+    update_baseline: bool,
+    output: str | None,
+    junit_file: str | None,
+    markdown_file: str | None,
+    force: bool,
+    no_progress: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Replay every trace of FILE through every policy, and judge its gates.
+
+    FILE is memtrace.toml, or pyproject.toml with a table [tool.memtrace]; without it, that of this folder. Exit 1 if a
+    gate failed, 5 if cells failed; what did not fail is written.
+
+    \b
+    Examples:
+      memtrace suite -j 4 --junit junit.xml
+      memtrace suite ci/memtrace.toml --resume
+      memtrace suite --scheduler tcp://10.0.0.1:8786
+    """
+    from dataclasses import replace
+
+    from memtrace.suite import load, plan
+    from memtrace.suite.store import Store
+    from memtrace.suite.writing import check_output
+
+    started = time.perf_counter()
+    asked = load(file)
+    if output is not None:
+        asked = replace(asked, output=str(Path(output).resolve()))
+    if update_baseline and asked.baseline is None:
+        raise UsageError(f"{asked.file}: there is no key baseline, so there is none to update")
+    check_output(asked.at(asked.output), force)
+    base = None if dry_run else baseline_rows(asked, update_baseline)
+    planned = plan(asked)
+    store = Store(asked.at(asked.cells))
+    if dry_run:
+        show_plan(planned, store, as_json, verbose)
+        return
+    ran = replay(planned, store, resume, jobs, scheduler, not (no_progress or quiet), quiet or as_json)
+    rows, files = write_results(planned, store, ran, started)
+    found, unjudged = judged(planned, rows, base, ran, update_baseline)
+    documents = write_documents(
+        found,
+        f"memtrace {asked.file}",
+        junit_file or placed(asked, asked.junit),
+        markdown_file or placed(asked, asked.markdown),
+        lost(ran),
+    )
+    if update_baseline:
+        documents += update(asked, rows, ran)
+    if as_json:
+        echo_results(found, ran, rows, [*map(str, files), *documents])
+    else:
+        show(planned, found, ran, unjudged, documents, quiet, verbose, time.perf_counter() - started)
+    if ran.errors:
+        sys.exit(SOME_FAILED)
+    if not found.ok:
+        sys.exit(GATE_FAILED)
+
+
+def baseline_rows(suite: Suite, update: bool) -> list[dict[str, Any]] | None:
+    """The baseline's rows, None where there is none; UsageError if a gate needs one."""
+    from memtrace.comparing.baseline import read_baseline
+
+    path = None if suite.baseline is None else suite.at(suite.baseline)
+    if path is not None and path.exists():
+        return read_baseline(path)
+    needy = next((gate for gate in suite.gates if gate.needs_base), None)
+    if needy is not None and not update:
+        what = f"there is no baseline {path} yet" if path is not None else f"{suite.file} has no key baseline"
+        hint = "write it with --update-baseline" if path is not None else 'add: baseline = "memtrace-baseline.csv"'
+        raise UsageError(f"gate {needy.text!r} compares with a baseline, and {what}; {hint}")
+    return None
+
+
+def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
+    from memtrace.cli.tables import echo_json, print_table
+
+    finished = {task: store.has(task.key) for task in plan.tasks}
+    if as_json:
+        cells = [{"trace": t.trace, "policy": t.label, "key": t.key, "finished": done} for t, done in finished.items()]
+        echo_json({"schema": "memtrace.suite-plan/1", "cells": cells, "gates": [gate.text for gate in plan.suite.gates]})
+        return
+    for trace in plan.sources:
+        tasks = [task for task in plan.tasks if task.trace == trace]
+        done = sum(finished[task] for task in tasks)
+        click.echo(f"{trace}: {len(tasks)} cells, {done} finished before ({tasks[0].source})")
+    if verbose:
+        cells_shown = [(t.trace, t.label, "finished" if done else "", t.key[:12]) for t, done in finished.items()]
+        print_table(("trace", "policy", "before", "key"), cells_shown, words=(0, 1, 2, 3))
+    for gate in plan.suite.gates:
+        click.echo(f"gate: {gate.text}")
+    click.echo(f"{len(plan.tasks):,} cells, of which --resume would leave out {sum(finished.values()):,}; nothing was replayed")
+
+
+def replay(plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: str | None, bars: bool, silent: bool) -> Ran:
+    """Replay under a progress bar; finished cells outlive an interrupt."""
+    from memtrace.cli.progress import bar
+    from memtrace.suite import replay_cells
+    from memtrace.suite.cluster import cluster
+
+    done = 0
+    with cluster(scheduler) if scheduler is not None else nullcontext() as executor, bar("cells", bars, len(plan.tasks)) as step:
+
+        def note(task: Any, attempt: Any) -> None:
+            nonlocal done
+            done += 1
+            step(done, None)
+            if attempt.data is None and not silent:
+                click.echo(f"failed: {task.text}: {attempt.error}", err=True)
+
+        try:
+            return replay_cells(plan, store, resume=resume, jobs=jobs, executor=executor, note=note)
+        except KeyboardInterrupt:
+            click.echo(f"interrupted; {done:,} cells are finished, and --resume goes on from there", err=True)
+            sys.exit(INTERRUPTED)
+
+
+def write_results(plan: Plan, store: Store, ran: Ran, started: float) -> tuple[list[dict[str, Any]], list[Path]]:
+    from memtrace.cli.run import write as write_run
+    from memtrace.suite import write
+
+    def write_trace(results: Any, folder: Path) -> list[Path]:
+        return write_run(results, folder, with_report="pdf" in plan.suite.reports)
+
+    return write(plan, store, set(ran.errors), write_trace, time.perf_counter() - started)
+
+
+def judged(
+    plan: Plan, rows: list[dict[str, Any]], base: list[dict[str, Any]] | None, ran: Ran, update: bool
+) -> tuple[Comparison, int]:
+    """The comparison, and how many gates were left out because the baseline they compare with is being replaced."""
+    from memtrace.comparing import compare_rows
+    from memtrace.comparing.gates import judge
+    from memtrace.comparing.model import Comparison
+    from memtrace.comparing.pairing import by_key
+
+    gates = [gate for gate in plan.suite.gates if not (update and gate.needs_base)]
+    head, failed = by_key(rows, "the suite"), [(task.trace, task.label) for task in ran.errors]
+    left = len(plan.suite.gates) - len(gates)
+    if base is not None:
+        return compare_rows(by_key(base, str(plan.suite.baseline)), head, gates, failed), left
+    return Comparison((), (), (), 0, (), tuple(judge(gates, head, None, failed)), {}), left
+
+
+def lost(ran: Ran) -> list[Any]:
+    from memtrace.comparing.model import Outcome
+
+    return [Outcome("replay", task.trace, task.label, "failed", reason=error) for task, error in ran.errors.items()]
+
+
+def placed(suite: Suite, path: str | None) -> str | None:
+    return None if path is None else str(suite.at(path))
+
+
+def update(suite: Suite, rows: list[dict[str, Any]], ran: Ran) -> list[str]:
+    from memtrace.comparing.baseline import write_baseline
+
+    assert suite.baseline is not None
+    if ran.errors:
+        click.echo(f"{suite.baseline} was left as it is, because cells failed", err=True)
+        return []
+    write_baseline(rows, suite.at(suite.baseline), [gate.measure for gate in suite.gates])
+    return [str(suite.at(suite.baseline))]
+
+
+def echo_results(found: Comparison, ran: Ran, rows: list[dict[str, Any]], files: Sequence[str]) -> None:
+    from memtrace.cli.tables import echo_json
+
+    errors = [{"trace": task.trace, "policy": task.label, "error": error} for task, error in ran.errors.items()]
+    counts = {"replayed": ran.replayed, "finished_before": ran.skipped}
+    comparison = {key: value for key, value in found.to_json().items() if key != "schema"}
+    echo_json({"schema": "memtrace.suite/1", **counts, "failed": errors, "results": rows, **comparison, "files": list(files)})
+
+
+def show(
+    plan: Plan,
+    found: Comparison,
+    ran: Ran,
+    unjudged: int,
+    documents: Sequence[str],
+    quiet: bool,
+    verbose: int,
+    seconds: float,
+) -> None:
+    """What was replayed, what changed against the baseline, the gates, the cells that failed."""
+    before = f", {ran.skipped:,} finished before" if ran.skipped else ""
+    failed = f", {len(ran.errors):,} failed" if ran.errors else ""
+    click.echo(f"{len(plan.tasks):,} cells: {ran.replayed:,} replayed{before}{failed}")
+    if found.rows or found.missing or found.extra or found.outcomes:
+        show_comparison(found, verbose)
+    if unjudged:
+        click.echo(f"{unjudged} gates compare with the baseline, which is written anew")
+    errors = list(ran.errors.items())
+    for task, error in errors if verbose else errors[:MOST_ERRORS]:
+        click.echo(f"FAIL {task.text}: {error}")
+    if len(errors) > MOST_ERRORS and not verbose:
+        click.echo(f"and {len(errors) - MOST_ERRORS:,} more; -v shows all")
+    if not quiet:
+        folder = plan.suite.at(plan.suite.output)
+        click.echo(f"wrote {folder}/: summary.parquet, and a folder for each trace", err=True)
+        for file in documents:
+            click.echo(f"wrote {file}", err=True)
+        if verbose:
+            click.echo(f"{seconds:.1f} s in all", err=True)

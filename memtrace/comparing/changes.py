@@ -1,0 +1,134 @@
+"""Two rows of a summary -> what changed, with a weight to order it by and words to say it in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cache
+
+from memtrace.comparing.model import Change, Row
+from memtrace.units import format_ratio, format_size
+
+OUTCOME, FOOTPRINT, MEMORY, WORK = range(4)
+FOOTPRINTS = ("peak_reserved_bytes", "peak_allocated_bytes")
+WORK_UNITS = ("count", "holes")
+SEEN = 0.0005  # a change of a factor by less is told as a difference
+Number = int | float
+
+
+@cache
+def directed() -> dict[str, tuple[str, str, int]]:
+    """Measure -> unit, better direction, subject; only those of which one direction is better."""
+    from memtrace.metrics import declared
+
+    return {m.name: (m.unit, m.direction, _subject(m.name, m.compute.__module__, m.unit)) for m in declared() if m.direction}
+
+
+def _subject(name: str, module: str, unit: str) -> int:
+    if name in FOOTPRINTS:
+        return FOOTPRINT
+    if module.endswith(".outcome"):
+        return OUTCOME
+    return WORK if module.endswith(".work") or unit in WORK_UNITS else MEMORY
+
+
+def changes(pairs: Iterable[tuple[Row, Row]]) -> list[Change]:
+    """Worse first, then better; within each outcome, footprint, fragmentation, work; within each the largest first."""
+    found = [change for base, head in pairs for change in row_changes(base, head)]
+    return sorted(found, key=lambda c: (not c.worse, c.subject, -c.weight, c.trace, c.policy))
+
+
+def row_changes(base: Row, head: Row) -> list[Change]:
+    ended = ending(base, head)
+    if ended is not None and unequal_parts(base, head):
+        return [ended]
+    found = [] if ended is None else [ended]
+    for name, (unit, direction, subject) in directed().items():
+        old, new = number(base, name), number(head, name)
+        if old is None or new is None or old == new:
+            continue
+        worse = (new > old) == (direction == "lower")
+        found.append(_change(head, name, old, new, worse, subject, weight(unit, old, new), words(unit, old, new)))
+    return found
+
+
+def _change(head: Row, name: str, old: object, new: object, worse: bool, subject: int, weight: float, text: str) -> Change:
+    return Change(head["trace"], head["policy"], name, old, new, worse, subject, weight, text)
+
+
+def number(row: Row, name: str) -> Number | None:
+    """The value, or None where there is none that can be compared."""
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def unequal_parts(base: Row, head: Row) -> bool:
+    """Whether the two replays did not serve the same part of the trace, so that their sums say nothing."""
+    return served(base) != served(head)
+
+
+def served(row: Row) -> tuple[float, int]:
+    """How far a replay came, in an order: later is better, fewer refused is better."""
+    end = row.get("oom_event") if row.get("status") == "oom" else None
+    return math.inf if end is None else float(end), -int(row.get("failed_allocs") or 0)
+
+
+def ending(base: Row, head: Row) -> Change | None:
+    """The change of how the replay ended, if there is one."""
+    old, new = served(base), served(head)
+    if old == new:
+        return None
+    gap = abs(old[0] - new[0]) if math.isfinite(old[0] - new[0]) else math.inf
+    size = math.inf if math.isinf(old[0]) != math.isinf(new[0]) else gap or float(abs(old[1] - new[1]))
+    return _change(head, "status", said(base), said(head), new < old, OUTCOME, size, f"{said(head)}; before: {said(base)}")
+
+
+def said(row: Row) -> str:
+    """How a replay ended, in words."""
+    if row.get("status") == "oom":
+        event = row.get("oom_event")
+        return "out of memory" + (f" at event {event:,}" if event is not None else "")
+    failed = int(row.get("failed_allocs") or 0)
+    return f"{failed:,} requests refused" if failed else "ok"
+
+
+def weight(unit: str, old: Number, new: Number) -> float:
+    """How much that is: for shares the difference, for all else the logarithm of the factor, which are alike when small."""
+    if unit == "ratio":
+        return abs(new - old)
+    if min(old, new) <= 0:
+        return math.inf
+    return abs(math.log(new / old))
+
+
+def words(unit: str, old: Number, new: Number) -> str:
+    """ "1.25x larger", "+6.0 points", "+16 B"."""
+    if unit == "ratio" and abs(old) <= 1 and abs(new) <= 1:
+        return points(new - old)
+    if min(old, new) > 0 and abs(new / old - 1) >= SEEN:
+        larger, smaller = ("more", "fewer") if unit in WORK_UNITS else ("larger", "smaller")
+        return f"{format_ratio(new / old)} {larger}" if new > old else f"{format_ratio(old / new)} {smaller}"
+    if unit == "bytes":
+        return f"+{format_size(new - old)}" if new > old else f"-{format_size(old - new)}"
+    return f"{new - old:+,}" if isinstance(new - old, int) else f"{new - old:+.3g}"
+
+
+def points(difference: float) -> str:
+    """Of a share: hundredths of the whole."""
+    size = abs(100 * difference)
+    return f"{100 * difference:+.1f} points" if size >= 0.05 else f"{100 * difference:+.2g} points"
+
+
+def value_text(unit: str, value: object) -> str:
+    """A value of a measure for people: `7.5 GiB`, `12.5 %`, `1,234`, `51.3`."""
+    if value is None:
+        return "-"
+    if isinstance(value, str) or not isinstance(value, int | float):
+        return str(value)
+    if unit == "bytes":
+        return format_size(value)
+    if unit == "ratio":
+        return f"{100 * value:.1f} %" if abs(value) <= 1 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"

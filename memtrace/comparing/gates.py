@@ -1,0 +1,137 @@
+"""Gates on rows -> outcomes. Values are compared as fractions, so a limit is exact to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from fractions import Fraction
+
+from memtrace.comparing.changes import Number, number, said, served
+from memtrace.comparing.grammar import Gate, units
+from memtrace.comparing.model import Key, Outcome, Row
+from memtrace.comparing.pairing import Rows, matches, names
+from memtrace.errors import InputError, UsageError
+from memtrace.names import unknown
+from memtrace.units import format_size
+
+NO_VALUE = "there is no value"
+OUTCOME_MODULE = "memtrace.metrics.outcome"
+
+
+def judge(gates: Sequence[Gate], head: Rows, base: Rows | None, failed: Collection[Key] = ()) -> list[Outcome]:
+    """An outcome for each gate and row in its scope. ``failed``: cells of the head that were lost, with no row.
+
+    UsageError for a gate that looks at nothing, or needs a base where there is none.
+    """
+    return [outcome for gate in gates for outcome in _gate_outcomes(gate, head, base, failed)]
+
+
+def _gate_outcomes(gate: Gate, head: Rows, base: Rows | None, failed: Collection[Key]) -> list[Outcome]:
+    if gate.needs_base and base is None:
+        raise UsageError(
+            f"gate {gate.text!r} compares with a base, and there is none; "
+            'give BASE and HEAD, or compare with another policy: 1.01 * policy("best-fit")'
+        )
+    covered = {**head, **(base or {}), **{key: {} for key in failed}}
+    keys = [key for key in covered if matches(key[0], gate.traces) and matches(key[1], gate.policies)]
+    if not keys:
+        raise _nothing(gate, covered)
+    _check_reference(gate, covered)
+    found = [_outcome(gate, key, head, base, key in failed) for key in keys]
+    if all(outcome.reason == NO_VALUE for outcome in found):
+        return [Outcome(gate.text, "", "", "failed", reason=f"{gate.measure} has no value in any row, so it guards nothing")]
+    return found
+
+
+def _nothing(gate: Gate, rows: Rows) -> UsageError:
+    traces, policies = names(rows)
+    if not any(matches(name, gate.traces) for name in traces):
+        return UsageError(f"gate {gate.text!r} looks at no row: {unknown('trace', gate.traces, traces)}")
+    if not any(matches(name, gate.policies) for name in policies):
+        return UsageError(f"gate {gate.text!r} looks at no row: {unknown('policy', gate.policies, policies)}")
+    return UsageError(f"gate {gate.text!r} looks at no row: no policy {gate.policies!r} on a trace {gate.traces!r}")
+
+
+def _check_reference(gate: Gate, rows: Rows) -> None:
+    policies = names(rows)[1]
+    if gate.limit.kind == "policy" and gate.limit.name not in policies:
+        raise UsageError(f"gate {gate.text!r}: {unknown('policy', gate.limit.name, policies)}")
+
+
+def _outcome(gate: Gate, key: Key, head: Rows, base: Rows | None, lost: bool) -> Outcome:
+    if lost:
+        return Outcome(gate.text, *key, "failed", reason="its replay failed")
+    if key not in head:
+        return Outcome(gate.text, *key, "failed", reason="the row is missing; the base has it")
+    row = head[key]
+    other: Row | None = None
+    if gate.limit.kind in ("base", "policy"):
+        name = gate.limit.name
+        other = (base or {}).get(key) if gate.limit.kind == "base" else head.get((key[0], name))
+        if other is None and gate.limit.kind == "base":
+            return Outcome(gate.text, *key, "skipped", reason="the row is new; the base has none")
+        if other is None:
+            return Outcome(gate.text, *key, "failed", reason=f"there is no row of {name} for this trace")
+    if gate.measure not in told_whole():
+        state = _unequal(row, other)
+        if state is not None:
+            return Outcome(gate.text, *key, "failed" if state[0] else "skipped", reason=state[1])
+    return _compared(gate, key, row, other)
+
+
+def told_whole() -> frozenset[str]:
+    """What means the same however far a replay came: how it ended, and facts of the trace."""
+    from memtrace.comparing.grammar import FACTS
+    from memtrace.metrics import declared
+
+    outcome = {metric.name for metric in declared() if metric.compute.__module__ == OUTCOME_MODULE}
+    return frozenset({*outcome, *FACTS, "lower_bound_bytes"})
+
+
+def _unequal(row: Row, other: Row | None) -> tuple[bool, str] | None:
+    """Whether a replay that ended early fails the gate, and why; None where the values can be compared.
+
+    The peak of a replay that ran out of memory is small because it ended, so a limit on it would be met.
+    """
+    if other is None:
+        return None if said(row) == "ok" else (True, f"{said(row)}, so its measures are those of a part of the trace")
+    if served(row) == served(other):
+        return None
+    return served(row) < served(other), f"{said(row)}; what it is compared with: {said(other)}"
+
+
+def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
+    unit, limit = units()[gate.measure], gate.limit
+    if unit == "word":
+        value, wanted = row.get(gate.measure), limit.name if other is None else other.get(gate.measure)
+        broken = (value == wanted) == (gate.op == "==")
+        return Outcome(gate.text, *key, "failed" if broken else "passed", str(value), f"not {gate.op} {wanted}")
+    measured = number(row, gate.measure)
+    if measured is None:
+        return Outcome(gate.text, *key, "skipped", reason=NO_VALUE)
+    reference: Number | None = 0
+    if limit.kind != "value":
+        source, name = (row, limit.name) if limit.kind == "measure" else (other or {}, gate.measure)
+        if name not in source:
+            raise InputError(f"gate {gate.text!r}: the base has no column {name}; write it anew with this version")
+        reference = number(source, name)
+    if reference is None:
+        return Outcome(gate.text, *key, "skipped", exact(unit, measured), reason="there is no value to compare with")
+    most = Fraction(reference) * limit.factor + limit.offset
+    broken = holds(Fraction(measured), gate.op, most)
+    return Outcome(gate.text, *key, "failed" if broken else "passed", exact(unit, measured), exact(unit, most))
+
+
+def holds(measured: Fraction, op: str, limit: Fraction) -> bool:
+    order = (measured > limit) - (measured < limit)
+    return order in {">": (1,), ">=": (0, 1), "<": (-1,), "<=": (-1, 0), "==": (0,), "!=": (-1, 1)}[op]
+
+
+def exact(unit: str, value: Number | Fraction) -> str:
+    """To the byte, and readable: `8,441,036,801 B (7.9 GiB)`."""
+    whole = int(value) if value == int(value) else None
+    if unit == "bytes":
+        plain = f"{whole:,} B" if whole is not None else f"{float(value):,.2f} B"
+        return plain if -1024 < value < 1024 else f"{plain} ({format_size(float(value))})"
+    if whole is not None and unit != "ratio":
+        return f"{whole:,}"
+    return f"{float(value):.9g}"
