@@ -16,6 +16,8 @@ COMMANDS = {
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),
+    "generate": ("generate", "Generate the trace of a workload."),
+    "workloads": ("generate", "List the workloads, or explain one."),
     "policies": ("catalogue", "List the policies, explain one, or check your own."),
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),

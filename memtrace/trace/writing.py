@@ -27,16 +27,14 @@ def convert(
     progress: Progress | None = None,
 ) -> int:
     """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`."""
-    from memtrace.formats import find
+    from memtrace.trace.inputs import open_input
     from memtrace.trace.passes import Pass, Raw, refusing
     from memtrace.trace.reading import check_invalid, no_events
-    from memtrace.trace.source import open_source
 
     check_invalid(invalid)
     opened = writer(Path(target))
-    with open_source(source) as given:
-        found = find(given, format)
-        raw = Raw(given.label, lambda: found.read(given))
+    with open_input(source, format) as given:
+        raw = Raw(given.label, given.batches)
         refuse = refusing(raw) if invalid == "error" else None
         run = Pass(raw, refuse, keep_rows=True, progress=progress)
         with opened as put:
