@@ -23,6 +23,7 @@ class Piece(NamedTuple):
     tag: Int32s  # code into `Made.tags`, -1 for none
     time: Int64s | None = None
     stream: Int64s | None = None
+    dst: Int64s | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from memtrace.errors import UsageError
 from memtrace.workloads.events import Made
 from memtrace.workloads.options import Between
 from memtrace.workloads.transformer.models import PRESETS, Preset
-from memtrace.workloads.transformer.setup import TAGS, Setup
+from memtrace.workloads.transformer.setup import TAGS, Setup, Sizes
+from memtrace.workloads.transformer.tape import MOST_BYTES
 from memtrace.workloads.transformer.training import Training, lengths, state_bytes
 
 Count = Annotated[int | None, Between(1, 1 << 20, "default: the preset's")]
@@ -91,6 +92,9 @@ def check(setup: Setup, seq: int, seq_min: int | None) -> None:
         raise UsageError(f"seq={seq} is longer than context={model.context}; try seq={model.context}, or set context")
     if seq_min is not None and seq_min > seq:
         raise UsageError(f"seq_min={seq_min} is above seq={seq}")
+    largest = max(int(size) for size in vars(Sizes(setup, seq)).values())  # arrays of lengths would overflow unseen
+    if largest > MOST_BYTES:
+        raise UsageError(f"a block of {largest:,} bytes is more than an address space holds; try a smaller seq or batch")
     if setup.sequence_parallel and shards == 1:
         raise UsageError("sequence_parallel=true needs tensor_parallel above 1")
     if setup.zero and setup.replicas == 1:

@@ -75,10 +75,10 @@ class Recipe:
 
 def _batch(piece: Piece, made: Made, before: int, metadata: Mapping[str, str]) -> Batch:
     numbers = {"id": piece.id, "size": piece.size}
-    if piece.time is not None:
-        numbers["time"] = piece.time
-    if piece.stream is not None:
-        numbers["stream"] = piece.stream
+    for name in ("time", "stream", "dst"):
+        column = getattr(piece, name)
+        if column is not None:
+            numbers[name] = column
     tagged = ("tag",) if made.tags else ()
     columns = tuple(name for name in COLUMNS if name in ("op", *numbers, *tagged))
     done = before + piece.op.size

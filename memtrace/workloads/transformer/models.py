@@ -70,10 +70,12 @@ PRESETS = {
     "gpt3-6.7b": _gpt(32, 4096, 32, 2048),  # Brown et al. 2020, table 2.1
     "gpt3-13b": _gpt(40, 5120, 40, 2048),
     "gpt3-175b": _gpt(96, 12288, 96, 2048),
+    "opt-13b": Model("gpt", 40, 5120, 40, 40, 20480, 50272, 2050, tied=True),  # Zhang et al. 2022
     "llama-7b": Model("llama", 32, 4096, 32, 32, 11008, 32000, 0, tied=False),  # Touvron et al. 2023
     "llama-13b": Model("llama", 40, 5120, 40, 40, 13824, 32000, 0, tied=False),
     "llama-70b": Model("llama", 80, 8192, 64, 8, 28672, 32000, 0, tied=False),  # Llama 2
 }
 Preset = Literal[
-    "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "gpt3-6.7b", "gpt3-13b", "gpt3-175b", "llama-7b", "llama-13b", "llama-70b"
-]
+    "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "gpt3-6.7b", "gpt3-13b", "gpt3-175b", "opt-13b",
+    "llama-7b", "llama-13b", "llama-70b",
+]  # fmt: skip

@@ -22,10 +22,13 @@ class States:
         self.gradients: dict[str, int] = {}
         self.stepped = False
 
-    def make(self) -> None:
-        """The parameters, and their fp32 copies in mixed precision."""
+    def make_weights(self) -> None:
         for count in self.counts.values():
             self.tape.alloc(self._part(count, 3) * self.setup.element, WEIGHT)
+
+    def make(self) -> None:
+        """The parameters, and their fp32 copies in mixed precision."""
+        self.make_weights()
         for count in self.counts.values() if self.setup.mixed else ():
             self.tape.alloc(self._part(count, 1) * FLOAT, OPTIMIZER)
 

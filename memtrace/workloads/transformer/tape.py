@@ -84,8 +84,6 @@ class Tape:
 
     def _size_matrix(self, steps: int) -> Int64s:
         try:
-            if steps == 1:
-                return np.array([int(size) for size in self.sizes], np.int64)
             matrix = np.empty((steps, len(self.sizes)), np.int64)
             for column, size in enumerate(self.sizes):
                 matrix[:, column] = size
