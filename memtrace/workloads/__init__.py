@@ -14,7 +14,7 @@ from types import ModuleType
 
 from memtrace.names import unknown
 
-PARTS = ("chance", "events", "options", "recipe")  # modules here that are no workloads
+PARTS = ("chance", "events", "lifespans", "options", "recipe")  # modules here that are no workloads
 
 
 @cache

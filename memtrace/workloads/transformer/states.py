@@ -19,20 +19,19 @@ class States:
         first, last = model.outer(shards)
         blocks = [(f"{layer}.{name}", count) for layer in range(model.layers) for name, count in model.block(shards)]
         self.counts = dict([*first, *blocks, *last])
-        self.gradients: dict[str, int] = {}
         self.stepped = False
 
     def make_weights(self) -> None:
         for count in self.counts.values():
-            self.tape.alloc(self._part(count, 3) * self.setup.element, WEIGHT)
+            self.tape.alloc(self.part(count, 3) * self.setup.element, WEIGHT)
 
     def make(self) -> None:
         """The parameters, and their fp32 copies in mixed precision."""
         self.make_weights()
         for count in self.counts.values() if self.setup.mixed else ():
-            self.tape.alloc(self._part(count, 1) * FLOAT, OPTIMIZER)
+            self.tape.alloc(self.part(count, 1) * FLOAT, OPTIMIZER)
 
-    def _part(self, count: int, stage: int) -> int:
+    def part(self, count: int, stage: int) -> int:
         """What one replica holds of it: from this stage of ZeRO on only its share (Rajbhandari et al. 2020)."""
         return -(-count // self.setup.replicas) if self.setup.zero >= stage else count
 
@@ -49,24 +48,24 @@ class States:
             count = self.counts[prefix + name]
             made = self.tape.alloc(count * self.setup.element, GRADIENT)
             if self.setup.zero >= 2 and self.setup.replicas > 1:
-                whole, made = made, self.tape.alloc(self._part(count, 2) * self.setup.element, GRADIENT)
+                whole, made = made, self.tape.alloc(self.part(count, 2) * self.setup.element, GRADIENT)
                 self.tape.free(whole)
-            if prefix + name in self.gradients:
+            if f"d {prefix}{name}" in self.tape.kept:
                 self.tape.free(made)
             else:
-                self.gradients[prefix + name] = made
+                self.tape.kept[f"d {prefix}{name}"] = made
 
         return add
 
     def forget_gradients(self) -> None:
         """`zero_grad`: in the order of the parameters."""
         for name in self.counts:
-            if name in self.gradients:
-                self.tape.free(self.gradients.pop(name))
+            if f"d {name}" in self.tape.kept:
+                self.tape.free(self.tape.kept.pop(f"d {name}"))
 
     def clip(self) -> None:
         """`clip_grad_norm_`: a norm per gradient, the norm of those, the factor."""
-        tape, counts = self.tape, [self._part(count, 2) for count in self.counts.values()]
+        tape, counts = self.tape, [self.part(count, 2) for count in self.counts.values()]
         chunks = tape.alloc(len(counts) * -(-max(counts) // CHUNK) * 4, WORKSPACE)
         norms = [tape.alloc(4, TEMPORARY) for _ in counts]
         tape.free(chunks)
@@ -80,7 +79,7 @@ class States:
 
     def step(self) -> None:
         """The optimizer's step: its states at the first, and what the step itself needs."""
-        tape, parts = self.tape, [self._part(count, 1) for count in self.counts.values()]
+        tape, parts = self.tape, [self.part(count, 1) for count in self.counts.values()]
         adam = self.setup.optimizer in ("adam", "adamw")
         if not self.stepped and adam:
             for count in parts:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from memtrace.workloads.events import PIECE_EVENTS, Piece
+from memtrace.workloads.events import Piece
 from memtrace.workloads.transformer.backward import Backward, embedding_gradient
 from memtrace.workloads.transformer.forward import Forward, Saved
 from memtrace.workloads.transformer.setup import ACTIVATION, FLOAT, INPUT, TEMPORARY, Setup, Sizes
 from memtrace.workloads.transformer.states import States
-from memtrace.workloads.transformer.tape import Tape, in_pieces
+from memtrace.workloads.transformer.tape import Tape, stepped
 
 
 class Training:
@@ -23,37 +23,12 @@ class Training:
         self.states = States(self.tape, setup)
         self.forward = Forward(self.tape, setup)
         self.backward = Backward(self.tape, setup, self.forward)
-        self.inputs: list[int] = []
         self.loss = -1
 
-    def pieces(self, lengths: Iterator[int], steps: int, varying: bool) -> Iterator[Piece]:
-        """The parameters, then as many steps; from the third on all steps are alike, and laid out many at a time."""
-        tape = self.tape
+    def pieces(self, lengths: Callable[[int], Any], steps: int, varying: bool) -> Iterator[Piece]:
+        """The parameters, then as many steps; `lengths(n)` are the sequence lengths of n of them."""
         self.states.make()
-        for _ in range(min(2, steps)):
-            self.step(next(lengths))
-            first = tape.first_id
-            yield tape.cut().laid_out(first, 1)
-        done, first = 2, tape.next_id
-        while done < steps:
-            if not varying:
-                self.step(next(lengths))
-                template = tape.cut()
-                yield from in_pieces(template, first, steps - done, PIECE_EVENTS)
-                return
-            many = min(steps - done, max(1, PIECE_EVENTS // max(1, self.events)))
-            self.step(np.array([next(lengths) for _ in range(many)]))
-            template = tape.cut(many)
-            yield template.laid_out(first, many)
-            done, first = done + many, first + many * template.stride
-            self._move((many - 1) * template.stride)
-
-    def _move(self, by: int) -> None:
-        """Steps were laid out that the tape has not seen."""
-        self.tape.next_id += by
-        self.tape.first_id += by
-        self.inputs = [id + by for id in self.inputs]
-        self.states.gradients = {name: id + by for name, id in self.states.gradients.items()}
+        return stepped(self.tape, self.step, lengths, steps, varying)
 
     def step(self, length: Any) -> None:
         sizes = Sizes(self.setup, length)
@@ -68,15 +43,14 @@ class Training:
             self.states.clip()
         self.states.step()
         self.tape.free(self.loss)
-        self.events = len(self.tape.ids)
 
     def _take_inputs(self, sizes: Sizes) -> None:
         """The next batch comes before the last one goes."""
-        new = []
-        for place in range(2):
-            new.append(self.tape.alloc(sizes.indices, INPUT))
-            self.tape.free(*self.inputs[place : place + 1])
-        self.inputs = new
+        for name in ("tokens", "targets"):
+            new = self.tape.alloc(sizes.indices, INPUT)
+            if name in self.tape.kept:
+                self.tape.free(self.tape.kept[name])
+            self.tape.kept[name] = new
 
     def _pass(self, sizes: Sizes) -> None:
         tape, setup = self.tape, self.setup
@@ -143,17 +117,16 @@ class Training:
         embedding_gradient(tape, sizes, setup, self.states.gradient())
 
 
-def lengths(rng: np.random.Generator, least: int, most: int) -> Iterator[int]:
-    """Sequence lengths of the steps: the same, or drawn evenly between the two."""
-    while True:
-        drawn: Sequence[int] = rng.integers(least, most + 1, 1024).tolist() if least < most else [most] * 1024
-        yield from drawn
+def lengths(rng: np.random.Generator, least: int, most: int) -> Callable[[int], Any]:
+    """Sequence lengths of steps: always the same, or drawn evenly between the two."""
+    if least == most:
+        return lambda steps: most
+    return lambda steps: rng.integers(least, most + 1, steps)
 
 
 def state_bytes(setup: Setup) -> int:
     """Weights, gradients and optimizer states of one device, in bytes."""
-    count, e, replicas = setup.model.parameters(setup.shards), setup.element, setup.replicas
+    states = States(Tape(), setup)
     moments = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}[setup.optimizer]
-    optimizer = FLOAT * (moments + setup.mixed)
-    parts = ((e, 3), (e, 2), (optimizer, 1))
-    return sum(bytes * (-(-count // replicas) if setup.zero >= stage else count) for bytes, stage in parts)
+    parts = ((setup.element, 3), (setup.element, 2), (FLOAT * (moments + setup.mixed), 1))
+    return sum(bytes * states.part(count, stage) for bytes, stage in parts for count in states.counts.values())
