@@ -82,4 +82,3 @@ def trace_name(source: Source, found: Format) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name
-

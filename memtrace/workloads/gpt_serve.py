@@ -84,7 +84,9 @@ def prepare(
     needed = (4 if kv == "grow" else 1) * max_len + page  # a block that grows is there twice, and up to twice too large
     if cache < needed:
         room = format_size((needed + prefix) * token_bytes)
-        raise UsageError(f"kv_memory={kv_memory} has no room for a sequence of max_len={max_len}; it takes {room} ({token_bytes:,} B a token)")
+        raise UsageError(
+            f"kv_memory={kv_memory} has no room for a sequence of max_len={max_len}; it takes {room} ({token_bytes:,} B a token)"
+        )
     count = model.parameters(tensor_parallel)
     times = (int(2 * count / BANDWIDTH * 1e9), token_bytes / BANDWIDTH * 1e9, 2 * count / RATE * 1e9)
     rules = Rules(KINDS.index(kv), page, max_len, running, token_bytes, prefix, *times)
@@ -96,4 +98,3 @@ def _lengths(
 ) -> tuple[np.ndarray, np.ndarray]:
     prompt, output = drawn(rng, count, kind, means) if kind in MEANS else from_file(kind, count)
     return cut(prompt, output, longest)
-

@@ -15,7 +15,7 @@ Source: requests of PyTorch 2.14 as recorded in traces/gpt-6x512-fp32.csv; Korth
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def generate(
 ) -> Made:
     """Events of `gpt-train`; UsageError for sizes that do not divide or exceed each other."""
     base = PRESETS[preset]
-    asked = {"layers": layers, "hidden": hidden, "heads": heads, "vocab": vocab}
+    asked: dict[str, Any] = {"layers": layers, "hidden": hidden, "heads": heads, "vocab": vocab}
     given = {key: value for key, value in asked.items() if value is not None}
     base = replace(base, **given, arch=base.arch if arch == "preset" else arch)
     wide = ffn or (4 * base.hidden if hidden is not None else base.ffn)
@@ -105,5 +105,3 @@ def divide(name: str, value: int, other: str, whole: int) -> None:
     if whole % value:
         near = max(n for n in range(1, min(value, whole) + 1) if whole % n == 0)
         raise UsageError(f"{name}={value} does not divide {other}={whole}; the nearest that does is {near}")
-
-

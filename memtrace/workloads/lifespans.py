@@ -7,7 +7,7 @@ and deaths beyond it wait for theirs, so memory follows what is live or planned.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +56,22 @@ def events(stretches: Iterable[Stretch], last: int = NEVER) -> Iterator[Piece]:
         new = _rows(stretch.spans, born)
         born += stretch.spans.birth.size
         late = _late(stretch)
-        rows = _Waiting(*(np.concatenate(columns) for columns in zip(waiting, new, late, strict=True)))
+        rows = _joined([waiting, new, late])
         due = rows.time < min(stretch.end, last)
-        waiting = _Waiting(*(column[~due & (rows.time < last)] for column in rows))
-        rows = _Waiting(*(column[due] for column in rows))
+        waiting = _taken(rows, ~due & (rows.time < last))
+        rows = _taken(rows, due)
         order = np.lexsort((rows.id, rows.op == Op.ALLOC, rows.time))
-        yield from _pieces(_Waiting(*(column[order] for column in rows)))
+        yield from _pieces(_taken(rows, order))
+
+
+def _joined(parts: list[_Waiting]) -> _Waiting:
+    columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return _Waiting(*columns)
+
+
+def _taken(rows: _Waiting, which: Any) -> _Waiting:
+    columns: list[Any] = [column[which] for column in rows]
+    return _Waiting(*columns)
 
 
 def _rows(spans: Spans, first_id: int) -> _Waiting:
@@ -94,16 +104,17 @@ def _pieces(rows: _Waiting) -> Iterator[Piece]:
         yield Piece(rows.op[part], rows.id[part], rows.size[part], rows.tag[part], rows.time[part], rows.stream[part])
 
 
-def spans(birth: Int64s, death: Int64s, size: Int64s, tag: int, stream: int | Int64s = 0) -> Spans:
+def spans(birth: Any, death: Any, size: Any, tag: int, stream: Any = 0) -> Spans:
     """Blocks of one kind, which share what is given once."""
     shape = np.broadcast_shapes(*(np.shape(column) for column in (birth, death, size, stream)))
-    numbers = [np.broadcast_to(np.asarray(column, np.int64), shape).ravel() for column in (birth, death, size)]
-    streams = np.broadcast_to(np.asarray(stream, np.int64), shape).ravel()
-    return Spans(*numbers, np.full(numbers[0].size, tag, np.int32), streams)
+    given = (np.asarray(column, np.int64) for column in (birth, death, size, stream))
+    births, deaths, sizes, streams = (np.broadcast_to(column, shape).ravel() for column in given)
+    return Spans(births, deaths, sizes, np.full(births.size, tag, np.int32), streams)
 
 
 def together(parts: Iterable[Spans]) -> Spans:
-    return Spans(*(np.concatenate(columns) for columns in zip(empty(), *parts, strict=True)))
+    columns: list[Any] = [np.concatenate(column) for column in zip(empty(), *parts, strict=True)]
+    return Spans(*columns)
 
 
 def empty() -> Spans:

@@ -91,9 +91,9 @@ class _Service:
         state, activation = 2 * self.hidden * 4, 4 * steps * self.hidden * 4
         return [
             self._sound(at, end, worker),
-            spans(at, runs[:, 0] + LAYER_NS, np.int64(max(1, features)), FEATURES, worker),
-            spans(runs, runs + LAYER_NS + LAYER_NS // 2, np.int64(activation), ACTIVATION, worker),
-            spans(runs + LAYER_NS // 4, follow + LAYER_NS // 2, np.int64(state), STATE, worker),
+            spans(at, runs[:, 0] + LAYER_NS, max(1, features), FEATURES, worker),
+            spans(runs, runs + LAYER_NS + LAYER_NS // 2, activation, ACTIVATION, worker),
+            spans(runs + LAYER_NS // 4, follow + LAYER_NS // 2, state, STATE, worker),
             self._hypotheses(runs[:, -1] + LAYER_NS, end, worker),
             self._transcript(at, end, worker),
         ]
@@ -119,4 +119,4 @@ class _Service:
     def _transcript(self, at: np.ndarray, end: int, worker: int) -> Spans:
         count = max(1, at.size * self.chunk // SECOND // 2)
         birth = at[np.minimum(np.arange(count) * at.size // count, at.size - 1)] + 2 * MILLISECOND
-        return spans(birth, np.int64(end), whole(lognormal(self.rng, count, 60, 0.5), 16, 4096), TRANSCRIPT, worker)
+        return spans(birth, end, whole(lognormal(self.rng, count, 60, 0.5), 16, 4096), TRANSCRIPT, worker)

@@ -34,9 +34,7 @@ def against_first_fit(words: int, largest: int, word: int) -> Iterator[Piece]:
         born += count
         yield from allocs(new, np.full(count, step), word, KEPT)
         order = np.argsort(np.concatenate([start, placed]), kind="stable")
-        start, size, id = (
-            np.concatenate(pair)[order] for pair in ((start, placed), (size, np.full(count, step)), (id, new))
-        )
+        start, size, id = (np.concatenate(pair)[order] for pair in ((start, placed), (size, np.full(count, step)), (id, new)))
 
 
 def covers(start: Int64s, size: Int64s, offset: int, step: int) -> np.ndarray:

@@ -75,7 +75,12 @@ def churn(births: Iterator[Births], events: int) -> Iterator[Piece]:
     batch, left = next(births, None), events
     while left > 0 and batch is not None:
         count = min(left, PIECE_EVENTS)
-        op, id, size, tag = np.empty(count, np.uint8), np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int32)
+        op, id, size, tag = (
+            np.empty(count, np.uint8),
+            np.empty(count, np.int64),
+            np.empty(count, np.int64),
+            np.empty(count, np.int32),
+        )
         at = _run(*batch, heap_due, heap_id, counts, op, id, size, tag)
         if at:
             yield Piece(op[:at], id[:at], size[:at], tag[:at])

@@ -53,7 +53,9 @@ def rounds(events: int, op: np.ndarray, id: np.ndarray, size: np.ndarray, tag: n
     while events > 0:
         moved = (np.arange(first, first + many) * ids)[:, None] + id
         given = np.nonzero(moved.ravel() >= 0)[0][:events] if first == 0 else slice(0, events)
-        for piece in pieces(np.tile(op, many)[given], moved.ravel()[given], np.tile(size, many)[given], np.tile(tag, many)[given]):
+        for piece in pieces(
+            np.tile(op, many)[given], moved.ravel()[given], np.tile(size, many)[given], np.tile(tag, many)[given]
+        ):
             yield piece
             events -= piece.op.size
         first += many

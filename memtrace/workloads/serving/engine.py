@@ -39,13 +39,13 @@ class Run:
     def __post_init__(self) -> None:
         count, running = self.requests.prompt.size, self.rules.most_running
         pages = self.cache_tokens // self.rules.page if self.rules.kind == scheduler.PAGES else 0
-        column = [np.zeros(running, np.int64) for _ in range(4)]
+        request, tokens, held, block = (np.zeros(running, np.int64) for _ in range(4))
         free = np.arange(pages)[::-1].copy()
         counts = np.zeros(9, np.int64)
         room = pages * self.rules.page if pages else self.cache_tokens
         counts[scheduler.FREE_TOKENS], counts[scheduler.FREE_PAGES] = room, pages
         made, again, sums = np.zeros(count, np.int64), np.zeros(running + 1, np.int64), np.zeros(5)
-        self.engine = Engine(*column, made, again, np.full(pages, -1), free, counts, sums)
+        self.engine = Engine(request, tokens, held, block, made, again, np.full(pages, -1), free, counts, sums)
 
     def share(self) -> float:
         """Tokens held by tokens of room reserved, over all iterations."""
@@ -96,9 +96,9 @@ class Run:
 
 
 def _out(events: int, iterations: int) -> Out:
-    numbers = [np.empty(events, np.int64) for _ in range(3)]
-    times = [np.empty(iterations, np.int64) for _ in range(4)]
-    return Out(np.empty(events, np.uint8), *numbers, np.empty(events, np.int32), *times)
+    id, size, dst = (np.empty(events, np.int64) for _ in range(3))
+    tokens, sequences, time, end = (np.empty(iterations, np.int64) for _ in range(4))
+    return Out(np.empty(events, np.uint8), id, size, dst, np.empty(events, np.int32), tokens, sequences, time, end)
 
 
 def _merged(out: Out, at: int, done: int, template: Template, first_id: int, base: int) -> Piece:

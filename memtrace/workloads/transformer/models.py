@@ -21,6 +21,7 @@ class Model:
     vocab: int
     context: int  # positions; 0 for rotary ones
     tied: bool  # the output layer is the token embedding
+    classes: int = 0  # of a classifier over whole sequences, which then is the output layer
 
     def parameters(self, shards: int = 1) -> int:
         """How many numbers there are in all parameters of one of `shards` tensor-parallel parts."""
@@ -31,7 +32,8 @@ class Model:
         """Name and count of the parameters before and after the blocks."""
         table = -(-self.vocab // shards) * self.hidden
         first = [("tokens", table)] + ([("positions", self.context * self.hidden)] if self.context else [])
-        last = self._norm("norm") + ([] if self.tied else [("head", table)])
+        head = self.classes * self.hidden if self.classes else table
+        last = self._norm("norm") + ([] if self.tied else [("head", head)])
         return first, last
 
     def block(self, shards: int = 1) -> list[tuple[str, int]]:

@@ -85,7 +85,9 @@ class Tape:
         op = np.where(tag == FREED, Op.FREE, Op.ALLOC).astype(np.uint8)
         size = self._size_matrix(steps)
         if size.size and size.max() > MOST_BYTES:
-            raise UsageError(f"a block of {format_size(int(size.max()))} is more than {format_size(MOST_BYTES)}; try smaller numbers")
+            raise UsageError(
+                f"a block of {format_size(int(size.max()))} is more than {format_size(MOST_BYTES)}; try smaller numbers"
+            )
         stream = np.array(self.streams, np.int64) if self.with_streams else None
         found = Template(op, np.array(self.ids, np.int64) - self.first_id, size, tag, self.next_id - self.first_id, stream)
         self._start()
@@ -99,7 +101,6 @@ class Tape:
         except OverflowError:
             raise UsageError(f"a block is larger than {format_size(MOST_BYTES)}; try smaller numbers") from None
         return matrix
-
 
     def skip(self, ids: int) -> None:
         """Steps were laid out that were not written here."""

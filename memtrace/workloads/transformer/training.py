@@ -18,8 +18,9 @@ from memtrace.workloads.transformer.tape import Tape, stepped
 class Training:
     """Writes steps to a tape; what a step leaves behind, the next one frees."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup, self.tape = setup, Tape()
+    def __init__(self, setup: Setup, input_stream: int = 0) -> None:
+        self.setup, self.tape = setup, Tape(streams=input_stream > 0)
+        self.input_stream = input_stream
         self.states = States(self.tape, setup)
         self.forward = Forward(self.tape, setup)
         self.backward = Backward(self.tape, setup, self.forward)
@@ -47,9 +48,9 @@ class Training:
     def _take_inputs(self, sizes: Sizes) -> None:
         """The next batch comes before the last one goes."""
         for name in ("tokens", "targets"):
-            new = self.tape.alloc(sizes.indices, INPUT)
+            new = self.tape.alloc(sizes.indices, INPUT, self.input_stream)
             if name in self.tape.kept:
-                self.tape.free(self.tape.kept[name])
+                self.tape.free(self.tape.kept[name], stream=self.input_stream)
             self.tape.kept[name] = new
 
     def _pass(self, sizes: Sizes) -> None:
