@@ -44,12 +44,13 @@ def generate(
     """
     from memtrace.cli.progress import bar
     from memtrace.trace.files import writer
-    from memtrace.workloads.recipe import parse
+    from memtrace.workloads.recipe import IDENTITY, parse
 
     recipe = parse(workload, dict(setting(each) for each in settings), seed)
     opened, events = writer(Path(output)), 0
     batches = recipe.batches()
     first = next(batches)
+    facts = {name: value for name, value in first.metadata.items() if name not in IDENTITY}
     with bar(f"generating {recipe.workload}", not (no_progress or quiet)) as progress, opened as put:
         for batch in chain_first(first, batches):
             put(batch)
@@ -58,10 +59,12 @@ def generate(
     if as_json:
         from memtrace.cli.tables import echo_json
 
-        document = {"workload": recipe.label, "seed": recipe.seed, "events": events, "files": [output]}
+        document = {"workload": recipe.label, "seed": recipe.seed, "events": events, "facts": facts, "files": [output]}
         echo_json({"schema": "memtrace.generate/1", **document})
     elif not quiet:
         click.echo(f"wrote {output}: {events:,} events of {recipe.label}", err=True)
+        for name, value in facts.items():
+            click.echo(f"  {name}: {value}", err=True)
         click.echo(f"try:  memtrace run {output}", err=True)
 
 

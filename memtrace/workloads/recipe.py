@@ -22,6 +22,7 @@ from memtrace.workloads.options import Between, Option, Value, options_of, read_
 
 MOST_SEED = (1 << 63) - 1
 LONGEST_NAME = 80
+IDENTITY = ("workload", "seed", "generator")  # in a trace's metadata, before the facts of its workload
 SEED = Option("seed", int, 0, (), Between(0, MOST_SEED), "of the random numbers; the same seed gives the same bytes")
 
 
@@ -62,7 +63,8 @@ class Recipe:
     def batches(self, digest: Callable[[bytes], None] | None = None) -> Iterator[Batch]:
         """Raw rows as a format yields them; `digest` is shown all of their bytes."""
         made = self.make()
-        metadata = {"workload": self.label, "seed": str(self.seed), "generator": f"memtrace {__version__}", **made.facts}
+        identity = zip(IDENTITY, (self.label, str(self.seed), f"memtrace {__version__}"), strict=True)
+        metadata = {**dict(identity), **made.facts}
         done = 0
         for piece in made.pieces:
             batch = _batch(piece, made, done, metadata)
