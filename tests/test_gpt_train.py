@@ -12,7 +12,7 @@ from memtrace.trace import Op, read
 from memtrace.workloads.events import Piece
 from memtrace.workloads.recipe import parse
 from memtrace.workloads.transformer.models import PRESETS
-from memtrace.workloads.transformer.setup import Setup, TAGS
+from memtrace.workloads.transformer.setup import TAGS, Setup
 from memtrace.workloads.transformer.training import Training, lengths
 
 RECORDED = "gpt-train:layers=6,hidden=512,heads=8,context=512,batch=8,dtype=fp32,tied=false,steps=8"
@@ -46,6 +46,12 @@ def lives(spec: str) -> list[tuple[int, int, int]]:
 
 def test_it_is_the_recording_event_for_event() -> None:
     assert lives(RECORDED) == lives(str(ROOT / "traces" / "gpt-6x512-fp32.csv"))
+
+
+def test_it_is_another_recording_event_for_event() -> None:
+    """Recorded as the first was (PyTorch 2.14 on a stand-in for the driver), from a smaller model."""
+    options = "layers=2,hidden=256,heads=4,vocab=8000,context=256,batch=4,dtype=fp32,tied=false,steps=2"
+    assert lives(f"gpt-train:{options}") == lives(str(ROOT / "tests" / "data" / "gpt-2x256-fp32.csv.gz"))
 
 
 @pytest.mark.parametrize("preset", PARAMETERS)
@@ -131,10 +137,10 @@ def test_steps_laid_out_together_are_the_steps_one_by_one(checkpointing: str) ->
     setup = Setup(
         PRESETS["gpt2"].__class__("gpt", 2, 64, 4, 4, 256, 1000, 128, True), 2, 2, checkpointing=checkpointing, accumulate=2
     )
-    many = list(Training(setup).pieces(lengths(np.random.default_rng(5), 16, 128), 30, varying=True))
+    many = list(Training(setup, 128).pieces(lengths(np.random.default_rng(5), 16, 128), 30, varying=True))
     drawn = lengths(np.random.default_rng(5), 16, 128)
     each = [drawn(1), drawn(1), *np.split(drawn(28), 28)]
-    single = Training(setup)
+    single = Training(setup, 128)
     single.states.make()
     for length in each:
         single.step(int(length[0]))

@@ -44,11 +44,12 @@ def generate(
     """
     from memtrace.cli.progress import bar
     from memtrace.trace.files import writer
+    from memtrace.trace.passes import ahead
     from memtrace.workloads.recipe import IDENTITY, parse
 
     recipe = parse(workload, dict(setting(each) for each in settings), seed)
     opened, events = writer(Path(output)), 0
-    batches = recipe.batches()
+    batches = ahead(recipe.batches())  # made in one thread, written in another
     first = next(batches)
     facts = {name: value for name, value in first.metadata.items() if name not in IDENTITY}
     with bar(f"generating {recipe.workload}", not (no_progress or quiet)) as progress, opened as put:

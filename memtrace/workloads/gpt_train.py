@@ -75,7 +75,7 @@ def generate(
         tensor_parallel, sequence_parallel, data_parallel, zero,
     )  # fmt: skip
     check(setup, most, seq_min)
-    training = Training(setup)
+    training = Training(setup, most)
     drawn = lengths(np.random.default_rng(seed), seq_min or most, most)
     facts = {"parameters": str(model.parameters()), "model_state_bytes": str(state_bytes(setup))}
     return Made(training.pieces(drawn, steps, (seq_min or most) < most), TAGS, facts)

@@ -50,7 +50,7 @@ def generate(
     layers, hidden, heads = MODELS[model]
     encoder = Model("gpt", layers, hidden, heads, heads, 4 * hidden, VOCAB, POSITIONS, False, classes)
     setup = Setup(encoder, batch, ELEMENT[dtype], attention == "flash", dropout=dropout)
-    training = Training(setup, input_stream=1)
+    training = Training(setup, longest, input_stream=1)
     draw = batches(np.random.default_rng(seed), batch, mean_tokens, spread, longest, pad, bucket)
     return Made(training.pieces(draw, steps, varying=True), TAGS, {"parameters": str(encoder.parameters())})
 

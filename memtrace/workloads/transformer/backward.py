@@ -15,7 +15,7 @@ from memtrace.workloads.transformer.tape import Tape
 
 Gradient = Callable[[str], None]  # makes the gradient of a parameter of the block, or adds to it
 
-SEED_BYTES = 8
+UNSORTED = 3072  # tokens up to which the token table's gradient is summed without sorting (PyTorch)
 NORMS = {"gpt": ("", ".bias"), "llama": ("",)}
 
 
@@ -200,7 +200,7 @@ class Backward:
         return d
 
 
-def embedding_gradient(tape: Tape, sizes: Sizes, setup: Setup, gradient: Gradient) -> None:
+def sorted_embedding_gradient(tape: Tape, sizes: Sizes, setup: Setup, gradient: Gradient) -> None:
     """The dense gradient of the token table: tokens are sorted, then summed by segments (PyTorch's embedding_dense_backward)."""
     tokens, width = sizes.tokens, setup.model.hidden
     keys = [tape.alloc(sizes.indices, WORKSPACE) for _ in range(2)]

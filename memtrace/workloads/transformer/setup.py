@@ -58,7 +58,7 @@ class Sizes:
         self.scores = setup.batch * heads * length * length * e
         self.scores_mask = setup.batch * heads * length * length
         self.softmax_sums = setup.batch * heads * (-(-length // 32) * 32) * FLOAT
-        self.attention_workspace = tokens * (model.hidden // shards) * FLOAT + setup.batch * heads * 128
+        self.attention_workspace = tokens * (model.hidden // shards) * FLOAT + setup.batch * heads * -(-length // 64) * 16
         logits = setup.batch * model.classes if model.classes else tokens * -(-model.vocab // shards)
         self.logits, self.float_logits = logits * e, logits * FLOAT
         self.indices = tokens * INDEX

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from memtrace.workloads.events import Piece
-from memtrace.workloads.transformer.backward import Backward, embedding_gradient
+from memtrace.workloads.transformer.backward import UNSORTED, Backward, sorted_embedding_gradient
 from memtrace.workloads.transformer.forward import Forward, Saved
 from memtrace.workloads.transformer.setup import ACTIVATION, FLOAT, INPUT, TEMPORARY, Setup, Sizes
 from memtrace.workloads.transformer.states import States
@@ -18,9 +18,10 @@ from memtrace.workloads.transformer.tape import Tape, stepped
 class Training:
     """Writes steps to a tape; what a step leaves behind, the next one frees."""
 
-    def __init__(self, setup: Setup, input_stream: int = 0) -> None:
+    def __init__(self, setup: Setup, longest: int, input_stream: int = 0) -> None:
         self.setup, self.tape = setup, Tape(streams=input_stream > 0)
         self.input_stream = input_stream
+        self.sorts = setup.batch * longest > UNSORTED
         self.states = States(self.tape, setup)
         self.forward = Forward(self.tape, setup)
         self.backward = Backward(self.tape, setup, self.forward)
@@ -115,7 +116,10 @@ class Training:
             summed = tape.alloc(sizes.length * setup.model.hidden * setup.element, TEMPORARY)
             self.states.gradient()("positions")
             tape.free(summed, positions)
-        embedding_gradient(tape, sizes, setup, self.states.gradient())
+        if self.sorts:
+            sorted_embedding_gradient(tape, sizes, setup, self.states.gradient())
+        else:
+            self.states.gradient()("tokens")
 
 
 def lengths(rng: np.random.Generator, least: int, most: int) -> Callable[[int], Any]:
