@@ -127,7 +127,8 @@ def is_url(text: str) -> bool:
 def identify(spec: TraceSpec) -> tuple[str, str]:
     """A trace's name and the digest of its bytes. A file is only hashed; what is no file is made."""
     from memtrace.formats import find
-    from memtrace.trace.reading import read, trace_name
+    from memtrace.trace.inputs import trace_name
+    from memtrace.trace.reading import read
     from memtrace.trace.source import open_source
 
     if is_url(spec.trace) or Path(spec.trace).exists():

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from memtrace.errors import InputError, UsageError
-from memtrace.formats import Format, find
+from memtrace.trace.inputs import Input, open_input
 from memtrace.trace.model import Trace
-from memtrace.trace.source import Source, open_source
 
 if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
@@ -30,7 +27,7 @@ def read(
     memory_limit: int = MEMORY_LIMIT,
     progress: Progress | None = None,
 ) -> Trace:
-    """Read a trace from a file, a URL or "-" in one streaming pass.
+    """Read a trace from a file, a URL, "-" or a workload (`gpt-train:layers=24`) in one streaming pass.
 
     An invalid row is an InputError; with invalid="skip" such rows are left out and counted in
     `facts.invalid_events`. Prepared columns beyond `memory_limit` bytes go to a temporary file.
@@ -39,25 +36,18 @@ def read(
     from memtrace.trace.passes import Raw, prepare
 
     check_invalid(invalid)
-    with open_source(path) as source, ThreadPoolExecutor(1, "memtrace-sha256") as pool:
-        found = find(source, format)
-        failed = threading.Event()
-        digest = pool.submit(source.sha256, failed)
-        try:
-            trace = prepare(
-                Raw(source.label, lambda: found.read(source)),
-                name=trace_name(source, found),
-                invalid=invalid,
-                keep_ids=keep_ids,
-                memory_limit=memory_limit,
-                progress=progress,
-            )
-        except BaseException:
-            failed.set()
-            raise
+    with open_input(path, format, digest=True) as given:
+        trace = prepare(
+            Raw(given.label, given.batches),
+            name=given.name,
+            invalid=invalid,
+            keep_ids=keep_ids,
+            memory_limit=memory_limit,
+            progress=progress,
+        )
         if not trace.facts.events:
-            raise no_events(source, trace.facts.invalid_events)
-        return replace(trace, source=source.given, sha256=digest.result())
+            raise no_events(given, trace.facts.invalid_events)
+        return replace(trace, source=given.given, sha256=given.sha256())
 
 
 def check(
@@ -84,9 +74,8 @@ def check(
             raise Enough
         problems.append(found)
 
-    with open_source(path) as source:
-        found = find(source, format)
-        run = Pass(Raw(source.label, lambda: found.read(source)), collect)
+    with open_input(path, format) as given:
+        run = Pass(Raw(given.label, given.batches), collect)
         try:
             for _ in run.outputs():
                 pass
@@ -95,29 +84,20 @@ def check(
         if metadata is not None:
             metadata.update(run.metadata)
         if not run.before and not problems:
-            raise no_events(source, 0)
-        explain(problems, found.read(source))
+            raise no_events(given, 0)
+        explain(problems, given.batches())
     return problems
 
 
-def no_events(source: Source, invalid: int) -> InputError:
+def no_events(given: Input, invalid: int) -> InputError:
     """A trace without a single event is a mistake in the file."""
     if invalid:
-        said = f"all of its {invalid:,} events are invalid\ntry: `memtrace check {source.given}`"
-        return InputError(f"{source.label}: {said}")
-    return InputError(f"{source.label}: it holds no events")
+        said = f"all of its {invalid:,} events are invalid\ntry: `memtrace check {given.given}`"
+        return InputError(f"{given.label}: {said}")
+    return InputError(f"{given.label}: it holds no events")
 
 
 def check_invalid(invalid: str) -> None:
     """UsageError unless it is a way to treat invalid rows."""
     if invalid not in ("error", "skip"):
         raise UsageError(f"invalid={invalid!r}; it is 'error' or 'skip'")
-
-
-def trace_name(source: Source, found: Format) -> str:
-    """The file's name without the suffix of its format."""
-    name = source.file_name
-    for suffix in found.SUFFIXES:
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            return name[: -len(suffix)]
-    return name

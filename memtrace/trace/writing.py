@@ -33,16 +33,14 @@ def convert(
     The target's suffix says which; `to` overrules it, and may be "minimalloc" for lifetimes.
     What the file or its reader says of the whole trace is added to `metadata`; Parquet keeps it, CSV has no place for it.
     """
-    from memtrace.formats import find
+    from memtrace.trace.inputs import open_input
     from memtrace.trace.passes import Pass, Raw, refusing
     from memtrace.trace.reading import check_invalid, no_events
-    from memtrace.trace.source import open_source
 
     check_invalid(invalid)
     opened = writer(Path(target), to)
-    with open_source(source) as given:
-        found = find(given, format)
-        raw = Raw(given.label, lambda: found.read(given))
+    with open_input(source, format) as given:
+        raw = Raw(given.label, given.batches)
         refuse = refusing(raw) if invalid == "error" else None
         run = Pass(raw, refuse, keep_rows=True, progress=progress)
         with opened as put:

@@ -1,0 +1,53 @@
+"""Writes docs/workloads.md from where the workloads are declared: ``python -m docs.workloads``."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from memtrace.workloads import load, workload_names
+from memtrace.workloads.options import Option, options_of, text_of
+
+PAGE = Path(__file__).with_suffix(".md")
+HEAD = """# Workloads
+
+Synthetic traces, seeded: the same options, seed and version give the same bytes. `memtrace generate` writes one to a file; its
+name with options also stands where `run`, `info`, `check` and `convert` expect a trace:
+
+    memtrace workloads gpt-train
+    memtrace generate gpt-train --set layers=24 --set batch=8 --seed 0 -o trace.parquet
+    memtrace run gpt-train:layers=24,batch=8 -p default
+    memtrace info classic:pattern=peaks,events=100000,seed=7
+
+Every block has a tag. Events are made in pieces and written as they come, so memory does not grow with the trace. What
+generated traces have in common with recorded ones and with the literature is measured in [reproductions.md](reproductions.md).
+This page is written by `make docs`.
+
+## Your own, in one file
+
+A file in `memtrace/workloads/` with a function `generate(seed, *, option=default, ...)` is a workload; nothing else has to be
+touched. It returns `Made`: pieces of events and the names of their tags. Options are annotated with their limits, which are
+checked and printed. `lifespans.events` puts blocks in order that are given by the times of their birth and death;
+`tape.stepped` lays out steps that are written down once; `churn` runs blocks whose lifetimes count allocations.
+
+## All options
+"""
+
+
+def page() -> str:
+    return HEAD + "".join(section(name) for name in workload_names())
+
+
+def section(name: str) -> str:
+    module = load(name)
+    rows = "".join(row(option) for option in options_of(module.generate).values())
+    return f"\n### {name}\n\n{inspect.getdoc(module)}\n\n| option | default | takes | |\n|---|---|---|---|\n{rows}"
+
+
+def row(option: Option) -> str:
+    takes = option.takes().replace("|", ", ")
+    return f"| {option.name} | {text_of(option.default)} | {takes} | {option.about} |\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

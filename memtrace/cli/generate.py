@@ -1,0 +1,133 @@
+"""`memtrace generate` and `memtrace workloads`: traces from a recipe, and what recipes there are."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from memtrace.workloads.options import Option
+
+
+@click.command()
+@click.argument("workload")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the workload. Repeatable.")
+@click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), metavar="N", help="Of the random numbers. Default: 0.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Trace to write: .parquet, .csv, .csv.gz or .csv.zst.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@report_options
+def generate(
+    workload: str,
+    settings: tuple[str, ...],
+    seed: int | None,
+    output: str,
+    no_progress: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Generate the trace of WORKLOAD: the same options and seed give the same bytes.
+
+    WORKLOAD may carry its options, as in gpt-train:layers=24,batch=8. In that form it also stands where run, info,
+    check and convert expect a trace.
+
+    \b
+    Examples:
+      memtrace generate gpt-train --set layers=24 --set batch=8 -o trace.parquet
+      memtrace generate classic:sizes=uniform,events=5000000 --seed 7 -o trace.csv.zst
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.trace.files import writer
+    from memtrace.trace.passes import ahead
+    from memtrace.workloads.recipe import IDENTITY, parse
+
+    recipe = parse(workload, dict(setting(each) for each in settings), seed)
+    opened, events = writer(Path(output)), 0
+    batches = ahead(recipe.batches())  # made in one thread, written in another
+    first = next(batches)
+    facts = {name: value for name, value in first.metadata.items() if name not in IDENTITY}
+    with bar(f"generating {recipe.workload}", not (no_progress or quiet)) as progress, opened as put:
+        for batch in chain_first(first, batches):
+            put(batch)
+            events = batch.done
+            progress(batch.done, batch.total)
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        document = {"workload": recipe.label, "seed": recipe.seed, "events": events, "facts": facts, "files": [output]}
+        echo_json({"schema": "memtrace.generate/1", **document})
+    elif not quiet:
+        click.echo(f"wrote {output}: {events:,} events of {recipe.label}", err=True)
+        for name, value in facts.items():
+            click.echo(f"  {name}: {value}", err=True)
+        click.echo(f"try:  memtrace run {output}", err=True)
+
+
+def chain_first(first: Any, rest: Any) -> Any:
+    """The first batch is made before the file is opened: wrong options leave nothing behind."""
+    yield first
+    yield from rest
+
+
+def setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text}: it is not KEY=VALUE, such as --set layers=24")
+    return key.strip(), value.strip()
+
+
+@click.command()
+@click.argument("name", required=False)
+@report_options
+def workloads(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
+    """List the workloads that traces are generated from, or explain NAME with its options.
+
+    \b
+    Examples:
+      memtrace workloads
+      memtrace workloads gpt-train
+    """
+    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.workloads import load, workload_names
+
+    if as_json:
+        names = [name] if name is not None else workload_names()
+        echo_json({"schema": "memtrace.workloads/1", "workloads": [described(each) for each in names]})
+    elif name is None:
+        rows = [(each, text_of_module(load(each)).partition("\n")[0]) for each in workload_names()]
+        print_table(("workload", ""), rows, words=(0, 1))
+        click.echo("memtrace workloads NAME explains one; memtrace generate NAME -o trace.parquet writes its trace")
+    else:
+        click.echo(f"{name}\n\n{text_of_module(load(name))}\n\nOptions (--set key=value, or {name}:key=value,...):")
+        print_table(("option", "default", "takes", ""), [row(option) for option in known(name)], words=(0, 1, 2, 3))
+
+
+def text_of_module(module: Any) -> str:
+    return inspect.getdoc(module) or ""
+
+
+def known(name: str) -> list[Option]:
+    from memtrace.workloads import load
+    from memtrace.workloads.options import options_of
+    from memtrace.workloads.recipe import SEED
+
+    return [*options_of(load(name).generate).values(), SEED]
+
+
+def row(option: Option) -> tuple[str, str, str, str]:
+    from memtrace.workloads.options import text_of
+
+    return option.name, text_of(option.default), option.takes().replace("|", " "), option.about
+
+
+def described(name: str) -> dict[str, Any]:
+    from memtrace.workloads import load
+
+    options = [{"name": o.name, "default": o.default, "takes": o.takes(), "about": o.about} for o in known(name)]
+    return {"name": name, "text": text_of_module(load(name)), "options": options}

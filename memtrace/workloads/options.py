@@ -1,0 +1,121 @@
+"""What options a workload takes, read off its `generate`; and option text turned into values within their limits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from memtrace.errors import MemtraceError, UsageError
+from memtrace.names import unknown
+from memtrace.units import format_size, parse_size
+
+Value = int | float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Between:
+    """Both limits are allowed. As an annotation: `Annotated[int, Between(1, 100, "what it is")]`."""
+
+    least: float
+    most: float
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Bytes(Between):
+    """A size in bytes, which may be written `4KiB`."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option; a default of None means that something else decides (the text says what)."""
+
+    name: str
+    kind: type
+    default: Value
+    choices: tuple[str, ...] = ()
+    limits: Between | None = None
+    about: str = ""
+
+    def takes(self) -> str:
+        """What may be given, in words."""
+        if self.choices:
+            return "|".join(self.choices)
+        if self.limits is None:
+            return {bool: "true|false", str: "text"}[self.kind]
+        return f"{self.shown(self.limits.least)} to {self.shown(self.limits.most)}"
+
+    def shown(self, value: float) -> str:
+        if isinstance(self.limits, Bytes):
+            return format_size(value)
+        return f"{value:,.0f}" if self.kind is int or value >= 1000 else f"{value:g}"
+
+    def read(self, text: str) -> Value:
+        """The value in a text; raises UsageError that says what is taken."""
+        if self.choices or self.kind is str:
+            return self.checked(text)
+        if self.kind is bool:
+            if text.lower() not in ("true", "false"):
+                raise UsageError(f"{self.name}={text} is neither true nor false")
+            return text.lower() == "true"
+        return self.checked(self._number(text))
+
+    def _number(self, text: str) -> Value:
+        try:
+            if isinstance(self.limits, Bytes) and not text.lstrip().startswith("-"):
+                return parse_size(text)
+            return int(text.replace(",", "")) if self.kind is int else float(text)
+        except MemtraceError as error:
+            raise UsageError(f"{self.name}={text}: {error}") from None
+        except ValueError:
+            word = "whole number" if self.kind is int else "number"
+            raise UsageError(f"{self.name}={text} is no {word}; it is {self.takes()}") from None
+
+    def checked(self, value: Any) -> Value:
+        """The value, if it is within the limits."""
+        if value is None and self.default is None:
+            return None
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{self.name}={value} is none of {', '.join(self.choices)}")
+        if isinstance(self.limits, Between) and not self.limits.least <= value <= self.limits.most:
+            raise UsageError(f"{self.name}={value} is out of range; it is {self.takes()}")
+        return value
+
+
+def options_of(generate: Callable[..., Any]) -> dict[str, Option]:
+    """The options of a workload: the parameters of `generate` that have a default."""
+    hints = get_type_hints(generate, include_extras=True)
+    parameters = inspect.signature(generate).parameters.values()
+    return {p.name: _option(p.name, hints[p.name], p.default) for p in parameters if p.default is not p.empty}
+
+
+def _option(name: str, hint: Any, default: Value) -> Option:
+    limits, about = None, ""
+    if get_origin(hint) is Annotated:
+        hint, *notes = get_args(hint)
+        limits = next((note for note in notes if isinstance(note, Between)), None)
+        about = limits.about if limits else next(note for note in notes if isinstance(note, str))
+    if get_origin(hint) is Literal:
+        return Option(name, str, default, get_args(hint), None, about)
+    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    return Option(name, kinds[0], default, (), limits, about)
+
+
+def read_options(workload: str, given: Mapping[str, str], known: Mapping[str, Option]) -> dict[str, Value]:
+    """Values of all options, those given as text and the defaults; UsageError names the option."""
+    values = {option.name: option.default for option in known.values()}
+    for name, text in given.items():
+        if name not in known:
+            raise unknown(f"option of {workload}", name, known)
+        try:
+            values[name] = known[name].read(text)
+        except UsageError as error:
+            raise UsageError(f"{workload}: {error}") from None
+    return values
+
+
+def text_of(value: Value) -> str:
+    """As it is written in a specification."""
+    return str(value).lower() if isinstance(value, bool) else "-" if value is None else str(value)

@@ -1,0 +1,114 @@
+"""`gpt-train:layers=24,seed=7` -> a recipe: the workload, its options and seed, and the batches of raw rows it yields."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from memtrace import __version__
+from memtrace.engine.registry import split_spec
+from memtrace.errors import UsageError
+from memtrace.names import nearest
+from memtrace.trace.model import COLUMNS
+from memtrace.trace.raw import Batch, Place, rows_of
+from memtrace.workloads import load, workload_names
+from memtrace.workloads.events import Made, Piece
+from memtrace.workloads.options import Between, Option, Value, options_of, read_options, text_of
+
+MOST_SEED = (1 << 63) - 1
+LONGEST_NAME = 80
+IDENTITY = ("workload", "seed", "generator")  # in a trace's metadata, before the facts of its workload
+SEED = Option("seed", int, 0, (), Between(0, MOST_SEED), "of the random numbers; the same seed gives the same bytes")
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A workload with its options and seed: the same recipe gives the same bytes."""
+
+    workload: str
+    module: ModuleType
+    options: dict[str, Value]
+    given: dict[str, Value]
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """As it is written: what was given, in the order of the options."""
+        given = {key: value for key, value in self.options.items() if key in self.given}
+        if self.seed:
+            given["seed"] = self.seed
+        shown = ",".join(f"{key}={text_of(value)}" for key, value in given.items())
+        return f"{self.workload}:{shown}" if shown else self.workload
+
+    @property
+    def name(self) -> str:
+        """The label as the name of a file."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", self.label).strip("-")
+        digest = hashlib.sha256(self.label.encode()).hexdigest()[:8]
+        return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 9]}-{digest}"
+
+    def make(self) -> Made:
+        """The workload's events, from the start; UsageError if options do not go together."""
+        try:
+            made: Made = self.module.generate(self.seed, **self.options)
+        except UsageError as error:
+            raise UsageError(f"{self.workload}: {error}") from None
+        return made
+
+    def batches(self, digest: Callable[[bytes], None] | None = None) -> Iterator[Batch]:
+        """Raw rows as a format yields them; `digest` is shown all of their bytes."""
+        made = self.make()
+        identity = zip(IDENTITY, (self.label, str(self.seed), f"memtrace {__version__}"), strict=True)
+        metadata = {**dict(identity), **made.facts}
+        done = 0
+        for piece in made.pieces:
+            batch = _batch(piece, made, done, metadata)
+            for name in batch.columns if digest is not None else ():
+                assert digest is not None
+                digest(np.ascontiguousarray(getattr(batch.rows, name)).view(np.uint8).data)  # type: ignore[arg-type]
+            done = batch.done
+            yield batch
+
+
+def _batch(piece: Piece, made: Made, before: int, metadata: Mapping[str, str]) -> Batch:
+    numbers = {"id": piece.id, "size": piece.size}
+    for name in ("time", "stream", "dst"):
+        column = getattr(piece, name)
+        if column is not None:
+            numbers[name] = column
+    tagged = ("tag",) if made.tags else ()
+    columns = tuple(name for name in COLUMNS if name in ("op", *numbers, *tagged))
+    done = before + piece.op.size
+    rows = rows_of(piece.op, numbers, piece.tag if made.tags else None)
+    return Batch(rows, columns, lambda row: Place("row", before + row + 1), made.tags, {}, done, made.events, metadata)
+
+
+def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = None) -> Recipe:
+    """The recipe of a text; `more` options and the `seed` go before those in the text.
+
+    Raises UsageError for an unknown workload or option, and for values that cannot be, each with what to try.
+    """
+    name, given = split_spec(text)
+    given = {key.replace("-", "_"): value for key, value in {**given, **(more or {})}.items()}
+    module = load(name)
+    known = {**options_of(module.generate), SEED.name: SEED}
+    values = read_options(name, given, known)
+    sown = values.pop(SEED.name)
+    chosen = int(sown or 0) if seed is None else seed
+    return Recipe(name, module, values, {key: values[key] for key in given if key in values}, chosen)
+
+
+def named(text: str) -> bool:
+    """Whether a text that stands where a trace is expected names a workload."""
+    return text.partition(":")[0] in workload_names()
+
+
+def likely(text: str) -> str | None:
+    """The workload that a text, which is no file, may have meant."""
+    name = text.partition(":")[0]
+    return None if re.search(r"[./\\]", name) else nearest(name, workload_names())

@@ -1,0 +1,1 @@
+"""Continuous batching: which requests run, and what their key-value caches hold."""

@@ -1,0 +1,246 @@
+"""Requests -> iterations of a serving engine and the events of its key-value cache, first come, first served.
+
+An iteration first makes room for one token of every running sequence, then admits what fits, runs, and lets go of what
+is finished. Where there is no room, the sequence that was admitted last is preempted: its cache is freed, and all of its
+tokens are computed again when it is admitted next (recomputation, Kwon et al. 2023, section 4.5).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from memtrace.trace.model import Int32s, Int64s, Op
+from memtrace.trace.raw import MISSING
+
+ALLOC, FREE, COPY = int(Op.ALLOC), int(Op.FREE), int(Op.COPY)
+KINDS = ("max", "pow2", "oracle", "grow", "pages")
+MAX, POW2, ORACLE, GROW, PAGES = range(5)
+
+# Places in `Engine.counts`.
+NEXT_REQUEST, RUNNING, PREEMPTED, NEXT_ID, FREE_TOKENS, FREE_PAGES, PREEMPTIONS, CLOCK, FINISHED = range(9)
+# Places in `Engine.sums`, over iterations: tokens held, tokens reserved, their largest.
+HELD, RESERVED, MOST_RESERVED, ITERATIONS, SEQUENCES = range(5)
+
+
+class Rules(NamedTuple):
+    """What does not change."""
+
+    kind: int
+    page: int  # tokens
+    longest: int  # tokens of a sequence
+    most_running: int
+    token_bytes: int
+    prefix: int  # tokens in shared pages, whole pages
+    base_ns: int  # of an iteration: reading the weights
+    held_ns: float  # for each token held: reading the cache
+    token_ns: float  # for each token computed
+
+
+class Engine(NamedTuple):
+    """The state between calls. Sequences are in the order of their admission."""
+
+    request: Int64s  # [most_running]
+    tokens: Int64s  # held in the cache
+    room: Int64s  # tokens that its blocks have room for
+    block: Int64s  # id of its block, or the newest of its pages
+    made: Int64s  # [requests] tokens of the answer so far
+    again: Int64s  # stack of preempted requests
+    page_below: Int64s  # the page of the same sequence before this one, -1
+    free_pages: Int64s  # stack
+    counts: Int64s
+    sums: NDArray[np.float64]
+
+
+class Out(NamedTuple):
+    op: NDArray[np.uint8]
+    id: Int64s
+    size: Int64s
+    dst: Int64s
+    iteration: Int32s  # how many runs of the model came before the event, in this call
+    tokens: Int64s  # [iterations] computed
+    sequences: Int64s
+    time: Int64s  # ns at which it begins
+    end: Int64s  # ns at which it ends
+
+
+@njit(cache=True, inline="always")
+def _reserved(kind, prompt, output, held, longest, page):  # type: ignore[no-untyped-def]
+    """Tokens of room that a sequence gets when it is admitted with `held` tokens."""
+    if kind == MAX:
+        return longest
+    if kind == POW2:
+        room = np.int64(1)
+        while room < output:
+            room *= 2
+        return min(prompt + room, max(longest, prompt + output))
+    if kind == ORACLE:
+        return prompt + output
+    if kind == GROW:
+        room = np.int64(1)
+        while room < held + 1:
+            room *= 2
+        return room
+    return -(-(held + 1) // page) * page
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write(out, at, op, id, size, dst, iteration):  # type: ignore[no-untyped-def]
+    out.op[at], out.id[at], out.size[at], out.dst[at], out.iteration[at] = op, id, size, dst, iteration
+    return at + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_pages(rules, engine, out, at, slot, tokens, iteration):  # type: ignore[no-untyped-def]
+    """Pages for `tokens` more; there are enough."""
+    counts = engine.counts
+    for _ in range(tokens // rules.page):
+        counts[FREE_PAGES] -= 1
+        page = engine.free_pages[counts[FREE_PAGES]]
+        engine.page_below[page] = engine.block[slot]
+        engine.block[slot] = page
+        at = _write(out, at, ALLOC, page, rules.page * rules.token_bytes, MISSING, iteration)
+    return at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _let_go(rules, engine, out, at, slot, iteration):  # type: ignore[no-untyped-def]
+    """Free the cache of a sequence."""
+    counts = engine.counts
+    counts[FREE_TOKENS] += engine.room[slot]
+    if rules.kind != PAGES:
+        return _write(out, at, FREE, engine.block[slot], MISSING, MISSING, iteration)
+    page = engine.block[slot]
+    while page >= 0:
+        at = _write(out, at, FREE, page, MISSING, MISSING, iteration)
+        engine.free_pages[counts[FREE_PAGES]] = page
+        counts[FREE_PAGES] += 1
+        page = engine.page_below[page]
+    return at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _preempt_last(rules, engine, out, at, iteration):  # type: ignore[no-untyped-def]
+    counts = engine.counts
+    counts[RUNNING] -= 1
+    slot = counts[RUNNING]
+    engine.again[counts[PREEMPTED]] = engine.request[slot]
+    counts[PREEMPTED] += 1
+    counts[PREEMPTIONS] += 1
+    return _let_go(rules, engine, out, at, slot, iteration)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-def]
+    """Room for one token more of each running sequence, oldest first."""
+    counts, slot = engine.counts, np.int64(0)
+    while slot < counts[RUNNING]:
+        if engine.tokens[slot] < engine.room[slot]:
+            slot += 1
+            continue
+        more = rules.page if rules.kind == PAGES else 2 * engine.room[slot]
+        if more > counts[FREE_TOKENS]:
+            at = _preempt_last(rules, engine, out, at, iteration)  # it may be this one
+            continue
+        if rules.kind == PAGES:
+            at = _add_pages(rules, engine, out, at, slot, more, iteration)
+            engine.room[slot] += more
+            counts[FREE_TOKENS] -= more
+        else:
+            old, new = engine.block[slot], counts[NEXT_ID]
+            counts[NEXT_ID] += 1
+            at = _write(out, at, ALLOC, new, more * rules.token_bytes, MISSING, iteration)
+            at = _write(out, at, COPY, old, engine.tokens[slot] * rules.token_bytes, new, iteration)
+            at = _write(out, at, FREE, old, MISSING, MISSING, iteration)
+            counts[FREE_TOKENS] += engine.room[slot] - more
+            engine.block[slot], engine.room[slot] = new, more
+        slot += 1
+    return at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _admit(rules, engine, prompt, output, arrival, prefixed, out, at, iteration):  # type: ignore[no-untyped-def]
+    """Sequences that wait and fit; returns tokens to compute, and where the events end."""
+    counts, computed = engine.counts, np.int64(0)
+    while counts[RUNNING] < rules.most_running:
+        again = counts[PREEMPTED] > 0
+        if again:
+            request = engine.again[counts[PREEMPTED] - 1]
+        elif counts[NEXT_REQUEST] < prompt.size and arrival[counts[NEXT_REQUEST]] <= counts[CLOCK]:
+            request = counts[NEXT_REQUEST]
+        else:
+            break
+        shared = rules.prefix if prefixed[request] else 0
+        held = prompt[request] + engine.made[request] - shared
+        room = _reserved(rules.kind, prompt[request], output[request], held, rules.longest, rules.page)
+        if room > counts[FREE_TOKENS]:
+            break
+        slot = counts[RUNNING]
+        engine.request[slot], engine.tokens[slot], engine.room[slot], engine.block[slot] = request, held, room, -1
+        if rules.kind == PAGES:
+            at = _add_pages(rules, engine, out, at, slot, room, iteration)
+        else:
+            engine.block[slot] = counts[NEXT_ID]
+            at = _write(out, at, ALLOC, counts[NEXT_ID], room * rules.token_bytes, MISSING, iteration)
+            counts[NEXT_ID] += 1
+        counts[FREE_TOKENS] -= room
+        counts[RUNNING] += 1
+        computed += held - 1
+        if again:
+            counts[PREEMPTED] -= 1
+        else:
+            counts[NEXT_REQUEST] += 1
+    return computed, at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-untyped-def]
+    """A token for each running sequence; those that are finished leave."""
+    counts, sums, kept = engine.counts, engine.sums, np.int64(0)
+    held, reserved = np.int64(0), np.int64(0)
+    for slot in range(counts[RUNNING]):
+        request = engine.request[slot]
+        engine.tokens[slot] += 1
+        engine.made[request] += 1
+        held += engine.tokens[slot]
+        reserved += engine.room[slot]
+        if engine.made[request] >= output[request]:
+            at = _let_go(rules, engine, out, at, slot, iteration)
+            counts[FINISHED] += 1
+            continue
+        for column in (engine.request, engine.tokens, engine.room, engine.block):
+            column[kept] = column[slot]
+        kept += 1
+    counts[RUNNING] = kept
+    sums[HELD] += held
+    sums[RESERVED] += reserved
+    sums[MOST_RESERVED] = max(sums[MOST_RESERVED], reserved)
+    sums[ITERATIONS] += 1
+    return held, at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def serve(rules, engine, prompt, output, arrival, prefixed, out, most_in_one):  # type: ignore[no-untyped-def]
+    """Iterations until the arrays may not hold another, or all requests are served; events and iterations written."""
+    counts, at, iteration = engine.counts, np.int64(0), np.int64(0)
+    while at + most_in_one <= out.op.size and iteration < out.tokens.size:
+        waiting = counts[PREEMPTED] + prompt.size - counts[NEXT_REQUEST]
+        if counts[RUNNING] == 0:
+            if waiting == 0:
+                break
+            if counts[PREEMPTED] == 0:
+                counts[CLOCK] = max(counts[CLOCK], arrival[counts[NEXT_REQUEST]])
+        at = _make_room(rules, engine, out, at, iteration)
+        computed, at = _admit(rules, engine, prompt, output, arrival, prefixed, out, at, iteration)
+        running = counts[RUNNING]
+        out.tokens[iteration], out.sequences[iteration], out.time[iteration] = computed + running, running, counts[CLOCK]
+        engine.sums[SEQUENCES] += running
+        iteration += 1
+        held, at = _advance(rules, engine, output, out, at, iteration)
+        nanoseconds = rules.base_ns + held * rules.held_ns + (computed + running) * rules.token_ns
+        counts[CLOCK] += np.int64(nanoseconds)
+        out.end[iteration - 1] = counts[CLOCK]
+    return at, iteration

@@ -1,0 +1,1 @@
+"""A decoder-only transformer, operator by operator: what each allocates, keeps for the backward pass, and frees."""
