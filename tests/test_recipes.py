@@ -66,7 +66,7 @@ def test_a_recipe_passes_and_catches_a_change(server: str, repository: Path) -> 
     assert "Of 12 rows, 0 worse, 12 the same. 0 of 2 gates failed (15 checks)." in done.stdout
     before = (repository / "memtrace.toml").read_text()
     try:
-        (repository / "memtrace.toml").write_text(before.replace("512", "2097152"))
+        (repository / "memtrace.toml").write_text(before.replace("16, 512", "16, 2097152"))
         caught = shell(repository, script, **github)
     finally:
         (repository / "memtrace.toml").write_text(before)

@@ -120,3 +120,13 @@ def test_the_file_is_found(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load().file.name == "memtrace.toml"
     with pytest.raises(UsageError, match=r"did you mean memtrace\.toml\?"):
         load("memtrase.toml")
+
+
+def test_paths_are_relative_to_the_file(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (desk / "ci").mkdir()
+    monkeypatch.chdir(desk)
+    (desk / "ci" / "memtrace.toml").write_text(GOOD)
+    with pytest.raises(InputError, match=r"ci/t\.csv: no such file"):
+        plan(load("ci/memtrace.toml"))
+    (desk / "ci" / "memtrace.toml").write_text(GOOD.replace("t.csv", "../t.csv"))
+    assert plan(load("ci/memtrace.toml")).tasks[0].source == str((desk / "t.csv").resolve())

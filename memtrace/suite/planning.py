@@ -109,7 +109,8 @@ def expand(spec: TraceSpec, folder: Path) -> Iterator[TraceSpec]:
         yield replace(spec, trace=str(path.resolve()))
         return
     if not glob.has_magic(spec.trace) or ":" in spec.trace:
-        yield spec
+        # A file of that name in the working directory is not the one that is meant.
+        yield replace(spec, trace=str(path)) if Path(spec.trace).exists() else spec
         return
     files = sorted(glob.glob(spec.trace, root_dir=folder, recursive=True))
     if not files:
