@@ -84,9 +84,7 @@ def write(path: Path, name: str, count: int) -> None:
 
 
 def main(events: int) -> None:
-    print(
-        f"{'format':<10} {'events':>10} {'events/s':>12} {'per CPU s':>12} {'CPU ns/event':>13} {'MiB before':>11} {'MiB peak':>9}"
-    )
+    print("format         events     events/s    per CPU s  CPU ns/event  MiB before  MiB peak")
     with tempfile.TemporaryDirectory() as folder:
         for name in LINES:
             large, small = Path(folder) / "large", Path(folder) / "small"
