@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,13 @@ def test_memray_captures(tmp_path: Path) -> None:
         assert read.facts.allocs == reader.metadata.total_allocations - read.facts.frees
         assert read.facts.peak_live_bytes == reader.metadata.peak_memory
     assert "malloc" in read.tags and read.metadata["format"] == "memray"
+    whole = (tmp_path / "capture.memray").read_bytes()
+    for number in range(30):  # memray's own reader crashes on some of these
+        damaged = bytearray(whole)
+        damaged[10 + number * (len(whole) - 20) // 30] ^= 0x55
+        (tmp_path / "damaged.memray").write_bytes(damaged)
+        with suppress(InputError):
+            trace.read(tmp_path / "damaged.memray", invalid="skip")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError, UsageError
 from memtrace.formats import _given
+from memtrace.formats._capture import ENDED, Capture
 from memtrace.formats._given import Call
 from memtrace.formats._reading import Events
 
@@ -57,26 +58,23 @@ def _calls(memray: Any, source: Source, path: Path, counts: dict[str, int], said
     names = {int(kind): kind.name.lower() for kind in kinds}
     frees = {int(kinds.FREE), int(kinds.PYMALLOC_FREE), int(kinds.MUNMAP)}
     mapped: dict[int, int] = {}
+    capture = Capture(path)
     number = 0
-    try:
-        with memray.FileReader(str(path), report_progress=False) as reader:
-            for number, record in enumerate(reader.get_allocation_records(), 1):
-                kind, address = int(record.allocator), record.address
-                counts["pymalloc"] += names[kind].startswith("pymalloc")
-                if kind == kinds.MUNMAP:
-                    if mapped.pop(address, record.size) != record.size:
-                        counts["parts"] += 1
-                        continue
-                elif kind == kinds.MMAP:
-                    mapped[address] = record.size
-                if kind in frees:
-                    yield _given.free(number, address, thread=record.tid)
-                else:
-                    yield _given.alloc(number, address, record.size, thread=record.tid, tag=names[kind])
-    except (OSError, ValueError, RuntimeError, NotImplementedError, KeyError, EOFError) as error:
-        if not number:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{source.label}: memray cannot read it: {reason}\ntry: record it again, without --aggregate"
-            ) from error
-        said.append(f"the file ends early, after {number:,} records: the rest of the recording is missing")
+    for number, (kind, address, size, thread) in enumerate(capture.records(), 1):
+        name = names.get(kind, "unknown")
+        counts["pymalloc"] += name.startswith("pymalloc")
+        if kind == kinds.MUNMAP:
+            if mapped.pop(address, size) != size:
+                counts["parts"] += 1
+                continue
+        elif kind == kinds.MMAP:
+            mapped[address] = size
+        if kind in frees:
+            yield _given.free(number, address, thread=thread)
+        else:
+            yield _given.alloc(number, address, size, thread=thread, tag=name)
+    if capture.how == ENDED:
+        return
+    if not number:
+        raise InputError(f"{source.label}: memray cannot read it: {capture.message}\ntry: record it again, without --aggregate")
+    said.append(f"the file is cut or damaged after {number:,} records: the rest of the recording is missing")

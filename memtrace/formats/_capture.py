@@ -1,0 +1,76 @@
+"""Reads a memray capture in a process of its own, because memray's reader may crash on a damaged file.
+
+`python -P _capture.py PATH` writes to standard output: chunks of a count and that many records of four
+int64 (allocator, address, size, thread), then ENDED, or FAILED, the length of a message and the message.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+CHUNK = 1 << 14
+ENDED, FAILED, CRASHED = -1, -2, -3
+MOST_MEMORY = 8 << 30  # of the reader
+SIGN = 1 << 63
+
+Record = tuple[int, int, int, int]
+
+
+class Capture:
+    """The records of a capture; `how` it ended, and what memray said, are known afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.how, self.message = path, CRASHED, "its reader crashed"
+
+    def records(self) -> Iterator[Record]:
+        command = [sys.executable, "-P", __file__, str(self.path)]  # -P: memray is not the file of that name here
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+            assert child.stdout is not None
+            try:
+                while len(head := child.stdout.read(8)) == 8:
+                    (count,) = struct.unpack("<q", head)
+                    if count < 0:
+                        self.how = count
+                        self.message = child.stdout.read().decode(errors="replace")
+                        return
+                    data = child.stdout.read(32 * count)
+                    rows: list[Record] = np.frombuffer(data[: len(data) // 32 * 32], "<i8").reshape(-1, 4).tolist()
+                    yield from rows
+            finally:
+                child.kill()
+
+
+def main(path: str) -> None:
+    import resource
+
+    import memray
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    out = sys.stdout.buffer
+    try:
+        with memray.FileReader(path, report_progress=False) as reader:
+            coming = ((int(r.allocator), signed(r.address), r.size, signed(r.tid)) for r in reader.get_allocation_records())
+            while some := list(islice(coming, CHUNK)):
+                out.write(struct.pack("<q", len(some)) + np.array(some, "<i8").tobytes())
+        out.write(struct.pack("<q", ENDED))
+    except Exception as error:
+        message = (str(error).splitlines() or [type(error).__name__])[0]
+        out.write(struct.pack("<q", FAILED) + message.encode())
+    out.flush()
+
+
+def signed(number: int) -> int:
+    """As int64: addresses from 2^63 on wrap round."""
+    return (int(number) + SIGN) % (2 * SIGN) - SIGN
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
