@@ -226,7 +226,9 @@ def training() -> str:
         pair = [getattr(trace.facts, value) for trace in (recorded, made)]
         rows.append((name, *(f"{each:,}" for each in pair), f"{100 * (pair[1] / pair[0] - 1):+.2f} %"))
     text = "Every event has the same operation and size" if all(same) else "The events are not all the same"
-    text += ". A second recording (2 layers, width 256, 837 events) is met\nin the same way; the tests compare both, with lifetimes"
+    text += (
+        ". A second recording (2 layers, width 256, 837 events) is met\nin the same way; the tests compare both, with lifetimes"
+    )
     compared = table(("", "recorded", "generated", "difference"), rows)
     plot = f"![sizes of both traces]({FIGURE.name})"
     return f"`{STEP}`\n\n{compared}\n{text}.\n\n{plot}\n\n" + layers() + states() + models()

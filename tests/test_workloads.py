@@ -26,7 +26,7 @@ from memtrace.workloads.options import options_of
 from memtrace.workloads.recipe import SEED, parse
 
 SMALL = {
-    "agent": ["agents=20", "agents=70,forks=0.3,segment=4,context=2000", "agents=5,kv_token=0,threads=1"],
+    "agent": ["agents=20", "agents=40,steps=6,forks=0.2,segment=4,context=2000", "agents=5,kv_token=0,threads=1"],
     "classic": [
         *(f"events=30000,live=300,pattern={pattern}" for pattern in ("steady", "ramp", "peaks", "plateaus", "comb", "ladder")),
         *(
