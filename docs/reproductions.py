@@ -23,9 +23,8 @@ TRACES = Path(__file__).parent.parent / "traces"
 HEAD = """# Reproductions
 
 Results of the literature, made again from traces that memtrace generates; also where ours differ. Written by `make
-reproductions`; every figure is measured by that run. The traces are named as `memtrace run` takes them, so that each
-row can be
-looked at: `memtrace run classic:live=2000,sizes=uniform -p first-fit`.
+reproductions`; every figure is measured by that run. The traces are named as `memtrace run` takes them, so that each row
+can be looked at: `memtrace run classic:live=2000,sizes=uniform -p first-fit`.
 """
 SEEDS = range(5)
 RANDOM = ("uniform", "exponential", "lognormal", "hyperexponential")
