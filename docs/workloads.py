@@ -19,7 +19,8 @@ name with options also stands where `run`, `info`, `check` and `convert` expect 
     memtrace run gpt-train:layers=24,batch=8 -p default
     memtrace info classic:pattern=peaks,events=100000,seed=7
 
-Every block has a tag. Events are made in pieces and written as they come, so memory does not grow with the trace. What
+Every block has a tag. Events are made in pieces and written as they come, so memory does not grow with the trace: 100 million
+events (`memtrace generate classic --set events=100000000 -o t.parquet`) took 298 MiB at most, and 26 s of processor time. What
 generated traces have in common with recorded ones and with the literature is measured in [reproductions.md](reproductions.md).
 This page is written by `make docs`.
 

@@ -26,7 +26,7 @@ from memtrace.workloads.options import options_of
 from memtrace.workloads.recipe import SEED, parse
 
 SMALL = {
-    "agent": ["agents=20", "agents=70,forks=0.3,segment=4,context=2000", "agents=5,kv_token=0,threads=1"],
+    "agent": ["agents=20", "agents=40,steps=6,forks=0.2,segment=4,context=2000", "agents=5,kv_token=0,threads=1"],
     "classic": [
         *(f"events=30000,live=300,pattern={pattern}" for pattern in ("steady", "ramp", "peaks", "plateaus", "comb", "ladder")),
         *(
@@ -186,6 +186,26 @@ def test_serving_is_continuous_batching(kv: str, seed: int) -> None:
     assert run.share() == pytest.approx(server.held / server.reserved)
 
 
+def test_a_shared_prefix_is_kept_once() -> None:
+    """Those who share it need pages for the rest of their prompts only."""
+    options = (
+        "kv=pages,page=16,prefix_tokens=100,prefix_share=0.5,requests=60,lengths=alpaca,rate=50,preset=gpt2,kv_memory=200MiB"
+    )
+    run = prepare(np.random.default_rng(3), **parse(f"gpt-serve:{options},max_len=512,weights=false,activations=false").options)  # type: ignore[arg-type]
+    rules, requests = run.rules, run.requests
+    found = [row for piece in run.pieces() for row in zip(piece.op.tolist(), piece.size.tolist(), strict=True)]
+    assert rules.prefix == 96 and 0 < requests.prefixed.sum() < 60
+    own = (requests.prompt - np.where(requests.prefixed, rules.prefix, 0)).tolist()
+    server = Server(
+        "pages", 16, 512, rules.most_running, run.cache_tokens, own, requests.output.tolist(), requests.arrival.tolist(),
+        (rules.base_ns, rules.held_ns, rules.token_ns),
+    )  # fmt: skip
+    server.run()
+    names = {"alloc": int(Op.ALLOC), "free": int(Op.FREE)}
+    expected = [(names["alloc"], 16)] * 6 + [(names[op], tokens) for op, tokens in server.events]
+    assert [(op, 0 if op == Op.FREE else size // rules.token_bytes) for op, size in found] == expected
+
+
 def test_serving_takes_lengths_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "lengths.csv"
     path.write_text("prompt,output\n10,5\n3,1\n")
@@ -265,6 +285,16 @@ def test_names_and_labels() -> None:
     assert recipe.name == "gpt-train-layers-2-batch-4-steps-3-seed-7"
     assert parse(recipe.label).label == recipe.label
     assert SEED.name not in recipe.options
+
+
+def test_the_page_of_reproductions_is_what_is_measured() -> None:
+    from docs import reproductions
+
+    text = (ROOT / "docs" / "reproductions.md").read_text()
+    assert reproductions.section(reproductions.robson) in text
+    assert reproductions.states() + reproductions.models() in text
+    for each in reproductions.SECTIONS:
+        assert f"\n## {(each.__doc__ or '').partition(chr(10))[0]}\n" in text
 
 
 def test_the_commands(memtrace: Run, tmp_path: Path) -> None:

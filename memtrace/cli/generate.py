@@ -102,7 +102,7 @@ def workloads(name: str | None, as_json: bool, quiet: bool, verbose: int) -> Non
     elif name is None:
         rows = [(each, text_of_module(load(each)).partition("\n")[0]) for each in workload_names()]
         print_table(("workload", ""), rows, words=(0, 1))
-        click.echo("memtrace workloads NAME explains one; memtrace generate NAME -o trace.parquet writes its trace")
+        click.echo("memtrace workloads NAME explains one, with its options")
     else:
         click.echo(f"{name}\n\n{text_of_module(load(name))}\n\nOptions (--set key=value, or {name}:key=value,...):")
         print_table(("option", "default", "takes", ""), [row(option) for option in known(name)], words=(0, 1, 2, 3))

@@ -50,7 +50,7 @@ class Option:
     def shown(self, value: float) -> str:
         if isinstance(self.limits, Bytes):
             return format_size(value)
-        return f"{value:,.0f}" if self.kind is int or value >= 1000 else f"{value:g}"
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
     def read(self, text: str) -> Value:
         """The value in a text; raises UsageError that says what is taken."""
