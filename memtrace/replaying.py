@@ -97,7 +97,8 @@ def replay(
     bound = bind(policy.module)
     facts = trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
-    set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare")
+    holes = bound.first_holes(state) if bound.first_holes else None
+    set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
     counters = len(getattr(policy.module, "COUNTERS", ()))
     recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
     mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep)

@@ -30,6 +30,7 @@ FUNCTIONS = (
     "next_piece",
     "piece_at",
     "most_pieces",
+    "first_holes",
 )
 
 
