@@ -27,6 +27,8 @@ def drive(
                 outcome.status, outcome.oom_event = "oom", number
             elif event.op == "alloc":
                 replay.dead.add(event.id)
+        if address is not None:
+            address = getattr(space, "where", {}).get(address, address)  # blocks that move are known by keys
         note(event, address)
         read_state(outcome, replay, address)
         if outcome.status == "oom":
