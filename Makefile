@@ -3,11 +3,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit bench docs clean
+.PHONY: help setup demo test lint types unit bench docs comparison clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## a virtual environment with memtrace and what its tests need
 
@@ -38,6 +38,9 @@ bench: setup ## ns per event beside C++ twins and the system's malloc
 docs: setup ## write docs/measures.md and docs/commands.md anew from the declarations
 	$(BIN)/python -m docs.measures
 	$(BIN)/python -m docs.commands
+
+comparison: setup ## write docs/comparison.md anew: every policy on every recorded trace
+	$(BIN)/python -m docs.comparison
 
 clean: ## remove what was built, not the results
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/.cache

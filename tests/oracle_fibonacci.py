@@ -33,9 +33,12 @@ class FibonacciBuddy(Space):
         self.lengths = [number * unit for number in self.fibonacci]
         self.pieces: list[Part] = []
         self.part_at: dict[int, Part] = {}  # by the address that was given out
-        start = round_up(options.base, unit)
-        while any(start + length <= capacity for length in self.lengths):
-            order = max(k for k, length in enumerate(self.lengths) if start + length <= capacity)
+        start, orders = round_up(options.base, unit), []
+        room = capacity - start
+        while (orders == [] or capacity != UNBOUNDED) and room >= unit:
+            orders.append(max(k for k, length in enumerate(self.lengths) if length <= room))
+            room -= self.lengths[orders[-1]]
+        for order in sorted(orders):
             self.pieces.append(Part(start, order))
             start += self.lengths[order]
 

@@ -76,6 +76,13 @@ def test_when_all_is_freed_one_block_of_the_whole_space_fits() -> None:
     assert placement.addresses is not None and placement.addresses[-1] == 0
 
 
+@pytest.mark.parametrize("capacity", [None, 1 << 20])
+def test_reserved_grows_from_below(capacity: int | None) -> None:
+    trace = from_events([("alloc", i, 100) for i in range(100)])
+    placement = memtrace.replay(trace, "buddy:kind=fibonacci", capacity)
+    assert placement.peak_reserved_bytes <= 2 * 128 * 100
+
+
 # Sizes uniform up to a bound B: a block is the next size s above. For powers of two, B from 2^n to 2^(n+1), the share is
 # 1 - B^2 / (4 B - 8/3) with 2^n = 1: 1/4 at both ends and 1/3 at B = 4/3. For Fibonacci numbers, with ratio p: from
 # 1 - p/2 to 1 - 2/p^2.

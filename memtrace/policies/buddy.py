@@ -9,10 +9,11 @@ far, in chunks. Holes are the free blocks below it, each by itself: two that are
        order 5 |       32       |       32        |      leaves one hole each
        order 4 | AAAA  |  16    |                 |      of order 4 and 5
 
-`kind=fibonacci` is another system: block sizes are Fibonacci numbers, 1, 2, 3, 5, 8, ... units of min_block rounded up to the
-alignment. A block is split into the two sizes before its own, the larger one low, which merge as soon as both are free;
-the rest is as above. Blocks are not aligned to their size: for a larger alignment than the unit's a block with room for it
-is taken. For sizes uniform up to any bound 19 to 24 % of the blocks' bytes are lost inside them, against 25 to 33 %.
+`kind=fibonacci` is another system: block sizes are Fibonacci numbers, 1, 2, 3, 5, 8, ... units of min_block rounded up to
+the alignment. A block is split into the two sizes before its own, the larger one low, which merge as soon as both are
+free. The space is cut into the largest that fit, the smaller ones low; the rest is as above. Blocks are not aligned to
+their size: for a larger alignment than the unit's a block with room for it is taken. For sizes uniform up to any bound 19
+to 24 % of the blocks' bytes are lost inside them, against 25 to 33 %.
 
 Cost: a bitmap per order, 64 children to a word, finds the lowest free block in a few loads; splits and merges are at
 most the number of orders. The bitmaps cover a window that doubles with the highest address in use; above it all is free.

@@ -78,8 +78,14 @@ def init(
     if not 0 <= threshold <= 100:
         raise ValueError(f"threshold={threshold} is no percentage")
     inner = address_tree.init(capacity, max_live, **options)
-    aligns = np.ones(inner.nodes.size, np.int64)
-    return State(*inner, aligns, np.zeros(5, np.int64), WHEN[when], threshold, options.get("base", 0))
+    more = {
+        "align_of": np.ones(inner.nodes.size, np.int64),
+        "slides": np.zeros(5, np.int64),
+        "when": WHEN[when],
+        "threshold": threshold,
+        "base": options.get("base", 0),
+    }
+    return State(**inner._asdict(), **more)
 
 
 def alloc(state, request):

@@ -47,17 +47,21 @@ def sizes_of_orders(unit):
 
 
 def give_space(state, start, end):
-    """Cut [start, end) into the largest blocks, one after another, which become free; their nodes, by address."""
+    """Cut [start, end) into the largest blocks, the smaller ones low, which become free; their nodes, by address.
+
+    Without a limit it is the largest block alone.
+    """
+    orders, left = [], end - start
+    for order in range(state.sizes.size - 1, -1, -1):
+        while int(state.sizes[order]) <= left and not (orders and end == LARGEST):
+            orders.append(order)
+            left -= int(state.sizes[order])
     roots = []
-    order = state.sizes.size - 1
-    while order >= 0:
-        if start + int(state.sizes[order]) <= end:
-            x = new_node(state, np.int64(start), np.int64(order))
-            add_free(state, x)
-            roots.append(int(x))
-            start += int(state.sizes[order])
-        else:
-            order -= 1
+    for order in reversed(orders):
+        x = new_node(state, np.int64(start), np.int64(order))
+        add_free(state, x)
+        roots.append(int(x))
+        start += int(state.sizes[order])
     return roots
 
 
