@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit bench docs reproductions clean
+.PHONY: help setup demo test lint types unit bench docs reproductions comparison clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -42,6 +42,9 @@ docs: setup ## write docs/measures.md, commands.md and workloads.md anew from th
 
 reproductions: setup ## write docs/reproductions.md: classic results, measured again from generated traces
 	$(BIN)/python -m docs.reproductions
+
+comparison: setup ## write docs/comparison.md anew: every policy on every recorded trace
+	$(BIN)/python -m docs.comparison
 
 clean: ## remove what was built, not the results
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/.cache

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.errors import PolicyError, UsageError
+from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,7 +211,10 @@ class Heap:
 
     def _do(self, **event: int) -> int:
         """Replay one event; the address it gives."""
-        from memtrace.engine.loop import TOO_SMALL
+        from memtrace.engine.loop import NO_ROOM, TOO_SMALL
+        from memtrace.engine.places import rows_needed
+        from memtrace.engine.recorder import drained
+        from memtrace.replaying import enlarged
 
         def one(name: str, kind: Any, default: int = 0) -> NDArray[Any]:
             return np.array([event.get(name, default)], kind)
@@ -221,11 +224,15 @@ class Heap:
         address, reserved = np.zeros(1, np.int64), np.zeros(1, np.int64)
         while True:
             _, why = self._replay(*columns, 0, self._state, self._blocks, self._recorder, self._mode, address, reserved)
-            if why != TOO_SMALL:
+            if why == NO_ROOM:
+                _, self._recorder = drained(self._recorder, rows_needed(self._bound, self._state, self._blocks))
+            elif why == TOO_SMALL:
+                self._state = enlarged(self.policy, self._bound, self._state)
+            else:
                 break
-            if self._bound.enlarge is None:
-                raise PolicyError(f"{self.policy.label} asks for a larger state, but has no function enlarge")
-            self._state = self._bound.enlarge(self._state)
+        for block in self._live if self._bound.address_of else ():
+            if block.address is not None:
+                block.address = int(self._blocks[block.slot].address)
         self._log.append(event)
         return int(address[0])
 

@@ -36,6 +36,7 @@ class Placement:
     recorder: Recorder
     ledger: NDArray[np.int64]
     addresses: NDArray[np.int64] | None  # per event: of an alloc or realloc; -1 where it failed, -2 where there is none
+    places: NDArray[np.int64] | None  # rows (event, block, address, bytes): pieces and moves of blocks (engine.places)
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
     seconds: float  # in the compiled loop alone
@@ -90,7 +91,7 @@ def replay(
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.loop import Mode, new_blocks
-    from memtrace.engine.recorder import new_recorder
+    from memtrace.engine.recorder import drained, new_recorder
     from memtrace.engine.registry import parse_policy
     from memtrace.structures.ledger import set_detail
 
@@ -100,18 +101,22 @@ def replay(
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
     if getattr(policy.module, "FORESEES", False):
         state = policy.module.follow(state, foresee(trace, policy))
-    set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare")
+    holes = bound.first_holes(state) if bound.first_holes else None
+    set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
     counters = len(getattr(policy.module, "COUNTERS", ()))
     recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
     mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep)
     blocks = new_blocks(facts.max_live)
     run = loop or (_interpreted(bound) if interpret else _compiled(policy, bound))
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    places: list[NDArray[np.int64]] = []
     seconds, cpu, done, stopped = 0.0, [], 0, False
     for events in trace.batches(batch_rows):
         addresses, reserved = (np.empty(events.op.size if keep else 1, np.int64) for _ in range(2))
         started, cpu_started = time.perf_counter(), time.process_time()
-        state, came, stopped = _replay_batch(run, policy, bound, events, state, blocks, recorder, mode, addresses, reserved)
+        state, recorder, came, stopped = _replay_batch(
+            run, policy, bound, events, state, blocks, recorder, mode, addresses, reserved, places
+        )
         seconds += time.perf_counter() - started
         cpu.append(time.process_time() - cpu_started)
         done += came
@@ -128,6 +133,7 @@ def replay(
         recorder,
         state.ledger,
         _joined([a for a, _ in kept]) if keep else None,
+        np.concatenate([*places, drained(recorder, 0)[0]]) if keep else None,
         _joined([r for _, r in kept]) if keep else None,
         tuple(cpu),
         seconds,
@@ -186,18 +192,29 @@ def _replay_batch(
     mode: Any,
     addresses: NDArray[np.int64],
     reserved: NDArray[np.int64],
-) -> tuple[Any, int, bool]:
-    """Replay one batch; the state is made larger as often as the policy asks."""
-    from memtrace.engine.loop import STOPPED, TOO_SMALL
+    places: list[NDArray[np.int64]],
+) -> tuple[Any, Recorder, int, bool]:
+    """Replay one batch; the state is made larger, and full rows of places are kept, as often as the loop asks."""
+    from memtrace.engine.loop import NO_ROOM, STOPPED, TOO_SMALL
+    from memtrace.engine.places import rows_needed
+    from memtrace.engine.recorder import drained
 
     start = 0
     while True:
         start, why = run(*events, start, state, blocks, recorder, mode, addresses, reserved)
-        if why != TOO_SMALL:
-            return state, start, why == STOPPED
-        if bound.enlarge is None:
-            raise PolicyError(f"{policy.label} asks for a larger state, but has no function enlarge")
-        state = bound.enlarge(state)
+        if why == NO_ROOM:
+            rows, recorder = drained(recorder, rows_needed(bound, state, blocks))
+            places.append(rows)
+        elif why == TOO_SMALL:
+            state = enlarged(policy, bound, state)
+        else:
+            return state, recorder, start, why == STOPPED
+
+
+def enlarged(policy: Policy, bound: Any, state: Any) -> Any:
+    if bound.enlarge is None:
+        raise PolicyError(f"{policy.label} asks for a larger state, but has no function enlarge")
+    return bound.enlarge(state)
 
 
 def _interpreted(bound: Any) -> Callable[..., tuple[int, int]]:

@@ -96,8 +96,8 @@ def uncompiled(policies: Sequence[Policy]) -> list[str]:
     from memtrace.engine.binding import bind
     from memtrace.engine.compile import is_cached
 
-    modules = {policy.name: policy.module for policy in policies}
-    return [name for name, module in modules.items() if not is_cached(module, bind(module))]
+    modules = {policy.module: policy.name for policy in policies}
+    return [name for module, name in modules.items() if not is_cached(module, bind(module))]
 
 
 def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:

@@ -102,11 +102,12 @@ def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
     import numpy as np
 
     from memtrace.errors import PolicyError
-    from memtrace.validate import validate_addresses
+    from memtrace.validate import Claim, first_offence
 
     addresses = np.full(trace.facts.events, -2, np.int64)
     addresses[buffers.lower] = packing.addresses
-    offence = validate_addresses(trace, addresses, np.full(trace.facts.events, packing.height), packing.height, align)
+    reserved, moved = np.full(trace.facts.events, packing.height), np.zeros((0, 4), np.int64)
+    offence = first_offence(Claim(trace, addresses, reserved, moved, packing.height, align, pieces=False))
     if offence is not None:
         raise PolicyError(f"{packing.method}: {offence.text}")
 

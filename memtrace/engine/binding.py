@@ -7,7 +7,7 @@ the digest of all sources behind it, under which numba's cache finds it again in
 import sys
 from types import ModuleType
 
-from memtrace.engine import standins
+from memtrace.engine import places, standins
 from memtrace.engine.adapted import adapt
 from memtrace.engine.sources import digest, reachable_modules
 
@@ -25,6 +25,12 @@ FUNCTIONS = (
     "enlarge",
     "expect",
     "expect_soon",
+    "address_of",
+    "first_piece",
+    "next_piece",
+    "piece_at",
+    "most_pieces",
+    "first_holes",
 )
 
 
@@ -32,6 +38,7 @@ def bind(module: ModuleType) -> ModuleType:
     """The functions of a policy that the loop calls, as a module of their own."""
     own = vars(module) if has_ledger(module) else adapt(module)
     functions = {name: own.get(name) or getattr(standins, name, None) for name in (*FUNCTIONS, "note")}
+    functions |= places.choose(functions)
     name = f"{module.__name__}.bound_{digest(reachable_modules(module))}"
     bound = sys.modules.get(name)
     if bound is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from memtrace.engine import loop, recorder
+from memtrace.engine import loop, places, recorder
 from memtrace.engine.sources import digest, functions_of, reachable_modules
 from memtrace.errors import PolicyError
 from memtrace.structures import bits, calls
@@ -36,7 +36,7 @@ def _compile(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
     from numba import njit
     from numba.core.registry import cpu_target
 
-    sources = reachable_modules(policy, loop, recorder)
+    sources = reachable_modules(policy, loop, recorder, places)
     make_jitable({f for module in [*sources, bound] for f in functions_of(module)} | set(own_functions(bound)))
     replay = loop.specialise(bound)
     replay.__qualname__ = f"{policy.__name__.rpartition('.')[2]}.{digest(sources)}"

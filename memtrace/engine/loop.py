@@ -35,7 +35,6 @@ from memtrace.engine.recorder import (
     SEARCH_SUM,
     SKIPPED,
     SPARE,
-    occupy,
     write_classes,
     write_column,
     write_row,
@@ -48,7 +47,7 @@ from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, HOLES,
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
 
 DEAD, PLACED, EMPTY = 0, 1, 2  # a block that failed; that has an address; that needed none
-FINISHED, STOPPED, TOO_SMALL = 0, 1, 2
+FINISHED, STOPPED, TOO_SMALL, NO_ROOM = 0, 1, 2, 3
 FAR, NEAR, SOON = 16, 10, 5  # events looked ahead
 
 BLOCK = np.dtype(
@@ -118,7 +117,7 @@ def ask(policy, state, request, recorder):
     return address
 
 
-def settle(blocks, slot, request, address, recorder):
+def settle(policy, state, blocks, slot, request, address, recorder, keep):
     """Note where a new block lives."""
     b = blocks[slot]
     b.address = address
@@ -129,16 +128,15 @@ def settle(blocks, slot, request, address, recorder):
     b.status = PLACED if address >= 0 else EMPTY
     recorder.totals[LIVE] += request.size
     if recorder.measured and address >= 0:
-        occupy(recorder, address, request.size, 1)
+        policy.cover(policy, state, blocks, slot, recorder, 1)
+    if keep and address >= 0:
+        policy.log(policy, state, blocks, slot, recorder)
 
 
 def clear(blocks, slot, recorder):
-    """Forget a block."""
-    b = blocks[slot]
-    recorder.totals[LIVE] -= b.requested
-    if recorder.measured and b.status == PLACED:
-        occupy(recorder, b.address, b.requested, -1)
-    b.status = DEAD
+    """Forget a block that covers nothing any more."""
+    recorder.totals[LIVE] -= blocks[slot].requested
+    blocks[slot].status = DEAD
 
 
 def moved_bytes(size, smaller):
@@ -200,6 +198,11 @@ def specialise(policy):
         for i in range(start, op.size):
             kind, slot = op[i], block[i]
             look_ahead(policy, op, block, i, state, blocks)
+            if mode.keep and not policy.has_room(policy, state, blocks, recorder):
+                return i, NO_ROOM
+            leaves = (kind == FREE or kind == REALLOC) and slot >= 0 and blocks[slot].status == PLACED
+            if leaves and recorder.measured:
+                policy.cover(policy, state, blocks, slot, recorder, -1)
             # What the event asks for is worked out first: each policy function is compiled in at one place only.
             address = NOTHING
             asks, frees, moves = False, False, 0
@@ -253,6 +256,8 @@ def specialise(policy):
 
             if asks:
                 address = ask(policy, state, request, recorder)
+            if kind == REALLOC and leaves and recorder.measured and (address == ENLARGE or address == NOWHERE):
+                policy.cover(policy, state, blocks, slot, recorder, 1)
             if address == ENLARGE:
                 return i, TOO_SMALL
             if kind == ALLOC:
@@ -265,18 +270,21 @@ def specialise(policy):
                     frees = address >= 0
                 if frees:
                     policy.free(state, old, old_address)
-                if kind == REALLOC and blocks[slot].status != DEAD:
+                resized = kind == REALLOC and blocks[slot].status != DEAD
+                if resized:
                     if frees:
                         totals[SPARE] = old.block
                         blocks[slot].handle = request.block
                     clear(blocks, slot, recorder)
-                    settle(blocks, slot, request, address, recorder)
-                elif kind == ALLOC:
-                    settle(blocks, slot, request, address, recorder)
+                if resized or kind == ALLOC:
+                    settle(policy, state, blocks, slot, request, address, recorder, mode.keep)
+            policy.follow(policy, state, blocks, recorder, mode.keep)
 
             event = totals[EVENT]
             totals[EVENT] = event + 1
             if mode.keep:
+                if address >= 0 and kind == REALLOC:
+                    address = blocks[slot].address  # freeing the old block may have moved the new one
                 addresses[i] = address if kind == ALLOC or kind == REALLOC else NOTHING
                 reserved[i] = ledger[RESERVED]
             if recorder.measured:

@@ -44,6 +44,8 @@ COLUMN = 17
 SHIFT = 18  # log2 of the bytes in a row of the occupancy grid
 SPARE = 19  # the handle that no block has
 OOM_EVENT = 20
+PLACES = 21  # rows of places
+FOLLOWED = 22  # bytes the policy itself had moved when its blocks were last looked up
 TOTALS = 24
 
 # sums: float64
@@ -66,6 +68,7 @@ ROW = (
 )
 AT_PEAK_LIVE, AT_PEAK_ALLOCATED, AT_PEAK_RESERVED = 0, 1, 2
 GRID_ROWS = 512
+FIRST_PLACES = 4096
 
 
 class Recorder(NamedTuple):
@@ -81,6 +84,7 @@ class Recorder(NamedTuple):
     column_events: np.ndarray
     columns: np.ndarray  # [column, address row]: live bytes in the row
     grid: np.ndarray  # [address row]: the same, now
+    places: np.ndarray  # [place, (event, block, address, bytes)]: moves and pieces of blocks (engine.places)
     measured: bool  # False: only what costs nothing is written down
 
 
@@ -182,8 +186,18 @@ def new_recorder(events, max_live, samples, counters, measured):
         np.concatenate((columned, never)),
         np.zeros((columned.size, GRID_ROWS), np.int64),
         np.zeros(GRID_ROWS, np.int64),
+        np.zeros((1, 4), np.int64),
         measured,
     )
+
+
+def drained(recorder, room):
+    """The rows of places so far, and the recorder with none and with room for ``room`` at least."""
+    rows = recorder.places[: int(recorder.totals[PLACES])].copy()
+    recorder.totals[PLACES] = 0
+    if recorder.places.shape[0] < room:
+        recorder = recorder._replace(places=np.zeros((max(2 * room, FIRST_PLACES), 4), np.int64))
+    return rows, recorder
 
 
 def cell_bytes(recorder):

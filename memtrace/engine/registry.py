@@ -43,7 +43,7 @@ class Policy:
 def builtin_policies() -> dict[str, ModuleType]:
     """Every policy of the package by name: a file is the registration. In the order of their ``ORDER``, then by name."""
     found = {}
-    for info in pkgutil.iter_modules(memtrace.policies.__path__):
+    for info in (each for each in pkgutil.iter_modules(memtrace.policies.__path__) if not each.ispkg):
         module = importlib.import_module(f"memtrace.policies.{info.name}")
         found[info.name.replace("_", "-")] = module
     return dict(sorted(found.items(), key=lambda item: (getattr(item[1], "ORDER", 100), item[0])))
@@ -72,7 +72,14 @@ def parse_policy(text: str) -> Policy:
     values = parse_options(name, given, known)
     options = {option.name: values.get(option.name, option.default) for option in known.values()}
     shown = ",".join(f"{key}={text_of(value)}" for key, value in values.items())
-    return Policy(f"{name}:{shown}" if shown else name, name, module, options)
+    return Policy(f"{name}:{shown}" if shown else name, name, variant(module, options), options)
+
+
+def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
+    """The module that serves these options: a policy's ``VARIANTS`` has others by option and value."""
+    for option, modules in getattr(module, "VARIANTS", {}).items():
+        module = modules.get(options[option], module)
+    return module
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:

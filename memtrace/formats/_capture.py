@@ -41,8 +41,8 @@ class Capture:
                         self.message = child.stdout.read().decode(errors="replace")
                         return
                     data = child.stdout.read(32 * count)
-                    rows: list[Record] = np.frombuffer(data[: len(data) // 32 * 32], "<i8").reshape(-1, 4).tolist()
-                    yield from rows
+                    for row in np.frombuffer(data[: len(data) // 32 * 32], "<i8").reshape(-1, 4).tolist():
+                        yield tuple(row)
             finally:
                 child.kill()
 

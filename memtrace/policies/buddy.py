@@ -9,17 +9,26 @@ far, in chunks. Holes are the free blocks below it, each by itself: two that are
        order 5 |       32       |       32        |      leaves one hole each
        order 4 | AAAA  |  16    |                 |      of order 4 and 5
 
+`kind=fibonacci` is another system: block sizes are Fibonacci numbers, 1, 2, 3, 5, 8, ... units of min_block rounded up to
+the alignment. A block is split into the two sizes before its own, the larger one low, which merge as soon as both are
+free. The space is cut into the largest that fit, the smaller ones low; the rest is as above. Blocks are not aligned to
+their size: for a larger alignment than the unit's a block with room for it is taken. For sizes uniform up to any bound 19
+to 24 % of the blocks' bytes are lost inside them, against 25 to 33 %.
+
 Cost: a bitmap per order, 64 children to a word, finds the lowest free block in a few loads; splits and merges are at
 most the number of orders. The bitmaps cover a window that grows with the highest address in use; above it all is free,
 up to 2^46 blocks of the lowest order (1 PiB at 16 bytes), where the address space ends.
-Source: Knowlton 1965, "A fast storage allocator"; Knuth, The Art of Computer Programming 1, 2.5, algorithms R and S.
+Source: Knowlton 1965, "A fast storage allocator"; Knuth, The Art of Computer Programming 1, 2.5, algorithms R and S. Fibonacci:
+Hirschberg 1973, "A class of dynamic memory allocation algorithms"; Cranston and Thomas 1975, "A simplified recombination
+scheme for the Fibonacci buddy system", whose place a tree of splits takes here; a pairing heap per order has the free blocks.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.policies.buddy_kinds import fibonacci
 from memtrace.structures.bits import highest_set, lowest_set, next_power
 from memtrace.structures.buddy_space import add_free, change_reserved, give_space, largest_hole, take_free
 from memtrace.structures.calls import apart
@@ -58,6 +67,7 @@ from memtrace.structures.rules import Rules, block_size, growth, heap_rules, tri
 ORDER = 5
 GROUPS = ("default",)
 COALESCES = True
+VARIANTS = {"kind": {"fibonacci": fibonacci}}
 UNBOUNDED = 1 << 62
 FIRST_WINDOW = 16  # log2 of the smallest blocks that the bitmaps cover at first
 
@@ -72,7 +82,7 @@ class State(NamedTuple):
     root: int  # order of the free block at address 0 when all is free; -1 if the window covers the whole space
 
 
-def init(capacity, max_live, **options):
+def init(capacity, max_live, kind: Literal["binary", "fibonacci"] = "binary", **options):
     rules = heap_rules(capacity, **options)
     base = options.get("base", 0)
     unit = int(highest_set(next_power(rules.min_block)))

@@ -45,12 +45,13 @@ def new_ledger(reserved):
     return ledger
 
 
-def set_detail(ledger, median, p99, census, searches):
-    """Say what to count, before the first event."""
+def set_detail(ledger, median, p99, census, searches, holes=None):
+    """Say what to count, before the first event. ``holes``: the sizes of those there are, if ``first_holes`` cannot tell."""
+    sizes = list(first_holes(ledger)) if holes is None else holes
     ledger[MEDIAN] = median
     ledger[P99] = p99
-    ledger[BELOW_MEDIAN] = sum(size for size in first_holes(ledger) if size < median)
-    ledger[BELOW_P99] = sum(size for size in first_holes(ledger) if size < p99)
+    ledger[BELOW_MEDIAN] = sum(size for size in sizes if size < median)
+    ledger[BELOW_P99] = sum(size for size in sizes if size < p99)
     ledger[CENSUS] = census
     ledger[SEARCHES] = searches
 

@@ -1,0 +1,233 @@
+"""The space of a Fibonacci buddy system: a tree of splits, and the free blocks of each order by address.
+
+Order k has blocks of F units, F = 1, 2, 3, 5, 8, ... A block of order k is split into one of order k - 1, the low part,
+and one of order k - 2, the high part; one of two units into two of one. Leaves of the tree are blocks, free or used; a
+node that has parts knows both. Per order, the free blocks are a pairing heap by address (as in ``size_bins``).
+"""
+
+import numpy as np
+
+from memtrace.structures.bits import lowest_set
+from memtrace.structures.buddy_space import visible
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import RESERVED, close_hole, open_hole, resize_hole
+from memtrace.structures.size_bins import combine, meld
+
+NODE = np.dtype(
+    (
+        np.record,
+        np.dtype(
+            [
+                ("addr", "i8"),
+                ("extent", "i8"),
+                ("order", "i4"),
+                ("free", "u4"),
+                ("up", "u4"),  # the block it is a part of; 0: it is a part of none
+                ("low", "u4"),  # its parts; 0: it is whole
+                ("high", "u4"),
+                ("child", "u4"),  # the pairing heap's links
+                ("side", "u4"),
+                ("back", "u4"),
+            ],
+            align=True,
+        ),
+    )
+)
+LARGEST = 1 << 62
+FRESH, SPARE, COUNT = 0, 1, 2  # pool: first node never used; head of the list of spare ones; nodes in use
+FIRST_NODES = 1 << 10
+
+
+def sizes_of_orders(unit):
+    """Bytes of a block of each order, up to 2^62."""
+    sizes = [unit, 2 * unit]
+    while sizes[-1] + sizes[-2] <= LARGEST:
+        sizes.append(sizes[-1] + sizes[-2])
+    return np.array([size for size in sizes if size <= LARGEST], np.int64)
+
+
+def give_space(state, start, end):
+    """Cut [start, end) into the largest blocks, the smaller ones low, which become free; their nodes, by address.
+
+    Without a limit it is the largest block alone.
+    """
+    orders, left = [], end - start
+    for order in range(state.sizes.size - 1, -1, -1):
+        while int(state.sizes[order]) <= left and not (orders and end == LARGEST):
+            orders.append(order)
+            left -= int(state.sizes[order])
+    roots = []
+    for order in reversed(orders):
+        x = new_node(state, np.int64(start), np.int64(order))
+        add_free(state, x)
+        roots.append(int(x))
+        start += int(state.sizes[order])
+    return roots
+
+
+def new_node(state, address, order):
+    pool, nodes = state.pool, state.nodes
+    x = pool[SPARE]
+    if x != 0:
+        pool[SPARE] = nodes[x].side
+    else:
+        x = pool[FRESH]
+        pool[FRESH] = x + 1
+    pool[COUNT] += 1
+    nodes[x].addr = address
+    nodes[x].extent = state.sizes[order]
+    nodes[x].order = order
+    nodes[x].free = 0
+    nodes[x].up = 0
+    nodes[x].low = 0
+    nodes[x].high = 0
+    return x
+
+
+def drop_node(state, x):
+    state.nodes[x].side = state.pool[SPARE]
+    state.pool[SPARE] = x
+    state.pool[COUNT] -= 1
+
+
+def is_full(state):
+    """Whether there might be too few nodes to split a block down to a unit."""
+    return state.pool[COUNT] + 2 * state.sizes.size + 1 > state.nodes.size
+
+
+def add_free(state, x):
+    nodes, order = state.nodes, np.int64(state.nodes[x].order)
+    nodes[x].free = 1
+    nodes[x].child = 0
+    nodes[x].side = 0
+    nodes[x].back = 0
+    root = np.int64(state.heads[order])
+    state.heads[order] = meld(nodes, root, x) if root != 0 else x
+    state.words[order >> 6] |= np.int64(1) << (order & 63)
+    size = visible(nodes[x].addr, nodes[x].extent, state.ledger[RESERVED])
+    if size > 0:
+        open_hole(state.ledger, size)
+
+
+def take_free(state, x):
+    nodes, order = state.nodes, np.int64(state.nodes[x].order)
+    root, child = np.int64(state.heads[order]), nodes[x].child
+    if root == x:
+        root = combine(nodes, child) if child != 0 else np.int64(0)
+    else:
+        back, side = nodes[x].back, nodes[x].side
+        if nodes[back].child == x:
+            nodes[back].child = side
+        else:
+            nodes[back].side = side
+        nodes[side].back = back
+        if child != 0:
+            root = np.int64(meld(nodes, root, combine(nodes, child)))
+    state.heads[order] = root
+    if root == 0:
+        state.words[order >> 6] &= ~(np.int64(1) << (order & 63))
+    nodes[x].free = 0
+    size = visible(nodes[x].addr, nodes[x].extent, state.ledger[RESERVED])
+    if size > 0:
+        close_hole(state.ledger, size)
+
+
+def smallest_order(state, order):
+    """The smallest order from ``order`` on that has a free block; -1 if there is none."""
+    words = state.words
+    if order < 64:
+        word = words[0] & (np.int64(-1) << order)
+        if word != 0:
+            return lowest_set(word)
+    word = words[1] & (np.int64(-1) << max(order - 64, 0))
+    return 64 + lowest_set(word) if word != 0 else np.int64(-1)
+
+
+def split(state, x):
+    """Cut a used block in two: the low part stays used and is returned, the high part becomes free."""
+    nodes, order = state.nodes, np.int64(state.nodes[x].order)
+    low = new_node(state, nodes[x].addr, order - 1)
+    high = new_node(state, nodes[x].addr + nodes[low].extent, max(order - 2, 0))
+    nodes[x].low = low
+    nodes[x].high = high
+    nodes[low].up = x
+    nodes[high].up = x
+    add_free(state, high)
+    return low
+
+
+def free_buddy(state, x):
+    """The other part of the block that x is a part of, if it is whole and free; else 0."""
+    nodes = state.nodes
+    up = np.int64(nodes[x].up)
+    if up == 0:
+        return np.int64(0)
+    other = np.int64(nodes[up].high if nodes[up].low == x else nodes[up].low)
+    return other if nodes[other].free == 1 else np.int64(0)
+
+
+def join(state, x, buddy):
+    """A used block and its buddy, which is free, become the used block that they are parts of."""
+    nodes = state.nodes
+    up = np.int64(nodes[x].up)
+    take_free(state, buddy)
+    drop_node(state, x)
+    drop_node(state, buddy)
+    nodes[up].low = 0
+    nodes[up].high = 0
+    return up
+
+
+def leaf_at(state, address):
+    """The block that contains an address; 0 if it is outside the space."""
+    nodes, roots = state.nodes, state.roots
+    x = np.int64(0)
+    for i in range(roots.size):
+        if nodes[roots[i]].addr <= address:
+            x = np.int64(roots[i])
+    if x == 0 or address >= nodes[x].addr + nodes[x].extent:
+        return np.int64(0)
+    while nodes[x].low != 0:
+        high = np.int64(nodes[x].high)
+        x = high if address >= nodes[high].addr else np.int64(nodes[x].low)
+    return x
+
+
+@apart
+def change_reserved(state, reserved):
+    """Move the top; the free blocks that it uncovers or covers are counted anew."""
+    ledger, nodes = state.ledger, state.nodes
+    before = ledger[RESERVED]
+    address, end = min(before, reserved), max(before, reserved)
+    while address < end:
+        x = leaf_at(state, address)
+        if x == 0:
+            # In front of the space, or behind it.
+            first = nodes[state.roots[0]].addr if state.roots.size > 0 else end
+            address = first if address < first else end
+            continue
+        start, size = nodes[x].addr, nodes[x].extent
+        if nodes[x].free == 1:
+            old, new = visible(start, size, before), visible(start, size, reserved)
+            if old == 0:
+                open_hole(ledger, new)
+            elif new == 0:
+                close_hole(ledger, old)
+            else:
+                resize_hole(ledger, old, new)
+        address = start + size
+    ledger[RESERVED] = reserved
+
+
+def largest_hole(state):
+    """The largest free block, as far as it is reserved."""
+    reserved = state.ledger[RESERVED]
+    most = np.int64(0)
+    for i in range(state.sizes.size):
+        order = state.sizes.size - 1 - i
+        if most >= state.sizes[order]:
+            break
+        x = np.int64(state.heads[order])
+        if x != 0:
+            most = max(most, visible(state.nodes[x].addr, state.nodes[x].extent, reserved))
+    return most
