@@ -373,9 +373,8 @@ SERVING = """
 max and pages agree with the paper within about two points. pow2 and oracle are better filled than theirs, by up to 22 points;
 why was not looked into further. What their systems lose between caches (external fragmentation) is missing here; with the
 buddy's rounding oracle comes near, pow2 does not. In ours oracle and pages run as many sequences at once, so memory seldom held
-them back. With Alpaca's short sequences max holds far less than with ShareGPT's, because every cache has 2,048
-tokens of room. The spreads of the lengths were chosen, as the paper gives means only; the shares, that of max above all,
-depend on them.
+them back. With Alpaca's short sequences max holds far less than with ShareGPT's, because every cache has 2,048 tokens of room.
+The spreads of the lengths were chosen, as the paper gives means only; the shares, that of max above all, depend on them.
 """
 
 
