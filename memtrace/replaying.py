@@ -38,6 +38,7 @@ class Placement:
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
     seconds: float  # in the compiled loop alone
+    state: Any = None  # what the policy's init made, as it is at the end
 
     @property
     def events(self) -> int:
@@ -90,13 +91,14 @@ def replay(
     from memtrace.engine.loop import Mode, new_blocks
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.registry import parse_policy
-    from memtrace.structures.ledger import set_detail
+    from memtrace.structures.ledger import TOLD, set_detail
 
     policy = parse_policy(policy) if isinstance(policy, str) else policy
     bound = bind(policy.module)
     facts = trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare")
+    state.ledger[TOLD] = facts.completes > 0
     counters = len(getattr(policy.module, "COUNTERS", ()))
     recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
     mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep)
@@ -127,6 +129,7 @@ def replay(
         _joined([r for _, r in kept]) if keep else None,
         tuple(cpu),
         seconds,
+        state,
     )
 
 

@@ -54,6 +54,7 @@ def validate(placement: Placement) -> Offence | None:
 
     Every block that is placed, [address, address + requested size), overlaps no live one, lies in what is reserved after
     the event and within the capacity, and is aligned to what the event asks for, else to the policy's option ``align``.
+    Of a policy whose addresses are virtual (``VIRTUAL``), neither what is reserved nor the capacity bounds the addresses.
     """
     if placement.addresses is None or placement.reserved is None:
         raise ValueError("validate needs a placement with its addresses: replay(..., keep=True)")
@@ -63,13 +64,15 @@ def validate(placement: Placement) -> Offence | None:
     owner = np.zeros(starts.size, np.int32)
     slots = np.full((placement.trace.facts.max_live + 1, 3), -1, np.int64)  # start, size, event of the block in a slot
     align = placement.policy.options.get("align", 1)
-    capacity = (1 << 62) if placement.capacity is None else placement.capacity
+    virtual = getattr(placement.policy.module, "VIRTUAL", False)
+    capacity = (1 << 62) if placement.capacity is None or virtual else placement.capacity
+    reserved = np.full(placement.reserved.size, 1 << 62) if virtual else placement.reserved
     done = 0
     for events in placement.trace.batches():
         n = min(events.op.size, placement.events - done)
         kind, i, other = _check(
             *(events.op[:n], events.block, events.size, events.align),
-            *(placement.addresses[done:], placement.reserved[done:], done),
+            *(placement.addresses[done:], reserved[done:], done),
             *(starts, tree, owner, slots, int(align), capacity),
         )
         if kind:
