@@ -66,6 +66,7 @@ def init(
     pinned_reserve_segment_size_mb="",
     pinned_max_cached_size_mb="",
     va: Literal["bump", "firstfit"] = "bump",
+    ties: Literal["age", "address"] = "age",
     events: Literal["told", "auto", "manual"] = "told",
     history=False,
 ):

@@ -38,6 +38,7 @@ def rules_of(capacity, options):
         expandable=options["expandable_segments"],
         reject_from=min(limit, capacity) if options["throw_on_cudamalloc_oom"] else NO_LIMIT,
         first_fit=options["va"] == "firstfit",
+        by_age=options["ties"] == "age",
         told=TOLD[options["events"]],
     )
     return rules, divisions(options["roundup_power2_divisions"])

@@ -11,6 +11,7 @@ from memtrace.structures.caching.model import (
     DEVICE_USED,
     FIRST_SEGMENT,
     LAST_SEGMENT,
+    MADE,
     NEXT_ADDRESS,
     SEGMENT_FRESH,
     SEGMENT_SPARE,
@@ -52,6 +53,8 @@ def new_segment(state, queue, extent):
     segments[s].start = base
     segments[s].extent = extent
     segments[s].queue = queue
+    at[MADE] += 1
+    segments[s].number = at[MADE] if state.rules.by_age else 0
     hang_in(state, s, before)
     return s
 

@@ -14,8 +14,9 @@ from memtrace.structures.caching.device import drop_segment, new_segment, take_m
 from memtrace.structures.caching.free_sets import (
     add,
     add_hole,
-    first_from,
     first_hole_from,
+    following,
+    number_of,
     take_hole_out,
     take_out,
 )
@@ -44,10 +45,10 @@ def growable(nodes, x):
 def least_growable(state, queue, x):
     """From the best fit on, as long as the next block can grow less: a block at a hole counts as large as both."""
     nodes = state.nodes
-    following = first_from(state, queue, nodes[x].extent, nodes[x].addr + 1)
-    while following != 0 and growable(nodes, following) < growable(nodes, x):
-        x = following
-        following = first_from(state, queue, nodes[x].extent, nodes[x].addr + 1)
+    y = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
+    while y != 0 and growable(nodes, y) < growable(nodes, x):
+        x = y
+        y = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
     return x
 
 

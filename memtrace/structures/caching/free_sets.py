@@ -1,4 +1,4 @@
-"""Free blocks of a stream and pool by (size, address), and holes of expandable segments by address.
+"""Free blocks of a stream and pool by (size, age of the segment, address), and holes of expandable segments by address.
 
 Sizes have classes, 16 to a doubling; each class has a treap, and a bitmap says which classes have any. A class seldom
 has more than a few blocks, so most calls look at one or two nodes, and never at more than O(log n).
@@ -10,33 +10,43 @@ import numpy as np
 
 from memtrace.structures.bits import highest_set, lowest_set
 from memtrace.structures.caching.model import CLASSES, FREE, SEARCHES, WORDS
+from memtrace.structures.calls import apart
 from memtrace.structures.ledger import close_hole, open_hole
 
-BY_SIZE, BY_ADDRESS = -1, 0  # what the size counts in the order: all, nothing
+BY_SIZE, BY_ADDRESS = -1, 0  # what size and age count in the order: all, nothing
 
 
 def priority(x):
     return (np.int64(x) * 2654435761) & 0xFFFFFFFF
 
 
-def less(nodes, size, address, y, by):
-    """Whether (size, address) comes before node y."""
+def less(state, size, number, address, y, by):
+    """Whether (size, number of the segment, address) comes before node y."""
+    nodes = state.nodes
     other = nodes[y].extent & by
     if size != other:
         return size < other
+    other = state.segments[nodes[y].segment].number & by
+    if number != other:
+        return number < other
     return address < nodes[y].addr
 
 
-def insert_node(nodes, root, x, by):
+def number_of(state, x):
+    return state.segments[state.nodes[x].segment].number
+
+
+def insert_node(state, root, x, by):
     """Insert into a treap; its root is returned."""
-    size, address = nodes[x].extent & by, nodes[x].addr
+    nodes = state.nodes
+    size, number, address = nodes[x].extent & by, number_of(state, x) & by, nodes[x].addr
     parent, left, y = np.int64(0), False, np.int64(root)
     rank = priority(x)
     while y != 0 and priority(y) > rank:
         parent = y
-        left = less(nodes, size, address, y, by)
+        left = less(state, size, number, address, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
-    split(nodes, y, x, size, address, by)
+    split(state, y, x, size, number, address, by)
     if parent == 0:
         return x
     if left:
@@ -46,13 +56,14 @@ def insert_node(nodes, root, x, by):
     return root
 
 
-def split(nodes, y, x, size, address, by):
+def split(state, y, x, size, number, address, by):
     """What is below y becomes what is below x: the lesser nodes to its left, the greater to its right."""
+    nodes = state.nodes
     nodes[x].left = 0
     nodes[x].right = 0
     low, high = x, x
     while y != 0:
-        if less(nodes, size, address, y, by):
+        if less(state, size, number, address, y, by):
             if high == x:
                 nodes[x].right = y
             else:
@@ -72,13 +83,14 @@ def split(nodes, y, x, size, address, by):
         nodes[low].right = 0
 
 
-def remove_node(nodes, root, x, by):
+def remove_node(state, root, x, by):
     """Take a node out of a treap; its root is returned."""
-    size, address = nodes[x].extent & by, nodes[x].addr
+    nodes = state.nodes
+    size, number, address = nodes[x].extent & by, number_of(state, x) & by, nodes[x].addr
     parent, left, y = np.int64(0), False, np.int64(root)
     while y != x:
         parent = y
-        left = less(nodes, size, address, y, by)
+        left = less(state, size, number, address, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
     joined = join(nodes, np.int64(nodes[x].left), np.int64(nodes[x].right))
     if parent == 0:
@@ -118,27 +130,29 @@ def hang(nodes, parent, right, x):
         nodes[parent].left = x
 
 
-def first_in(nodes, root, size, address, by):
-    """The first node of a treap that does not come before (size, address); 0 if there is none."""
+def first_in(state, root, size, number, address, by):
+    """The first node of a treap that does not come before (size, number, address - 1); 0 if there is none."""
+    nodes = state.nodes
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if nodes[y].extent & by < size or (nodes[y].extent & by == size and nodes[y].addr < address):
-            y = np.int64(nodes[y].right)
-        else:
+        if less(state, size, number, address - 1, y, by):
             found = y
             y = np.int64(nodes[y].left)
+        else:
+            y = np.int64(nodes[y].right)
     return found
 
 
-def last_in(nodes, root, size, address, by):
-    """The last node of a treap that comes before (size, address); 0 if there is none."""
+def last_in(state, root, size, number, address, by):
+    """The last node of a treap that comes before (size, number, address); 0 if there is none."""
+    nodes = state.nodes
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if nodes[y].extent & by < size or (nodes[y].extent & by == size and nodes[y].addr < address):
+        if less(state, size, number, address - 1, y, by):
+            y = np.int64(nodes[y].left)
+        else:
             found = y
             y = np.int64(nodes[y].right)
-        else:
-            y = np.int64(nodes[y].left)
     return found
 
 
@@ -193,7 +207,7 @@ def add(state, x):
         state.words[queue * WORDS + (c >> 6)] |= 1 << (c & 63)
         state.filled[queue] |= 1 << (c >> 6)
     else:
-        state.roots[queue * CLASSES + c] = insert_node(nodes, root, x, BY_SIZE)
+        state.roots[queue * CLASSES + c] = insert_node(state, root, x, BY_SIZE)
     state.lengths[queue] += 1
     open_hole(state.ledger, size)
 
@@ -206,7 +220,7 @@ def take_out(state, x):
     c = class_of(size)
     root = np.int64(state.roots[queue * CLASSES + c])
     if root != x or nodes[x].left != 0 or nodes[x].right != 0:
-        state.roots[queue * CLASSES + c] = remove_node(nodes, root, x, BY_SIZE)
+        state.roots[queue * CLASSES + c] = remove_node(state, root, x, BY_SIZE)
     else:
         state.roots[queue * CLASSES + c] = 0
         word = state.words[queue * WORDS + (c >> 6)] & ~(1 << (c & 63))
@@ -217,37 +231,52 @@ def take_out(state, x):
     close_hole(state.ledger, size)
 
 
-def first_from(state, queue, size, address):
-    """The first free block of a queue from (size, address) on; 0 if there is none."""
+def first_from(state, queue, size, number, address):
+    """The first free block of a queue from (size, number of its segment, address) on; 0 if there is none."""
     c = class_from(state, queue, class_of(size))
     while c >= 0:
-        x = first_in(state.nodes, state.roots[queue * CLASSES + c], size, address, BY_SIZE)
+        x = first_in(state, state.roots[queue * CLASSES + c], size, number, address, BY_SIZE)
         if x != 0:
             return x
         c = class_from(state, queue, c + 1) if c + 1 < CLASSES else np.int64(-1)
     return np.int64(0)
 
 
-def last_before(state, queue, size, address):
-    """The last free block of a queue before (size, address); 0 if there is none."""
+def last_before(state, queue, size, number, address):
+    """The last free block of a queue before (size, number of its segment, address); 0 if there is none."""
     c = class_until(state, queue, class_of(size))
     while c >= 0:
-        x = last_in(state.nodes, state.roots[queue * CLASSES + c], size, address, BY_SIZE)
+        x = last_in(state, state.roots[queue * CLASSES + c], size, number, address, BY_SIZE)
         if x != 0:
             return x
         c = class_until(state, queue, c - 1) if c > 0 else np.int64(-1)
     return np.int64(0)
 
 
+def best_fit(state, queue, size):
+    return first_from(state, queue, size, np.int64(0), np.int64(0))
+
+
+@apart
+def first_block(state, queue):
+    return first_from(state, queue, np.int64(0), np.int64(0), np.int64(0))
+
+
+@apart
+def following(state, queue, size, number, address):
+    """The free block of a queue that comes after this one, which may be gone."""
+    return first_from(state, queue, size, number, address + 1)
+
+
 def add_hole(state, x):
     queue = state.nodes[x].queue
-    state.holes[queue] = insert_node(state.nodes, np.int64(state.holes[queue]), x, BY_ADDRESS)
+    state.holes[queue] = insert_node(state, np.int64(state.holes[queue]), x, BY_ADDRESS)
 
 
 def take_hole_out(state, x):
     queue = state.nodes[x].queue
-    state.holes[queue] = remove_node(state.nodes, np.int64(state.holes[queue]), x, BY_ADDRESS)
+    state.holes[queue] = remove_node(state, np.int64(state.holes[queue]), x, BY_ADDRESS)
 
 
 def first_hole_from(state, queue, address):
-    return first_in(state.nodes, state.holes[queue], 0, address, BY_ADDRESS)
+    return first_in(state, state.holes[queue], np.int64(0), np.int64(0), address, BY_ADDRESS)

@@ -5,7 +5,7 @@ import numpy as np
 from memtrace.structures.caching.blocks import drop_node, is_split
 from memtrace.structures.caching.device import UNIT, drop_segment
 from memtrace.structures.caching.expandable import unmap
-from memtrace.structures.caching.free_sets import first_from, last_before, take_out
+from memtrace.structures.caching.free_sets import best_fit, first_block, following, last_before, number_of, take_out
 from memtrace.structures.caching.history import SEGMENT_FREE, tell
 from memtrace.structures.caching.model import DEVICE_USED, SEARCHES, STREAMS
 from memtrace.structures.caching.statistics import DEVICE_FREE, OVERSIZE_SEGMENTS, RESERVED_BYTES, SEGMENT, fall
@@ -48,14 +48,14 @@ def release_pool(state, pool):
     nodes = state.nodes
     for i in range(state.at[STREAMS]):
         queue = 2 * state.order[i] + pool
-        x = first_from(state, queue, np.int64(0), np.int64(0))
+        x = first_block(state, queue)
         while x != 0:
-            size, address = nodes[x].extent, nodes[x].addr
+            size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
             if state.rules.expandable:
                 unmap(state, x)
             elif not is_split(nodes, x):
                 release_block(state, x)
-            x = first_from(state, queue, size, address + 1)
+            x = following(state, queue, size, number, address)
 
 
 @apart
@@ -69,12 +69,12 @@ def collect_garbage(state):
     total_age, count = np.int64(0), np.int64(0)
     for i in range(state.at[STREAMS]):
         queue = 2 * state.order[i] + 1
-        x = first_from(state, queue, np.int64(0), np.int64(0))
+        x = first_block(state, queue)
         while x != 0:
             if not is_split(nodes, x):
                 total_age += clock - nodes[x].since
                 count += 1
-            x = first_from(state, queue, nodes[x].extent, nodes[x].addr + 1)
+            x = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
     if state.rules.expandable:
         return
     reclaimed, freed = np.int64(0), True
@@ -83,16 +83,17 @@ def collect_garbage(state):
         threshold = total_age / count
         for i in range(state.at[STREAMS]):
             queue = 2 * state.order[i] + 1
-            x = first_from(state, queue, np.int64(0), np.int64(0))
+            x = first_block(state, queue)
             while x != 0:
-                size, address, age = nodes[x].extent, nodes[x].addr, clock - nodes[x].since
+                size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
+                age = clock - nodes[x].since
                 if not is_split(nodes, x) and age >= threshold:
                     release_block(state, x)
                     reclaimed += size
                     total_age -= age
                     count -= 1
                     freed = True
-                x = first_from(state, queue, size, address + 1)
+                x = following(state, queue, size, number, address)
 
 
 @apart
@@ -102,15 +103,15 @@ def release_oversize(state, queue, size):
     if rules.max_split >= 1 << 62 or rules.expandable:
         return False
     wanted = max(size, rules.max_split)
-    x = first_from(state, queue, wanted, np.int64(0))
+    x = best_fit(state, queue, wanted)
     if x != 0:
         release_block(state, x)
         return True
     released = np.int64(0)
-    x = last_before(state, queue, wanted, np.int64(0))
+    x = last_before(state, queue, wanted, np.int64(0), np.int64(0))
     while x != 0 and nodes[x].extent >= rules.max_split and released < wanted:
-        extent, address = nodes[x].extent, nodes[x].addr
+        extent, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
         release_block(state, x)
         released += extent
-        x = last_before(state, queue, extent, address)
+        x = last_before(state, queue, extent, number, address)
     return released >= wanted

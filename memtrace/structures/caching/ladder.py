@@ -5,7 +5,7 @@ import numpy as np
 from memtrace.structures.caching.blocks import new_node
 from memtrace.structures.caching.device import UNIT, device_free, new_segment, take_memory
 from memtrace.structures.caching.expandable import extend, least_growable
-from memtrace.structures.caching.free_sets import first_from, take_out
+from memtrace.structures.caching.free_sets import best_fit, take_out
 from memtrace.structures.caching.giving_back import collect_garbage, release_cached, release_oversize
 from memtrace.structures.caching.history import OOM, SEGMENT_ALLOC, tell
 from memtrace.structures.caching.model import SEARCHES
@@ -31,7 +31,7 @@ def cached_block(state, queue, size):
     nodes, rules = state.nodes, state.rules
     if rules.collect_from >= 0:
         state.at[SEARCHES + (queue & 1)] += 1
-    x = first_from(state, queue, size, np.int64(0))
+    x = best_fit(state, queue, size)
     if x == 0:
         return x
     if rules.expandable:

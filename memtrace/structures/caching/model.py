@@ -23,12 +23,14 @@ ENTRY_FRESH, ENTRY_SPARE, ENTRIES = 14, 15, 16  # entries in use or spoken for
 DEVICE_USED, NEXT_ADDRESS = 17, 18
 SEARCHES = 19  # of small blocks, of large ones: the clock of the ages
 HISTORY = 21
-REJECTED = 22
-AT = 24
+MADE = 22  # segments so far
+TURN_BITS, TURNS = 23, 24  # log2 of the slots of the table of turns, and streams in it
+AT = 26
 
 CLASSES = 832  # of sizes, see free_sets
 WORDS = CLASSES // 64
 FIRST_STREAMS = 4
+FIRST_SPREAD = 0x15000000  # of stream 0
 FIRST_SEGMENTS = 64
 
 NODE = np.dtype(
@@ -56,7 +58,7 @@ NODE = np.dtype(
     )
 )
 SEGMENT = np.dtype(
-    (np.record, np.dtype([("start", "i8"), ("extent", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")], align=True))
+    (np.record, np.dtype([("start", "i8"), ("extent", "i8"), ("number", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")], align=True))
 )
 ENTRY = np.dtype((np.record, np.dtype([("number", "i8"), ("node", "u4"), ("next", "u4")], align=True)))
 EVENT = np.dtype((np.record, np.dtype([("addr", "i8"), ("extent", "i8"), ("stream", "i8"), ("action", "i8")], align=True)))
@@ -75,6 +77,7 @@ class Rules(NamedTuple):
     expandable: bool
     reject_from: int  # a request that would reserve more fails without a try to free memory
     first_fit: bool  # the device gives the lowest addresses that are free, else ever higher ones
+    by_age: bool  # of equal blocks, the one in the older segment; else the one at the lower address
     told: int  # which stream events are done: 0 what the trace tells, if it does; 1 all at once; 2 what it tells
 
 
@@ -91,6 +94,8 @@ class State(NamedTuple):
     handles: Any  # [stream index]: the stream
     order: Any  # stream indices by stream
     fifo: Any  # [2 * stream index]: first and last entry of its events
+    spreads: Any  # [stream index]: where it is in the table of turns
+    turns: Any  # slots of streams that have events, see turns
     done: Any  # [stream index]: its last event that is done
     entries: Any
     uses: Any  # bits of the streams that use a block, one or more words a node
@@ -127,6 +132,8 @@ def new_state(rules, max_live, divisions, history):
         handles=np.zeros(FIRST_STREAMS, np.int64),
         order=np.zeros(FIRST_STREAMS, np.int64),
         fifo=np.zeros(2 * FIRST_STREAMS, np.uint32),
+        spreads=np.full(FIRST_STREAMS, FIRST_SPREAD, np.int64),
+        turns=np.zeros(turn_slots(FIRST_STREAMS), np.int64),
         done=np.zeros(FIRST_STREAMS, np.int64),
         entries=records(64, ENTRY),
         uses=np.zeros(nodes.size, np.int64),
@@ -186,9 +193,14 @@ def more_streams(state, streams):
         roots=longer(state.roots, 2 * streams * CLASSES),
         words=longer(state.words, 2 * streams * WORDS),
         **{name: longer(getattr(state, name), 2 * streams) for name in ("filled", "lengths", "holes", "fifo")},
-        **{name: longer(getattr(state, name), streams) for name in ("handles", "order", "done")},
+        **{name: longer(getattr(state, name), streams) for name in ("handles", "order", "spreads", "done")},
+        turns=longer(state.turns, turn_slots(streams)),
         uses=uses.ravel(),
     )
+
+
+def turn_slots(streams):
+    return 32 * streams + 128
 
 
 def longer(array, length):

@@ -19,6 +19,7 @@ from memtrace.structures.caching.model import (
     lacks_entries,
 )
 from memtrace.structures.caching.statistics import SYNC_ALL_STREAMS
+from memtrace.structures.caching.turns import enter, leave, slots, spread
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import TOLD
 
@@ -55,6 +56,7 @@ def look_stream_up(state, stream):
             order[i] = order[i - 1]
         order[low] = at[STREAMS]
         handles[at[STREAMS]] = stream
+        state.spreads[at[STREAMS]] = spread(stream)
         at[STREAMS] += 1
     at[LAST_STREAM] = stream
     at[LAST_INDEX] = order[low]
@@ -110,6 +112,7 @@ def push(state, s, x, number):
     entries[e].next = 0
     if fifo[2 * s] == 0:
         fifo[2 * s] = e
+        enter(state, s)
     else:
         entries[fifo[2 * s + 1]].next = e
     fifo[2 * s + 1] = e
@@ -133,23 +136,37 @@ def synchronise(state):
 
 @apart
 def pop_events(state, until):
-    at, entries, fifo, nodes = state.at, state.entries, state.fifo, state.nodes
-    for i in range(at[STREAMS]):
-        s = state.order[i]
+    """Take the events that are done off each stream, up to its first that is not."""
+    turns, fifo = state.turns, state.fifo
+    if state.at[QUEUED] == 0:
+        return
+    i = np.int64(0)
+    while i < slots(state):
+        s = turns[i] - 1
+        if s < 0:
+            i += 1
+            continue
         last = max(until, state.done[s])
-        e = np.int64(fifo[2 * s])
-        while e != 0 and entries[e].number <= last:
-            x = np.int64(entries[e].node)
-            following = np.int64(entries[e].next)
-            fifo[2 * s] = following
-            entries[e].next = at[ENTRY_SPARE]
-            at[ENTRY_SPARE] = e
-            at[ENTRIES] -= 1
-            at[QUEUED] -= 1
-            nodes[x].waits -= 1
-            if nodes[x].waits == 0:
-                end_wait(state, x)
-            e = following
+        while fifo[2 * s] != 0 and state.entries[fifo[2 * s]].number <= last:
+            pop(state, s)
+        if fifo[2 * s] == 0:
+            leave(state, i)  # the next one moves up into its slot
+        else:
+            i += 1
+
+
+def pop(state, s):
+    at, entries, nodes = state.at, state.entries, state.nodes
+    e = np.int64(state.fifo[2 * s])
+    x = np.int64(entries[e].node)
+    state.fifo[2 * s] = entries[e].next
+    entries[e].next = at[ENTRY_SPARE]
+    at[ENTRY_SPARE] = e
+    at[ENTRIES] -= 1
+    at[QUEUED] -= 1
+    nodes[x].waits -= 1
+    if nodes[x].waits == 0:
+        end_wait(state, x)
 
 
 def end_wait(state, x):
