@@ -25,8 +25,8 @@ from memtrace.structures.caching.giving_back import release_cached
 from memtrace.structures.caching.history import events as history_events
 from memtrace.structures.caching.ladder import cached_block, more_memory
 from memtrace.structures.caching.largest import largest_hole
-from memtrace.structures.caching.model import QUEUED, State, enlarge, lacks_room, new_state
-from memtrace.structures.caching.sizes import MIN_BLOCK, SMALL_SIZE, rounded
+from memtrace.structures.caching.model import COUNT, DIVISIONS_AT, QUEUED, ROW, State, enlarge, lacks_room, new_state
+from memtrace.structures.caching.sizes import MIN_BLOCK, SMALL_SIZE, doubling_of, rounded
 from memtrace.structures.caching.statistics import COUNTERS, write_statistics
 from memtrace.structures.caching.streams import (
     events_done,
@@ -88,10 +88,10 @@ def alloc(state, request):
         return NOWHERE
     if state.at[QUEUED] > 0:
         process_events(state)
-    size = rounded(state.divisions, wanted)
+    size = rounded(wanted, state.at[DIVISIONS_AT + doubling_of(wanted)])
     queue = 2 * stream + (1 if size > SMALL_SIZE else 0)
     state.ledger[BLOCK_SIZE] = size
-    state.ledger[INSPECTED] = state.lengths[queue]
+    state.ledger[INSPECTED] = state.queues[queue * ROW + COUNT]
     x = cached_block(state, queue, size)
     if x != 0:
         state.ledger[HOLE_TAKEN] = state.nodes[x].extent

@@ -19,6 +19,7 @@ from memtrace.structures.caching.statistics import (
     rise,
     rise_one,
 )
+from memtrace.structures.calls import apart
 from memtrace.structures.ledger import ALLOCATED, MERGES, SPLITS
 
 SMALLEST_REST = 1 << 20  # a large block is not split for a rest up to this
@@ -159,6 +160,16 @@ def join_neighbours(state, x):
         swallowed += nodes[after].extent
         swallow_after(state, x, after)
     return joined, swallowed
+
+
+@apart
+def join_neighbours_apart(state, x):
+    return join_neighbours(state, x)
+
+
+@apart
+def complete_free_apart(state, x):
+    complete_free(state, x)
 
 
 def swallow_before(state, x, before):

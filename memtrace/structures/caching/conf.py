@@ -36,8 +36,9 @@ def rules_of(capacity, options):
         max_rounding=rounding,
         large_buffer=large,
         expandable=options["expandable_segments"],
-        reject_from=min(limit, capacity) if options["throw_on_cudamalloc_oom"] else NO_LIMIT,
-        first_fit=options["va"] == "firstfit",
+        # A limit of the process is looked at first, and beyond that the request fails as ever.
+        reject_from=capacity if options["throw_on_cudamalloc_oom"] and limit == NO_LIMIT else NO_LIMIT,
+        first_fit=options["va"] == "firstfit" and not options["expandable_segments"],  # reserved addresses only rise
         by_age=options["ties"] == "age",
         told=TOLD[options["events"]],
     )
@@ -104,7 +105,7 @@ def divisions(text):
         return [division(text, 1)] * DIVISIONS
     if not text.endswith("]"):
         raise ValueError(f"roundup_power2_divisions:{text} lacks its closing bracket")
-    table, last = [0] * DIVISIONS, -1
+    table, last, first = [0] * DIVISIONS, 0, True
     for part in [part for part in text[1:-1].split(",") if part.strip()]:
         key, colon, value = (word.strip() for word in part.partition(":"))
         if not colon:
@@ -114,10 +115,10 @@ def divisions(text):
             table[last + 1 :] = [steps] * (DIVISIONS - last - 1)
             continue
         at = doubling(key)
-        if last < 0:
+        if first:
             table[:at] = [steps] * at
         table[at] = steps
-        last = at
+        last, first = at, False
     return table
 
 

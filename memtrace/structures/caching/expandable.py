@@ -9,16 +9,16 @@ Holes and free blocks never join with each other, but each with its like.
 import numpy as np
 
 from memtrace.structures.bits import align_up, round_up
-from memtrace.structures.caching.blocks import drop_node, join_neighbours, link_behind, new_node, swallow_after, swallow_before
+from memtrace.structures.caching.blocks import drop_node, join_neighbours_apart, link_behind, new_node, swallow_after, swallow_before
 from memtrace.structures.caching.device import drop_segment, new_segment, take_memory
 from memtrace.structures.caching.free_sets import (
-    add,
+    add_apart,
     add_hole,
     first_hole_from,
     following,
     number_of,
     take_hole_out,
-    take_out,
+    take_out_apart,
 )
 from memtrace.structures.caching.history import SEGMENT_MAP, SEGMENT_UNMAP, tell
 from memtrace.structures.caching.model import DEVICE_USED, FREE, HOLE
@@ -42,6 +42,7 @@ def growable(nodes, x):
     return nodes[x].extent + (nodes[after].extent if nodes[after].state == HOLE else 0)
 
 
+@apart
 def least_growable(state, queue, x):
     """From the best fit on, as long as the next block can grow less: a block at a hole counts as large as both."""
     nodes = state.nodes
@@ -66,7 +67,7 @@ def extend(state, queue, size):
         if hole == 0 or not map_pages(state, hole, min(size - nodes[x].extent, nodes[hole].extent)):
             return np.int64(0)
         x = hole
-    take_out(state, x)
+    take_out_apart(state, x)
     return x
 
 
@@ -121,8 +122,8 @@ def map_pages(state, hole, size):
         nodes[y].state = HOLE
         add_hole(state, y)
         nodes[hole].extent = mapped
-    join_neighbours(state, hole)
-    add(state, hole)
+    join_neighbours_apart(state, hole)
+    add_apart(state, hole)
     state.ledger[RESERVED] += mapped
     state.ledger[RESERVE_CALLS] += 1
     state.stats[DEVICE_ALLOC] += 1
@@ -143,7 +144,7 @@ def unmap(state, x):
     last = base + (end - base) // page * page
     if first >= last:
         return
-    take_out(state, x)
+    take_out_apart(state, x)
     if first > address:
         head = new_node(state, address, first - address, queue, segment)
         before = nodes[x].prev
@@ -152,11 +153,11 @@ def unmap(state, x):
         if before != 0:
             nodes[before].next = head
         nodes[x].prev = head
-        add(state, head)
+        add_apart(state, head)
     if end > last:
         tail = new_node(state, last, end - last, queue, segment)
         link_behind(nodes, x, tail)
-        add(state, tail)
+        add_apart(state, tail)
     nodes[x].addr = first
     nodes[x].extent = last - first
     make_hole(state, x)

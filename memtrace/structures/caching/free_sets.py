@@ -9,7 +9,7 @@ Source: Seidel and Aragon 1996, "Randomized search trees". A node's priority is 
 import numpy as np
 
 from memtrace.structures.bits import highest_set, lowest_set
-from memtrace.structures.caching.model import CLASSES, FREE, SEARCHES, WORDS
+from memtrace.structures.caching.model import CLASSES, COUNT, FILLED, FREE, ROOTS, ROW, SEARCHES
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import close_hole, open_hole
 
@@ -36,6 +36,7 @@ def number_of(state, x):
     return state.segments[state.nodes[x].segment].number
 
 
+@apart
 def insert_node(state, root, x, by):
     """Insert into a treap; its root is returned."""
     nodes = state.nodes
@@ -83,6 +84,7 @@ def split(state, y, x, size, number, address, by):
         nodes[low].right = 0
 
 
+@apart
 def remove_node(state, root, x, by):
     """Take a node out of a treap; its root is returned."""
     nodes = state.nodes
@@ -168,26 +170,26 @@ def class_of(size):
 def class_from(state, queue, wanted):
     """The first class from ``wanted`` on that has a free block; -1 if there is none."""
     i = wanted >> 6
-    word = state.words[queue * WORDS + i] & (-1 << (wanted & 63))
+    word = state.queues[queue * ROW + i] & (-1 << (wanted & 63))
     if word == 0:
-        filled = state.filled[queue] & (-2 << i)
+        filled = state.queues[queue * ROW + FILLED] & (-2 << i)
         if filled == 0:
             return np.int64(-1)
         i = lowest_set(filled)
-        word = state.words[queue * WORDS + i]
+        word = state.queues[queue * ROW + i]
     return (i << 6) + lowest_set(word)
 
 
 def class_until(state, queue, wanted):
     """The last class up to ``wanted`` that has a free block; -1 if there is none."""
     i = wanted >> 6
-    word = state.words[queue * WORDS + i] & ~(-2 << (wanted & 63))
+    word = state.queues[queue * ROW + i] & ~(-2 << (wanted & 63))
     if word == 0:
-        filled = state.filled[queue] & ~(-1 << i)
+        filled = state.queues[queue * ROW + FILLED] & ~(-1 << i)
         if filled == 0:
             return np.int64(-1)
         i = highest_set(filled)
-        word = state.words[queue * WORDS + i]
+        word = state.queues[queue * ROW + i]
     return (i << 6) + highest_set(word)
 
 
@@ -199,16 +201,16 @@ def add(state, x):
     nodes[x].state = FREE
     nodes[x].since = state.at[SEARCHES + (queue & 1)]
     c = class_of(size)
-    root = np.int64(state.roots[queue * CLASSES + c])
+    root = np.int64(state.roots[queue * ROOTS + c])
     if root == 0:
         nodes[x].left = 0
         nodes[x].right = 0
-        state.roots[queue * CLASSES + c] = x
-        state.words[queue * WORDS + (c >> 6)] |= 1 << (c & 63)
-        state.filled[queue] |= 1 << (c >> 6)
+        state.roots[queue * ROOTS + c] = x
+        state.queues[queue * ROW + (c >> 6)] |= 1 << (c & 63)
+        state.queues[queue * ROW + FILLED] |= 1 << (c >> 6)
     else:
-        state.roots[queue * CLASSES + c] = insert_node(state, root, x, BY_SIZE)
-    state.lengths[queue] += 1
+        state.roots[queue * ROOTS + c] = insert_node(state, root, x, BY_SIZE)
+    state.queues[queue * ROW + COUNT] += 1
     open_hole(state.ledger, size)
 
 
@@ -218,24 +220,34 @@ def take_out(state, x):
     queue = np.int64(nodes[x].queue)
     size = nodes[x].extent
     c = class_of(size)
-    root = np.int64(state.roots[queue * CLASSES + c])
+    root = np.int64(state.roots[queue * ROOTS + c])
     if root != x or nodes[x].left != 0 or nodes[x].right != 0:
-        state.roots[queue * CLASSES + c] = remove_node(state, root, x, BY_SIZE)
+        state.roots[queue * ROOTS + c] = remove_node(state, root, x, BY_SIZE)
     else:
-        state.roots[queue * CLASSES + c] = 0
-        word = state.words[queue * WORDS + (c >> 6)] & ~(1 << (c & 63))
-        state.words[queue * WORDS + (c >> 6)] = word
+        state.roots[queue * ROOTS + c] = 0
+        word = state.queues[queue * ROW + (c >> 6)] & ~(1 << (c & 63))
+        state.queues[queue * ROW + (c >> 6)] = word
         if word == 0:
-            state.filled[queue] &= ~(1 << (c >> 6))
-    state.lengths[queue] -= 1
+            state.queues[queue * ROW + FILLED] &= ~(1 << (c >> 6))
+    state.queues[queue * ROW + COUNT] -= 1
     close_hole(state.ledger, size)
+
+
+@apart
+def add_apart(state, x):
+    add(state, x)
+
+
+@apart
+def take_out_apart(state, x):
+    take_out(state, x)
 
 
 def first_from(state, queue, size, number, address):
     """The first free block of a queue from (size, number of its segment, address) on; 0 if there is none."""
     c = class_from(state, queue, class_of(size))
     while c >= 0:
-        x = first_in(state, state.roots[queue * CLASSES + c], size, number, address, BY_SIZE)
+        x = first_in(state, state.roots[queue * ROOTS + c], size, number, address, BY_SIZE)
         if x != 0:
             return x
         c = class_from(state, queue, c + 1) if c + 1 < CLASSES else np.int64(-1)
@@ -246,7 +258,7 @@ def last_before(state, queue, size, number, address):
     """The last free block of a queue before (size, number of its segment, address); 0 if there is none."""
     c = class_until(state, queue, class_of(size))
     while c >= 0:
-        x = last_in(state, state.roots[queue * CLASSES + c], size, number, address, BY_SIZE)
+        x = last_in(state, state.roots[queue * ROOTS + c], size, number, address, BY_SIZE)
         if x != 0:
             return x
         c = class_until(state, queue, c - 1) if c > 0 else np.int64(-1)
@@ -258,25 +270,28 @@ def best_fit(state, queue, size):
 
 
 @apart
+def first_from_apart(state, queue, size, number, address):
+    return first_from(state, queue, size, number, address)
+
+
 def first_block(state, queue):
-    return first_from(state, queue, np.int64(0), np.int64(0), np.int64(0))
+    return first_from_apart(state, queue, np.int64(0), np.int64(0), np.int64(0))
 
 
-@apart
 def following(state, queue, size, number, address):
     """The free block of a queue that comes after this one, which may be gone."""
-    return first_from(state, queue, size, number, address + 1)
+    return first_from_apart(state, queue, size, number, address + 1)
 
 
 def add_hole(state, x):
     queue = state.nodes[x].queue
-    state.holes[queue] = insert_node(state, np.int64(state.holes[queue]), x, BY_ADDRESS)
+    state.roots[queue * ROOTS + CLASSES] = insert_node(state, np.int64(state.roots[queue * ROOTS + CLASSES]), x, BY_ADDRESS)
 
 
 def take_hole_out(state, x):
     queue = state.nodes[x].queue
-    state.holes[queue] = remove_node(state, np.int64(state.holes[queue]), x, BY_ADDRESS)
+    state.roots[queue * ROOTS + CLASSES] = remove_node(state, np.int64(state.roots[queue * ROOTS + CLASSES]), x, BY_ADDRESS)
 
 
 def first_hole_from(state, queue, address):
-    return first_in(state, state.holes[queue], np.int64(0), np.int64(0), address, BY_ADDRESS)
+    return first_in(state, state.roots[queue * ROOTS + CLASSES], np.int64(0), np.int64(0), address, BY_ADDRESS)

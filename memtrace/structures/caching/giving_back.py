@@ -5,7 +5,7 @@ import numpy as np
 from memtrace.structures.caching.blocks import drop_node, is_split
 from memtrace.structures.caching.device import UNIT, drop_segment
 from memtrace.structures.caching.expandable import unmap
-from memtrace.structures.caching.free_sets import best_fit, first_block, following, last_before, number_of, take_out
+from memtrace.structures.caching.free_sets import best_fit, first_block, following, last_before, number_of, take_out_apart
 from memtrace.structures.caching.history import SEGMENT_FREE, tell
 from memtrace.structures.caching.model import DEVICE_USED, SEARCHES, STREAMS
 from memtrace.structures.caching.statistics import DEVICE_FREE, OVERSIZE_SEGMENTS, RESERVED_BYTES, SEGMENT, fall
@@ -20,7 +20,7 @@ def release_block(state, x):
     """Give the segment back that is the free block x."""
     nodes, stats = state.nodes, state.stats
     queue, size = np.int64(nodes[x].queue), nodes[x].extent
-    take_out(state, x)
+    take_out_apart(state, x)
     tell(state, SEGMENT_FREE, nodes[x].addr, size, queue >> 1)
     state.at[DEVICE_USED] -= align_up(size, UNIT)
     state.ledger[RESERVED] -= size
@@ -47,7 +47,7 @@ def release_pool(state, pool):
     """By stream, size and address. What unmapping leaves is smaller, so the walk does not meet it."""
     nodes = state.nodes
     for i in range(state.at[STREAMS]):
-        queue = 2 * state.order[i] + pool
+        queue = 2 * np.int64(state.streams[i].ordered) + pool
         x = first_block(state, queue)
         while x != 0:
             size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
@@ -68,7 +68,7 @@ def collect_garbage(state):
     clock = state.at[SEARCHES + 1]
     total_age, count = np.int64(0), np.int64(0)
     for i in range(state.at[STREAMS]):
-        queue = 2 * state.order[i] + 1
+        queue = 2 * np.int64(state.streams[i].ordered) + 1
         x = first_block(state, queue)
         while x != 0:
             if not is_split(nodes, x):
@@ -82,7 +82,7 @@ def collect_garbage(state):
         freed = False
         threshold = total_age / count
         for i in range(state.at[STREAMS]):
-            queue = 2 * state.order[i] + 1
+            queue = 2 * np.int64(state.streams[i].ordered) + 1
             x = first_block(state, queue)
             while x != 0:
                 size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr

@@ -30,7 +30,7 @@ def write_down(state, action, address, size, stream_index):
     entry.action = action
     entry.addr = address
     entry.extent = size
-    entry.stream = state.handles[stream_index]
+    entry.stream = state.streams[stream_index].number
     state.at[HISTORY] = i + 1
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from memtrace.structures.caching.free_sets import class_until
-from memtrace.structures.caching.model import CLASSES, STREAMS
+from memtrace.structures.caching.model import CLASSES, ROOTS, STREAMS
 from memtrace.structures.calls import apart
 
 
@@ -14,7 +14,7 @@ def largest_hole(state):
     for queue in range(2 * state.at[STREAMS]):
         c = class_until(state, queue, np.int64(CLASSES - 1))
         if c >= 0:
-            x = np.int64(state.roots[queue * CLASSES + c])
+            x = np.int64(state.roots[queue * ROOTS + c])
             while nodes[x].right != 0:
                 x = np.int64(nodes[x].right)
             most = max(most, nodes[x].extent)

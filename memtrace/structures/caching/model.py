@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from memtrace.structures.caching.sizes import DIVISIONS
 from memtrace.structures.caching.statistics import LENGTH, MAX_SPLIT_SIZE
 from memtrace.structures.ledger import new_ledger
 
@@ -25,10 +26,14 @@ SEARCHES = 19  # of small blocks, of large ones: the clock of the ages
 HISTORY = 21
 MADE = 22  # segments so far
 TURN_BITS, TURNS = 23, 24  # log2 of the slots of the table of turns, and streams in it
-AT = 26
+DIVISIONS_AT = 26
+AT = DIVISIONS_AT + DIVISIONS
 
 CLASSES = 832  # of sizes, see free_sets
 WORDS = CLASSES // 64
+ROOTS = CLASSES + 1
+FILLED, COUNT = WORDS, WORDS + 1  # places in a row of State.queues
+ROW = WORDS + 2
 FIRST_STREAMS = 4
 FIRST_SPREAD = 0x15000000  # of stream 0
 FIRST_SEGMENTS = 64
@@ -60,6 +65,22 @@ NODE = np.dtype(
 SEGMENT = np.dtype(
     (np.record, np.dtype([("start", "i8"), ("extent", "i8"), ("number", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")], align=True))
 )
+STREAM = np.dtype(
+    (
+        np.record,
+        np.dtype(
+            [
+                ("number", "i8"),
+                ("spread", "i8"),  # where it is in the table of turns
+                ("done", "i8"),  # its last event that is done
+                ("ordered", "u4"),  # of place i: the index of the stream that is i-th by number
+                ("first", "u4"),  # its events
+                ("last", "u4"),
+            ],
+            align=True,
+        ),
+    )
+)
 ENTRY = np.dtype((np.record, np.dtype([("number", "i8"), ("node", "u4"), ("next", "u4")], align=True)))
 EVENT = np.dtype((np.record, np.dtype([("addr", "i8"), ("extent", "i8"), ("stream", "i8"), ("action", "i8")], align=True)))
 
@@ -82,25 +103,19 @@ class Rules(NamedTuple):
 
 
 class State(NamedTuple):
+    """Few arrays: a call that is not compiled in passes all of them."""
+
     nodes: Any
     node_of: Any  # node_of[handle]: the block's node; 0: freed, or never there
     segments: Any
-    at: Any
-    roots: Any  # roots[queue * CLASSES + class]: treap of free blocks
-    words: Any  # [queue * WORDS + word]: which classes have any
-    filled: Any  # [queue]: which words have any
-    lengths: Any  # [queue]: free blocks
-    holes: Any  # [queue]: treap of holes, by address
-    handles: Any  # [stream index]: the stream
-    order: Any  # stream indices by stream
-    fifo: Any  # [2 * stream index]: first and last entry of its events
-    spreads: Any  # [stream index]: where it is in the table of turns
+    at: Any  # single numbers, then the divisions by which requests are rounded
+    roots: Any  # [queue * ROOTS + class]: treap of free blocks; last in a row: of holes
+    queues: Any  # [queue * ROW + word]: which classes have any; then which words have any, and how many blocks
+    streams: Any
     turns: Any  # slots of streams that have events, see turns
-    done: Any  # [stream index]: its last event that is done
     entries: Any
     uses: Any  # bits of the streams that use a block, one or more words a node
     stats: Any
-    divisions: Any
     history: Any
     ledger: Any
     rules: Rules
@@ -112,11 +127,13 @@ def records(count, kind):
 
 def new_state(rules, max_live, divisions, history):
     at = np.zeros(AT, np.int64)
+    at[DIVISIONS_AT:] = divisions
     at[FRESH] = at[SEGMENT_FRESH] = at[ENTRY_FRESH] = 1
     at[STREAMS] = 1  # stream 0 has index 0
     nodes = records((3 if rules.expandable else 2) * max_live + 64, NODE)
     nodes[0].state = NO_NODE
-    queues = 2 * FIRST_STREAMS
+    streams = records(FIRST_STREAMS, STREAM)
+    streams[0].spread = FIRST_SPREAD
     stats = np.zeros(LENGTH, np.int64)
     stats[MAX_SPLIT_SIZE] = -1 if rules.max_split >= 1 << 62 else rules.max_split
     return State(
@@ -124,21 +141,13 @@ def new_state(rules, max_live, divisions, history):
         node_of=np.zeros(max_live + 1, np.uint32),
         segments=records(FIRST_SEGMENTS, SEGMENT),
         at=at,
-        roots=np.zeros(queues * CLASSES, np.uint32),
-        words=np.zeros(queues * WORDS, np.int64),
-        filled=np.zeros(queues, np.int64),
-        lengths=np.zeros(queues, np.int64),
-        holes=np.zeros(queues, np.uint32),
-        handles=np.zeros(FIRST_STREAMS, np.int64),
-        order=np.zeros(FIRST_STREAMS, np.int64),
-        fifo=np.zeros(2 * FIRST_STREAMS, np.uint32),
-        spreads=np.full(FIRST_STREAMS, FIRST_SPREAD, np.int64),
+        roots=np.zeros(2 * FIRST_STREAMS * ROOTS, np.uint32),
+        queues=np.zeros(2 * FIRST_STREAMS * ROW, np.int64),
+        streams=streams,
         turns=np.zeros(turn_slots(FIRST_STREAMS), np.int64),
-        done=np.zeros(FIRST_STREAMS, np.int64),
         entries=records(64, ENTRY),
         uses=np.zeros(nodes.size, np.int64),
         stats=stats,
-        divisions=np.array(divisions, np.int64),
         history=records(1 << 12 if history else 1, EVENT),
         ledger=new_ledger(0),
         rules=rules,
@@ -179,8 +188,8 @@ def enlarge(state):
         state = state._replace(history=longer(state.history, 2 * state.history.size))
     if lacks_entries(state):
         state = state._replace(entries=longer(state.entries, 2 * state.entries.size))
-    if state.at[STREAMS] == state.handles.size:
-        state = more_streams(state, 2 * state.handles.size)
+    if state.at[STREAMS] == state.streams.size:
+        state = more_streams(state, 2 * state.streams.size)
     return state
 
 
@@ -190,10 +199,9 @@ def more_streams(state, streams):
     before = state.uses.size // state.nodes.size
     uses[:, :before] = state.uses.reshape(-1, before)
     return state._replace(
-        roots=longer(state.roots, 2 * streams * CLASSES),
-        words=longer(state.words, 2 * streams * WORDS),
-        **{name: longer(getattr(state, name), 2 * streams) for name in ("filled", "lengths", "holes", "fifo")},
-        **{name: longer(getattr(state, name), streams) for name in ("handles", "order", "spreads", "done")},
+        roots=longer(state.roots, 2 * streams * ROOTS),
+        queues=longer(state.queues, 2 * streams * ROW),
+        streams=longer(state.streams, streams),
         turns=longer(state.turns, turn_slots(streams)),
         uses=uses.ravel(),
     )

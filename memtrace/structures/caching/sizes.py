@@ -12,21 +12,20 @@ ROUND_LARGE = 2 << 20  # in multiples of this
 DIVISIONS = 16
 
 
-def divisions_of(table, size):
-    """In how many steps a doubling is rounded; table[k] is for sizes in [2^k MiB, 2^(k+1) MiB)."""
-    return table[min(max(highest_set(size) - 20, 0), DIVISIONS - 1)]
-
-
-def rounded(table, size):
-    """The block size of a request of at least 1 byte."""
+def rounded(size, divisions):
+    """The block size of a request of at least 1 byte; a doubling is rounded in ``divisions`` steps, if that is above 1."""
     if size < MIN_BLOCK:
         return np.int64(MIN_BLOCK)
-    divisions = divisions_of(table, size)
     if divisions > 1 and size > MIN_BLOCK * divisions:
         # size > 512 divisions, so a step is 512 at least.
         step = (1 << highest_set(size)) >> highest_set(divisions)
         return align_up(size, step)
     return align_up(size, MIN_BLOCK)
+
+
+def doubling_of(size):
+    """Which of the divisions is for a size: number k for [2^k MiB, 2^(k+1) MiB), the first and last for all beyond."""
+    return min(max(highest_set(size) - 20, 0), DIVISIONS - 1)
 
 
 def device_size(rules, size):

@@ -4,7 +4,7 @@ import numpy as np
 
 from memtrace.engine.request import ENLARGE, NOTHING
 from memtrace.structures.bits import lowest_set
-from memtrace.structures.caching.blocks import complete_free
+from memtrace.structures.caching.blocks import complete_free_apart
 from memtrace.structures.caching.model import (
     DONE,
     ENTRIES,
@@ -41,26 +41,26 @@ def rank(stream):
 
 @apart
 def look_stream_up(state, stream):
-    at, handles, order = state.at, state.handles, state.order
+    at, streams = state.at, state.streams
     low, high = np.int64(0), at[STREAMS]
     while low < high:
         middle = (low + high) >> 1
-        if rank(handles[order[middle]]) < rank(stream):
+        if rank(streams[streams[middle].ordered].number) < rank(stream):
             low = middle + 1
         else:
             high = middle
-    if low == at[STREAMS] or handles[order[low]] != stream:
-        if at[STREAMS] == handles.size:
+    if low == at[STREAMS] or streams[streams[low].ordered].number != stream:
+        if at[STREAMS] == streams.size:
             return np.int64(-1)
         for i in range(at[STREAMS], low, -1):
-            order[i] = order[i - 1]
-        order[low] = at[STREAMS]
-        handles[at[STREAMS]] = stream
-        state.spreads[at[STREAMS]] = spread(stream)
+            streams[i].ordered = streams[i - 1].ordered
+        streams[low].ordered = at[STREAMS]
+        streams[at[STREAMS]].number = stream
+        streams[at[STREAMS]].spread = spread(stream)
         at[STREAMS] += 1
     at[LAST_STREAM] = stream
-    at[LAST_INDEX] = order[low]
-    return order[low]
+    at[LAST_INDEX] = streams[low].ordered
+    return at[LAST_INDEX]
 
 
 @apart
@@ -100,7 +100,7 @@ def wait_for_streams(state, x):
 
 
 def push(state, s, x, number):
-    at, entries, fifo = state.at, state.entries, state.fifo
+    at, entries, streams = state.at, state.entries, state.streams
     e = at[ENTRY_SPARE]
     if e != 0:
         at[ENTRY_SPARE] = entries[e].next
@@ -110,12 +110,12 @@ def push(state, s, x, number):
     entries[e].number = number
     entries[e].node = x
     entries[e].next = 0
-    if fifo[2 * s] == 0:
-        fifo[2 * s] = e
+    if streams[s].first == 0:
+        streams[s].first = e
         enter(state, s)
     else:
-        entries[fifo[2 * s + 1]].next = e
-    fifo[2 * s + 1] = e
+        entries[streams[s].last].next = e
+    streams[s].last = e
     at[QUEUED] += 1
 
 
@@ -137,7 +137,7 @@ def synchronise(state):
 @apart
 def pop_events(state, until):
     """Take the events that are done off each stream, up to its first that is not."""
-    turns, fifo = state.turns, state.fifo
+    turns, streams = state.turns, state.streams
     if state.at[QUEUED] == 0:
         return
     i = np.int64(0)
@@ -146,10 +146,10 @@ def pop_events(state, until):
         if s < 0:
             i += 1
             continue
-        last = max(until, state.done[s])
-        while fifo[2 * s] != 0 and state.entries[fifo[2 * s]].number <= last:
+        last = max(until, streams[s].done)
+        while streams[s].first != 0 and state.entries[streams[s].first].number <= last:
             pop(state, s)
-        if fifo[2 * s] == 0:
+        if streams[s].first == 0:
             leave(state, i)  # the next one moves up into its slot
         else:
             i += 1
@@ -157,9 +157,9 @@ def pop_events(state, until):
 
 def pop(state, s):
     at, entries, nodes = state.at, state.entries, state.nodes
-    e = np.int64(state.fifo[2 * s])
+    e = np.int64(state.streams[s].first)
     x = np.int64(entries[e].node)
-    state.fifo[2 * s] = entries[e].next
+    state.streams[s].first = entries[e].next
     entries[e].next = at[ENTRY_SPARE]
     at[ENTRY_SPARE] = e
     at[ENTRIES] -= 1
@@ -177,7 +177,7 @@ def end_wait(state, x):
     nodes[x].recorded = 0
     if state.node_of[nodes[x].handle] == x:
         state.node_of[nodes[x].handle] = 0
-    complete_free(state, x)
+    complete_free_apart(state, x)
 
 
 @apart
@@ -195,4 +195,4 @@ def events_done(state, handle):
         while bits != 0:
             s = (word << 6) + lowest_set(bits)
             bits &= bits - 1
-            state.done[s] = max(state.done[s], state.nodes[x].since)
+            state.streams[s].done = max(state.streams[s].done, state.nodes[x].since)

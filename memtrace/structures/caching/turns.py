@@ -31,7 +31,7 @@ def spread(stream):
 
 def home(state, stream_index):
     """Where in the table a stream would like to be."""
-    return state.spreads[stream_index] >> (32 - state.at[TURN_BITS])
+    return state.streams[stream_index].spread >> (32 - state.at[TURN_BITS])
 
 
 def probes(state):
