@@ -448,8 +448,8 @@ class Allocator:
     # -- stream events
 
     def process_events(self, until: int) -> None:
-        """In the order in which the library looks at up to four streams: the default one, then the newest first."""
-        assert len(self.pending) <= 5
+        """In the order in which the library looks at up to three streams: the default one, then the newest first."""
+        assert max(self.pending, default=0) <= 2
         for stream in sorted(self.pending, key=lambda s: (s != 0, -s)):
             queue = self.pending[stream]
             while queue and queue[0][0] <= max(until, self.done_on[stream]):

@@ -82,10 +82,11 @@ def random_settings(chance: random.Random) -> tuple[Settings, str]:
     ), divisions
 
 
-def random_program(seed: int, length: int = 250) -> Program:
+def random_program(seed: int, length: int = 250, most_streams: int = 3) -> Program:
+    """The oracle knows the turns of three streams; the library and the policy those of any number."""
     chance = random.Random(seed)
     settings, divisions = random_settings(chance)
-    streams = chance.choice([1, 2, 5])
+    streams = chance.choice([1, 2, most_streams])
     most = chance.choice([8, 30, 100])
     shape = chance.choice(["small", "mixed", "mixed", "large", "border"])
     rows: list[tuple[str, int, int, int]] = []
