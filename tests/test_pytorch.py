@@ -137,7 +137,11 @@ def test_a_block_that_another_stream_uses_waits_for_it() -> None:
     lines = told(program_of("a1:100 r1@1 f1 a2:100 c1 a3:100", 80 << 30))
     assert lines[2:] == ["free_requested 0 100", "alloc 512 100", "free_completed 0 100", "alloc 0 100"]
     # Without any complete in the trace, stream work is done at once: at the next request.
-    assert told(program_of("a1:100 r1@1 f1 a2:100", 80 << 30))[2:] == ["free_requested 0 100", "free_completed 0 100", "alloc 0 100"]
+    assert told(program_of("a1:100 r1@1 f1 a2:100", 80 << 30))[2:] == [
+        "free_requested 0 100",
+        "free_completed 0 100",
+        "alloc 0 100",
+    ]
 
 
 def test_a_complete_names_the_block_that_is_done() -> None:
@@ -202,7 +206,10 @@ def test_a_fraction_needs_a_capacity() -> None:
 
 
 def test_both_ways_of_writing_options_are_one() -> None:
-    ways = "roundup_power2_divisions:[256:1,>:8],expandable_segments:True", "roundup_power2_divisions=[256:1,>:8],expandable_segments=true"
+    ways = (
+        "roundup_power2_divisions:[256:1,>:8],expandable_segments:True",
+        "roundup_power2_divisions=[256:1,>:8],expandable_segments=true",
+    )
     one, other = (parse_policy(f"pytorch:{way}") for way in ways)
     assert one.options == other.options and one.label == other.label
     assert parse_policy(one.label).options == one.options
@@ -214,7 +221,9 @@ def test_random_programs(interpret: bool) -> None:
     for seed in range(SEEDS // 5 if interpret else SEEDS):
         program = random_program(seed)
         found = through_policy(program, interpret, batch_rows=7 if seed % 5 == 0 else 1 << 20)
-        assert (difference := first_difference(found, through_oracle(program))) is None, f"seed {seed}: {program.conf}: {difference}"
+        assert (difference := first_difference(found, through_oracle(program))) is None, (
+            f"seed {seed}: {program.conf}: {difference}"
+        )
 
 
 @st.composite

@@ -9,7 +9,14 @@ Holes and free blocks never join with each other, but each with its like.
 import numpy as np
 
 from memtrace.structures.bits import align_up, round_up
-from memtrace.structures.caching.blocks import drop_node, join_neighbours_apart, link_behind, new_node, swallow_after, swallow_before
+from memtrace.structures.caching.blocks import (
+    drop_node,
+    join_neighbours_apart,
+    link_behind,
+    new_node,
+    swallow_after,
+    swallow_before,
+)
 from memtrace.structures.caching.device import drop_segment, new_segment, take_memory
 from memtrace.structures.caching.free_sets import (
     add_apart,

@@ -63,7 +63,12 @@ NODE = np.dtype(
     )
 )
 SEGMENT = np.dtype(
-    (np.record, np.dtype([("start", "i8"), ("extent", "i8"), ("number", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")], align=True))
+    (
+        np.record,
+        np.dtype(
+            [("start", "i8"), ("extent", "i8"), ("number", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")], align=True
+        ),
+    )
 )
 STREAM = np.dtype(
     (
