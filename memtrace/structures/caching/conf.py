@@ -4,7 +4,7 @@ Source: the options of PYTORCH_CUDA_ALLOC_CONF, and their limits as PyTorch 2.14
 """
 
 from memtrace.structures.caching.model import Rules
-from memtrace.structures.caching.sizes import DIVISIONS, ROUND_LARGE
+from memtrace.structures.caching.sizes import DIVISIONS
 
 MIB = 1 << 20
 NO_LIMIT = 1 << 62

@@ -8,7 +8,7 @@ Holes and free blocks never join with each other, but each with its like.
 
 import numpy as np
 
-from memtrace.structures.bits import align_up, round_up
+from memtrace.structures.bits import round_up
 from memtrace.structures.caching.blocks import (
     drop_node,
     join_neighbours_apart,

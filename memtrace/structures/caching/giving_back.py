@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from memtrace.structures.bits import align_up
 from memtrace.structures.caching.blocks import drop_node, is_split
 from memtrace.structures.caching.device import UNIT, drop_segment
 from memtrace.structures.caching.expandable import unmap
@@ -10,7 +11,6 @@ from memtrace.structures.caching.history import SEGMENT_FREE, tell
 from memtrace.structures.caching.model import DEVICE_USED, SEARCHES, STREAMS
 from memtrace.structures.caching.statistics import DEVICE_FREE, OVERSIZE_SEGMENTS, RESERVED_BYTES, SEGMENT, fall
 from memtrace.structures.caching.streams import synchronise
-from memtrace.structures.bits import align_up
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import RELEASE_CALLS, RESERVED
 

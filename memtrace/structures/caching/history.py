@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from memtrace.structures.calls import apart
 from memtrace.structures.caching.model import HISTORY
+from memtrace.structures.calls import apart
 
 ACTIONS = (
     "alloc",

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from memtrace.structures.bits import align_up
 from memtrace.structures.caching.blocks import new_node
 from memtrace.structures.caching.device import UNIT, device_free, new_segment, take_memory
 from memtrace.structures.caching.expandable import extend, least_growable
@@ -21,7 +22,6 @@ from memtrace.structures.caching.statistics import (
     rise,
     rise_one,
 )
-from memtrace.structures.bits import align_up
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import RESERVE_CALLS, RESERVED
 
