@@ -40,6 +40,7 @@ class Placement:
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
     seconds: float  # in the compiled loop alone
+    state: Any = None  # what the policy's init made, as it is at the end
 
     @property
     def events(self) -> int:
@@ -93,7 +94,7 @@ def replay(
     from memtrace.engine.loop import Mode, new_blocks
     from memtrace.engine.recorder import drained, new_recorder
     from memtrace.engine.registry import parse_policy
-    from memtrace.structures.ledger import set_detail
+    from memtrace.structures.ledger import TOLD, set_detail
 
     policy = parse_policy(policy) if isinstance(policy, str) else policy
     bound = bind(policy.module)
@@ -103,6 +104,7 @@ def replay(
         state = policy.module.follow(state, foresee(trace, policy))
     holes = bound.first_holes(state) if bound.first_holes else None
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
+    state.ledger[TOLD] = facts.completes > 0
     counters = len(getattr(policy.module, "COUNTERS", ()))
     recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
     mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep)
@@ -137,6 +139,7 @@ def replay(
         _joined([r for _, r in kept]) if keep else None,
         tuple(cpu),
         seconds,
+        state,
     )
 
 

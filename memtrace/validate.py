@@ -78,13 +78,16 @@ def validate(placement: Placement) -> Offence | None:
     what was reserved when it was placed or moved, and is aligned to what its event asks for, else to the policy's option
     ``align``. A block in pieces has at least the bytes it asked for; no piece overlaps another; all together are no more
     than what is reserved. Its alignment is that of the address under which the pieces are mapped, and is not looked at.
+    Of a policy whose addresses are virtual (``VIRTUAL``), neither what is reserved nor the capacity bounds the addresses.
     """
     if placement.addresses is None or placement.reserved is None or placement.places is None:
         raise ValueError("validate needs a placement with its addresses: replay(..., keep=True)")
     align = int(placement.policy.options.get("align", 1))
     pieces = hasattr(placement.policy.module, "first_piece")
-    held = (placement.addresses, placement.reserved, placement.places)
-    return first_offence(Claim(placement.trace, *held, placement.capacity, align, pieces))
+    capacity, reserved = placement.capacity, placement.reserved
+    if getattr(placement.policy.module, "VIRTUAL", False):
+        capacity, reserved = None, np.full(reserved.size, 1 << 62)
+    return first_offence(Claim(placement.trace, placement.addresses, reserved, placement.places, capacity, align, pieces))
 
 
 def first_offence(claim: Claim) -> Offence | None:

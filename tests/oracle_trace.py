@@ -19,6 +19,8 @@ class Prepared:
     requests: list[int] = field(default_factory=list)
     lives: list[tuple[int, int]] = field(default_factory=list)  # bytes at the free, events lived
     live: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # id -> slot, bytes, born
+    recorded: set[int] = field(default_factory=set)  # ids of live blocks that another stream uses
+    waiting: dict[int, int] = field(default_factory=dict)  # id -> slot of freed ones, the last one freed last
     spare: list[int] = field(default_factory=list)
     slots: int = 0
     invalid: int = 0
@@ -50,7 +52,7 @@ def _row(done: Prepared, op: Any, id: Any, size: Any, time: Any, align: Any, dst
     if op == "trim":
         return op, -1, 0, 0, -1
     if op == "complete":
-        return op, live[id][0] if id in live else -1, 0, 0, -1
+        return op, live[id][0] if id in live else _complete(done, id), 0, 0, -1
     if op == "free" and id is None:
         done.null_frees += 1
         return op, -1, 0, 0, -1
@@ -65,6 +67,8 @@ def _row(done: Prepared, op: Any, id: Any, size: Any, time: Any, align: Any, dst
         return op, live[id][0], -1 if size is None else size, 0, live[dst][0]
     if op == "free":
         return _free(done, id)
+    if op == "record":
+        done.recorded.add(id)
     return op, live[id][0], 0, 0, -1
 
 
@@ -75,7 +79,9 @@ def _request(done: Prepared, op: str, id: int, size: int, align: int) -> Row:
         slot, _, born = done.live[id]
     else:
         born = len(done.rows)
-        slot = done.spare.pop() if done.spare else done.slots
+        slot = done.waiting.pop(id, -1)
+        if slot < 0:
+            slot = done.spare.pop() if done.spare else done.slots
         done.slots = max(done.slots, slot + 1)
     done.live[id] = slot, size, born
     done.requests.append(size)
@@ -84,6 +90,20 @@ def _request(done: Prepared, op: str, id: int, size: int, align: int) -> Row:
 
 def _free(done: Prepared, id: int) -> Row:
     slot, bytes, born = done.live.pop(id)
-    done.spare.append(slot)
+    if id in done.recorded:
+        done.recorded.remove(id)
+        done.waiting[id] = slot
+    else:
+        done.spare.append(slot)
     done.lives.append((bytes, len(done.rows) - born))
     return "free", slot, 0, 0, -1
+
+
+def _complete(done: Prepared, id: int | None) -> int:
+    """A waiting block's slot can be used again; without such a block, those of all, the last one freed first."""
+    if id in done.waiting:
+        done.spare.append(done.waiting.pop(id))
+        return done.spare[-1]
+    done.spare += reversed(done.waiting.values())
+    done.waiting.clear()
+    return -1

@@ -264,9 +264,30 @@ def test_aliases_and_special_events() -> None:
         *("alloc", "alloc", "alloc", "realloc", "free", "free", "trim"),
         *("free", "record", "free", "complete", "alloc", "complete"),
     ]
-    assert [block for _, block, *_ in whole(read)] == [0, 1, 2, 2, 1, -1, -1, 0, 2, 2, -1, 2, 2]
+    assert [block for _, block, *_ in whole(read)] == [0, 1, 2, 2, 1, -1, -1, 0, 2, 2, 2, 2, 2]
     assert (read.facts.null_frees, read.facts.frees) == (1, 4)
     assert read.ids(np.array([0, 5, 6, 10])).tolist() == [1, MISSING, MISSING, 3]
+
+
+def test_a_freed_block_that_another_stream_uses_keeps_its_slot_until_it_is_complete() -> None:
+    rows = [("alloc", 1, 8), ("record", 1), ("free", 1), ("alloc", 2, 8), ("complete", 1), ("alloc", 3, 8)]
+    read = trace.from_events(rows)
+    assert [block for _, block, *_ in whole(read)] == [0, 0, 0, 1, 0, 0]
+    assert (read.facts.max_live, read.facts.never_freed, read.facts.peak_live_bytes) == (2, 2, 16)
+    with pytest.raises(InputError, match="free of id 1, which is not live"):
+        trace.from_events([*rows[:3], ("free", 1)])
+
+
+def test_a_complete_of_no_waiting_block_is_one_of_all() -> None:
+    rows = [*(("alloc", i, 8) for i in range(4)), *(("record", i) for i in range(3)), *(("free", i) for i in range(4))]
+    read = trace.from_events([*rows, ("complete",), *(("alloc", i, 8) for i in range(4, 8))])
+    assert [block for _, block, *_ in whole(read)][-5:] == [-1, 0, 1, 2, 3]
+
+
+def test_an_id_used_again_takes_the_slot_of_its_waiting_block() -> None:
+    rows = [("alloc", 1, 8), ("record", 1), ("free", 1), ("alloc", 1, 8), ("complete", 1), ("free", 1), ("complete",)]
+    read = trace.from_events([*rows, ("alloc", 2, 8), ("alloc", 3, 8)])
+    assert [block for _, block, *_ in whole(read)] == [0, 0, 0, 0, 0, 0, -1, 0, 1]
 
 
 def test_rows_may_be_mappings_named_tuples_or_tuples() -> None:

@@ -46,7 +46,7 @@ from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, HOLES,
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
 
-DEAD, PLACED, EMPTY = 0, 1, 2  # a block that failed; that has an address; that needed none
+DEAD, PLACED, EMPTY, FREED = 0, 1, 2, 3  # a block that failed; that has an address; that needed none; that is no more
 FINISHED, STOPPED, TOO_SMALL, NO_ROOM = 0, 1, 2, 3
 FAR, NEAR, SOON = 16, 10, 5  # events looked ahead
 
@@ -219,6 +219,9 @@ def specialise(policy):
                 asks = True
             elif kind == TRIM:
                 policy.trim(state)
+            elif kind == COMPLETE and (slot < 0 or blocks[slot].status != DEAD):
+                request = with_handle(request, blocks[slot].handle if slot >= 0 else -1)
+                policy.complete(state, request, request.stream, blocks[slot].address if slot >= 0 else NOTHING)
             elif slot < 0:
                 pass  # a free of nothing
             elif blocks[slot].status == DEAD:
@@ -227,6 +230,7 @@ def specialise(policy):
                 old, old_address = request_of(blocks, slot), blocks[slot].address
                 frees = blocks[slot].status == PLACED
                 clear(blocks, slot, recorder)
+                blocks[slot].status = FREED
             elif kind == REALLOC:
                 old, old_address = request_of(blocks, slot), blocks[slot].address
                 request = make_request(request.size, request.align, old.stream, old.tag, old.block)
@@ -248,9 +252,7 @@ def specialise(policy):
                         request = make_request(smaller, 0, 0, -1, totals[SPARE])
                         asks, frees = True, True
             elif kind == RECORD:
-                policy.record(state, request_of(blocks, slot), request.stream, blocks[slot].address)
-            elif kind == COMPLETE:
-                policy.complete(state, request_of(blocks, slot), request.stream, blocks[slot].address)
+                address = policy.record(state, request_of(blocks, slot), request.stream, blocks[slot].address)
             elif kind == ACCESS:
                 policy.access(state, request_of(blocks, slot), blocks[slot].address)
 

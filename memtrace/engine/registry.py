@@ -50,7 +50,14 @@ def builtin_policies() -> dict[str, ModuleType]:
 
 
 def group(name: str) -> list[str]:
-    return [n for n, module in builtin_policies().items() if name == "all" or name in getattr(module, "GROUPS", ())]
+    """The policies of a group; with the options that a policy names as its VARIANTS too, but for the group of all."""
+    found = []
+    for policy, module in builtin_policies().items():
+        if name == "all":
+            found.append(policy)
+        elif name in getattr(module, "GROUPS", ()):
+            found += [policy, *(f"{policy}:{options}" for options in getattr(module, "VARIANTS", ()))]
+    return found
 
 
 def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
@@ -83,14 +90,16 @@ def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
-    """Name and options of ``name:key=value,...``; commas inside [] do not split."""
+    """Name and options of ``name:key=value,...`` or ``name:key:value,...``; commas inside [] do not split."""
     end = text.find(".py:") + 3 if ".py:" in text else text.find(":") if not text.endswith(".py") else -1
     name, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
     given = {}
     for part in split_commas(rest):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
+        key, mark, value = part.partition(":" if ":" in part.partition("=")[0] else "=")
+        if not mark or not key.strip():
             raise UsageError(f"{text}: {part!r} is not key=value")
+        if mark == ":" and value.strip() in ("true", "false"):
+            raise UsageError(f"{text}: PyTorch takes {key.strip()}:{value.strip().capitalize()}, with a capital")
         given[key.strip()] = value.strip()
     return name.strip(), given
 

@@ -1,6 +1,6 @@
 """What the loop calls where a policy does not define the function: nothing happens."""
 
-from memtrace.engine.request import NOWHERE
+from memtrace.engine.request import NOTHING, NOWHERE
 
 
 def resize(state, request, address, old_size):
@@ -12,11 +12,12 @@ def trim(state):
 
 
 def record(state, request, stream, address):
-    pass
+    """A stream uses the block: NOTHING, or ENLARGE."""
+    return NOTHING
 
 
 def complete(state, request, stream, address):
-    pass
+    """The stream work of a freed block is done; where ``request.block`` is -1, that of all."""
 
 
 def access(state, request, address):

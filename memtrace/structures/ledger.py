@@ -29,6 +29,7 @@ BLOCK_SIZE = 17  # block size of this request
 CENSUS = 18  # 1: the sizes of holes are counted
 SEARCHES = 19  # 1: INSPECTED is counted
 LARGEST = 20  # largest hole, where a policy tells it with every call
+TOLD = 21  # 1: the trace tells when recorded stream work is done
 CLASS_HOLES = 32  # + floor(log2(size)): holes in the class
 CLASS_BYTES = 96  # + floor(log2(size)): their bytes
 LENGTH = 160

@@ -2,8 +2,9 @@
 
 The live ids are in an open-addressing table of (id, slot) pairs, linear probing, at most half full; a removal
 shifts the pairs behind it back, so there are no tombstones. Slots are given out last in, first out: a slot
-number is below the number of blocks that were live at once. The kernel allocates nothing: it returns to its
-driver (`preparing`) at the end of the batch, when an array is full, and, if asked to, at an invalid row.
+number is below the number of blocks that were live at once. A freed block that another stream uses is waiting: it
+keeps its id and slot until its `complete`, or one of all, or an alloc of the same id. The kernel allocates nothing: it
+returns to its driver (`preparing`) at the end of the batch, when an array is full, and, if asked to, at an invalid row.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ NO_DST, DST_NOT_LIVE, TIME_BACK = range(10, 13)
 EVENT, LIVE, USED, SPARE_SLOTS, LIVE_BYTES, PEAK_BYTES, PEAK_EVENT, TOTAL_BYTES = range(8)
 FIRST_TIME, LAST_TIME, NULL_FREES, INVALID_ROWS, SMALLEST, LARGEST, LOADED = range(8, 15)
 ALIGNED, STREAMED, PAIRED, TAGGED = range(15, 19)  # not 0 if the column says anything
-OP_COUNTS = 19  # a count per op
+WAITING, NEWEST = 19, 20  # waiting blocks, and the slot of the one that was freed last
+OP_COUNTS = 21  # a count per op
 TOTALS = OP_COUNTS + OPS
 
 MOST_BYTES = 1 << 60
+WAITS = -1  # bytes of a waiting block; its slot has the id where else the event is
 FETCHED = 32  # rows whose places in the table are loaded together
 FETCH_FROM = 1 << 16  # places of a table that no longer fits the nearer caches
 EXACT_BITS, STEP_BITS = 8, 7
@@ -93,6 +96,46 @@ def rehash(pairs, larger):  # type: ignore[no-untyped-def]
         if pairs[2 * place + 1] >= 0:
             at = find(larger, mask, pairs[2 * place])
             larger[2 * at], larger[2 * at + 1] = pairs[2 * place], pairs[2 * place + 1]
+
+
+@njit(inline="always")
+def start_wait(table, slot, id):  # type: ignore[no-untyped-def]
+    """A freed block keeps its slot; the waiting blocks are linked, the last one freed first."""
+    slots, waiting, totals = table.slots, table.waiting, table.totals
+    slots[2 * slot], slots[2 * slot + 1] = WAITS, id
+    newest = totals[NEWEST]
+    waiting[2 * slot], waiting[2 * slot + 1] = -1, newest
+    if newest >= 0:
+        waiting[2 * newest] = slot
+    totals[NEWEST] = slot
+    totals[WAITING] += 1
+
+
+@njit(inline="always")
+def end_wait(table, slot):  # type: ignore[no-untyped-def]
+    waiting, totals = table.waiting, table.totals
+    newer, older = waiting[2 * slot], waiting[2 * slot + 1]
+    if newer >= 0:
+        waiting[2 * newer + 1] = older
+    else:
+        totals[NEWEST] = older
+    if older >= 0:
+        waiting[2 * older] = newer
+    totals[WAITING] -= 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def complete(table, mask, slot, spares):  # type: ignore[no-untyped-def]
+    """Give the slot of a waiting block back, or of all of them (-1); returns how many slots are spare then."""
+    pairs, slots = table.pairs, table.slots
+    at = slot if slot >= 0 else table.totals[NEWEST]
+    while at >= 0:
+        take_out(pairs, mask, find(pairs, mask, slots[2 * at + 1]))
+        end_wait(table, at)
+        table.spare[spares] = at
+        spares += 1
+        at = table.totals[NEWEST] if slot < 0 else np.int64(-1)
+    return spares
 
 
 @njit(inline="always")
@@ -186,7 +229,7 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
     next_fetch = start if mask >= FETCH_FROM else rows.op.size
 
     while i < rows.op.size:
-        if filled == room or live == most_live:
+        if filled == room or live + totals[WAITING] == most_live:
             why = FULL if filled == room else GROW
             break
         if i >= next_fetch:
@@ -203,6 +246,10 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
         if op != TRIM and id != MISSING:
             place = find(pairs, mask, id)
             slot = pairs[2 * place + 1]
+        waits = slot >= 0 and slots[2 * slot] == WAITS
+        kept = slot
+        if waits:
+            slot = np.int64(-1)
         if op >= OPS:
             wrong = BAD_ROW if op == UNREADABLE else BAD_OP
         elif time != MISSING and time < clock:
@@ -231,7 +278,10 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             continue
 
         if op == ALLOC:
-            if spares > 0:
+            if waits:
+                end_wait(table, kept)
+                slot = kept
+            elif spares > 0:
                 spares -= 1
                 slot = np.int64(spare[spares])
             else:
@@ -250,15 +300,24 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             op = np.uint8(FREE)
             align = 0
             if slot >= 0:
-                take_out(pairs, mask, place)
-                spare[spares] = slot
-                spares += 1
                 live -= 1
                 bytes, born = slots[2 * slot], slots[2 * slot + 1]
+                if born < 0:  # another stream uses it
+                    born = -1 - born
+                    start_wait(table, slot, id)
+                else:
+                    take_out(pairs, mask, place)
+                    spare[spares] = slot
+                    spares += 1
                 live_bytes -= bytes
                 count_life(table.lifetime_bytes, table.size_lifetime, bytes, event - born)
             else:
                 totals[NULL_FREES] += 1
+        elif op == RECORD:
+            slots[2 * slot + 1] = min(slots[2 * slot + 1], -1 - slots[2 * slot + 1])
+        elif op == COMPLETE and (slot < 0 and totals[WAITING] > 0):
+            slot = kept if waits else slot
+            spares = complete(table, mask, slot, spares)
         if live_bytes > peak:
             peak = live_bytes
             totals[PEAK_EVENT] = event

@@ -65,7 +65,7 @@ class Facts:
     null_frees: int
     invalid_events: int
     never_freed: int
-    max_live: int  # most blocks live at once, which is the number of slots
+    max_live: int  # most blocks live at once, or freed and waiting for a stream: the number of slots
     total_bytes: int  # requested by alloc and realloc
     peak_live_bytes: int
     peak_live_event: int

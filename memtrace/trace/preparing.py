@@ -128,9 +128,11 @@ def _new_table() -> Table:
     totals = np.zeros(kernel.TOTALS, np.int64)
     totals[kernel.LAST_TIME] = MISSING
     totals[kernel.SMALLEST] = np.iinfo(np.int64).max
+    totals[kernel.NEWEST] = -1
     return Table(
         pairs=np.full(2 * FIRST_PLACES, -1, np.int64),
         slots=np.zeros(FIRST_PLACES, np.int64),
+        waiting=np.zeros(FIRST_PLACES, np.int64),
         spare=np.zeros(FIRST_PLACES // 2, np.int32),
         totals=totals,
         size_bins=np.zeros(kernel.SIZE_BINS, np.int64),
@@ -145,11 +147,12 @@ def _grown(table: Table) -> Table:
     pairs = np.full(2 * table.pairs.size, -1, np.int64)
     with np.errstate(over="ignore"):
         kernel.rehash(table.pairs, pairs)
-    slots = np.zeros(2 * table.slots.size, np.int64)
+    slots, waiting = (np.zeros(2 * table.slots.size, np.int64) for _ in range(2))
     slots[: table.slots.size] = table.slots
+    waiting[: table.waiting.size] = table.waiting
     spare = np.zeros(2 * table.spare.size, np.int32)
     spare[: table.spare.size] = table.spare
-    return table._replace(pairs=pairs, slots=slots, spare=spare)
+    return table._replace(pairs=pairs, slots=slots, waiting=waiting, spare=spare)
 
 
 def _size_counts(bins: Int64s) -> Int64s:

@@ -29,7 +29,8 @@ class Table(NamedTuple):
     """The live blocks and the running counts."""
 
     pairs: Int64s  # [2 * places] id, slot; slot -1: the place is empty
-    slots: Int64s  # [2 * slots] bytes, event of the alloc
+    slots: Int64s  # [2 * slots] bytes, event of the alloc (-1 - event: another stream uses it)
+    waiting: Int64s  # [2 * slots] the slots of the waiting blocks freed after and before, -1 for none
     spare: Int32s  # stack of slots to be used again
     totals: Int64s  # [TOTALS]
     size_bins: Int64s  # [SIZE_BINS] requests

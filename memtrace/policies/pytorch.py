@@ -1,0 +1,143 @@
+"""PyTorch's CUDA caching allocator: best fit among cached blocks of a stream; the device is asked when none fits.
+
+Requests are rounded to 512 bytes. Up to 1 MiB they come from segments of 2 MiB, below 10 MiB from segments of 20 MiB,
+above from segments made to measure. A freed block joins its free neighbours and is cached for its own stream; a block
+that another stream uses waits for that stream's events. When the device has no more, cached segments are given back.
+With expandable_segments, blocks lie in reserved address space into which memory is mapped page by page.
+
+The options are those of PYTORCH_CUDA_ALLOC_CONF, in its own grammar or with `=`:
+`pytorch:max_split_size_mb:128,garbage_collection_threshold:0.8`. Three are ours: va, events, history. Addresses are
+virtual, offsets from the first that the device gave. An alignment above 512 is had as a program would have it: a larger
+block is asked for. Not modelled: graph capture and private pools, settings that change in mid-run, cudaMallocAsync.
+
+Cost: treaps of free blocks in size classes under a bitmap, a few loads each; what the device is asked is rare.
+Source: behaviour of PyTorch 2.14.1, to the bit: addresses, statistics and events, compared with the library itself.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures.caching.blocks import complete_free, hand_out, request_free
+from memtrace.structures.caching.conf import rules_of
+from memtrace.structures.caching.giving_back import release_cached
+from memtrace.structures.caching.history import events as history_events
+from memtrace.structures.caching.ladder import cached_block, more_memory
+from memtrace.structures.caching.largest import largest_hole
+from memtrace.structures.caching.model import COUNT, DIVISIONS_AT, QUEUED, ROW, State, enlarge, lacks_room, new_state
+from memtrace.structures.caching.sizes import MIN_BLOCK, SMALL_SIZE, doubling_of, rounded
+from memtrace.structures.caching.statistics import COUNTERS, write_statistics
+from memtrace.structures.caching.streams import (
+    events_done,
+    process_events,
+    record_use,
+    stream_of,
+    wait_for_streams,
+)
+from memtrace.structures.calls import prefetch
+from memtrace.structures.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
+
+ORDER = 40
+GROUPS = ("gpu",)
+VARIANTS = ("expandable_segments=True",)
+VIRTUAL = True
+EXABYTE = 1 << 60
+
+
+def init(
+    capacity,
+    max_live,
+    max_split_size_mb="unlimited",
+    max_non_split_rounding_mb="",
+    roundup_power2_divisions="off",
+    garbage_collection_threshold="off",
+    expandable_segments=False,
+    large_segment_size_mb="20",
+    per_process_memory_fraction="1",
+    throw_on_cudamalloc_oom=False,
+    backend="native",
+    release_lock_on_cudamalloc=False,
+    release_lock_on_hipmalloc=False,
+    graph_capture_record_stream_reuse=False,
+    pinned_use_cuda_host_register=False,
+    pinned_num_register_threads="1",
+    pinned_use_background_threads=False,
+    pinned_reserve_segment_size_mb="",
+    pinned_max_cached_size_mb="",
+    va: Literal["bump", "firstfit"] = "bump",
+    ties: Literal["age", "address"] = "age",
+    events: Literal["told", "auto", "manual"] = "told",
+    history=False,
+):
+    rules, divisions = rules_of(capacity, locals())
+    return new_state(rules, max_live, divisions, history)
+
+
+def alloc(state, request):
+    state.node_of[request.block] = 0
+    if request.size == 0:
+        return NOTHING
+    if lacks_room(state):
+        return ENLARGE
+    stream = stream_of(state, request.stream)
+    if stream < 0:
+        return ENLARGE
+    wanted = request.size + max(request.align - MIN_BLOCK, 0)
+    if wanted >= EXABYTE:
+        return NOWHERE
+    if state.at[QUEUED] > 0:
+        process_events(state)
+    size = rounded(wanted, state.at[DIVISIONS_AT + doubling_of(wanted)])
+    queue = 2 * stream + (1 if size > SMALL_SIZE else 0)
+    state.ledger[BLOCK_SIZE] = size
+    state.ledger[INSPECTED] = state.queues[queue * ROW + COUNT]
+    x = cached_block(state, queue, size)
+    if x != 0:
+        state.ledger[HOLE_TAKEN] = state.nodes[x].extent
+    else:
+        x = more_memory(state, queue, size)
+        if x == 0:
+            return NOWHERE
+    address = hand_out(state, x, size, wanted, request.block)
+    if request.align > MIN_BLOCK:
+        address = (address + request.align - 1) & -request.align
+    return address
+
+
+def free(state, request, address):
+    x = np.int64(state.node_of[request.block])
+    request_free(state, x)
+    if state.nodes[x].recorded == 1:
+        wait_for_streams(state, x)
+    else:
+        state.node_of[request.block] = 0
+        complete_free(state, x)
+
+
+def record(state, request, stream, address):
+    return record_use(state, request.block, stream)
+
+
+def complete(state, request, stream, address):
+    """The stream work of a freed block is done; of all blocks if the request's block is -1."""
+    events_done(state, request.block)
+
+
+def trim(state):
+    """empty_cache."""
+    release_cached(state)
+
+
+def write_counters(state, row):
+    write_statistics(state.stats, row)
+
+
+def expect(state, handle):
+    prefetch(state.nodes, state.node_of[handle])
+
+
+def expect_soon(state, handle):
+    x = state.node_of[handle]
+    prefetch(state.nodes, state.nodes[x].prev)
+    prefetch(state.nodes, state.nodes[x].next)

@@ -1,0 +1,194 @@
+"""Expandable segments: much address space is reserved, and memory mapped into it page by page, as blocks need it.
+
+    | AAAA | BB |....|------|CCC|..|-------------------------|
+      mapped: blocks A, B, C and free blocks `.`; not mapped: holes `-`, in whole pages
+
+Holes and free blocks never join with each other, but each with its like.
+"""
+
+import numpy as np
+
+from memtrace.structures.bits import round_up
+from memtrace.structures.caching.blocks import (
+    drop_node,
+    join_neighbours_apart,
+    link_behind,
+    new_node,
+    swallow_after,
+    swallow_before,
+)
+from memtrace.structures.caching.device import drop_segment, new_segment, take_memory
+from memtrace.structures.caching.free_sets import (
+    add_apart,
+    add_hole,
+    first_hole_from,
+    following,
+    number_of,
+    take_hole_out,
+    take_out_apart,
+)
+from memtrace.structures.caching.history import SEGMENT_MAP, SEGMENT_UNMAP, tell
+from memtrace.structures.caching.model import DEVICE_USED, FREE, HOLE
+from memtrace.structures.caching.sizes import SMALL_BUFFER
+from memtrace.structures.caching.statistics import DEVICE_ALLOC, DEVICE_FREE, RESERVED_BYTES, fall, rise
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import RELEASE_CALLS, RESERVE_CALLS, RESERVED
+
+
+def page_of(state, queue):
+    return np.int64(SMALL_BUFFER) if queue & 1 == 0 else np.int64(state.rules.large_buffer)
+
+
+def usable(nodes, x):
+    return nodes[x].state == FREE or nodes[x].state == HOLE
+
+
+def growable(nodes, x):
+    """What a block could become if the hole behind it were mapped."""
+    after = nodes[x].next
+    return nodes[x].extent + (nodes[after].extent if nodes[after].state == HOLE else 0)
+
+
+@apart
+def least_growable(state, queue, x):
+    """From the best fit on, as long as the next block can grow less: a block at a hole counts as large as both."""
+    nodes = state.nodes
+    y = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
+    while y != 0 and growable(nodes, y) < growable(nodes, x):
+        x = y
+        y = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
+    return x
+
+
+@apart
+def extend(state, queue, size):
+    """A mapped block of at least ``size`` bytes, not among the free ones any more; 0 if the device has too little."""
+    nodes = state.nodes
+    x = find_expandable(state, queue, size)
+    if x == 0:
+        x = reserve_addresses(state, queue, size)
+    if nodes[x].state == HOLE and not map_pages(state, x, min(nodes[x].extent, size)):
+        return np.int64(0)
+    while nodes[x].extent < size:
+        hole = np.int64(nodes[x].next)
+        if hole == 0 or not map_pages(state, hole, min(size - nodes[x].extent, nodes[hole].extent)):
+            return np.int64(0)
+        x = hole
+    take_out_apart(state, x)
+    return x
+
+
+@apart
+def find_expandable(state, queue, size):
+    """The first hole, or free block before one, from which on enough follows without a block in use."""
+    nodes = state.nodes
+    hole = first_hole_from(state, queue, np.int64(0))
+    while hole != 0:
+        before = np.int64(nodes[hole].prev)
+        start = before if usable(nodes, before) else hole
+        reach, x = np.int64(0), start
+        while usable(nodes, x) and reach < size:
+            reach += nodes[x].extent
+            x = np.int64(nodes[x].next)
+        if reach >= size:
+            return start
+        hole = first_hole_from(state, queue, nodes[hole].addr + 1)
+    return np.int64(0)
+
+
+@apart
+def reserve_addresses(state, queue, size):
+    """A new segment, all of it a hole: nine eighths of the device's memory in address space."""
+    total = state.rules.device
+    extent = round_up(total + total // 8, page_of(state, queue))
+    if total < state.rules.capacity:  # which has no bound
+        extent = max(extent, round_up(size, page_of(state, queue)))
+    s = new_segment(state, queue, extent)
+    x = new_node(state, state.segments[s].start, extent, queue, s)
+    state.nodes[x].prev = 0
+    state.nodes[x].next = 0
+    state.nodes[x].state = HOLE
+    add_hole(state, x)
+    return x
+
+
+@apart
+def map_pages(state, hole, size):
+    """Map the pages that hold the first ``size`` bytes of a hole: all of them, or none and the answer is False."""
+    nodes = state.nodes
+    queue = np.int64(nodes[hole].queue)
+    mapped = round_up(size, page_of(state, queue))
+    if not take_memory(state, mapped):
+        return False
+    tell(state, SEGMENT_MAP, nodes[hole].addr, mapped, queue >> 1)
+    take_hole_out(state, hole)
+    rest = nodes[hole].extent - mapped
+    if rest > 0:
+        y = new_node(state, nodes[hole].addr + mapped, rest, queue, nodes[hole].segment)
+        link_behind(nodes, hole, y)
+        nodes[y].state = HOLE
+        add_hole(state, y)
+        nodes[hole].extent = mapped
+    join_neighbours_apart(state, hole)
+    add_apart(state, hole)
+    state.ledger[RESERVED] += mapped
+    state.ledger[RESERVE_CALLS] += 1
+    state.stats[DEVICE_ALLOC] += 1
+    rise(state.stats, RESERVED_BYTES, queue & 1, mapped)
+    return True
+
+
+@apart
+def unmap(state, x):
+    """Give back the whole pages of a free block; what is before and behind them stays, as free blocks."""
+    nodes = state.nodes
+    queue = np.int64(nodes[x].queue)
+    page = page_of(state, queue)
+    segment = np.int64(nodes[x].segment)
+    base = state.segments[segment].start
+    address, end = nodes[x].addr, nodes[x].addr + nodes[x].extent
+    first = base + round_up(address - base, page)
+    last = base + (end - base) // page * page
+    if first >= last:
+        return
+    take_out_apart(state, x)
+    if first > address:
+        head = new_node(state, address, first - address, queue, segment)
+        before = nodes[x].prev
+        nodes[head].prev = before
+        nodes[head].next = x
+        if before != 0:
+            nodes[before].next = head
+        nodes[x].prev = head
+        add_apart(state, head)
+    if end > last:
+        tail = new_node(state, last, end - last, queue, segment)
+        link_behind(nodes, x, tail)
+        add_apart(state, tail)
+    nodes[x].addr = first
+    nodes[x].extent = last - first
+    make_hole(state, x)
+    tell(state, SEGMENT_UNMAP, first, last - first, queue >> 1)
+    state.at[DEVICE_USED] -= last - first
+    state.ledger[RESERVED] -= last - first
+    state.ledger[RELEASE_CALLS] += 1
+    state.stats[DEVICE_FREE] += 1
+    fall(state.stats, RESERVED_BYTES, queue & 1, last - first)
+
+
+def make_hole(state, x):
+    """Node x is a hole, and one with those beside it; a segment that is nothing else is given up."""
+    nodes = state.nodes
+    before, after = np.int64(nodes[x].prev), np.int64(nodes[x].next)
+    nodes[x].state = HOLE
+    if nodes[before].state == HOLE:
+        take_hole_out(state, before)
+        swallow_before(state, x, before)
+    if nodes[after].state == HOLE:
+        take_hole_out(state, after)
+        swallow_after(state, x, after)
+    if nodes[x].prev == 0 and nodes[x].next == 0:
+        drop_segment(state, np.int64(nodes[x].segment))
+        drop_node(state, x)
+    else:
+        add_hole(state, x)

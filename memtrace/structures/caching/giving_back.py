@@ -1,0 +1,117 @@
+"""Memory goes back to the device: garbage collection, oversize blocks for a larger one, and all that is cached."""
+
+import numpy as np
+
+from memtrace.structures.bits import align_up
+from memtrace.structures.caching.blocks import drop_node, is_split
+from memtrace.structures.caching.device import UNIT, drop_segment
+from memtrace.structures.caching.expandable import unmap
+from memtrace.structures.caching.free_sets import best_fit, first_block, following, last_before, number_of, take_out_apart
+from memtrace.structures.caching.history import SEGMENT_FREE, tell
+from memtrace.structures.caching.model import DEVICE_USED, SEARCHES, STREAMS
+from memtrace.structures.caching.statistics import DEVICE_FREE, OVERSIZE_SEGMENTS, RESERVED_BYTES, SEGMENT, fall
+from memtrace.structures.caching.streams import synchronise
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import RELEASE_CALLS, RESERVED
+
+
+@apart
+def release_block(state, x):
+    """Give the segment back that is the free block x."""
+    nodes, stats = state.nodes, state.stats
+    queue, size = np.int64(nodes[x].queue), nodes[x].extent
+    take_out_apart(state, x)
+    tell(state, SEGMENT_FREE, nodes[x].addr, size, queue >> 1)
+    state.at[DEVICE_USED] -= align_up(size, UNIT)
+    state.ledger[RESERVED] -= size
+    state.ledger[RELEASE_CALLS] += 1
+    stats[DEVICE_FREE] += 1
+    fall(stats, SEGMENT, queue & 1, 1)
+    fall(stats, RESERVED_BYTES, queue & 1, size)
+    if size >= state.rules.max_split:
+        stats[OVERSIZE_SEGMENTS] -= 1
+    drop_segment(state, np.int64(nodes[x].segment))
+    drop_node(state, x)
+
+
+@apart
+def release_cached(state):
+    """Empty the cache: whatever is not in use and not part of a segment in use."""
+    synchronise(state)
+    release_pool(state, 1)
+    release_pool(state, 0)
+
+
+@apart
+def release_pool(state, pool):
+    """By stream, size and address. What unmapping leaves is smaller, so the walk does not meet it."""
+    nodes = state.nodes
+    for i in range(state.at[STREAMS]):
+        queue = 2 * np.int64(state.streams[i].ordered) + pool
+        x = first_block(state, queue)
+        while x != 0:
+            size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
+            if state.rules.expandable:
+                unmap(state, x)
+            elif not is_split(nodes, x):
+                release_block(state, x)
+            x = following(state, queue, size, number, address)
+
+
+@apart
+def collect_garbage(state):
+    """Give segments back that were not used for longer than the average, until what is reserved is below the threshold."""
+    nodes = state.nodes
+    wanted = state.ledger[RESERVED] - state.rules.collect_from
+    if wanted <= 0:
+        return
+    clock = state.at[SEARCHES + 1]
+    total_age, count = np.int64(0), np.int64(0)
+    for i in range(state.at[STREAMS]):
+        queue = 2 * np.int64(state.streams[i].ordered) + 1
+        x = first_block(state, queue)
+        while x != 0:
+            if not is_split(nodes, x):
+                total_age += clock - nodes[x].since
+                count += 1
+            x = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
+    if state.rules.expandable:
+        return
+    reclaimed, freed = np.int64(0), True
+    while reclaimed < wanted and freed and count > 0:
+        freed = False
+        threshold = total_age / count
+        for i in range(state.at[STREAMS]):
+            queue = 2 * np.int64(state.streams[i].ordered) + 1
+            x = first_block(state, queue)
+            while x != 0:
+                size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
+                age = clock - nodes[x].since
+                if not is_split(nodes, x) and age >= threshold:
+                    release_block(state, x)
+                    reclaimed += size
+                    total_age -= age
+                    count -= 1
+                    freed = True
+                x = following(state, queue, size, number, address)
+
+
+@apart
+def release_oversize(state, queue, size):
+    """Give one oversize block of at least this size back, or several that are as large together: whether there were."""
+    nodes, rules = state.nodes, state.rules
+    if rules.max_split >= 1 << 62 or rules.expandable:
+        return False
+    wanted = max(size, rules.max_split)
+    x = best_fit(state, queue, wanted)
+    if x != 0:
+        release_block(state, x)
+        return True
+    released = np.int64(0)
+    x = last_before(state, queue, wanted, np.int64(0), np.int64(0))
+    while x != 0 and nodes[x].extent >= rules.max_split and released < wanted:
+        extent, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
+        release_block(state, x)
+        released += extent
+        x = last_before(state, queue, extent, number, address)
+    return released >= wanted

@@ -1,0 +1,99 @@
+"""What serves a request, in PyTorch's order: a cached block, the device, the device after memory was given back."""
+
+import numpy as np
+
+from memtrace.structures.bits import align_up
+from memtrace.structures.caching.blocks import new_node
+from memtrace.structures.caching.device import UNIT, device_free, new_segment, take_memory
+from memtrace.structures.caching.expandable import extend, least_growable
+from memtrace.structures.caching.free_sets import best_fit, take_out
+from memtrace.structures.caching.giving_back import collect_garbage, release_cached, release_oversize
+from memtrace.structures.caching.history import OOM, SEGMENT_ALLOC, tell
+from memtrace.structures.caching.model import SEARCHES
+from memtrace.structures.caching.sizes import device_size
+from memtrace.structures.caching.statistics import (
+    ALLOC_RETRIES,
+    DEVICE_ALLOC,
+    OOM_REJECTIONS,
+    OOMS,
+    OVERSIZE_SEGMENTS,
+    RESERVED_BYTES,
+    SEGMENT,
+    rise,
+    rise_one,
+)
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import RESERVE_CALLS, RESERVED
+
+
+def cached_block(state, queue, size):
+    """The best fit of a queue, if it may serve this request; it is then no longer among the free ones. 0: none."""
+    nodes, rules = state.nodes, state.rules
+    if rules.collect_from >= 0:
+        state.at[SEARCHES + (queue & 1)] += 1
+    x = best_fit(state, queue, size)
+    if x == 0:
+        return x
+    if rules.expandable:
+        x = least_growable(state, queue, x)
+    extent = nodes[x].extent
+    # An oversize block serves oversize requests only, and those that nearly fill it.
+    if size < rules.max_split:
+        if extent >= rules.max_split:
+            return np.int64(0)
+    elif extent >= size + rules.max_rounding:
+        return np.int64(0)
+    take_out(state, x)
+    return x
+
+
+@apart
+def more_memory(state, queue, size):
+    """A block of at least ``size`` bytes from the device; 0 if there is none, whatever is given back."""
+    rules, stats = state.rules, state.stats
+    if rules.collect_from >= 0:
+        collect_garbage(state)
+    if beyond(state, size, rules.reject_from):
+        stats[OOM_REJECTIONS] += 1
+        return np.int64(0)
+    x = device_block(state, queue, size)
+    if x == 0 and release_oversize(state, queue, size):
+        x = device_block(state, queue, size)
+    if x == 0:
+        release_cached(state)
+        stats[ALLOC_RETRIES] += 1
+        x = device_block(state, queue, size)
+    if x == 0:
+        stats[OOMS] += 1
+        tell(state, OOM, device_free(state), size, queue >> 1)
+    return x
+
+
+def beyond(state, size, limit):
+    return state.ledger[RESERVED] + device_size(state.rules, size) > limit
+
+
+@apart
+def device_block(state, queue, size):
+    """A block from the device; 0 if it has too little left, or this process may have no more."""
+    rules, stats = state.rules, state.stats
+    if beyond(state, size, rules.limit):
+        return np.int64(0)
+    if rules.expandable:
+        return extend(state, queue, size)
+    wanted = device_size(rules, size)
+    if not take_memory(state, align_up(wanted, UNIT)):
+        return np.int64(0)
+    s = new_segment(state, queue, wanted)
+    x = new_node(state, state.segments[s].start, wanted, queue, s)
+    state.nodes[x].prev = 0
+    state.nodes[x].next = 0
+    tell(state, SEGMENT_ALLOC, state.nodes[x].addr, wanted, queue >> 1)
+    state.ledger[RESERVED] += wanted
+    state.ledger[RESERVE_CALLS] += 1
+    stats[DEVICE_ALLOC] += 1
+    rise(stats, SEGMENT, queue & 1, 1)
+    rise(stats, RESERVED_BYTES, queue & 1, wanted)
+    if wanted >= rules.max_split:
+        rise_one(stats, OVERSIZE_SEGMENTS, 1)
+    return x

@@ -1,0 +1,21 @@
+"""The largest free block of all queues."""
+
+import numpy as np
+
+from memtrace.structures.caching.free_sets import class_until
+from memtrace.structures.caching.model import CLASSES, ROOTS, STREAMS
+from memtrace.structures.calls import apart
+
+
+@apart
+def largest_hole(state):
+    nodes = state.nodes
+    most = np.int64(0)
+    for queue in range(2 * state.at[STREAMS]):
+        c = class_until(state, queue, np.int64(CLASSES - 1))
+        if c >= 0:
+            x = np.int64(state.roots[queue * ROOTS + c])
+            while nodes[x].right != 0:
+                x = np.int64(nodes[x].right)
+            most = max(most, nodes[x].extent)
+    return most

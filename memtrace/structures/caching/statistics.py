@@ -1,0 +1,73 @@
+"""PyTorch's statistics, under PyTorch's names: nine by pool, each with its current value, peak, sum of rises and of falls."""
+
+from memtrace.structures.calls import apart
+
+ALLOCATION, ALLOCATED_BYTES, ACTIVE, ACTIVE_BYTES, REQUESTED_BYTES = 0, 12, 24, 36, 48
+SEGMENT, RESERVED_BYTES, INACTIVE_SPLIT, INACTIVE_SPLIT_BYTES = 60, 72, 84, 96
+OVERSIZE_ALLOCATIONS, OVERSIZE_SEGMENTS = 108, 112
+ALLOC_RETRIES, OOMS, SYNC_ALL_STREAMS, DEVICE_ALLOC, DEVICE_FREE, OOM_REJECTIONS, MAX_SPLIT_SIZE = range(116, 123)
+LENGTH = 123
+CURRENT, PEAK, ALLOCATED, FREED = range(4)
+
+NAMES = (
+    "allocation",
+    "allocated_bytes",
+    "active",
+    "active_bytes",
+    "requested_bytes",
+    "segment",
+    "reserved_bytes",
+    "inactive_split",
+    "inactive_split_bytes",
+)
+POOLS = ("all", "small_pool", "large_pool")
+METRICS = ("current", "peak", "allocated", "freed")
+SCALARS = (
+    "num_alloc_retries",
+    "num_ooms",
+    "num_sync_all_streams",
+    "num_device_alloc",
+    "num_device_free",
+    "num_oom_rejections",
+    "max_split_size",
+)
+COUNTERS = (
+    *(f"{name}.{pool}.{metric}" for name in NAMES for pool in POOLS for metric in METRICS),
+    *(f"{name}.{metric}" for name in ("oversize_allocations", "oversize_segments") for metric in METRICS),
+    *SCALARS,
+)
+
+
+def rise_one(stats, i, amount):
+    now = stats[i] + amount
+    stats[i] = now
+    stats[i + ALLOCATED] += amount
+    stats[i + PEAK] = max(stats[i + PEAK], now)
+
+
+def rise(stats, name, pool, amount):
+    """Add to a statistic of a pool (0 small, 1 large) and of all; the falls are worked out when they are asked for."""
+    rise_one(stats, name, amount)
+    rise_one(stats, name + 4 + 4 * pool, amount)
+
+
+def fall(stats, name, pool, amount):
+    stats[name] -= amount
+    stats[name + 4 + 4 * pool] -= amount
+
+
+def change(stats, name, pool, amount):
+    """One net change, up or down."""
+    if amount > 0:
+        rise(stats, name, pool, amount)
+    else:
+        fall(stats, name, pool, -amount)
+
+
+@apart
+def write_statistics(stats, row):
+    """The row of counters; freed is what rose and is no longer there."""
+    for i in range(LENGTH):
+        row[i] = stats[i]
+    for i in range(0, ALLOC_RETRIES, 4):
+        row[i + FREED] = stats[i + ALLOCATED] - stats[i]
