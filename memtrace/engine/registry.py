@@ -50,13 +50,13 @@ def builtin_policies() -> dict[str, ModuleType]:
 
 
 def group(name: str) -> list[str]:
-    """The policies of a group; with the options that a policy names as its VARIANTS too, but for the group of all."""
+    """The policies of a group; with the options of its ALSO_WITH too, but for the group of all."""
     found = []
     for policy, module in builtin_policies().items():
         if name == "all":
             found.append(policy)
         elif name in getattr(module, "GROUPS", ()):
-            found += [policy, *(f"{policy}:{options}" for options in getattr(module, "VARIANTS", ()))]
+            found += [policy, *(f"{policy}:{options}" for options in getattr(module, "ALSO_WITH", ()))]
     return found
 
 

@@ -40,7 +40,7 @@ from memtrace.structures.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
 
 ORDER = 40
 GROUPS = ("gpu",)
-VARIANTS = ("expandable_segments=True",)
+ALSO_WITH = ("expandable_segments=True",)
 VIRTUAL = True
 EXABYTE = 1 << 60
 
