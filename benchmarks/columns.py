@@ -16,7 +16,8 @@ from benchmarks.measure import BATCH, Sample, steady_from
 from benchmarks.workloads import Columns
 
 CLASSIC = ("best-fit", "first-fit", "next-fit", "worst-fit")
-POLICIES = (*CLASSIC, "buddy", "tlsf", "stack", "size-class", "segregated", "slab", "pool")
+POOL: Final = "pool:cell=64KiB"  # every block but those of skewed fits a cell
+POLICIES = (*CLASSIC, "buddy", "tlsf", "stack", "size-class", "segregated", "slab", POOL)
 Detail = Literal["bare", "search", "full"]
 BARE: Final = "bare"
 SEARCH: Final = "search"

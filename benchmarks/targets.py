@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from math import isfinite
 
 from benchmarks import native
-from benchmarks.columns import BARE, CLASSIC, FULL, SEARCH, TITLES, column_name
+from benchmarks.columns import BARE, CLASSIC, FULL, POOL, SEARCH, TITLES, column_name
 from benchmarks.measure import Results
 
 GLIBC, MAP = TITLES[native.GLIBC], TITLES[native.BEST_FIT_MAP]
 MANY_HOLES = ("holes-1e5", "holes-1e6")
 FEW_HOLES = ("holes-1e3", "holes-1e4", "uniform", "small", "skewed", "stack")
-CELLS = ("size-class", "slab", "pool")  # and segregated, which has no target
+CELLS = ("size-class", "slab", POOL)  # and segregated, which has no target
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ def enlarge(state):
     nodes = nodes_for(runs.scratch, more)
     groups[: runs.groups.size] = runs.groups
     owners[: runs.owners.size] = runs.owners
-    nodes[: state.nodes.size] = state.nodes
+    used = state.pool[heap.FRESH]  # what lies above was never touched, and need not be in memory
+    nodes[:used] = state.nodes[:used]
     return state._replace(nodes=nodes, runs=runs._replace(groups=groups, owners=owners))
 
 
