@@ -104,7 +104,8 @@ def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
     if unit == "word":
         value, wanted = row.get(gate.measure), limit.name if other is None else other.get(gate.measure)
         broken = (value == wanted) == (gate.op == "==")
-        return Outcome(gate.text, *key, "failed" if broken else "passed", str(value), f"not {gate.op} {wanted}")
+        limit_text = f"{'anything but' if gate.op == '==' else 'only'} {wanted}"
+        return Outcome(gate.text, *key, "failed" if broken else "passed", str(value), limit_text)
     measured = number(row, gate.measure)
     if measured is None:
         return Outcome(gate.text, *key, "skipped", reason=NO_VALUE)
