@@ -20,7 +20,7 @@ ENDED, FAILED, CRASHED = -1, -2, -3
 MOST_MEMORY = 8 << 30  # of the reader
 SIGN = 1 << 63
 
-Record = tuple[int, int, int, int]
+Record = list[int]
 
 
 class Capture:
