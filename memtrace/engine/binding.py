@@ -31,6 +31,7 @@ FUNCTIONS = (
     "piece_at",
     "most_pieces",
     "first_holes",
+    "freed_by",
 )
 
 
