@@ -32,6 +32,7 @@ FUNCTIONS = (
     "piece_at",
     "most_pieces",
     "first_holes",
+    "freed_by",
 )
 
 

@@ -229,6 +229,8 @@ def specialise(policy):
             elif kind == FREE:
                 old, old_address = request_of(blocks, slot), blocks[slot].address
                 frees = blocks[slot].status == PLACED
+                if frees:
+                    policy.freed_by(state, old, request.stream)
                 clear(blocks, slot, recorder)
                 blocks[slot].status = FREED
             elif kind == REALLOC:

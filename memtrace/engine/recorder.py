@@ -196,7 +196,7 @@ def drained(recorder, room):
     rows = recorder.places[: int(recorder.totals[PLACES])].copy()
     recorder.totals[PLACES] = 0
     if recorder.places.shape[0] < room:
-        recorder = recorder._replace(places=np.zeros((max(2 * room, FIRST_PLACES), 4), np.int64))
+        recorder = recorder._replace(places=np.zeros((room + FIRST_PLACES, 4), np.int64))
     return rows, recorder
 
 

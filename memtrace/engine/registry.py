@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import memtrace.policies
+from memtrace.engine.nested import nested
 from memtrace.engine.options import Value, options_of, parse_options, text_of
 from memtrace.errors import PolicyError, UsageError
 from memtrace.names import unknown
@@ -83,15 +84,15 @@ def parse_policy(text: str) -> Policy:
 
 
 def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
-    """The module that serves these options: a policy's ``VARIANTS`` has others by option and value."""
+    """The module that serves these options: a policy's ``VARIANTS`` has others by option and value, ``over`` takes one in."""
     for option, modules in getattr(module, "VARIANTS", {}).items():
         module = modules.get(options[option], module)
-    return module
+    return nested(module, options) if hasattr(module, "over") else module
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
     """Name and options of ``name:key=value,...`` or ``name:key:value,...``; commas inside [] do not split."""
-    end = text.find(".py:") + 3 if ".py:" in text else text.find(":") if not text.endswith(".py") else -1
+    end = text.find(".py:") + 3 if ".py:" in text.partition("[")[0] else text.find(":") if not text.endswith(".py") else -1
     name, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
     given = {}
     for part in split_commas(rest):

@@ -11,6 +11,10 @@ def trim(state):
     pass
 
 
+def freed_by(state, request, stream):
+    """A block is about to be freed, as ``stream`` asks for it."""
+
+
 def record(state, request, stream, address):
     """A stream uses the block: NOTHING, or ENLARGE."""
     return NOTHING

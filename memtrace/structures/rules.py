@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from memtrace.structures.bits import align_up, round_up
 
 
@@ -18,6 +20,7 @@ class Rules(NamedTuple):
     inplace: bool
     null: bool
     trim: bool
+    limit: np.ndarray  # limit[0]: what the capacity is just now, if others share it
 
 
 def heap_rules(
@@ -47,7 +50,7 @@ def heap_rules(
         raise ValueError(f"base + initial = {base + initial} bytes is above the capacity of {capacity}")
     return Rules(
         capacity, align, min_block, header, base + initial, chunk,
-        extend == "full", realloc == "inplace", zero == "null", trim,
+        extend == "full", realloc == "inplace", zero == "null", trim, np.array([capacity], np.int64),
     )  # fmt: skip
 
 
@@ -61,12 +64,13 @@ def alignment(rules, request):
 
 def growth(rules, top, missing, size):
     """Bytes by which the heap grows so that ``missing`` more are there for a block of ``size``; 0 if it cannot."""
+    capacity = rules.limit[0]
     if rules.full:
         more = max(size, rules.chunk, missing)
-        return more if top + more <= rules.capacity else 0
+        return more if top + more <= capacity else 0
     more = round_up(missing, rules.chunk)
-    if top + more > rules.capacity:
-        more = rules.capacity - top
+    if top + more > capacity:
+        more = capacity - top
     return more if more >= missing else 0
 
 

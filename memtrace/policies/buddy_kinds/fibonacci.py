@@ -5,8 +5,8 @@ smallest sufficient order serves a request, the lowest of equals; it is split, k
 one, as long as that is sufficient. Parts merge as soon as both are free. Blocks are not aligned to their size: a request
 with an alignment above the unit's gets a block with room for it, the address inside, and what is in front is lost within
 the block. The space is cut into the largest blocks that fit, the smaller ones low; without a capacity it is one block.
-Reserved, holes and options are as for the binary kind; a reallocation in place grows as long as the block is a low
-part and the high one is free.
+Reserved, holes and options are as for the binary kind; a reallocation in place grows as long as the block is a low part
+and the high one is free.
 
        order 4 |               8               |      a request of 2 units
        order 3 |         5         |     3     |      leaves one hole each

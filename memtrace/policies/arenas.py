@@ -1,0 +1,309 @@
+"""Arenas: a policy of your choice several times over, each thread or stream in an arena of its own.
+
+A request goes to the arena of its stream (`by=stream`: stream modulo count) or of its tag (`by=tag`); the policy there sees
+a heap of its own that begins at address 0. A free, whoever asks for it, goes back to the arena the block came from, and a
+reallocation stays there. Frees by another stream than the arena's are counted: foreign_frees and foreign_bytes. A trace
+whose frees name no stream counts them as stream 0.
+
+Memory comes in pages from one source: as an arena's heap grows, pages are mapped under its next addresses, the numbers given
+back last first, then new ones; as it shrinks they go back, the highest first. So arenas take from each other what one gave
+back, no two overlap, and within a capacity each can grow by what is left of it. A block may lie on pages that are no
+neighbours; the address that is reported is where its first byte is, and its alignment that of its address in the arena's
+heap. Reserved bytes are the pages held; what the last page of an arena has above its heap is neither block nor hole. Holes
+are counted in each arena by itself, since a request can only use those of its own.
+
+    stream 0  -> arena 0 | A |   | B |      pages of one source:  0: A.   1: C   2: .B   3: D
+    stream 1  -> arena 1 | C | D |
+
+The blow-up (Berger et al.) is the peak of reserved bytes over that of one arena: `-p arenas:count=4 -p arenas:count=1`
+shows it. Options: policy, any that has one piece per block, which stays, and the common growth of heaps; its own options in
+brackets: `arenas:policy=[best-fit:align=64],by=stream`; by; count, 1 to 32; page, bytes, each arena has 2^22 of them at most.
+
+Cost: that of the policy, and the sums over the arenas of some fifteen counts, kept by differences; the sizes of holes are
+added up when the state is sampled. The arrays of the policy are there once per arena.
+Source: Berger, McKinley, Blumofe and Wilson 2000, "Hoard: a scalable memory allocator for multithreaded applications",
+section 2 (private heaps with ownership); glibc's arenas; Larson and Krishnan 1998, "Memory allocation for long-running
+server applications".
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from memtrace.engine.request import ENLARGE, NOWHERE
+from memtrace.structures.bits import align_up
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import (
+    ALLOCATED,
+    BELOW_MEDIAN,
+    BELOW_P99,
+    BLOCK_SIZE,
+    CENSUS,
+    CLASS_HOLES,
+    FREE,
+    HOLE_TAKEN,
+    INSPECTED,
+    LENGTH,
+    MEDIAN,
+    P99,
+    RELEASE_CALLS,
+    RESERVED,
+    SEARCHES,
+    SPLITS,
+    SQUARE_UNIT,
+    SQUARES,
+    SQUARES_HIGH,
+    new_ledger,
+)
+from memtrace.structures.ledger import first_holes as holes_at_start
+
+ORDER = 80
+GROUPS = ()
+COUNTERS = ("foreign_frees", "foreign_bytes", "arenas_in_use")
+INNER = "policy"  # the option that names the policy within
+MOST_ARENAS = 32
+MOST_PAGES = 1 << 22
+
+# source
+SPARE, FRESH, ENLARGED, FOREIGN, FOREIGN_BYTES = range(5)  # pages given back; first number never used; the arena that asked
+# to be enlarged; frees by other streams, and their bytes
+
+
+class State(NamedTuple):
+    arenas: Any  # the policy's states
+    arena_of: np.ndarray  # by handle: the block's arena, its address there, and what it asked for
+    start_of: np.ndarray
+    size_of: np.ndarray
+    pages: np.ndarray  # pages[arena, i]: the page under [i page, (i + 1) page) of the arena's heap
+    mapped: np.ndarray  # mapped[arena]: how many there are
+    spare: np.ndarray  # numbers of pages given back
+    source: np.ndarray
+    ledger: np.ndarray
+    page: int
+    room: int  # pages that all may have together
+    by_stream: bool
+
+
+def init(
+    capacity,
+    max_live,
+    policy="best-fit",
+    by: Literal["stream", "tag"] = "stream",
+    count=4,
+    page=65536,
+):
+    raise NotImplementedError("the engine puts a policy in: see over")
+
+
+def over(inner, options):
+    """The functions of arenas of one policy: ``inner`` has its functions, ``options`` are its options by name."""
+    inner_alloc, inner_free, inner_resize, inner_trim = inner.alloc, inner.free, inner.resize, inner.trim
+    inner_largest = inner.largest_hole
+
+    def init(capacity, max_live, policy="", by="stream", count=4, page=65536):
+        if not 1 <= count <= MOST_ARENAS or page < 1:
+            raise ValueError(f"count is 1 to {MOST_ARENAS}, and page at least 1 byte")
+        arenas = tuple(inner.init(capacity, max_live, **options) for _ in range(count))
+        if not hasattr(getattr(arenas[0], "rules", None), "limit"):
+            raise ValueError(f"{policy} grows in a way of its own, which arenas cannot share a capacity with")
+        most = min(capacity // page, MOST_PAGES)
+        by_handle = (np.zeros(max_live + 1, np.int32), np.zeros(max_live + 1, np.int64), np.zeros(max_live + 1, np.int64))
+        pages, mapped = np.zeros((count, most + 1), np.int32), np.zeros(count, np.int64)
+        spare, source = np.zeros(count * most + 1, np.int32), np.zeros(5, np.int64)
+        room = capacity // page
+        state = State(arenas, *by_handle, pages, mapped, spare, source, new_ledger(0), page, room, by == "stream")
+        for arena in range(count):
+            if arenas[arena].ledger[RESERVED] > page * min(most, room - int(mapped.sum())):
+                raise ValueError(f"{count} arenas do not fit the capacity with what {policy} has at the start")
+            add(state, arenas[arena].ledger, 1)
+            map_pages(state, arena)
+        return state
+
+    def enlarge(state):
+        arena = int(state.source[ENLARGED])
+        arenas = (*state.arenas[:arena], inner.enlarge(state.arenas[arena]), *state.arenas[arena + 1 :])
+        return state._replace(arenas=arenas)
+
+    def first_holes(state):
+        of_one = inner.first_holes or (lambda arena: list(holes_at_start(arena.ledger)))
+        return [size for arena in state.arenas for size in of_one(arena)]
+
+    def alloc(state, request):
+        arena = choose(state, request)
+        one = state.arenas[arena]
+        own, ledger = one.ledger, state.ledger
+        enter(state, one, arena)
+        start = inner_alloc(one, request)
+        leave(state, own, arena)
+        for i in (INSPECTED, HOLE_TAKEN, BLOCK_SIZE):
+            ledger[i] = own[i]
+        if start == ENLARGE:
+            state.source[ENLARGED] = arena
+        if start < 0:
+            return start
+        state.arena_of[request.block] = arena
+        state.start_of[request.block] = start
+        state.size_of[request.block] = request.size
+        return address_at(state, arena, start)
+
+    def free(state, request, address):
+        arena = np.int64(state.arena_of[request.block])
+        one = state.arenas[arena]
+        enter(state, one, arena)
+        inner_free(one, request, state.start_of[request.block])
+        leave(state, one.ledger, arena)
+
+    @apart
+    def resize(state, request, address, old_size):
+        arena, start = np.int64(state.arena_of[request.block]), state.start_of[request.block]
+        one = state.arenas[arena]
+        enter(state, one, arena)
+        answer = inner_resize(one, request, start, old_size)
+        leave(state, one.ledger, arena)
+        if answer == ENLARGE:
+            state.source[ENLARGED] = arena
+        if answer < 0:
+            return answer
+        state.size_of[request.block] = request.size
+        return address
+
+    @apart
+    def trim(state):
+        for arena in range(len(state.arenas)):
+            one = state.arenas[arena]
+            enter(state, one, arena)
+            inner_trim(one)
+            leave(state, one.ledger, arena)
+
+    @apart
+    def largest_hole(state):
+        """The largest of all arenas; and the sizes of their holes are added up."""
+        most = np.int64(0)
+        state.ledger[CLASS_HOLES:LENGTH] = 0
+        for arena in range(len(state.arenas)):
+            one = state.arenas[arena]
+            most = max(most, inner_largest(one))
+            for i in range(CLASS_HOLES, LENGTH):
+                state.ledger[i] += one.ledger[i]
+        return most
+
+    return {each.__name__: each for each in (init, enlarge, first_holes, alloc, free, resize, trim, largest_hole)}
+
+
+def choose(state, request):
+    count = len(state.arenas)
+    return (request.stream if state.by_stream else request.tag + 1) % count
+
+
+def enter(state, one, arena):
+    """Before a call: what the policy may reserve and has to count; its counts leave the sums."""
+    own, ledger = one.ledger, state.ledger
+    left = state.room - ledger[RESERVED] // state.page
+    one.rules.limit[0] = min(left + state.mapped[arena], state.pages.shape[1] - 1) * state.page
+    for i in (MEDIAN, P99, CENSUS, SEARCHES):
+        own[i] = ledger[i]
+    for i in (INSPECTED, HOLE_TAKEN, BLOCK_SIZE):
+        own[i] = 0
+    add(state, own, -1)
+
+
+def leave(state, own, arena):
+    """After a call: its counts join the sums again, and pages follow its heap."""
+    add(state, own, 1)
+    if (own[RESERVED] + state.page - 1) // state.page != state.mapped[arena]:
+        if own[RESERVED] > state.mapped[arena] * state.page:
+            map_pages(state, arena)
+        else:
+            unmap_pages(state, arena)
+
+
+def add(state, own, sign):
+    """Count an arena into the sums, or out of them (sign -1)."""
+    ledger = state.ledger
+    for i in range(ALLOCATED, FREE + 1):
+        ledger[i] += sign * own[i]
+    for i in (BELOW_MEDIAN, BELOW_P99):
+        ledger[i] += sign * own[i]
+    for i in range(SPLITS, RELEASE_CALLS + 1):
+        ledger[i] += sign * own[i]
+    low = ledger[SQUARES] + sign * own[SQUARES]
+    high = ledger[SQUARES_HIGH] + sign * own[SQUARES_HIGH]
+    if low >= SQUARE_UNIT:
+        low -= SQUARE_UNIT
+        high += 1
+    elif low < 0:
+        low += SQUARE_UNIT
+        high -= 1
+    ledger[SQUARES] = low
+    ledger[SQUARES_HIGH] = high
+
+
+@apart
+def map_pages(state, arena):
+    """Pages under all of the arena's heap."""
+    source, mapped = state.source, state.mapped
+    while mapped[arena] * state.page < state.arenas[arena].ledger[RESERVED]:
+        if source[SPARE] > 0:
+            source[SPARE] -= 1
+            page = np.int64(state.spare[source[SPARE]])
+        else:
+            page = source[FRESH]
+            source[FRESH] += 1
+        state.pages[arena, mapped[arena]] = page
+        mapped[arena] += 1
+        state.ledger[RESERVED] += state.page
+
+
+@apart
+def unmap_pages(state, arena):
+    """Give back the pages above the arena's heap."""
+    source, mapped = state.source, state.mapped
+    while (mapped[arena] - 1) * state.page >= state.arenas[arena].ledger[RESERVED]:
+        mapped[arena] -= 1
+        state.spare[source[SPARE]] = state.pages[arena, mapped[arena]]
+        source[SPARE] += 1
+        state.ledger[RESERVED] -= state.page
+        if mapped[arena] == 0:
+            break
+
+
+def address_at(state, arena, start):
+    """Where a byte of an arena's heap is."""
+    i = start // state.page
+    return np.int64(state.pages[arena, i]) * state.page + start % state.page
+
+
+def freed_by(state, request, stream):
+    """A block is about to be freed by ``stream``."""
+    if state.by_stream and stream % len(state.arenas) != state.arena_of[request.block]:
+        state.source[FOREIGN] += 1
+        state.source[FOREIGN_BYTES] += request.size
+
+
+def first_piece(state, handle):
+    """Pieces are numbered by where they start in the arena's heap."""
+    return state.start_of[handle]
+
+
+def next_piece(state, handle, piece):
+    after = (piece // state.page + 1) * state.page
+    return after if after < state.start_of[handle] + state.size_of[handle] else np.int64(-1)
+
+
+def piece_at(state, handle, piece):
+    end = state.start_of[handle] + state.size_of[handle]
+    extent = min((piece // state.page + 1) * state.page, end) - piece
+    return address_at(state, np.int64(state.arena_of[handle]), piece), extent
+
+
+def most_pieces(state):
+    return state.pages.shape[1] + 1
+
+
+def write_counters(state, row):
+    row[0] = state.source[FOREIGN]
+    row[1] = state.source[FOREIGN_BYTES]
+    row[2] = 0
+    for arena in range(state.mapped.size):
+        if state.mapped[arena] > 0:
+            row[2] += 1
