@@ -42,7 +42,7 @@ class Capture:
                         return
                     data = child.stdout.read(32 * count)
                     for row in np.frombuffer(data[: len(data) // 32 * 32], "<i8").reshape(-1, 4).tolist():
-                        yield tuple(row)
+                        yield row
             finally:
                 child.kill()
 
