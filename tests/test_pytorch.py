@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytorch_programs import Program, counters_of, first_difference, random_program, through_oracle, through_policy
 
+from memtrace.engine.recorder import SKIPPED
 from memtrace.engine.registry import parse_policies, parse_policy
 from memtrace.errors import UsageError
 from memtrace.replaying import Placement, replay
@@ -61,7 +62,7 @@ def replay_recording(case: Path) -> Placement:
 def rows_that_differ(case: Path, placement: Placement) -> Iterator[tuple[str, str, int, int]]:
     """(row, column, recorded, replayed) of everything in states.csv that is not equal."""
     assert placement.addresses is not None
-    states = counters_of(placement)
+    states, skipped = counters_of(placement), 0
     with gzip.open(case / "states.csv.gz", "rt") as lines:
         for i, row in enumerate(csv.DictReader(lines)):
             placed = row["result"] == "ok" and row["op"] == "alloc"
@@ -69,7 +70,8 @@ def rows_that_differ(case: Path, placement: Placement) -> Iterator[tuple[str, st
             found = {"addr_off": int(placement.addresses[i]), **{name: states[i][key] for name, key in COLUMNS.items()}}
             wanted = {"addr_off": address, **{name: int(row[name]) for name in COLUMNS}}
             yield from ((row["i"], name, wanted[name], found[name]) for name in wanted if wanted[name] != found[name])
-    assert i + 1 == placement.events
+            skipped += row["result"] == "skip"
+    assert (i + 1, skipped) == (placement.events, placement.recorder.totals[SKIPPED])
 
 
 @pytest.mark.parametrize("case", recordings(), ids=lambda case: case.name)
