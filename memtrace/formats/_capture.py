@@ -41,8 +41,7 @@ class Capture:
                         self.message = child.stdout.read().decode(errors="replace")
                         return
                     data = child.stdout.read(32 * count)
-                    for row in np.frombuffer(data[: len(data) // 32 * 32], "<i8").reshape(-1, 4).tolist():
-                        yield row
+                    yield from np.frombuffer(data[: len(data) // 32 * 32], "<i8").reshape(-1, 4).tolist()
             finally:
                 child.kill()
 
