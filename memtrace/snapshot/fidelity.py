@@ -10,7 +10,7 @@ import numpy as np
 from memtrace.snapshot.beginning import Rounding, first_ranges, given_segments, seeds
 from memtrace.snapshot.lives import Lives
 from memtrace.snapshot.model import Action, Recording, State
-from memtrace.snapshot.rows import TraceRows, emptied
+from memtrace.snapshot.rows import Released, TraceRows, emptied
 from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:
@@ -84,15 +84,20 @@ def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
     """The replay itself, with its addresses."""
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
+    from memtrace.structures.caching.model import DIVISIONS_AT
     from memtrace.structures.caching.seeding import seed
-    from memtrace.structures.caching.sizes import rounded
+    from memtrace.structures.caching.sizes import doubling_of, rounded
 
     policy = parse_policy(policy_of(conf))
     first = lives.before.size
 
     def begin(state: Any, blocks: Any) -> tuple[Any, int]:
         rules = state.rules
-        rounding = Rounding(lambda size: int(rounded(state.divisions, size)), rules.max_split, rules.large_buffer)
+
+        def block_size(size: int) -> int:
+            return int(rounded(size, state.at[DIVISIONS_AT + doubling_of(size)]))
+
+        rounding = Rounding(block_size, rules.max_split, rules.large_buffer)
         events = next(iter(trace.batches()))
         slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
         found = seeds(recording, lives, slots, rounding)
@@ -132,7 +137,7 @@ def recorded_peak(recording: Recording) -> int:
     return int(max(held.max(initial=0), held_before(recording)))
 
 
-def recorded_capacity(recording: Recording, collects: bool) -> int | None:
+def recorded_capacity(recording: Recording, released: Released) -> int | None:
     """What the device can have had for this process, if the recording tells; None if memory never lacked.
 
     A request that failed recorded the device's free bytes. A request for which the cache was emptied did not fit beside
@@ -145,8 +150,8 @@ def recorded_capacity(recording: Recording, collects: bool) -> int | None:
         return int(held[failed[0]] + events.address[failed[0]])
     back = np.isin(events.action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
     runs = np.flatnonzero(back & ~np.concatenate(([False], back[:-1])))
-    lacked = np.setdiff1d(runs, emptied(recording, collects))
-    return recorded_peak(recording) if lacked.size and not collects else None
+    lacked = np.setdiff1d(runs, emptied(recording, released))
+    return recorded_peak(recording) if lacked.size and not released.collects else None
 
 
 def final_blocks(state: Any) -> Int64s:
