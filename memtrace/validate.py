@@ -58,8 +58,14 @@ def validate(placement: Placement) -> Offence | None:
     """
     if placement.addresses is None or placement.reserved is None:
         raise ValueError("validate needs a placement with its addresses: replay(..., keep=True)")
+    from memtrace.engine.registry import is_real
+
     align = int(placement.policy.options.get("align", 1))
-    return validate_addresses(placement.trace, placement.addresses, placement.reserved, placement.capacity, align)
+    reserved, capacity = placement.reserved, placement.capacity
+    if is_real(placement.policy.module):
+        # Its addresses are those of an address space, of which it holds some pages.
+        reserved, capacity = np.full(reserved.size, 1 << 62), None
+    return validate_addresses(placement.trace, placement.addresses, reserved, capacity, align)
 
 
 def validate_addresses(trace: Trace, addresses: Ints, reserved: Ints, capacity: int | None, align: int) -> Offence | None:

@@ -21,7 +21,7 @@ GROUP_WORDS = {
     "classic": "first, next, best and worst fit",
     "default": "what run compares if no policy is named",
     "gpu": "allocators of GPU frameworks",
-    "all": "every policy",
+    "all": "every policy that is simulated",
 }
 REQUIRED = ("init", "alloc", "free")
 
@@ -50,7 +50,15 @@ def builtin_policies() -> dict[str, ModuleType]:
 
 
 def group(name: str) -> list[str]:
-    return [n for n, module in builtin_policies().items() if name == "all" or name in getattr(module, "GROUPS", ())]
+    known = builtin_policies().items()
+    if name == "all":
+        return [n for n, module in known if not is_real(module)]
+    return [n for n, module in known if name in getattr(module, "GROUPS", ())]
+
+
+def is_real(module: ModuleType) -> bool:
+    """Whether a policy stands for an allocator of this machine, of which only addresses and footprint are known."""
+    return getattr(module, "FOOTPRINT_ONLY", False)
 
 
 def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
@@ -66,22 +74,31 @@ def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
 
 def parse_policy(text: str) -> Policy:
     """``name:key=value,key=value``, or the path of a Python file instead of the name."""
-    name, given = split_spec(text)
+    name = split_spec(text, "")[0]
     module = load_file(Path(name)) if name.endswith(".py") else load_builtin(name)
+    bare = getattr(module, "BARE", None)
+    given = split_spec(text, bare)[1]
     known = options_of(module)
     values = parse_options(name, given, known)
     options = {option.name: values.get(option.name, option.default) for option in known.values()}
-    shown = ",".join(f"{key}={text_of(value)}" for key, value in values.items())
+    shown = ",".join(text_of(value) if key == bare else f"{key}={text_of(value)}" for key, value in values.items())
     return Policy(f"{name}:{shown}" if shown else name, name, module, options)
 
 
-def split_spec(text: str) -> tuple[str, dict[str, str]]:
-    """Name and options of ``name:key=value,...``; commas inside [] do not split."""
+def split_spec(text: str, bare: str | None = None) -> tuple[str, dict[str, str]]:
+    """Name and options of ``name:key=value,...``; commas inside [] do not split.
+
+    ``bare`` is the option that a word without a key is the value of (None: such a word is an error).
+    """
     end = text.find(".py:") + 3 if ".py:" in text else text.find(":") if not text.endswith(".py") else -1
     name, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
     given = {}
     for part in split_commas(rest):
         key, equals, value = part.partition("=")
+        if not equals and bare is not None:
+            key, equals, value = bare, "=", part
+        if bare == "":
+            continue
         if not equals or not key.strip():
             raise UsageError(f"{text}: {part!r} is not key=value")
         given[key.strip()] = value.strip()
