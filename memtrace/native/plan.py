@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-REGION_SHIFT = 21  # address space is laid together in units of 2 MiB, so alignments up to that stay
+REGION_SHIFT = 16  # address space is laid together in units of 64 KiB, so alignments up to that stay
 
 
 class Plan(NamedTuple):

@@ -73,6 +73,13 @@ static uint32_t threads, number;
 static int file = -1;
 static __thread uint32_t thread_number __attribute__((tls_model("initial-exec"))); /* from 1; 0: not numbered yet */
 
+/* Of glibc's blocks, by the word before them: size, and in bit 1 whether it was mapped alone. A program that is linked to
+ * another allocator would find that one's malloc_usable_size, so it is defined here too. */
+static size_t usable(void *block) {
+    size_t head = ((const size_t *)block)[-1];
+    return (head & ~(size_t)7) - (head & 2 ? 2 : 1) * sizeof(size_t);
+}
+
 static uint64_t now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -177,7 +184,7 @@ static void note(struct mine *here, enum call call, const void *block, const voi
         .align = align > 1 ? (uint8_t)(63 - __builtin_clzl(align)) : 0,
     };
     header->count = ++count;
-    if (call != FREE) allocated += malloc_usable_size((void *)block);
+    if (call != FREE) allocated += usable((void *)block);
     if (allocated > looked_at + (looked_at >> MARGIN_SHIFT)) {
         looked_at = allocated;
         look();
@@ -186,7 +193,7 @@ static void note(struct mine *here, enum call call, const void *block, const voi
 
 /* Before a block is freed or resized. */
 static void forget(struct mine *here, void *block) {
-    if (here != NULL && block != NULL) allocated -= malloc_usable_size(block);
+    if (here != NULL && block != NULL) allocated -= usable(block);
 }
 
 void *malloc(size_t size) {
@@ -220,10 +227,12 @@ void *realloc(void *old, size_t size) {
     void *block = __libc_realloc(old, size);
     if (block != NULL) note(here, REALLOC, block, old, size, 0);
     else if (old != NULL && size == 0) note(here, FREE, old, NULL, 0, 0); /* glibc: realloc to nothing frees */
-    else if (here != NULL && old != NULL) allocated += malloc_usable_size(old);
+    else if (here != NULL && old != NULL) allocated += usable(old);
     leave(here);
     return block;
 }
+
+size_t malloc_usable_size(void *block) { return block == NULL ? 0 : usable(block); }
 
 void *reallocarray(void *old, size_t members, size_t size) {
     size_t bytes;
