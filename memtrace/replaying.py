@@ -40,7 +40,7 @@ class Placement:
     places: NDArray[np.int64] | None  # rows (event, block, address, bytes): pieces and moves of blocks (engine.places)
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
-    seconds: float  # in the compiled loop alone
+    seconds: float  # in the compiled loop alone; of a real allocator: in its own calls
     state: Any = None  # what the policy's init made, as it is at the end
 
     @property
@@ -104,8 +104,9 @@ def replay(
     bound = bind(policy.module)
     facts = trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
-    if getattr(policy.module, "FORESEES", False):
-        state = policy.module.follow(state, foresee(trace, policy))
+    foreseen = foresee(trace, policy, capacity, samples if detail == "full" else 0, on_oom)
+    if foreseen is not None:
+        state = policy.module.follow(state, foreseen)
     holes = bound.first_holes(state) if bound.first_holes else None
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
     state.ledger[TOLD] = facts.completes > 0
@@ -147,7 +148,7 @@ def replay(
         np.concatenate([*places, drained(recorder, 0)[0]]) if keep else None,
         _joined([r for _, r in kept]) if keep else None,
         tuple(cpu),
-        seconds,
+        getattr(foreseen, "seconds", seconds),
         state,
     )
 
@@ -173,8 +174,22 @@ def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: in
         raise UsageError(f"{policy.label}: {error}") from None
 
 
-def foresee(trace: Trace, policy: Policy) -> Any:
-    """Where a policy that knows the future puts every request: the best of offline packing and two online policies."""
+def foresee(trace: Trace, policy: Policy, capacity: int | None, samples: int, on_oom: OnOom) -> Any:
+    """What a policy is to follow that is told every address beforehand; None for one that is not."""
+    foresees = getattr(policy.module, "FORESEES", None)
+    if foresees == "packing":
+        return pack(trace, policy)
+    if foresees == "native":
+        from memtrace.engine.recorder import evenly
+        from memtrace.native.plan import plan
+
+        options = {name: policy.options[name] for name in ("library", "footprint", "touch", "threads")}
+        return plan(trace, evenly(trace.facts.events, samples), **options, capacity=capacity, stop=on_oom == "stop")
+    return None
+
+
+def pack(trace: Trace, policy: Policy) -> Any:
+    """Where every request goes if the future is known: the best of offline packing and two online policies."""
     from memtrace.offline.plan import plan
     from memtrace.trace import Op
 

@@ -7,17 +7,17 @@ import csv
 import gzip
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from memtrace.recording import native
+from memtrace.trace import read
+from memtrace.trace import write as write_trace
 from traces.record.counting import count
-from traces.record.decode import Decoder, Row, records
-from traces.record.writing import write
+from traces.record.writing import Row, write
 
 HERE = Path(__file__).parent
 RECORD = HERE / "record"
@@ -51,8 +51,8 @@ def programs() -> tuple[Program, ...]:
         ),
         Program(
             "gcc-recorder",
-            "cc1 of gcc -O2 compiles record/recorder.c",
-            ("gcc", "-O2", "-fPIC", "-c", str(RECORD / "recorder.c"), "-o", os.devnull),
+            "cc1 of gcc -O2 compiles memtrace/recording/recorder.c",
+            ("gcc", "-O2", "-fPIC", "-c", str(native.SOURCE), "-o", os.devnull),
             "cc1",
             ("gcc", "-dumpfullversion"),
             {},
@@ -73,29 +73,51 @@ def programs() -> tuple[Program, ...]:
             (python, "-c", "import pyarrow; print(pyarrow.__version__)"),
             {"ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONHASHSEED": "0"},
         ),
+        Program(
+            "redis-lru",
+            "Redis of 3 MB evicts the least recently used under sets, lists, hashes and sorted sets (record/redis.sh)",
+            ("sh", str(RECORD / "redis.sh")),
+            "redis-server",
+            ("redis-server", "--version"),
+            {},
+        ),
+        Program(
+            "git-pack",
+            "git packs all objects of a repository on four threads",
+            ("git", "-C", str(HERE), "pack-objects", "--all", "--threads=4", "--window=5", "--no-reuse-delta", "--stdout", "-q"),
+            "git",
+            ("git", "--version"),
+            {},
+        ),
+        Program(
+            "perl-words",
+            "Perl counts the words of docs/*.md (record/words.pl)",
+            ("perl", str(RECORD / "words.pl"), *map(str, sorted((HERE.parent / "docs").glob("*.md")))),
+            "perl",
+            ("perl", "--version"),
+            {"PERL_HASH_SEED": "0"},
+        ),
+        Program(
+            "jq-group",
+            "jq makes, groups and sums objects (record/group.jq)",
+            ("jq", "-n", "-f", str(RECORD / "group.jq")),
+            "jq",
+            ("jq", "--version"),
+            {},
+        ),
     )
 
 
 def record(program: Program, folder: Path) -> Path:
-    """Run a program under the recorder and write its trace into the folder."""
-    with tempfile.TemporaryDirectory() as place:
-        library, recording = Path(place) / "recorder.so", Path(place) / "calls.bin"
-        source = str(RECORD / "recorder.c")
-        subprocess.run([_compiler(), "-O2", "-shared", "-fPIC", "-o", str(library), source], check=True)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "LC_ALL": "C",
-            **program.environment,
-            "LD_PRELOAD": str(library),
-            "MEMTRACE_RECORD": str(recording),
-            "MEMTRACE_RECORD_PROGRAM": program.process,
-        }
-        subprocess.run(program.command, check=True, env=environment, stdout=subprocess.DEVNULL)
-        decoder = Decoder()
-        rows = list(decoder.rows(records(recording)))
+    """Run a program under memtrace's recorder and write its trace into the folder."""
     path = folder / f"{program.name}.parquet"
-    write(rows, path, {"about": program.about, "version": _version(program), "licence": LICENCE})
-    print(f"{path}: {len(rows)} events; {decoder.unknown} calls about blocks from before the recording left out")
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", **program.environment}
+    done = native.record(program.command, path, process=program.process, environment=environment, output=subprocess.DEVNULL)
+    provenance = {"about": program.about, "version": _version(program), "licence": LICENCE}
+    write_trace(read(path), path, metadata=provenance)
+    print(f"{path}: {done.events} events")
+    for line in done.metadata.get("assumed", "").splitlines():
+        print(f"  {line}")
     return path
 
 
@@ -117,13 +139,6 @@ def _torch_rows(lines: csv.DictReader[str]) -> Iterator[Row]:
         yield Row(op, int(line["id"] or 0), size, stream=int(line["stream"] or 0))
 
 
-def _compiler() -> str:
-    found = shutil.which("cc") or shutil.which("gcc")
-    if found is None:
-        raise SystemExit("no C compiler (cc, gcc): it is needed for the recorder")
-    return found
-
-
 def _version(program: Program) -> str:
     said = subprocess.run(program.version, check=True, capture_output=True, text=True).stdout
     found = re.search(r"\d+\.\d+(\.\d+)?", said)
@@ -143,9 +158,9 @@ def main(words: Sequence[str] | None = None) -> None:
     known = {program.name: program for program in programs()}
     parser = argparse.ArgumentParser(prog="python -m traces.make", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    native = commands.add_parser("record", help="record programs on this machine (Linux with glibc, a C compiler)")
-    native.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
-    native.add_argument("-o", "--output", type=Path, default=HERE, help="folder for the traces")
+    recorded = commands.add_parser("record", help="record programs on this machine (Linux with glibc, a C compiler)")
+    recorded.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
+    recorded.add_argument("-o", "--output", type=Path, default=HERE, help="folder for the traces")
     torch = commands.add_parser("torch", help="convert a recorded request stream of PyTorch's allocator")
     torch.add_argument("recording", type=Path, help="its trace.csv or trace.csv.gz")
     torch.add_argument("trace", type=Path, help="what to write: NAME.parquet or NAME.csv")

@@ -25,6 +25,7 @@ COMMANDS = {
     "bound": ("bound", "Pack a trace's blocks with all lifetimes known: the least memory it needs."),
     "anonymize": ("anonymize", "Write a trace without what could tell whose it is."),
     "shrink": ("shrink", "Write the smallest trace that still shows an OOM or a measure."),
+    "record": ("record", "Run a program and write its allocations as a trace."),
     "generate": ("generate", "Generate the trace of a workload."),
     "workloads": ("generate", "List the workloads, or explain one."),
     "export": ("export", "Write a replay as a PyTorch memory snapshot."),

@@ -230,7 +230,7 @@ def table_row(row: dict[str, Any]) -> tuple[str, ...]:
         ratio_text(above_bound(row)),
         percent(row["external_frag_at_peak"]),
         percent(row["internal_frag_at_peak"]),
-        f"{row['holes_max']:,}",
+        "-" if row["holes_max"] is None else f"{row['holes_max']:,}",
         "-" if row["search_mean"] is None else f"{row['search_mean']:.1f}",
         status,
     )

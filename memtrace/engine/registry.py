@@ -22,7 +22,7 @@ GROUP_WORDS = {
     "classic": "first, next, best and worst fit",
     "default": "what run compares if no policy is named",
     "gpu": "allocators of GPU frameworks",
-    "all": "every policy",
+    "all": "every policy that is simulated",
 }
 REQUIRED = ("init", "alloc", "free")
 
@@ -51,14 +51,19 @@ def builtin_policies() -> dict[str, ModuleType]:
 
 
 def group(name: str) -> list[str]:
-    """The policies of a group; with the options of its ALSO_WITH too, but for the group of all."""
+    """The policies of a group; with the options of its ALSO_WITH too, but for the group of all, which has no real allocators."""
     found = []
     for policy, module in builtin_policies().items():
-        if name == "all":
+        if name == "all" and not is_real(module):
             found.append(policy)
-        elif name in getattr(module, "GROUPS", ()):
+        elif name != "all" and name in getattr(module, "GROUPS", ()):
             found += [policy, *(f"{policy}:{options}" for options in getattr(module, "ALSO_WITH", ()))]
     return found
+
+
+def is_real(module: ModuleType) -> bool:
+    """Whether a policy stands for an allocator of this machine, of which only addresses and footprint are known."""
+    return getattr(module, "FOOTPRINT_ONLY", False)
 
 
 def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
@@ -74,12 +79,14 @@ def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
 
 def parse_policy(text: str) -> Policy:
     """``name:key=value,key=value``, or the path of a Python file instead of the name."""
-    name, given = split_spec(text)
+    name = split_spec(text, "")[0]
     module = load_file(Path(name)) if name.endswith(".py") else load_builtin(name)
+    bare = getattr(module, "BARE", None)
+    given = split_spec(text, bare)[1]
     known = options_of(module)
     values = parse_options(name, given, known)
     options = {option.name: values.get(option.name, option.default) for option in known.values()}
-    shown = ",".join(f"{key}={text_of(value)}" for key, value in values.items())
+    shown = ",".join(text_of(value) if key == bare else f"{key}={text_of(value)}" for key, value in values.items())
     return Policy(f"{name}:{shown}" if shown else name, name, variant(module, options), options)
 
 
@@ -90,13 +97,20 @@ def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     return nested(module, options) if hasattr(module, "over") else module
 
 
-def split_spec(text: str) -> tuple[str, dict[str, str]]:
-    """Name and options of ``name:key=value,...`` or ``name:key:value,...``; commas inside [] do not split."""
+def split_spec(text: str, bare: str | None = None) -> tuple[str, dict[str, str]]:
+    """Name and options of ``name:key=value,...`` or ``name:key:value,...``; commas inside [] do not split.
+
+    ``bare`` is the option that a word without a key is the value of (None: such a word is an error).
+    """
     end = text.find(".py:") + 3 if ".py:" in text.partition("[")[0] else text.find(":") if not text.endswith(".py") else -1
     name, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
     given = {}
     for part in split_commas(rest):
         key, mark, value = part.partition(":" if ":" in part.partition("=")[0] else "=")
+        if not mark and bare is not None:
+            key, mark, value = bare, "=", part
+        if bare == "":
+            continue
         if not mark or not key.strip():
             raise UsageError(f"{text}: {part!r} is not key=value")
         if mark == ":" and value.strip() in ("true", "false"):

@@ -23,18 +23,18 @@ def internal_frag_at_peak(r: Readings) -> float | None:
 
 @metric("ratio", "lower", "mean over samples of 1 - max h / F, 0 where F = 0", WILSON)
 def external_frag_mean(r: Readings) -> float | None:
-    return mean(r.samples.external())
+    return None if r.hides else mean(r.samples.external())
 
 
 @metric("ratio", "lower", "1 - max h / F at the first event with the peak of R, 0 where F = 0", WILSON)
 def external_frag_at_peak(r: Readings) -> float | None:
-    return only(r.at_peak().external())
+    return None if r.hides else only(r.at_peak().external())
 
 
 @metric("ratio", "lower", "max over samples of 1 - max h / F, 0 where F = 0", WILSON)
 def external_frag_max(r: Readings) -> float | None:
     values = r.samples.external()
-    return float(values.max()) if values.size else None
+    return float(values.max()) if values.size and not r.hides else None
 
 
 @metric("ratio", "lower", "mean over samples of 1 - sqrt(sum h^2) / F, 0 where F = 0")
@@ -73,9 +73,9 @@ def utilisation_at_peak(r: Readings) -> float | None:
 
 @metric("holes", "lower", "mean over events of the number of holes")
 def holes_mean(r: Readings) -> float | None:
-    return r.total(rec.HOLES_SUM) / r.placement.events if r.placement.events else None
+    return r.total(rec.HOLES_SUM) / r.placement.events if r.placement.events and not r.hides else None
 
 
 @metric("holes", "lower", "max over events of the number of holes")
-def holes_max(r: Readings) -> int:
-    return r.total(rec.HOLES_MAX)
+def holes_max(r: Readings) -> int | None:
+    return None if r.hides else r.total(rec.HOLES_MAX)

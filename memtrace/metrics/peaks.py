@@ -44,7 +44,7 @@ def peak_reserved_event(r: Readings) -> int:
 
 @metric("ratio", "lower", "mean over events of R / L, minus 1", JOHNSTONE_WILSON + ", measure 1")
 def jw1(r: Readings) -> float | None:
-    return above_one(share(float(r.sums[rec.RESERVED_RATIO]), r.total(rec.RATIO_EVENTS)))
+    return None if r.hides else above_one(share(float(r.sums[rec.RESERVED_RATIO]), r.total(rec.RATIO_EVENTS)))
 
 
 @metric("ratio", "lower", "R / L at the first event with the peak of L, minus 1", JOHNSTONE_WILSON + ", measure 2")

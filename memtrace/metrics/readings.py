@@ -63,7 +63,14 @@ class Readings:
         """Whether the policy counts the sizes of its holes, which an adapted one does not."""
         from memtrace.engine.binding import has_ledger
 
-        return has_ledger(self.placement.policy.module)
+        return has_ledger(self.placement.policy.module) and not self.hides
+
+    @cached_property
+    def hides(self) -> bool:
+        """Whether only addresses and footprint are known, and the footprint only where it was read: a real allocator."""
+        from memtrace.engine.registry import is_real
+
+        return is_real(self.placement.policy.module)
 
     def total(self, index: int) -> int:
         return int(self.totals[index])

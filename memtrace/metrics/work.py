@@ -11,12 +11,12 @@ KNUTH = "Knuth, The Art of Computer Programming 1, 2.5"
 
 @metric("holes", "lower", "mean over requests of the holes that a linear free list would inspect", KNUTH)
 def search_mean(r: Readings) -> float | None:
-    return share(r.total(rec.SEARCH_SUM), r.total(rec.REQUESTS))
+    return None if r.hides else share(r.total(rec.SEARCH_SUM), r.total(rec.REQUESTS))
 
 
 @metric("holes", "lower", "max over requests of the holes that a linear free list would inspect", KNUTH)
-def search_max(r: Readings) -> int:
-    return r.total(rec.SEARCH_MAX)
+def search_max(r: Readings) -> int | None:
+    return None if r.hides else r.total(rec.SEARCH_MAX)
 
 
 @metric("ratio", "lower", "mean over requests served from a hole of the hole's size / block size")
@@ -25,13 +25,13 @@ def fit_ratio_mean(r: Readings) -> float | None:
 
 
 @metric("count", "lower", "holes that were cut in two")
-def splits(r: Readings) -> int:
-    return r.booked(led.SPLITS)
+def splits(r: Readings) -> int | None:
+    return None if r.hides else r.booked(led.SPLITS)
 
 
 @metric("count", "lower", "holes that were joined with a neighbour")
-def merges(r: Readings) -> int:
-    return r.booked(led.MERGES)
+def merges(r: Readings) -> int | None:
+    return None if r.hides else r.booked(led.MERGES)
 
 
 @metric("bytes", "lower", "bytes copied by reallocations that moved, by copies and swaps, and by the policy itself")
@@ -40,10 +40,10 @@ def moved_bytes(r: Readings) -> int:
 
 
 @metric("count", "lower", "times that bytes were got from the system")
-def reserve_calls(r: Readings) -> int:
-    return r.booked(led.RESERVE_CALLS)
+def reserve_calls(r: Readings) -> int | None:
+    return None if r.hides else r.booked(led.RESERVE_CALLS)
 
 
 @metric("count", "", "times that bytes were given back to the system")
-def release_calls(r: Readings) -> int:
-    return r.booked(led.RELEASE_CALLS)
+def release_calls(r: Readings) -> int | None:
+    return None if r.hides else r.booked(led.RELEASE_CALLS)

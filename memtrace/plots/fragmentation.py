@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.plots.colours import light, policy_colour
 from memtrace.plots.frame import POINTS, Frame
 from memtrace.plots.panel import Panel
-from memtrace.plots.series import curve, last_event, summary
+from memtrace.plots.series import curve, last_event, showing_holes
 from memtrace.plots.style import BOTTOM, FAINT, FAINTEST, SMALL, TITLE_ROOM
 from memtrace.plots.text import short_labels
 from memtrace.report.verdict import is_oom
@@ -30,7 +30,7 @@ MOST_STRIPS = 30
 
 def caption(results: Results, trace: str) -> str:
     """What the height of a strip means."""
-    shown, count = _shown(results, trace), len(results.policies(trace))
+    shown, count = _shown(results, trace), len(showing_holes(results, trace))
     more = f" The best {shown} of {count} policies are shown." if shown < count else ""
     return (
         "Each strip goes from 0 to 100 %: the share of the free bytes that is outside the largest hole. "
@@ -47,7 +47,7 @@ def height(results: Results, trace: str) -> float:
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
     """All strips in one panel, best policy on top."""
-    rows = summary(results, trace)[:MOST_STRIPS]
+    rows = showing_holes(results, trace)[:MOST_STRIPS]
     top, wide = TITLE_ROOM + HEAD, frame.width - NAMES - NUMBERS
     across = max(1, last_event(results, trace))
     panel = Panel(frame, NAMES, top, wide, frame.height - top - BOTTOM, across, len(rows))
@@ -65,7 +65,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def _shown(results: Results, trace: str) -> int:
-    return min(MOST_STRIPS, len(results.policies(trace)))
+    return min(MOST_STRIPS, len(showing_holes(results, trace)))
 
 
 def _strip(panel: Panel, base: int, found: dict[str, Any], row: dict[str, Any]) -> None:

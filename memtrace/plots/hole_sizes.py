@@ -14,7 +14,7 @@ from memtrace.plots.frame import Frame
 from memtrace.plots.panel import Panel
 from memtrace.plots.panels import MOST_PANELS, layout, left_out, places
 from memtrace.plots.scales import class_of, class_ticks
-from memtrace.plots.series import Floats, hole_counts, last_event, summary
+from memtrace.plots.series import Floats, hole_counts, last_event, showing_holes
 from memtrace.plots.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM
 from memtrace.report.verdict import is_oom
 
@@ -36,14 +36,14 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Number of holes by size (classes of powers of two) over time: the darker, the more. Dark low down "
         "is dust that few requests fit into; one pale line high up is a single large free range."
-    ) + left_out(len(results.policies(trace)))
+    ) + left_out(len(showing_holes(results, trace)))
 
 
 def height(results: Results, trace: str) -> float:
     """A panel for each policy."""
     if not len(results.rows("holes", trace)["event"]):
         return TITLE_ROOM + 0.3
-    return layout(len(results.policies(trace)), PANEL).height
+    return layout(len(showing_holes(results, trace)), PANEL).height
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
@@ -52,7 +52,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     if not len(found["event"]):
         frame.text(LEFT, TITLE_ROOM + 0.1, "No policy had a hole at any of the samples.", BODY, colour=FAINT)
         return
-    rows, last = summary(results, trace)[:MOST_PANELS], last_event(results, trace)
+    rows, last = showing_holes(results, trace)[:MOST_PANELS], last_event(results, trace)
     samples, most = numpy.unique(found["event"]), int(found["holes"].max())
     classes = range(class_of(found["hole_bytes_from"].min()), class_of(found["hole_bytes_from"].max()) + 1)
     ticks = class_ticks(classes)

@@ -31,6 +31,11 @@ def summary(results: Results, trace: str) -> list[dict[str, Any]]:
     return rank([row for row in results.summary if row["trace"] == trace])
 
 
+def showing_holes(results: Results, trace: str) -> list[dict[str, Any]]:
+    """Those rows of policies whose holes are known, which a real allocator's are not."""
+    return [row for row in summary(results, trace) if row["external_frag_mean"] is not None]
+
+
 def capacity_of(rows: Sequence[Mapping[str, Any]]) -> int | None:
     """The capacity of these runs; None where memory was not limited."""
     return next((int(row["capacity_bytes"]) for row in rows if row.get("capacity_bytes")), None)

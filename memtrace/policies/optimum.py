@@ -23,7 +23,7 @@ from memtrace.structures.ledger import HOLE_TAKEN
 
 ORDER = 95
 SWAPS = ("inplace",)  # a plan has no scratch blocks
-FORESEES = True  # the engine hands it a plan before the first event
+FORESEES = "packing"  # the engine hands it a plan before the first event
 
 NEXT = 0  # in at: the next request of the plan
 FIRST, LATER, VOID = 0, 1, 2  # kind of a request: a new block; a realloc; one of a block that has failed

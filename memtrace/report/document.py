@@ -109,7 +109,7 @@ def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         format_size(row["peak_allocated_bytes"]),
         _percent(row["internal_frag_at_peak"]),
         _percent(row["external_frag_at_peak"]),
-        f"{row['holes_max']:,}",
+        "-" if row["holes_max"] is None else f"{row['holes_max']:,}",
     )
 
 

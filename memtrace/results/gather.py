@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from memtrace.trace import Facts, Trace
 
 Columns = dict[str, Any]
+HOLES = ("free_bytes", "holes", "largest_hole_bytes", "external_frag")  # what only a policy that shows its holes can say
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]
     if placement.events == 0:
         event, first = event[:0], first[:0]
     rows = Rows(table[first])
-    return {
+    known = {
         "event": event,
         "time_ns": placement.trace.times(event),
         "live_bytes": rows.column("live"),
@@ -84,6 +85,7 @@ def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]
         "external_frag": rows.external(),
         **{name: own[first, i] for i, name in enumerate(counters)},
     }
+    return {name: column for name, column in known.items() if not (readings.hides and name in HOLES)}
 
 
 def holes(placement: Placement) -> Columns:
@@ -110,7 +112,9 @@ def occupancy(placement: Placement) -> Columns:
 
     recorder = placement.recorder
     taken = int(recorder.totals[COLUMN])
-    rows, height = rows_in_use(recorder, placement.peak_reserved_bytes), cell_bytes(recorder)
+    height = cell_bytes(recorder)
+    used = recorder.columns[:taken].any(axis=0).nonzero()[0]  # a real allocator's blocks may lie above the bytes it holds
+    rows = max(rows_in_use(recorder, placement.peak_reserved_bytes), int(used[-1]) + 1 if used.size else 0)
     return {
         "event": np.repeat(recorder.column_events[:taken], rows),
         "address_from_bytes": np.tile(np.arange(rows, dtype=np.int64) * height, taken),

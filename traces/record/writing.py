@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from traces.record.decode import Row
 
 SCHEMA = "memtrace.trace/1"
 TYPES = {
@@ -22,6 +21,18 @@ TYPES = {
     "tag": pa.dictionary(pa.int8(), pa.string()),
 }
 DELTAS = ("id", "time")  # what counts up is stored as differences
+
+
+class Row(NamedTuple):
+    """An event of memtrace.trace/1."""
+
+    op: str
+    id: int
+    size: int | None = None
+    time: int | None = None
+    align: int | None = None
+    stream: int = 0
+    tag: str | None = None
 
 
 def write(rows: Sequence[Row], path: Path, metadata: dict[str, str]) -> None:

@@ -82,9 +82,17 @@ def _grid(cells: Cells | None) -> dict[str, Any]:
 
 
 def _samples(rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """At most MOST_SAMPLES of them, evenly, and always those of the peaks; each column as steps from the value before."""
+    """At most MOST_SAMPLES of them, evenly, and always those of the peaks; each column as steps from the value before; empty: not known."""
     kept = _kept(rows)
-    return {name: np.diff(rows[column][kept].astype(np.int64), prepend=0).tolist() for name, column in COLUMNS.items()}
+    found = {name: rows[column][kept] for name, column in COLUMNS.items()}
+    return {
+        name: [] if unknown(values) else np.diff(values.astype(np.int64), prepend=0).tolist() for name, values in found.items()
+    }
+
+
+def unknown(values: np.ndarray) -> bool:
+    """Whether a column is null: a real allocator shows no holes."""
+    return values.dtype.kind == "f" and bool(np.isnan(values).any())
 
 
 def _kept(rows: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -19,7 +19,7 @@ const MEASURES = {
   free: { title: "free, in holes", text: sizeText, of: (p, i) => p.free[i] },
   largest: { title: "largest hole", text: sizeText, of: (p, i) => p.largest[i] },
   holes: { title: "holes", text: countText, of: (p, i) => p.holes[i] },
-  external: { title: "external fragmentation", text: percentText, of: (p, i) => (p.free[i] ? 1 - p.largest[i] / p.free[i] : 0) },
+  external: { title: "external fragmentation", text: percentText, of: (p, i) => (p.free[i] ? 1 - p.largest[i] / p.free[i] : p.free.length ? 0 : undefined) },
 };
 
 async function unpack(text) {
@@ -173,7 +173,7 @@ function chart(section, data, others) {
   const canvas = section.querySelector(".chart"), reading = section.querySelector(".chart-values");
   const choice = section.querySelector("select.measure");
   const measure = () => MEASURES[choice.value];
-  const highest = () => Math.max(...data.policies.map((p) => p.event.reduce((most, _, i) => Math.max(most, measure().of(p, i)), 0)), choice.value === "reserved" && data.capacity || 0) || 1;
+  const highest = () => Math.max(...data.policies.map((p) => p.event.reduce((most, _, i) => Math.max(most, measure().of(p, i) ?? 0), 0)), choice.value === "reserved" && data.capacity || 0) || 1;
   const view = new View(canvas, [0, Math.max(1, data.last)], [0, 1.04 * highest()], draw);
   choice.addEventListener("change", () => { view.full.up = [0, 1.04 * highest()]; view.up = [...view.full.up]; view.mark(); draw(); });
 
@@ -224,7 +224,7 @@ function chart(section, data, others) {
       const i = sampleAt(policy.event, event), value = measure().of(policy, i), item = document.createElement("li");
       item.dataset.policy = policy.label; item.dataset.event = String(policy.event[i]); item.dataset.value = String(value);
       const exact = measure().text === sizeText ? ` (${countText(value)} B)` : "";
-      item.textContent = `${policy.label}: ${measure().text(value)}${exact}`;
+      item.textContent = value === undefined ? `${policy.label}: not known` : `${policy.label}: ${measure().text(value)}${exact}`;
       item.style.setProperty("--colour", policy.colour);
       list.append(item);
     }

@@ -1,0 +1,95 @@
+"""`memtrace record native|python|torch`: run a program, and write what it allocated as a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+
+if TYPE_CHECKING:
+    from memtrace.recording.native import Recording
+
+REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+MOST_PROCESSES = 8
+
+
+def output_option(default: str) -> Any:
+    return click.option("-o", "--output", metavar="FILE", default=default, show_default=True, help=".parquet or .csv to write.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def record() -> None:
+    """Run a program, and write its allocations as a trace.
+
+    \b
+    Example:
+      memtrace record native -o ls.parquet -- ls -lR /usr/lib
+    """
+
+
+@record.command(context_settings=REST)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@output_option("trace.parquet")
+@click.option(
+    "--process", metavar="NAME", help="Of several processes, the program whose calls are wanted; default: the most calls."
+)
+@report_options
+def native(command: tuple[str, ...], output: str, process: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Run COMMAND and record its calls of malloc, free, realloc and their relatives.
+
+    Any program that is linked dynamically to glibc, with its threads and the processes it starts. Needs Linux and, the
+    first time, a C compiler.
+
+    \b
+    Examples:
+      memtrace record native -o ls.parquet -- ls -lR /usr/lib
+      memtrace record native --process cc1 -o cc1.parquet -- gcc -O2 -c main.c
+    """
+    import sys
+
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json
+    from memtrace.recording.native import record as record_native
+
+    check_target(output)
+    with bar("writing the trace", not quiet) as progress:
+        done = record_native(command, output, process=process, output=sys.stderr if as_json else None, progress=progress)
+    if as_json:
+        processes = [{"program": each.program, "calls": each.calls} for each in done.processes]
+        document = {"events": done.events, "exit_code": done.exit_code, "processes": processes, "metadata": done.metadata}
+        echo_json({"schema": "memtrace.record/1", **document, "files": [output]})
+    elif not quiet:
+        say_native(done, command[0], output)
+
+
+def say_native(done: Recording, command: str, output: str) -> None:
+    from memtrace.cli.traces import say_assumed
+    from memtrace.units import format_size
+
+    say_assumed(done.metadata, False)
+    if done.exit_code:
+        ended = f"ended with {done.exit_code}" if done.exit_code > 0 else f"was ended by signal {-done.exit_code}"
+        click.echo(f"note: {command} {ended}; the trace goes up to there", err=True)
+    others = [each for each in done.processes if each.path != done.process.path and each.calls]
+    if others:
+        most = sorted(others, key=lambda each: -each.calls)[:MOST_PROCESSES]
+        listed = ", ".join(f"{each.program} {each.calls:,}" for each in most) + (", ..." if len(others) > len(most) else "")
+        click.echo(f"note: other processes (--process NAME takes one of those): {listed} calls", err=True)
+    click.echo(f"wrote {output}: {done.events:,} events of {done.process.program}", err=True)
+    if "heap_peak_bytes" in done.metadata:
+        peak = format_size(int(done.metadata["heap_peak_bytes"]))
+        click.echo(f"its heap took {peak} from the system at most; native:glibc,footprint=mapped is to find that again", err=True)
+    click.echo(f"try: memtrace run {output}", err=True)
+
+
+def check_target(output: str) -> None:
+    """Raise UsageError before anything runs where the trace could not be written."""
+    from memtrace.errors import UsageError
+    from memtrace.trace.files import writer
+
+    writer(Path(output), None)
+    if not Path(output).resolve().parent.is_dir():
+        raise UsageError(f"{output}: there is no folder {Path(output).parent}")

@@ -1,0 +1,112 @@
+"""What `memtrace record native` writes while a program runs: its calls of malloc and free, 40 bytes each.
+
+A header names the process, how many calls follow, and the most that glibc held from the system for it; it is kept in the
+metadata. The tag is the function that was called (aligned: memalign and its relatives). A program that was killed leaves a
+file that is whole up to its last call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memtrace.errors import InputError
+from memtrace.formats._calls import FREES, MALLOCS, REALLOCS, Calls
+from memtrace.formats._reading import BATCH_ROWS, Events
+from memtrace.trace.raw import MISSING
+
+if TYPE_CHECKING:
+    from memtrace.trace.raw import Batch
+    from memtrace.trace.source import Source
+
+NAME = "calls"
+SUFFIXES = (".calls",)
+
+MAGIC = b"memtrace.calls/1"
+FIRST_RECORD = 4096
+HEADER = np.dtype(
+    [
+        *(("magic", "S16"), ("count", "<u8"), ("inherited", "<u8"), ("heap_peak", "<u8"), ("heap_count", "<u8")),
+        *(("pid", "<u4"), ("parent", "<u4"), ("number", "<u4"), ("parent_number", "<u4"), ("program", "S56")),
+    ]
+)
+RECORD = np.dtype(
+    [
+        *(("time", "<u8"), ("block", "<u8"), ("old", "<u8"), ("size", "<u8")),
+        *(("thread", "<u4"), ("call", "u1"), ("align", "u1"), ("unused", "<u2")),
+    ]
+)
+TAGS = ("malloc", "free", "realloc", "calloc", "aligned")  # by the number of the call
+KINDS = np.array([MALLOCS, FREES, REALLOCS, MALLOCS, MALLOCS], np.uint8)
+FREE, REALLOC, ALIGNED = 1, 2, 4
+
+
+def sniff(head: bytes, path: str) -> bool:
+    """Whether the file starts as the recorder's do."""
+    return head.startswith(MAGIC)
+
+
+def read(source: Source) -> Iterator[Batch]:
+    """Events of numbered blocks."""
+    events = Events(NAME, ("op", "id", "size", "time", "align", "stream", "tag"), True, None, word="call")
+    said: list[str] = []
+    metadata: dict[str, str] = {}
+    with source.open() as stream:
+        header = _header(stream.read(FIRST_RECORD), source.label)
+        done, count = 0, int(header["count"])
+        while done < count:
+            records = _records(stream, min(BATCH_ROWS, count - done), source.label, done)
+            if not records.size:
+                said.append(f"the file ends early, after {done:,} of {count:,} calls")
+                break
+            yield from _batches(records, events, done)
+            done += records.size
+    metadata["program"] = bytes(header["program"]).decode(errors="replace")
+    if header["heap_peak"]:
+        metadata["heap_peak_bytes"] = str(header["heap_peak"])
+    yield events.last(said, metadata)
+
+
+def _header(data: bytes, label: str) -> Any:
+    if len(data) < HEADER.itemsize or not data.startswith(MAGIC):
+        raise InputError(f"{label} is no recording of memtrace record native: its header is missing")
+    return np.frombuffer(data, HEADER, 1)[0]
+
+
+def _records(stream: Any, most: int, label: str, done: int) -> Any:
+    """The next calls; a stream may give less than it is asked for."""
+    parts, missing = [], most * RECORD.itemsize
+    while missing and (data := stream.read(missing)):
+        parts.append(data)
+        missing -= len(data)
+    data = b"".join(parts)
+    records = np.frombuffer(data, RECORD, len(data) // RECORD.itemsize)
+    unknown = np.flatnonzero(records["call"] >= len(TAGS))
+    if unknown.size:
+        row = int(unknown[0])
+        raise InputError(
+            f"{label}: call {done + row + 1} is of a kind that is not known, {records['call'][row]}: the file is damaged"
+        )
+    return records
+
+
+def _batches(records: Any, events: Events, done: int) -> Iterator[Batch]:
+    call = records["call"]
+    old = np.where(call == REALLOC, _signed(records["old"]), MISSING)
+    aligned = call == ALIGNED
+    old[aligned] = np.int64(1) << np.minimum(records["align"][aligned], 62).astype(np.int64)
+    which = np.arange(records.size)  # settle hands it on, so that a row knows its call
+    time, thread = _signed(records["time"]), records["thread"].astype(np.int64)
+    calls = Calls(KINDS[call], _signed(records["block"]), old, _signed(records["size"]), thread, time, which)
+    for rows in events.settled(calls, records.size):
+        made = call[rows.line]
+        batch = events.batch(rows._replace(line=rows.line + done + 1), {}, done + records.size)
+        tag = np.where((rows.op == 0) & (made != FREE), made.astype(np.int32), np.int32(-1))
+        yield replace(batch, rows=batch.rows._replace(tag=tag), tags=TAGS)
+
+
+def _signed(column: Any) -> Any:
+    return np.ascontiguousarray(column).view(np.int64)

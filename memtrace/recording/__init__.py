@@ -1,0 +1,1 @@
+"""Recording: programs of one kind in each file, run and turned into a trace."""
