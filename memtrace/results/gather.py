@@ -105,12 +105,14 @@ def holes(placement: Placement) -> Columns:
 
 
 def occupancy(placement: Placement) -> Columns:
-    """Live bytes per address row at some of the samples, every cell of the grid up to the highest reserved byte."""
+    """Live bytes per address row at some of the samples, every cell of the grid up to the highest byte reserved or in use."""
     from memtrace.engine.recorder import COLUMN, cell_bytes, rows_in_use
 
     recorder = placement.recorder
     taken = int(recorder.totals[COLUMN])
-    rows, height = rows_in_use(recorder, placement.peak_reserved_bytes), cell_bytes(recorder)
+    used = np.flatnonzero(recorder.columns[:taken].any(axis=0))  # virtual addresses may lie above what is reserved
+    rows = max(rows_in_use(recorder, placement.peak_reserved_bytes), int(used.max(initial=-1)) + 1)
+    height = cell_bytes(recorder)
     return {
         "event": np.repeat(recorder.column_events[:taken], rows),
         "address_from_bytes": np.tile(np.arange(rows, dtype=np.int64) * height, taken),
