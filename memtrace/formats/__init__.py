@@ -8,12 +8,13 @@ Its first docstring line is what `memtrace formats` prints.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Protocol, cast
 
-from memtrace.errors import InputError
+from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
@@ -33,6 +34,20 @@ class Format(Protocol):
     def read(self, source: Source) -> Iterator[Batch]: ...
 
 
+class Part:
+    """A format of files that hold several traces, set on one of them: `torch-snapshot:1` reads device 1."""
+
+    def __init__(self, whole: Format, part: str) -> None:
+        if len(signature(whole.read).parameters) < 2:
+            raise UsageError(f"format {whole.NAME!r} takes nothing behind a colon ({part!r})")
+        self.NAME, self.SUFFIXES, self.sniff = f"{whole.NAME}:{part}", whole.SUFFIXES, whole.sniff
+        self.whole, self.part, self.__doc__ = whole, part, whole.__doc__
+
+    def read(self, source: Source) -> Iterator[Batch]:
+        chosen = cast(Callable[[Source, str], Iterator[Batch]], self.whole.read)
+        return chosen(source, self.part)
+
+
 @cache
 def formats() -> dict[str, Format]:
     """All formats by name."""
@@ -45,9 +60,10 @@ def find(source: Source, name: str | None = None) -> Format:
     """The format of this name; without one that which knows the file's first bytes, or else its suffix."""
     known = formats()
     if name is not None:
+        name, colon, part = name.partition(":")
         if name not in known:
             raise unknown("format", name, known)
-        return known[name]
+        return Part(known[name], part) if colon else known[name]
     head, path = source.head(), source.file_name
     if not head:
         raise InputError(f"{source.label} is empty")

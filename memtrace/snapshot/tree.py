@@ -51,7 +51,7 @@ class Tree:
     def column(self, values: Values, key: str) -> Values:
         """A field of many dicts; NONE where it is not there."""
         found = np.full(values.size, m.NONE, np.int64)
-        code = self._key(key)
+        code = self.key(key)
         dicts = np.flatnonzero(values & KIND == m.DICT)
         if code is None or not dicts.size:
             return found
@@ -69,6 +69,15 @@ class Tree:
         kinds = values & KIND
         found = np.where(kinds == m.INT, values >> m.KIND_BITS, default)
         return np.where(kinds == m.TRUE, 1, np.where(kinds == m.FALSE, 0, found))
+
+    def pairs(self, values: Values) -> tuple[Values, Values]:
+        """Which of the values are lists of two, and the two items of each, [n, 2]."""
+        heap = self.heap
+        lists = np.flatnonzero(values & KIND == m.LIST)
+        chunks = heap.list_first[values[lists] >> m.KIND_BITS]
+        whole = (chunks >= 0) & (heap.chunk_count[chunks] == 2) & (heap.chunk_next[chunks] < 0)
+        starts = heap.chunk_start[chunks[whole]]
+        return lists[whole], np.stack((heap.items[starts], heap.items[starts + 1]), axis=1)
 
     def text_codes(self, values: Values) -> Values:
         """Numbers of texts, -1 for what is none; equal texts have equal numbers."""
@@ -94,7 +103,7 @@ class Tree:
         start = int(self.heap.shape_start[shape])
         return self.heap.shape_keys[start : start + int(self.heap.shape_count[shape])]
 
-    def _key(self, key: str) -> int | None:
+    def key(self, key: str) -> int | None:
         """The value of a text that some dict has as its key."""
         if self._texts is None:
             used = np.unique(self.heap.shape_keys[: int(self.heap.totals[m.SHAPE_KEYS])])

@@ -1,0 +1,81 @@
+"""A snapshot file -> batches of rows for the trace, with what its reader should know as metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from memtrace.errors import InputError, UsageError
+from memtrace.snapshot.diagnostics import check_history, notes
+from memtrace.snapshot.lives import Lives, lives
+from memtrace.snapshot.loading import load
+from memtrace.snapshot.model import Recording, Site, Snapshot
+from memtrace.snapshot.rows import TraceRows, trace_rows
+from memtrace.snapshot.settings import conf_of
+from memtrace.trace.raw import Batch, Place, rows_of
+
+if TYPE_CHECKING:
+    from memtrace.trace.source import Source
+
+BATCH_ROWS = 1 << 17
+MOST_SITES = 2000  # in the metadata
+
+
+def read_batches(source: Source, device: str) -> Iterator[Batch]:
+    """The rows of one device (a number as text; empty: the busiest)."""
+    snapshot = load(source)
+    recording = chosen(snapshot, device, source.label)
+    check_history(recording, source.label)
+    found = lives(recording)
+    rows = trace_rows(recording, found)
+    yield from batches(rows, snapshot.sites, metadata(snapshot, recording, found, rows))
+
+
+def chosen(snapshot: Snapshot, device: str, label: str) -> Recording:
+    """The recording of a device."""
+    if not device:
+        return snapshot.busiest()
+    there = ", ".join(map(str, snapshot.recordings))
+    if not device.isdigit():
+        raise UsageError(f"device {device!r} is no number; devices in {label}: {there}")
+    if int(device) not in snapshot.recordings:
+        raise InputError(f"{label}: nothing is recorded of device {device}; devices there: {there}")
+    return snapshot.recordings[int(device)]
+
+
+def batches(rows: TraceRows, sites: list[Site], said: dict[str, str]) -> Iterator[Batch]:
+    """Batches of BATCH_ROWS; columns that say nothing are left out."""
+    columns = ["op", "id", "size", "time"]
+    columns += ["stream"] if rows.streams.size > 1 or rows.late else []
+    columns += ["tag"] if (rows.tag >= 0).any() else []
+    tags = tuple(site.tag for site in sites)
+    total = rows.op.size
+    for start in range(0, max(total, 1), BATCH_ROWS):
+        part = slice(start, min(start + BATCH_ROWS, total))
+        numbers = {name: getattr(rows, name)[part].copy() for name in columns if name not in ("op", "tag")}
+        tag = rows.tag[part].copy() if "tag" in columns else None
+        made = rows_of(rows.op[part].copy(), numbers, tag)
+        yield Batch(made, tuple(columns), _placer(rows, start), tags, done=part.stop, total=total, metadata=said)
+
+
+def _placer(rows: TraceRows, start: int):  # type: ignore[no-untyped-def]
+    return lambda row: Place("event", max(int(rows.event[start + row]), 0) + 1)
+
+
+def metadata(snapshot: Snapshot, recording: Recording, found: Lives, rows: TraceRows) -> dict[str, str]:
+    """What is kept with the trace."""
+    said = {
+        "format": "torch-snapshot",
+        "device": str(recording.device),
+        "torch_conf": conf_of(snapshot.settings, recording),
+        "blocks_before": str(rows.before),
+        "assumed": "\n".join(notes(snapshot, recording, found, rows)),
+    }
+    used = np.unique(rows.tag[rows.tag >= 0])[:MOST_SITES].tolist()
+    if used:
+        sites = {snapshot.sites[code].tag: list(snapshot.sites[code][1:]) for code in used}
+        said["sites"] = json.dumps(sites, ensure_ascii=False)
+    return said

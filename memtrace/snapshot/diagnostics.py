@@ -1,0 +1,81 @@
+"""What a reader should know of a recording, in sentences; and what makes it useless, as an error."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memtrace.errors import InputError
+from memtrace.snapshot.lives import Lives
+from memtrace.snapshot.model import Action, Recording, Snapshot, State
+from memtrace.snapshot.rows import TraceRows
+from memtrace.units import format_size
+
+RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
+ASCEND_HEADER = 32
+
+
+def check_history(recording: Recording, label: str) -> None:
+    """InputError unless the events of the device tell what the program asked for."""
+    action = recording.events.action
+    allocs = int(np.count_nonzero(action == Action.ALLOC))
+    frees = int(np.count_nonzero((action == Action.FREE_REQUESTED) | (action == Action.FREE_COMPLETED)))
+    if action.size <= 1 and not allocs:
+        raise InputError(
+            f"{label}: no events: memory history was off (or enabled='state', which keeps one)\n"
+            f"try: call {RECORD} before what you want recorded, and dump again"
+        )
+    if not allocs:
+        raise InputError(f"{label}: no alloc among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions")
+    if not frees and _must_have_freed(recording):
+        raise InputError(f"{label}: no free among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions")
+
+
+def _must_have_freed(recording: Recording) -> bool:
+    """Whether some address was allocated twice, or is no longer in use."""
+    events, blocks = recording.events, recording.blocks
+    address = events.address[events.action == Action.ALLOC]
+    used = blocks.address[blocks.state != State.INACTIVE]
+    return np.unique(address).size < address.size or bool((~np.isin(address, used)).any())
+
+
+def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRows) -> list[str]:
+    """Sentences."""
+    found = list(snapshot.notes)
+    others = [device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size]
+    if others:
+        listed = ", ".join(map(str, others))
+        found.append(f"device {recording.device} is read; also recorded: {listed} (--format torch-snapshot:{others[0]})")
+    if rows.before:
+        bytes_there = format_size(int(lives.requested[lives.before].sum()))
+        found.append(f"the recording starts in mid-run: {rows.before:,} blocks ({bytes_there}) that were there come first, at time 0")
+    if lives.gaps:
+        found.append(f"{lives.gaps:,} blocks were never freed, though their address was used again: events are missing")
+    action = recording.events.action
+    if not (action == Action.FREE_REQUESTED).any():
+        found.append("free_requested was not recorded: blocks are freed where they were given back to the pool")
+    elif not (action == Action.FREE_COMPLETED).any():
+        found.append("free_completed was not recorded: use by other streams after a free is not known")
+    if rows.late:
+        found.append(f"{rows.late:,} blocks were in use by another stream when they were freed: record and complete events say so")
+    if rows.trims:
+        found.append(f"{rows.trims:,} times segments were given back that no request needed: read as empty_cache")
+    failed = int(np.count_nonzero(action == Action.OOM))
+    if failed:
+        found.append(f"{failed:,} requests failed with out-of-memory; each is in the trace, freed at once")
+    if (recording.events.pool > 0).any() or (recording.segments.pool > 0).any():
+        found.append("private pools (CUDA graphs, MemPool) were used; their blocks are replayed in the common pools")
+    if is_ascend(recording):
+        found.append("the block sizes are those of torch_npu, which adds 32 bytes to each request; the pytorch policy is CUDA's")
+    return found
+
+
+def is_ascend(recording: Recording) -> bool:
+    """Whether most blocks at the end are as large as torch_npu makes them, and no CUDA allocator would."""
+    blocks = recording.blocks
+    used = (blocks.state == State.ALLOCATED) & (blocks.requested > 0) & (blocks.requested < 1 << 20)
+    if np.count_nonzero(used) < 8:
+        return False
+    requested, size = blocks.requested[used], blocks.size[used]
+    plain, padded = -(-requested // 512) * 512, -(-(requested + ASCEND_HEADER) // 512) * 512
+    differ = plain != padded
+    return bool(differ.any() and (size[differ] == padded[differ]).mean() > 0.9)

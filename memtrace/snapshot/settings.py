@@ -1,0 +1,50 @@
+"""The allocator's settings as a snapshot records them -> the text that PYTORCH_CUDA_ALLOC_CONF would have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from memtrace.snapshot.model import Action, Recording
+
+MIB = 1 << 20
+ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", "per_process_memory_fraction")
+
+
+def conf_of(settings: dict[str, Any], recording: Recording) -> str:
+    """The settings in force at the end; in files without any, what the events show."""
+    if not settings:
+        mapped = np.isin(recording.events.action, (Action.SEGMENT_MAP, Action.SEGMENT_UNMAP)).any()
+        return "expandable_segments:True" if mapped or recording.segments.expandable.any() else ""
+    options = []
+    if settings.get("expandable_segments"):
+        options.append("expandable_segments:True")
+    most = settings.get("max_split_size")
+    if isinstance(most, int) and 0 < most < 1 << 58:
+        options.append(f"max_split_size_mb:{most // MIB}")
+    threshold = settings.get("garbage_collection_threshold")
+    if isinstance(threshold, float) and threshold > 0:
+        options.append(f"garbage_collection_threshold:{threshold:g}")
+    roundup = _roundup(settings.get("roundup_power2_divisions"))
+    options += [roundup] if roundup else []
+    return ",".join([*options, *_only_in_text(str(settings.get("PYTORCH_CUDA_ALLOC_CONF") or ""))])
+
+
+def _roundup(divisions: Any) -> str:
+    """The 16 recorded divisions as one number where they are equal, else as a list."""
+    if not isinstance(divisions, dict):
+        return ""
+    pairs = sorted((int(key), int(value)) for key, value in divisions.items() if str(key).isdigit() and isinstance(value, int))
+    values = [value for _, value in pairs]
+    if not any(value > 1 for value in values):
+        return ""
+    if len(set(values)) == 1:
+        return f"roundup_power2_divisions:{values[0]}"
+    return "roundup_power2_divisions:[" + ",".join(f"{key}:{value}" for key, value in pairs) + "]"
+
+
+def _only_in_text(conf: str) -> list[str]:
+    """The options that are recorded in the text alone."""
+    parts = [part.strip() for part in conf.replace(" ", "").split(",")]
+    return [part for part in parts if part.partition(":")[0] in ONLY_IN_TEXT]

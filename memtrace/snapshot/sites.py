@@ -1,0 +1,119 @@
+"""Stacks -> sites: of each stack the innermost frame of the user's own code, named once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from memtrace.snapshot.machine import DICT, KIND_BITS, LIST, MOST_SHAPES, SHAPES, TEXT, TEXTS
+from memtrace.snapshot.model import Site
+from memtrace.snapshot.tree import Tree, Values
+from memtrace.trace.model import Int32s
+
+SKIPPED, LIBRARY, USER = 0, 1, 2  # native or nameless; installed Python; the user's own
+LIBRARIES = re.compile(r"(^|/)(site-packages|dist-packages)/|(^|/)lib(64)?/python3[^/]*/|^<|(^|/)torch/(_|nn/|optim/|utils/|cuda/|autograd/)")
+
+
+def kind_of_file(name: str) -> int:
+    """What a frame in this file is."""
+    if not name.endswith(".py") and not name.startswith("<"):
+        return USER if name.endswith(".ipynb") or "ipykernel" in name else SKIPPED
+    if name.startswith("<ipython-input"):
+        return USER
+    return LIBRARY if LIBRARIES.search(name) and "ipykernel" not in name else USER
+
+
+def find_sites(tree: Tree, stacks: Values) -> tuple[Int32s, list[Site]]:
+    """For each list of frames the number of its site, -1 if no frame is in Python; and the sites."""
+    heap = tree.heap
+    file_at = _places(tree, "filename")
+    kinds = np.full(int(heap.totals[TEXTS]) + 1, -1, np.int8)
+    while True:
+        frames, unknown = innermost(heap, stacks, file_at, kinds)
+        if unknown < 0:
+            break
+        for code in np.flatnonzero(kinds == -2).tolist():
+            kinds[code] = kind_of_file(tree.text(code))
+    found = np.flatnonzero(frames >= 0)
+    sites = np.full(stacks.size, -1, np.int32)
+    if not found.size:
+        return sites, []
+    dicts = (frames[found] << KIND_BITS) | DICT
+    rows = np.stack(
+        [
+            tree.text_codes(tree.column(dicts, "filename")),
+            tree.numbers(tree.column(dicts, "line"), 0),
+            tree.text_codes(tree.column(dicts, "name")),
+        ]
+    )
+    unique, inverse = np.unique(rows, axis=1, return_inverse=True)
+    sites[found] = inverse.reshape(-1)
+    named = [(tree.text(int(f)), int(line), tree.text(int(n)) if n >= 0 else "") for f, line, n in unique.T]
+    return sites, _tagged(named)
+
+
+def _tagged(named: list[tuple[str, int, str]]) -> list[Site]:
+    """Sites with as few folders in the tag as tell them apart, but at least one."""
+    parts = [file.split("/") for file, _, _ in named]
+    for depth in range(2, 2 + max(map(len, parts))):
+        tags = [f"{'/'.join(p[-depth:])}:{line} {name}".rstrip() for p, (_, line, name) in zip(parts, named, strict=True)]
+        if len(set(tags)) == len(set(named)):
+            break
+    return [Site(tag, *rest) for tag, rest in zip(tags, named, strict=True)]
+
+
+def _places(tree: Tree, key: str) -> Any:
+    """By shape: where its dicts have this key, -1 if they do not."""
+    heap = tree.heap
+    places = np.full(min(int(heap.totals[SHAPES]), MOST_SHAPES) + 1, -1, np.int32)
+    code = tree.key(key)
+    for shape in range(int(heap.totals[SHAPES])) if code is not None else ():
+        start, count = int(heap.shape_start[shape]), int(heap.shape_count[shape])
+        place = np.flatnonzero(heap.shape_keys[start : start + count] == code)
+        places[shape] = place[0] if place.size else -1
+    return places
+
+
+@njit(cache=True, nogil=True)
+def innermost(heap, stacks, file_at, kinds):  # type: ignore[no-untyped-def]
+    """The number of each stack's innermost user frame, or else innermost Python frame, -1 if there is none.
+
+    A file whose kind is not known (-1) is marked (-2), and the number of one such is returned, else -1.
+    """
+    mask = (np.int64(1) << KIND_BITS) - 1
+    frames = np.full(stacks.size, -1, np.int64)
+    unknown = np.int64(-1)
+    for i in range(stacks.size):
+        if i > 0 and stacks[i] == stacks[i - 1]:
+            frames[i] = frames[i - 1]
+            continue
+        if stacks[i] & mask != LIST:
+            continue
+        chunk = heap.list_first[stacks[i] >> KIND_BITS]
+        done = False
+        while chunk >= 0 and not done:
+            for at in range(heap.chunk_start[chunk], heap.chunk_start[chunk] + heap.chunk_count[chunk]):
+                if heap.items[at] & mask != DICT:
+                    continue
+                number = heap.items[at] >> KIND_BITS
+                shape = heap.dict_shape[number]
+                if shape < 0 or file_at[shape] < 0:
+                    continue
+                file = heap.items[heap.dict_start[number] + file_at[shape]]
+                if file & mask != TEXT:
+                    continue
+                kind = kinds[file >> KIND_BITS]
+                if kind < 0:
+                    kinds[file >> KIND_BITS] = -2
+                    unknown = file >> KIND_BITS
+                elif kind == 2:
+                    frames[i] = number
+                    done = True
+                    break
+                elif kind == 1 and frames[i] < 0:
+                    frames[i] = number
+            chunk = heap.chunk_next[chunk]
+    return frames, unknown
