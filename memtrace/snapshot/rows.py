@@ -38,12 +38,15 @@ class TraceRows:
     late: int  # blocks that a stream used on after they were freed
 
 
-def trace_rows(recording: Recording, lives: Lives) -> TraceRows:
-    """The rows, in the order of the events; several of one event stay together."""
+def trace_rows(recording: Recording, lives: Lives, collects: bool = False) -> TraceRows:
+    """The rows, in the order of the events; several of one event stay together.
+
+    `collects`: the recorded allocator collected garbage, which gives segments back before any memory lacks.
+    """
     events = recording.events
     streams = np.unique(np.concatenate((lives.stream, events.stream[events.action == Action.OOM], [0])))
-    parts = [_before(lives), _allocs(lives), *_frees(recording, lives), _failed(recording, lives)]
-    trims = emptied(recording)
+    trims = emptied(recording, collects)
+    parts = [_before(lives), _allocs(lives), *_frees(recording, lives, trims), _failed(recording, lives)]
     parts.append(_part(Op.TRIM, trims, MISSING, 0))
     event, order, op, block, size = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     rows = np.lexsort((order, event))
@@ -85,7 +88,7 @@ def _allocs(lives: Lives) -> Part:
     return _part(Op.ALLOC, lives.born[born], born, 3, lives.requested[born])
 
 
-def _frees(recording: Recording, lives: Lives) -> list[Part]:
+def _frees(recording: Recording, lives: Lives, trims: Int64s) -> list[Part]:
     """Frees; of those that completed later also the use by a stream, and the completion."""
     freed, completed = lives.freed, lives.completed
     asked = np.flatnonzero((freed != NEVER) | (completed != NEVER))
@@ -98,7 +101,7 @@ def _frees(recording: Recording, lives: Lives) -> list[Part]:
     moment = np.where(pending, NEVER, freed[late])
     base = np.where(pending, lives.address.size, 0)  # behind the allocs
     done = late[completed[late] != NEVER]
-    asked_for, order = _completions(recording, lives, late, done)
+    asked_for, order = _completions(recording, lives, late, done, trims)
     return [
         _part(Op.FREE, when[plain], plain, 2),
         _part(Op.RECORD, moment, late, base + 1),
@@ -107,7 +110,9 @@ def _frees(recording: Recording, lives: Lives) -> list[Part]:
     ]
 
 
-def _completions(recording: Recording, lives: Lives, late: Int64s, done: Int64s) -> tuple[Int64s, Int64s]:
+def _completions(
+    recording: Recording, lives: Lives, late: Int64s, done: Int64s, trims: Int64s
+) -> tuple[Int64s, Int64s]:
     """At which event and where in it completions stand: those that a failing request waited for come behind it.
 
     Such a request waits for all: its completions stand right before the segments that it gives back, or before the
@@ -124,7 +129,7 @@ def _completions(recording: Recording, lives: Lives, late: Int64s, done: Int64s)
     run_end = np.minimum.accumulate(np.where(is_done, action.size, number)[::-1])[::-1]  # the next event of another kind
     after = np.minimum(run_end[completed], action.size - 1)
     waited = np.isin(action[after], (*GIVEN_BACK, Action.OOM)) & (pending[after - 1] == 0)
-    waited &= ~np.isin(after, emptied(recording))
+    waited &= ~np.isin(after, trims)
     asks = np.isin(action, (Action.ALLOC, Action.OOM))
     following = np.minimum.accumulate(np.where(asks, number, action.size)[::-1])[::-1]
     request = following[after]
@@ -146,11 +151,11 @@ def _failed(recording: Recording, lives: Lives) -> Part:
     return event, order, op, number, size
 
 
-def emptied(recording: Recording) -> Int64s:
+def emptied(recording: Recording, collects: bool) -> Int64s:
     """The events at which the program emptied the cache: the first of a run of segments given back for no request.
 
     A run is for a request if a segment is taken right after it that would not have fitted beside what was held: in all
-    of the recording no more was ever held.
+    of the recording no more was ever held. (Where garbage is collected, any that precedes a request is for it.)
     """
     action, size = recording.events.action, recording.events.size
     back, taken = np.isin(action, GIVEN_BACK), np.isin(action, TAKEN)
@@ -163,7 +168,7 @@ def emptied(recording: Recording) -> Int64s:
     after = np.minimum(ends + 1, action.size - 1)
     asked = np.where(taken[after] | (action[after] == Action.OOM), size[after], 0)
     before = np.where(starts > 0, held[np.maximum(starts - 1, 0)], 0)
-    for_request = (asked > 0) & ((before + asked > most) | (action[after] == Action.OOM))
+    for_request = (asked > 0) & ((before + asked > most) | collects | (action[after] == Action.OOM))
     return starts[~for_request]
 
 

@@ -23,12 +23,17 @@ def conf_of(settings: dict[str, Any], recording: Recording) -> str:
     most = settings.get("max_split_size")
     if isinstance(most, int) and 0 < most < 1 << 58:
         options.append(f"max_split_size_mb:{most // MIB}")
-    threshold = settings.get("garbage_collection_threshold")
-    if isinstance(threshold, float) and threshold > 0:
-        options.append(f"garbage_collection_threshold:{threshold:g}")
+    if collects(settings):
+        options.append(f"garbage_collection_threshold:{settings['garbage_collection_threshold']:g}")
     roundup = _roundup(settings.get("roundup_power2_divisions"))
     options += [roundup] if roundup else []
     return ",".join([*options, *_only_in_text(str(settings.get("PYTORCH_CUDA_ALLOC_CONF") or ""))])
+
+
+def collects(settings: dict[str, Any]) -> bool:
+    """Whether garbage collection was on."""
+    threshold = settings.get("garbage_collection_threshold")
+    return isinstance(threshold, float) and threshold > 0
 
 
 def _roundup(divisions: Any) -> str:
