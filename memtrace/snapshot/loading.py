@@ -79,9 +79,13 @@ def _by_device(tree: Tree, segments: Values, traces: list[Values]) -> dict[int, 
 def _codes(tree: Tree, values: Values, names: dict[str, Any], default: int) -> Any:
     """Texts as the codes of their names."""
     texts = tree.text_codes(values)
-    unique, inverse = np.unique(texts, return_inverse=True)
-    codes = np.array([names.get(tree.text(int(code)), default) if code >= 0 else default for code in unique], np.uint8)
-    return codes[inverse.reshape(-1)]
+    if not texts.size:
+        return np.empty(0, np.uint8)
+    codes = np.full(int(texts.max()) + 2, default, np.uint8)  # the last is for -1, no text
+    for code in np.flatnonzero(np.bincount(texts[texts >= 0])).tolist():
+        codes[code] = names.get(tree.text(code), default)
+    codes[-1] = default
+    return codes[texts]
 
 
 def _pools(tree: Tree, values: Values) -> Int32s:
@@ -89,6 +93,8 @@ def _pools(tree: Tree, values: Values) -> Int32s:
     pairs = np.zeros((values.size, 2), np.int64)
     found, both = tree.pairs(values)
     pairs[found] = tree.numbers(both, 0)
+    if not pairs.any():
+        return np.zeros(values.size, np.int32)
     unique, inverse = np.unique(np.concatenate((np.zeros((1, 2), np.int64), pairs)), axis=0, return_inverse=True)
     codes = inverse.reshape(-1)
     # The default pool comes first, in the row that was put in front; whatever sorts before it moves up.

@@ -110,8 +110,10 @@ def grown(heap: m.Heap, read: int, label: str) -> m.Heap:
     for name in GROUPS[which]:
         old = getattr(heap, name)
         size = max(old.size + old.size // 2, int(heap.totals[which]) + need) + need
-        fill = m.NONE if name == "memo" else 0
-        larger[name] = np.concatenate((old, np.full(size - old.size, fill, old.dtype)))
+        larger[name] = np.empty(size, old.dtype)  # pages that nothing is written to cost no memory
+        larger[name][: old.size] = old
+        if name == "memo":
+            larger[name][old.size :] = m.NONE
     heap = heap._replace(**larger)
     if which == m.TEXTS:
         heap = heap._replace(text_table=larger_table(heap.text_start.size))

@@ -41,7 +41,8 @@ def find_sites(tree: Tree, stacks: Values) -> tuple[Int32s, list[Site]]:
     sites = np.full(stacks.size, -1, np.int32)
     if not found.size:
         return sites, []
-    dicts = (frames[found] << KIND_BITS) | DICT
+    used, which = np.unique(frames[found], return_inverse=True)
+    dicts = (used << KIND_BITS) | DICT
     rows = np.stack(
         [
             tree.text_codes(tree.column(dicts, "filename")),
@@ -50,7 +51,7 @@ def find_sites(tree: Tree, stacks: Values) -> tuple[Int32s, list[Site]]:
         ]
     )
     unique, inverse = np.unique(rows, axis=1, return_inverse=True)
-    sites[found] = inverse.reshape(-1)
+    sites[found] = inverse.reshape(-1)[which]
     named = [(tree.text(int(f)), int(line), tree.text(int(n)) if n >= 0 else "") for f, line, n in unique.T]
     return sites, _tagged(named)
 

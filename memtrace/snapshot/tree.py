@@ -57,7 +57,7 @@ class Tree:
             return found
         numbers = values[dicts] >> m.KIND_BITS
         shapes = self.heap.dict_shape[numbers]
-        for shape in np.unique(shapes).tolist():
+        for shape in (np.flatnonzero(np.bincount(shapes + 1)) - 1).tolist():
             place = np.flatnonzero(self._keys(shape) == code)
             if place.size:
                 of = shapes == shape
