@@ -5,6 +5,7 @@ the digest of all sources behind it, under which numba's cache finds it again in
 """
 
 import sys
+from functools import cache
 from types import ModuleType
 
 from memtrace.engine import standins
@@ -28,6 +29,7 @@ FUNCTIONS = (
 )
 
 
+@cache
 def bind(module: ModuleType) -> ModuleType:
     """The functions of a policy that the loop calls, as a module of their own."""
     own = vars(module) if has_ledger(module) else adapt(module)

@@ -1,0 +1,111 @@
+"""`memtrace mincap`: the smallest capacity at which nothing fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+
+if TYPE_CHECKING:
+    from memtrace.mincap import Mincap
+
+
+@click.command()
+@click.argument("trace")
+@click.option(
+    "-p", "--policy", "policies", multiple=True, metavar="POLICY", help="As of run; by default the group default. Repeatable."
+)
+@click.option("--curve", type=click.IntRange(2), metavar="N", help="Also list N capacities, evenly spaced, and what happens at each.")
+@click.option(
+    "--runs", type=click.IntRange(8), default=400, show_default=True, metavar="N", help="Replays per policy at most."
+)
+@FORMAT_OPTION
+@INVALID_OPTION
+@report_options
+def mincap(
+    trace: str,
+    policies: tuple[str, ...],
+    curve: int | None,
+    runs: int,
+    trace_format: str | None,
+    invalid: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Find the smallest capacity at which TRACE runs without a failure, for each policy.
+
+    Success need not be monotone: a larger capacity may fail where a smaller one works. So two figures are given: the
+    smallest that works, and the smallest from which all larger ones do.
+
+    \b
+    Examples:
+      memtrace mincap trace.csv -p best-fit -p buddy
+      memtrace mincap trace.csv -p best-fit --curve 20
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.run import DEFAULT_POLICIES, say_compiling
+    from memtrace.engine.registry import parse_policies
+    from memtrace.mincap import find
+    from memtrace.trace import read
+
+    chosen = parse_policies(policies or DEFAULT_POLICIES)
+    read_trace = read(trace, format=trace_format, invalid=invalid)
+    if not (quiet or as_json):
+        say_compiling(chosen)
+    found = []
+    with bar("searching", not quiet, len(chosen)) as progress:
+        for number, policy in enumerate(chosen, 1):
+            found.append(find(read_trace, policy, curve or 0, runs))
+            progress(number, len(chosen))
+    found.sort(key=lambda one: (one.safe is None, one.safe, one.smallest))
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        echo_json({"schema": "memtrace.mincap/1", "trace": read_trace.name, "rows": [document(one) for one in found]})
+        return
+    show(read_trace.name, found)
+
+
+def show(name: str, found: list[Mincap]) -> None:
+    from memtrace.cli.tables import print_table
+    from memtrace.units import format_size
+
+    bound = found[0].lower_bound
+    rows = [row_of(one) for one in found]
+    title = f"{name}: no placement needs less than {format_size(bound)} ({bound:,} bytes)"
+    print_table(("policy", "smallest that works", "all above work", "x bound", "replays"), rows, title=title)
+    for one in found:
+        if one.unbounded is not None and not one.exact:
+            click.echo(f"{one.policy}: sampled below {one.settled:,} bytes; every capacity from there on is known")
+    for one in found:
+        if one.curve:
+            lines = [(f"{o.capacity:,}", "works" if o.works else f"oom @{o.oom_event:,}") for o in one.curve]
+            print_table(("capacity, bytes", ""), lines, words=(1,), title=one.policy)
+
+
+def row_of(one: Mincap) -> tuple[str, ...]:
+    from memtrace.units import format_ratio
+
+    if one.smallest is None or one.safe is None:
+        return one.policy, "fails at any", "-", "-", str(one.runs)
+    ratio = format_ratio(one.safe / one.lower_bound) if one.lower_bound else "-"
+    return one.policy, f"{'' if one.exact else '~'}{one.smallest:,}", f"{one.safe:,}", ratio, str(one.runs)
+
+
+def document(one: Mincap) -> dict[str, Any]:
+    return {
+        "policy": one.policy,
+        "lower_bound_bytes": one.lower_bound,
+        "unbounded_peak_reserved_bytes": one.unbounded,
+        "smallest_bytes": one.smallest,
+        "safe_bytes": one.safe,
+        "exact": one.exact,
+        "settled_from_bytes": one.settled,
+        "replays": one.runs,
+        "windows": [{"low": w.low, "high": w.high, "works": w.works, "oom_event": w.oom_event} for w in one.windows],
+        "curve": [{"capacity_bytes": o.capacity, "works": o.works, "oom_event": o.oom_event} for o in one.curve],
+    }

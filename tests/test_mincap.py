@@ -1,0 +1,122 @@
+"""The search for the smallest capacity against trying every one; and the command."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+from memtrace.mincap import Outcome, search
+
+
+def caching(program: list[tuple[str, int, int]], capacity: int | None) -> Outcome:
+    """A caching allocator of whole segments: the smallest cached one that fits serves, all are given back when memory
+    lacks. A request takes a cached segment however much larger it is, so success is not monotone."""
+    limit = 1 << 30 if capacity is None else capacity
+    live: dict[int, int] = {}
+    cached: list[int] = []
+    held = peak = 0
+    for number, (op, name, size) in enumerate(program):
+        if op == "free":
+            cached.append(live.pop(name))
+            continue
+        fits = sorted(one for one in cached if one >= size)
+        if fits:
+            cached.remove(fits[0])
+            live[name] = fits[0]
+            continue
+        if held + size > limit:
+            held -= sum(cached)
+            cached.clear()
+        if held + size > limit:
+            return Outcome(limit, False, peak, number)
+        held += size
+        peak = max(peak, held)
+        live[name] = size
+    return Outcome(limit if capacity is not None else peak, True, peak, None)
+
+
+def program(seed: int) -> list[tuple[str, int, int]]:
+    rng = random.Random(seed)
+    events: list[tuple[str, int, int]] = []
+    live: list[int] = []
+    for name in range(rng.randrange(5, 60)):
+        if live and rng.random() < 0.45:
+            events.append(("free", live.pop(rng.randrange(len(live))), 0))
+        events.append(("alloc", name, rng.choice((1, 2, 3, 5, 8, 13, 20))))
+        live.append(name)
+    return events
+
+
+def peak_live(events: list[tuple[str, int, int]]) -> int:
+    sizes: dict[int, int] = {}
+    most = 0
+    for op, name, size in events:
+        if op == "alloc":
+            sizes[name] = size
+        else:
+            del sizes[name]
+        most = max(most, sum(sizes.values()))
+    return most
+
+
+def test_every_capacity_agrees_with_the_windows() -> None:
+    odd = 0
+    for seed in range(700):
+        events = program(seed)
+        found = search("toy", peak_live(events), lambda capacity, events=events: caching(events, capacity), most_runs=10_000)  # type: ignore[misc]
+        assert found.exact and found.unbounded is not None
+        works = {capacity: caching(events, capacity).works for capacity in range(found.unbounded + 5)}
+        working = [capacity for capacity, good in works.items() if good]
+        assert found.smallest == min(working), seed
+        safe = next(c for c in range(found.unbounded + 4, -1, -1) if not works[c]) + 1 if not all(works.values()) else 0
+        assert found.safe == safe, seed
+        for window in found.windows:
+            high = window.high if window.high is not None else found.unbounded + 4
+            assert all(works[capacity] == window.works for capacity in range(window.low, high + 1)), (seed, window)
+        odd += found.safe != found.smallest
+    assert odd > 10  # the toy is not monotone, or this shows nothing
+
+
+def test_few_replays_still_bracket_the_truth() -> None:
+    for seed in range(60):
+        events = program(seed)
+        found = search("toy", peak_live(events), lambda capacity, events=events: caching(events, capacity), most_runs=60)  # type: ignore[misc]
+        assert found.smallest is not None and found.safe is not None and found.smallest <= found.safe
+        assert caching(events, found.smallest).works and caching(events, found.safe).works
+
+
+def test_a_structure_that_depends_on_the_capacity_is_sampled() -> None:
+    def buddy_like(capacity: int | None) -> Outcome:
+        # Needs a power of two of at least 4096 within the capacity, and 100 bytes beside it.
+        usable = 1 << 62 if capacity is None else capacity
+        works = usable >= 4096 + 128
+        return Outcome(capacity or 4100, works, 4100 if capacity is None else min(usable, 4200), None if works else 3)
+
+    found = search("buddy-like", 3000, buddy_like)
+    assert not found.exact and found.smallest is not None and 4096 + 128 <= found.smallest <= 4096 + 128 + 512
+
+
+def test_what_fails_without_a_limit() -> None:
+    found = search("broken", 10, lambda capacity: Outcome(capacity or 0, False, 0, 7))
+    assert found.unbounded is None and found.smallest is None and found.safe is None
+
+
+def test_first_fit_needs_what_it_reserves_without_a_limit(memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,100\nalloc,2,60\nfree,1,\nalloc,3,48\nalloc,4,80\n")
+    done = memtrace("mincap", "t.csv", "-p", "first-fit", "--curve", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)["rows"][0]
+    assert row["smallest_bytes"] == row["safe_bytes"] == row["unbounded_peak_reserved_bytes"] == 112 + 64 + 80
+    assert row["exact"] and [point["works"] for point in row["curve"]] == [False, False, True]
+    fails = memtrace("run", "t.csv", "-p", "first-fit", "--capacity", str(row["smallest_bytes"] - 1), "--no-report", "--json")
+    assert json.loads(fails.stdout)["results"][0]["status"] == "oom"
+
+
+@pytest.mark.parametrize("arguments", [["--curve", "1"], ["-p", "nothing"], ["--runs", "2"]])
+def test_wrong_use(arguments: list[str], memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,100\n")
+    assert memtrace("mincap", "t.csv", *arguments).returncode == 2
