@@ -23,6 +23,7 @@ ALL_SAMPLES = 1 << 62
 Detail = Literal["bare", "search", "full"]
 OnOom = Literal["stop", "skip"]
 Progress = Callable[[int, int], None]
+Begin = Callable[[Any, Any], tuple[Any, int]]  # state, blocks by slot -> the state to begin with, and the first event
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +80,21 @@ def replay(
     interpret: bool = False,
     batch_rows: int = 1 << 20,
     progress: Progress | None = None,
+    begin: Begin | None = None,
 ) -> Placement:
     """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
 
     ``samples`` events are sampled. ``detail="search"`` leaves out all but the counts of work, ``"bare"`` those too.
     ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``progress`` is called
-    with events done and events in all. Raises UsageError for options that do not go together, PolicyError for a policy
+    with events done and events in all. ``begin`` sets the state and the live blocks up for a replay that starts in the
+    middle, at an event of the first batch. Raises UsageError for options that do not go together, PolicyError for a policy
     that cannot be compiled or fails.
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.loop import Mode, new_blocks
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.registry import parse_policy
+    from memtrace.engine.request import NOTHING
     from memtrace.structures.ledger import TOLD, set_detail
 
     policy = parse_policy(policy) if isinstance(policy, str) else policy
@@ -106,10 +110,17 @@ def replay(
     run = _interpreted(bound) if interpret else _compiled(policy, bound)
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     seconds, cpu, done, stopped = 0.0, [], 0, False
+    first = 0
+    if begin is not None:
+        state, first = begin(state, blocks)
+        begun_with(recorder, blocks, first)
     for events in trace.batches(batch_rows):
-        addresses, reserved = (np.empty(events.op.size if keep else 1, np.int64) for _ in range(2))
+        addresses, reserved = (np.full(events.op.size if keep else 1, NOTHING) for _ in range(2))
         started, cpu_started = time.perf_counter(), time.process_time()
-        state, came, stopped = _replay_batch(run, policy, bound, events, state, blocks, recorder, mode, addresses, reserved)
+        state, came, stopped = _replay_batch(
+            run, policy, bound, events, state, blocks, recorder, mode, addresses, reserved, first
+        )
+        first = 0
         seconds += time.perf_counter() - started
         cpu.append(time.process_time() - cpu_started)
         done += came
@@ -131,6 +142,15 @@ def replay(
         seconds,
         state,
     )
+
+
+def begun_with(recorder: Recorder, blocks: Any, first: int) -> None:
+    """Count the events that are left out, and the blocks that are there."""
+    from memtrace.engine.loop import DEAD
+    from memtrace.engine.recorder import EVENT, LIVE
+
+    recorder.totals[EVENT] = first
+    recorder.totals[LIVE] = int(blocks["requested"][blocks["status"] != DEAD].sum())
 
 
 def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -163,11 +183,11 @@ def _replay_batch(
     mode: Any,
     addresses: NDArray[np.int64],
     reserved: NDArray[np.int64],
+    start: int,
 ) -> tuple[Any, int, bool]:
-    """Replay one batch; the state is made larger as often as the policy asks."""
+    """Replay one batch from an event on; the state is made larger as often as the policy asks."""
     from memtrace.engine.loop import STOPPED, TOO_SMALL
 
-    start = 0
     while True:
         start, why = run(*events, start, state, blocks, recorder, mode, addresses, reserved)
         if why != TOO_SMALL:

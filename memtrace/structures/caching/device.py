@@ -10,6 +10,7 @@ from memtrace.structures.bits import align_up
 from memtrace.structures.caching.model import (
     DEVICE_USED,
     FIRST_SEGMENT,
+    GIVEN,
     LAST_SEGMENT,
     MADE,
     NEXT_ADDRESS,
@@ -45,9 +46,12 @@ def new_segment(state, queue, extent):
         s = at[SEGMENT_FRESH]
         at[SEGMENT_FRESH] = s + 1
     at[SEGMENTS] += 1
-    before = place_for(state, align_up(extent, UNIT))
+    given = given_start(state, extent)
+    before = place_for(state, align_up(extent, UNIT), given)
     base = at[NEXT_ADDRESS]
-    if state.rules.first_fit:
+    if given >= 0:
+        base = given
+    elif state.rules.first_fit:
         base = end_of(segments, before)
     at[NEXT_ADDRESS] = max(at[NEXT_ADDRESS], base + align_up(extent, UNIT))
     segments[s].start = base
@@ -59,9 +63,26 @@ def new_segment(state, queue, extent):
     return s
 
 
-def place_for(state, extent):
+def given_start(state, extent):
+    """Where a recorded device put this segment; -1: nothing is given, or another segment is."""
+    i = 2 * state.at[GIVEN]
+    if i >= state.given.size:
+        return np.int64(-1)
+    if state.given[i + 1] != extent and state.given[i + 1] != 0:
+        state.at[GIVEN] = state.given.size  # this replay goes another way
+        return np.int64(-1)
+    state.at[GIVEN] += 1
+    return state.given[i]
+
+
+def place_for(state, extent, given):
     """The segment behind which a new one goes; 0: before all."""
     segments, at = state.segments, state.at
+    if given >= 0:
+        last = np.int64(at[LAST_SEGMENT])
+        while last != 0 and segments[last].start > given:
+            last = np.int64(segments[last].prev)
+        return last
     if not state.rules.first_fit:
         return np.int64(at[LAST_SEGMENT])
     before, after = np.int64(0), np.int64(at[FIRST_SEGMENT])

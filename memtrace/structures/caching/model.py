@@ -26,6 +26,7 @@ SEARCHES = 19  # of small blocks, of large ones: the clock of the ages
 HISTORY = 21
 MADE = 22  # segments so far
 TURN_BITS, TURNS = 23, 24  # log2 of the slots of the table of turns, and streams in it
+GIVEN = 25  # starts of segments used up of those that were given
 DIVISIONS_AT = 26
 AT = DIVISIONS_AT + DIVISIONS
 
@@ -122,6 +123,7 @@ class State(NamedTuple):
     uses: Any  # bits of the streams that use a block, one or more words a node
     stats: Any
     history: Any
+    given: Any  # [2 * i]: start and bytes of the segments to come, as recorded (0 bytes: any); the device gives those first
     ledger: Any
     rules: Rules
 
@@ -154,6 +156,7 @@ def new_state(rules, max_live, divisions, history):
         uses=np.zeros(nodes.size, np.int64),
         stats=stats,
         history=records(1 << 12 if history else 1, EVENT),
+        given=np.zeros(0, np.int64),
         ledger=new_ledger(0),
         rules=rules,
     )

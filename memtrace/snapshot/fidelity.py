@@ -1,0 +1,155 @@
+"""How true a replay of the recorded settings is: the share of addresses that are equal, and the blocks at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memtrace.snapshot.beginning import Rounding, first_ranges, given_segments, seeds
+from memtrace.snapshot.lives import Lives
+from memtrace.snapshot.model import Action, Recording, State
+from memtrace.snapshot.rows import TraceRows, emptied
+from memtrace.trace.model import Int64s, Op
+
+if TYPE_CHECKING:
+    from memtrace.replaying import Placement
+    from memtrace.trace import Trace
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The recorded settings, replayed from the recorded beginning, at the addresses that the device gave. In bytes."""
+
+    conf: str
+    capacity: int | None
+    addresses_equal: int
+    addresses_total: int
+    reserved_peak_recorded: int
+    reserved_peak_replayed: int
+    first_difference: int | None  # number of the recorded event
+    blocks_recorded: int  # in all segments at the end
+    blocks_equal: bool
+
+    @property
+    def exact(self) -> bool:
+        return self.addresses_equal == self.addresses_total and self.reserved_peak_recorded == self.reserved_peak_replayed
+
+
+def fidelity(
+    recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None
+) -> Fidelity:
+    """Replay the recorded settings, and compare."""
+    placed = replayed(recording, lives, rows, trace, conf, capacity)
+    assert placed.addresses is not None
+    events = recording.events
+    of = np.flatnonzero((rows.op == Op.ALLOC) & (rows.event >= 0))
+    of = of[events.action[rows.event[of]] == Action.ALLOC]
+    recorded = events.address[rows.event[of]]
+    done = of < placed.addresses.size
+    same = np.zeros(of.size, np.bool_)
+    same[done] = placed.addresses[of[done]] == recorded[done]
+    # A request of 0 bytes never reaches the allocator, and no recording has one.
+    wrong = np.flatnonzero(~same)
+    final = final_blocks(placed.state)
+    return Fidelity(
+        conf,
+        capacity,
+        int(same.sum()),
+        int(of.size),
+        recorded_peak(recording),
+        placed.peak_reserved_bytes,
+        int(rows.event[of[wrong[0]]]) if wrong.size else None,
+        recording.blocks.address.size,
+        np.array_equal(final, recorded_blocks(recording)),
+    )
+
+
+def replayed(
+    recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None
+) -> Placement:
+    """The replay itself, with its addresses."""
+    from memtrace.engine.registry import parse_policy
+    from memtrace.replaying import replay
+    from memtrace.structures.caching.seeding import seed
+    from memtrace.structures.caching.sizes import rounded
+
+    policy = parse_policy(policy_of(conf))
+    first = lives.before.size
+
+    def begin(state: Any, blocks: Any) -> tuple[Any, int]:
+        rules = state.rules
+        rounding = Rounding(lambda size: int(rounded(state.divisions, size)), rules.max_split, rules.large_buffer)
+        events = next(iter(trace.batches()))
+        slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
+        found = seeds(recording, lives, slots, rounding)
+        streams = dict(zip(rows.streams.tolist(), range(rows.streams.size), strict=True))
+        found = [one._replace(stream=streams.get(one.stream, 0)) for one in found]
+        for block, slot in slots.items():
+            own = blocks[slot]
+            own["address"], own["requested"] = lives.address[block], lives.requested[block]
+            own["stream"] = streams[int(lives.stream[block])]
+            own["tag"], own["align"], own["status"] = -1, -1, 1
+        return seed(state, found, given_segments(recording, found)), first
+
+    return replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True, begin=begin)
+
+
+def policy_of(conf: str) -> str:
+    return f"pytorch:{conf}" if conf else "pytorch"
+
+
+def held_before(recording: Recording, large_page: int = 20 << 20) -> int:
+    """Bytes reserved at the first event."""
+    return sum(one.extent for one in first_ranges(recording, large_page))
+
+
+def _changes(recording: Recording) -> Int64s:
+    """Bytes reserved by each event; negative where they are given back."""
+    action, size = recording.events.action, recording.events.size
+    taken = np.isin(action, (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP))
+    back = np.isin(action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
+    found: Int64s = np.where(taken, size, 0) - np.where(back, size, 0)
+    return found
+
+
+def recorded_peak(recording: Recording) -> int:
+    """Peak reserved bytes over the recording."""
+    held = held_before(recording) + np.cumsum(_changes(recording))
+    return int(max(held.max(initial=0), held_before(recording)))
+
+
+def recorded_capacity(recording: Recording, collects: bool) -> int | None:
+    """What the device can have had for this process, if the recording tells; None if memory never lacked.
+
+    A request that failed recorded the device's free bytes. A request for which the cache was emptied did not fit beside
+    what was held, and whatever was held did: its peak is a capacity that explains both.
+    """
+    events = recording.events
+    held = held_before(recording) + np.cumsum(_changes(recording))
+    failed = np.flatnonzero((events.action == Action.OOM) & (events.address >= 0))
+    if failed.size:
+        return int(held[failed[0]] + events.address[failed[0]])
+    back = np.isin(events.action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
+    runs = np.flatnonzero(back & ~np.concatenate(([False], back[:-1])))
+    lacked = np.setdiff1d(runs, emptied(recording, collects))
+    return recorded_peak(recording) if lacked.size and not collects else None
+
+
+def final_blocks(state: Any) -> Int64s:
+    """[n, 3] address, bytes, 1 if in use or pending, by address; of a caching allocator's state."""
+    from memtrace.structures.caching.model import FREE, FRESH, LIVE, PENDING
+
+    nodes = np.asarray(state.nodes)[1 : int(state.at[FRESH])]
+    there = np.isin(nodes["state"], (LIVE, PENDING, FREE))
+    used = nodes["state"][there] != FREE
+    found = np.stack((nodes["addr"][there], nodes["extent"][there], used), axis=1)
+    return found[np.argsort(found[:, 0])]
+
+
+def recorded_blocks(recording: Recording) -> Int64s:
+    """The same of the recording."""
+    blocks = recording.blocks
+    found = np.stack((blocks.address, blocks.size, blocks.state != State.INACTIVE), axis=1).astype(np.int64)
+    return found[np.argsort(found[:, 0])]
