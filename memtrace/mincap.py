@@ -66,14 +66,14 @@ Run = Callable[[int | None], Outcome]
 
 def find(trace: Trace, policy: Policy, curve: int = 0, most_runs: int = MOST_RUNS) -> Mincap:
     """Search the capacities of one policy on one trace; `curve` of them, evenly spaced, are listed as well."""
-    run = _runs(trace, policy)
+    run = runs(trace, policy)
     found = search(policy.label, trace.facts.peak_live_bytes, run, most_runs)
     if curve and found.unbounded is not None:
         found.curve = [run(capacity) for capacity in _evenly(found.lower_bound, max(found.unbounded, found.safe or 0), curve)]
     return found
 
 
-def _runs(trace: Trace, policy: Policy) -> Run:
+def runs(trace: Trace, policy: Policy) -> Run:
     from memtrace.replaying import replay
 
     known: dict[int | None, Outcome] = {}
@@ -111,6 +111,18 @@ def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Minc
     _conclude(found)
     found.runs = counted.used
     return found
+
+
+def bisect(bound: int, top: Outcome, run: Run, step: int) -> int:
+    """A capacity that works, with one that fails less than `step` below it; `top` is an outcome without a limit.
+
+    Not every capacity above has been tried: where success is not monotone, `search` says more.
+    """
+    low, high = bound - 1, top.peak
+    while high - low > step:
+        came = run((low + high) // 2)
+        low, high = (low, max(min(high, came.peak, came.capacity), low + 1)) if came.works else (came.capacity, high)
+    return high
 
 
 class _Counted:

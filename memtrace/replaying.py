@@ -116,13 +116,13 @@ def replay(
         begun_with(recorder, blocks, first)
     for events in trace.batches(batch_rows):
         addresses, reserved = (np.full(events.op.size if keep else 1, NOTHING) for _ in range(2))
-        started, cpu_started = time.perf_counter(), time.process_time()
+        started, cpu_started = time.perf_counter(), time.thread_time()
         state, came, stopped = _replay_batch(
             run, policy, bound, events, state, blocks, recorder, mode, addresses, reserved, first
         )
         first = 0
         seconds += time.perf_counter() - started
-        cpu.append(time.process_time() - cpu_started)
+        cpu.append(time.thread_time() - cpu_started)
         done += came
         if keep:
             kept.append((addresses[:came], reserved[:came]))

@@ -145,7 +145,6 @@ HOSTILE = {
     "cut": pickle.dumps({"segments": [{"address": 1}]})[:-5],
     "only a head": b"\x80\x04",
     "marks": b"\x80\x02" + b"(" * 100_000,
-    "nested lists": b"\x80\x02" + b"]" * 6_000_000 + b"a" * 5_999_999 + b".",
     "no list": b"\x80\x02K\x01K\x02a.",
     "nothing to append to": b"\x80\x02(K\x01e.",
     "key without value": b"\x80\x02}(K\x01u.",
@@ -169,6 +168,12 @@ def test_deep_nesting_within_bounds_is_no_recursion(tmp_path: Path) -> None:
     while (items := tree.items(value)).size:
         value, found = int(items[0]), found + 1
     assert found == depth - 1
+
+
+def test_a_pickle_of_a_deep_nest_is_no_snapshot(memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "deep.pickle").write_bytes(b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".")
+    done = memtrace("info", "deep.pickle")
+    assert done.returncode == 3 and "no memory snapshot" in done.stderr
 
 
 def test_a_bomb_of_lists_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from memtrace.errors import MemtraceError, UsageError
 
 COMMANDS = {
     "run": ("run", "Replay traces through policies and write measures, plots and a report."),
+    "whatif": ("whatif", "Replay a PyTorch memory snapshot under other allocator settings."),
     "mincap": ("mincap", "Find the smallest capacity at which nothing fails."),
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),

@@ -1,0 +1,184 @@
+"""`memtrace whatif`: a recorded GPU program under other allocator settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import INVALID_OPTION
+
+if TYPE_CHECKING:
+    from memtrace.snapshot.fidelity import Fidelity
+    from memtrace.trace import Trace
+    from memtrace.whatif.rows import Row
+
+
+@click.command()
+@click.argument("snapshot")
+@click.option(
+    "--conf", "confs", multiple=True, metavar="STR", help="As PYTORCH_CUDA_ALLOC_CONF has it; '' is the defaults. Repeatable."
+)
+@click.option("--capacity", metavar="SIZE", help="Memory of the device, such as 24GiB; without it memory never lacks.")
+@click.option("--device", default="", metavar="N", help="Of a snapshot of several devices; by default that with most events.")
+@click.option("--recorded", metavar="STR", help="The settings in force while recording, where the file does not tell them all.")
+@click.option("--recorded-capacity", metavar="SIZE", help="The device's memory while recording, if it ran short then.")
+@INVALID_OPTION
+@report_options
+def whatif(
+    snapshot: str,
+    confs: tuple[str, ...],
+    capacity: str | None,
+    device: str,
+    recorded: str | None,
+    recorded_capacity: str | None,
+    invalid: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Replay SNAPSHOT, or any trace, under settings of PyTorch's allocator.
+
+    First the recorded settings are replayed and compared with the recording; then each setting has a row: peak reserved
+    bytes, retries, whether and where memory runs out, and the smallest device that is enough.
+
+    \b
+    Examples:
+      memtrace whatif snapshot.pickle
+      memtrace whatif snapshot.pickle --capacity 24GiB --conf expandable_segments:True --conf max_split_size_mb:128
+    """
+    from memtrace.cli.run import say_compiling
+    from memtrace.engine.registry import parse_policy
+    from memtrace.units import parse_size
+    from memtrace.whatif.grid import grid
+    from memtrace.whatif.rows import best_of, mark_no_effect, row_of
+
+    limit = None if capacity is None else parse_size(capacity)
+    given = None if recorded_capacity is None else parse_size(recorded_capacity)
+    if not (quiet or as_json):
+        say_compiling([parse_policy("pytorch")])
+    trace, compared = read(snapshot, device, recorded, given, invalid)
+    chosen = list(dict.fromkeys(confs)) or grid(compared.conf if compared else None)
+    rows = [row_of(trace, conf, limit) for conf in chosen]
+    mark_no_effect(rows)
+    best = best_of(rows)
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        echo_json(document(trace, limit, compared, rows, best))
+        return
+    click.echo(fidelity_line(compared))
+    show(trace, rows, limit, quiet)
+    if best:
+        click.echo(f"\nPYTORCH_CUDA_ALLOC_CONF={best.conf}" if best.conf else "\nthe defaults do best: leave PYTORCH_CUDA_ALLOC_CONF unset")
+
+
+def read(
+    path: str, device: str, recorded: str | None, capacity: int | None, invalid: str
+) -> tuple[Trace, Fidelity | None]:
+    """The trace, and how true a replay of what was recorded is; None where nothing was."""
+    from memtrace.formats import find
+    from memtrace.trace import read as read_trace
+    from memtrace.trace.source import open_source
+
+    with open_source(path) as source:
+        name = find(source).NAME
+    if name != "torch-snapshot":
+        return read_trace(path, invalid=invalid), None
+    from memtrace.snapshot.fidelity import fidelity, recorded_capacity
+    from memtrace.snapshot.recorded import read_recorded
+    from memtrace.snapshot.settings import collects, conf_of
+
+    found = read_recorded(path, device)
+    for note in found.trace.metadata["assumed"].splitlines():
+        click.echo(f"note: {note}", err=True)
+    settings = found.snapshot.settings
+    conf = conf_of(settings, found.recording) if recorded is None else recorded
+    at = capacity if capacity is not None else recorded_capacity(found.recording, collects(settings))
+    return found.trace, fidelity(found.recording, found.lives, found.rows, found.trace, conf, at)
+
+
+def fidelity_line(compared: Fidelity | None) -> str:
+    from memtrace.units import format_size
+
+    if compared is None:
+        return "no recorded addresses in this trace: nothing to compare a replay with"
+    share = 100 * compared.addresses_equal / compared.addresses_total if compared.addresses_total else 100.0
+    text = (
+        f"recorded settings ({compared.conf or 'defaults'}) replayed: {compared.addresses_equal:,} of "
+        f"{compared.addresses_total:,} addresses equal ({share:.4g} %), reserved peak "
+        f"{format_size(compared.reserved_peak_replayed)}, recorded {format_size(compared.reserved_peak_recorded)}"
+    )
+    if compared.first_difference is not None:
+        text += f"; the first difference is at recorded event {compared.first_difference:,}"
+    return text
+
+
+def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool) -> None:
+    from memtrace.cli.tables import print_table
+    from memtrace.units import format_size
+
+    device = "a device that never runs short" if limit is None else f"a device of {format_size(limit)}"
+    title = f"{trace.name}: {trace.facts.events:,} events on {device}; live at most {format_size(trace.facts.peak_live_bytes)}"
+    columns = ("PYTORCH_CUDA_ALLOC_CONF", "reserved", "retries", "segments", "fits in", "")
+    print_table(columns, [cells(row) for row in rows], words=(0, 5), title=title)
+    for row in rows:
+        if row.oom_event is not None and row.oom_bytes is not None:
+            where = f", {row.oom_tag}" if row.oom_tag else ""
+            click.echo(f"{name_of(row)}: out of memory at event {row.oom_event:,}, a request of {format_size(row.oom_bytes)}{where}")
+    for row in rows if not quiet else ():
+        for note in row.notes:
+            click.echo(f"warning: {name_of(row)}: {note}", err=True)
+
+
+def name_of(row: Row) -> str:
+    return row.conf or "defaults"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    from memtrace.units import format_size
+
+    if row.status == "refused":
+        return name_of(row), "-", "-", "-", "-", "refused"
+    fits = format_size(row.smallest_capacity) if row.smallest_capacity is not None else "-"
+    return (
+        name_of(row),
+        format_size(row.peak_reserved or 0),
+        f"{row.retries:,}",
+        f"{row.segments:,}",
+        fits,
+        "ok" if row.oom_event is None else f"oom @{row.oom_event:,}",
+    )
+
+
+def document(trace: Trace, limit: int | None, compared: Fidelity | None, rows: list[Row], best: Row | None) -> dict[str, Any]:
+    said = None
+    if compared is not None:
+        said = {name: value for name, value in vars(compared).items() if name != "capacity"}
+        said["capacity_bytes"] = compared.capacity
+    return {
+        "schema": "memtrace.whatif/1",
+        "trace": trace.name,
+        "events": trace.facts.events,
+        "lower_bound_bytes": trace.facts.peak_live_bytes,
+        "capacity_bytes": limit,
+        "fidelity": said,
+        "rows": [row_document(row) for row in rows],
+        "best": best.conf if best else None,
+    }
+
+
+def row_document(row: Row) -> dict[str, Any]:
+    return {
+        "conf": row.conf,
+        "status": row.status,
+        "peak_reserved_bytes": row.peak_reserved,
+        "retries": row.retries,
+        "segments": row.segments,
+        "oom_event": row.oom_event,
+        "oom_request_bytes": row.oom_bytes,
+        "oom_tag": row.oom_tag,
+        "smallest_capacity_bytes": row.smallest_capacity,
+        "warnings": row.notes,
+    }

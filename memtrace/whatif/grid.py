@@ -1,0 +1,73 @@
+"""The settings that are tried where none are named, and what can be said of a setting before it is tried."""
+
+from __future__ import annotations
+
+MIB = 1 << 20
+
+DEFAULTS = ""
+GRID = (
+    DEFAULTS,
+    "expandable_segments:True",
+    "max_split_size_mb:64",
+    "max_split_size_mb:128",
+    "max_split_size_mb:256",
+    "max_split_size_mb:512",
+    "roundup_power2_divisions:4",
+    "roundup_power2_divisions:8",
+    "roundup_power2_divisions:16",
+    "max_split_size_mb:256,roundup_power2_divisions:8",
+    "expandable_segments:True,roundup_power2_divisions:8",
+    "large_segment_size_mb:64",
+)
+NEWER = {"large_segment_size_mb": "2.10", "per_process_memory_fraction": "2.10", "throw_on_cudamalloc_oom": "2.12"}
+NO_PLACEMENT = ("release_lock_on_cudamalloc", "graph_capture_record_stream_reuse")
+
+
+def grid(recorded: str | None) -> list[str]:
+    """The default settings to try; the recorded ones first, if they are others."""
+    return [*([recorded] if recorded and recorded not in GRID else []), *GRID]
+
+
+def options_of(conf: str) -> dict[str, str]:
+    """key -> value of a setting's text; commas inside [] do not split."""
+    found, depth, part = {}, 0, ""
+    for character in conf.replace(" ", "") + ",":
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            key, _, value = part.partition(":")
+            if key:
+                found[key] = value
+            part = ""
+        else:
+            part += character
+    return found
+
+
+def warnings(conf: str, largest_request: int) -> list[str]:
+    """What is odd about a setting, in sentences that begin with its name."""
+    options = options_of(conf)
+    said = []
+    fraction = options.get("per_process_memory_fraction")
+    if "garbage_collection_threshold" in options and (fraction is None or _number(fraction) >= 1):
+        said.append("garbage_collection_threshold does nothing without per_process_memory_fraction below 1")
+    if "garbage_collection_threshold" in options and options.get("expandable_segments") == "True":
+        said.append("garbage_collection_threshold does nothing with expandable_segments: those are never collected")
+    if "max_split_size_mb" in options and options.get("expandable_segments") == "True":
+        said.append("max_split_size_mb with expandable_segments breaks PyTorch itself (pytorch/pytorch#123548, #119452)")
+    if _number(options.get("max_split_size_mb", "")) * MIB > largest_request:
+        said.append(f"max_split_size_mb is above the largest request ({largest_request / MIB:,.0f} MiB)")
+    if "max_non_split_rounding_mb" in options and "max_split_size_mb" not in options:
+        said.append("max_non_split_rounding_mb does nothing without max_split_size_mb")
+    for name in options:
+        if name in NEWER:
+            said.append(f"{name} needs a newer PyTorch ({NEWER[name]} or later)")
+        if name.startswith("pinned_") or name in NO_PLACEMENT:
+            said.append(f"{name} does not change where device memory goes")
+    return said
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
