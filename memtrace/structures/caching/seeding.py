@@ -14,6 +14,7 @@ from memtrace.structures.caching.model import (
     DEVICE_USED,
     HOLE,
     LIVE,
+    MADE,
     NEXT_ADDRESS,
     SEGMENT_FRESH,
     SEGMENTS,
@@ -92,6 +93,8 @@ def seed_segment(state, one):
     at[SEGMENT_FRESH] += 1
     at[SEGMENTS] += 1
     segments[s].start, segments[s].extent, segments[s].queue = one.start, one.extent, queue
+    at[MADE] += 1
+    segments[s].number = at[MADE] if state.rules.by_age else 0
     hang_in(state, s, place_for(state, one.extent, np.int64(one.start)))
     before = 0
     for piece in one.pieces:
