@@ -18,6 +18,7 @@ COMMANDS = {
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),
+    "export": ("export", "Write a replay as a PyTorch memory snapshot."),
     "policies": ("catalogue", "List the policies, explain one, or check your own."),
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),

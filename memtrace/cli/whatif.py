@@ -10,9 +10,12 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import INVALID_OPTION
 
 if TYPE_CHECKING:
+    from memtrace.snapshot.autopsy import Pin
     from memtrace.snapshot.fidelity import Fidelity
     from memtrace.trace import Trace
     from memtrace.whatif.rows import Row
+
+PINS_SHOWN = 6
 
 
 @click.command()
@@ -69,7 +72,7 @@ def whatif(
         echo_json(document(trace, limit, compared, rows, best))
         return
     click.echo(fidelity_line(compared))
-    show(trace, rows, limit, quiet)
+    show(trace, rows, limit, quiet, verbose)
     if best:
         click.echo(f"\nPYTORCH_CUDA_ALLOC_CONF={best.conf}" if best.conf else "\nthe defaults do best: leave PYTORCH_CUDA_ALLOC_CONF unset")
 
@@ -115,7 +118,7 @@ def fidelity_line(compared: Fidelity | None) -> str:
     return text
 
 
-def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool) -> None:
+def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool, verbose: int) -> None:
     from memtrace.cli.tables import print_table
     from memtrace.units import format_size
 
@@ -123,13 +126,44 @@ def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool) -> None:
     title = f"{trace.name}: {trace.facts.events:,} events on {device}; live at most {format_size(trace.facts.peak_live_bytes)}"
     columns = ("PYTORCH_CUDA_ALLOC_CONF", "reserved", "retries", "segments", "fits in", "")
     print_table(columns, [cells(row) for row in rows], words=(0, 5), title=title)
-    for row in rows:
-        if row.oom_event is not None and row.oom_bytes is not None:
-            where = f", {row.oom_tag}" if row.oom_tag else ""
-            click.echo(f"{name_of(row)}: out of memory at event {row.oom_event:,}, a request of {format_size(row.oom_bytes)}{where}")
+    failed = [row for row in rows if row.autopsy is not None]
+    for row in failed[:1] if not verbose else failed:
+        show_autopsy(row)
+    if len(failed) > 1 and not verbose:
+        click.echo(f"{len(failed) - 1} more ran out of memory; -v takes each of them apart")
     for row in rows if not quiet else ():
         for note in row.notes:
             click.echo(f"warning: {name_of(row)}: {note}", err=True)
+
+
+def show_autopsy(row: Row) -> None:
+    """Where the memory was when it ran out, and which blocks keep free bytes from going back."""
+    from memtrace.cli.tables import print_table
+    from memtrace.units import format_size
+
+    found = row.autopsy
+    assert found is not None
+    where = f" at {row.oom_tag}" if row.oom_tag else ""
+    click.echo(f"\n{name_of(row)}: out of memory at event {found.event:,}, which asks for {format_size(found.request)}{where}")
+    click.echo(
+        f"  reserved {format_size(found.reserved)}: {format_size(found.active)} in blocks in use, {format_size(found.cached)} "
+        f"cached\n  of that {format_size(found.splits)} lie beside blocks in use and cannot go back to the device\n"
+        f"  the largest free block has {format_size(found.largest_free)}"
+    )
+    rows = [
+        (f"0x{pin.address:x}", format_size(pin.extent), format_size(pin.free), str(pin.live), holders_text(pin))
+        for pin in found.pins[:PINS_SHOWN]
+    ]
+    if rows:
+        title = f"the most free bytes kept, of {len(found.pins)} such segments"
+        print_table(("segment", "size", "free", "blocks", "held by"), rows, words=(0, 4), title=title)
+
+
+def holders_text(pin: Pin) -> str:
+    from memtrace.units import format_size
+
+    parts = [f"{tag} ({count} x, {format_size(size)})" if tag != "untagged" else f"{format_size(size)}" for tag, count, size in pin.holders]
+    return ", ".join(parts[:2]) + (", ..." if len(parts) > 2 else "")
 
 
 def name_of(row: Row) -> str:
@@ -170,6 +204,8 @@ def document(trace: Trace, limit: int | None, compared: Fidelity | None, rows: l
 
 
 def row_document(row: Row) -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {
         "conf": row.conf,
         "status": row.status,
@@ -177,8 +213,9 @@ def row_document(row: Row) -> dict[str, Any]:
         "retries": row.retries,
         "segments": row.segments,
         "oom_event": row.oom_event,
-        "oom_request_bytes": row.oom_bytes,
+        "oom_request_bytes": row.autopsy.request if row.autopsy else None,
         "oom_tag": row.oom_tag,
         "smallest_capacity_bytes": row.smallest_capacity,
+        "autopsy": asdict(row.autopsy) if row.autopsy else None,
         "warnings": row.notes,
     }

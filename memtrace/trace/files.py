@@ -37,7 +37,7 @@ def writer(path: Path) -> AbstractContextManager[Put]:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[str]:
+def whole(path: Path) -> Iterator[str]:
     """A temporary name, which becomes the path at the end: a killed run leaves the old file or the new."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -62,7 +62,7 @@ def _parquet(path: Path) -> Iterator[Put]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _whole(path) as name:
+    with whole(path) as name:
         file: Any = None
         waiting: pa.Table | None = None
 
@@ -124,7 +124,7 @@ def _arrow_tags(codes: Any, tags: tuple[str, ...]) -> pa.DictionaryArray:
 def _csv(path: Path, packing: str | None) -> Iterator[Put]:
     import pyarrow as pa
 
-    with _whole(path) as name, pa.OSFile(name, "wb") as file:
+    with whole(path) as name, pa.OSFile(name, "wb") as file:
         stream = pa.CompressedOutputStream(file, packing) if packing else file
         begun = False
 

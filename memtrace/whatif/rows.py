@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import UsageError
+from memtrace.snapshot.autopsy import Autopsy, autopsy
 from memtrace.whatif.grid import DEFAULTS, warnings
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Row:
     retries: int | None = None
     segments: int | None = None  # at most; expandable ones are not counted, as PyTorch does not
     oom_event: int | None = None
-    oom_bytes: int | None = None  # requested
-    oom_tag: str | None = None
+    oom_tag: str | None = None  # of the request
+    autopsy: Autopsy | None = None
     smallest_capacity: int | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -48,8 +49,8 @@ def row_of(trace: Trace, conf: str, capacity: int | None) -> Row:
     row = Row(conf, placed.status, placed.peak_reserved_bytes, notes=notes)
     row.retries, row.segments = int(placed.state.stats[ALLOC_RETRIES]), int(placed.state.stats[SEGMENT + PEAK])
     if placed.oom_event is not None:
-        row.oom_event = placed.oom_event
-        row.oom_bytes, row.oom_tag = request_at(trace, placed.oom_event)
+        row.oom_event, row.autopsy = placed.oom_event, autopsy(placed)
+        row.oom_tag = tag_at(trace, placed.oom_event)
     row.smallest_capacity = smallest(trace, policy)
     return row
 
@@ -67,14 +68,13 @@ def smallest(trace: Trace, policy: Policy) -> int | None:
     return bisect(bound, top, run, STEP) if top.works else None
 
 
-def request_at(trace: Trace, event: int) -> tuple[int, str | None]:
-    """Bytes and tag of a request."""
+def tag_at(trace: Trace, event: int) -> str | None:
+    """The tag of an event."""
     at = 0
     for events in trace.batches():
         if event < at + events.op.size:
-            i = event - at
-            code = int(events.tag[i]) if events.tag.size > 1 else -1
-            return int(events.size[i]), trace.tags[code] if code >= 0 else None
+            code = int(events.tag[event - at]) if events.tag.size > 1 else -1
+            return trace.tags[code] if code >= 0 else None
         at += events.op.size
     raise IndexError(event)
 
