@@ -74,7 +74,8 @@ def test_nothing_imports_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "parts"), [("numba", {"trace", "snapshot", "engine", "replaying", "validate"}), ("matplotlib", {"plots", "report"})]
+    ("library", "parts"),
+    [("numba", {"trace", "snapshot", "engine", "replaying", "validate"}), ("matplotlib", {"plots", "report"})],
 )
 def test_a_library_is_imported_only_where_it_belongs(library: str, parts: set[str]) -> None:
     pattern = re.compile(rf"^\s*(?:from|import) {library}\b", re.MULTILINE)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @click.option(
     "-p", "--policy", "policies", multiple=True, metavar="POLICY", help="As of run; by default the group default. Repeatable."
 )
-@click.option("--curve", type=click.IntRange(2), metavar="N", help="Also list N capacities, evenly spaced, and what happens at each.")
 @click.option(
-    "--runs", type=click.IntRange(8), default=400, show_default=True, metavar="N", help="Replays per policy at most."
+    "--curve", type=click.IntRange(2), metavar="N", help="Also list N capacities, evenly spaced, and what happens at each."
 )
+@click.option("--runs", type=click.IntRange(8), default=400, show_default=True, metavar="N", help="Replays per policy at most.")
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options

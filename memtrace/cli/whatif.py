@@ -74,12 +74,14 @@ def whatif(
     click.echo(fidelity_line(compared))
     show(trace, rows, limit, quiet, verbose)
     if best:
-        click.echo(f"\nPYTORCH_CUDA_ALLOC_CONF={best.conf}" if best.conf else "\nthe defaults do best: leave PYTORCH_CUDA_ALLOC_CONF unset")
+        click.echo(
+            f"\nPYTORCH_CUDA_ALLOC_CONF={best.conf}"
+            if best.conf
+            else "\nthe defaults do best: leave PYTORCH_CUDA_ALLOC_CONF unset"
+        )
 
 
-def read(
-    path: str, device: str, recorded: str | None, capacity: int | None, invalid: str
-) -> tuple[Trace, Fidelity | None]:
+def read(path: str, device: str, recorded: str | None, capacity: int | None, invalid: str) -> tuple[Trace, Fidelity | None]:
     """The trace, and how true a replay of what was recorded is; None where nothing was."""
     from memtrace.formats import find
     from memtrace.trace import read as read_trace
@@ -162,7 +164,10 @@ def show_autopsy(row: Row) -> None:
 def holders_text(pin: Pin) -> str:
     from memtrace.units import format_size
 
-    parts = [f"{tag} ({count} x, {format_size(size)})" if tag != "untagged" else f"{format_size(size)}" for tag, count, size in pin.holders]
+    parts = [
+        f"{tag} ({count} x, {format_size(size)})" if tag != "untagged" else f"{format_size(size)}"
+        for tag, count, size in pin.holders
+    ]
     return ", ".join(parts[:2]) + (", ..." if len(parts) > 2 else "")
 
 

@@ -79,7 +79,7 @@ def autopsy(placed: Placement) -> Autopsy:
 
 def _tags(placed: Placement, event: int) -> tuple[dict[int, str], int]:
     """The tag of the block that is in each slot at an event, and the bytes that this event asks for."""
-    found: dict[int, str] = {}
+    found: dict[int, int] = {}
     at, names = 0, placed.trace.tags
     for events in placed.trace.batches():
         stop = min(event - at, events.op.size)

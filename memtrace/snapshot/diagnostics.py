@@ -25,9 +25,13 @@ def check_history(recording: Recording, label: str) -> None:
             f"try: call {RECORD} before what you want recorded, and dump again"
         )
     if not allocs:
-        raise InputError(f"{label}: no alloc among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions")
+        raise InputError(
+            f"{label}: no alloc among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
+        )
     if not frees and _must_have_freed(recording):
-        raise InputError(f"{label}: no free among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions")
+        raise InputError(
+            f"{label}: no free among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
+        )
 
 
 def _must_have_freed(recording: Recording) -> bool:
@@ -41,13 +45,17 @@ def _must_have_freed(recording: Recording) -> bool:
 def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRows) -> list[str]:
     """Sentences."""
     found = list(snapshot.notes)
-    others = [device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size]
+    others = [
+        device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size
+    ]
     if others:
         listed = ", ".join(map(str, others))
         found.append(f"device {recording.device} is read; also recorded: {listed} (--format torch-snapshot:{others[0]})")
     if rows.before:
         bytes_there = format_size(int(lives.requested[lives.before].sum()))
-        found.append(f"the recording starts in mid-run: {rows.before:,} blocks ({bytes_there}) that were there come first, at time 0")
+        found.append(
+            f"the recording starts in mid-run: {rows.before:,} blocks ({bytes_there}) that were there come first, at time 0"
+        )
     if lives.gaps:
         found.append(f"{lives.gaps:,} blocks were never freed, though their address was used again: events are missing")
     action = recording.events.action
@@ -56,7 +64,9 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
     elif not (action == Action.FREE_COMPLETED).any():
         found.append("free_completed was not recorded: use by other streams after a free is not known")
     if rows.late:
-        found.append(f"{rows.late:,} blocks were in use by another stream when they were freed: record and complete events say so")
+        found.append(
+            f"{rows.late:,} blocks were in use by another stream when they were freed: record and complete events say so"
+        )
     if rows.trims:
         found.append(f"{rows.trims:,} times segments were given back that no request needed: read as empty_cache")
     failed = int(np.count_nonzero(action == Action.OOM))

@@ -40,9 +40,7 @@ class Fidelity:
         return self.addresses_equal == self.addresses_total and self.reserved_peak_recorded == self.reserved_peak_replayed
 
 
-def fidelity(
-    recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None
-) -> Fidelity:
+def fidelity(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
     """Replay the recorded settings, and compare.
 
     Which of equal free blocks is taken depends on the version, which is not recorded: by the age of the segment (since
@@ -55,9 +53,7 @@ def fidelity(
     return other if other.addresses_equal > found.addresses_equal else found
 
 
-def compared(
-    recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None
-) -> Fidelity:
+def compared(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
     """One replay, and what differs."""
     placed = replayed(recording, lives, rows, trace, conf, capacity)
     assert placed.addresses is not None
@@ -84,9 +80,7 @@ def compared(
     )
 
 
-def replayed(
-    recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None
-) -> Placement:
+def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Placement:
     """The replay itself, with its addresses."""
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay

@@ -87,7 +87,7 @@ def _requested(events: Recorded, first: Int64s, born: Int64s) -> Int64s:
     return events.size[np.where(born >= 0, born, first)]
 
 
-def _at_the_end(recording: Recording, address: Int64s, freed: Int64s, completed: Int64s) -> tuple[np.ndarray, Int64s]:  # type: ignore[type-arg]
+def _at_the_end(recording: Recording, address: Int64s, freed: Int64s, completed: Int64s) -> tuple[np.ndarray, Int64s]:
     """Which blocks are among those at the end, and as which: of each address the last, if it was not freed."""
     blocks = recording.blocks
     latest = np.append(address[1:] != address[:-1], True) if address.size else np.zeros(0, np.bool_)

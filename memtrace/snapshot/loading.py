@@ -42,7 +42,9 @@ def load(source: Source) -> Snapshot:
         for (device, (events, own)), part in zip(recordings.items(), parts, strict=True)
     }
     if not found:
-        raise InputError(f"{source.label}: the snapshot has neither events nor segments\ntry: call {RECORD} before what you record")
+        raise InputError(
+            f"{source.label}: the snapshot has neither events nor segments\ntry: call {RECORD} before what you record"
+        )
     return Snapshot(found, _settings(tree), sites)
 
 

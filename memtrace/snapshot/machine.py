@@ -110,10 +110,10 @@ def same_text(heap, one, data, at, count):  # type: ignore[no-untyped-def]
     start = heap.text_start[one]
     if heap.text_end[one] - start != count:
         return False
+    same = True
     for i in range(count):
-        if heap.text[start + i] != data[at + i]:
-            return False
-    return True
+        same &= heap.text[start + i] == data[at + i]
+    return same
 
 
 @njit(cache=True, nogil=True)

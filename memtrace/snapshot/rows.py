@@ -62,7 +62,17 @@ def trace_rows(recording: Recording, lives: Lives, collects: bool = False) -> Tr
     site = np.where((op == Op.ALLOC) & (event >= 0), events.site[event] if events.site.size else -1, -1).astype(np.int32)
     late = int(np.count_nonzero(op == Op.COMPLETE))
     return TraceRows(
-        op, block, size, _times(recording, event), stream, site, event, int(np.count_nonzero(event < 0)), streams, trims.size, late
+        op,
+        block,
+        size,
+        _times(recording, event),
+        stream,
+        site,
+        event,
+        int(np.count_nonzero(event < 0)),
+        streams,
+        trims.size,
+        late,
     )
 
 
@@ -110,9 +120,7 @@ def _frees(recording: Recording, lives: Lives, trims: Int64s) -> list[Part]:
     ]
 
 
-def _completions(
-    recording: Recording, lives: Lives, late: Int64s, done: Int64s, trims: Int64s
-) -> tuple[Int64s, Int64s]:
+def _completions(recording: Recording, lives: Lives, late: Int64s, done: Int64s, trims: Int64s) -> tuple[Int64s, Int64s]:
     """At which event and where in it completions stand: those that a failing request waited for come behind it.
 
     Such a request waits for all: its completions stand right before the segments that it gives back, or before the

@@ -68,7 +68,17 @@ from memtrace.snapshot.machine import (
 
 # Opcodes, by name as pickletools has them.
 PROTO, FRAME, STOP, MARK, POP, POP_MARK, DUP = 0x80, 0x95, 0x2E, 0x28, 0x30, 0x31, 0x32
-NONE_OP, NEWTRUE, NEWFALSE, BININT, BININT1, BININT2, LONG1, LONG4, BINFLOAT = 0x4E, 0x88, 0x89, 0x4A, 0x4B, 0x4D, 0x8A, 0x8B, 0x47
+NONE_OP, NEWTRUE, NEWFALSE, BININT, BININT1, BININT2, LONG1, LONG4, BINFLOAT = (
+    0x4E,
+    0x88,
+    0x89,
+    0x4A,
+    0x4B,
+    0x4D,
+    0x8A,
+    0x8B,
+    0x47,
+)
 SHORT_BINUNICODE, BINUNICODE, BINUNICODE8 = 0x8C, 0x58, 0x8D
 BINSTRING, SHORT_BINSTRING, BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8 = 0x54, 0x55, 0x42, 0x43, 0x8E, 0x96
 EMPTY_LIST, APPEND, APPENDS, LIST_OP, EMPTY_TUPLE, TUPLE, TUPLE1, TUPLE2, TUPLE3 = (
@@ -151,10 +161,10 @@ def refused(heap, at, code, wrong):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def runs_code(code):  # type: ignore[no-untyped-def]
+    found = False
     for other in RUNNING:
-        if code == other:
-            return True
-    return False
+        found |= code == other
+    return found
 
 
 @njit(cache=True, nogil=True)

@@ -14,7 +14,9 @@ from memtrace.snapshot.tree import Tree, Values
 from memtrace.trace.model import Int32s
 
 SKIPPED, LIBRARY, USER = 0, 1, 2  # native or nameless; installed Python; the user's own
-LIBRARIES = re.compile(r"(^|/)(site-packages|dist-packages)/|(^|/)lib(64)?/python3[^/]*/|^<|(^|/)torch/(_|nn/|optim/|utils/|cuda/|autograd/)")
+LIBRARIES = re.compile(
+    r"(^|/)(site-packages|dist-packages)/|(^|/)lib(64)?/python3[^/]*/|^<|(^|/)torch/(_|nn/|optim/|utils/|cuda/|autograd/)"
+)
 
 
 def kind_of_file(name: str) -> int:

@@ -63,7 +63,9 @@ class _Told:
         if placed.addresses is None:
             raise UsageError("an export needs the addresses of a replay")
         parts = list(trace.batches())
-        self.op, self.block, self.size = (np.concatenate([getattr(part, name) for part in parts]) for name in ("op", "block", "size"))
+        self.op, self.block, self.size = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("op", "block", "size")
+        )
         tags = [np.broadcast_to(part.tag, part.op.size) for part in parts]
         self.tag, self.names, self.addresses = np.concatenate(tags), trace.tags, placed.addresses
         self.time_us = trace.times(np.arange(self.op.size)) // 1000 if "time" in trace.columns else np.arange(self.op.size)
@@ -198,4 +200,3 @@ def _settings(policy: Policy) -> Json:
     label = policy.label.partition(":")[2]
     conf = ",".join(part.replace("=", ":", 1) for part in label.split(",") if not part.startswith("history"))
     return {"PYTORCH_CUDA_ALLOC_CONF": conf, "expandable_segments": bool(policy.options["expandable_segments"])}
-

@@ -43,6 +43,14 @@ def options_of(conf: str) -> dict[str, str]:
     return found
 
 
+def breaks(conf: str) -> str | None:
+    """Why a setting is not replayed: PyTorch itself goes wrong under it; None if it does not."""
+    options = options_of(conf)
+    if "max_split_size_mb" in options and options.get("expandable_segments") == "True":
+        return "PyTorch itself goes wrong with max_split_size_mb and expandable_segments together (pytorch#123548, #119452)"
+    return None
+
+
 def warnings(conf: str, largest_request: int) -> list[str]:
     """What is odd about a setting, in sentences that begin with its name."""
     options = options_of(conf)
@@ -52,8 +60,6 @@ def warnings(conf: str, largest_request: int) -> list[str]:
         said.append("garbage_collection_threshold does nothing without per_process_memory_fraction below 1")
     if "garbage_collection_threshold" in options and options.get("expandable_segments") == "True":
         said.append("garbage_collection_threshold does nothing with expandable_segments: those are never collected")
-    if "max_split_size_mb" in options and options.get("expandable_segments") == "True":
-        said.append("max_split_size_mb with expandable_segments breaks PyTorch itself (pytorch/pytorch#123548, #119452)")
     if _number(options.get("max_split_size_mb", "")) * MIB > largest_request:
         said.append(f"max_split_size_mb is above the largest request ({largest_request / MIB:,.0f} MiB)")
     if "max_non_split_rounding_mb" in options and "max_split_size_mb" not in options:

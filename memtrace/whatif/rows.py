@@ -9,7 +9,7 @@ import numpy as np
 
 from memtrace.errors import UsageError
 from memtrace.snapshot.autopsy import Autopsy, autopsy
-from memtrace.whatif.grid import DEFAULTS, warnings
+from memtrace.whatif.grid import DEFAULTS, breaks, warnings
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
@@ -41,6 +41,8 @@ def row_of(trace: Trace, conf: str, capacity: int | None) -> Row:
     from memtrace.structures.caching.statistics import ALLOC_RETRIES, PEAK, SEGMENT
 
     notes = warnings(conf, trace.facts.largest_request)
+    if reason := breaks(conf):
+        return Row(conf, "refused", notes=[reason, *notes])
     try:
         policy = parse_policy(f"pytorch:{conf}" if conf else "pytorch")
         placed = replay(trace, policy, capacity, detail="bare")
