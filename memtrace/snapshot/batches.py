@@ -14,7 +14,7 @@ from memtrace.snapshot.lives import Lives, lives
 from memtrace.snapshot.loading import load
 from memtrace.snapshot.model import Recording, Site, Snapshot
 from memtrace.snapshot.rows import TraceRows, trace_rows
-from memtrace.snapshot.settings import collects, conf_of
+from memtrace.snapshot.settings import conf_of, released
 from memtrace.trace.raw import Batch, Place, rows_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def read_batches(source: Source, device: str) -> Iterator[Batch]:
     recording = chosen(snapshot, device, source.label)
     check_history(recording, source.label)
     found = lives(recording)
-    rows = trace_rows(recording, found, collects(snapshot.settings))
+    rows = trace_rows(recording, found, released(snapshot.settings))
     yield from batches(rows, snapshot.sites, metadata(snapshot, recording, found, rows))
 
 

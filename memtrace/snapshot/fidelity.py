@@ -10,7 +10,7 @@ import numpy as np
 from memtrace.snapshot.beginning import Rounding, first_ranges, given_segments, seeds
 from memtrace.snapshot.lives import Lives
 from memtrace.snapshot.model import Action, Recording, State
-from memtrace.snapshot.rows import TraceRows, emptied
+from memtrace.snapshot.rows import Released, TraceRows, emptied
 from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def recorded_peak(recording: Recording) -> int:
     return int(max(held.max(initial=0), held_before(recording)))
 
 
-def recorded_capacity(recording: Recording, collects: bool) -> int | None:
+def recorded_capacity(recording: Recording, released: Released) -> int | None:
     """What the device can have had for this process, if the recording tells; None if memory never lacked.
 
     A request that failed recorded the device's free bytes. A request for which the cache was emptied did not fit beside
@@ -145,8 +145,8 @@ def recorded_capacity(recording: Recording, collects: bool) -> int | None:
         return int(held[failed[0]] + events.address[failed[0]])
     back = np.isin(events.action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
     runs = np.flatnonzero(back & ~np.concatenate(([False], back[:-1])))
-    lacked = np.setdiff1d(runs, emptied(recording, collects))
-    return recorded_peak(recording) if lacked.size and not collects else None
+    lacked = np.setdiff1d(runs, emptied(recording, released))
+    return recorded_peak(recording) if lacked.size and not released.collects else None
 
 
 def final_blocks(state: Any) -> Int64s:

@@ -11,7 +11,7 @@ from memtrace.snapshot.lives import Lives, lives
 from memtrace.snapshot.loading import load
 from memtrace.snapshot.model import Recording, Snapshot
 from memtrace.snapshot.rows import TraceRows, trace_rows
-from memtrace.snapshot.settings import collects
+from memtrace.snapshot.settings import released
 from memtrace.trace.model import Trace
 
 MEMORY_LIMIT = 256 << 20
@@ -39,7 +39,7 @@ def read_recorded(path: str | os.PathLike[str], device: str = "") -> Recorded:
     recording = chosen(snapshot, device, label)
     check_history(recording, label)
     found = lives(recording)
-    rows = trace_rows(recording, found, collects(snapshot.settings))
+    rows = trace_rows(recording, found, released(snapshot.settings))
     said = metadata(snapshot, recording, found, rows)
     raw = Raw(label, lambda: batches(rows, snapshot.sites, said))
     trace = prepare(raw, name=name, invalid="error", keep_ids=True, memory_limit=MEMORY_LIMIT)

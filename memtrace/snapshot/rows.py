@@ -7,7 +7,9 @@ for and given up at once. Caches emptied by the program (segments given back for
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,18 @@ from memtrace.trace.raw import MISSING
 
 GIVEN_BACK = (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP)
 TAKEN = (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP)
+SMALL_SEGMENT, SMALL_REQUEST = 2 << 20, 1 << 20  # bytes of a segment for small requests, and the largest of them
+NEAR = 64  # events within which a request follows the segments that were taken for it
+
+
+class Released(NamedTuple):
+    """The settings that decide when segments are given back."""
+
+    collects: bool = False  # garbage is collected, before any memory lacks
+    max_split: int = 1 << 62  # bytes
+
+
+RELEASED = Released()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +52,14 @@ class TraceRows:
     late: int  # blocks that a stream used on after they were freed
 
 
-def trace_rows(recording: Recording, lives: Lives, collects: bool = False) -> TraceRows:
+def trace_rows(recording: Recording, lives: Lives, released: Released = RELEASED) -> TraceRows:
     """The rows, in the order of the events; several of one event stay together.
 
-    `collects`: the recorded allocator collected garbage, which gives segments back before any memory lacks.
+    `released`: when the recorded allocator gave segments back.
     """
     events = recording.events
     streams = np.unique(np.concatenate((lives.stream, events.stream[events.action == Action.OOM], [0])))
-    trims = emptied(recording, collects)
+    trims = emptied(recording, released)
     parts = [_before(lives), _allocs(lives), *_frees(recording, lives, trims), _failed(recording, lives)]
     parts.append(_part(Op.TRIM, trims, MISSING, 0))
     event, order, op, block, size = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -58,7 +72,7 @@ def trace_rows(recording: Recording, lives: Lives, collects: bool = False) -> Tr
     failed = (op == Op.ALLOC) & ~named
     stream[failed] = np.searchsorted(streams, events.stream[event[failed]])
     used = (op == Op.RECORD) | (op == Op.COMPLETE)
-    stream[used] = streams.size  # one of the other streams: which is not recorded
+    stream[used] = streams.size + _lanes(lives, block[used])
     site = np.where((op == Op.ALLOC) & (event >= 0), events.site[event] if events.site.size else -1, -1).astype(np.int32)
     late = int(np.count_nonzero(op == Op.COMPLETE))
     return TraceRows(
@@ -74,6 +88,26 @@ def trace_rows(recording: Recording, lives: Lives, collects: bool = False) -> Tr
         trims.size,
         late,
     )
+
+
+def _lanes(lives: Lives, blocks: Int64s) -> Int64s:
+    """Which stream used a block is not recorded. Events of one stream complete in order, so blocks that completed in
+    another order than they were freed are put on different ones: each on that which completed last before it."""
+    late = np.unique(blocks)
+    late = late[np.argsort(lives.freed[late], kind="stable")]
+    done = np.where(lives.completed[late] == NEVER, np.iinfo(np.int64).max, lives.completed[late])
+    lasts: list[int] = []  # of each lane the last completion, negative, so ascending
+    lane_of: dict[int, int] = {}
+    lanes: list[int] = []
+    for block, completed in zip(late.tolist(), done.tolist(), strict=True):
+        place = bisect_left(lasts, -completed)
+        if place == len(lasts):
+            lasts.append(-completed)
+            lanes.append(len(lanes))
+        else:
+            lasts[place] = -completed
+        lane_of[block] = lanes[place]
+    return np.array([lane_of[block] for block in blocks.tolist()], np.int64)
 
 
 Part = tuple[Int64s, Int64s, Int64s, Int64s, Int64s]  # event, order within it, op, block, size
@@ -159,11 +193,12 @@ def _failed(recording: Recording, lives: Lives) -> Part:
     return event, order, op, number, size
 
 
-def emptied(recording: Recording, collects: bool) -> Int64s:
+def emptied(recording: Recording, released: Released) -> Int64s:
     """The events at which the program emptied the cache: the first of a run of segments given back for no request.
 
-    A run is for a request if a segment is taken right after it that would not have fitted beside what was held: in all
-    of the recording no more was ever held. (Where garbage is collected, any that precedes a request is for it.)
+    A run is for a request if memory is taken, or lacks, right after it. It is not if one of the segments given back would
+    have served that request from the cache, or if all would have fitted beside what was held: so much was held at once
+    somewhere in the recording. (Where garbage is collected, any run that precedes a request is for it.)
     """
     action, size = recording.events.action, recording.events.size
     back, taken = np.isin(action, GIVEN_BACK), np.isin(action, TAKEN)
@@ -171,13 +206,33 @@ def emptied(recording: Recording, collects: bool) -> Int64s:
         return np.empty(0, np.int64)
     held = np.cumsum(np.where(taken, size, 0) - np.where(back, size, 0))
     most = int(held.max())
-    starts = np.flatnonzero(back & ~np.concatenate(([False], back[:-1])))
-    ends = np.flatnonzero(back & ~np.append(back[1:], False))
-    after = np.minimum(ends + 1, action.size - 1)
-    asked = np.where(taken[after] | (action[after] == Action.OOM), size[after], 0)
-    before = np.where(starts > 0, held[np.maximum(starts - 1, 0)], 0)
-    for_request = (asked > 0) & ((before + asked > most) | collects | (action[after] == Action.OOM))
-    return starts[~for_request]
+    found = []
+    starts = np.flatnonzero(back & ~np.concatenate(([False], back[:-1]))).tolist()
+    ends = np.flatnonzero(back & ~np.append(back[1:], False)).tolist()
+    for start, end in zip(starts, ends, strict=True):
+        after = end + 1
+        if after == action.size or not (taken[after] or action[after] == Action.OOM):
+            found.append(start)
+        elif taken[after] and not released.collects:
+            before = int(held[start - 1]) if start else 0
+            if before + int(size[after]) <= most or _would_have_served(recording, start, end, released.max_split):
+                found.append(start)
+    return np.array(found, np.int64)
+
+
+def _would_have_served(recording: Recording, start: int, end: int, max_split: int) -> bool:
+    """Whether a segment given back in a run is free memory that the request after the run could have had."""
+    events = recording.events
+    asked = np.flatnonzero(events.action[end + 1 : end + 1 + NEAR] == Action.ALLOC)
+    if not asked.size:
+        return False
+    request = end + 1 + int(asked[0])
+    wanted = int(events.size[request])
+    run = slice(start, end + 1)
+    same = (events.stream[run] == events.stream[request]) & (events.pool[run] == events.pool[request])
+    same &= (events.size[run] != SMALL_SEGMENT) == (wanted > SMALL_REQUEST)
+    fits = (events.size[run] >= max(wanted, 1)) & (events.size[run] < max_split)
+    return wanted < max_split and bool((same & fits).any())
 
 
 def _times(recording: Recording, event: Int64s) -> Int64s:

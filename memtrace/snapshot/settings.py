@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from memtrace.snapshot.model import Action, Recording
+from memtrace.snapshot.rows import Released
 
 MIB = 1 << 20
 ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", "per_process_memory_fraction")
@@ -34,6 +35,12 @@ def collects(settings: dict[str, Any]) -> bool:
     """Whether garbage collection was on."""
     threshold = settings.get("garbage_collection_threshold")
     return isinstance(threshold, float) and threshold > 0
+
+
+def released(settings: dict[str, Any]) -> Released:
+    """When segments were given back."""
+    most = settings.get("max_split_size")
+    return Released(collects(settings), most if isinstance(most, int) and most > 0 else Released().max_split)
 
 
 def _roundup(divisions: Any) -> str:

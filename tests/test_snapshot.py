@@ -1,0 +1,243 @@
+"""Memory snapshots: what is read of them, in every version and state, and that a replay of them is what was recorded."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Run
+from sample_snapshots import CASES, DATA, ORACLE, PUBLIC, changed, cut, live_after, plain, program, settings_of, written
+
+from memtrace.errors import InputError, UsageError
+from memtrace.snapshot.fidelity import Fidelity, fidelity, recorded_capacity
+from memtrace.snapshot.recorded import Recorded, read_recorded
+from memtrace.snapshot.settings import conf_of, released
+from memtrace.trace import Op, read
+
+SMALL = DATA / "29" / "snapshot.pickle.gz"
+ALL = [*CASES, *ORACLE, *PUBLIC]
+
+
+def label(path: Path) -> str:
+    return f"{path.parent.name}-{path.name.partition('.')[0]}"
+
+
+def compared(found: Recorded, settings: dict[str, Any], capacity: int | None = None) -> Fidelity:
+    conf = conf_of(found.snapshot.settings, found.recording)
+    at = capacity or recorded_capacity(found.recording, released(found.snapshot.settings))
+    if settings.get("fraction"):  # which no snapshot records
+        conf += f",per_process_memory_fraction:{settings['fraction']}"
+        at = settings["capacity"]
+    return fidelity(found.recording, found.lives, found.rows, found.trace, conf, at)
+
+
+@pytest.mark.parametrize("path", ALL, ids=label)
+def test_a_replay_of_the_recorded_settings_is_the_recording(path: Path) -> None:
+    found = compared(read_recorded(path), settings_of(path))
+    assert (found.addresses_equal, found.first_difference) == (found.addresses_total, None)
+    assert found.exact and found.blocks_equal and found.blocks_recorded > 0
+
+
+@pytest.mark.parametrize("path", CASES, ids=label)
+def test_recordings_that_lost_their_first_events(path: Path, tmp_path: Path) -> None:
+    value = plain(path)
+    events = value["device_traces"][0]
+    capacity = settings_of(path)["capacity"]
+    for lost in sorted(random.Random(5).sample(range(1, len(events)), 6)):
+        found = read_recorded(written(cut(value, lost), tmp_path / "cut.pickle"))
+        before = found.lives.before
+        there = dict(zip(found.lives.address[before].tolist(), found.lives.requested[before].tolist(), strict=True))
+        assert there == live_after(events, lost)
+        same = compared(found, {}, capacity)
+        assert same.exact and same.blocks_equal, lost
+
+
+@pytest.mark.parametrize("path", CASES, ids=label)
+def test_the_trace_is_what_the_program_did(path: Path) -> None:
+    value = plain(path)
+    trace = read(path, keep_ids=True)
+    parts = list(trace.batches())
+    op, block, size = (np.concatenate([getattr(part, name) for part in parts]) for name in ("op", "block", "size"))
+    expected = program(value["device_traces"][0])
+    assert [Op(int(o)).name.lower() for o in op] == [one[0] for one in expected]
+    assert size.tolist() == [one[2] for one in expected]
+    slots: dict[int | None, int] = {}
+    for (name, number, _), slot in zip(expected, block.tolist(), strict=True):
+        assert slots.setdefault(number, slot) == slot if name == "free" else not slots.update({number: slot})
+
+
+def test_tags_are_the_users_own_frames() -> None:
+    trace = read(SMALL)
+    assert "train/gpt.py:12 forward" in trace.tags and not any("site-packages" in tag for tag in trace.tags)
+    sites = json.loads(trace.metadata["sites"])
+    assert sites["train/gpt.py:12 forward"] == ["train/gpt.py", 12, "forward"]
+    events = plain(SMALL)["device_traces"][0]
+    stacks = [[f for f in e["frames"] if "site-packages" not in f["filename"]] for e in events if e["action"] == "alloc"]
+    expected = [f"{s[0]['filename']}:{s[0]['line']} {s[0]['name']}" if s else None for s in stacks]
+    part = next(iter(trace.batches()))
+    tags = [trace.tags[code] if code >= 0 else None for code in part.tag[part.op == Op.ALLOC].tolist()]
+    assert tags == expected
+
+
+def old(value: dict[str, Any]) -> dict[str, Any]:
+    """As PyTorch 2.0 wrote it: blocks without addresses, no settings, no pools, no times."""
+    value = copy.deepcopy(value)
+    for segment in value["segments"]:
+        for key in ("segment_pool_id", "is_expandable"):
+            del segment[key]
+        for block in segment["blocks"]:
+            block["history"] = [{"addr": block.pop("address"), "real_size": block["requested_size"], "frames": []}]
+    for event in value["device_traces"][0]:
+        for key in ("time_us", "compile_context", "user_metadata", "pool_id"):
+            del event[key]
+    return {"segments": value["segments"], "device_traces": value["device_traces"]}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_old_and_new_versions(protocol: int, tmp_path: Path) -> None:
+    value = plain(SMALL)
+    value["segments"][0]["of a later version"] = {"a": [1, (2, None)]}
+    for one in (value, old(value)):
+        found = compared(read_recorded(written(one, tmp_path / "v.pickle", protocol)), {})
+        assert found.exact and found.blocks_equal and found.addresses_total == 478
+
+
+def test_several_devices(tmp_path: Path, memtrace: Run) -> None:
+    value = plain(SMALL)
+    other = copy.deepcopy(value["segments"])
+    for segment in other:
+        segment["device"] = 2
+    traces = [value["device_traces"][0], [], value["device_traces"][0][:]]
+    path = written({**value, "segments": value["segments"] + other, "device_traces": traces}, tmp_path / "two.pickle")
+    for device in ("0", "2"):
+        assert compared(read_recorded(path, device), {}).exact
+    assert read_recorded(path).recording.device == 0
+    assert "also recorded: 2" in read(path).metadata["assumed"]
+    assert read(path, format="torch-snapshot:2").metadata["device"] == "2"
+    with pytest.raises(InputError, match="nothing is recorded of device 1"):
+        read(path, format="torch-snapshot:1")
+    with pytest.raises(UsageError, match="is no number"):
+        read(path, format="torch-snapshot:x")
+    assert memtrace("info", path, "--format", "csv:1").returncode == 2
+
+
+def without(value: dict[str, Any], *actions: str) -> dict[str, Any]:
+    traces = [[event for event in trace if event["action"] not in actions] for trace in value["device_traces"]]
+    return {**value, "device_traces": traces}
+
+
+def test_actions_that_were_skipped(tmp_path: Path) -> None:
+    value = plain(SMALL)
+    for gone, word in (("free_completed", "free_completed was not recorded"), ("free_requested", "free_requested was not")):
+        found = read_recorded(written(without(value, gone), tmp_path / "s.pickle"))
+        assert word in found.trace.metadata["assumed"]
+        assert found.trace.facts.frees == 359 and compared(found, {}).exact
+    for gone in (("alloc",), ("free_requested", "free_completed")):
+        with pytest.raises(InputError, match="skip_actions"):
+            read_recorded(written(without(value, *gone), tmp_path / "s.pickle"))
+
+
+def test_history_that_was_off(tmp_path: Path, memtrace: Run) -> None:
+    value = plain(SMALL)
+    for one in ({**value, "device_traces": [[]]}, value["segments"], {"segments": value["segments"]}):
+        done = memtrace("info", written(one, tmp_path / "off.pickle"))
+        assert done.returncode == 3 and "memory history was off" in done.stderr
+        assert "_record_memory_history" in done.stderr
+
+
+@pytest.mark.parametrize("value", [{}, [], 5, None, {"a": 1}, {"segments": 3}, {"segments": [1]}, {"segments": [], "device_traces": [[7]]}])
+def test_pickles_that_are_no_snapshots(value: Any, tmp_path: Path, memtrace: Run) -> None:
+    done = memtrace("info", written(value, tmp_path / "no.pickle"))
+    assert done.returncode == 3 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ((0, 1024), ["ALLOC", "ALLOC", "RECORD", "FREE", "RECORD", "FREE", "COMPLETE", "COMPLETE"]),
+        ((1024, 0), ["ALLOC", "ALLOC", "RECORD", "FREE", "FREE", "COMPLETE"]),  # one was completed at once
+    ],
+)
+def test_use_by_other_streams(order: tuple[int, int], expected: list[str], tmp_path: Path) -> None:
+    base = 1 << 40
+    segment = {"device": 0, "address": base, "total_size": 2 << 20, "stream": 0, "segment_type": "small", "is_expandable": False}
+    segment["blocks"] = [{"address": base, "size": 2 << 20, "requested_size": 0, "state": "inactive"}]
+    sizes = {0: 600, 1024: 2000}
+    actions = [("segment_alloc", 0), ("alloc", 0), ("alloc", 1024), ("free_requested", 0), ("free_requested", 1024)]
+    actions += [("free_completed", order[0]), ("free_completed", order[1])]
+    events = [
+        {"action": name, "addr": base + at, "size": (2 << 20) if "segment" in name else sizes[at], "stream": 0, "time_us": i}
+        for i, (name, at) in enumerate(actions)
+    ]
+    found = read_recorded(written({"segments": [segment], "device_traces": [events]}, tmp_path / "s.pickle"))
+    ops = [Op(int(op)).name for part in found.trace.batches() for op in part.op]
+    assert ops == expected
+    same = compared(found, {})
+    assert same.exact and same.blocks_equal
+
+
+def test_streams_that_complete_in_another_order(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    base, events, live, pending = 1 << 40, [("segment_alloc", 0)], [], []
+    for at in range(0, 200):
+        events.append(("alloc", at * 512))
+        live.append(at * 512)
+        if len(live) > 3 and rng.random() < 0.8:
+            pending.append(live.pop(rng.randrange(len(live))))
+            events.append(("free_requested", pending[-1]))
+        if len(pending) > 4 and rng.random() < 0.5:
+            events.append(("free_completed", pending.pop(rng.randrange(len(pending)))))
+    recorded = [
+        {"action": name, "addr": base + at, "size": (2 << 20) if "segment" in name else 400, "stream": 0, "time_us": i}
+        for i, (name, at) in enumerate(events)
+    ]
+    used = {**dict.fromkeys(live, "active_allocated"), **dict.fromkeys(pending, "active_pending_free")}
+    blocks, at = [], 0
+    while at < 2 << 20:
+        following = at + 512 if at in used else min((other for other in used if other > at), default=2 << 20)
+        blocks.append({"address": base + at, "size": following - at, "requested_size": 400, "state": used.get(at, "inactive")})
+        at = following
+    segment = {"device": 0, "address": base, "total_size": 2 << 20, "stream": 0, "segment_type": "small", "blocks": blocks}
+    found = read_recorded(written({"segments": [segment], "device_traces": [recorded]}, tmp_path / "s.pickle"))
+    assert np.unique(next(iter(found.trace.batches())).stream).size > 3
+    same = compared(found, {})
+    assert same.blocks_equal  # what completes when is right, whatever was placed where
+
+
+def test_an_emptied_cache_is_a_trim(tmp_path: Path) -> None:
+    base, size = 1 << 40, 30 << 20
+    actions = [("segment_alloc", size), ("alloc", size), ("free_requested", size), ("free_completed", size)]
+    actions += [("segment_free", size), *actions]
+    events = [{"action": name, "addr": base, "size": n, "stream": 0, "time_us": i} for i, (name, n) in enumerate(actions)]
+    segment = {"device": 0, "address": base, "total_size": size, "stream": 0, "segment_type": "large"}
+    segment["blocks"] = [{"address": base, "size": size, "requested_size": size, "state": "inactive"}]
+    found = read_recorded(written({"segments": [segment], "device_traces": [events]}, tmp_path / "s.pickle"))
+    ops = [Op(int(op)).name for part in found.trace.batches() for op in part.op]
+    assert ops == ["ALLOC", "FREE", "TRIM", "ALLOC", "FREE"] and compared(found, {}).exact
+
+
+@pytest.mark.parametrize("field", ["addr", "size", "action", "stream", "frames", "time_us"])
+@pytest.mark.parametrize("value", [None, "text", -5, 1 << 70, [], 1.5])
+def test_odd_fields_are_read_or_refused(field: str, value: Any, tmp_path: Path) -> None:
+    one = plain(SMALL)
+    for event in one["device_traces"][0][::7]:
+        event[field] = value
+    path = written(one, tmp_path / "odd.pickle")
+    try:
+        read(path)
+    except InputError as error:
+        assert str(error)
+
+
+def test_a_changed_recording_is_not_called_true(tmp_path: Path) -> None:
+    value = plain(SMALL)
+    events = value["device_traces"][0]
+    allocs = [event for event in events if event["action"] == "alloc" and event["size"] > 5 << 20]
+    allocs[3]["size"] //= 3
+    found = compared(changed(value, tmp_path / "c.pickle"), {})
+    assert not found.exact
