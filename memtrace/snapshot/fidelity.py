@@ -85,14 +85,19 @@ def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
     from memtrace.structures.caching.seeding import seed
-    from memtrace.structures.caching.sizes import rounded
+    from memtrace.structures.caching.model import DIVISIONS_AT
+    from memtrace.structures.caching.sizes import doubling_of, rounded
 
     policy = parse_policy(policy_of(conf))
     first = lives.before.size
 
     def begin(state: Any, blocks: Any) -> tuple[Any, int]:
         rules = state.rules
-        rounding = Rounding(lambda size: int(rounded(state.divisions, size)), rules.max_split, rules.large_buffer)
+
+        def block_size(size: int) -> int:
+            return int(rounded(size, state.at[DIVISIONS_AT + doubling_of(size)]))
+
+        rounding = Rounding(block_size, rules.max_split, rules.large_buffer)
         events = next(iter(trace.batches()))
         slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
         found = seeds(recording, lives, slots, rounding)

@@ -121,7 +121,7 @@ def _segments(state: Any, stacks: dict[int, list[Json]]) -> list[Json]:
         address, size = int(node["addr"]), int(node["extent"])
         if last is None:
             queue = int(node["queue"])
-            last = _segment(address, int(state.handles[queue >> 1]), bool(queue & 1), bool(state.rules.expandable))
+            last = _segment(address, int(state.streams[queue >> 1].number), bool(queue & 1), bool(state.rules.expandable))
             found.append(last)
         used = states[int(node["state"])]
         requested = int(node["requested"])

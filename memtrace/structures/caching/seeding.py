@@ -80,10 +80,10 @@ def with_room(state, seeds):
     words = state.uses.size // state.nodes.size
     state = state._replace(nodes=longer(state.nodes, nodes), uses=longer(state.uses, nodes * words))
     state = state._replace(segments=longer(state.segments, 2 * len(seeds) + state.segments.size))
-    streams = state.handles.size
+    streams = state.streams.size
     while streams < len({one.stream for one in seeds}) + 2:
         streams *= 2
-    return more_streams(state, streams) if streams > state.handles.size else state
+    return more_streams(state, streams) if streams > state.streams.size else state
 
 
 def seed_segment(state, one):
