@@ -5,66 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from memtrace.snapshot.machine import (
-    BAD_LENGTH,
-    BYTES,
-    CHUNKS,
-    DICT,
-    DICTS,
-    DONE,
-    EMPTY_STACK,
-    FALSE,
-    FINE,
-    FLOAT,
-    FLOATS,
-    GROW,
-    INT,
-    ITEMS,
-    KIND_BITS,
-    LIST,
-    LISTS,
-    MARKS,
-    MEMO,
-    MEMO_AHEAD,
-    MEMO_RANGE,
-    MORE,
-    MOST_KEYS,
-    MOST_MARKS,
-    MOST_SHAPES,
-    MOST_STACK,
-    MOST_TEXT,
-    NEED,
-    NO_MARK,
-    NONE,
-    NOT_A_DICT,
-    NOT_A_LIST,
-    ODD_ITEMS,
-    OPCODE,
-    REFUSED,
-    RESULT,
-    RUNS_CODE,
-    SHAPE_KEYS,
-    SHAPES,
-    STACK,
-    TEXT,
-    TEXT_BYTES,
-    TEXTS,
-    TOO_DEEP,
-    TOO_LONG,
-    TOO_MANY_KEYS,
-    TOO_MANY_SHAPES,
-    TRUE,
-    UNKNOWN,
-    WHICH,
-    WRONG,
-    extend,
-    integer,
-    keep_text,
-    new_list,
-    pack,
-    unsigned,
-    update,
-)
+from memtrace.snapshot import machine as m
+from memtrace.snapshot.machine import extend, integer, keep_text, new_list, pack, unsigned, update
 
 # Opcodes, by name as pickletools has them.
 PROTO, FRAME, STOP, MARK, POP, POP_MARK, DUP = 0x80, 0x95, 0x2E, 0x28, 0x30, 0x31, 0x32
@@ -96,7 +38,6 @@ EMPTY_DICT, DICT_OP, SETITEM, SETITEMS = 0x7D, 0x64, 0x73, 0x75
 MEMOIZE, BINPUT, LONG_BINPUT, BINGET, LONG_BINGET = 0x94, 0x71, 0x72, 0x68, 0x6A
 # EXT1-4, GLOBAL, STACK_GLOBAL, REDUCE, BUILD, INST, OBJ, NEWOBJ, NEWOBJ_EX, PERSID, BINPERSID
 RUNNING = (0x82, 0x83, 0x84, 0x63, 0x93, 0x52, 0x62, 0x69, 0x6F, 0x81, 0x92, 0x50, 0x51)
-ONE_EACH = (STACK, MARKS, MEMO, ITEMS, DICTS, CHUNKS, LISTS, FLOATS)
 SLACK = 4  # entries of each array that any opcode may need
 
 
@@ -130,16 +71,16 @@ def lacking(heap):  # type: ignore[no-untyped-def]
     """The first array that an opcode of fixed needs could overfill, or -1."""
     totals = heap.totals
     sizes = (
-        (STACK, heap.stack.size),
-        (MARKS, heap.marks.size),
-        (MEMO, heap.memo.size),
-        (ITEMS, heap.items.size),
-        (DICTS, heap.dict_start.size),
-        (CHUNKS, heap.chunk_start.size),
-        (LISTS, heap.list_first.size),
-        (FLOATS, heap.floats.size),
-        (TEXTS, heap.text_start.size),
-        (SHAPES, heap.shape_start.size),
+        (m.STACK, heap.stack.size),
+        (m.MARKS, heap.marks.size),
+        (m.MEMO, heap.memo.size),
+        (m.ITEMS, heap.items.size),
+        (m.DICTS, heap.dict_start.size),
+        (m.CHUNKS, heap.chunk_start.size),
+        (m.LISTS, heap.list_first.size),
+        (m.FLOATS, heap.floats.size),
+        (m.TEXTS, heap.text_start.size),
+        (m.SHAPES, heap.shape_start.size),
     )
     for which, size in sizes:
         if totals[which] + SLACK > size:
@@ -149,14 +90,14 @@ def lacking(heap):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def stopped(heap, why, at, which, need):  # type: ignore[no-untyped-def]
-    heap.totals[WHICH], heap.totals[NEED] = which, need
+    heap.totals[m.WHICH], heap.totals[m.NEED] = which, need
     return why, at
 
 
 @njit(cache=True, nogil=True)
 def refused(heap, at, code, wrong):  # type: ignore[no-untyped-def]
-    heap.totals[OPCODE], heap.totals[WRONG] = code, wrong
-    return REFUSED, at
+    heap.totals[m.OPCODE], heap.totals[m.WRONG] = code, wrong
+    return m.REFUSED, at
 
 
 @njit(cache=True, nogil=True)
@@ -174,170 +115,170 @@ def run(data, at, end, heap):  # type: ignore[no-untyped-def]
     while True:
         which = lacking(heap)
         if which >= 0:
-            return stopped(heap, GROW, at, which, SLACK)
+            return stopped(heap, m.GROW, at, which, SLACK)
         if at >= end:
-            return stopped(heap, MORE, at, 0, 1)
+            return stopped(heap, m.MORE, at, 0, 1)
         code = data[at]
         body = at + 1
         fixed = ARGUMENT[code]
         if body + fixed > end:
-            return stopped(heap, MORE, at, 0, 1 + fixed)
-        top = totals[STACK]
-        base = totals[MARKS]
+            return stopped(heap, m.MORE, at, 0, 1 + fixed)
+        top = totals[m.STACK]
+        base = totals[m.MARKS]
         mark = heap.marks[base - 1] if base > 0 else np.int64(-1)
         floor = mark if base > 0 else np.int64(0)
-        if top >= MOST_STACK:
-            return refused(heap, at, code, TOO_DEEP)
+        if top >= m.MOST_STACK:
+            return refused(heap, at, code, m.TOO_DEEP)
 
         if PAYLOAD[code]:
             if fixed == 8 and data[body + 7] >= 1:
-                return refused(heap, at, code, TOO_LONG)
+                return refused(heap, at, code, m.TOO_LONG)
             length = unsigned(data, body, min(fixed, 7))
             body += fixed
-            if length > MOST_TEXT:
-                return refused(heap, at, code, TOO_LONG)
+            if length > m.MOST_TEXT:
+                return refused(heap, at, code, m.TOO_LONG)
             if body + length > end:
-                return stopped(heap, MORE, at, 0, 1 + fixed + length)
+                return stopped(heap, m.MORE, at, 0, 1 + fixed + length)
             if code == LONG1 or code == LONG4:
                 stack[top] = integer(data, body, length)
             elif code == SHORT_BINUNICODE or code == BINUNICODE or code == BINUNICODE8:
-                if totals[TEXT_BYTES] + length > heap.text.size:
-                    return stopped(heap, GROW, at, TEXT_BYTES, length)
-                stack[top] = pack(TEXT, keep_text(heap, data, body, length))
+                if totals[m.TEXT_BYTES] + length > heap.text.size:
+                    return stopped(heap, m.GROW, at, m.TEXT_BYTES, length)
+                stack[top] = pack(m.TEXT, keep_text(heap, data, body, length))
             else:
-                stack[top] = pack(BYTES, 0)
-            totals[STACK] = top + 1
+                stack[top] = pack(m.BYTES, 0)
+            totals[m.STACK] = top + 1
             at = body + length
             continue
 
         if code == BININT1 or code == BININT2:
-            stack[top] = pack(INT, unsigned(data, body, fixed))
-            totals[STACK] = top + 1
+            stack[top] = pack(m.INT, unsigned(data, body, fixed))
+            totals[m.STACK] = top + 1
         elif code == BININT:
             stack[top] = integer(data, body, 4)
-            totals[STACK] = top + 1
+            totals[m.STACK] = top + 1
         elif code == NONE_OP or code == NEWTRUE or code == NEWFALSE:
-            stack[top] = pack(NONE if code == NONE_OP else (TRUE if code == NEWTRUE else FALSE), 0)
-            totals[STACK] = top + 1
+            stack[top] = pack(m.NONE if code == NONE_OP else (m.TRUE if code == NEWTRUE else m.FALSE), 0)
+            totals[m.STACK] = top + 1
         elif code == BINFLOAT:
             bits = np.uint64(0)
             for i in range(8):
                 bits = (bits << np.uint64(8)) | np.uint64(data[body + i])
-            number = totals[FLOATS]
+            number = totals[m.FLOATS]
             heap.floats[number : number + 1].view(np.uint64)[0] = bits
-            totals[FLOATS] += 1
-            stack[top] = pack(FLOAT, number)
-            totals[STACK] = top + 1
+            totals[m.FLOATS] += 1
+            stack[top] = pack(m.FLOAT, number)
+            totals[m.STACK] = top + 1
         elif code == EMPTY_LIST or code == EMPTY_TUPLE:
             stack[top] = new_list(heap, top, 0)
-            totals[STACK] = top + 1
+            totals[m.STACK] = top + 1
         elif code == EMPTY_DICT:
-            number = totals[DICTS]
+            number = totals[m.DICTS]
             heap.dict_shape[number], heap.dict_start[number] = -1, 0
-            totals[DICTS] += 1
-            stack[top] = pack(DICT, number)
-            totals[STACK] = top + 1
+            totals[m.DICTS] += 1
+            stack[top] = pack(m.DICT, number)
+            totals[m.STACK] = top + 1
         elif code == MARK:
-            if base >= MOST_MARKS:
-                return refused(heap, at, code, TOO_DEEP)
+            if base >= m.MOST_MARKS:
+                return refused(heap, at, code, m.TOO_DEEP)
             heap.marks[base] = top
-            totals[MARKS] = base + 1
+            totals[m.MARKS] = base + 1
         elif code == BINGET or code == LONG_BINGET:
             number = unsigned(data, body, fixed)
-            if number >= totals[MEMO]:
-                return refused(heap, at, code, MEMO_RANGE)
+            if number >= totals[m.MEMO]:
+                return refused(heap, at, code, m.MEMO_RANGE)
             stack[top] = heap.memo[number]
-            totals[STACK] = top + 1
+            totals[m.STACK] = top + 1
         elif code == MEMOIZE or code == BINPUT or code == LONG_BINPUT:
-            number = unsigned(data, body, fixed) if fixed > 0 else totals[MEMO]
+            number = unsigned(data, body, fixed) if fixed > 0 else totals[m.MEMO]
             if top == floor:
-                return refused(heap, at, code, EMPTY_STACK)
-            if number >= totals[MEMO] + MEMO_AHEAD:
-                return refused(heap, at, code, MEMO_RANGE)
+                return refused(heap, at, code, m.EMPTY_STACK)
+            if number >= totals[m.MEMO] + m.MEMO_AHEAD:
+                return refused(heap, at, code, m.MEMO_RANGE)
             if number >= heap.memo.size:
-                return stopped(heap, GROW, at, MEMO, MEMO_AHEAD + SLACK)
+                return stopped(heap, m.GROW, at, m.MEMO, m.MEMO_AHEAD + SLACK)
             heap.memo[number] = stack[top - 1]
-            totals[MEMO] = max(totals[MEMO], number + 1)
+            totals[m.MEMO] = max(totals[m.MEMO], number + 1)
         elif code == APPENDS or code == APPEND or code == SETITEMS or code == SETITEM:
             many = code == APPENDS or code == SETITEMS
             if many and base == 0:
-                return refused(heap, at, code, NO_MARK)
+                return refused(heap, at, code, m.NO_MARK)
             first = mark if many else top - (1 if code == APPEND else 2)
             # What is filled lies below the mark, so it has to be above the mark before that.
             under = (heap.marks[base - 2] if base > 1 else np.int64(0)) if many else floor
             if first - 1 < under:
-                return refused(heap, at, code, EMPTY_STACK)
+                return refused(heap, at, code, m.EMPTY_STACK)
             given = top - first
             target = stack[first - 1]
-            kind, number = target & ((1 << KIND_BITS) - 1), target >> KIND_BITS
-            if totals[ITEMS] + given + MOST_KEYS > heap.items.size:
-                return stopped(heap, GROW, at, ITEMS, given + MOST_KEYS)
+            kind, number = target & ((1 << m.KIND_BITS) - 1), target >> m.KIND_BITS
+            if totals[m.ITEMS] + given + m.MOST_KEYS > heap.items.size:
+                return stopped(heap, m.GROW, at, m.ITEMS, given + m.MOST_KEYS)
             if code == APPEND or code == APPENDS:
-                if kind != LIST:
-                    return refused(heap, at, code, NOT_A_LIST)
+                if kind != m.LIST:
+                    return refused(heap, at, code, m.NOT_A_LIST)
                 extend(heap, number, first, given)
             else:
-                if kind != DICT:
-                    return refused(heap, at, code, NOT_A_DICT)
+                if kind != m.DICT:
+                    return refused(heap, at, code, m.NOT_A_DICT)
                 wrong = filled(heap, number, first, given)
-                if wrong == GROW:
-                    return stopped(heap, GROW, at, SHAPE_KEYS, MOST_KEYS)
+                if wrong == m.GROW:
+                    return stopped(heap, m.GROW, at, m.SHAPE_KEYS, m.MOST_KEYS)
                 if wrong < 0:
                     return refused(heap, at, code, -wrong)
-            totals[STACK] = first
+            totals[m.STACK] = first
             if many:
-                totals[MARKS] = base - 1
+                totals[m.MARKS] = base - 1
         elif code == TUPLE1 or code == TUPLE2 or code == TUPLE3:
             count = np.int64(code) - TUPLE1 + 1
             if top - count < floor:
-                return refused(heap, at, code, EMPTY_STACK)
+                return refused(heap, at, code, m.EMPTY_STACK)
             stack[top - count] = new_list(heap, top - count, count)
-            totals[STACK] = top - count + 1
+            totals[m.STACK] = top - count + 1
         elif code == TUPLE or code == LIST_OP or code == DICT_OP:
             if base == 0:
-                return refused(heap, at, code, NO_MARK)
+                return refused(heap, at, code, m.NO_MARK)
             given = top - mark
-            if totals[ITEMS] + given + MOST_KEYS > heap.items.size:
-                return stopped(heap, GROW, at, ITEMS, given + MOST_KEYS)
+            if totals[m.ITEMS] + given + m.MOST_KEYS > heap.items.size:
+                return stopped(heap, m.GROW, at, m.ITEMS, given + m.MOST_KEYS)
             if code == DICT_OP:
-                number = totals[DICTS]
+                number = totals[m.DICTS]
                 heap.dict_shape[number], heap.dict_start[number] = -1, 0
                 wrong = filled(heap, number, mark, given)
-                if wrong == GROW:
-                    return stopped(heap, GROW, at, SHAPE_KEYS, MOST_KEYS)
+                if wrong == m.GROW:
+                    return stopped(heap, m.GROW, at, m.SHAPE_KEYS, m.MOST_KEYS)
                 if wrong < 0:
                     return refused(heap, at, code, -wrong)
-                totals[DICTS] += 1
-                stack[mark] = pack(DICT, number)
+                totals[m.DICTS] += 1
+                stack[mark] = pack(m.DICT, number)
             else:
                 stack[mark] = new_list(heap, mark, given)
-            totals[STACK] = mark + 1
-            totals[MARKS] = base - 1
+            totals[m.STACK] = mark + 1
+            totals[m.MARKS] = base - 1
         elif code == POP or code == DUP:
             if top == floor:
-                return refused(heap, at, code, EMPTY_STACK)
+                return refused(heap, at, code, m.EMPTY_STACK)
             if code == DUP:
                 stack[top] = stack[top - 1]
-            totals[STACK] = top + 1 if code == DUP else top - 1
+            totals[m.STACK] = top + 1 if code == DUP else top - 1
         elif code == POP_MARK:
             if base == 0:
-                return refused(heap, at, code, NO_MARK)
-            totals[STACK], totals[MARKS] = mark, base - 1
+                return refused(heap, at, code, m.NO_MARK)
+            totals[m.STACK], totals[m.MARKS] = mark, base - 1
         elif code == STOP:
             if top == floor or base > 0:
-                return refused(heap, at, code, EMPTY_STACK)
-            totals[RESULT] = stack[top - 1]
-            return stopped(heap, DONE, at, 0, 0)
+                return refused(heap, at, code, m.EMPTY_STACK)
+            totals[m.RESULT] = stack[top - 1]
+            return stopped(heap, m.DONE, at, 0, 0)
         elif code == PROTO:
             if data[body] < 2 or data[body] > 5:
-                return refused(heap, at, code, UNKNOWN)
+                return refused(heap, at, code, m.UNKNOWN)
         elif code == FRAME:
             if data[body + 7] >= 128:
-                return refused(heap, at, code, BAD_LENGTH)
+                return refused(heap, at, code, m.BAD_LENGTH)
         elif runs_code(code):
-            return refused(heap, at, code, RUNS_CODE)
+            return refused(heap, at, code, m.RUNS_CODE)
         else:
-            return refused(heap, at, code, UNKNOWN)
+            return refused(heap, at, code, m.UNKNOWN)
         at = body + fixed
 
 
@@ -345,17 +286,17 @@ def run(data, at, end, heap):  # type: ignore[no-untyped-def]
 def filled(heap, number, first, given):  # type: ignore[no-untyped-def]
     """Put pairs into a dict: FINE, GROW, or what is wrong, negative."""
     if given % 2 != 0:
-        return -ODD_ITEMS
+        return -m.ODD_ITEMS
     pairs = given // 2
     if pairs == 0:
-        return FINE
+        return m.FINE
     shape = heap.dict_shape[number]
     had = np.int64(heap.shape_count[shape]) if shape >= 0 else np.int64(0)
-    if pairs + had > MOST_KEYS:
-        return -TOO_MANY_KEYS
-    if heap.totals[SHAPES] >= MOST_SHAPES:
-        return -TOO_MANY_SHAPES
-    if heap.totals[SHAPE_KEYS] + pairs + had > heap.shape_keys.size:
-        return GROW
+    if pairs + had > m.MOST_KEYS:
+        return -m.TOO_MANY_KEYS
+    if heap.totals[m.SHAPES] >= m.MOST_SHAPES:
+        return -m.TOO_MANY_SHAPES
+    if heap.totals[m.SHAPE_KEYS] + pairs + had > heap.shape_keys.size:
+        return m.GROW
     update(heap, number, first, pairs)
-    return FINE
+    return m.FINE
