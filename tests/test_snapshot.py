@@ -150,7 +150,9 @@ def test_history_that_was_off(tmp_path: Path, memtrace: Run) -> None:
         assert "_record_memory_history" in done.stderr
 
 
-@pytest.mark.parametrize("value", [{}, [], 5, None, {"a": 1}, {"segments": 3}, {"segments": [1]}, {"segments": [], "device_traces": [[7]]}])
+@pytest.mark.parametrize(
+    "value", [{}, [], 5, None, {"a": 1}, {"segments": 3}, {"segments": [1]}, {"segments": [], "device_traces": [[7]]}]
+)
 def test_pickles_that_are_no_snapshots(value: Any, tmp_path: Path, memtrace: Run) -> None:
     done = memtrace("info", written(value, tmp_path / "no.pickle"))
     assert done.returncode == 3 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
