@@ -189,7 +189,7 @@ def test_use_by_other_streams(order: tuple[int, int], expected: list[str], tmp_p
 def test_streams_that_complete_in_another_order(tmp_path: Path) -> None:
     rng = random.Random(3)
     base, events, live, pending = 1 << 40, [("segment_alloc", 0)], [], []
-    for at in range(0, 200):
+    for at in range(200):
         events.append(("alloc", at * 512))
         live.append(at * 512)
         if len(live) > 3 and rng.random() < 0.8:

@@ -84,8 +84,8 @@ def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
     """The replay itself, with its addresses."""
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
-    from memtrace.structures.caching.seeding import seed
     from memtrace.structures.caching.model import DIVISIONS_AT
+    from memtrace.structures.caching.seeding import seed
     from memtrace.structures.caching.sizes import doubling_of, rounded
 
     policy = parse_policy(policy_of(conf))
