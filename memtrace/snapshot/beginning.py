@@ -8,7 +8,7 @@ gap the block may still have a part, which shows when something is placed in the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ class Rounding:
     rounded: Callable[[int], int]  # requested bytes -> block bytes
     max_split: int
     large_page: int  # of expandable segments
+    rests: Mapping[int, int]  # block -> bytes behind its rounded end that are taken to be its own
 
 
 def first_ranges(recording: Recording, large_page: int) -> list[Range]:
@@ -148,6 +149,8 @@ class _Placed:
 
     def _rest(self, block: int, end: int, following: int) -> int:
         """Bytes behind its rounded end that belong to a block: up to where the first one is placed while it lives."""
+        if block in self.rounding.rests:
+            return min(self.rounding.rests[block], following - end)
         low, high = np.searchsorted(self.alloc_address, (end, following)).tolist()
         freed = int(max(self.lives.freed[block], self.lives.completed[block]))
         while_it_lives = [int(i) for i in self.allocs[low:high] if freed < 0 or i < freed]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.snapshot.beginning import Rounding, first_ranges, given_segments, seeds
+from memtrace.snapshot.beginning import MOST_REST, Rounding, first_ranges, given_segments, seeds
 from memtrace.snapshot.lives import Lives
 from memtrace.snapshot.model import Action, Recording, State
 from memtrace.snapshot.rows import Released, TraceRows, emptied
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 BY_ADDRESS = "ties:address"
+MOST_MENDED = 24  # blocks
+GRANULE = 512  # bytes: every block is a multiple
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Fidelity:
     blocks_equal: bool
 
     @property
+    def reach(self) -> int:
+        """The event up to which all is equal."""
+        return self.first_difference if self.first_difference is not None else 1 << 62
+
+    @property
     def exact(self) -> bool:
         return self.addresses_equal == self.addresses_total and self.reserved_peak_recorded == self.reserved_peak_replayed
 
@@ -46,16 +54,67 @@ def fidelity(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
     Which of equal free blocks is taken depends on the version, which is not recorded: by the age of the segment (since
     about 2.10), or else by address. What fits better is taken.
     """
-    found = compared(recording, lives, rows, trace, conf, capacity)
+    found = mended(recording, lives, rows, trace, conf, capacity)
     if found.exact or "ties" in conf:
         return found
-    other = compared(recording, lives, rows, trace, f"{conf},{BY_ADDRESS}" if conf else BY_ADDRESS, capacity)
+    other = mended(recording, lives, rows, trace, f"{conf},{BY_ADDRESS}" if conf else BY_ADDRESS, capacity)
     return other if other.addresses_equal > found.addresses_equal else found
 
 
-def compared(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
-    """One replay, and what differs."""
-    placed = replayed(recording, lives, rows, trace, conf, capacity)
+def mended(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
+    """The comparison, with rests that no event tells set right where it shows.
+
+    Where a replay first takes another block, and that lies right behind one that was there at the beginning, the free
+    block was too small in the recording: the one before has a rest of its own.
+    """
+    rests: dict[int, int] = {}
+    best, wrong = compared(recording, lives, rows, trace, conf, capacity, rests)
+    for _ in range(MOST_MENDED):
+        block = _ends_at(recording, lives, wrong)
+        if best.exact or block is None or best.first_difference is None:
+            break
+        tries = []
+        for rest in _rests(recording, lives, block, int(recording.events.size[best.first_difference])):
+            if rests.get(block) != rest:
+                tried = compared(recording, lives, rows, trace, conf, capacity, {**rests, block: rest})
+                tries.append((tried[0].reach, rest, *tried))
+        if not tries or max(one[0] for one in tries) <= best.reach:
+            break
+        _, rests[block], best, wrong = max(tries, key=lambda one: one[:2])
+    return best
+
+
+def _rests(recording: Recording, lives: Lives, block: int, request: int) -> list[int]:
+    """The most that a block can have behind its rounded end, and the least with which a request does not fit there."""
+    end = int(lives.address[block]) - (-int(lives.requested[block]) // GRANULE * GRANULE)
+    others = lives.address[lives.before]
+    following = int(others[others >= end].min(initial=int(recording.blocks.address.max(initial=0))))
+    least = following - end - (-(-request // GRANULE) * GRANULE) + GRANULE
+    return [MOST_REST, least] if 0 < least < MOST_REST else [MOST_REST]
+
+
+def _ends_at(recording: Recording, lives: Lives, address: int | None) -> int | None:
+    """The block that was there at the beginning, before this address, with none between."""
+    there = lives.before[np.argsort(lives.address[lives.before], kind="stable")]
+    if address is None or not there.size:
+        return None
+    place = int(np.searchsorted(lives.address[there], address)) - 1
+    block = int(there[place]) if place >= 0 else None
+    known = block is None or lives.last[block] >= 0 or lives.requested[block] <= MOST_REST
+    return None if known else block
+
+
+def compared(
+    recording: Recording,
+    lives: Lives,
+    rows: TraceRows,
+    trace: Trace,
+    conf: str,
+    capacity: int | None,
+    rests: Mapping[int, int],
+) -> tuple[Fidelity, int | None]:
+    """One replay, what differs, and the first address that does."""
+    placed = replayed(recording, lives, rows, trace, conf, capacity, rests)
     assert placed.addresses is not None
     events = recording.events
     of = np.flatnonzero((rows.op == Op.ALLOC) & (rows.event >= 0))
@@ -67,20 +126,30 @@ def compared(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
     # A request of 0 bytes never reaches the allocator, and no recording has one.
     wrong = np.flatnonzero(~same)
     final = final_blocks(placed.state)
-    return Fidelity(
+    first = int(of[wrong[0]]) if wrong.size else None
+    told = Fidelity(
         conf,
         capacity,
         int(same.sum()),
         int(of.size),
         recorded_peak(recording),
         placed.peak_reserved_bytes,
-        int(rows.event[of[wrong[0]]]) if wrong.size else None,
+        int(rows.event[first]) if first is not None else None,
         recording.blocks.address.size,
         np.array_equal(final, recorded_blocks(recording)),
     )
+    return told, int(placed.addresses[first]) if first is not None and first < placed.addresses.size else None
 
 
-def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Placement:
+def replayed(
+    recording: Recording,
+    lives: Lives,
+    rows: TraceRows,
+    trace: Trace,
+    conf: str,
+    capacity: int | None,
+    rests: Mapping[int, int],
+) -> Placement:
     """The replay itself, with its addresses."""
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
@@ -97,7 +166,7 @@ def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
         def block_size(size: int) -> int:
             return int(rounded(size, state.at[DIVISIONS_AT + doubling_of(size)]))
 
-        rounding = Rounding(block_size, rules.max_split, rules.large_buffer)
+        rounding = Rounding(block_size, rules.max_split, rules.large_buffer, rests)
         events = next(iter(trace.batches()))
         slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
         found = seeds(recording, lives, slots, rounding)
