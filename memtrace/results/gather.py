@@ -107,7 +107,7 @@ def holes(placement: Placement) -> Columns:
 
 
 def occupancy(placement: Placement) -> Columns:
-    """Live bytes per address row at some of the samples, every cell of the grid up to the highest reserved byte."""
+    """Live bytes per address row at some of the samples, every cell of the grid up to the highest byte reserved or in use."""
     from memtrace.engine.recorder import COLUMN, cell_bytes, rows_in_use
 
     recorder = placement.recorder

@@ -51,7 +51,10 @@ def growable(nodes, x):
 
 @apart
 def least_growable(state, queue, x):
-    """From the best fit on, as long as the next block can grow less: a block at a hole counts as large as both."""
+    """From the best fit on, as long as the next block can grow less: a block at a hole counts as large as both.
+
+    A block that is at no hole is its own answer, as all that follow are as large.
+    """
     nodes = state.nodes
     y = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
     while y != 0 and growable(nodes, y) < growable(nodes, x):

@@ -9,7 +9,7 @@ from memtrace.structures.caching.expandable import extend, least_growable
 from memtrace.structures.caching.free_sets import best_fit, take_out
 from memtrace.structures.caching.giving_back import collect_garbage, release_cached, release_oversize
 from memtrace.structures.caching.history import OOM, SEGMENT_ALLOC, tell
-from memtrace.structures.caching.model import SEARCHES
+from memtrace.structures.caching.model import HOLE, SEARCHES
 from memtrace.structures.caching.sizes import device_size
 from memtrace.structures.caching.statistics import (
     ALLOC_RETRIES,
@@ -34,7 +34,7 @@ def cached_block(state, queue, size):
     x = best_fit(state, queue, size)
     if x == 0:
         return x
-    if rules.expandable:
+    if nodes[nodes[x].next].state == HOLE:
         x = least_growable(state, queue, x)
     extent = nodes[x].extent
     # An oversize block serves oversize requests only, and those that nearly fill it.

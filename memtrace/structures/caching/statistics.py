@@ -46,13 +46,12 @@ def rise_one(stats, i, amount):
 
 
 def rise(stats, name, pool, amount):
-    """Add to a statistic of a pool (0 small, 1 large) and of all; the falls are worked out when they are asked for."""
-    rise_one(stats, name, amount)
+    """Add to a statistic of a pool (0 small, 1 large). Of all pools only the peak is kept: the rest is worked out when asked for."""
     rise_one(stats, name + 4 + 4 * pool, amount)
+    stats[name + PEAK] = max(stats[name + PEAK], stats[name + 4] + stats[name + 8])
 
 
 def fall(stats, name, pool, amount):
-    stats[name] -= amount
     stats[name + 4 + 4 * pool] -= amount
 
 
@@ -66,8 +65,11 @@ def change(stats, name, pool, amount):
 
 @apart
 def write_statistics(stats, row):
-    """The row of counters; freed is what rose and is no longer there."""
+    """The row of counters; all pools are the sum of both, and freed is what rose and is no longer there."""
     for i in range(LENGTH):
         row[i] = stats[i]
+    for i in range(0, OVERSIZE_ALLOCATIONS, 12):
+        row[i] = stats[i + 4] + stats[i + 8]
+        row[i + ALLOCATED] = stats[i + 4 + ALLOCATED] + stats[i + 8 + ALLOCATED]
     for i in range(0, ALLOC_RETRIES, 4):
-        row[i + FREED] = stats[i + ALLOCATED] - stats[i]
+        row[i + FREED] = row[i + ALLOCATED] - row[i]
