@@ -21,7 +21,8 @@ from strategies import event_lists
 from memtrace import trace
 from memtrace.errors import InputError, UsageError
 from memtrace.trace import MISSING, Events, Op, Trace, files, preparing, store, writing
-from memtrace.trace.kernel import SIZE_BINS, log2_class, size_bin
+from memtrace.trace.kernel import SIZE_BINS, size_bin
+from memtrace.trace.live_ids import log2_class
 from memtrace.trace.model import BATCH_ROWS
 
 NAMES = ("op", "id", "size", "time", "align", "dst")

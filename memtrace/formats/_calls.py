@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.formats._compiling import compiled
-from memtrace.trace.kernel import find, take_out
+from memtrace.trace.live_ids import find, take_out
 from memtrace.trace.model import Int64s
 from memtrace.trace.raw import MISSING, UNREADABLE
 

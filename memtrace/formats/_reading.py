@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memtrace.formats import _calls
 from memtrace.formats._calls import Calls, Log, Rows, new_calls, new_rows, new_table, settle
 from memtrace.formats._lines import Block, blocks
-from memtrace.trace.kernel import rehash
+from memtrace.trace.live_ids import rehash
 from memtrace.trace.model import COLUMNS, Int64s
 from memtrace.trace.raw import MISSING, UNREADABLE, Batch, Place, rows_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memtrace.trace import kernel
+from memtrace.trace import kernel, live_ids
 from memtrace.trace.model import BATCH_ROWS, Facts, Int64s, Op, read_only
 from memtrace.trace.raw import MISSING, Batch
 from memtrace.trace.state import Out, Table
@@ -146,7 +146,7 @@ def _grown(table: Table) -> Table:
     """Twice the places; the table is half full at most, which keeps its probes short."""
     pairs = np.full(2 * table.pairs.size, -1, np.int64)
     with np.errstate(over="ignore"):
-        kernel.rehash(table.pairs, pairs)
+        live_ids.rehash(table.pairs, pairs)
     slots, waiting = (np.zeros(2 * table.slots.size, np.int64) for _ in range(2))
     slots[: table.slots.size] = table.slots
     waiting[: table.waiting.size] = table.waiting
