@@ -55,6 +55,8 @@ class Heap:
         from memtrace.engine.registry import parse_policy
 
         self.policy = parse_policy(with_options(policy, options))
+        if getattr(self.policy.module, "FORESEES", None):
+            raise UsageError(f"{self.policy.label} has to see a whole trace beforehand\ntry: memtrace.replay(trace, {policy!r})")
         self.capacity = None if capacity is None else size_of(capacity, "capacity")
         self._bound = bind(self.policy.module)
         self._replay = specialise(self._bound)

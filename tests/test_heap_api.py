@@ -18,7 +18,7 @@ from memtrace.engine.registry import builtin_policies
 from memtrace.errors import PolicyError, UsageError
 from memtrace.trace import from_events
 
-POLICIES = tuple(builtin_policies())
+POLICIES = tuple(name for name, module in builtin_policies().items() if not hasattr(module, "FORESEES"))
 EXAMPLE = str(ROOT / "docs" / "example_policy.py")
 
 

@@ -133,7 +133,7 @@ def record(program: str, arguments: Sequence[str], target: str | os.PathLike[str
         rows = list(storages.rows)  # what is live now stays so
     if not rows:
         raise InputError(f"{program} made no tensor")
-    events = [(op, block, size, number, None, None, None, tag) for number, (op, block, size, tag) in enumerate(rows)]
+    events = [(op, block, size, None, None, None, None, tag) for op, block, size, tag in rows]
     metadata = {"recorded": f"torch {torch.__version__}, fake tensors", "assumed": "\n".join(ASSUMED)}
     write(from_events(events), target, metadata=metadata)
     return len(events)
