@@ -188,6 +188,14 @@ def foresee(trace: Trace, policy: Policy, capacity: int | None, samples: int, on
     return None
 
 
+def check_foreseen(policy: Policy) -> None:
+    """Raise UsageError where a real allocator is asked for that this machine lacks."""
+    if getattr(policy.module, "FORESEES", None) == "native":
+        from memtrace.native.libraries import find
+
+        find(str(policy.options["library"]))
+
+
 def pack(trace: Trace, policy: Policy) -> Any:
     """Where every request goes if the future is known: the best of offline packing and two online policies."""
     from memtrace.offline.plan import plan

@@ -76,9 +76,10 @@ def check_names(traces: Sequence[Trace]) -> None:
 def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
     """Raise UsageError for options that do not go together or do not fit the capacity, before anything is read or compiled."""
     from memtrace.engine.binding import bind
-    from memtrace.replaying import initial_state
+    from memtrace.replaying import check_foreseen, initial_state
 
     for policy in policies:
+        check_foreseen(policy)
         initial_state(policy, bind(policy.module), capacity, 1)
 
 

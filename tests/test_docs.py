@@ -11,7 +11,7 @@ from conftest import ROOT, Run
 from docs import commands, measures, workloads
 from memtrace.cli import COMMANDS
 from memtrace.engine.options import options_of
-from memtrace.engine.registry import builtin_policies
+from memtrace.engine.registry import builtin_policies, group
 from memtrace.results.schema import TABLES, columns_of
 from memtrace.testing import check_policy
 from memtrace.trace.model import COLUMNS, Op
@@ -99,7 +99,7 @@ def test_the_example_policy_is_sound() -> None:
     assert report.ok, report.text()
 
 
-@pytest.mark.parametrize("name", list(builtin_policies()))
+@pytest.mark.parametrize("name", group("all"))
 def test_every_policy_is_sound(name: str) -> None:
     report = check_policy(name, traces=8)
     assert report.ok, report.text()

@@ -65,14 +65,84 @@ def native(command: tuple[str, ...], output: str, process: str | None, as_json: 
         say_native(done, command[0], output)
 
 
+@record.command(context_settings=REST)
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT|-m MODULE [ARGUMENTS]...")
+@output_option("trace.parquet")
+@click.option("--objects", is_flag=True, help="Record Python's own allocator too: every object.")
+@report_options
+def python(program: tuple[str, ...], output: str, objects: bool, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Run a Python program under memray and record its allocations.
+
+    Needs the extra `memray`. For a Python program's malloc calls alone, `record native -- python script.py` does.
+
+    \b
+    Example:
+      memtrace record python -o trace.parquet -- script.py --size 10
+    """
+    import sys
+
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json
+    from memtrace.recording.python import record as record_python
+
+    check_target(output)
+    with bar("writing the trace", not quiet) as progress:
+        done = record_python(program, output, objects=objects, output=sys.stderr if as_json else None, progress=progress)
+    if as_json:
+        document = {"events": done.events, "exit_code": done.exit_code, "metadata": done.metadata}
+        echo_json({"schema": "memtrace.record/1", **document, "files": [output]})
+    elif not quiet:
+        say_written(done.metadata, done.exit_code, program[0], output, done.events)
+
+
+@record.command(context_settings=REST)
+@click.argument("program", metavar="SCRIPT.py|MODULE:FUNCTION")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@output_option("trace.parquet")
+@report_options
+def torch(program: str, arguments: tuple[str, ...], output: str, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Run a PyTorch program on fake tensors and record their storages: no GPU, and no memory for them.
+
+    Tags say what each is: weight, gradient, optimizer, activation, with the name of its parameter or module.
+
+    \b
+    Examples:
+      memtrace record torch -o step.parquet train.py --steps 2
+      memtrace record torch -o step.parquet training:one_step
+    """
+    from memtrace.cli.tables import echo_json
+    from memtrace.recording.torch import ASSUMED
+    from memtrace.recording.torch import record as record_torch
+
+    check_target(output)
+    events = record_torch(program, arguments, output)
+    if as_json:
+        echo_json({"schema": "memtrace.record/1", "events": events, "files": [output]})
+    elif not quiet:
+        say_written({"assumed": "\n".join(ASSUMED)}, 0, program, output, events)
+
+
+def say_written(metadata: dict[str, str], exit_code: int, program: str, output: str, events: int) -> None:
+    from memtrace.cli.traces import say_assumed
+
+    say_assumed(metadata, False)
+    if exit_code:
+        click.echo(f"note: {program} {how_ended(exit_code)}; the trace goes up to there", err=True)
+    click.echo(f"wrote {output}: {events:,} events", err=True)
+    click.echo(f"try: memtrace run {output}", err=True)
+
+
+def how_ended(exit_code: int) -> str:
+    return f"ended with {exit_code}" if exit_code > 0 else f"was ended by signal {-exit_code}"
+
+
 def say_native(done: Recording, command: str, output: str) -> None:
     from memtrace.cli.traces import say_assumed
     from memtrace.units import format_size
 
     say_assumed(done.metadata, False)
     if done.exit_code:
-        ended = f"ended with {done.exit_code}" if done.exit_code > 0 else f"was ended by signal {-done.exit_code}"
-        click.echo(f"note: {command} {ended}; the trace goes up to there", err=True)
+        click.echo(f"note: {command} {how_ended(done.exit_code)}; the trace goes up to there", err=True)
     others = [each for each in done.processes if each.path != done.process.path and each.calls]
     if others:
         most = sorted(others, key=lambda each: -each.calls)[:MOST_PROCESSES]

@@ -34,7 +34,7 @@ enum { PAGE = 4096, MARGIN_SHIFT = 8 }; /* the footprint is read anew when alloc
 
 struct input {
     uint64_t events, slots, samples, capacity, touch, threads, stop, most_readings, base_mapped, base_resident;
-    /* then samples x i64, events x { i64 size, u32 slot (~0: none), u16 thread, u8 op, u8 log2 of align or 0 } */
+    /* then samples x i64, events x { i64 size, u32 slot (~0: none), u16 thread, u8 op, u8 log2 of align, 0 for none } */
 };
 struct event {
     int64_t size;
@@ -185,7 +185,7 @@ static int replay(const struct event *event) {
     struct block *block = &blocks[event->slot];
     if (event->op == ALLOC) {
         *block = (struct block){0};
-        return answer(event, event->align > 4 ? memalign((size_t)1 << event->align, (size_t)event->size) : malloc((size_t)event->size));
+        return answer(event, event->align > 3 ? memalign((size_t)1 << event->align, (size_t)event->size) : malloc((size_t)event->size));
     }
     if (block->address == NULL) return 1; /* its request failed */
     if (event->op == REALLOC) return answer(event, realloc(block->address, (size_t)event->size));

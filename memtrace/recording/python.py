@@ -1,0 +1,63 @@
+"""A Python program's allocations, through memray (extra `memray`), whose captures are a format of their own.
+
+memray leaves its own allocations out. What it sees: malloc and its relatives, mmap, and with ``objects`` Python's own
+allocator as well, every object on top of the arenas beneath them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from memtrace.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from memtrace.trace.passes import Progress
+
+EXTRA = "pip install 'memtrace-replay[memray]'"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was recorded, and how the program ended."""
+
+    events: int
+    exit_code: int
+    metadata: dict[str, str]
+
+
+def record(
+    program: Sequence[str],
+    target: str | os.PathLike[str],
+    *,
+    objects: bool = False,
+    output: IO[Any] | int | None = None,
+    progress: Progress | None = None,
+) -> Recording:
+    """Run a script with its arguments, or ``-m module ...``, under memray, and write its trace.
+
+    Raises UsageError where memray is missing, InputError where nothing was recorded.
+    """
+    from memtrace.trace import convert
+
+    if find_spec("memray") is None:
+        raise UsageError(f"recording Python programs needs an extra: {EXTRA}\ntry: record native -- {sys.executable} {program[0]}")
+    if program[0] != "-m" and not Path(program[0]).is_file():
+        raise UsageError(f"{program[0]}: there is no such script\ntry: -m MODULE, if it is a module")
+    metadata: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="memtrace-", dir=Path(target).resolve().parent) as folder:
+        capture = Path(folder) / "capture.memray"
+        options = ["--trace-python-allocators"] if objects else []
+        command = [sys.executable, "-m", "memray", "run", "-q", "-o", str(capture), *options, *program]
+        exit_code = subprocess.run(command, stdout=output).returncode
+        if not capture.is_file():
+            raise InputError(f"{program[0]}: memray wrote nothing; it ended with {exit_code}")
+        events = convert(capture, target, format="memray", metadata=metadata, progress=progress)
+    return Recording(events, exit_code, metadata)

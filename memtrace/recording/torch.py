@@ -1,0 +1,222 @@
+"""A PyTorch program's tensor storages, under FakeTensorMode: nothing is computed and no memory taken for tensors.
+
+Every operation's results are looked at: a storage not seen before is an alloc, and the end of its life a free. A tag says
+what it is: `weight`, `gradient` and `optimizer` with the parameter's name, `activation` with the path of the module that
+made it, else `tensor`. "cuda" is taken as the fake device, so scripts for a GPU run on a machine that has none.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import weakref
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from memtrace.errors import InputError, UsageError
+
+TORCH = "pip install torch"
+DEVICE = "cpu"  # FakeTensorMode's cuda needs a driver in backward
+ASSUMED = (
+    "recorded without a GPU: buffers that kernels allocate inside themselves are not seen",
+    "autocast is that of the CPU, which keeps more in fp32 than CUDA's",
+)
+
+
+@dataclass
+class Storages:
+    """The events so far. A row is [op, id, size, tag]; tags are settled once it is known what a storage became."""
+
+    rows: list[list[Any]] = field(default_factory=list)
+    live: dict[int, int] = field(default_factory=dict)  # storage -> the number of its row
+    watches: dict[int, Any] = field(default_factory=dict)  # the same -> its weak reference
+    blocks: int = 0
+
+    def see(self, tensor: Any, tag: str) -> None:
+        """Note the storage of a tensor, if it is new."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.live or not size:
+            return
+        self.live[key] = len(self.rows)
+        self.rows.append(["alloc", self.blocks, size, tag])
+        self.watches[key] = weakref.ref(storage, self._end(key, self.blocks))
+        self.blocks += 1
+
+    def _end(self, key: int, block: int) -> Callable[[Any], None]:
+        def end(_: Any) -> None:
+            if self.live.pop(key, None) is not None:
+                del self.watches[key]
+                self.rows.append(["free", block, None, None])
+
+        return end
+
+    def call(self, tensor: Any, tag: str) -> None:
+        """Say what a storage is, now that it is known."""
+        row = self.live.get(tensor.untyped_storage()._cdata)
+        if row is not None:
+            self.rows[row][3] = tag
+
+
+@dataclass
+class Modules:
+    """Which module is at work, by its path below the module that was called first."""
+
+    storages: Storages
+    path: list[str] = field(default_factory=list)
+    names: weakref.WeakKeyDictionary[Any, str] = field(default_factory=weakref.WeakKeyDictionary)
+    parameters: MutableMapping[Any, str] = field(default_factory=dict)  # by identity: tensors compare by their values
+
+    def enter(self, module: Any, _: Any) -> None:
+        if not self.path:
+            self.name_all(module)
+        self.path.append(self.names.get(module) or type(module).__name__)
+
+    def leave(self, module: Any, *_: Any) -> None:
+        if self.path:
+            self.path.pop()
+
+    def name_all(self, root: Any) -> None:
+        for name, module in root.named_modules():
+            self.names[module] = name or type(root).__name__
+        for name, parameter in root.named_parameters():
+            self.parameters[parameter] = name
+            self.storages.call(parameter, f"weight {name}")
+
+    def before_step(self, optimizer: Any, *_: Any) -> None:
+        for parameter in parameters_of(optimizer):
+            if parameter.grad is not None:
+                self.storages.call(parameter.grad, f"gradient {self.parameters.get(parameter, '')}".strip())
+
+    def after_step(self, optimizer: Any, *_: Any) -> None:
+        for parameter in parameters_of(optimizer):
+            for value in optimizer.state.get(parameter, {}).values():
+                if hasattr(value, "untyped_storage"):
+                    self.storages.call(value, f"optimizer {self.parameters.get(parameter, '')}".strip())
+
+    @property
+    def tag(self) -> str:
+        return f"activation {self.path[-1]}" if self.path else "tensor"
+
+
+def parameters_of(optimizer: Any) -> Iterator[Any]:
+    for group in optimizer.param_groups:
+        yield from group["params"]
+
+
+def record(program: str, arguments: Sequence[str], target: str | os.PathLike[str]) -> int:
+    """Run ``script.py`` or ``module:function`` and write the trace of its tensors; returns the number of events.
+
+    Raises UsageError where torch is missing or there is no such program, InputError where it fails or makes no tensor.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise UsageError(f"recording torch programs needs torch: {TORCH}") from None
+    from memtrace.trace import from_events, write
+
+    run = _runner(program, arguments)
+    storages = Storages()
+    with _recorded(torch, storages):
+        try:
+            run()
+        except SystemExit as left:
+            if left.code not in (None, 0):
+                raise InputError(f"{program} ended with {left.code}") from left
+        except Exception as error:
+            raise InputError(f"{program} failed on fake tensors: {type(error).__name__}: {error}\n{_hint(error)}") from error
+        rows = list(storages.rows)  # what is live now stays so
+    if not rows:
+        raise InputError(f"{program} made no tensor")
+    events = [(op, block, size, None, None, None, None, tag) for op, block, size, tag in rows]
+    metadata = {"recorded": f"torch {torch.__version__}, fake tensors", "assumed": "\n".join(ASSUMED)}
+    write(from_events(events), target, metadata=metadata)
+    return len(events)
+
+
+def _hint(error: Exception) -> str:
+    if type(error).__name__ == "DataDependentOutputException":
+        return "try: without .item() and other reads of values: fake tensors have none"
+    return "try: the program on torch.device('meta') or with FakeTensorMode by hand; -vv shows where it failed"
+
+
+def _runner(program: str, arguments: Sequence[str]) -> Callable[[], Any]:
+    sys.argv = [program, *arguments]
+    if program.endswith(".py"):
+        path = Path(program)
+        if not path.is_file():
+            raise UsageError(f"{program}: there is no such script")
+        sys.path.insert(0, str(path.resolve().parent))
+        return lambda: runpy.run_path(str(path), run_name="__main__")
+    module, colon, function = program.partition(":")
+    if not colon:
+        raise UsageError(f"{program} is neither script.py nor module:function")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Callable[[], Any] = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{program}: {error}") from None
+    return found
+
+
+@contextmanager
+def _recorded(torch: Any, storages: Storages) -> Iterator[None]:
+    """Fake tensors, watched; hooks tell which module is at work."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.nn.modules import module as hooks
+    from torch.optim import optimizer as optimizers
+    from torch.utils.weak import WeakIdKeyDictionary
+
+    modules = Modules(storages, parameters=WeakIdKeyDictionary())
+    handles = [
+        hooks.register_module_forward_pre_hook(modules.enter),
+        hooks.register_module_forward_hook(modules.leave, always_call=True),
+        optimizers.register_optimizer_step_pre_hook(modules.before_step),
+        optimizers.register_optimizer_step_post_hook(modules.after_step),
+    ]
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.callback(handle.remove)
+        stack.enter_context(_cuda_is_fake(torch)())
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        stack.enter_context(_watching(torch, storages, modules)())
+        yield
+
+
+def _watching(torch: Any, storages: Storages, modules: Modules) -> Any:
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Watching(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = function(*args, **(kwargs or {}))
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, torch.Tensor) and leaf.device.type == DEVICE:
+                    storages.see(leaf, modules.tag)
+            return result
+
+    return Watching
+
+
+def _cuda_is_fake(torch: Any) -> Any:
+    """A mode in which a script's "cuda" is the fake device."""
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_map
+
+    def here(value: Any) -> Any:
+        if isinstance(value, torch.device):
+            return torch.device(DEVICE) if value.type == "cuda" else value
+        return DEVICE if isinstance(value, str) and (value == "cuda" or value.startswith("cuda:")) else value
+
+    class Redirected(TorchFunctionMode):  # type: ignore[misc]
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.Tensor.cuda:
+                return args[0]
+            return function(*tree_map(here, args), **tree_map(here, kwargs or {}))
+
+    return Redirected
