@@ -20,7 +20,7 @@ SEGMENT_FRESH, SEGMENT_SPARE, SEGMENTS = 3, 4, 5
 FIRST_SEGMENT, LAST_SEGMENT = 6, 7  # by address
 STREAMS, LAST_STREAM, LAST_INDEX = 8, 9, 10
 SEQUENCE, DONE, QUEUED = 11, 12, 13  # stream events so far, those of them that are done, those that wait
-ENTRY_FRESH, ENTRY_SPARE, ENTRIES = 14, 15, 16  # entries in use or spoken for
+ENTRY_FRESH, ENTRY_SPARE, ENTRIES = 14, 15, 16  # entries in use
 DEVICE_USED, NEXT_ADDRESS = 17, 18
 SEARCHES = 19  # of small blocks, of large ones: the clock of the ages
 HISTORY = 21
@@ -181,7 +181,8 @@ def lacks_room(state):
 
 
 def lacks_entries(state):
-    return state.at[ENTRIES] + 2 > state.entries.size
+    """While a block is freed, it may have an entry for each use and another for each event."""
+    return 2 * state.at[ENTRIES] + 8 > state.entries.size
 
 
 def enlarge(state):

@@ -46,7 +46,7 @@ def rise_one(stats, i, amount):
 
 
 def rise(stats, name, pool, amount):
-    """Add to a statistic of a pool (0 small, 1 large). Of all pools only the peak is kept: the rest is worked out when asked for."""
+    """Add to a statistic of a pool (0 small, 1 large). Of both together only the peak is kept: the rest follows from them."""
     rise_one(stats, name + 4 + 4 * pool, amount)
     stats[name + PEAK] = max(stats[name + PEAK], stats[name + 4] + stats[name + 8])
 

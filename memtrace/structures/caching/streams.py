@@ -19,7 +19,7 @@ from memtrace.structures.caching.model import (
     lacks_entries,
 )
 from memtrace.structures.caching.statistics import SYNC_ALL_STREAMS
-from memtrace.structures.caching.turns import enter, leave, slots, spread
+from memtrace.structures.caching.turns import FEWEST_BITS, enter, leave, slots, spread
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import TOLD
 
@@ -77,9 +77,40 @@ def record_use(state, handle, stream):
     i, bit = x * words + (s >> 6), np.int64(1) << (s & 63)
     if state.uses[i] & bit == 0:
         state.uses[i] |= bit
-        state.at[ENTRIES] += 1  # for the event that will be
-        nodes[x].recorded = 1
+        note_use(state, x, s)
     return NOTHING
+
+
+def note_use(state, x, s):
+    """Keep the streams of a block in the order in which they were recorded: an entry each, for the event that will be."""
+    nodes, entries = state.nodes, state.entries
+    e = new_entry(state)
+    entries[e].number = s
+    entries[e].next = 0
+    if nodes[x].recorded == 0:
+        nodes[x].left = e  # a block in use is in no treap: these are the first and the last of its entries
+    else:
+        entries[nodes[x].right].next = e
+    nodes[x].right = e
+    nodes[x].recorded = 1
+
+
+def new_entry(state):
+    at, entries = state.at, state.entries
+    at[ENTRIES] += 1
+    e = at[ENTRY_SPARE]
+    if e != 0:
+        at[ENTRY_SPARE] = entries[e].next
+    else:
+        e = at[ENTRY_FRESH]
+        at[ENTRY_FRESH] = e + 1
+    return e
+
+
+def drop_entry(state, e):
+    state.entries[e].next = state.at[ENTRY_SPARE]
+    state.at[ENTRY_SPARE] = e
+    state.at[ENTRIES] -= 1
 
 
 @apart
@@ -87,26 +118,48 @@ def wait_for_streams(state, x):
     """Block x was freed while other streams use it: an event on each of them is waited for."""
     nodes, at = state.nodes, state.at
     nodes[x].state = PENDING
-    words = state.uses.size // nodes.size
-    for word in range(words):
-        bits = state.uses[x * words + word]
-        while bits != 0:
-            s = (word << 6) + lowest_set(bits)
-            bits &= bits - 1
-            at[SEQUENCE] += 1
-            push(state, s, x, at[SEQUENCE])
-            nodes[x].waits += 1
+    first = np.int64(nodes[x].left)
+    bits = bits_of_table(state.entries, first)
+    while first != 0:
+        e = next_turn(state, first, bits)
+        at[SEQUENCE] += 1
+        push(state, np.int64(state.entries[e].number), x, at[SEQUENCE])
+        nodes[x].waits += 1
+        state.entries[e].number = -1
+        while first != 0 and state.entries[first].number < 0:
+            following = np.int64(state.entries[first].next)
+            drop_entry(state, first)
+            first = following
     nodes[x].since = at[SEQUENCE]
 
 
+def next_turn(state, first, bits):
+    """Which of a block's streams has its event next: the library keeps them in a table like that of the turns."""
+    entries, streams = state.entries, state.streams
+    found, least, e = first, np.int64(1) << 32, first
+    while e != 0:
+        if entries[e].number >= 0:
+            wanted = streams[entries[e].number].spread >> (32 - bits)
+            if wanted < least:
+                found, least = e, wanted
+        e = np.int64(entries[e].next)
+    return found
+
+
+def bits_of_table(entries, e):
+    """log2 of the slots of a table, at most half full, of a block's streams."""
+    uses, bits = np.int64(0), np.int64(FEWEST_BITS)
+    while e != 0:
+        uses += 1
+        if 2 * uses > 1 << bits:
+            bits += 1
+        e = np.int64(entries[e].next)
+    return bits
+
+
 def push(state, s, x, number):
-    at, entries, streams = state.at, state.entries, state.streams
-    e = at[ENTRY_SPARE]
-    if e != 0:
-        at[ENTRY_SPARE] = entries[e].next
-    else:
-        e = at[ENTRY_FRESH]
-        at[ENTRY_FRESH] = e + 1
+    entries, streams = state.entries, state.streams
+    e = new_entry(state)
     entries[e].number = number
     entries[e].node = x
     entries[e].next = 0
@@ -116,7 +169,7 @@ def push(state, s, x, number):
     else:
         entries[streams[s].last].next = e
     streams[s].last = e
-    at[QUEUED] += 1
+    state.at[QUEUED] += 1
 
 
 @apart
@@ -160,9 +213,7 @@ def pop(state, s):
     e = np.int64(state.streams[s].first)
     x = np.int64(entries[e].node)
     state.streams[s].first = entries[e].next
-    entries[e].next = at[ENTRY_SPARE]
-    at[ENTRY_SPARE] = e
-    at[ENTRIES] -= 1
+    drop_entry(state, e)
     at[QUEUED] -= 1
     nodes[x].waits -= 1
     if nodes[x].waits == 0:

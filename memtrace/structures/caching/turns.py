@@ -14,6 +14,7 @@ LIMB = (1 << 16) - 1
 GOLDEN = (0x7C15, 0x7F4A, 0x79B9, 0x9E37)  # 2^64 / golden ratio, in limbs of 16 bits, the lowest first
 DEVICE = 1 << 56  # what the hash of a stream has of its device
 FEWEST_PROBES = 4
+FEWEST_BITS = 2
 
 
 def spread(stream):
@@ -85,7 +86,7 @@ def move_out(state, homeless):
     count = empty(state)
     turns[spare + count] = homeless
     count += 1
-    at[TURN_BITS] = max(at[TURN_BITS] + 1, 2)
+    at[TURN_BITS] = max(at[TURN_BITS] + 1, FEWEST_BITS)
     i = np.int64(0)
     while i < count:
         homeless = put(state, turns[spare + i])
