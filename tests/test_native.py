@@ -24,7 +24,9 @@ from memtrace.testing import random_rows
 from memtrace.trace import Trace, from_events
 from memtrace.validate import validate
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler"
+)
 
 # Blocks one after the other, 16 bytes of head before each; nothing is ever used again.
 BUMP = r"""
@@ -187,7 +189,9 @@ def test_the_grammar() -> None:
         parse_policy("best-fit:16")
 
 
-def test_missing_libraries_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch, memtrace: Run, small_trace: Path) -> None:
+def test_missing_libraries_are_named_with_what_installs_them(
+    monkeypatch: pytest.MonkeyPatch, memtrace: Run, small_trace: Path
+) -> None:
     monkeypatch.setattr(libraries, "_loadable", dict)
     with pytest.raises(UsageError, match="not on this machine\ntry: apt-get install libjemalloc2"):
         libraries.find("jemalloc")

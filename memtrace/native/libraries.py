@@ -46,9 +46,8 @@ def find(name: str) -> Path | None:
         found = _loadable().get(file)
         if found is not None:
             return Path(found).resolve()
-    raise UsageError(
-        f"native:{name}: {known.files[0]} is not on this machine\ntry: apt-get install {known.package}, or native:/path/to/{known.files[-1]}"
-    )
+    advice = f"try: apt-get install {known.package}, or native:/path/to/{known.files[-1]}"
+    raise UsageError(f"native:{name}: {known.files[0]} is not on this machine\n{advice}")
 
 
 @cache
