@@ -1,4 +1,5 @@
 """Which simulated policy is most like which real allocator: `python -m benchmarks.resemblance RESULTS`, a results folder.
+With `--heaps TRACE...` instead: what glibc held for each recorded program, and what native:glibc finds for its trace.
 
 A distance is the mean over traces of the mean over samples of the difference of two policies' bytes, as a share of the
 trace's peak of live bytes. Reserved bytes are taken above those at the first sample, so that what a library takes at its
@@ -55,7 +56,23 @@ def costs(summary: pd.DataFrame, timing: pd.DataFrame) -> list[str]:
     ]
 
 
+def heaps(paths: list[str]) -> Iterator[str]:
+    """A row for each trace that says what glibc held for its program."""
+    from memtrace import read, replay
+
+    yield "| trace | threads | the program's own heap | replayed | |\n|---|---:|---:|---:|---:|"
+    for path in paths:
+        trace = read(path)
+        own = int(trace.metadata.get("heap_peak_bytes", 0))
+        if own:
+            found = replay(trace, "native:glibc,footprint=mapped,touch=false").peak_reserved_bytes
+            yield f"| {trace.name} | {trace.metadata['threads']} | {own:,} | {found:,} | {100 * (found / own - 1):+.2f} % |"
+
+
 def main() -> None:
+    if sys.argv[1] == "--heaps":
+        print("\n".join(heaps(sys.argv[2:])))
+        return
     folder = sys.argv[1]
     timeline, summary, timing = (pd.read_parquet(f"{folder}/{name}.parquet") for name in ("timeline", "summary", "timing"))
     print(f"| policy | peak reserved | internal | ns an event |\n|---|---:|---:|---:|\n{chr(10).join(costs(summary, timing))}\n")

@@ -37,8 +37,21 @@ def page() -> str:
     known = {name: command for name, command in found.items() if command is not None}
     rows = {name: [row(each) for each in options_of(command)] for name, command in known.items()}
     common = [each for each in rows["run"] if all(each in others for others in rows.values())]
-    sections = [section(name, known[name], [each for each in rows[name] if each not in common]) for name in known]
+    sections = [part for name, command in known.items() for part in sections_of(f"memtrace {name}", command, common)]
     return HEAD.format(common=table(common)) + "".join(sections)
+
+
+def sections_of(name: str, command: click.Command, common: list[str], level: str = "##") -> list[str]:
+    """A command, and below it those of a group."""
+    own = [row(each) for each in command.params if isinstance(each, click.Option)]
+    found = [section(f"{level} {name}", command, [each for each in own if each not in common])]
+    for each, member in commands_of(command).items():
+        found += sections_of(f"{name} {each}", member, common, level + "#")
+    return found
+
+
+def commands_of(command: click.Command) -> dict[str, click.Command]:
+    return command.commands if isinstance(command, click.Group) else {}
 
 
 def section(name: str, command: click.Command, rows: list[str]) -> str:
@@ -46,11 +59,13 @@ def section(name: str, command: click.Command, rows: list[str]) -> str:
     arguments = " ".join(called(each) for each in command.params if isinstance(each, click.Argument))
     text, _, examples = inspect.cleandoc(command.help or "").partition("\b\n")
     shown = textwrap.indent("\n".join(line.strip() for line in examples.splitlines()[1:]), "    ")
-    return f"\n## memtrace {name} {arguments}\n\n{text.strip()}\n\n{shown}\n" + (f"\n{table(rows)}\n" if rows else "")
+    return f"\n{name} {arguments}\n\n{text.strip()}\n\n{shown}\n" + (f"\n{table(rows)}\n" if rows else "")
 
 
 def options_of(command: click.Command) -> list[click.Option]:
-    return [each for each in command.params if isinstance(each, click.Option)]
+    """Its own, and those of a group's commands."""
+    below = [each for member in commands_of(command).values() for each in options_of(member)]
+    return [*below, *(each for each in command.params if isinstance(each, click.Option))]
 
 
 def table(rows: list[str]) -> str:

@@ -26,7 +26,7 @@ def record() -> None:
 
     \b
     Example:
-      memtrace record native -o ls.parquet -- ls -lR /usr/lib
+      memtrace record native -o sort.parquet -- sort words.txt
     """
 
 
@@ -45,8 +45,8 @@ def native(command: tuple[str, ...], output: str, process: str | None, as_json: 
 
     \b
     Examples:
-      memtrace record native -o ls.parquet -- ls -lR /usr/lib
-      memtrace record native --process cc1 -o cc1.parquet -- gcc -O2 -c main.c
+      memtrace record native -o sort.parquet -- sort words.txt
+      memtrace record native --process cc1 -o cc1.parquet -- make main.o
     """
     import sys
 
@@ -77,7 +77,7 @@ def python(program: tuple[str, ...], output: str, objects: bool, as_json: bool, 
 
     \b
     Example:
-      memtrace record python -o trace.parquet -- script.py --size 10
+      memtrace record python -o trace.parquet -- script.py
     """
     import sys
 
@@ -107,7 +107,7 @@ def torch(program: str, arguments: tuple[str, ...], output: str, as_json: bool, 
 
     \b
     Examples:
-      memtrace record torch -o step.parquet train.py --steps 2
+      memtrace record torch -o step.parquet train.py
       memtrace record torch -o step.parquet training:one_step
     """
     from memtrace.cli.tables import echo_json
