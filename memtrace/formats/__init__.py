@@ -48,7 +48,7 @@ class Part:
         self.whole, self.part, self.__doc__ = whole, part, whole.__doc__
 
     def read(self, source: Source) -> Iterator[Batch]:
-        chosen = cast(Callable[[Source, str], Iterator[Batch]], self.whole.read)
+        chosen = cast("Callable[[Source, str], Iterator[Batch]]", self.whole.read)
         return chosen(source, self.part)
 
 
