@@ -51,7 +51,9 @@ def costs(summary: pd.DataFrame, timing: pd.DataFrame) -> list[str]:
     joined["above"] = joined["peak_reserved_bytes"] / joined["lower_bound_bytes"]
     joined["ns"] = 1e9 * joined["replay_seconds"] / joined["events"]
     mean = joined.groupby("policy")[["above", "internal_frag_at_peak", "ns"]].mean().sort_values("above")
-    return [f"| {name} | {row.above:.2f}x | {100 * row.internal_frag_at_peak:.1f} % | {row.ns:.0f} |" for name, row in mean.iterrows()]
+    return [
+        f"| {name} | {row.above:.2f}x | {100 * row.internal_frag_at_peak:.1f} % | {row.ns:.0f} |" for name, row in mean.iterrows()
+    ]
 
 
 def heaps(paths: list[str]) -> Iterator[str]:

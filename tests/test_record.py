@@ -18,7 +18,9 @@ from memtrace.errors import InputError, UsageError
 from memtrace.formats import calls
 from memtrace.recording import native
 
-needs_cc = pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler")
+needs_cc = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler"
+)
 
 PROGRAM = r"""
 #include <malloc.h>

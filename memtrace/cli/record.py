@@ -33,7 +33,9 @@ def record() -> None:
 @record.command(context_settings=REST)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @output_option("trace.parquet")
-@click.option("--process", metavar="NAME", help="Of several processes, the program whose calls are wanted; default: the most calls.")
+@click.option(
+    "--process", metavar="NAME", help="Of several processes, the program whose calls are wanted; default: the most calls."
+)
 @report_options
 def native(command: tuple[str, ...], output: str, process: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """Run COMMAND and record its calls of malloc, free, realloc and their relatives.

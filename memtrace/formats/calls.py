@@ -87,7 +87,9 @@ def _records(stream: Any, most: int, label: str, done: int) -> Any:
     unknown = np.flatnonzero(records["call"] >= len(TAGS))
     if unknown.size:
         row = int(unknown[0])
-        raise InputError(f"{label}: call {done + row + 1} is of a kind that is not known, {records['call'][row]}: the file is damaged")
+        raise InputError(
+            f"{label}: call {done + row + 1} is of a kind that is not known, {records['call'][row]}: the file is damaged"
+        )
     return records
 
 

@@ -59,7 +59,9 @@ def _loadable() -> dict[str, str]:
         if Path(folder).is_dir():
             found.update({name: f"{folder}/{name}" for name in sorted(os.listdir(folder)) if ".so" in name})
     try:
-        said = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, env={"PATH": "/sbin:/usr/sbin:/bin:/usr/bin"}).stdout
+        said = subprocess.run(
+            ["ldconfig", "-p"], capture_output=True, text=True, env={"PATH": "/sbin:/usr/sbin:/bin:/usr/bin"}
+        ).stdout
     except OSError:
         return found
     for line in said.splitlines():

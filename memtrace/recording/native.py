@@ -85,7 +85,9 @@ def record(
 def preloaded() -> Path:
     """The recorder's library."""
     if not sys.platform.startswith("linux"):
-        raise UsageError("record native needs Linux with glibc\ntry: record python, or convert the log of another tool (memtrace formats)")
+        raise UsageError(
+            "record native needs Linux with glibc\ntry: record python, or convert the log of another tool (memtrace formats)"
+        )
     return compiled(SOURCE, *LIBRARY)
 
 
@@ -121,7 +123,9 @@ def choose(processes: Sequence[Process], name: str | None, command: str) -> Proc
     """The process with the most calls, of those of this name."""
     wanted = [each for each in processes if name is None or each.program == name]
     if not processes or not any(each.calls for each in processes):
-        raise InputError(f"{command}: no call of malloc was seen\ntry: a program that is linked dynamically to glibc, and is not setuid")
+        raise InputError(
+            f"{command}: no call of malloc was seen\ntry: a program that is linked dynamically to glibc, and is not setuid"
+        )
     if not wanted:
         assert name is not None
         raise unknown("process", name, {each.program for each in processes})

@@ -48,7 +48,9 @@ def record(
     from memtrace.trace import convert
 
     if find_spec("memray") is None:
-        raise UsageError(f"recording Python programs needs an extra: {EXTRA}\ntry: record native -- {sys.executable} {program[0]}")
+        raise UsageError(
+            f"recording Python programs needs an extra: {EXTRA}\ntry: record native -- {sys.executable} {program[0]}"
+        )
     if program[0] != "-m" and not Path(program[0]).is_file():
         raise UsageError(f"{program[0]}: there is no such script\ntry: -m MODULE, if it is a module")
     metadata: dict[str, str] = {}

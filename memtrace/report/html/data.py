@@ -85,7 +85,9 @@ def _samples(rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
     """At most MOST_SAMPLES of them, evenly, and always those of the peaks; each column as steps from the value before; empty: not known."""
     kept = _kept(rows)
     found = {name: rows[column][kept] for name, column in COLUMNS.items()}
-    return {name: [] if unknown(values) else np.diff(values.astype(np.int64), prepend=0).tolist() for name, values in found.items()}
+    return {
+        name: [] if unknown(values) else np.diff(values.astype(np.int64), prepend=0).tolist() for name, values in found.items()
+    }
 
 
 def unknown(values: np.ndarray) -> bool:
