@@ -51,7 +51,7 @@ def sections_of(name: str, command: click.Command, common: list[str], level: str
 
 
 def commands_of(command: click.Command) -> dict[str, click.Command]:
-    return command.commands if isinstance(command, click.Group) else {}
+    return dict(command.commands) if isinstance(command, click.Group) else {}
 
 
 def section(name: str, command: click.Command, rows: list[str]) -> str:

@@ -156,7 +156,7 @@ def foresee(trace: Trace, policy: Policy, capacity: int | None, samples: int, on
         from memtrace.engine.recorder import evenly
         from memtrace.native.plan import plan
 
-        options = {name: policy.options[name] for name in ("library", "footprint", "touch", "threads")}
+        options: dict[str, Any] = {name: policy.options[name] for name in ("library", "footprint", "touch", "threads")}
         return plan(trace, evenly(trace.facts.events, samples), **options, capacity=capacity, stop=on_oom == "stop")
     return None
 

@@ -47,7 +47,8 @@ def find(name: str) -> Path | None:
         if found is not None:
             return Path(found).resolve()
     raise UsageError(
-        f"native:{name}: {known.files[0]} is not on this machine\ntry: apt-get install {known.package}, or native:/path/to/{known.files[-1]}"
+        f"native:{name}: {known.files[0]} is not on this machine"
+        f"\ntry: apt-get install {known.package}, or native:/path/to/{known.files[-1]}"
     )
 
 

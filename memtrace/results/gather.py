@@ -113,7 +113,7 @@ def occupancy(placement: Placement) -> Columns:
     recorder = placement.recorder
     taken = int(recorder.totals[COLUMN])
     height = cell_bytes(recorder)
-    used = recorder.columns[:taken].any(axis=0).nonzero()[0]  # a real allocator's blocks may lie above the bytes it holds
+    used = np.flatnonzero(recorder.columns[:taken].any(axis=0))  # a real allocator's blocks may lie above the bytes it holds
     rows = max(rows_in_use(recorder, placement.peak_reserved_bytes), int(used[-1]) + 1 if used.size else 0)
     return {
         "event": np.repeat(recorder.column_events[:taken], rows),

@@ -82,7 +82,10 @@ def _grid(cells: Cells | None) -> dict[str, Any]:
 
 
 def _samples(rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """At most MOST_SAMPLES of them, evenly, and always those of the peaks; each column as steps from the value before; empty: not known."""
+    """At most MOST_SAMPLES of them, evenly, and always those of the peaks; each column as steps from the value before.
+
+    A column that is not known is empty.
+    """
     kept = _kept(rows)
     found = {name: rows[column][kept] for name, column in COLUMNS.items()}
     return {
