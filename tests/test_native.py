@@ -51,7 +51,11 @@ void *malloc(size_t size) { return take(16, size); }
 void *memalign(size_t align, size_t size) { return take(align, size); }
 void free(void *block) { (void)block; }
 size_t malloc_usable_size(void *block) { return block ? ((size_t *)block)[-1] : 0; }
-void *calloc(size_t count, size_t size) { return take(16, count * size); }
+void *calloc(size_t count, size_t size) {
+    void *made = take(16, count * size);
+    top += 64;
+    return made;
+}
 void *realloc(void *block, size_t size) {
     size_t old = malloc_usable_size(block);
     if (block != NULL && size <= old) return block;
@@ -98,6 +102,12 @@ def test_a_library_is_asked_for_what_the_trace_says(bump: str, seed: int) -> Non
     assert (driven.addresses - driven.addresses[0] + addresses[0]).tolist() == addresses
     assert driven.usable.tolist() == usable and driven.events == 400 and driven.library == bump
     assert driven.readings["event"].tolist() == list(range(400))
+
+
+def test_a_block_tagged_calloc_is_asked_for_by_calloc(bump: str) -> None:
+    rows = [("alloc", i, 16, None, None, None, None, tag) for i, tag in enumerate(("malloc", "calloc", "aligned", None))]
+    driven = drive(from_events(rows), bump, np.arange(4), capacity=None, touch=True, threads=False, stop=True)
+    assert np.diff(driven.addresses).tolist() == [32, 32 + 64, 32]
 
 
 def twin(trace: Trace, placed: Placement) -> None:

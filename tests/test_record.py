@@ -199,7 +199,7 @@ def test_a_python_program(tmp_path: Path, memtrace: Run) -> None:
 
 TORCH = """
 import torch
-model = torch.nn.Sequential(torch.nn.Linear(1000, 500), torch.nn.ReLU(), torch.nn.Linear(500, 10)).to("cuda")
+model = torch.nn.Sequential(torch.nn.Linear(1000, 500), torch.nn.ReLU(), torch.nn.Linear(500, 10)).to("cuda").double().float()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 loss = model(torch.zeros(64, 1000, device="cuda")).sum()
 loss.backward()

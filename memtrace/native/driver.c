@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ALLOC, FREE, REALLOC, TRIM = 6 };
+enum { ALLOC, FREE, REALLOC, CALLOC, OTHER, TRIM = 6 };
 enum { PAGE = 4096, MARGIN_SHIFT = 8 }; /* the footprint is read anew when allocated bytes pass their last peak by 1/256 */
 
 struct input {
@@ -181,10 +181,11 @@ static int replay(const struct event *event) {
         calls++;
         return 1;
     }
-    if (event->slot == UINT32_MAX || event->op > REALLOC) return 1;
+    if (event->slot == UINT32_MAX || event->op > CALLOC) return 1;
     struct block *block = &blocks[event->slot];
-    if (event->op == ALLOC) {
+    if (event->op == ALLOC || event->op == CALLOC) {
         *block = (struct block){0};
+        if (event->op == CALLOC) return answer(event, calloc(1, (size_t)event->size));
         return answer(event, event->align > 3 ? memalign((size_t)1 << event->align, (size_t)event->size) : malloc((size_t)event->size));
     }
     if (block->address == NULL) return 1; /* its request failed */
@@ -247,12 +248,13 @@ static void replay_in_threads(void) {
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, 1 << 16);
     turn = UINT32_MAX - 1; /* nobody's */
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 1; i < count; i++) /* the first stream is this thread's, as it is a program's main thread that begins */
         if ((errno = pthread_create(&threads[i], &attributes, work, (void *)(uintptr_t)i)) != 0) fail("thread");
     begin();
     if (in->events) hand_on(events[0].thread);
     else hand_on(UINT32_MAX);
-    for (uint64_t i = 0; i < count; i++) pthread_join(threads[i], NULL);
+    work((void *)0);
+    for (uint64_t i = 1; i < count; i++) pthread_join(threads[i], NULL);
     out->events = next_event;
 }
 

@@ -18,7 +18,7 @@ from memtrace.errors import PolicyError, UsageError
 from memtrace.native.libraries import SYSTEM, find
 
 if TYPE_CHECKING:
-    from memtrace.trace import Trace
+    from memtrace.trace import Events, Trace
 
 Ints = NDArray[np.int64]
 
@@ -27,6 +27,8 @@ FLAGS = ("-fno-builtin", "-pthread")
 MOST_THREADS = 1000
 EXTRA_READINGS = 1 << 14  # besides the samples: allocated bytes at most double some 60 times, in steps of 1/256
 NO_SLOT = 0xFFFFFFFF
+NO_TAG = -2  # no event's
+CALLOC, OTHER = 3, 4  # codes of the driver's own
 
 INPUT_NAMES = (
     "events",
@@ -105,16 +107,25 @@ def _measure_base(driver: Path, folder: Path, header: Any) -> None:
 def _write(trace: Trace, path: Path, header: Any, samples: Ints, threads: bool) -> int:
     """Write the driver's input, a batch at a time; returns how many threads it takes."""
     numbers: dict[int, int] = {}
+    calloc = trace.tags.index("calloc") if "calloc" in trace.tags else NO_TAG
     with path.open("wb") as file:
         file.write(header.tobytes())
         file.write(samples.astype("<i8").tobytes())
         for events in trace.batches():
             rows = np.empty(events.op.size, EVENT)
-            rows["size"], rows["op"], rows["align"] = events.size, events.op, _log2(events.align)
+            rows["size"], rows["op"], rows["align"] = events.size, _ops(events, calloc), _log2(events.align)
             rows["slot"] = np.where(events.block < 0, NO_SLOT, events.block).astype(np.uint32)
             rows["thread"] = _threads(events.stream, numbers) if threads else 0
             file.write(rows.tobytes())
     return max(len(numbers), 1)
+
+
+def _ops(events: Events, calloc: int) -> NDArray[np.uint8]:
+    """The driver's codes: those of Op, but that a block tagged calloc is asked for by calloc; allocators tell them apart."""
+    ops = np.where((events.op == Op.COPY) | (events.op == Op.SWAP), OTHER, events.op)
+    wanted = (events.op == Op.ALLOC) & (events.tag == calloc) & (events.align <= 1)
+    found: NDArray[np.uint8] = np.where(wanted, CALLOC, ops).astype(np.uint8)
+    return found
 
 
 def _log2(align: Ints) -> NDArray[np.uint8]:

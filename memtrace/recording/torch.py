@@ -182,10 +182,34 @@ def _recorded(torch: Any, storages: Storages) -> Iterator[None]:
     with ExitStack() as stack:
         for handle in handles:
             stack.callback(handle.remove)
+        stack.callback(setattr, torch.nn.Module, "_apply", torch.nn.Module._apply)
+        torch.nn.Module._apply = _replacing(torch)
         stack.enter_context(_cuda_is_fake(torch)())
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(_watching(torch, storages, modules)())
         yield
+
+
+def _replacing(torch: Any) -> Any:
+    """A Module._apply, behind `.to(...)` and `.bfloat16()`, that sets new parameters: torch's own cannot swap fake ones."""
+
+    def apply(module: Any, change: Any, recurse: bool = True, made: dict[int, Any] | None = None) -> Any:
+        made = {} if made is None else made  # by identity: parameters may be shared
+        for child in module.children() if recurse else ():
+            apply(child, change, recurse, made)
+        for store in (module._parameters, module._buffers):
+            for name, old in store.items():
+                if old is None:
+                    continue
+                if id(old) not in made:
+                    with torch.no_grad():
+                        new = change(old)
+                    wrapped = store is module._parameters and new is not old
+                    made[id(old)] = torch.nn.Parameter(new, old.requires_grad) if wrapped else new
+                store[name] = made[id(old)]
+        return module
+
+    return apply
 
 
 def _watching(torch: Any, storages: Storages, modules: Modules) -> Any:

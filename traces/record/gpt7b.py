@@ -7,7 +7,7 @@ from torch.nn import functional
 LAYERS, WIDTH, HEADS, WORDS, LENGTH = 32, 4096, 32, 50257, 2048
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
@@ -22,7 +22,7 @@ class Block(nn.Module):
         return x + self.down(functional.gelu(self.up(self.norm2(x))))
 
 
-class GPT(nn.Module):
+class GPT(nn.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(WORDS, WIDTH), nn.Embedding(LENGTH, WIDTH)
