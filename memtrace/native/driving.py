@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from memtrace.compiler import compiled
 from memtrace.errors import PolicyError, UsageError
 from memtrace.native.libraries import SYSTEM, find
+from memtrace.trace import Op
 
 if TYPE_CHECKING:
     from memtrace.trace import Events, Trace
