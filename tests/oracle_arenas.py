@@ -29,6 +29,8 @@ class Arenas(Space):
 
     def feed(self, events: Iterable[Event], streams: Iterable[int]) -> Iterator[Event]:
         for self.event, self.stream in zip(events, streams, strict=True):
+            if self.event.op == "alloc":
+                self.stream_of[self.event.id] = self.stream
             yield self.event
 
     @property
@@ -78,8 +80,6 @@ class Arenas(Space):
         return key
 
     def alloc(self, size: int, align: int | None) -> int:
-        if self.event.op == "alloc":
-            self.stream_of[self.event.id] = self.stream
         stream = 0 if self.event.op == "swap" else self.stream_of[self.event.id]
         arena = stream % len(self.heaps)
         heap = self.limited(arena)

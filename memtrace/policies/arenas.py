@@ -104,7 +104,7 @@ def over(inner, options):
         if not 1 <= count <= MOST_ARENAS or page < 1:
             raise ValueError(f"count is 1 to {MOST_ARENAS}, and page at least 1 byte")
         arenas = tuple(inner.init(capacity, max_live, **options) for _ in range(count))
-        if not hasattr(getattr(arenas[0], "rules", None), "limit"):
+        if not isinstance(getattr(getattr(arenas[0], "rules", None), "limit", None), np.ndarray):
             raise ValueError(f"{policy} grows in a way of its own, which arenas cannot share a capacity with")
         most = min(capacity // page, MOST_PAGES)
         by_handle = (np.zeros(max_live + 1, np.int32), np.zeros(max_live + 1, np.int64), np.zeros(max_live + 1, np.int64))
