@@ -24,7 +24,7 @@ from memtrace.testing import check_policy
 from memtrace.trace import Trace, from_events
 from memtrace.validate import validate
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "100"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "24"))
 
 
 def streamed(events: list[Event], streams: list[int]) -> Trace:
