@@ -39,7 +39,7 @@ def label(inner: str, options: dict[str, Any], **own: Any) -> str:
 def compare(seed: int, inner: str, capacity: int | None, **how: Any) -> Placement:
     dice = random.Random(seed)
     options = {} if seed % 4 == 0 else {name: value for name, value in random_options(seed).items() if name != "swap"}
-    own = {"count": dice.choice([1, 2, 3, 5]), "page": dice.choice([1, 64, 100, 1000, 4096])}
+    own = {"count": dice.choice([1, 3]), "page": dice.choice([1, 64, 100, 1000, 4096])}
     events = random_events(seed, 250, aligned_percent=dice.choice([0, 20]))
     streams = [dice.choice([0, 0, 1, 2, 3, 7, -4]) for _ in events]
     on_oom = dice.choice(["stop", "skip"])
