@@ -17,7 +17,7 @@ from memtrace.errors import UsageError
 from memtrace.offline import greedy
 from memtrace.offline.buffers import Buffers, buffers_of
 from memtrace.offline.overlaps import count_pairs, overlaps
-from memtrace.offline.packing import packings
+from memtrace.offline.packing import STEPS_OF_ONE, packings
 from memtrace.replaying import replay
 from memtrace.trace import from_events
 from memtrace.validate import validate
@@ -154,7 +154,7 @@ def test_bound_command(memtrace: Run, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not MINIMALLOC.is_dir(), reason="needs the MiniMalloc benchmarks")
 def test_minimalloc_benchmarks_are_packed_within_fifteen_percent_in_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memtrace.offline.packing.STEPS_OF_ONE", 250_000_000)
+    monkeypatch.setattr("memtrace.offline.packing.STEPS_OF_ONE", STEPS_OF_ONE)
     ratios = []
     for path in sorted(MINIMALLOC.glob("*.1048576.csv")):
         table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.int64)
