@@ -67,8 +67,8 @@ def _through_pool(tasks: Sequence[Task], count: int, queue: deque[int], finish: 
     try:
         while queue or out:
             while queue and len(out) < count:
-                i = queue.popleft()
-                out[pool.submit(attempt, tasks[i])] = i
+                out[pool.submit(attempt, tasks[queue[0]])] = queue[0]  # raises if the pool broke meanwhile
+                queue.popleft()
             for future in wait(out, return_when=FIRST_COMPLETED).done:
                 result = future.result()
                 finish(out.pop(future), result)
