@@ -108,13 +108,14 @@ def test_a_chunk_is_cut_from_twice_the_size_on() -> None:
 
 
 def test_or_from_128_mib_too_much_on() -> None:
-    def second(size: int, policy: str = "bfc") -> int:
-        rows = [("alloc", 1, 400 * MIB), ("alloc", 2, 256), ("free", 1), ("alloc", 3, size), ("alloc", 4, 20 * MIB)]
+    def last(size: int, then: int, policy: str = "bfc") -> int:
+        rows = [("alloc", 1, 384 * MIB), ("alloc", 2, 256), ("free", 1), ("alloc", 3, size), ("alloc", 4, then)]
         return addresses_of(rows, policy, 512 * MIB)[3]
 
-    assert second(272 * MIB) == 272 * MIB
-    assert second(272 * MIB + 1) == 400 * MIB + 256
-    assert second(300 * MIB, "bfc:fragmentation_fraction=0.1") == 300 * MIB
+    assert last(256 * MIB, 128 * MIB) == 256 * MIB
+    assert last(256 * MIB + 1, 128 * MIB) == -1  # 3 has all 384 MiB
+    assert last(300 * MIB, 80 * MIB) == 384 * MIB + 256
+    assert last(300 * MIB, 80 * MIB, "bfc:fragmentation_fraction=0.1") == 300 * MIB
 
 
 def test_unused_regions_are_given_back_before_a_request_fails() -> None:

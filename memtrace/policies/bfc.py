@@ -1,4 +1,4 @@
-"""BFC, TensorFlow's and JAX's allocator: best fit with coalescing in regions that double in size; a free chunk is cut if it is twice too large.
+"""BFC, TensorFlow's and JAX's allocator: best fit with coalescing in regions that double; a chunk twice too large is cut.
 
 Requests are rounded up to 256 bytes. The smallest free chunk that is enough serves one, the lowest of equals. It is cut
 if it has twice the bytes that are needed, or 128 MiB more than that; else the block takes all of it. A freed chunk joins
