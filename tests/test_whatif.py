@@ -13,9 +13,12 @@ from conftest import ROOT, Run
 from sample_snapshots import DATA, plain
 
 import memtrace as library
+from memtrace.cli.run import DEFAULT_POLICIES, GPU_POLICIES, default_policies
+from memtrace.engine.registry import parse_policies
 from memtrace.snapshot.autopsy import autopsy
 from memtrace.snapshot.recorded import read_recorded
 from memtrace.snapshot.writing import BASE
+from memtrace.trace import write
 from memtrace.whatif.grid import GRID, breaks, options_of, warnings
 
 TIGHT = DATA / "24" / "snapshot.pickle.gz"
@@ -155,3 +158,16 @@ def test_an_export_of_another_policy(memtrace: Run, tmp_path: Path) -> None:
 def test_wrong_use(arguments: list[str], memtrace: Run) -> None:
     done = memtrace("whatif", SMALL, *arguments)
     assert done.returncode in (2, 3) and "Traceback" not in done.stderr
+
+
+def test_traces_of_gpus_are_compared_with_allocators_of_gpus(tmp_path: Path) -> None:
+    snapshot = library.read(SMALL)
+    write(snapshot, tmp_path / "kept.parquet")
+    write(snapshot, tmp_path / "bare.csv")
+    assert default_policies([snapshot]) == default_policies([library.read(tmp_path / "kept.parquet")]) == GPU_POLICIES
+    assert default_policies([library.read(tmp_path / "bare.csv")]) == DEFAULT_POLICIES
+    names = [policy.label for policy in parse_policies(GPU_POLICIES)]
+    assert names == [
+        *("first-fit", "next-fit", "best-fit", "worst-fit"),
+        *("pytorch", "pytorch:expandable_segments=true", "bfc", "stitch", "paged"),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 DEFAULT_POLICIES = ("default",)
+GPU_POLICIES = ("classic", "gpu")  # where a trace is known to come from a GPU
+GPU_FORMATS = ("torch-snapshot",)
 MOST_ROWS = 12  # of the table; summary.parquet has all
 
 
@@ -29,7 +31,7 @@ MOST_ROWS = 12  # of the table; summary.parquet has all
     "policies",
     multiple=True,
     metavar="POLICY",
-    help="name:key=value,..., a .py file, or a group: classic, default, all. Repeatable.",
+    help="name:key=value,..., a .py file, or a group: classic, default, gpu, all. Repeatable.",
 )
 @click.option("--capacity", metavar="SIZE", help="Fixed bytes of memory, such as 80GiB; without it the heap grows as needed.")
 @click.option(
@@ -97,14 +99,15 @@ def run(
     from memtrace.units import parse_size
 
     started = time.perf_counter()
-    chosen = parse_policies(policies or DEFAULT_POLICIES)
+    named = parse_policies(policies)
     limit = None if capacity is None else parse_size(capacity)
-    check_options(chosen, limit)
+    check_options(named, limit)
     settings = Settings(limit, on_oom, sample_count(samples), validate, placements)
     if output is not None:
         check_folder(Path(output), force)
     bars = not (no_progress or quiet)
     read = [read_trace(path, invalid, trace_format, placements, bars) for path in traces]
+    chosen = named or parse_policies(default_policies(read))
     folder = Path(output) if output is not None else default_folder(read)
     check_folder(folder, force)
     check_names(read)
@@ -127,6 +130,16 @@ def run(
         say_next(results, read)
         if verbose:
             click.echo(f"{time.perf_counter() - started:.1f} s in all", err=True)
+
+
+def default_policies(traces: Sequence[Trace]) -> tuple[str, ...]:
+    """The groups to compare where no policy is named."""
+    return GPU_POLICIES if any(comes_from_gpu(trace.metadata) for trace in traces) else DEFAULT_POLICIES
+
+
+def comes_from_gpu(metadata: Mapping[str, str]) -> bool:
+    """Whether a trace says that it was recorded of a GPU, or of a program for one."""
+    return metadata.get("format") in GPU_FORMATS or metadata.get("recorded", "").startswith("torch ")
 
 
 def say_compiling(policies: Sequence[Policy]) -> None:

@@ -55,7 +55,7 @@ def whatif(
     from memtrace.engine.registry import parse_policy
     from memtrace.units import parse_size
     from memtrace.whatif.grid import grid
-    from memtrace.whatif.rows import best_of, mark_no_effect, row_of
+    from memtrace.whatif.rows import best_of, mark_no_effect, rows_of
 
     limit = None if capacity is None else parse_size(capacity)
     given = None if recorded_capacity is None else parse_size(recorded_capacity)
@@ -63,7 +63,7 @@ def whatif(
         say_compiling([parse_policy("pytorch")])
     trace, compared = read(snapshot, device, recorded, given, invalid)
     chosen = list(dict.fromkeys(confs)) or grid(compared.conf if compared else None)
-    rows = [row_of(trace, conf, limit) for conf in chosen]
+    rows = rows_of(trace, chosen, limit)
     mark_no_effect(rows)
     best = best_of(rows)
     if as_json:

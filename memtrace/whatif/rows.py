@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,19 @@ class Row:
     autopsy: Autopsy | None = None
     smallest_capacity: int | None = None
     notes: list[str] = field(default_factory=list)
+
+
+def rows_of(trace: Trace, confs: list[str], capacity: int | None) -> list[Row]:
+    """A row for each setting, side by side in threads: compiled replays do not hold the interpreter's lock."""
+    from memtrace.engine.registry import parse_policy
+    from memtrace.replaying import warm
+
+    warm(parse_policy("pytorch"))  # so that no two threads compile it
+    pool = ThreadPoolExecutor(min(len(confs), os.cpu_count() or 1), "memtrace-whatif")
+    try:
+        return list(pool.map(lambda conf: row_of(trace, conf, capacity), confs))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def row_of(trace: Trace, conf: str, capacity: int | None) -> Row:

@@ -1,0 +1,384 @@
+"""Stitch, as GMLake: free memory that lies in pieces is mapped behind one another, so that it serves one large request.
+
+A request of 2 MiB or more is rounded up to whole pages of 2 MiB and served, by the first of these that can:
+
+    exact     an idle physical block of this very size, or a stitched block of this size, all of it idle, from before
+    single    the smallest larger idle physical block (the lowest of equals), cut; its rest is idle, and the whole that it
+              was is remembered as a stitched block
+    stitched  idle physical blocks, the largest first, until there is enough; the last one is cut; a new stitched block
+    grown     all idle physical blocks, and a new one from the device for the bytes that lack
+
+        physical  | A |//////| B |////| C |//|            a request of all `/` is mapped to the three of them
+                      \\_____________/_______/
+        virtual       |//////|////|//|
+
+Physical blocks are cut, never joined, and never given back (`trim` does nothing). When a block is freed its physical
+blocks are idle, and what was stitched is remembered: a program that repeats itself is soon served by exact ones alone.
+`stitched=1024`: so many that no request has are remembered; the one used least recently is forgotten first.
+Requests below 2 MiB are rounded up to 512 bytes and cut from physical blocks of 2 MiB by best fit; neighbours join, and
+a page that is all free is idle again. One with an alignment above 512 gets pages of its own.
+
+All idle memory can serve one request, so it counts as one hole; free ranges inside small pages are holes of their own.
+Addresses are physical, the first piece's; what a program sees is contiguous by its mapping, and as aligned as it asks.
+
+Choices where the paper leaves room: which of equal blocks, an idle physical block before a stitched one, what small requests
+do, how many stitched blocks are kept. Not modelled: the limit below which blocks are not stitched (128 MiB in the paper, to
+save calls; here 2 MiB), streams, the time that mapping takes, the address space that it uses.
+
+Cost: a step for each physical block that a request is mapped to, and for each remembered block of its size that is busy.
+Source: Guo et al. 2024, "GMLake: Efficient and Transparent GPU Memory Defragmentation for Large-scale DNN Training with
+Virtual Memory Stitching", ASPLOS 2024, section 3, from its description.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures import size_bins, stitching
+from memtrace.structures.bits import align_up
+from memtrace.structures.caching.model import longer
+from memtrace.structures.calls import apart
+from memtrace.structures.heap import FRESH, drop_node, link, reserve
+from memtrace.structures.ledger import (
+    ALLOCATED,
+    BLOCK_SIZE,
+    HOLE_TAKEN,
+    HOLES,
+    INSPECTED,
+    MERGES,
+    RESERVED,
+    SPLITS,
+    close_hole,
+    new_ledger,
+    open_hole,
+)
+from memtrace.structures.size_bins import best
+from memtrace.structures.stitching import (
+    EXACT,
+    GROWN,
+    IDLE_BLOCKS,
+    IDLE_BYTES,
+    KEPT,
+    NODES,
+    PAGE,
+    PIECE_SPARE,
+    SINGLE,
+    STITCH_FRESH,
+    STITCHED,
+    counted_node,
+    cut,
+    give,
+    known_stitch,
+    lacks_nodes,
+    lacks_pieces,
+    lacks_stitches,
+    largest,
+    new_piece,
+    new_stitch,
+    recall,
+    remember,
+    set_idle,
+    take,
+)
+
+ORDER = 44
+GROUPS = ("gpu",)
+COUNTERS = ("exact", "single", "stitched", "grown", "idle_blocks", "remembered")
+UNIT = 512
+FIRST = 1 << 10
+
+
+class Rules(NamedTuple):
+    capacity: int  # bytes
+    stitched: int
+
+
+class State(NamedTuple):
+    """Physical blocks and small ones are nodes; the physical ones are linked by address, the small ones of a page too."""
+
+    nodes: Any
+    node_of: Any  # node_of[handle]: its physical or small block
+    stitch_of: Any  # stitch_of[handle]: its stitched block; 0: it has a block of its own
+    pieces: Any
+    stitches: Any
+    chains: Any
+    idle: Any
+    small: Any
+    pool: Any
+    ledger: Any
+    rules: Rules
+
+
+def init(capacity, max_live, stitched=1024):
+    if stitched < 1:
+        raise ValueError("stitched is 1 at least")
+    nodes = np.zeros(FIRST, stitching.NODE).view(np.recarray)
+    pool = np.zeros(stitching.PLACES, np.int64)
+    pool[FRESH] = pool[NODES] = pool[STITCH_FRESH] = 1
+    pool[PIECE_SPARE] = -1
+    return State(
+        nodes,
+        np.zeros(max_live + 1, np.uint32),
+        np.zeros(max_live + 1, np.uint32),
+        np.zeros(FIRST, stitching.PIECE).view(np.recarray),
+        np.zeros(FIRST, stitching.STITCH).view(np.recarray),
+        np.zeros(stitching.CHAINS, np.uint32),
+        stitching.new_bins(nodes, 21),
+        stitching.new_bins(nodes, 9),
+        pool,
+        new_ledger(0),
+        Rules(capacity, stitched),
+    )
+
+
+def enlarge(state):
+    """Twice of what there is too little of."""
+    if lacks_nodes(state):
+        nodes = longer(state.nodes, 2 * state.nodes.size)
+        state = state._replace(nodes=nodes, idle=state.idle._replace(nodes=nodes), small=state.small._replace(nodes=nodes))
+    while lacks_pieces(state):
+        state = state._replace(pieces=longer(state.pieces, 2 * state.pieces.size))
+    if lacks_stitches(state):
+        state = state._replace(stitches=longer(state.stitches, 2 * state.stitches.size))
+    return state
+
+
+def alloc(state, request):
+    if request.size == 0:
+        return NOTHING
+    if lacks_nodes(state) or lacks_pieces(state) or lacks_stitches(state):
+        return ENLARGE
+    state.ledger[INSPECTED] = state.ledger[HOLES]
+    state.stitch_of[request.block] = 0
+    if request.size < PAGE and request.align <= UNIT:
+        return alloc_small(state, align_up(request.size, UNIT), request.block)
+    size = align_up(request.size, PAGE)
+    state.ledger[BLOCK_SIZE] = size
+    x = np.int64(best(state.idle, size, 1))
+    if x != 0:
+        x = whole_or_cut(state, x, size, request.block)
+    else:
+        x = gather(state, size, request.block)
+        if x == 0:
+            return NOWHERE
+    state.ledger[ALLOCATED] += size
+    return state.nodes[x].addr
+
+
+def whole_or_cut(state, x, size, handle):
+    """Serve a request of which idle physical block x has enough; the first physical block that it gets."""
+    nodes, pool = state.nodes, state.pool
+    if nodes[x].extent > size:
+        s = known_stitch(state, size)
+        if s != 0:
+            return use_again(state, s, handle)
+        pool[SINGLE] += 1
+        take(state, x)
+        remember(state, new_stitch(state, new_piece(state, x, -1), nodes[x].extent))
+        cut(state, x, size)
+    else:
+        pool[EXACT] += 1
+        take(state, x)
+    state.node_of[handle] = x
+    return x
+
+
+def use_again(state, s, handle):
+    """Hand out a stitched block from before."""
+    state.pool[EXACT] += 1
+    recall(state, s)
+    set_idle(state, s, False)
+    state.stitch_of[handle] = s
+    return np.int64(state.pieces[state.stitches[s].first].node)
+
+
+@apart
+def gather(state, size, handle):
+    """Serve a request for which no idle physical block is enough: its first physical block, 0 if memory lacks."""
+    pool = state.pool
+    s = known_stitch(state, size)
+    if s != 0:
+        return use_again(state, s, handle)
+    missing = size - pool[IDLE_BYTES]
+    if missing > state.rules.capacity - state.ledger[RESERVED]:
+        return np.int64(0)
+    pool[GROWN if missing > 0 else STITCHED] += 1
+    if missing == size:
+        x = new_memory(state, size)
+        state.node_of[handle] = x
+        return x
+    first, piece, left = np.int64(-1), np.int64(-1), size - max(missing, 0)
+    while left > 0:
+        x = largest(state)
+        take(state, x)
+        if state.nodes[x].extent > left:
+            cut(state, x, left)
+        left -= state.nodes[x].extent
+        piece = new_piece(state, x, piece)
+        if first < 0:
+            first = piece
+    if missing > 0:
+        new_piece(state, new_memory(state, missing), piece)
+    state.stitch_of[handle] = new_stitch(state, first, size)
+    return np.int64(state.pieces[first].node)
+
+
+def new_memory(state, size):
+    """A physical block from the device, which has the bytes."""
+    x = counted_node(state, state.ledger[RESERVED], size)
+    link(state.nodes, x, state.nodes[0].prev, 0)
+    reserve(state, size)
+    return x
+
+
+def free(state, request, address):
+    nodes, s = state.nodes, np.int64(state.stitch_of[request.block])
+    x = np.int64(state.node_of[request.block])
+    if s != 0:
+        state.ledger[ALLOCATED] -= state.stitches[s].extent
+        set_idle(state, s, True)
+        remember(state, s)
+    elif nodes[x].owner == 0:
+        state.ledger[ALLOCATED] -= nodes[x].extent
+        give(state, x)
+    else:
+        free_small(state, x)
+
+
+@apart
+def alloc_small(state, size, handle):
+    nodes, ledger = state.nodes, state.ledger
+    ledger[BLOCK_SIZE] = size
+    x = np.int64(best(state.small, size, 1))
+    if x != 0:
+        ledger[HOLE_TAKEN] = nodes[x].extent
+        size_bins.remove(state.small, x)
+        close_hole(ledger, nodes[x].extent)
+    else:
+        x = small_page(state)
+        if x == 0:
+            return np.int64(NOWHERE)
+    nodes[x].free = 0
+    rest = nodes[x].extent - size
+    if rest > 0:
+        y = counted_node(state, nodes[x].addr + size, rest)
+        nodes[y].owner = nodes[x].owner
+        follow(nodes, x, y)
+        nodes[x].extent = size
+        nodes[y].free = 1
+        size_bins.insert(state.small, y)
+        open_hole(ledger, rest)
+        ledger[SPLITS] += 1
+    state.node_of[handle] = x
+    ledger[ALLOCATED] += size
+    return nodes[x].addr
+
+
+def small_page(state):
+    """A small block that is a physical block of one page; 0 if there is no memory."""
+    nodes = state.nodes
+    page = np.int64(best(state.idle, PAGE, 1))
+    if page != 0:
+        take(state, page)
+        if nodes[page].extent > PAGE:
+            cut(state, page, PAGE)
+    elif PAGE <= state.rules.capacity - state.ledger[RESERVED]:
+        page = new_memory(state, PAGE)
+    else:
+        return np.int64(0)
+    x = counted_node(state, nodes[page].addr, PAGE)
+    nodes[x].owner = page
+    nodes[x].prev = 0
+    nodes[x].next = 0
+    return x
+
+
+def follow(nodes, x, y):
+    """Small block y comes directly behind x."""
+    after = nodes[x].next
+    nodes[y].prev = x
+    nodes[y].next = after
+    nodes[x].next = y
+    if after != 0:
+        nodes[after].prev = y
+
+
+@apart
+def free_small(state, x):
+    nodes, ledger = state.nodes, state.ledger
+    ledger[ALLOCATED] -= nodes[x].extent
+    after, before = np.int64(nodes[x].next), np.int64(nodes[x].prev)
+    if after != 0 and nodes[after].free == 1:
+        take_free_small(state, after)
+        absorb(state, x, after)
+    if before != 0 and nodes[before].free == 1:
+        take_free_small(state, before)
+        absorb(state, before, x)
+        x = before
+    if nodes[x].extent == PAGE:
+        page = np.int64(nodes[x].owner)
+        drop_small(state, x)
+        give(state, page)
+    else:
+        nodes[x].free = 1
+        size_bins.insert(state.small, x)
+        open_hole(ledger, nodes[x].extent)
+
+
+def take_free_small(state, x):
+    size_bins.remove(state.small, x)
+    close_hole(state.ledger, state.nodes[x].extent)
+
+
+def absorb(state, x, y):
+    """Small block x takes y in, which follows it."""
+    nodes = state.nodes
+    nodes[x].extent += nodes[y].extent
+    after = nodes[y].next
+    nodes[x].next = after
+    if after != 0:
+        nodes[after].prev = x
+    drop_small(state, y)
+    state.ledger[MERGES] += 1
+
+
+def drop_small(state, x):
+    state.nodes[x].owner = 0
+    state.nodes[x].free = 0
+    drop_node(state, x)
+    state.pool[NODES] -= 1
+
+
+@apart
+def largest_hole(state):
+    """All idle memory, or the largest free range of a small page."""
+    return max(state.pool[IDLE_BYTES], np.int64(size_bins.largest_hole(state.small)))
+
+
+def first_piece(state, handle):
+    s = np.int64(state.stitch_of[handle])
+    return np.int64(state.stitches[s].first) if s != 0 else np.int64(state.node_of[handle])
+
+
+def next_piece(state, handle, piece):
+    return np.int64(state.pieces[piece].next) if state.stitch_of[handle] != 0 else np.int64(-1)
+
+
+def piece_at(state, handle, piece):
+    if state.stitch_of[handle] != 0:
+        start = state.nodes[state.pieces[piece].node].addr
+        return start, state.pieces[piece].end - start
+    x = np.int64(state.node_of[handle])
+    return state.nodes[x].addr, state.nodes[x].extent
+
+
+def most_pieces(state):
+    return state.pieces.size
+
+
+def write_counters(state, row):
+    for i in range(4):
+        row[i] = state.pool[EXACT + i]
+    row[4] = state.pool[IDLE_BLOCKS]
+    row[5] = state.pool[KEPT]
