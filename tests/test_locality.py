@@ -27,13 +27,13 @@ POLICIES = ("best-fit", "first-fit:realloc=move", "compact:threshold=10", "paged
 
 def watched(trace: Trace, policy: str, model: Model, **how: Any) -> Locality:
     watcher = Watcher(trace, parse_policy(policy), model)
-    replay(trace, policy, watch=watcher, **how)
+    replay(trace, policy, watch=watcher, interpret=True, **how)
     return watcher.found()
 
 
 def slowly(trace: Trace, policy: str, model: Model, derived: bool, **how: Any) -> Caches:
     chains = [(line, [SlowLevel(level.sets, level.ways) for level in levels]) for _, line, levels in model.chains()]
-    return locality(replay(trace, policy, keep=True, **how), Caches(chains), derived, model.reach)
+    return locality(replay(trace, policy, keep=True, interpret=True, **how), Caches(chains), derived, model.reach)
 
 
 def same(found: Locality, slow: Caches) -> None:
@@ -114,8 +114,8 @@ def test_batches_do_not_matter() -> None:
 
 def test_watching_changes_nothing() -> None:
     trace = from_events([("alloc", 1, 100), ("alloc", 2, 200), ("realloc", 1, 400), ("free", 2)])
-    alone = replay(trace, "paged:page=64", keep=True)
-    shown = replay(trace, "paged:page=64", keep=True, batch_rows=1, watch=Watcher(trace, parse_policy("paged:page=64"), PRESETS["skylake"]))
+    alone = replay(trace, "paged:page=64", keep=True, interpret=True)
+    shown = replay(trace, "paged:page=64", keep=True, interpret=True, batch_rows=1, watch=Watcher(trace, parse_policy("paged:page=64"), PRESETS["skylake"]))
     assert alone.places is not None and shown.places is not None
     assert (alone.places == shown.places).all() and alone.peak_reserved_bytes == shown.peak_reserved_bytes
 
