@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,18 @@ class Locality:
     touched_bytes: int
     derived: bool  # from lifetimes; False: of the trace's own accesses
     levels: tuple[LevelCount, ...]
+
+    def columns(self) -> dict[str, Any]:
+        """As in locality.parquet: a row per level."""
+        count = len(self.levels)
+        return {
+            "level": [level.level for level in self.levels],
+            "lookups": np.array([level.lookups for level in self.levels], np.int64),
+            "misses": np.array([level.misses for level in self.levels], np.int64),
+            "touches": np.full(count, self.touches),
+            "touched_bytes": np.full(count, self.touched_bytes),
+            "derived": np.full(count, int(self.derived)),
+        }
 
 
 class Watcher:
