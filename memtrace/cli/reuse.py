@@ -29,7 +29,7 @@ MOST_TAGS = 8
 @click.option(
     "--idle", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Events a block lies idle at least."
 )
-@click.option("--keep", multiple=True, metavar="TAG", help="Blocks that are not dropped, such as weights. Repeatable.")
+@click.option("--keep", multiple=True, metavar="TAG", help="Tags of blocks that are not dropped, such as 'weight*'. Repeatable.")
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options
@@ -56,20 +56,28 @@ def reuse(
     """
     from memtrace.cli.progress import bar
     from memtrace.cli.tables import echo_json
-    from memtrace.names import unknown
     from memtrace.reuse.planning import plan
     from memtrace.trace import read
 
     with bar("reading", not quiet) as progress:
         read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
-    for tag in keep:
-        if tag not in read_trace.tags:
-            raise unknown("tag", tag, read_trace.tags)
-    found = plan(read_trace, window, idle, keep)
+    found = plan(read_trace, window, idle, matching(keep, read_trace.tags))
     if as_json:
         echo_json({"schema": "memtrace.reuse/1", **asdict(found)})
         return
     show(found)
+
+
+def matching(patterns: tuple[str, ...], tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags that any of the patterns matches; UsageError for a pattern that matches none."""
+    from fnmatch import fnmatchcase
+
+    from memtrace.names import unknown
+
+    for pattern in patterns:
+        if not any(fnmatchcase(tag, pattern) for tag in tags):
+            raise unknown("tag", pattern, tags)
+    return tuple(tag for tag in tags if any(fnmatchcase(tag, pattern) for pattern in patterns))
 
 
 def show(found: Plan) -> None:
