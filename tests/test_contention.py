@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
+from conftest import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_contention import Operation
 from oracle_contention import contend as slowly
 
+from memtrace.contention.comparing import compare
 from memtrace.contention.simulating import Timing, contend
 from memtrace.errors import InputError
+from memtrace.replaying import replay
 from memtrace.trace import Trace, from_events
 
 TIMING = Timing(7, 5, 11, 2, 3)
@@ -91,3 +95,21 @@ def test_frees_without_threads_are_by_the_owner() -> None:
 def test_one_thread_is_refused() -> None:
     with pytest.raises(InputError, match="has no column stream, so nothing can conflict"):
         contend(from_events([("alloc", 1, 8)]), 2, Timing())
+
+
+def test_any_number_of_processes_gives_the_same() -> None:
+    trace = trace_of(operations(11, 600, 4, 20))
+    one = compare(trace, [1, 2, 3], "first-fit", TIMING, 2, 64, jobs=1)
+    assert one == compare(trace, [1, 2, 3], "first-fit", TIMING, 2, 64, jobs=2)
+    assert one[0].blow_up == 1.0 and one[1].peak_reserved_bytes == replay(trace, "arenas:policy=first-fit,count=2,page=64").peak_reserved_bytes
+
+
+def test_the_command(memtrace: Run, tmp_path: Path) -> None:
+    path = tmp_path / "threads.csv"
+    rows = [f"{op},{id},{'' if op == 'free' else size},{time},{thread}" for op, id, size, time, thread in operations(2, 300, 3, 90)]
+    path.write_text("\n".join(["op,id,size,time,stream", *rows]) + "\n")
+    done = memtrace("contention", path, "--arenas", "1,2", "-p", "first-fit", "-o", "a.png")
+    assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 100, done.stderr
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert memtrace("contention", path, "--arenas", "0").returncode == 2
+    assert memtrace("contention", path, "--hold", "1,2").returncode == 2
