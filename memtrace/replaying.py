@@ -24,6 +24,7 @@ Detail = Literal["bare", "search", "full"]
 OnOom = Literal["stop", "skip"]
 Progress = Callable[[int, int], None]
 Loop = Callable[..., tuple[int, int]]
+Watch = Callable[["Events", NDArray[np.int64], NDArray[np.int64]], None]  # events replayed, addresses, rows of places
 Begin = Callable[[Any, Any], tuple[Any, int]]  # state, blocks by slot -> the state to begin with, and the first event
 
 
@@ -84,13 +85,15 @@ def replay(
     loop: Loop | None = None,
     progress: Progress | None = None,
     begin: Begin | None = None,
+    watch: Watch | None = None,
 ) -> Placement:
     """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
 
     ``samples`` events are sampled. ``detail="search"`` leaves out all but the counts of work, ``"bare"`` those too.
     ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``loop`` is what
     `loop_of` gave, for a caller that replays often. ``progress`` is called with events done and events in all. ``begin``
-    sets the state and the live blocks up for a replay that starts in the middle, at an event of the first batch. Raises
+    sets the state and the live blocks up for a replay that starts in the middle, at an event of the first batch. ``watch``
+    is shown every batch with the addresses in it, as ``keep`` would keep them, and nothing is kept. Raises
     UsageError for options that do not go together, PolicyError for a policy that cannot be compiled or fails.
     """
     from memtrace.engine.binding import bind
@@ -112,18 +115,18 @@ def replay(
     state.ledger[TOLD] = facts.completes > 0
     counters = len(getattr(policy.module, "COUNTERS", ()))
     recorder = new_recorder(facts.events, facts.max_live, samples, counters, detail == "full")
-    mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep)
+    mode = Mode(on_oom == "skip", policy.options["swap"] == "scratch", keep or watch is not None)
     blocks = new_blocks(facts.max_live)
     run = loop or (_interpreted(bound) if interpret else _compiled(policy, bound))
     kept: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     places: list[NDArray[np.int64]] = []
     seconds, cpu, done, stopped = 0.0, [], 0, False
-    first = 0
+    first, seen = 0, 0
     if begin is not None:
         state, first = begin(state, blocks)
         begun_with(recorder, blocks, first)
     for events in trace.batches(batch_rows):
-        addresses, reserved = (np.full(events.op.size if keep else 1, NOTHING) for _ in range(2))
+        addresses, reserved = (np.full(events.op.size if mode.keep else 1, NOTHING) for _ in range(2))
         started, cpu_started = time.perf_counter(), time.thread_time()
         state, recorder, came, stopped = _replay_batch(
             run, policy, bound, events, state, blocks, recorder, mode, addresses, reserved, places, first
@@ -134,6 +137,13 @@ def replay(
         done += came
         if keep:
             kept.append((addresses[:came], reserved[:came]))
+        if watch is not None:
+            rows, recorder = drained(recorder, 0)
+            places.append(rows)
+            watch(events, addresses[:came], np.concatenate(places[seen:]))
+            if not keep:
+                places.clear()
+            seen = len(places)
         if progress is not None:
             progress(done, facts.events)
         if stopped:

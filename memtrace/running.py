@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import SynchronizedArray
 
     from memtrace.engine.registry import Policy
+    from memtrace.locality.model import Model
     from memtrace.results.gather import Part
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
@@ -37,6 +38,7 @@ class Settings:
     samples: int = DEFAULT_SAMPLES
     validate: bool = False
     placements: bool = False
+    locality: Model | None = None  # caches and TLBs that the addresses are run through
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
     from memtrace.results.gather import gather
 
     settings = cell.settings
+    watcher = None
+    if settings.locality is not None:
+        from memtrace.locality.counting import Watcher
+
+        watcher = Watcher(cell.trace, cell.policy, settings.locality)
     placement = replay(
         cell.trace,
         cell.policy,
@@ -115,6 +122,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         samples=settings.samples,
         keep=settings.validate or settings.placements,
         progress=progress,
+        watch=watcher,
     )
     if settings.validate:
         from memtrace.validate import validate
@@ -122,7 +130,10 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         offence = validate(placement)
         if offence is not None:
             raise PolicyError(f"{cell.policy.label} on {cell.trace.name}: {offence.text}")
-    return gather(placement, settings.placements)
+    part = gather(placement, settings.placements)
+    if watcher is not None:
+        part.tables["locality"] = {"trace": cell.trace.name, "policy": cell.policy.label, **watcher.found().columns()}
+    return part
 
 
 def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[Part]:

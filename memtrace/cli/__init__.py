@@ -23,6 +23,8 @@ COMMANDS = {
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),
     "bound": ("bound", "Pack a trace's blocks with all lifetimes known: the least memory it needs."),
+    "reuse": ("reuse", "List what a trace need not hold at its peak."),
+    "contention": ("contention", "Model the locks of arenas that threads share."),
     "anonymize": ("anonymize", "Write a trace without what could tell whose it is."),
     "shrink": ("shrink", "Write the smallest trace that still shows an OOM or a measure."),
     "record": ("record", "Run a program and write its allocations as a trace."),

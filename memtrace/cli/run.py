@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
+from memtrace.cli.locality import check_locality, locality_model, locality_rows, print_locality
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ MOST_ROWS = 12  # of the table; summary.parquet has all
 @click.option("--samples", default="2000", show_default=True, metavar="N", help="Points of the timeline, or all.")
 @click.option("--validate", is_flag=True, help="Check every placement with a validator of its own; exit 4 on the first offence.")
 @click.option("--placements", is_flag=True, help="Also write every address (placements.parquet).")
+@click.option(
+    "--locality",
+    metavar="MODEL",
+    help="Also run the addresses through caches and TLBs: skylake, skylake-sp, or with changes, skylake:reach=4KiB.",
+)
 @click.option("--no-report", is_flag=True, help="Write tables only, no plots and no PDF.")
 @click.option("--force", is_flag=True, help="Write into a folder that memtrace did not make.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
@@ -76,6 +82,7 @@ def run(
     samples: str,
     validate: bool,
     placements: bool,
+    locality: str | None,
     no_report: bool,
     force: bool,
     no_progress: bool,
@@ -102,7 +109,7 @@ def run(
     named = parse_policies(policies)
     limit = None if capacity is None else parse_size(capacity)
     check_options(named, limit)
-    settings = Settings(limit, on_oom, sample_count(samples), validate, placements)
+    settings = Settings(limit, on_oom, sample_count(samples), validate, placements, locality_model(locality))
     if output is not None:
         check_folder(Path(output), force)
     bars = not (no_progress or quiet)
@@ -111,6 +118,7 @@ def run(
     folder = Path(output) if output is not None else default_folder(read)
     check_folder(folder, force)
     check_names(read)
+    check_locality(read, settings)
     for trace in read:
         say_assumed(trace.metadata, quiet or as_json)
     if not (quiet or as_json):
@@ -121,10 +129,11 @@ def run(
     if as_json:
         from memtrace.cli.tables import echo_json
 
-        echo_json({"schema": "memtrace.run/1", "results": results.summary, "files": [str(file) for file in files]})
+        echo_json({"schema": "memtrace.run/1", "results": results.summary, **locality_rows(results), "files": [str(f) for f in files]})
         return
     for trace in read:
         print_ranked(results, trace.name)
+        print_locality(results, trace.name)
     if not quiet:
         say_files(folder, files, verbose)
         say_next(results, read)

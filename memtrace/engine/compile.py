@@ -34,14 +34,19 @@ def compiled(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
 
 def _compile(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
     from numba import njit
-    from numba.core.registry import cpu_target
 
     sources = reachable_modules(policy, loop, recorder, places)
     make_jitable({f for module in [*sources, bound] for f in functions_of(module)} | set(own_functions(bound)))
     replay = loop.specialise(bound)
     replay.__qualname__ = f"{policy.__name__.rpartition('.')[2]}.{digest(sources)}"
-    known = all(hasattr(cpu_target.options, name) for name in FAST)
-    return njit(**OPTIONS, **(FAST if known else {}))(replay)
+    return njit(**OPTIONS, **(FAST if knows_fast() else {}))(replay)
+
+
+def knows_fast() -> bool:
+    """Whether this numba has the options of ``FAST``."""
+    from numba.core.registry import cpu_target
+
+    return all(hasattr(cpu_target.options, name) for name in FAST)
 
 
 def is_cached(policy: ModuleType, bound: ModuleType) -> bool:

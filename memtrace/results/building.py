@@ -23,6 +23,7 @@ def build(parts: Sequence[Part], distributions: Sequence[Columns], manifest: dic
         for name in ("timeline", "holes", "occupancy", "timing")
     }
     kept = [part.tables["placements"] for part in parts if "placements" in part.tables]
+    missed = [part.tables["locality"] for part in parts if "locality" in part.tables]
     return Results(
         [part.summary for part in parts],
         tables["timeline"],
@@ -32,6 +33,7 @@ def build(parts: Sequence[Part], distributions: Sequence[Columns], manifest: dic
         manifest,
         tables["timing"],
         table("placements", kept) if kept else None,
+        table("locality", missed) if missed else None,
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 OURS = ("memtrace.results/", "memtrace.suite/")
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")
+OPTIONAL = ("placements", "locality")
 
 
 def check_folder(folder: Path, force: bool) -> None:
@@ -89,8 +90,7 @@ def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path
 def _write_tables(results: Results, stage: Path) -> list[Path]:
     tables = {"summary": summary_table(results.summary)}
     tables |= {name: getattr(results, name) for name in TABLES}
-    if results.placements is not None:
-        tables["placements"] = results.placements
+    tables |= {name: found for name in OPTIONAL if (found := getattr(results, name)) is not None}
     return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
 
@@ -126,8 +126,8 @@ def read_folder(folder: Path) -> Results:
             raise InputError(f"{folder} has results of schema {manifest.get('schema')!r}; this version reads {FORMAT}")
         tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
         summary = pq.read_table(folder / "summary.parquet").to_pylist()
-        kept = folder / "placements.parquet"
-        placements = pq.read_table(kept) if kept.exists() else None
+        files = {name: folder / f"{name}.parquet" for name in OPTIONAL}
+        optional = {name: pq.read_table(file) if file.exists() else None for name, file in files.items()}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is no results folder that can be read: {error}") from error
     return Results(
@@ -138,5 +138,5 @@ def read_folder(folder: Path) -> Results:
         tables["distributions"],
         manifest,
         tables["timing"],
-        placements,
+        **optional,
     )

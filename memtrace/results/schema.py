@@ -69,6 +69,16 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "distributions": {"trace": "string", "kind": "string", "class_from": "int64", "count": "int64", "bytes": "int64"},
     "timing": {"trace": "string", "policy": "string", "replay_seconds": "float64"},
+    "locality": {
+        "trace": "string",
+        "policy": "string",
+        "level": "string",
+        "lookups": "int64",
+        "misses": "int64",
+        "touches": "int64",
+        "touched_bytes": "int64",
+        "derived": "int64",
+    },
     "placements": {"trace": "string", "policy": "string", "event": "int64", "id": "int64", "address": "int64"},
 }
 

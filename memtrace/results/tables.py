@@ -22,6 +22,7 @@ class Results:
     manifest: dict[str, Any]
     timing: pyarrow.Table | None = None
     placements: pyarrow.Table | None = None
+    locality: pyarrow.Table | None = None
 
     def traces(self) -> list[str]:
         """The traces, in the order of the run."""

@@ -1,0 +1,150 @@
+"""`memtrace contention`: lock conflicts and blow-up by the number of arenas."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+
+if TYPE_CHECKING:
+    from memtrace.contention.comparing import Row
+    from memtrace.contention.simulating import Timing
+    from memtrace.trace import Trace
+
+
+@click.command()
+@click.argument("trace")
+@click.option("--arenas", default="1,2,4,8", show_default=True, metavar="N,N,...", help="Numbers of arenas, 1 to 32.")
+@click.option("-p", "--policy", "inner", default="best-fit", show_default=True, metavar="POLICY", help="That of each arena.")
+@click.option(
+    "--cache",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Blocks of each size class, 16 bytes apart up to 1024, that a thread keeps and serves without a lock.",
+)
+@click.option(
+    "--hold",
+    default="100,50,150,10",
+    show_default=True,
+    metavar="NS,NS,NS,NS",
+    help="Nanoseconds of an alloc, a free, a realloc, and of one served by a thread's cache.",
+)
+@click.option(
+    "--gap", type=click.IntRange(0), default=100, show_default=True, metavar="NS", help="Between events of a trace without times."
+)
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
+@click.option("-o", "--output", metavar="FILE", help="Also draw conflicts and blow-up, as PNG.")
+@FORMAT_OPTION
+@INVALID_OPTION
+@report_options
+def contention(
+    trace: str,
+    arenas: str,
+    inner: str,
+    cache: int,
+    hold: str,
+    gap: int,
+    jobs: int,
+    output: str | None,
+    trace_format: str | None,
+    invalid: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Model the locks of arenas that the threads of TRACE share: conflicts, the time waited, and the memory it takes.
+
+    A thread's operations go to the arena of its number modulo the count, a free to the one its block came from. Each holds
+    that arena's lock for a given time; one that arrives meanwhile is a conflict, and waits. Times are modelled.
+
+    \b
+    Example:
+      memtrace contention traces/arrow-query.parquet --arenas 1,2,4 --cache 7
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json
+    from memtrace.contention.comparing import compare, policies_for
+    from memtrace.contention.simulating import frees_name_threads
+    from memtrace.trace import read
+
+    counts, timing = numbers("--arenas", arenas, 1, 32), timing_of(hold, gap)
+    policies_for(inner, counts, 65536)
+    with bar("reading", not quiet) as progress:
+        read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
+    rows = compare(read_trace, counts, inner, timing, cache, jobs=jobs)
+    files = [] if output is None else [str(draw(rows, read_trace.name, Path(output)))]
+    if as_json:
+        found = [
+            {**asdict(row.contention), "peak_reserved_bytes": row.peak_reserved_bytes, "blow_up": row.blow_up} for row in rows
+        ]
+        document = {"schema": "memtrace.contention/1", "trace": read_trace.name, "policy": inner, "cache": cache}
+        echo_json({**document, "timing": asdict(timing), "rows": found, "files": files})
+        return
+    show(read_trace, rows, inner)
+    click.echo(model(read_trace, timing, cache, frees_name_threads(read_trace)))
+    if files and not quiet:
+        click.echo(f"wrote {files[0]}", err=True)
+
+
+def numbers(option: str, text: str, least: int, most: int) -> list[int]:
+    from memtrace.errors import UsageError
+
+    parts = text.split(",")
+    if not all(part.isdigit() and least <= int(part) <= most for part in parts):
+        raise UsageError(f"{option} {text} is no list of numbers from {least} to {most}; try: 1,2,4")
+    return sorted({int(part) for part in parts}) if option == "--arenas" else [int(part) for part in parts]
+
+
+def timing_of(hold: str, gap: int) -> Timing:
+    from memtrace.contention.simulating import Timing
+    from memtrace.errors import UsageError
+
+    held = numbers("--hold", hold, 0, 10**9)
+    if len(held) != 4:
+        raise UsageError(f"--hold {hold} has {len(held)} times; it takes 4: alloc, free, realloc, cached")
+    return Timing(*held, gap)
+
+
+def draw(rows: list[Row], trace: str, path: Path) -> Path:
+    from memtrace.errors import UsageError
+    from memtrace.plots.contention import write
+
+    if path.suffix != ".png":
+        raise UsageError(f"{path} is drawn as PNG; try: -o {path.with_suffix('.png')}")
+    return write(rows, trace, path)
+
+
+def show(trace: Trace, rows: list[Row], inner: str) -> None:
+    from memtrace.cli.tables import print_table
+    from memtrace.units import format_count, format_ratio, format_seconds, format_size
+
+    lines = [
+        (
+            str(row.contention.arenas),
+            format_count(row.contention.lock_operations),
+            format_count(row.contention.conflicts),
+            f"{100 * row.contention.conflicts / max(row.contention.lock_operations, 1):.2f} %",
+            format_seconds(row.contention.waited_ns / 1e9),
+            format_seconds(row.contention.longest_wait_ns / 1e9),
+            format_size(row.peak_reserved_bytes),
+            format_ratio(row.blow_up),
+        )
+        for row in rows
+    ]
+    columns = ("arenas", "lock ops", "conflicts", "share", "waited", "longest", "reserved", "blow-up")
+    print_table(columns, lines, words=(), title=f"{trace.name}: arenas of {inner}")
+
+
+def model(trace: Trace, timing: Timing, cache: int, named: bool) -> str:
+    """What the figures rest on, in a sentence."""
+    times = "the trace's own times" if "time" in trace.columns else f"events {timing.gap} ns apart"
+    caches = f", caches of {cache} per size class ({timing.cached} ns)" if cache else ""
+    frees = "" if named else "; no free names its thread, so each is by its block's owner"
+    return f"modelled: {times}; locks held {timing.alloc}/{timing.free}/{timing.realloc} ns by alloc/free/realloc{caches}{frees}"

@@ -1,0 +1,119 @@
+"""`memtrace reuse`: what a trace need not hold at its peak."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+
+if TYPE_CHECKING:
+    from memtrace.reuse.planning import Idle, Plan, TagShare
+
+MOST_TAGS = 8
+
+
+@click.command()
+@click.argument("trace")
+@click.option(
+    "--window",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="A block may take the place of one freed up to N events after its alloc.",
+)
+@click.option(
+    "--idle", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Events a block lies idle at least."
+)
+@click.option("--keep", multiple=True, metavar="TAG", help="Tags of blocks that are not dropped, such as 'weight*'. Repeatable.")
+@FORMAT_OPTION
+@INVALID_OPTION
+@report_options
+def reuse(
+    trace: str,
+    window: int,
+    idle: int,
+    keep: tuple[str, ...],
+    trace_format: str | None,
+    invalid: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """List the blocks of TRACE that need not be held at its peak, by tag, and how far the peak would fall.
+
+    In place: a block that takes over the bytes of one freed right after its alloc. Recompute: a block that lies idle over
+    the peak and is used again. Free early: one that is not used again before its free. Candidates, not proof: a trace
+    does not say what a block is computed from.
+
+    \b
+    Example:
+      memtrace reuse traces/gpt-6x512-fp32.csv --window 2
+    """
+    from memtrace.cli.progress import bar
+    from memtrace.cli.tables import echo_json
+    from memtrace.reuse.planning import plan
+    from memtrace.trace import read
+
+    with bar("reading", not quiet) as progress:
+        read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
+    found = plan(read_trace, window, idle, matching(keep, read_trace.tags))
+    if as_json:
+        echo_json({"schema": "memtrace.reuse/1", **asdict(found)})
+        return
+    show(found)
+
+
+def matching(patterns: tuple[str, ...], tags: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags that any of the patterns matches; UsageError for a pattern that matches none."""
+    from fnmatch import fnmatchcase
+
+    from memtrace.names import unknown
+
+    for pattern in patterns:
+        if not any(fnmatchcase(tag, pattern) for tag in tags):
+            raise unknown("tag", pattern, tags)
+    return tuple(tag for tag in tags if any(fnmatchcase(tag, pattern) for pattern in patterns))
+
+
+def show(found: Plan) -> None:
+    from memtrace.cli.tables import print_table
+    from memtrace.units import format_count, format_size
+
+    kinds = {"in place": found.in_place, "recompute": found.recompute, "free early": found.free_early}
+    rows = []
+    for name, kind in kinds.items():
+        saved = found.peak_live_bytes - kind.peak_live_bytes
+        share = 100 * saved / found.peak_live_bytes if found.peak_live_bytes else 0
+        blocks = sum(tag.blocks for tag in kind.tags)
+        rows.append((name, format_count(blocks), format_size(kind.peak_live_bytes), format_size(saved), f"{share:.1f} %"))
+    title = f"{found.trace}: peak live {format_size(found.peak_live_bytes)} at event {found.peak_live_event:,}"
+    print_table(("if all are taken", "blocks", "peak live", "saved", "of the peak"), rows, title=title)
+    for name, kind in kinds.items():
+        show_tags(name, kind.tags)
+    click.echo(cost(found.recompute))
+
+
+def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
+    from memtrace.cli.tables import print_table
+    from memtrace.units import format_count, format_size
+
+    if not tags:
+        return
+    rows = [(tag.tag, format_count(tag.blocks), format_size(tag.bytes), format_size(tag.peak_bytes)) for tag in tags[:MOST_TAGS]]
+    print_table((f"{name}, by tag", "blocks", "bytes", "away at the peak"), rows)
+    if len(tags) > MOST_TAGS:
+        click.echo(f"and {len(tags) - MOST_TAGS} tags more; --json has all")
+
+
+def cost(recompute: Idle) -> str:
+    from memtrace.units import format_seconds, format_size
+
+    time = ""
+    if recompute.rebuilt_ns is not None:
+        time = f", {format_seconds(recompute.rebuilt_ns / 1e9)} modelled as the time from each block's alloc to the next event"
+    return f"recomputing writes {format_size(recompute.rebuilt_bytes)} again{time}; the three peaks do not add up"

@@ -1,0 +1,230 @@
+"""The compiled part: set-associative LRU levels in chains, and the touches of a batch of events run through them.
+
+A chain is a cache hierarchy or the TLBs of one page size: what misses in a level is looked up in the next, and every level
+that was asked then holds the line. The lines of a set are kept in order, the last used first. No function here allocates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from memtrace.engine.compile import FAST, OPTIONS, knows_fast
+from memtrace.trace import Op
+
+if TYPE_CHECKING:
+    from typing import Any
+
+ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS = (int(op) for op in (Op.ALLOC, Op.FREE, Op.REALLOC, Op.COPY, Op.SWAP, Op.ACCESS))
+HEADER = 16  # bytes that a free touches: the two links of a free list
+
+FIRST, SETS, WAYS, SHIFT, NEXT = range(5)  # of a level: its first entry in lines; log2 of its line; the level behind it, or -1
+LOOKUPS, MISSES = range(2)
+TOUCHES, BYTES = range(2)
+ADDRESS, EXTENT, AFTER = range(3)  # of a piece of a block; the next piece, or -1
+FAILED, NOTHING = -1, -2  # addresses: the request failed; there is none
+
+compiled = njit(**OPTIONS, **(FAST if knows_fast() else {}))
+
+
+class Levels(NamedTuple):
+    """All chains of a model, and what is counted in them."""
+
+    chains: NDArray[np.int64]  # [chain]: its first level
+    levels: NDArray[np.int64]  # [level, 5]
+    lines: NDArray[np.int64]  # all sets of all levels; -1: empty
+    counts: NDArray[np.int64]  # [level, 2]
+    touched: NDArray[np.int64]  # [2]
+
+
+class Blocks(NamedTuple):
+    """Where the live blocks are. The first piece of the block in a slot has the slot's number, further ones come after."""
+
+    pieces: NDArray[np.int64]  # [piece, 3]; the address of a slot without a block is -2
+    sizes: NDArray[np.int64]  # [slot] bytes requested
+    spare: NDArray[np.int64]  # [2] first of a list of unused pieces, -1 for none; and how many they are
+
+
+@compiled
+def look_up(levels: Any, lines: Any, counts: Any, level: Any, line: Any) -> None:
+    """One line in one level, and where it misses in those behind."""
+    while level >= 0:
+        ways = levels[level, WAYS]
+        start = levels[level, FIRST] + line % levels[level, SETS] * ways
+        counts[level, LOOKUPS] += 1
+        way = np.int64(0)
+        last = lines[start]
+        while last != line and way < ways - 1:
+            way += 1
+            # What is passed moves one place back, which makes room in front.
+            held = lines[start + way]
+            lines[start + way] = last
+            last = held
+        lines[start] = line
+        if last == line:
+            return
+        counts[level, MISSES] += 1
+        level = levels[level, NEXT]
+
+
+@compiled
+def sweep(levels: Any, lines: Any, counts: Any, level: Any, first: Any, last: Any) -> None:
+    """The lines first to last, one after the other, in a chain from a level on.
+
+    Once a level has seen as many new lines as it holds, it holds nothing else: every later line of the sweep is a miss, and
+    goes to the level behind in the same order. So a sweep costs no more than twice what the levels hold.
+    """
+    while level >= 0 and first <= last:
+        holds = levels[level, SETS] * levels[level, WAYS]
+        singly = min(last - first + 1, holds)
+        for line in range(first, first + singly):
+            look_up(levels, lines, counts, level, line)
+        first += singly
+        missed = last - first + 1
+        counts[level, LOOKUPS] += missed
+        counts[level, MISSES] += missed
+        for line in range(last - min(missed, holds) + 1, last + 1):
+            enter(levels, lines, level, line)
+        level = levels[level, NEXT]
+
+
+@compiled
+def enter(levels: Any, lines: Any, level: Any, line: Any) -> None:
+    """Put a line that a level does not hold in front of its set."""
+    ways = levels[level, WAYS]
+    start = levels[level, FIRST] + line % levels[level, SETS] * ways
+    for way in range(ways - 1, 0, -1):
+        lines[start + way] = lines[start + way - 1]
+    lines[start] = line
+
+
+@compiled
+def touch(all_levels: Any, blocks: Any, slot: Any, first: Any, last: Any) -> None:
+    """The bytes [first, last) of the block in a slot."""
+    pieces, levels = blocks.pieces, all_levels.levels
+    if first >= last or pieces[slot, ADDRESS] < 0:
+        return
+    all_levels.touched[TOUCHES] += 1
+    all_levels.touched[BYTES] += last - first
+    piece, before = np.int64(slot), np.int64(0)
+    while piece >= 0 and before < last:
+        address, extent = pieces[piece, ADDRESS], pieces[piece, EXTENT]
+        low, high = address + max(first - before, 0), address + min(last - before, extent) - 1
+        if low <= high:
+            for chain in range(all_levels.chains.size):
+                level = all_levels.chains[chain]
+                shift = levels[level, SHIFT]
+                sweep(levels, all_levels.lines, all_levels.counts, level, low >> shift, high >> shift)
+        before += extent
+        piece = pieces[piece, AFTER]
+
+
+@compiled
+def forget(blocks: Any, slot: Any) -> None:
+    """The block in a slot is no more: its further pieces can be used again."""
+    pieces = blocks.pieces
+    piece = pieces[slot, AFTER]
+    while piece >= 0:
+        after = pieces[piece, AFTER]
+        pieces[piece, AFTER] = blocks.spare[0]
+        blocks.spare[0] = piece
+        blocks.spare[1] += 1
+        piece = after
+    pieces[slot, ADDRESS] = NOTHING
+    pieces[slot, AFTER] = -1
+
+
+@compiled
+def put(blocks: Any, slot: Any, address: Any, size: Any, rows: Any, row: Any, last: Any) -> None:
+    """A block in one piece at an address; or in the pieces that the rows of its event name, if any do."""
+    pieces = blocks.pieces
+    forget(blocks, slot)
+    blocks.sizes[slot] = size
+    pieces[slot, ADDRESS] = address
+    pieces[slot, EXTENT] = size
+    tail = np.int64(-1)
+    for k in range(row, last):
+        if rows[k, 1] != slot:
+            continue
+        piece = np.int64(slot)
+        if tail >= 0:
+            piece = blocks.spare[0]
+            blocks.spare[0] = pieces[piece, AFTER]
+            blocks.spare[1] -= 1
+            pieces[tail, AFTER] = piece
+        pieces[piece, ADDRESS] = rows[k, 2]
+        pieces[piece, EXTENT] = rows[k, 3]
+        pieces[piece, AFTER] = -1
+        tail = piece
+
+
+@compiled
+def move(all_levels: Any, blocks: Any, slot: Any, address: Any, reach: Any) -> None:
+    """The policy moved a block: it is read where it was, and written where it is."""
+    size = min(blocks.sizes[slot], reach)
+    touch(all_levels, blocks, slot, 0, size)
+    blocks.pieces[slot, ADDRESS] = address
+    touch(all_levels, blocks, slot, 0, size)
+
+
+@compiled
+def resize(  # type: ignore[no-untyped-def]
+    all_levels, blocks, slot, address, size, rows, row, last, reach, lifetimes
+) -> None:
+    """A realloc that gave a block: the bytes that move are read and written, and those that are new are written too."""
+    before = blocks.pieces[slot, ADDRESS]
+    old = blocks.sizes[slot] if before >= 0 else np.int64(0)
+    moves = before >= 0 and before != address
+    kept = min(min(old, size), reach)
+    if moves:
+        touch(all_levels, blocks, slot, 0, kept)
+    put(blocks, slot, address, size, rows, row, last)
+    if moves:
+        touch(all_levels, blocks, slot, 0, kept)
+    if lifetimes:
+        touch(all_levels, blocks, slot, old, min(size, reach))
+
+
+@compiled
+def run(  # type: ignore[no-untyped-def]
+    op, block, size, dst, addresses, rows, event, in_pieces, reach, lifetimes, all_levels, blocks
+) -> None:
+    """A batch whose first event has a number: ``rows`` are (event, slot, address, bytes) of moves or pieces, in order.
+
+    ``lifetimes``: an alloc writes the whole block, a free its header. No touch goes beyond ``reach`` bytes of a block.
+    """
+    pieces, row = blocks.pieces, 0
+    for i in range(addresses.size):
+        kind, slot = op[i], np.int64(block[i])
+        last = row
+        while last < rows.shape[0] and rows[last, 0] == event + i:
+            last += 1
+        if kind == FREE and slot >= 0:
+            if lifetimes:
+                touch(all_levels, blocks, slot, 0, min(min(blocks.sizes[slot], HEADER), reach))
+            forget(blocks, slot)
+        if not in_pieces:
+            for k in range(row, last):
+                if rows[k, 1] != slot or addresses[i] < 0:
+                    move(all_levels, blocks, rows[k, 1], rows[k, 2], reach)
+            row = last  # the event's own block is where its address says
+        if kind == ALLOC and addresses[i] >= 0:
+            put(blocks, slot, addresses[i], size[i], rows, row, last)
+            if lifetimes:
+                touch(all_levels, blocks, slot, 0, min(size[i], reach))
+        elif kind == REALLOC and addresses[i] >= 0:
+            resize(all_levels, blocks, slot, addresses[i], size[i], rows, row, last, reach, lifetimes)
+        elif kind == REALLOC and addresses[i] == NOTHING:
+            forget(blocks, slot)
+        elif kind == ACCESS:
+            touch(all_levels, blocks, slot, 0, min(blocks.sizes[slot], reach))
+        elif kind == COPY or kind == SWAP:
+            other = np.int64(dst[i if dst.size > 1 else 0])
+            if pieces[slot, ADDRESS] >= 0 and pieces[other, ADDRESS] >= 0:
+                moved = size[i] if size[i] >= 0 else min(blocks.sizes[slot], blocks.sizes[other])
+                touch(all_levels, blocks, slot, 0, min(moved, reach))
+                touch(all_levels, blocks, other, 0, min(moved, reach))
+        row = last

@@ -1,0 +1,46 @@
+"""Conflicts and blow-up against the number of arenas: what `memtrace contention -o` draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from memtrace.contention.comparing import Row
+
+
+def write(rows: list[Row], trace: str, path: Path) -> Path:
+    """A PNG of two panels over one scale of arenas."""
+    from matplotlib.figure import Figure
+
+    from memtrace.plots.saving import write_png
+    from memtrace.plots.style import BODY, TITLE, style
+
+    with style():
+        figure = Figure(figsize=(6.5, 4.4), layout="constrained")
+        figure.suptitle(f"{trace}: arenas against lock conflicts and memory", x=0.01, ha="left", fontsize=TITLE, weight="bold")
+        above, below = figure.subplots(2, 1, sharex=True)
+        arenas = [row.contention.arenas for row in rows]
+        shares = [100 * row.contention.conflicts / max(row.contention.lock_operations, 1) for row in rows]
+        draw(above, arenas, shares, "% of lock operations\nthat conflict (modelled)", "#D55E00", "{:.2f}")
+        draw(below, arenas, [row.blow_up for row in rows], "peak reserved,\nx one arena", "#0072B2", "{:.2f}")
+        below.set_xlabel("arenas", fontsize=BODY)
+        below.set_xticks(arenas, [str(count) for count in arenas])
+        return write_png(figure, path)
+
+
+def draw(axes: Any, arenas: list[int], values: list[float], label: str, colour: str, form: str) -> None:
+    from memtrace.plots.style import BODY, FAINTEST, SMALL
+
+    axes.set_xscale("log", base=2)
+    axes.minorticks_off()
+    axes.plot(arenas, values, "-o", color=colour, markersize=4, linewidth=1.4)
+    for count, value in zip(arenas, values, strict=True):
+        axes.annotate(form.format(value), (count, value), (0, 5), textcoords="offset points", ha="center", fontsize=SMALL)
+    axes.set_ylim(0, max(values) * 1.25 or 1)
+    axes.set_ylabel(label, fontsize=BODY)
+    axes.tick_params(labelsize=SMALL)
+    axes.grid(axis="y", color=FAINTEST)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
