@@ -61,12 +61,12 @@ def requested(placement: Placement, event: int) -> tuple[int, str | None]:
 
 
 def pins(placement: Placement) -> Columns:
-    """The blocks whose end would open the largest ranges, largest first, no two of them sharing a gap."""
+    """The blocks that pin most: the most bytes lie free beside them. Most first, no two of them sharing a gap."""
     empty: Columns = {name: np.zeros(0, np.int64) for name in ("address", "bytes", "opens_bytes")}
     if Readings(placement).hides or comes_in_pieces(placement):
         return {**empty, "tag": []}
     address, extent, slot, opens = opened(placement)
-    chosen = apart(np.argsort(-opens, kind="stable"), MOST_PINS)
+    chosen = apart(np.argsort(extent - opens, kind="stable"), MOST_PINS)
     codes, names = placement.blocks["tag"][slot[chosen]], placement.trace.tags
     tags = [names[code] if code >= 0 else None for code in codes.tolist()]
     return {"address": address[chosen], "bytes": extent[chosen], "opens_bytes": opens[chosen], "tag": tags}

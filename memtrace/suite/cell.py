@@ -87,9 +87,8 @@ def pack(part: Any, distributions: dict[str, Any]) -> bytes:
 
     tables = {"summary": summary_table([part.summary]), "distributions": table("distributions", [distributions])}
     for name in BY_POLICY:
-        tables[name] = table(
-            name, [part.tables[name]] if name in part.tables else [], part.counters if name == "timeline" else ()
-        )
+        counters = part.counters if name == "timeline" else ()
+        tables[name] = table(name, [part.tables[name]] if name in part.tables else [], counters)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name in TABLES:
