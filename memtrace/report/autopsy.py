@@ -79,9 +79,7 @@ def sentence(failure: Failure, limit: int) -> str:
     if found == "full":
         more = failure["live_bytes"] + failure["request_bytes"] - limit
         above = format_size(more)
-        return (
-            f"Really full: {live} were live, and with the {asked} asked for that is {above} above the limit. No policy fits."
-        )
+        return f"Really full: {live} were live, and with the {asked} asked for that is {above} above the limit. No policy fits."
     if found == "rounding":
         return (
             f"Rounding: the live {live} and the {asked} asked for would fit, but rounding, headers and padding take another "

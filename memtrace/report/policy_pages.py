@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
 MOST = 30  # best first, and all that ran out of memory
-DRAWN = ("memory-by-policy", "occupancy", "waste-by-size")
+DRAWN = ("memory-by-policy", "occupancy")
 HALF = (Column("measure", 2.0), Column("value", 1.0, numbers=True), Column("best of all", 1.0, numbers=True))
+GAP = Column("", 0.12)
 Row = Mapping[str, Any]
 
 
@@ -58,14 +59,19 @@ def standing(rows: Sequence[Row], place: int) -> str:
 
 
 def measures(rows: Sequence[Row], row: Row) -> Table:
-    """Name, value and the best value of any policy, in two halves side by side; a * where this policy has the best."""
+    """Name, value and the best value of those that served all, in two halves side by side; a * where this policy has it."""
     from memtrace.metrics import declared
 
-    known = [metric for metric in declared() if row.get(metric.name) is not None]
+    known = [metric for metric in declared() if row.get(metric.name) is not None and _differs(rows, metric.name)]
     cells = [(metric.name, *_value(metric, rows, row)) for metric in known]
     half = -(-len(cells) // 2)
     right = [*cells[half:], *[("", "", "")] * (2 * half - len(cells))]
-    return Table(HALF + HALF, tuple(one + other for one, other in zip(cells[:half], right, strict=True)))
+    return Table((*HALF, GAP, *HALF), tuple((*one, "", *other) for one, other in zip(cells[:half], right, strict=True)))
+
+
+def _differs(rows: Sequence[Row], name: str) -> bool:
+    """Whether a measure tells policies apart; what is the same for all is the trace's."""
+    return len(rows) == 1 or len({row.get(name) for row in rows}) > 1
 
 
 def _value(metric: Any, rows: Sequence[Row], row: Row) -> tuple[str, str]:

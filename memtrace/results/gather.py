@@ -2,11 +2,189 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.metrics import measure
+from memtrace.metrics.readings import Readings, Rows
+from memtrace.results.failure import failure
+
 if TYPE_CHECKING:
-    pass
+    from memtrace.replaying import Placement
+    from memtrace.trace import Trace
 
 Columns = dict[str, Any]
 # What only a policy that shows its holes can say.
 HOLES = ("free_bytes", "holes", "largest_hole_bytes", "external_frag", "squares_frag")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one replay adds to the results: a row of the summary, and columns for the other tables."""
+
+    summary: dict[str, Any]
+    tables: dict[str, Columns]
+    counters: tuple[str, ...]
+    seconds: float
+
+
+def gather(placement: Placement, keep_placements: bool = False) -> Part:
+    readings = Readings(placement)
+    counters = tuple(getattr(placement.policy.module, "COUNTERS", ()))
+    tables = {
+        "timeline": timeline(placement, readings, counters),
+        "holes": holes(placement),
+        "occupancy": occupancy(placement),
+        "requests": requests(placement),
+        **failure(placement),
+        "timing": {"replay_seconds": np.array([placement.seconds])},
+    }
+    if keep_placements:
+        tables["placements"] = placements(placement)
+    name = {"trace": placement.trace.name, "policy": placement.policy.label}
+    return Part(summary(placement), {key: {**name, **table} for key, table in tables.items()}, counters, placement.seconds)
+
+
+def summary(placement: Placement) -> dict[str, Any]:
+    facts = placement.trace.facts
+    return {
+        "trace": placement.trace.name,
+        "trace_sha256": placement.trace.sha256,
+        "policy": placement.policy.label,
+        "options": json.dumps(placement.policy.options, sort_keys=True),
+        "capacity_bytes": placement.capacity,
+        "events": facts.events,
+        "allocs": facts.allocs,
+        "frees": facts.frees,
+        "reallocs": facts.reallocs,
+        "max_live_blocks": facts.max_live,
+        "requested_bytes": facts.total_bytes,
+        **measure(placement),
+    }
+
+
+def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]) -> Columns:
+    """The samples and the three peaks among them, by event."""
+    recorder = placement.recorder
+    taken = readings.samples.table.shape[0]
+    table = np.concatenate((readings.samples.table, recorder.peaks))
+    own = np.concatenate((recorder.sample_counters[:taken], recorder.peak_counters))
+    event, first = np.unique(table[:, 0], return_index=True)
+    if placement.events == 0:
+        event, first = event[:0], first[:0]
+    rows = Rows(table[first])
+    known = {
+        "event": event,
+        "time_ns": placement.trace.times(event),
+        "live_bytes": rows.column("live"),
+        "allocated_bytes": rows.column("allocated"),
+        "reserved_bytes": rows.column("reserved"),
+        "free_bytes": rows.column("free"),
+        "holes": rows.column("holes"),
+        "largest_hole_bytes": rows.column("largest"),
+        "external_frag": rows.external(),
+        "squares_frag": rows.squares(),
+        "releasable_bytes": known_only(rows.column("releasable")),
+        "next_request_bytes": known_only(next_requests(placement.trace, event)),
+        **{name: own[first, i] for i, name in enumerate(counters)},
+    }
+    return {name: column for name, column in known.items() if not (readings.hides and name in HOLES)}
+
+
+def known_only(values: NDArray[np.int64]) -> Any:
+    """-1 becomes null."""
+    import pyarrow as pa
+
+    return pa.array(values, mask=values < 0)
+
+
+def next_requests(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bytes that the first request after each of these events asks for, -1 where there is none; ascending events."""
+    from memtrace.trace import Op
+
+    found, start = np.full(events.size, -1, np.int64), 0
+    for batch in trace.batches():
+        at = np.flatnonzero((batch.op == Op.ALLOC) | (batch.op == Op.REALLOC))
+        waiting = np.flatnonzero((found < 0) & (events < start + batch.op.size))
+        next_at = np.searchsorted(at + start, events[waiting], side="right")
+        inside = next_at < at.size
+        found[waiting[inside]] = batch.size[at[next_at[inside]]]
+        start += batch.op.size
+    return found
+
+
+def requests(placement: Placement) -> Columns:
+    """Requests that got a block, by floor(log2(bytes)): how many, their bytes, and those of their blocks."""
+    table = placement.recorder.requests
+    filled = np.flatnonzero(table[0])
+    return {
+        "size_bytes_from": np.left_shift(np.int64(1), filled),
+        "requests": table[0, filled],
+        "requested_bytes": table[1, filled],
+        "block_bytes": table[2, filled],
+    }
+
+
+def holes(placement: Placement) -> Columns:
+    """Holes by floor(log2(size)) at some of the samples; classes without holes have no row."""
+    from memtrace.engine.recorder import CLASS_SAMPLE
+
+    taken = int(placement.recorder.totals[CLASS_SAMPLE])
+    classes = placement.recorder.classes[:taken]
+    count, size = classes[:, :64], classes[:, 64:]
+    sample, size_class = np.nonzero(count)
+    event = placement.recorder.class_events[:taken][sample]
+    return {
+        "event": event,
+        "time_ns": placement.trace.times(event),
+        "hole_bytes_from": np.left_shift(np.int64(1), size_class),
+        "holes": count[sample, size_class],
+        "free_bytes": size[sample, size_class],
+    }
+
+
+def occupancy(placement: Placement) -> Columns:
+    """Live bytes per address row at some of the samples, every cell of the grid up to the highest byte reserved or in use."""
+    from memtrace.engine.recorder import COLUMN, cell_bytes, rows_in_use
+
+    recorder = placement.recorder
+    taken = int(recorder.totals[COLUMN])
+    height = cell_bytes(recorder)
+    used = np.flatnonzero(recorder.columns[:taken].any(axis=0))  # a real allocator's blocks may lie above the bytes it holds
+    rows = max(rows_in_use(recorder, placement.peak_reserved_bytes), int(used[-1]) + 1 if used.size else 0)
+    return {
+        "event": np.repeat(recorder.column_events[:taken], rows),
+        "address_from_bytes": np.tile(np.arange(rows, dtype=np.int64) * height, taken),
+        "address_bytes": np.full(taken * rows, height, np.int64),
+        "live_bytes": recorder.columns[:taken, :rows].ravel(),
+    }
+
+
+def placements(placement: Placement) -> Columns:
+    """Where every request was placed; -1, a failure, and -2, no block, become null."""
+    import pyarrow as pa
+
+    from memtrace.trace import Op
+
+    ops = np.concatenate([events.op for events in placement.trace.batches()])[: placement.events]
+    event = np.flatnonzero((ops == Op.ALLOC) | (ops == Op.REALLOC)).astype(np.int64)
+    assert placement.addresses is not None
+    address = placement.addresses[event]
+    return {"event": event, "id": placement.trace.ids(event), "address": pa.array(address, mask=address < 0)}
+
+
+def distributions(trace: Trace) -> Columns:
+    """Requests by size, freed blocks by lifetime and by both, in classes of powers of two."""
+    facts = trace.facts
+    rows: list[tuple[Any, ...]] = []
+    for kind in ("size", "lifetime"):
+        count, size = getattr(facts, f"{kind}_counts"), getattr(facts, f"{kind}_bytes")
+        rows += [(kind, 1 << k, None, int(count[k]), int(size[k])) for k in np.flatnonzero(count).tolist()]
+    both = facts.size_lifetime
+    rows += [("size x lifetime", 1 << k, 1 << life, int(both[k, life]), None) for k, life in np.argwhere(both).tolist()]
+    names = ("kind", "class_from", "lifetime_from", "count", "bytes")
+    return {"trace": trace.name, **{name: [row[i] for row in rows] for i, name in enumerate(names)}}
