@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST = 30  # best first, and all that ran out of memory
 DRAWN = ("memory-by-policy", "occupancy")
+TALL = 2.15  # inches: a policy that served all has one page
 HALF = (Column("measure", 2.0), Column("value", 1.0, numbers=True), Column("best of all", 1.0, numbers=True))
 GAP = Column("", 0.12)
 Row = Mapping[str, Any]
@@ -104,8 +105,8 @@ def pictures(results: Results, trace: str, policy: str, name: str) -> Iterator[P
                 plot.TITLE,
                 "",
                 WIDTH,
-                plot.height(alone, trace),
-                partial(draw_into, plot=plot, results=alone, trace=trace),
+                TALL,
+                partial(draw_into, plot=plot, results=alone, trace=trace, height=TALL),
                 pages_only=True,
             )
 
