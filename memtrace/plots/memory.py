@@ -77,7 +77,7 @@ def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]
 
 def _list(frame: Frame, rows: list[dict[str, Any]], up: float, count: int) -> None:
     """Policies beside the panel, highest peak first as the lines are."""
-    left, right = frame.width - LIST, frame.width
+    left, right = frame.width - LIST, frame.width - 0.05
     names = short_labels([row["policy"] for row in rows], SMALL, (LIST - 1.15) * POINTS)
     for at, row in enumerate(rows):
         middle = TITLE_ROOM + 0.06 + at * LINE

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST = 30  # best first, and all that ran out of memory
 DRAWN = ("memory-by-policy", "occupancy")
-TALL = 2.15  # inches: a policy that served all has one page
+TALL = 2.0  # inches: a policy that served all has one page
 HALF = (Column("measure", 2.0), Column("value", 1.0, numbers=True), Column("best of all", 1.0, numbers=True))
 GAP = Column("", 0.12)
 Row = Mapping[str, Any]
@@ -71,8 +71,9 @@ def measures(rows: Sequence[Row], row: Row) -> Table:
 
 
 def _differs(rows: Sequence[Row], name: str) -> bool:
-    """Whether a measure tells policies apart; what is the same for all is the trace's."""
-    return len(rows) == 1 or len({row.get(name) for row in rows}) > 1
+    """Whether a measure tells apart policies that served all; what is the same for all is the trace's."""
+    served = [row for row in rows if not is_oom(row)]
+    return len(served) < 2 or len({row.get(name) for row in served}) > 1
 
 
 def _value(metric: Any, rows: Sequence[Row], row: Row) -> tuple[str, str]:
