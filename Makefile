@@ -35,10 +35,11 @@ unit: setup ## pytest
 bench: setup ## ns per event beside C++ twins and the system's malloc
 	$(BIN)/python -m benchmarks
 
-docs: setup ## write docs/measures.md, commands.md and workloads.md anew from the declarations
+docs: setup ## write docs/measures.md, commands.md, workloads.md and gates.md anew from the declarations
 	$(BIN)/python -m docs.measures
 	$(BIN)/python -m docs.commands
 	$(BIN)/python -m docs.workloads
+	$(BIN)/python -m docs.gates
 
 reproductions: setup ## write docs/reproductions.md: classic results, measured again from generated traces
 	$(BIN)/python -m docs.reproductions
