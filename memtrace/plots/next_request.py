@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
@@ -23,7 +23,7 @@ ORDER = 45
 NAME = "next-request"
 TITLE = "The largest hole and the next request"
 
-REQUEST = "#b4b4b4"
+REQUEST = "#dcdcdc"
 COLUMNS = 160
 PANEL = 1.05
 
@@ -77,7 +77,7 @@ def _log(values: object) -> numpy.ndarray:
     return numpy.log2(numpy.maximum(1, numpy.asarray(values, dtype=float)))
 
 
-def _shown(results: Results, trace: str) -> list[dict[str, object]]:
+def _shown(results: Results, trace: str) -> list[dict[str, Any]]:
     """The policies whose holes are known, where the trace's requests are."""
     asked = results.rows("timeline", trace).get("next_request_bytes")
     if asked is None or not asked.size or unknown(asked):

@@ -42,7 +42,7 @@ def few_colours(content: bytes) -> bytes:
     from PIL import Image
 
     with Image.open(BytesIO(content)) as image:
-        found = image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        found = image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, 1, dither=Image.Dither.NONE)
     small = BytesIO()
     found.save(small, "PNG", compress_level=9)
     return small.getvalue()

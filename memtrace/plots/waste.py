@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
+from memtrace.plots.colours import policy_colour
 from memtrace.plots.key import key
 from memtrace.plots.panels import MOST_PANELS, SCALES, Place, layout, left_out, places
 from memtrace.plots.scales import common_limit
@@ -70,4 +71,4 @@ def _stack(place: Place, rows: Rows) -> None:
     for top, colour in reversed(list(zip(layers(rows), (INTERNAL, EXTERNAL, CACHED), strict=True))):
         place.panel.area(*curve(rows["event"], top, COLUMNS), colour)
     if is_oom(place.row):
-        place.panel.out_of_memory(place.row, place.panel.up / 2, INTERNAL)
+        place.panel.out_of_memory(place.row, place.panel.up / 2, policy_colour(place.row["policy"]))

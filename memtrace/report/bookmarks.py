@@ -32,7 +32,7 @@ def bookmark(pdf: PdfPages, pages: Sequence[Page]) -> None:
     """Write the bookmarks before the file is closed. The catalog, which comes first in the file, is written once more."""
     from matplotlib.backends.backend_pdf import Name
 
-    file: Any = pdf._ensure_file()  # type: ignore[attr-defined]
+    file: Any = pdf._ensure_file()
     found = marks(pages)
     if not found:
         return
