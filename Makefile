@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit bench docs reproductions comparison clean
+.PHONY: help setup demo test lint types unit bench docs reproductions comparison reports clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -35,16 +35,24 @@ unit: setup ## pytest
 bench: setup ## ns per event beside C++ twins and the system's malloc
 	$(BIN)/python -m benchmarks
 
-docs: setup ## write docs/measures.md, commands.md and workloads.md anew from the declarations
+docs: setup ## write docs/measures.md, commands.md, workloads.md and gates.md anew from the declarations
 	$(BIN)/python -m docs.measures
 	$(BIN)/python -m docs.commands
 	$(BIN)/python -m docs.workloads
+	$(BIN)/python -m docs.gates
 
 reproductions: setup ## write docs/reproductions.md: classic results, measured again from generated traces
 	$(BIN)/python -m docs.reproductions
 
 comparison: setup ## write docs/comparison.md anew: every policy on every recorded trace
 	$(BIN)/python -m docs.comparison
+
+EXAMPLE := gpt2-small-amp-tight
+reports: setup ## write the example PDF and HTML in reports/ anew: a recorded GPT-2 step in memory that is almost too small
+	$(BIN)/memtrace run traces/$(EXAMPLE).parquet --capacity 8441036800 --no-report --output build/$(EXAMPLE) \
+	  -p pytorch -p pytorch:expandable_segments:True -p best-fit -p first-fit -p buddy -p tlsf -p size-class
+	$(BIN)/memtrace report build/$(EXAMPLE) -o reports/$(EXAMPLE).pdf
+	$(BIN)/memtrace report build/$(EXAMPLE) -o reports/$(EXAMPLE).html
 
 clean: ## remove what was built, not the results
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/.cache

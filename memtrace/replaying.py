@@ -42,6 +42,7 @@ class Placement:
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
     seconds: float  # in the compiled loop alone; of a real allocator: in its own calls
+    blocks: Any = None  # a record for each slot, as they are at the end (engine.loop.BLOCK)
     state: Any = None  # what the policy's init made, as it is at the end
 
     @property
@@ -159,6 +160,7 @@ def replay(
         _joined([r for _, r in kept]) if keep else None,
         tuple(cpu),
         getattr(foreseen, "seconds", seconds),
+        blocks,
         state,
     )
 

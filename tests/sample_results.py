@@ -36,6 +36,10 @@ class Tables:
     timeline: dict[str, list[Any]] = field(default_factory=dict)
     holes: dict[str, list[Any]] = field(default_factory=dict)
     occupancy: list[dict[str, Any]] = field(default_factory=list)
+    requests: dict[str, list[Any]] = field(default_factory=dict)
+    failures: dict[str, list[Any]] = field(default_factory=dict)
+    pins: dict[str, list[Any]] = field(default_factory=dict)
+    last_map: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def _add(columns: dict[str, list[Any]], **row: Any) -> None:
@@ -48,14 +52,17 @@ def _replay(trace: str, policy: str, events: Sequence[Event], capacity: int | No
     spans: list[tuple[int, list[tuple[int, int]]]] = []
     states: list[tuple[int, ...]] = []
     oom = None
+    served: dict[int, list[tuple[int, int]]] = {}
     for number, (block, size) in enumerate(events):
         if size:
             heap.alloc(block, size)
+            served.setdefault(1 << (size.bit_length() - 1), []).append((size, heap.blocks[block][1]))
         else:
             heap.free(block)
         event, sizes, blocks = number * SPREAD, [size for _, size in heap.holes], heap.blocks.values()
         if capacity is not None and heap.top > capacity:
             oom = event
+            _add_failure(tables, {"trace": trace, "policy": policy}, heap, event, block, size)
             break
         live, allocated = sum(size for *_, size in blocks), sum(need for _, need, _ in blocks)
         states.append((event, live, allocated, heap.top, len(sizes), max(sizes, default=0)))
@@ -64,7 +71,10 @@ def _replay(trace: str, policy: str, events: Sequence[Event], capacity: int | No
         if number % max(1, len(events) // HOLE_SAMPLES) == 0:
             _add_holes(tables, trace, policy, event, sizes)
     columns = numpy.array(states, dtype=numpy.int64).reshape(-1, 6).T
-    _add_timeline(tables, trace, policy, columns)
+    _add_timeline(tables, trace, policy, columns, [size for _, size in events])
+    for start, pairs in sorted(served.items()):
+        row = {"requests": len(pairs), "requested_bytes": sum(p[0] for p in pairs), "block_bytes": sum(p[1] for p in pairs)}
+        _add(tables.requests, trace=trace, policy=policy, size_bytes_from=start, **row)
     _add_occupancy(tables, trace, policy, spans, max(1, int(columns[3].max(initial=0))))
     return {"trace": trace, "policy": policy, **_summary(events, columns), **_ending(events, capacity, oom)}
 
@@ -84,7 +94,40 @@ def _fragmentation(columns: numpy.ndarray) -> numpy.ndarray:
     return numpy.where(free > 0, 1 - largest_hole / numpy.maximum(1, free), 0.0)
 
 
-def _add_timeline(tables: Tables, trace: str, policy: str, columns: numpy.ndarray) -> None:
+def _add_failure(tables: Tables, name: dict[str, str], heap: Heap, event: int, block: int, size: int) -> None:
+    """The state before the request that failed; each block pins what is free beside it."""
+    del heap.blocks[block]
+    blocks, holes = sorted(heap.blocks.values()), [size for _, size in heap.holes]
+    live, allocated = sum(size for *_, size in blocks), sum(need for _, need, _ in blocks)
+    _add(
+        tables.failures,
+        **name,
+        event=event,
+        request_bytes=size,
+        request_tag="activation",
+        needed_bytes=size,
+        live_bytes=live,
+        allocated_bytes=allocated,
+        reserved_bytes=heap.top,
+        free_bytes=sum(holes),
+        holes=len(holes),
+        largest_hole_bytes=max(holes, default=0),
+        live_blocks=len(blocks),
+    )
+    for address, need, size in blocks[:10]:
+        _add(tables.pins, **name, address=address, bytes=size, tag=None, opens_bytes=need + 4096)
+    tall = -(-heap.top // 300)
+    for start in range(0, heap.top, tall):
+        inside = sum(max(0, min(address + need, start + tall) - max(address, start)) for address, need, _ in blocks)
+        _add(tables.last_map, **name, address_from_bytes=start, address_bytes=tall, live_bytes=inside)
+
+
+def _next_requests(sizes: Sequence[int], count: int) -> list[int | None]:
+    """The first size above 0 behind each of the first ``count`` events."""
+    return [next((size for size in sizes[k + 1 :] if size), None) for k in range(count)]
+
+
+def _add_timeline(tables: Tables, trace: str, policy: str, columns: numpy.ndarray, sizes: Sequence[int]) -> None:
     event, live, allocated, reserved, holes, largest_hole = columns
     values = {
         "event": event,
@@ -96,9 +139,12 @@ def _add_timeline(tables: Tables, trace: str, policy: str, columns: numpy.ndarra
         "holes": holes,
         "largest_hole_bytes": largest_hole,
         "external_frag": _fragmentation(columns),
+        "squares_frag": 0.8 * _fragmentation(columns),
+        "releasable_bytes": numpy.minimum(largest_hole, reserved - allocated) // 2,
     }
     for name, value in values.items():
         tables.timeline.setdefault(name, []).extend(value.tolist())
+    tables.timeline.setdefault("next_request_bytes", []).extend(_next_requests(sizes, len(event)))
     for name, text in (("trace", trace), ("policy", policy)):
         tables.timeline.setdefault(name, []).extend([text] * len(event))
 
@@ -123,6 +169,7 @@ def _summary(events: Sequence[Event], columns: numpy.ndarray) -> dict[str, Any]:
         "utilisation_at_peak": float(live[peak] / max(1, reserved[peak])),
         "holes_mean": float(holes.mean()),
         "holes_max": int(holes.max()),
+        "search_mean": float(1 + holes.mean()),
     }
 
 
@@ -176,13 +223,18 @@ def _add_occupancy(tables: Tables, trace: str, policy: str, spans: list[tuple[in
         )
 
 
-TEXTS = ("trace", "policy", "kind")
+TEXTS = ("trace", "policy", "kind", "request_tag", "tag")
 COLUMNS = {
     "timeline": "trace policy event time_ns live_bytes allocated_bytes reserved_bytes free_bytes holes "
-    "largest_hole_bytes external_frag",
+    "largest_hole_bytes external_frag squares_frag releasable_bytes next_request_bytes",
     "holes": "trace policy event time_ns hole_bytes_from holes free_bytes",
     "occupancy": "trace policy event address_from_bytes address_bytes live_bytes",
-    "distributions": "trace kind class_from count bytes",
+    "distributions": "trace kind class_from lifetime_from count bytes",
+    "requests": "trace policy size_bytes_from requests requested_bytes block_bytes",
+    "failures": "trace policy event request_bytes request_tag needed_bytes live_bytes allocated_bytes reserved_bytes free_bytes "
+    "holes largest_hole_bytes live_blocks",
+    "pins": "trace policy address bytes tag opens_bytes",
+    "last_map": "trace policy address_from_bytes address_bytes live_bytes",
 }
 
 
@@ -193,7 +245,7 @@ def _table(name: str, columns: dict[str, Any]) -> pyarrow.Table:
         if column in TEXTS:
             arrays[column] = pyarrow.array(values, pyarrow.string())
         else:
-            arrays[column] = pyarrow.array(values, pyarrow.float64() if column == "external_frag" else pyarrow.int64())
+            arrays[column] = pyarrow.array(values, pyarrow.float64() if column.endswith("_frag") else pyarrow.int64())
     return pyarrow.table(arrays)
 
 
@@ -219,7 +271,14 @@ def _distributions(trace: str, events: Sequence[Event]) -> dict[str, list[Any]]:
         for value, size in pairs:
             classes.setdefault(1 << (value.bit_length() - 1), []).append(size)
         for start, found in sorted(classes.items()):
-            _add(columns, trace=trace, kind=kind, class_from=start, count=len(found), bytes=sum(found))
+            row = {"class_from": start, "lifetime_from": None, "count": len(found), "bytes": sum(found)}
+            _add(columns, trace=trace, kind=kind, **row)
+    both: dict[tuple[int, int], int] = {}
+    for life, size in lives:
+        place = (1 << (size.bit_length() - 1), 1 << (life.bit_length() - 1))
+        both[place] = both.get(place, 0) + 1
+    for (start, life), count in sorted(both.items()):
+        _add(columns, trace=trace, kind="size x lifetime", class_from=start, lifetime_from=life, count=count, bytes=None)
     return columns
 
 
@@ -247,4 +306,5 @@ def sample(
             "schema": "memtrace.results/1",
             "versions": {"memtrace": "0.1.0", "numpy": "2.4.6", "python": "3.11"},
         },
+        **{name: _table(name, getattr(tables, name)) for name in ("requests", "failures", "pins", "last_map")},
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Run
 
-from docs import commands, measures, workloads
+from docs import commands, gates, measures, workloads
 from memtrace.cli import COMMANDS
 from memtrace.engine.options import options_of
 from memtrace.engine.registry import builtin_policies, group
@@ -90,6 +90,7 @@ def test_results_columns() -> None:
 
 def test_pages_that_are_written_by_make_docs_are_up_to_date() -> None:
     assert DOCS["measures.md"] == measures.page()
+    assert DOCS["gates.md"] == gates.page()
     assert DOCS["commands.md"] == commands.page()
     assert DOCS["workloads.md"] == workloads.page()
 

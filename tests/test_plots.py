@@ -19,7 +19,20 @@ from memtrace.plots.saving import DOTS_PER_INCH
 from memtrace.plots.text import width
 from memtrace.results.tables import Results
 
-NAMES = ["peaks", "memory", "memory-by-policy", "occupancy", "fragmentation", "hole-sizes", "distributions"]
+NAMES = [
+    "peaks",
+    "overhead-and-work",
+    "memory",
+    "memory-by-policy",
+    "waste",
+    "waste-by-size",
+    "occupancy",
+    "fragmentation",
+    "next-request",
+    "hole-sizes",
+    "distributions",
+    "size-lifetime",
+]
 
 
 def drawn(name: str, results: Results, trace: str = "training-step") -> Frame:
@@ -168,10 +181,13 @@ def test_empty_tables_are_said_to_be_empty() -> None:
     assert words(drawn("occupancy", results)) == ["The results hold no occupancy."]
     assert words(drawn("hole-sizes", results)) == ["No policy had a hole at any of the samples."]
     assert words(drawn("distributions", results)).count("none") == 2
+    assert words(drawn("size-lifetime", results)) == ["No block was freed, or the results do not say."]
+    assert words(drawn("waste-by-size", results)) == ["The results do not say how large the blocks of requests were."]
+    assert words(drawn("next-request", results)) == ["The results do not say what was requested next."]
 
 
 def test_more_policies_than_panels_are_said_to_be_left_out() -> None:
     results = sample(tuple(f"policy-{k}" for k in range(40)), events=((0, 100), (0, 0)))
-    for plot in plots.plots()[2:]:
-        if plot.NAME != "distributions":
+    for plot in plots.plots():
+        if plot.NAME not in ("distributions", "size-lifetime", "overhead-and-work", "memory"):
             assert "of 40 policies are shown" in plot.caption(results, "training-step"), plot.NAME

@@ -115,6 +115,7 @@ def run(
     bars = not (no_progress or quiet)
     read = [read_trace(path, invalid, trace_format, placements, bars) for path in traces]
     chosen = named or parse_policies(default_policies(read))
+    check_options(chosen, limit)
     folder = Path(output) if output is not None else default_folder(read)
     check_folder(folder, force)
     check_names(read)
@@ -125,7 +126,7 @@ def run(
         say_compiling(chosen)
     with cell_progress(read, len(chosen), bars) as progress:
         results = run_cells(read, chosen, settings, jobs, progress)
-    files = write(results, folder, with_report=not no_report)
+    files = write(results, folder, () if no_report else ("pdf", "html"))
     if as_json:
         from memtrace.cli.tables import echo_json
 
@@ -203,13 +204,14 @@ def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
     return progress()
 
 
-def write(results: Results, folder: Path, with_report: bool) -> list[Path]:
+def write(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:
+    """All tables, and reports of these kinds: pdf, html, md."""
     from functools import partial
 
     from memtrace.report import render
     from memtrace.results.folder import write_folder
 
-    return write_folder(results, folder, partial(render, results) if with_report else None)
+    return write_folder(results, folder, partial(render, results, kinds=reports) if reports else None)
 
 
 def print_ranked(results: Results, trace: str) -> None:

@@ -168,7 +168,7 @@ def write_results(plan: Plan, store: Store, ran: Ran, started: float) -> tuple[l
     from memtrace.suite import write
 
     def write_trace(results: Any, folder: Path) -> list[Path]:
-        return write_run(results, folder, with_report="pdf" in plan.suite.reports)
+        return write_run(results, folder, plan.suite.reports)
 
     return write(plan, store, set(ran.errors), write_trace, time.perf_counter() - started)
 

@@ -33,6 +33,7 @@ FUNCTIONS = (
     "most_pieces",
     "first_holes",
     "freed_by",
+    "releasable",
 )
 
 

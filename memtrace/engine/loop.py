@@ -35,6 +35,7 @@ from memtrace.engine.recorder import (
     SEARCH_SUM,
     SKIPPED,
     SPARE,
+    count_request,
     write_classes,
     write_column,
     write_row,
@@ -104,6 +105,7 @@ def ask(policy, state, request, recorder):
     ledger[INSPECTED] = 0
     ledger[HOLE_TAKEN] = 0
     ledger[BLOCK_SIZE] = 0
+    allocated = ledger[ALLOCATED]
     address = policy.alloc(state, request)
     if recorder.measured and address != ENLARGE and address != NOTHING:
         totals = recorder.totals
@@ -111,9 +113,11 @@ def ask(policy, state, request, recorder):
         totals[REQUESTS] += 1
         totals[SEARCH_SUM] += inspected
         totals[SEARCH_MAX] = max(totals[SEARCH_MAX], inspected)
-        if ledger[HOLE_TAKEN] > 0 and address != NOWHERE:
-            totals[FITS] += 1
-            recorder.sums[FIT_RATIO] += ledger[HOLE_TAKEN] / ledger[BLOCK_SIZE]
+        if address != NOWHERE:
+            count_request(recorder, request.size, ledger[ALLOCATED] - allocated)
+            if ledger[HOLE_TAKEN] > 0:
+                totals[FITS] += 1
+                recorder.sums[FIT_RATIO] += ledger[HOLE_TAKEN] / ledger[BLOCK_SIZE]
     return address
 
 
@@ -163,7 +167,7 @@ def observe(policy, recorder, state, event):
         totals[PEAK_RESERVED] = reserved
         write_peak(policy, recorder, state, AT_PEAK_RESERVED, event)
     if event == recorder.sample_events[totals[SAMPLE]]:
-        write_row(recorder.samples[totals[SAMPLE]], event, live, ledger, policy.largest_hole(state))
+        write_row(recorder.samples[totals[SAMPLE]], event, live, ledger, policy.largest_hole(state), policy.releasable(state))
         policy.write_counters(state, recorder.sample_counters[totals[SAMPLE]])
         totals[SAMPLE] += 1
         if event == recorder.class_events[totals[CLASS_SAMPLE]]:
@@ -174,7 +178,8 @@ def observe(policy, recorder, state, event):
 
 @apart
 def write_peak(policy, recorder, state, peak, event):
-    write_row(recorder.peaks[peak], event, recorder.totals[LIVE], state.ledger, policy.largest_hole(state))
+    largest, releasable = policy.largest_hole(state), policy.releasable(state)
+    write_row(recorder.peaks[peak], event, recorder.totals[LIVE], state.ledger, largest, releasable)
     policy.write_counters(state, recorder.peak_counters[peak])
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memtrace.structures.bits import highest_set
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import (
     ALLOCATED,
@@ -65,10 +66,12 @@ ROW = (
     "squares_high",
     "below_median",
     "below_p99",
+    "releasable",
 )
 AT_PEAK_LIVE, AT_PEAK_ALLOCATED, AT_PEAK_RESERVED = 0, 1, 2
 GRID_ROWS = 512
 FIRST_PLACES = 4096
+REQUESTED, SERVED = 1, 2  # rows of classes of requests
 
 
 class Recorder(NamedTuple):
@@ -81,6 +84,7 @@ class Recorder(NamedTuple):
     peak_counters: np.ndarray  # [3, counter]
     class_events: np.ndarray
     classes: np.ndarray  # [class sample, 128]: holes, then bytes, by floor(log2(size))
+    requests: np.ndarray  # [3, 64]: requests that got a block, their bytes, their blocks' bytes; by floor(log2(size))
     column_events: np.ndarray
     columns: np.ndarray  # [column, address row]: live bytes in the row
     grid: np.ndarray  # [address row]: the same, now
@@ -124,7 +128,7 @@ def fold_rows(rows):
 
 
 @apart
-def write_row(row, event, live, ledger, largest):
+def write_row(row, event, live, ledger, largest, releasable):
     row[0] = event
     row[1] = live
     row[2] = ledger[ALLOCATED]
@@ -136,6 +140,16 @@ def write_row(row, event, live, ledger, largest):
     row[8] = ledger[SQUARES_HIGH]
     row[9] = ledger[BELOW_MEDIAN]
     row[10] = ledger[BELOW_P99]
+    row[11] = releasable
+
+
+def count_request(recorder, requested, extent):
+    """A request got a block of ``extent`` bytes."""
+    size_class = highest_set(max(requested, 1))
+    requests = recorder.requests
+    requests[0, size_class] += 1
+    requests[REQUESTED, size_class] += requested
+    requests[SERVED, size_class] += extent
 
 
 @apart
@@ -183,6 +197,7 @@ def new_recorder(events, max_live, samples, counters, measured):
         np.zeros((3, counters), np.int64),
         np.concatenate((classed, never)),
         np.zeros((classed.size, LENGTH - CLASS_HOLES), np.int64),
+        np.zeros((3, 64), np.int64),
         np.concatenate((columned, never)),
         np.zeros((columned.size, GRID_ROWS), np.int64),
         np.zeros(GRID_ROWS, np.int64),

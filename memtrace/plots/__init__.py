@@ -40,12 +40,12 @@ def plots() -> tuple[Plot, ...]:
     return tuple(sorted(found, key=lambda plot: plot.ORDER))
 
 
-def draw_into(canvas: Figure | SubFigure, plot: Plot, results: Results, trace: str) -> None:
-    """Draw a plot with its title; the canvas is as large as the plot asks."""
+def draw_into(canvas: Figure | SubFigure, plot: Plot, results: Results, trace: str, height: float | None = None) -> None:
+    """Draw a plot with its title; the canvas is as large as the plot asks, or of this height in inches."""
     from memtrace.plots.frame import WIDTH, Frame
     from memtrace.plots.style import TITLE
 
-    frame = Frame(canvas, WIDTH, plot.height(results, trace))
+    frame = Frame(canvas, WIDTH, height or plot.height(results, trace))
     frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
     plot.draw(results, trace, frame)
     frame.finish()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from memtrace.plots.colours import light, policy_colour
 from memtrace.plots.frame import POINTS, Frame
 from memtrace.plots.panel import Panel
-from memtrace.plots.series import curve, last_event, showing_holes
-from memtrace.plots.style import BOTTOM, FAINT, FAINTEST, SMALL, TITLE_ROOM
+from memtrace.plots.series import curve, last_event, showing_holes, unknown
+from memtrace.plots.style import BOTTOM, FAINT, FAINTEST, INK, SMALL, TITLE_ROOM
 from memtrace.plots.text import short_labels
 from memtrace.report.verdict import is_oom
 
@@ -35,7 +35,8 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Each strip goes from 0 to 100 %: the share of the free bytes that is outside the largest hole. "
         "High means that free memory is there but in pieces. With few free bytes in all, a high share "
-        "costs little." + more
+        "costs little. The black line is the other usual measure, one less the root of the holes' sum of "
+        "squares over the free bytes: it also rises where a few large holes share the free memory." + more
     )
 
 
@@ -76,6 +77,10 @@ def _strip(panel: Panel, base: int, found: dict[str, Any], row: dict[str, Any]) 
     panel.frame.grid([(panel.left, floor), (panel.right, floor)], FAINTEST)
     panel.area(x, y, light(colour), base)
     panel.line(x, y, colour, 0.7)
+    squares = found.get("squares_frag")
+    if squares is not None and not unknown(squares):
+        x, share = curve(found["event"], squares, COLUMNS)
+        panel.line(x, base + FILLED * share, INK, 0.6)
     if is_oom(row):
         panel.out_of_memory(row, base + FILLED / 2, colour, named=True)
 

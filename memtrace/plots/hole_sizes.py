@@ -67,7 +67,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
         if is_oom(place.row):
             panel.out_of_memory(place.row, (panel.from_up + panel.up) / 2, policy_colour(place.row["policy"]))
     if most > 1:
-        _scale(frame, most)
+        scale(frame, most, "holes")
 
 
 def shaded(counts: Floats, most: int) -> NDArray[numpy.uint8]:
@@ -80,10 +80,10 @@ def shaded(counts: Floats, most: int) -> NDArray[numpy.uint8]:
     return pixels
 
 
-def _scale(frame: Frame, most: int) -> None:
+def scale(frame: Frame, most: int, name: str) -> None:
     """The colours with their counts, at the top right."""
     end = log10(max(2, most))
     bar = Panel(frame, frame.width - 1.75, 0.03, 1.6, 0.09, end, 1)
     bar.image(shaded(numpy.geomspace(1, max(2, most), 64)[None, :], most), 0, 1)
     bar.ticks_across([(0, "1"), (end, f"{most:,}")])
-    frame.text(bar.left - 0.08, 0.075, "holes", SMALL, colour=FAINT, align="right")
+    frame.text(bar.left - 0.08, 0.075, name, SMALL, colour=FAINT, align="right")

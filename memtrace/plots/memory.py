@@ -32,9 +32,9 @@ def caption(results: Results, trace: str) -> str:
     """What the lines are."""
     return (
         "Lines: bytes that each policy holds from the system (reserved). Grey: bytes that the program has "
-        "asked for and not freed (live), which no policy can go below. The list is in the order of the "
-        "peaks; where lines coincide, the better policy is in front. A cross marks where a policy ran out "
-        "of memory."
+        "asked for and not freed (live), which no policy can go below. The list is in the order of the peaks; a thin line "
+        "joins each end of a curve with its name. Where lines coincide, the better policy is in front. A cross marks where a "
+        "policy ran out of memory."
     )
 
 
@@ -66,6 +66,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     for row in filter(is_oom, rows):
         panel.out_of_memory(row, row["peak_reserved_bytes"], policy_colour(row["policy"]))
     _list(frame, rows[:MOST_LINES], panel.up, len(rows))
+    _join(panel, results, trace, rows[:MOST_LINES])
 
 
 def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]) -> None:
@@ -77,7 +78,7 @@ def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]
 
 def _list(frame: Frame, rows: list[dict[str, Any]], up: float, count: int) -> None:
     """Policies beside the panel, highest peak first as the lines are."""
-    left, right = frame.width - LIST, frame.width
+    left, right = frame.width - LIST, frame.width - 0.05
     names = short_labels([row["policy"] for row in rows], SMALL, (LIST - 1.15) * POINTS)
     for at, row in enumerate(rows):
         middle = TITLE_ROOM + 0.06 + at * LINE
@@ -88,6 +89,17 @@ def _list(frame: Frame, rows: list[dict[str, Any]], up: float, count: int) -> No
     if count > len(rows):
         middle = TITLE_ROOM + 0.06 + len(rows) * LINE
         frame.text(left + 0.34, middle, f"and {count - len(rows)} more", SMALL, colour=FAINT)
+
+
+def _join(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]) -> None:
+    """Each curve's end with its place in the list, for eyes and printers that do not tell the colours apart."""
+    for at, row in enumerate(rows):
+        found = results.rows("timeline", trace, row["policy"])
+        if not found["event"].size or is_oom(row):
+            continue
+        start = (panel.right + 0.01, float(panel.y(found["reserved_bytes"][-1])))
+        end = (panel.frame.width - LIST - 0.02, TITLE_ROOM + 0.06 + at * LINE)
+        panel.frame.line([start, end], policy_colour(row["policy"]), 0.5)
 
 
 def _peak(row: dict[str, Any], up: float) -> str:

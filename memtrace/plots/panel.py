@@ -89,7 +89,7 @@ class Panel:
             at = float(self.y(value))
             self.frame.grid([(self.left, at), (self.right, at)], FAINTEST)
             if labelled and inside and value:
-                self.frame.text(self.left + 0.03, at - 0.055, label, SMALL, colour=FAINT)
+                self.frame.text(self.left + 0.03, at - 0.055, label, SMALL)
             elif labelled and not inside:
                 self.frame.text(self.left - 0.05, at, label, SMALL, align="right")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
 from memtrace.plots.frame import POINTS, TALLEST, WIDTH, Frame
 from memtrace.plots.panel import HEADROOM, Panel
+from memtrace.plots.scales import Tick
 from memtrace.plots.style import ALARM, BODY, BOTTOM, FAINT, LEFT, SMALL, TITLE_ROOM
 from memtrace.plots.text import short_labels, width
 from memtrace.report.verdict import is_oom, oom_event
@@ -55,6 +56,16 @@ class Place:
     lowest: bool
 
 
+@dataclass(frozen=True)
+class Across:
+    """A scale across that is not of events."""
+
+    start: float
+    end: float
+    ticks: list[Tick]
+    name: str
+
+
 def layout(count: int, panel_height: float) -> Layout:
     """Few panels large, many small."""
     count = max(1, min(count, MOST_PANELS))
@@ -74,12 +85,17 @@ def places(
     last: int,
     tops: Sequence[float],
     limit: float,
+    numbers: Sequence[str] | None = None,
+    across: Across | None = None,
 ) -> Iterator[Place]:
-    """A titled panel for each row; one whose top is above the common limit has a scale of its own."""
+    """A titled panel for each row; one whose top is above the common limit has a scale of its own.
+
+    ``numbers`` stand for the peaks in the titles, ``across`` for the scale of events.
+    """
     plan = layout(len(rows), panel_height)
     tall = (frame.height - TITLE_ROOM - BOTTOM) / plan.rows - PANEL_TITLE
     own = [top > limit for top in tops]
-    numbers = [_number(row, apart) for row, apart in zip(rows, own, strict=True)]
+    numbers = numbers or [_number(row, apart) for row, apart in zip(rows, own, strict=True)]
     room = plan.panel_width * POINTS - max(width(number, SMALL) for number in numbers) - 8
     names = short_labels([row["policy"] for row in rows], BODY, room)
     for at, row in enumerate(rows):
@@ -88,9 +104,14 @@ def places(
         down = TITLE_ROOM + line * (tall + PANEL_TITLE) + PANEL_TITLE
         up = max(1.0, tops[at] if own[at] else limit) * HEADROOM
         panel = Panel(frame, left, down, plan.panel_width, tall, max(1, last), up)
+        if across is not None:
+            panel = replace(panel, from_across=across.start, across=across.end)
         panel.title(names[row["policy"]], numbers[at], BODY, ALARM if is_oom(row) else FAINT)
         place = Place(row, panel, own[at], column == 0, at + plan.columns >= plan.count)
-        panel.events(labelled=place.lowest, most=4)
+        if across is None:
+            panel.events(labelled=place.lowest, most=4)
+        else:
+            panel.ticks_across(across.ticks, labelled=place.lowest, name=across.name)
         yield place
 
 

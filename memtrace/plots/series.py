@@ -70,6 +70,11 @@ def _envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
     return numpy.stack([x[starts], x[ends]], 1).ravel(), pairs.ravel()
 
 
+def unknown(values: NDArray[Any]) -> bool:
+    """Whether a column is null: a real allocator shows no holes."""
+    return values.dtype.kind == "O" or (values.dtype.kind == "f" and bool(numpy.isnan(values).all()))
+
+
 def held(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.int64]:
     """For each of `columns` even steps from event 0 to `last`: the sample that holds, -1 before the first."""
     at = (numpy.arange(columns) + 0.5) * (max(1, last) / columns)

@@ -26,8 +26,9 @@ from memtrace.structures.caching.history import events as history_events
 from memtrace.structures.caching.ladder import cached_block, more_memory
 from memtrace.structures.caching.largest import largest_hole
 from memtrace.structures.caching.model import COUNT, DIVISIONS_AT, QUEUED, ROW, State, enlarge, lacks_room, new_state
+from memtrace.structures.caching.neighbours import neighbours
 from memtrace.structures.caching.sizes import MIN_BLOCK, SMALL_SIZE, doubling_of, rounded
-from memtrace.structures.caching.statistics import COUNTERS, write_statistics
+from memtrace.structures.caching.statistics import ACTIVE_BYTES, COUNTERS, INACTIVE_SPLIT_BYTES, RESERVED_BYTES, write_statistics
 from memtrace.structures.caching.streams import (
     events_done,
     process_events,
@@ -122,6 +123,14 @@ def record(state, request, stream, address):
 def complete(state, request, stream, address):
     """The stream work of a freed block is done; of all blocks if the request's block is -1."""
     events_done(state, request.block)
+
+
+def releasable(state):
+    """Bytes of segments that are free as a whole."""
+    stats = state.stats
+    held = stats[RESERVED_BYTES + 4] + stats[RESERVED_BYTES + 8]
+    active = stats[ACTIVE_BYTES + 4] + stats[ACTIVE_BYTES + 8]
+    return held - active - stats[INACTIVE_SPLIT_BYTES + 4] - stats[INACTIVE_SPLIT_BYTES + 8]
 
 
 def trim(state):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,23 @@ if TYPE_CHECKING:
 ENDINGS = (".pdf", ".html", ".md")
 
 
-def render(results: Results, folder: Path) -> list[Path]:
-    """report.pdf and report.html, and each figure as PNG in plots/: every figure is drawn once."""
-    from memtrace.report import html, pdf
+def render(results: Results, folder: Path, kinds: Collection[str] = ("pdf", "html")) -> list[Path]:
+    """report.pdf, report.html, report.md: those asked for; and each figure as PNG in plots/. Every figure is drawn once."""
+    from memtrace.report import html, markdown, pdf
     from memtrace.report.document import build
 
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     document = build(results)
-    files = pdf.write(document, folder / "report.pdf", plots)
-    return [files[0], html.write(document, results, folder / "report.html", plots), *files[1:]]
+    path, *figures = pdf.write(document, folder / "report.pdf", plots)
+    written = [path] if "pdf" in kinds else []
+    if not written:
+        path.unlink()  # it was the way to the figures
+    if "html" in kinds:
+        written.append(html.write(document, results, folder / "report.html", plots))
+    if "md" in kinds:
+        written.append(markdown.write(document, folder / "report.md", plots))
+    return [*written, *figures]
 
 
 def write(results: Results, path: Path, plots: Path | None = None) -> Path:

@@ -61,9 +61,18 @@ class Picture:
     width: float
     height: float
     draw: Callable[[Figure | SubFigure], None]
+    pages_only: bool = False  # elsewhere the explorer shows it
 
 
-Block = Heading | Paragraph | Command | Table | Picture
+@dataclass(frozen=True)
+class Section:
+    """What only some readers want: a page of its own, or folded away under its title."""
+
+    title: str
+    blocks: tuple[Heading | Paragraph | Command | Table | Picture, ...]
+
+
+Block = Heading | Paragraph | Command | Table | Picture | Section
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from memtrace.plots import draw_into, plots
 from memtrace.plots.frame import WIDTH
 from memtrace.plots.saving import file_names
 from memtrace.report.blocks import Block, Column, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.policy_pages import policy_pages
 from memtrace.report.suggestions import suggestions
 from memtrace.report.verdict import above_bound, best, is_oom, oom_event, rank, ratio_text, verdict
 from memtrace.units import format_size
@@ -51,6 +52,7 @@ def build(results: Results) -> Document:
     for trace in traces:
         blocks += _verdict(results, trace)
         blocks += _figures(results, trace, names[trace])
+        blocks += policy_pages(results, trace, names[trace])
     blocks += [*_definitions(), *_provenance(results)]
     title = f"memtrace: {traces[0]}" if len(traces) == 1 else f"memtrace: {len(traces)} traces"
     return Document(title, tuple(blocks))

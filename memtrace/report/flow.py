@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from memtrace.plots.frame import POINTS, WIDTH
 from memtrace.plots.text import printable, wrap
-from memtrace.report.blocks import Block, Column, Command, Heading, Paragraph, Picture, Table
+from memtrace.report.blocks import Block, Column, Command, Heading, Paragraph, Picture, Section, Table
 
 PAGE_WIDTH, PAGE_HEIGHT = 8.27, 11.69  # A4 in inches
 LEFT = (PAGE_WIDTH - WIDTH) / 2
@@ -38,6 +38,8 @@ class Piece:
     picture: Picture | None = None
     rule: bool = False
     starts_page: bool = False
+    title: str = ""  # of a heading, for the bookmarks
+    level: int = 0
     keeps_next: bool = False
 
 
@@ -48,7 +50,7 @@ def pages(blocks: Iterable[Block]) -> list[Page]:
     """Pieces on pages, each with its distance from the page's top."""
     found: list[Page] = [[]]
     place = TOP
-    groups = list(_groups(piece for block in blocks for piece in _pieces(block)))
+    groups = list(_groups(piece for block in blocks for piece in pieces_of(block)))
     for group in groups:
         tall = sum(piece.height for piece in group)
         if found[-1] and (group[0].starts_page or place + tall > END):
@@ -72,6 +74,13 @@ def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield group
 
 
+def pieces_of(block: Block) -> list[Piece]:
+    """A block's pieces; a section's begin with its title, on a new page."""
+    if isinstance(block, Section):
+        return [piece for inner in (Heading(block.title, 1), *block.blocks) for piece in _pieces(inner)]
+    return _pieces(block)
+
+
 def _pieces(block: Block) -> list[Piece]:
     if isinstance(block, Heading):
         return [_heading(block)]
@@ -81,6 +90,7 @@ def _pieces(block: Block) -> list[Piece]:
         return [*_text(block.text, 8.5, True, 0.0, keeps_next=True), *_text(block.reason, 8.5, False, 0.07)]
     if isinstance(block, Table):
         return list(_table(block))
+    assert isinstance(block, Picture)
     return [_picture(block)]
 
 
@@ -91,6 +101,8 @@ def _heading(block: Heading) -> Piece:
         before + _height(lines) + 0.08,
         tuple((before + top, line) for top, line in lines),
         starts_page=block.level == 1,
+        title=block.text,
+        level=block.level,
         keeps_next=True,
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 from memtrace.plots.saving import write_whole
-from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Section, Table
 
 ODD = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
@@ -23,7 +24,15 @@ def plain(text: str) -> str:
     return ODD.sub(r"\\\1", " ".join(text.split()))
 
 
+def plain_line(text: str) -> str:
+    """On one line."""
+    return " ".join(text.split())
+
+
 def _block(block: Block, folder: Path, plots_dir: Path | None) -> str:
+    if isinstance(block, Section):
+        inner = "\n\n".join(text for each in block.blocks if (text := _block(each, folder, plots_dir)))
+        return f"<details><summary>{escape(plain_line(block.title))}</summary>\n\n{inner}\n\n</details>"
     if isinstance(block, Heading):
         return f"{'#' * block.level} {plain(block.text)}"
     if isinstance(block, Paragraph):
@@ -32,7 +41,7 @@ def _block(block: Block, folder: Path, plots_dir: Path | None) -> str:
         return f"    {' '.join(block.text.split())}\n\n{plain(block.reason)}"
     if isinstance(block, Table):
         return "\n".join(_table(block))
-    return _picture(block, folder, plots_dir)
+    return "" if block.pages_only else _picture(block, folder, plots_dir)
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -11,6 +11,7 @@ from memtrace.plots.saving import write_png, write_whole
 from memtrace.plots.style import FAINT, RULE, SMALL, style
 from memtrace.plots.text import printable, shorten
 from memtrace.report.blocks import Document, Picture
+from memtrace.report.bookmarks import bookmark
 from memtrace.report.flow import LEFT, PAGE_HEIGHT, PAGE_WIDTH, SPACE, Page, pages
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def write(document: Document, path: Path, plots_dir: Path | None = None) -> list
             pdf.savefig(sheet)
             if plots_dir is not None:
                 written += _pngs(sheet, pictures, plots_dir)
+        bookmark(pdf, laid_out)
     return [write_whole(path, content.getvalue()), *written]
 
 
@@ -76,6 +78,8 @@ def _pngs(sheet: Figure, pictures: list[tuple[Picture, SubFigure, float]], folde
         artist.set_visible(False)
     sheet.patch.set_visible(True)
     for picture, part, top in pictures:
+        if picture.pages_only:
+            continue
         part.set_visible(True)
         low = PAGE_HEIGHT - top - picture.height
         box = Bbox.from_bounds(LEFT, low, picture.width, picture.height)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.results.schema import schema, summary_columns
+from memtrace.results.schema import BY_POLICY, schema, summary_columns
 from memtrace.results.tables import Results
 
 if TYPE_CHECKING:
@@ -19,21 +19,18 @@ if TYPE_CHECKING:
 def build(parts: Sequence[Part], distributions: Sequence[Columns], manifest: dict[str, Any]) -> Results:
     counters = tuple(dict.fromkeys(name for part in parts for name in part.counters))
     tables = {
-        name: table(name, [part.tables[name] for part in parts], counters if name == "timeline" else ())
-        for name in ("timeline", "holes", "occupancy", "timing")
+        name: table(name, [part.tables[name] for part in parts if name in part.tables], counters if name == "timeline" else ())
+        for name in BY_POLICY
     }
     kept = [part.tables["placements"] for part in parts if "placements" in part.tables]
     missed = [part.tables["locality"] for part in parts if "locality" in part.tables]
     return Results(
         [part.summary for part in parts],
-        tables["timeline"],
-        tables["holes"],
-        tables["occupancy"],
-        table("distributions", distributions),
-        manifest,
-        tables["timing"],
-        table("placements", kept) if kept else None,
-        table("locality", missed) if missed else None,
+        distributions=table("distributions", distributions),
+        manifest=manifest,
+        placements=table("placements", kept) if kept else None,
+        locality=table("locality", missed) if missed else None,
+        **tables,
     )
 
 

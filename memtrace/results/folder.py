@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 OURS = ("memtrace.results/", "memtrace.suite/")
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")
-OPTIONAL = ("placements", "locality")
+MORE = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written where there is something to say
 
 
 def check_folder(folder: Path, force: bool) -> None:
@@ -90,7 +90,7 @@ def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path
 def _write_tables(results: Results, stage: Path) -> list[Path]:
     tables = {"summary": summary_table(results.summary)}
     tables |= {name: getattr(results, name) for name in TABLES}
-    tables |= {name: found for name in OPTIONAL if (found := getattr(results, name)) is not None}
+    tables |= {name: getattr(results, name) for name in MORE if getattr(results, name)}
     return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
 
@@ -126,17 +126,7 @@ def read_folder(folder: Path) -> Results:
             raise InputError(f"{folder} has results of schema {manifest.get('schema')!r}; this version reads {FORMAT}")
         tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
         summary = pq.read_table(folder / "summary.parquet").to_pylist()
-        files = {name: folder / f"{name}.parquet" for name in OPTIONAL}
-        optional = {name: pq.read_table(file) if file.exists() else None for name, file in files.items()}
+        more = {name: pq.read_table(folder / f"{name}.parquet") for name in MORE if (folder / f"{name}.parquet").exists()}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is no results folder that can be read: {error}") from error
-    return Results(
-        summary,
-        tables["timeline"],
-        tables["holes"],
-        tables["occupancy"],
-        tables["distributions"],
-        manifest,
-        tables["timing"],
-        **optional,
-    )
+    return Results(summary, manifest=manifest, **tables, **more)

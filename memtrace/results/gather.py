@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from memtrace.metrics import measure
 from memtrace.metrics.readings import Readings, Rows
+from memtrace.results.failure import failure
 
 if TYPE_CHECKING:
     from memtrace.replaying import Placement
-    from memtrace.trace import Facts, Trace
+    from memtrace.trace import Trace
 
 Columns = dict[str, Any]
-HOLES = ("free_bytes", "holes", "largest_hole_bytes", "external_frag")  # what only a policy that shows its holes can say
+# What only a policy that shows its holes can say.
+HOLES = ("free_bytes", "holes", "largest_hole_bytes", "external_frag", "squares_frag")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ def gather(placement: Placement, keep_placements: bool = False) -> Part:
         "timeline": timeline(placement, readings, counters),
         "holes": holes(placement),
         "occupancy": occupancy(placement),
+        "requests": requests(placement),
+        **failure(placement),
         "timing": {"replay_seconds": np.array([placement.seconds])},
     }
     if keep_placements:
@@ -83,9 +87,46 @@ def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]
         "holes": rows.column("holes"),
         "largest_hole_bytes": rows.column("largest"),
         "external_frag": rows.external(),
+        "squares_frag": rows.squares(),
+        "releasable_bytes": known_only(rows.column("releasable")),
+        "next_request_bytes": known_only(next_requests(placement.trace, event)),
         **{name: own[first, i] for i, name in enumerate(counters)},
     }
     return {name: column for name, column in known.items() if not (readings.hides and name in HOLES)}
+
+
+def known_only(values: NDArray[np.int64]) -> Any:
+    """-1 becomes null."""
+    import pyarrow as pa
+
+    return pa.array(values, mask=values < 0)
+
+
+def next_requests(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The bytes that the first request after each of these events asks for, -1 where there is none; ascending events."""
+    from memtrace.trace import Op
+
+    found, start = np.full(events.size, -1, np.int64), 0
+    for batch in trace.batches():
+        at = np.flatnonzero((batch.op == Op.ALLOC) | (batch.op == Op.REALLOC))
+        waiting = np.flatnonzero((found < 0) & (events < start + batch.op.size))
+        next_at = np.searchsorted(at + start, events[waiting], side="right")
+        inside = next_at < at.size
+        found[waiting[inside]] = batch.size[at[next_at[inside]]]
+        start += batch.op.size
+    return found
+
+
+def requests(placement: Placement) -> Columns:
+    """Requests that got a block, by floor(log2(bytes)): how many, their bytes, and those of their blocks."""
+    table = placement.recorder.requests
+    filled = np.flatnonzero(table[0])
+    return {
+        "size_bytes_from": np.left_shift(np.int64(1), filled),
+        "requests": table[0, filled],
+        "requested_bytes": table[1, filled],
+        "block_bytes": table[2, filled],
+    }
 
 
 def holes(placement: Placement) -> Columns:
@@ -137,15 +178,13 @@ def placements(placement: Placement) -> Columns:
 
 
 def distributions(trace: Trace) -> Columns:
-    """Requests by size and freed blocks by lifetime, in classes of powers of two."""
-    parts = [_distribution(trace.facts, kind) for kind in ("size", "lifetime")]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in ("class_from", "count", "bytes")}
-    kinds = [kind for kind, part in zip(("size", "lifetime"), parts, strict=True) for _ in part["count"]]
-    return {"trace": trace.name, "kind": kinds, **columns}
-
-
-def _distribution(facts: Facts, kind: str) -> dict[str, NDArray[np.int64]]:
-    count: NDArray[np.int64] = getattr(facts, f"{kind}_counts")
-    size: NDArray[np.int64] = getattr(facts, f"{kind}_bytes")
-    filled = np.flatnonzero(count)
-    return {"class_from": np.left_shift(np.int64(1), filled), "count": count[filled], "bytes": size[filled]}
+    """Requests by size, freed blocks by lifetime and by both, in classes of powers of two."""
+    facts = trace.facts
+    rows: list[tuple[Any, ...]] = []
+    for kind in ("size", "lifetime"):
+        count, size = getattr(facts, f"{kind}_counts"), getattr(facts, f"{kind}_bytes")
+        rows += [(kind, 1 << k, None, int(count[k]), int(size[k])) for k in np.flatnonzero(count).tolist()]
+    both = facts.size_lifetime
+    rows += [("size x lifetime", 1 << k, 1 << life, int(both[k, life]), None) for k, life in np.argwhere(both).tolist()]
+    names = ("kind", "class_from", "lifetime_from", "count", "bytes")
+    return {"trace": trace.name, **{name: [row[i] for row in rows] for i, name in enumerate(names)}}

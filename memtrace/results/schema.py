@@ -36,6 +36,8 @@ ARROW_TYPE = {
     "word": "string",
 }
 
+BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "pins", "last_map")
+
 TABLES: dict[str, dict[str, str]] = {
     "timeline": {
         "trace": "string",
@@ -49,6 +51,9 @@ TABLES: dict[str, dict[str, str]] = {
         "holes": "int64",
         "largest_hole_bytes": "int64",
         "external_frag": "float64",
+        "squares_frag": "float64",
+        "releasable_bytes": "int64",
+        "next_request_bytes": "int64",
     },
     "holes": {
         "trace": "string",
@@ -67,7 +72,52 @@ TABLES: dict[str, dict[str, str]] = {
         "address_bytes": "int64",
         "live_bytes": "int64",
     },
-    "distributions": {"trace": "string", "kind": "string", "class_from": "int64", "count": "int64", "bytes": "int64"},
+    "distributions": {
+        "trace": "string",
+        "kind": "string",
+        "class_from": "int64",
+        "lifetime_from": "int64",
+        "count": "int64",
+        "bytes": "int64",
+    },
+    "requests": {
+        "trace": "string",
+        "policy": "string",
+        "size_bytes_from": "int64",
+        "requests": "int64",
+        "requested_bytes": "int64",
+        "block_bytes": "int64",
+    },
+    "failures": {
+        "trace": "string",
+        "policy": "string",
+        "event": "int64",
+        "request_bytes": "int64",
+        "request_tag": "string",
+        "needed_bytes": "int64",
+        "live_bytes": "int64",
+        "allocated_bytes": "int64",
+        "reserved_bytes": "int64",
+        "free_bytes": "int64",
+        "holes": "int64",
+        "largest_hole_bytes": "int64",
+        "live_blocks": "int64",
+    },
+    "pins": {
+        "trace": "string",
+        "policy": "string",
+        "address": "int64",
+        "bytes": "int64",
+        "tag": "string",
+        "opens_bytes": "int64",
+    },
+    "last_map": {
+        "trace": "string",
+        "policy": "string",
+        "address_from_bytes": "int64",
+        "address_bytes": "int64",
+        "live_bytes": "int64",
+    },
     "timing": {"trace": "string", "policy": "string", "replay_seconds": "float64"},
     "locality": {
         "trace": "string",

@@ -23,6 +23,10 @@ class Results:
     timing: pyarrow.Table | None = None
     placements: pyarrow.Table | None = None
     locality: pyarrow.Table | None = None
+    requests: pyarrow.Table | None = None
+    failures: pyarrow.Table | None = None
+    pins: pyarrow.Table | None = None
+    last_map: pyarrow.Table | None = None
 
     def traces(self) -> list[str]:
         """The traces, in the order of the run."""
@@ -37,6 +41,10 @@ class Results:
         import pyarrow.compute as compute
 
         found = getattr(self, table)
+        if found is None:  # a folder of a version that did not write it
+            from memtrace.results.schema import schema
+
+            found = schema(table).empty_table()
         keep = compute.equal(found["trace"], trace)
         if policy is not None:
             keep = compute.and_(keep, compute.equal(found["policy"], policy))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memtrace.errors import InputError, MemtraceError
+from memtrace.results.schema import BY_POLICY
 from memtrace.suite.planning import Task
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from memtrace.trace import Trace
 
-TABLES = ("summary", "timeline", "holes", "occupancy", "distributions", "timing")
+TABLES = ("summary", "distributions", *BY_POLICY)
 KEPT_TRACES = 2  # cells come trace by trace
 EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's own first day: the time is no part of a result
 
@@ -85,8 +86,9 @@ def pack(part: Any, distributions: dict[str, Any]) -> bytes:
     from memtrace.results.building import summary_table, table
 
     tables = {"summary": summary_table([part.summary]), "distributions": table("distributions", [distributions])}
-    for name in ("timeline", "holes", "occupancy", "timing"):
-        tables[name] = table(name, [part.tables[name]], part.counters if name == "timeline" else ())
+    for name in BY_POLICY:
+        counters = part.counters if name == "timeline" else ()
+        tables[name] = table(name, [part.tables[name]] if name in part.tables else [], counters)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name in TABLES:

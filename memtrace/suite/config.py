@@ -15,7 +15,7 @@ from memtrace.replaying import ALL_SAMPLES, DEFAULT_SAMPLES
 from memtrace.units import parse_size
 
 FILE, PROJECT, TABLE = "memtrace.toml", "pyproject.toml", "memtrace"
-REPORTS = ("pdf",)
+REPORTS = ("pdf", "html", "md")
 WORDS = {"on_oom": ("stop", "skip"), "invalid": ("error", "skip")}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace.results.schema import BY_POLICY
 from memtrace.results.tables import Results
 from memtrace.suite.cell import unpack
 from memtrace.suite.planning import Plan, Task
@@ -64,12 +65,9 @@ def assemble(cells: list[dict[str, pyarrow.Table]], manifest: dict[str, Any]) ->
 
     return Results(
         joined("summary").to_pylist(),
-        joined("timeline"),
-        joined("holes"),
-        joined("occupancy"),
-        cells[0]["distributions"],
-        manifest,
-        joined("timing"),
+        distributions=cells[0]["distributions"],
+        manifest=manifest,
+        **{name: joined(name) for name in BY_POLICY},
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memtrace.plots.saving import write_whole
-from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Section, Table
 from memtrace.report.html.explorer import explorer
 
 if TYPE_CHECKING:
@@ -62,7 +62,15 @@ def _body(document: Document, results: Results, plots_dir: Path | None) -> Itera
         if isinstance(block, Picture) and trace is not None and trace not in explored:
             explored.add(trace)
             yield explorer(results, trace)
-        yield _block(block, plots_dir)
+        yield block_text(block, plots_dir)
+
+
+def block_text(block: Block, plots_dir: Path | None) -> str:
+    """A block; a section is folded away until somebody opens it, and prints open."""
+    if not isinstance(block, Section):
+        return _block(block, plots_dir)
+    inner = "\n".join(_block(each, plots_dir) for each in block.blocks)
+    return f'<details class="policy"><summary>{escape(block.title)}</summary>\n{inner}\n</details>'
 
 
 def _block(block: Block, plots_dir: Path | None) -> str:
@@ -74,7 +82,9 @@ def _block(block: Block, plots_dir: Path | None) -> str:
         return f'<pre><code>{escape(block.text)}</code></pre>\n<p class="hint">{escape(block.reason)}</p>'
     if isinstance(block, Table):
         return _table(block)
-    return _picture(block, plots_dir)
+    if isinstance(block, Picture) and not block.pages_only:
+        return _picture(block, plots_dir)
+    return ""
 
 
 def _table(table: Table) -> str:

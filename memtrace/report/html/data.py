@@ -29,6 +29,7 @@ COLUMNS = {
 MOST_SAMPLES = 1000  # of a policy
 MOST_POLICIES = 24  # best first; the tables have all
 MAP_COLUMNS, MAP_ROWS = 400, 200
+LEVELS = 50  # of a cell: steps of 2 %
 BEYOND = 255  # a cell after the policy's last event; others are shares of 254
 
 
@@ -57,8 +58,8 @@ def text_of(data: Mapping[str, Any]) -> str:
 
 def map_text(cells: Cells) -> str:
     """Rows from the lowest address up, a byte a cell."""
-    level = np.round(np.nan_to_num(cells.share).clip(0, 1) * (BEYOND - 1))
-    return packed(np.where(np.isnan(cells.share), BEYOND, level).astype(np.uint8).tobytes())
+    level = np.round(np.nan_to_num(cells.share).clip(0, 1) * LEVELS) * ((BEYOND - 1) / LEVELS)
+    return packed(np.where(np.isnan(cells.share), BEYOND, np.round(level)).astype(np.uint8).tobytes())
 
 
 def hexed(label: str) -> str:

@@ -1,0 +1,67 @@
+"""Sizes against lifetimes: which blocks are short-lived, and whether long-lived ones stand apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy
+
+from memtrace.plots.frame import Frame
+from memtrace.plots.hole_sizes import scale, shaded
+from memtrace.plots.panel import Panel
+from memtrace.plots.scales import class_label, class_of
+from memtrace.plots.style import BODY, BOTTOM, FAINT, LEFT, TITLE_ROOM
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+ORDER = 65
+NAME = "size-lifetime"
+TITLE = "Sizes and lifetimes together"
+WIDE = 5.2
+
+
+def caption(results: Results, trace: str) -> str:
+    """What a dark field means."""
+    return (
+        "Freed blocks by size and lifetime (in events), both in classes of powers of two: the darker, the more. Two clouds apart "
+        "can be kept in separate arenas; long-lived small blocks among short-lived large ones are what fragments."
+    )
+
+
+def height(results: Results, trace: str) -> float:
+    """One panel."""
+    return 2.6 if _cells(results, trace)[0].size else TITLE_ROOM + 0.3
+
+
+def draw(results: Results, trace: str, frame: Frame) -> None:
+    """Sizes across, lifetimes up."""
+    sizes, lives, counts = _cells(results, trace)
+    if not sizes.size:
+        frame.text(LEFT, TITLE_ROOM + 0.1, "No block was freed, or the results do not say.", BODY, colour=FAINT)
+        return
+    low, high, short, long = (int(v) for v in (sizes.min(), sizes.max(), lives.min(), lives.max()))
+    image = numpy.zeros((long - short + 1, high - low + 1))
+    image[lives - short, sizes - low] = counts
+    tall = frame.height - TITLE_ROOM - BOTTOM
+    panel = Panel(frame, LEFT, TITLE_ROOM, WIDE, tall, high + 1.0, long + 1.0, from_across=float(low), from_up=float(short))
+    panel.image(shaded(image, int(counts.max())), short, long + 1.0)
+    panel.ticks_across(_ticks(low, high, 8, "size"), name="bytes requested")
+    panel.ticks_up(_ticks(short, long, 6, "lifetime"))
+    if counts.max() > 1:
+        scale(frame, int(counts.max()), "blocks")
+
+
+def _ticks(low: int, high: int, most: int, kind: str) -> list[tuple[float, str]]:
+    step = -(-(high - low + 1) // most)
+    return [(float(k), class_label(1 << k if k else int(kind != "size"), kind)) for k in range(low, high + 1, step)]
+
+
+def _cells(results: Results, trace: str) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    found = results.rows("distributions", trace)
+    kept = found["kind"] == "size x lifetime"
+    if "lifetime_from" not in found or not kept.any():
+        none = numpy.zeros(0, int)
+        return none, none, none
+    sizes, lives = ([class_of(int(start)) for start in found[name][kept]] for name in ("class_from", "lifetime_from"))
+    return numpy.array(sizes), numpy.array(lives), found["count"][kept]

@@ -1,0 +1,74 @@
+"""Waste over time: what a policy holds above what is live, by how it is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy
+
+from memtrace.plots.colours import policy_colour
+from memtrace.plots.key import key
+from memtrace.plots.panels import MOST_PANELS, SCALES, Place, layout, left_out, places
+from memtrace.plots.scales import common_limit
+from memtrace.plots.series import Floats, Rows, curve, last_event, summary
+from memtrace.report.verdict import is_oom
+from memtrace.units import format_size
+
+if TYPE_CHECKING:
+    from memtrace.plots.frame import Frame
+    from memtrace.results.tables import Results
+
+ORDER = 25
+NAME = "waste"
+TITLE = "Waste over time"
+
+# Told apart by their lightness alone, so in grey too.
+INTERNAL, EXTERNAL, CACHED = "#332288", "#dd7f3b", "#f3e3b0"
+COLUMNS = 240
+PANEL = 1.15
+
+
+def caption(results: Results, trace: str) -> str:
+    """What the layers are."""
+    return (
+        "Reserved bytes that are not live. Internal: rounding, headers and padding inside blocks. External: free, "
+        "between blocks. Cached: free and could go back to the system as it lies, which is the free top of a heap, or whole "
+        "free segments; of a policy that does not tell, it counts as external. The numbers are the highest waste."
+        + SCALES
+        + left_out(len(results.policies(trace)))
+    )
+
+
+def height(results: Results, trace: str) -> float:
+    """A panel for each policy."""
+    return layout(len(results.policies(trace)), PANEL).height
+
+
+def draw(results: Results, trace: str, frame: Frame) -> None:
+    """Panels of equal scale; a policy far above the others has a scale of its own."""
+    rows = summary(results, trace)[:MOST_PANELS]
+    found = [results.rows("timeline", trace, row["policy"]) for row in rows]
+    tops = [float(layers(one)[-1].max(initial=0)) for one in found]
+    limit = common_limit(tops)
+    numbers = [format_size(int(top)) + (" *" if top > limit else "") for top in tops]
+    for place, one in zip(places(frame, PANEL, rows, last_event(results, trace), tops, limit, numbers), found, strict=True):
+        place.panel.sizes(labelled=place.own_scale or place.leftmost, inside=not place.leftmost, most=4)
+        _stack(place, one)
+    key(frame, [("cached", "area", CACHED), ("external", "area", EXTERNAL), ("internal", "area", INTERNAL)])
+
+
+def layers(rows: Rows) -> tuple[Floats, Floats, Floats]:
+    """The upper ends of internal, external and cached waste, from 0 up."""
+    live, allocated, reserved = (rows[f"{of}_bytes"].astype(float) for of in ("live", "allocated", "reserved"))
+    top = numpy.maximum(reserved - live, 0)
+    internal = numpy.clip(allocated - live, 0, top)
+    told = rows.get("releasable_bytes")
+    cached = numpy.zeros(top.size) if told is None or told.dtype.kind == "O" else numpy.nan_to_num(told.astype(float))
+    return internal, numpy.maximum(top - cached, internal), top
+
+
+def _stack(place: Place, rows: Rows) -> None:
+    for top, colour in reversed(list(zip(layers(rows), (INTERNAL, EXTERNAL, CACHED), strict=True))):
+        place.panel.area(*curve(rows["event"], top, COLUMNS), colour)
+    if is_oom(place.row):
+        place.panel.out_of_memory(place.row, place.panel.up / 2, policy_colour(place.row["policy"]))

@@ -1,0 +1,126 @@
+"""A placement that ran out of memory -> the state at that event: what was asked, what was free, which blocks are in the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.metrics.readings import Readings
+
+if TYPE_CHECKING:
+    from memtrace.replaying import Placement
+
+Columns = dict[str, Any]
+MOST_PINS = 10
+
+
+def failure(placement: Placement) -> dict[str, Columns]:
+    """The rows of `failures`, `pins` and `last_map`; none if memory did not run out."""
+    if placement.oom_event is None:
+        return {}
+    return {"failures": state(placement), "pins": pins(placement), "last_map": last_map(placement)}
+
+
+def state(placement: Placement) -> Columns:
+    """One row. The request's block size is what the policy rounded it to; the request's own bytes if it did not come so far."""
+    from memtrace.engine.binding import bind
+    from memtrace.engine.loop import PLACED
+    from memtrace.engine.recorder import LIVE
+    from memtrace.structures import ledger as led
+
+    readings, ledger, event = Readings(placement), placement.ledger, placement.oom_event
+    assert event is not None
+    size, tag = requested(placement, event)
+    known: dict[str, Any] = {
+        "event": event,
+        "request_bytes": size,
+        "request_tag": tag,
+        "needed_bytes": max(size, int(ledger[led.BLOCK_SIZE])),
+        "live_bytes": int(placement.recorder.totals[LIVE]),
+        "allocated_bytes": int(ledger[led.ALLOCATED]),
+        "reserved_bytes": int(ledger[led.RESERVED]),
+        "live_blocks": int((placement.blocks["status"] == PLACED).sum()),
+    }
+    if not readings.hides:
+        largest = int(bind(placement.policy.module).largest_hole(placement.state))
+        known |= {"free_bytes": int(ledger[led.FREE]), "holes": int(ledger[led.HOLES]), "largest_hole_bytes": largest}
+    return {name: [value] for name, value in known.items()}
+
+
+def requested(placement: Placement, event: int) -> tuple[int, str | None]:
+    """Bytes and tag of the request at an event."""
+    at = 0
+    for events in placement.trace.batches():
+        if event < at + events.op.size:
+            tag = int(events.tag[event - at if events.tag.size > 1 else 0])
+            return int(events.size[event - at]), placement.trace.tags[tag] if tag >= 0 else None
+        at += events.op.size
+    raise IndexError(event)
+
+
+def pins(placement: Placement) -> Columns:
+    """The blocks that pin most: the most bytes lie free beside them. Most first, no two of them sharing a gap."""
+    empty: Columns = {name: np.zeros(0, np.int64) for name in ("address", "bytes", "opens_bytes")}
+    if Readings(placement).hides or comes_in_pieces(placement):
+        return {**empty, "tag": []}
+    address, extent, slot, opens = opened(placement)
+    chosen = apart(np.argsort(extent - opens, kind="stable"), MOST_PINS)
+    codes, names = placement.blocks["tag"][slot[chosen]], placement.trace.tags
+    tags = [names[code] if code >= 0 else None for code in codes.tolist()]
+    return {"address": address[chosen], "bytes": extent[chosen], "opens_bytes": opens[chosen], "tag": tags}
+
+
+def comes_in_pieces(placement: Placement) -> bool:
+    from memtrace.engine.binding import bind
+
+    return bool(bind(placement.policy.module).first_piece)
+
+
+def apart(order: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """The first of ``order`` of which no two are neighbours."""
+    kept: list[int] = []
+    for one in order.tolist():
+        if len(kept) == most:
+            break
+        if one - 1 not in kept and one + 1 not in kept:
+            kept.append(one)
+    return np.array(kept, np.int64)
+
+
+def opened(placement: Placement) -> tuple[NDArray[np.int64], ...]:
+    """Address, bytes and slot of each live block, by address, and the bytes between its neighbours on either side.
+
+    A policy that keeps its blocks in segments says by ``neighbours`` what is free beside each; elsewhere the neighbours are
+    live blocks, or the ends of what is reserved, and bytes that were rounded up count as free.
+    """
+    from memtrace.engine.loop import PLACED
+    from memtrace.structures.ledger import RESERVED
+
+    blocks = placement.blocks
+    live = np.flatnonzero(blocks["status"] == PLACED)
+    live = live[np.argsort(blocks["address"][live], kind="stable")]
+    address, extent = blocks["address"][live].astype(np.int64), blocks["requested"][live].astype(np.int64)
+    beside = getattr(placement.policy.module, "neighbours", None)
+    if beside is not None:
+        return address, extent, live, extent + beside(placement.state, blocks["handle"][live])
+    end = np.maximum.accumulate(address + extent) if live.size else address
+    top = max(int(placement.ledger[RESERVED]), int(end[-1]) if live.size else 0)
+    before, behind = np.concatenate(([0], end[:-1])), np.concatenate((address[1:], [top]))
+    return address, extent, live, np.maximum(behind[: live.size] - before[: live.size], extent)
+
+
+def last_map(placement: Placement) -> Columns:
+    """Live bytes by address, up to what is reserved or in use."""
+    from memtrace.engine.recorder import cell_bytes, rows_in_use
+    from memtrace.structures.ledger import RESERVED
+
+    grid, height = placement.recorder.grid, cell_bytes(placement.recorder)
+    used = np.flatnonzero(grid)
+    rows = max(rows_in_use(placement.recorder, int(placement.ledger[RESERVED])), int(used[-1]) + 1 if used.size else 0)
+    return {
+        "address_from_bytes": np.arange(rows, dtype=np.int64) * height,
+        "address_bytes": np.full(rows, height, np.int64),
+        "live_bytes": grid[:rows].copy(),
+    }
