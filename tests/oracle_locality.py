@@ -79,7 +79,10 @@ def locality(placement: Any, caches: Caches, derived: bool, reach: int) -> Cache
     """Every event of a placement that was kept, as docs/locality.md says."""
     in_pieces = hasattr(placement.policy.module, "first_piece")
     live: dict[int, tuple[Pieces, int]] = {}  # slot -> where, bytes asked for
-    whole = [np.concatenate([np.broadcast_to(getattr(e, name), e.op.size) for e in placement.trace.batches()]).tolist() for name in ("op", "block", "size", "dst")]
+    whole = [
+        np.concatenate([np.broadcast_to(getattr(e, name), e.op.size) for e in placement.trace.batches()]).tolist()
+        for name in ("op", "block", "size", "dst")
+    ]
     rows = placement.places.tolist()
     for event, address in enumerate(placement.addresses.tolist()):
         op, slot, size, other = (column[event] for column in whole)

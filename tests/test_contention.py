@@ -67,7 +67,12 @@ def test_an_example_by_hand() -> None:
 
     thread 1 is there again at 120 and waits 80, up to 250; thread 2's free at 300 finds nobody.
     """
-    rows = [("alloc", 1, 8, 0, None, 1), ("alloc", 2, 8, 40, None, 2), ("free", 1, None, 120, None, 1), ("free", 2, None, 300, None, 2)]
+    rows = [
+        ("alloc", 1, 8, 0, None, 1),
+        ("alloc", 2, 8, 40, None, 2),
+        ("free", 1, None, 120, None, 1),
+        ("free", 2, None, 300, None, 2),
+    ]
     one = contend(from_events(rows), 1, Timing())
     assert (one.lock_operations, one.conflicts, one.waited_ns, one.longest_wait_ns, one.end_ns) == (4, 2, 140, 80, 350)
     two = contend(from_events(rows), 2, Timing())
@@ -101,12 +106,17 @@ def test_any_number_of_processes_gives_the_same() -> None:
     trace = trace_of(operations(11, 600, 4, 20))
     one = compare(trace, [1, 2, 3], "first-fit", TIMING, 2, 64, jobs=1)
     assert one == compare(trace, [1, 2, 3], "first-fit", TIMING, 2, 64, jobs=2)
-    assert one[0].blow_up == 1.0 and one[1].peak_reserved_bytes == replay(trace, "arenas:policy=first-fit,count=2,page=64").peak_reserved_bytes
+    assert (
+        one[0].blow_up == 1.0
+        and one[1].peak_reserved_bytes == replay(trace, "arenas:policy=first-fit,count=2,page=64").peak_reserved_bytes
+    )
 
 
 def test_the_command(memtrace: Run, tmp_path: Path) -> None:
     path = tmp_path / "threads.csv"
-    rows = [f"{op},{id},{'' if op == 'free' else size},{time},{thread}" for op, id, size, time, thread in operations(2, 300, 3, 90)]
+    rows = [
+        f"{op},{id},{'' if op == 'free' else size},{time},{thread}" for op, id, size, time, thread in operations(2, 300, 3, 90)
+    ]
     path.write_text("\n".join(["op,id,size,time,stream", *rows]) + "\n")
     done = memtrace("contention", path, "--arenas", "1,2", "-p", "first-fit", "-o", "a.png")
     assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 100, done.stderr

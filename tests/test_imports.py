@@ -76,7 +76,22 @@ def test_nothing_imports_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("library", "parts"),
     [
-        ("numba", {"trace", "formats", "workloads", "snapshot", "engine", "replaying", "offline", "validate", "locality", "reuse", "contention"}),
+        (
+            "numba",
+            {
+                "trace",
+                "formats",
+                "workloads",
+                "snapshot",
+                "engine",
+                "replaying",
+                "offline",
+                "validate",
+                "locality",
+                "reuse",
+                "contention",
+            },
+        ),
         ("matplotlib", {"plots", "report"}),
     ],
 )

@@ -22,7 +22,14 @@ from memtrace.replaying import replay
 from memtrace.trace import Trace, from_events, read
 
 TINY = "skylake:caches=1KiB/2+4KiB/4,line=32,tlb4k=2/1+4/full,tlb2m=1/1"
-POLICIES = ("best-fit", "first-fit:realloc=move", "compact:threshold=10", "paged:page=64", "arenas:policy=best-fit,count=2,page=256", "buddy:zero=null")
+POLICIES = (
+    "best-fit",
+    "first-fit:realloc=move",
+    "compact:threshold=10",
+    "paged:page=64",
+    "arenas:policy=best-fit,count=2,page=256",
+    "buddy:zero=null",
+)
 
 
 def watched(trace: Trace, policy: str, model: Model, **how: Any) -> Locality:
@@ -72,7 +79,11 @@ def test_an_example_by_hand() -> None:
     rows: list[Any] = [("alloc", i, 16) for i in range(5)]
     trace = from_events(rows + [("access", i) for i in (0, 4, 2, 1, 3)])
     forced = watched(trace, "bump", Model("hand", model.caches, model.tlb4k, (), 16, "lifetimes"))
-    assert [(level.level, level.lookups, level.misses) for level in forced.levels] == [("L1", 10, 7), ("L2", 7, 5), ("4 KiB TLB1", 10, 1)]
+    assert [(level.level, level.lookups, level.misses) for level in forced.levels] == [
+        ("L1", 10, 7),
+        ("L2", 7, 5),
+        ("4 KiB TLB1", 10, 1),
+    ]
     # Without the allocs: 0 4 2 1 3 all miss.
     assert [(level.lookups, level.misses) for level in watched(trace, "bump", model).levels] == [(5, 5), (5, 5), (5, 1)]
 
@@ -115,7 +126,14 @@ def test_batches_do_not_matter() -> None:
 def test_watching_changes_nothing() -> None:
     trace = from_events([("alloc", 1, 100), ("alloc", 2, 200), ("realloc", 1, 400), ("free", 2)])
     alone = replay(trace, "paged:page=64", keep=True, interpret=True)
-    shown = replay(trace, "paged:page=64", keep=True, interpret=True, batch_rows=1, watch=Watcher(trace, parse_policy("paged:page=64"), PRESETS["skylake"]))
+    shown = replay(
+        trace,
+        "paged:page=64",
+        keep=True,
+        interpret=True,
+        batch_rows=1,
+        watch=Watcher(trace, parse_policy("paged:page=64"), PRESETS["skylake"]),
+    )
     assert alone.places is not None and shown.places is not None
     assert (alone.places == shown.places).all() and alone.peak_reserved_bytes == shown.peak_reserved_bytes
 

@@ -37,7 +37,10 @@ def rows_of(seed: int, n: int, accesses: bool) -> list[Row]:
 
 def trace_of(rows: list[Row], tags: bool = True) -> Trace:
     return from_events(
-        [{"op": op, "id": id, "size": size, "dst": dst, "tag": f"t{id % 3}" if op == "alloc" and tags else None} for op, id, size, dst in rows]
+        [
+            {"op": op, "id": id, "size": size, "dst": dst, "tag": f"t{id % 3}" if op == "alloc" and tags else None}
+            for op, id, size, dst in rows
+        ]
     )
 
 
@@ -67,7 +70,14 @@ def in_place_peak(rows: list[Row], window: int) -> tuple[int, int]:
         for start in range(max(end - window, born + 1), end):
             op, other, size, _ = rows[start]
             gone = any(i == other and o in ("free", "realloc") for o, i, _, _ in rows[start:end])
-            if op == "alloc" and not gone and other not in taken and size and size <= size_of and (best is None or size > rows[best][2]):  # type: ignore[operator]
+            if (
+                op == "alloc"
+                and not gone
+                and other not in taken
+                and size
+                and size <= size_of
+                and (best is None or size > rows[best][2])
+            ):  # type: ignore[operator]
                 best = start
         if best is not None:
             taken.add(rows[best][1])
@@ -94,7 +104,9 @@ def idle_peaks(rows: list[Row], least: int) -> dict[bool, tuple[int, int]]:
             if bool(after) == late or (late and not ends):
                 continue
             until = ends[0] if late else after[0]
-            size = [size for e, (o, i, size, _) in enumerate(rows) if i == id and e <= peak and o in ("alloc", "realloc")][-1] or 0
+            size = [size for e, (o, i, size, _) in enumerate(rows) if i == id and e <= peak and o in ("alloc", "realloc")][
+                -1
+            ] or 0
             if size and until - before[-1] > least and before[-1] < peak:
                 count += 1
                 for event in range(before[-1] + 1, until):
@@ -117,10 +129,19 @@ def test_as_the_twin(seed: int, n: int, window: int, least: int, accesses: bool)
 
 def test_a_chain_by_hand() -> None:
     """Each layer's output takes the place of its input: of 3 blocks of 10, never more than one and the first are held."""
-    rows: list[Row] = [("alloc", 1, 10, None), ("alloc", 2, 10, None), ("free", 1, None, None), ("alloc", 3, 10, None), ("free", 2, None, None)]
+    rows: list[Row] = [
+        ("alloc", 1, 10, None),
+        ("alloc", 2, 10, None),
+        ("free", 1, None, None),
+        ("alloc", 3, 10, None),
+        ("free", 2, None, None),
+    ]
     found = plan(trace_of(rows))
     assert (found.peak_live_bytes, found.peak_live_event, found.in_place.peak_live_bytes) == (20, 1, 10)
-    assert [(tag.tag, tag.blocks, tag.bytes, tag.peak_bytes) for tag in found.in_place.tags] == [("t2", 1, 10, 10), ("t0", 1, 10, 0)]
+    assert [(tag.tag, tag.blocks, tag.bytes, tag.peak_bytes) for tag in found.in_place.tags] == [
+        ("t2", 1, 10, 10),
+        ("t0", 1, 10, 0),
+    ]
 
 
 def test_a_block_larger_than_what_is_freed_does_not_fit() -> None:

@@ -109,7 +109,8 @@ def timing_of(hold: str, gap: int) -> Timing:
     held = numbers("--hold", hold, 0, 10**9)
     if len(held) != 4:
         raise UsageError(f"--hold {hold} has {len(held)} times; it takes 4: alloc, free, realloc, cached")
-    return Timing(*held, gap)
+    alloc, free, realloc, cached = held
+    return Timing(alloc, free, realloc, cached, gap)
 
 
 def draw(rows: list[Row], trace: str, path: Path) -> Path:

@@ -48,7 +48,9 @@ def print_locality(results: Results, trace: str) -> None:
     last = [level for level in levels if level.startswith("L")] or levels
     ranked = sorted(misses, key=lambda policy: (misses[policy][last[-1]], policy))
     lines = [(policy, *(format_count(misses[policy][level]) for level in levels)) for policy in ranked]
-    title = f"{trace}: misses, by a model with LRU of touches {'derived from lifetimes' if rows[0]['derived'] else 'in the trace'}"
+    title = (
+        f"{trace}: misses, by a model with LRU of touches {'derived from lifetimes' if rows[0]['derived'] else 'in the trace'}"
+    )
     print_table(("policy", *(short(level) for level in levels)), lines, title=title)
     click.echo("misses: lines of caches, pages of TLBs; locality.parquet has the lookups too")
 

@@ -11,7 +11,7 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 
 if TYPE_CHECKING:
-    from memtrace.reuse.planning import Idle, Plan, TagShare
+    from memtrace.reuse.planning import Idle, InPlace, Plan, TagShare
 
 MOST_TAGS = 8
 
@@ -84,7 +84,7 @@ def show(found: Plan) -> None:
     from memtrace.cli.tables import print_table
     from memtrace.units import format_count, format_size
 
-    kinds = {"in place": found.in_place, "recompute": found.recompute, "free early": found.free_early}
+    kinds: dict[str, InPlace | Idle] = {"in place": found.in_place, "recompute": found.recompute, "free early": found.free_early}
     rows = []
     for name, kind in kinds.items():
         saved = found.peak_live_bytes - kind.peak_live_bytes

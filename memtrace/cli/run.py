@@ -130,7 +130,9 @@ def run(
     if as_json:
         from memtrace.cli.tables import echo_json
 
-        echo_json({"schema": "memtrace.run/1", "results": results.summary, **locality_rows(results), "files": [str(f) for f in files]})
+        echo_json(
+            {"schema": "memtrace.run/1", "results": results.summary, **locality_rows(results), "files": [str(f) for f in files]}
+        )
         return
     for trace in read:
         print_ranked(results, trace.name)

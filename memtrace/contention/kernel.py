@@ -18,7 +18,9 @@ ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
 # of an operation: the event, thread, lock (-1: none), nanoseconds it holds the lock or the thread, earliest arrival, what it
 # waits for, the next of its thread and of its block, its slot
 EVENT, THREAD, LOCK, HOLD, ARRIVAL, PENDING, NEXT_OF_THREAD, NEXT_OF_BLOCK, SLOT = range(9)
-READ, HEAPED, SPARE, IN_USE, OPERATIONS, LOCKED, CONFLICTS, WAITED, LONGEST, FOREIGN, CACHED, CACHE_BYTES, CACHE_PEAK, END = range(14)
+READ, HEAPED, SPARE, IN_USE, OPERATIONS, LOCKED, CONFLICTS, WAITED, LONGEST, FOREIGN, CACHED, CACHE_BYTES, CACHE_PEAK, END = (
+    range(14)
+)
 COUNTS = 14
 TAIL, DONE = range(2)  # of a thread and of a slot: its last operation that is not done (-1: none); when its last one was
 ARENA, SIZE, OWNER = range(3)  # of a block
@@ -124,8 +126,27 @@ def enter(event, time, thread, slot, lock, hold, new, heap, nodes, counts, threa
 
 @njit(cache=True, nogil=True)
 def run(  # type: ignore[no-untyped-def]
-    op, block, size, thread, time, arenas, hold, cached, room, owners_free, heap, nodes, counts, threads, slots, blocks, locks,
-    lock_counts, filled, caches, start,
+    op,
+    block,
+    size,
+    thread,
+    time,
+    arenas,
+    hold,
+    cached,
+    room,
+    owners_free,
+    heap,
+    nodes,
+    counts,
+    threads,
+    slots,
+    blocks,
+    locks,
+    lock_counts,
+    filled,
+    caches,
+    start,
 ):
     """One batch from an event on; returns how far it came, and FULL where more nodes are needed.
 

@@ -94,9 +94,23 @@ def contend(trace: Trace, arenas: int, timing: Timing, cache: int = 0, batch_row
                 nodes, heap = more_nodes(nodes, counts), np.concatenate((heap, np.zeros_like(heap)))
         first += e.op.size
     kernel.settle(NEVER, heap, nodes, counts, threads, slots, locks, lock_counts)
-    c = kernel
-    names = (c.OPERATIONS, c.LOCKED, c.CONFLICTS, c.WAITED, c.LONGEST, c.CACHED, c.CACHE_PEAK, c.FOREIGN, c.END)
-    return Contention(arenas, *(int(counts[name]) for name in names), tuple(tuple(row) for row in lock_counts.tolist()))
+    return counted(arenas, counts, lock_counts)
+
+
+def counted(arenas: int, counts: Ints, lock_counts: Ints) -> Contention:
+    return Contention(
+        arenas=arenas,
+        operations=int(counts[kernel.OPERATIONS]),
+        lock_operations=int(counts[kernel.LOCKED]),
+        conflicts=int(counts[kernel.CONFLICTS]),
+        waited_ns=int(counts[kernel.WAITED]),
+        longest_wait_ns=int(counts[kernel.LONGEST]),
+        cached_operations=int(counts[kernel.CACHED]),
+        cached_bytes_peak=int(counts[kernel.CACHE_PEAK]),
+        foreign_frees=int(counts[kernel.FOREIGN]),
+        end_ns=int(counts[kernel.END]),
+        locks=tuple((row[0], row[1], row[2]) for row in lock_counts.tolist()),
+    )
 
 
 def new_nodes(count: int) -> Ints:

@@ -1,1 +1,1 @@
-"""Cache locality: the addresses of a placement, run through a model of caches and TLBs, so that policies are compared by misses."""
+"""Cache locality: the addresses of a placement, run through a model of caches and TLBs, to compare policies by misses."""

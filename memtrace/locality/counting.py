@@ -80,13 +80,15 @@ class Watcher:
 def derives(trace: Trace, model: Model) -> bool:
     """Whether the touches are derived from lifetimes. Raises InputError if the trace lacks the accesses that are asked for."""
     if model.touches == "accesses" and trace.facts.accesses == 0:
-        raise InputError(f"{trace.name} has no access events; try: touches=lifetimes, which derives touches from allocs and frees")
+        raise InputError(f"{trace.name} has no access events; try: touches=lifetimes, derived from allocs and frees")
     return model.touches == "lifetimes" or (model.touches == "auto" and trace.facts.accesses == 0)
 
 
 def new_levels(model: Model) -> Levels:
     """All levels empty."""
-    chains, rows, first = [], [], 0
+    chains: list[int] = []
+    rows: list[tuple[int, ...]] = []
+    first = 0
     for _, line, levels in model.chains():
         chains.append(len(rows))
         for number, level in enumerate(levels, 1):

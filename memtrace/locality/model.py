@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from memtrace.errors import UsageError
 from memtrace.names import unknown
@@ -82,7 +83,7 @@ def parse_model(text: str) -> Model:
         raise unknown("model of caches", name, PRESETS)
     model = PRESETS[name]
     keys = [field.name for field in fields(Model) if field.name != "name"]
-    given = {}
+    given: dict[str, str] = {}
     for part in rest.split(",") if rest else ():
         key, equals, value = part.partition("=")
         if key not in keys:
@@ -92,7 +93,7 @@ def parse_model(text: str) -> Model:
         given[key] = value
     model = replace(model, line=_line(given.get("line", str(model.line))))
     for key, value in given.items():
-        model = replace(model, **{key: _value(model, key, value)})
+        model = replace(model, **dict[str, Any]({key: _value(model, key, value)}))
     model = replace(model, name=text)
     lines = sum(level.lines for _, _, levels in model.chains() for level in levels)
     if lines == 0:
@@ -102,7 +103,7 @@ def parse_model(text: str) -> Model:
     return model
 
 
-def _value(model: Model, key: str, text: str) -> object:
+def _value(model: Model, key: str, text: str) -> Any:
     if key == "line":
         return model.line
     if key == "reach":

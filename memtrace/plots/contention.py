@@ -23,7 +23,7 @@ def write(rows: list[Row], trace: str, path: Path) -> Path:
         above, below = figure.subplots(2, 1, sharex=True)
         arenas = [row.contention.arenas for row in rows]
         shares = [100 * row.contention.conflicts / max(row.contention.lock_operations, 1) for row in rows]
-        draw(above, arenas, shares, "% of lock operations\nthat conflict (modelled)", "#D55E00", "{:.2f}")
+        draw(above, arenas, shares, "% of lock operations\nthat conflict (modelled)", "#D55E00", "{:.2g}")
         draw(below, arenas, [row.blow_up for row in rows], "peak reserved,\nx one arena", "#0072B2", "{:.2f}")
         below.set_xlabel("arenas", fontsize=BODY)
         below.set_xticks(arenas, [str(count) for count in arenas])
