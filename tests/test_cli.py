@@ -48,7 +48,7 @@ def test_results_do_not_depend_on_jobs(memtrace: Run, tmp_path: Path) -> None:
         done = memtrace("run", TRACE, *policies, "-j", jobs, "-o", f"j{jobs}", "--placements")
         assert done.returncode == 0, done.stderr
     files = sorted(path.relative_to(tmp_path / "j1") for path in (tmp_path / "j1").rglob("*") if path.is_file())
-    assert len(files) == 17
+    assert len(files) == 23
     for file in files:
         if file.name not in ("manifest.json", "timing.parquet"):
             assert (tmp_path / "j1" / file).read_bytes() == (tmp_path / "j2" / file).read_bytes(), file
