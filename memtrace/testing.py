@@ -152,7 +152,8 @@ def _consistent(policy: Policy, trace: Trace, capacity: int | None) -> str | Non
         "allocated and free bytes are more than reserved": at["allocated"] + at["free"] > at["reserved"],
         "reserved bytes are more than the capacity": at["reserved"] > limit,
         "the largest hole is larger than all free bytes": at["largest"] > at["free"],
-        "a count is negative": (rows < 0).any(axis=1),
+        "what could go back is more than is free": at["releasable"] > at["free"],
+        "a count is negative": (np.delete(rows, ROW.index("releasable"), axis=1) < 0).any(axis=1),
     }
     for text, broken in rules.items():
         if broken.any():

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Run
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
-FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing"}
+FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests"}
 
 
 def test_run_writes_the_folder_and_a_ranked_table(memtrace: Run, tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_run_writes_the_folder_and_a_ranked_table(memtrace: Run, tmp_path: Path)
     folder = tmp_path / "reports" / "gpt-6x512-fp32"
     assert {path.stem for path in folder.glob("*.parquet")} == FILES
     assert (folder / "report.pdf").stat().st_size < 2_000_000
-    assert len(list((folder / "plots").glob("*.png"))) == 7
+    assert len(list((folder / "plots").glob("*.png"))) == 12
     assert str(Path("reports/gpt-6x512-fp32")) in done.stderr and "try:" in done.stderr
     assert not list(folder.glob(".partial*"))
 
@@ -48,7 +48,7 @@ def test_results_do_not_depend_on_jobs(memtrace: Run, tmp_path: Path) -> None:
         done = memtrace("run", TRACE, *policies, "-j", jobs, "-o", f"j{jobs}", "--placements")
         assert done.returncode == 0, done.stderr
     files = sorted(path.relative_to(tmp_path / "j1") for path in (tmp_path / "j1").rglob("*") if path.is_file())
-    assert len(files) == 17
+    assert len(files) == 23
     for file in files:
         if file.name not in ("manifest.json", "timing.parquet"):
             assert (tmp_path / "j1" / file).read_bytes() == (tmp_path / "j2" / file).read_bytes(), file

@@ -208,3 +208,15 @@ def test_light_and_dark(page: Any) -> None:
 def test_nothing_is_fetched_and_nothing_goes_wrong(page: Any) -> None:
     assert page.execute_script("return performance.getEntriesByType('resource').map((r) => r.name)") == []
     assert [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@browser
+@needs_chromium
+def test_a_policys_section_opens_by_key_and_says_why_it_failed(page: Any) -> None:
+    sections = page.find_elements("css selector", "details.policy")
+    assert [section.find_element("css selector", "summary").text for section in sections][-1] == "buddy"
+    assert not any(section.get_attribute("open") for section in sections)
+    sections[-1].find_element("css selector", "summary").send_keys("\ue007")  # enter
+    assert sections[-1].get_attribute("open") and "Why it ran out of memory" in sections[-1].text
+    assert "Blocks that pin most" in sections[-1].text
+    assert not page.get_log("browser")

@@ -207,3 +207,13 @@ def test_a_killed_run_leaves_the_old_file(tmp_path: Path) -> None:
         write(document, path)
     assert [found.name for found in tmp_path.iterdir()] == ["report.pdf"]
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("kinds", [("md",), ("html", "md"), ("pdf",)])
+def test_only_the_kinds_that_are_asked_for_are_written(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    files = render(sample(("first-fit",), events=((0, 100), (0, 0))), tmp_path, kinds)
+    assert {path.name for path in tmp_path.iterdir()} == {"plots", *(f"report.{kind}" for kind in kinds)}
+    assert [path.name for path in files if path.parent == tmp_path] == [
+        f"report.{k}" for k in ("pdf", "html", "md") if k in kinds
+    ]
+    assert all(path.is_file() for path in files)

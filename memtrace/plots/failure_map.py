@@ -27,7 +27,7 @@ NUMBERED = 6.0  # points
 def caption(pins: int) -> str:
     """How to read the lines."""
     marks = " Numbers: the blocks of the table below, at their addresses." if pins else ""
-    return "Addresses go on from line to line; at the left where each begins. Full colour: live; grey: free, or rounding." + marks
+    return "Addresses go on from line to line; at the left where each begins. Full colour: live; grey: not." + marks
 
 
 def height(results: Results, trace: str, policy: str) -> float:
@@ -59,7 +59,7 @@ def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
         frame.image(part[None], LEFT, top, wide * len(part) / ACROSS, LINE)
         frame.text(LEFT - 0.06, top + LINE / 2, format_size(int(rows["address_from_bytes"][start])), SMALL, align="right")
     _numbers(frame, rows, results.rows("pins", trace, policy)["address"], wide)
-    key(frame, [("live", "area", colour), ("free or rounding", "area", HOLE)])
+    key(frame, [("live", "area", colour), ("not live", "area", HOLE)])
 
 
 def _numbers(frame: Frame, rows: dict[str, Any], addresses: Any, wide: float) -> None:

@@ -7,7 +7,8 @@ Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely 
 
 from memtrace.engine.request import NOTHING
 from memtrace.structures import heap, size_bins
-from memtrace.structures.heap import expect, expect_soon, open_request, releasable, take_or_grow
+from memtrace.structures.free_tail import releasable
+from memtrace.structures.heap import expect, expect_soon, open_request, take_or_grow
 from memtrace.structures.ledger import HOLES, INSPECTED
 from memtrace.structures.rules import alignment
 from memtrace.structures.size_bins import State, best, init, largest_hole

@@ -8,7 +8,8 @@ Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely 
 from memtrace.engine.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, rank
-from memtrace.structures.heap import expect, open_request, releasable, take_or_grow
+from memtrace.structures.free_tail import releasable
+from memtrace.structures.heap import expect, open_request, take_or_grow
 from memtrace.structures.ledger import HOLES, INSPECTED, SEARCHES
 from memtrace.structures.rules import alignment
 

@@ -16,7 +16,8 @@ from memtrace.engine.request import NOTHING
 from memtrace.structures import class_lists, heap
 from memtrace.structures.census import largest_hole
 from memtrace.structures.class_lists import State, find, grow, new_state, wanted_hole
-from memtrace.structures.heap import expect, expect_soon, open_request, releasable, take
+from memtrace.structures.free_tail import releasable
+from memtrace.structures.heap import expect, expect_soon, open_request, take
 from memtrace.structures.ledger import INSPECTED
 from memtrace.structures.rules import alignment
 

@@ -23,7 +23,8 @@ from memtrace.structures.address_tree import (
     rank,
 )
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import expect, open_request, releasable, take_or_grow
+from memtrace.structures.free_tail import releasable
+from memtrace.structures.heap import expect, open_request, take_or_grow
 from memtrace.structures.ledger import HOLES, INSPECTED, SEARCHES
 from memtrace.structures.rules import alignment
 

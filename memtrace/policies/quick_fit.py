@@ -27,7 +27,8 @@ from memtrace.structures.address_tree import expect_soon, first_fit, rank
 from memtrace.structures.bits import highest_set, lowest_set
 from memtrace.structures.calls import apart
 from memtrace.structures.class_lists import SUMMARY, WORDS, mark, unmark
-from memtrace.structures.heap import FRESH, expect, open_request, releasable, release_apart, tail_address, take_or_grow
+from memtrace.structures.free_tail import releasable
+from memtrace.structures.heap import FRESH, expect, open_request, release_apart, tail_address, take_or_grow
 from memtrace.structures.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES, close_hole, open_hole
 from memtrace.structures.rules import Rules, alignment
 

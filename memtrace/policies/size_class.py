@@ -27,7 +27,7 @@ Source: Evans 2006, "A scalable concurrent malloc(3) implementation for FreeBSD"
 """
 
 from memtrace.structures.class_heap import State, alloc, free, new_state, resize
-from memtrace.structures.heap import releasable
+from memtrace.structures.free_tail import releasable
 from memtrace.structures.runs import enlarge, expect, expect_soon, largest_hole, trim
 
 ORDER = 7

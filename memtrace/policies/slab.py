@@ -29,7 +29,7 @@ of 1/8 on a slab's waste, the lists, and when empty slabs are given back).
 """
 
 from memtrace.structures.class_heap import State, alloc, free, new_state, resize
-from memtrace.structures.heap import releasable
+from memtrace.structures.free_tail import releasable
 from memtrace.structures.runs import enlarge, expect, expect_soon, largest_hole, trim
 
 ORDER = 11

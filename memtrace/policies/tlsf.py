@@ -25,7 +25,8 @@ from memtrace.structures import class_lists, heap
 from memtrace.structures.bits import align_up, highest_set
 from memtrace.structures.census import largest_hole
 from memtrace.structures.class_lists import State, find, grow, new_state, rounded, wanted_hole
-from memtrace.structures.heap import expect, expect_soon, open_request, releasable, take
+from memtrace.structures.free_tail import releasable
+from memtrace.structures.heap import expect, expect_soon, open_request, take
 from memtrace.structures.ledger import BLOCK_SIZE, INSPECTED
 from memtrace.structures.rules import alignment
 

@@ -11,7 +11,8 @@ from memtrace.engine.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, lowest
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import expect, fits, open_request, releasable, take_or_grow
+from memtrace.structures.free_tail import releasable
+from memtrace.structures.heap import expect, fits, open_request, take_or_grow
 from memtrace.structures.ledger import HOLES, INSPECTED
 from memtrace.structures.rules import alignment
 

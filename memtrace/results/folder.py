@@ -90,7 +90,7 @@ def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path
 def _write_tables(results: Results, stage: Path) -> list[Path]:
     tables = {"summary": summary_table(results.summary)}
     tables |= {name: getattr(results, name) for name in TABLES}
-    tables |= {name: getattr(results, name) for name in MORE if getattr(results, name)}
+    tables |= {name: table for name in MORE if (table := getattr(results, name)) is not None and (table or name == "placements")}
     return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
 

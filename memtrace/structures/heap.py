@@ -11,8 +11,6 @@ Nodes are numbered; node 0 closes the list into a ring, is never free, and has s
 n + 1 holes, so its nodes are bounded by the blocks alive at once.
 """
 
-import numpy as np
-
 from memtrace.engine.request import NOTHING, NOWHERE
 from memtrace.structures.bits import align_up
 from memtrace.structures.calls import apart, prefetch
@@ -257,12 +255,6 @@ def trim_top(state, index):
         drop_hole(state, x, index)
     state.ledger[RESERVED] = keep
     state.ledger[RELEASE_CALLS] += 1
-
-
-def releasable(state):
-    """Bytes of the free tail, above which nothing is in use."""
-    tail = state.nodes[0].prev
-    return np.int64(state.nodes[tail].extent) if state.nodes[tail].free == 1 else np.int64(0)
 
 
 @apart
