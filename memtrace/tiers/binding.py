@@ -22,7 +22,13 @@ def bind_tiers(modules: list[ModuleType], rule: ModuleType) -> ModuleType:
     if name not in sys.modules:
         made = ModuleType(name)
         parts = [of_policy(bound) for bound in bounds]
-        functions = {key: chained([part[key] for part in parts]) for key in parts[0]}
+        functions = {}
+        for key in parts[0]:
+            links = chained([part[key] for part in parts])
+            functions[key] = links[-1]
+            # The compiler finds what it has to compile among the names of the module.
+            functions |= {f"{key}_link_{i}": link for i, link in enumerate(links[:-1])}
+            functions |= {f"{key}_of_{i}": part[key] for i, part in enumerate(parts)}
         rules = {key: getattr(rule, key) for key in ("enter", "touch", "leave", "victim")}
         vars(made).update(functions | rules)
         sys.modules[name] = made
@@ -89,23 +95,22 @@ def of_policy(bound):
 
 
 def chained(functions):
-    """The function of a tier's group: a chain of comparisons, since groups differ in type."""
+    """The links of a chain of comparisons, since groups differ in type; the last one is the function of any tier."""
+    end, function = len(functions) - 1, functions[-1]
 
-    def link(number):
-        function = functions[number]
-        if number + 1 == len(functions):
+    def last(states, group, member, request, address, extra, row):
+        return function(states[end], member, request, address, extra, row)
 
-            def last(states, group, member, request, address, extra, row):
-                return function(states[number], member, request, address, extra, row)
+    links = [last]
+    for number in range(end - 1, -1, -1):
+        links.append(link(functions[number], number, links[-1]))
+    return links
 
-            return last
-        rest = link(number + 1)
 
-        def one(states, group, member, request, address, extra, row):
-            if group == number:
-                return function(states[number], member, request, address, extra, row)
-            return rest(states, group, member, request, address, extra, row)
+def link(function, number, rest):
+    def one(states, group, member, request, address, extra, row):
+        if group == number:
+            return function(states[number], member, request, address, extra, row)
+        return rest(states, group, member, request, address, extra, row)
 
-        return one
-
-    return link(0)
+    return one

@@ -175,6 +175,7 @@ def replay_batch(
 
 
 def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, interpret: bool) -> Any:
+    from memtrace.engine.binding import bind
     from memtrace.engine.compile import closed
     from memtrace.engine.sources import reachable_modules
     from memtrace.tiers import binding, loop
@@ -184,7 +185,7 @@ def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, int
     if bound not in _loops:
         sources = reachable_modules(*modules, evict, loop, binding)
         name = "-".join(module.__name__.rpartition(".")[2] for module in (*modules, evict))
-        _loops[bound] = closed(loop.specialise(bound), name, sources, [bound])
+        _loops[bound] = closed(loop.specialise(bound), name, sources, [bound, *map(bind, modules)])
     return _loops[bound]
 
 
