@@ -22,6 +22,7 @@ COMMANDS = {
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),
+    "tiers": ("tiers", "Replay a trace over tiers of memory, with eviction: HBM, DRAM, NVMe."),
     "bound": ("bound", "Pack a trace's blocks with all lifetimes known: the least memory it needs."),
     "anonymize": ("anonymize", "Write a trace without what could tell whose it is."),
     "shrink": ("shrink", "Write the smallest trace that still shows an OOM or a measure."),

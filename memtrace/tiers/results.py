@@ -12,6 +12,8 @@ from memtrace.tiers.replaying import TierReplay
 if TYPE_CHECKING:
     import pyarrow
 
+    from memtrace.trace import Trace
+
 FORMAT = "memtrace.tiers/1"
 NONE = "(none)"  # what blocks without a tag are called
 
@@ -185,3 +187,10 @@ def tables(results: TierResults) -> dict[str, pyarrow.Table]:
         make = pa.Table.from_pydict if isinstance(rows[name], dict) else pa.Table.from_pylist
         found[name] = make(rows[name], schema=schema)
     return found
+
+
+def manifest_of(trace: Trace, seconds: float) -> dict[str, Any]:
+    """Provenance, as of any results folder."""
+    from memtrace.results.manifest import manifest
+
+    return {**manifest({trace.name: trace.source}, seconds), "schema": FORMAT}
