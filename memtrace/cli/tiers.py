@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,12 +149,14 @@ def write(results: TierResults, folder: Path) -> list[Path]:
 def show(replayed: TierReplay, results: TierResults) -> None:
     """The table, the evictions by tag, the curve, and the model that the times are of."""
     from memtrace.cli.tables import print_table
-    from memtrace.tiers.saying import COLUMNS, USES, model, table_row, verdict
+    from memtrace.tiers.saying import COLUMNS, LINK_COLUMNS, USES, link_row, model, table_row, verdict
     from memtrace.units import format_seconds, format_size
 
     peak = format_size(replayed.trace.facts.peak_live_bytes)
     title = f"{replayed.trace.name}: {replayed.events:,} events, peak live {peak}, evict {replayed.plan.evict}"
     print_table(COLUMNS, [table_row(row) for row in results.summary], title=title)
+    if len(results.summary) > 1:
+        print_table(LINK_COLUMNS, [link_row(row) for row in results.summary[1:]])
     if results.evictions:
         rows = [(row["name"], row["tag"], f"{row['evictions']:,}", format_size(row["bytes"])) for row in results.evictions]
         print_table(("from", "tag", "evictions", "bytes"), rows, words=(0, 1))
@@ -164,5 +167,5 @@ def show(replayed: TierReplay, results: TierResults) -> None:
             for row in results.curve
         ]  # fmt: skip
         print_table((f"{replayed.tiers[0].name} of", "stall", "moved", "misses", ""), lines, words=(4,))
-    click.echo(verdict(replayed))
-    click.echo(f"{USES[replayed.uses]}; {model(replayed)}")
+    for text in (verdict(replayed), USES[replayed.uses], model(replayed)):
+        click.echo(textwrap.fill(text, 80, break_long_words=False))

@@ -77,13 +77,13 @@ def fetch_ahead(t, states, books, order):
     """Bring up what the next events use, if it is live and below the top."""
     totals, until = books.totals, books.totals[EVENT] + books.ahead
     while totals[AHEAD] < books.use_slots.size and books.use_events[totals[AHEAD]] <= until:
-        slot = books.use_slots[totals[AHEAD]]
+        slot = np.int64(books.use_slots[totals[AHEAD]])
         b = books.blocks[slot]
         if books.use_born[totals[AHEAD]] != 0:
             books.ahead_lives[slot] += 1
         elif books.ahead_lives[slot] == b.lives and b.status == PLACED and b.tier > 0 and totals[AHEAD] >= totals[USE]:
             tier = b.tier
-            if bring(t, states, books, order, slot, -1, True) == ENLARGE:
+            if bring(t, states, books, order, slot, np.int64(-1), True) == ENLARGE:
                 return ENLARGE
             if b.tier == tier:
                 totals[WASTED] += 1
@@ -95,7 +95,7 @@ def use_extra(t, states, books, order):
     """Uses that the trace has no events for."""
     totals = books.totals
     while books.extra_events[totals[EXTRA]] <= totals[EVENT]:
-        if use(t, states, books, order, books.extra_slots[totals[EXTRA]], -1, True) == ENLARGE:
+        if use(t, states, books, order, np.int64(books.extra_slots[totals[EXTRA]]), np.int64(-1), True) == ENLARGE:
             return ENLARGE
         totals[EXTRA] += 1
     return NOTHING
@@ -116,6 +116,7 @@ def open_block(books, slot, size, align, stream, tag):
         b.next = books.use_next[totals[USE]]
 
 
+@apart
 def found_place(t, books, order, slot, address):
     """A block that was just settled is where it was settled."""
     b, totals = books.blocks[slot], books.totals
@@ -138,7 +139,7 @@ def release(t, states, books, order, slot, stream):
     b, totals = books.blocks[slot], books.totals
     totals[LIVE] -= b.requested
     if b.status == PLACED:
-        tier = int(b.tier)
+        tier = np.int64(b.tier)
         row = books.tiers[tier]
         request = request_for(b, b.stored)
         t.freed_by(states, row[GROUP], row[MEMBER], request, b.address, stream, books.peaks[tier, 0])
@@ -153,10 +154,10 @@ def reallocate(t, states, books, order, slot, size, align):
     """Resize in the block's tier, else anew from the top, copied, and the old one freed. An address, or why there is none."""
     blocks, totals = books.blocks, books.totals
     b = blocks[slot]
-    tier = int(b.tier)
+    tier = np.int64(b.tier)
     if b.status == EMPTY:
         open_again(books, slot, slot, size, align)
-        address = settle(t, states, books, order, slot, 0, books.tiers.shape[0], -1)
+        address = settle(t, states, books, order, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
         if address == NOWHERE or address == ENLARGE:
             b.requested = 0
         else:
@@ -177,9 +178,9 @@ def reallocate(t, states, books, order, slot, size, align):
         b.align = highest_set(align) if align > 0 else -1
         arrive(t, books, order, slot, tier, address, stored)
         return address
-    scratch = blocks.size - 1
+    scratch = np.int64(blocks.size - 1)
     open_again(books, scratch, slot, size, align)
-    address = settle(t, states, books, order, scratch, 0, books.tiers.shape[0], slot)
+    address = settle(t, states, books, order, scratch, np.int64(0), np.int64(books.tiers.shape[0]), slot)
     if address == NOWHERE or address == ENLARGE:
         return address
     moved(t, states, books, order, slot, scratch, address)
@@ -202,7 +203,7 @@ def moved(t, states, books, order, slot, scratch, address):
     blocks, totals = books.blocks, books.totals
     old, new = blocks[slot], blocks[scratch]
     kept = min(old.requested, new.requested)
-    source, tier = int(old.tier), totals[LANDED]
+    source, tier = np.int64(old.tier), totals[LANDED]
     totals[MOVED] += kept
     row = books.tiers[source]
     t.free(states, row[GROUP], row[MEMBER], request_for(old, old.stored), old.address, 0, books.peaks[source, 0])
@@ -226,6 +227,7 @@ def wait_for_room(books, tier):
     books.totals[ENOUGH] = 0
 
 
+@apart
 def cross(books, source, tier, size):
     """Bytes of a copy go from one tier to another, unpacked."""
     if source == tier or size == 0:
@@ -241,7 +243,7 @@ def exchange(t, states, books, kind, slot, other, size):
     """A copy or swap of two blocks that are there; ENLARGE, NOWHERE if its scratch block fails, or NOTHING."""
     a, b, totals = books.blocks[slot], books.blocks[other], books.totals
     smaller = min(a.requested, b.requested)
-    first, second = int(a.tier), int(b.tier)
+    first, second = np.int64(a.tier), np.int64(b.tier)
     if kind == SWAP and books.scratch and first == second:
         row = books.tiers[first]
         request = make_request(smaller, 0, 0, -1, totals[SPARE])
@@ -341,7 +343,7 @@ def specialise(t):
             if kind == ALLOC:
                 code = tag[i if tag.size > 1 else 0]
                 open_block(books, slot, size[i], its_align, stream[i if stream.size > 1 else 0], code)
-                address = settle(t, states, books, order, slot, 0, books.tiers.shape[0], -1)
+                address = settle(t, states, books, order, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
                 if address == ENLARGE:
                     return i, TOO_SMALL
                 blocks[slot].lives += 1
@@ -381,7 +383,7 @@ def specialise(t):
                 tiers[i] = blocks[slot].tier if placed else -1
             touched = totals[TOUCHED]
             if touched & 1:
-                observe(t, states, books, 0)
+                observe(t, states, books, np.int64(0))
             for tier in range(1, books.tiers.shape[0]):
                 if touched >> tier & 1:
                     observe(t, states, books, tier)

@@ -5,6 +5,8 @@ may have to evict in turn; what that leaves no room for goes on downwards. A vic
 A block is in one tier at any time.
 """
 
+import numpy as np
+
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE, Request
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import ALLOCATED
@@ -44,7 +46,7 @@ from memtrace.tiers.transfers import count_in, stored_bytes, transfer, wait
 
 
 def make_request(size, align, stream, tag, handle):
-    return Request(int(size), int(align), int(stream), int(tag), int(handle))
+    return Request(np.int64(size), np.int64(align), np.int64(stream), np.int64(tag), np.int64(handle))
 
 
 def request_for(b, stored):
@@ -81,7 +83,7 @@ def settle(t, states, books, order, slot, first, below, other):
     """
     blocks, stack, totals = books.blocks, books.stack, books.totals
     last = books.tiers.shape[0] - 1
-    depth, retried = 0, False
+    depth, retried = np.int64(0), False
     stack[0, 0], stack[0, 1] = slot, first
     while True:
         one, tier = stack[depth, 0], stack[depth, 1]
@@ -94,7 +96,7 @@ def settle(t, states, books, order, slot, first, below, other):
             retried = False
             continue
         stored = stored_bytes(books, tier, b.tag, b.born, b.requested)
-        address = NOWHERE
+        address = np.int64(NOWHERE)
         if not retried or not short(t, states, books, tier, stored):
             address = ask(t, states, books, tier, b, stored)
         if address == ENLARGE:
@@ -108,7 +110,7 @@ def settle(t, states, books, order, slot, first, below, other):
             retried = True
             continue
         retried = False
-        found = -1
+        found = np.int64(-1)
         if tier < last and could_fit(books, tier, stored):
             found = t.victim(order, blocks, tier, slot, other, totals[EVENT])
         if found < 0:
@@ -118,11 +120,12 @@ def settle(t, states, books, order, slot, first, below, other):
             stack[depth, 0], stack[depth, 1] = found, tier + 1
 
 
+@apart
 def evict(t, states, books, order, slot, tier, address, stored):
     """A victim arrives further down."""
     b = books.blocks[slot]
-    source, size, tag = int(b.tier), b.requested, b.tag
-    end = move(t, states, books, order, slot, tier, address, stored, 0)
+    source, size, tag = np.int64(b.tier), b.requested, b.tag
+    end = move(t, states, books, order, slot, tier, address, stored, np.int64(0))
     if books.totals[ENOUGH] < end:
         books.totals[ENOUGH] = end
     books.tiers[source, EVICTIONS] += 1
@@ -131,10 +134,11 @@ def evict(t, states, books, order, slot, tier, address, stored):
     books.by_tag[source, tag, 1] += size
 
 
+@apart
 def move(t, states, books, order, slot, tier, address, stored, begin):
     """Carry a block to its new place, and free the old one; returns when it is there."""
     b = books.blocks[slot]
-    source = int(b.tier)
+    source = np.int64(b.tier)
     carried = max(stored, 0) if tier > source else b.stored
     end = transfer(books, source, tier, b.requested, b.stored, stored, carried, max(begin, b.ready))
     row = books.tiers[source]
@@ -149,10 +153,11 @@ def move(t, states, books, order, slot, tier, address, stored, begin):
     return end
 
 
+@apart
 def depart(t, books, order, slot):
     """A block is no longer where it was."""
     b = books.blocks[slot]
-    tier = int(b.tier)
+    tier = np.int64(b.tier)
     row = books.tiers[tier]
     row[BLOCKS] -= 1
     row[OUT_BYTES] += b.requested
@@ -163,6 +168,7 @@ def depart(t, books, order, slot):
         t.leave(order, books.blocks, tier, slot)
 
 
+@apart
 def arrive(t, books, order, slot, tier, address, stored):
     """A block has a place in a tier."""
     b = books.blocks[slot]
@@ -184,11 +190,12 @@ def arrive(t, books, order, slot, tier, address, stored):
         t.enter(order, books.blocks, tier, slot)
 
 
+@apart
 def bring(t, states, books, order, slot, other, ahead):
     """Bring a block up as far as there is room; ENLARGE, or NOTHING. ``ahead``: by prefetch, for which nobody waits."""
     b = books.blocks[slot]
-    source = int(b.tier)
-    address = settle(t, states, books, order, slot, 0, source, other)
+    source = np.int64(b.tier)
+    address = settle(t, states, books, order, slot, np.int64(0), source, other)
     if address == ENLARGE:
         return ENLARGE
     begin = books.totals[ENOUGH]
@@ -207,16 +214,17 @@ def bring(t, states, books, order, slot, other, ahead):
     return NOTHING
 
 
+@apart
 def use(t, states, books, order, slot, other, whole):
     """A block is used: brought back, or read where it is (``whole``). ENLARGE: nothing was counted; call again."""
     b, totals = books.blocks[slot], books.totals
     if books.foresees:
         b.next = books.use_next[totals[USE]]
     if b.status == PLACED:
-        found = int(b.tier)
+        found = np.int64(b.tier)
         if found > 0 and bring(t, states, books, order, slot, other, False) == ENLARGE:
             return ENLARGE
-        tier = int(b.tier)
+        tier = np.int64(b.tier)
         books.tiers[found, HITS] += 1
         books.tiers[found, HIT_BYTES] += b.requested
         if tier == found and b.pinned == 0:
@@ -229,9 +237,10 @@ def use(t, states, books, order, slot, other, whole):
     return NOTHING
 
 
+@apart
 def reach(books, tier, b):
     """A block is read or written where it is, over the links."""
-    end = transfer(books, tier, 0, b.requested, b.stored, b.requested, b.stored, max(b.ready, books.totals[CLOCK]))
+    end = transfer(books, tier, np.int64(0), b.requested, b.stored, b.requested, b.stored, max(b.ready, books.totals[CLOCK]))
     wait(books, tier, end)
     for link in range(1, tier + 1):
         books.tiers[link, REMOTE] += 1

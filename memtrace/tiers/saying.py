@@ -51,19 +51,30 @@ def share(value: float | None) -> str:
 
 def table_row(row: dict[str, Any]) -> tuple[str, ...]:
     """A tier in the table of the terminal; the columns are COLUMNS."""
-    below = row["tier"] > 0
-    moved = [format_size(row[name]) if below else "-" for name in ("down_bytes", "up_bytes", "remote_bytes")]
-    amplified = row["write_amplification"]
     return (
         row["name"],
         format_size(row["capacity_bytes"]),
+        format_size(row["peak_live_bytes"]),
         format_size(row["peak_reserved_bytes"]),
         share(row["external_frag_at_peak"]),
         f"{row['hits']:,}",
-        *moved,
-        "-" if amplified is None else f"{amplified:.1f}x",
-        format_seconds(row["stall_ns"] / 1e9) if below else "-",
+        f"{row['evictions']:,}",
     )
 
 
-COLUMNS = ("tier", "size", "peak", "frag", "hits", "down", "up", "remote", "writes", "stall")
+COLUMNS = ("tier", "size", "peak live", "reserved", "external", "hits", "evicted")
+
+
+def link_row(row: dict[str, Any]) -> tuple[str, ...]:
+    """The link above a tier; the columns are LINK_COLUMNS."""
+    amplified = row["write_amplification"]
+    return (
+        row["name"],
+        *(format_size(row[name]) for name in ("down_bytes", "up_bytes", "remote_bytes")),
+        f"{row['down_operations'] + row['up_operations'] + row['remote_operations']:,}",
+        "-" if amplified is None else f"{amplified:.1f}x",
+        format_seconds(row["stall_ns"] / 1e9),
+    )
+
+
+LINK_COLUMNS = ("link to", "down", "up", "in place", "transfers", "written", "stall")

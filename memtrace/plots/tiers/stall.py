@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from memtrace.plots.frame import Frame
 from memtrace.plots.panel import HEADROOM, Panel
-from memtrace.plots.scales import size_ticks
+from memtrace.plots.scales import Tick, count_ticks, size_ticks
 from memtrace.plots.style import ALARM, BOTTOM, LEFT, SMALL, TITLE_ROOM
 from memtrace.plots.tiers.hues import DEEP
 from memtrace.units import format_seconds
@@ -31,7 +31,7 @@ def draw(results: TierResults, frame: Frame) -> None:
     most = max([row["run_stall_ns"] for row in rows] or [0])
     tall = frame.height - TITLE_ROOM - BOTTOM
     panel = Panel(frame, LEFT, TITLE_ROOM, frame.width - LEFT - 0.3, tall, across * 1.02, max(1, most) * HEADROOM)
-    panel.ticks_up([(most * k / STEPS, format_seconds(most * k / STEPS / 1e9)) for k in range(STEPS + 1)])
+    panel.ticks_up(seconds(most))
     panel.ticks_across(size_ticks(across, 8), name=f"capacity of {results.summary[0]['name']}")
     panel.line([row["capacity_bytes"] for row in rows], [row["run_stall_ns"] for row in rows], DEEP, 1.4)
     for row in rows:
@@ -45,3 +45,10 @@ def draw(results: TierResults, frame: Frame) -> None:
     frame.line([(at, panel.top), (at, panel.low)], ALARM, 0.8, (0, (4, 2)))
     side = "right" if at > frame.width / 2 else "left"
     frame.text(at + (-0.05 if side == "right" else 0.05), panel.top + 0.08, "this run", SMALL, colour=ALARM, align=side)
+
+
+def seconds(most: int) -> list[Tick]:
+    """Round seconds up to ``most`` ns; of less than ten, parts of that."""
+    if most < 10**10:
+        return [(most * k / STEPS, format_seconds(most * k / STEPS / 1e9)) for k in range(STEPS + 1)]
+    return [(value * 1e9, f"{label} s") for value, label in count_ticks(most / 1e9)]
