@@ -46,7 +46,9 @@ class Block:
 
 
 class Tiers:
-    def __init__(self, events: list[Event], tiers: list[dict[str, Any]], policy: str, options: dict[str, Any], **how: Any) -> None:
+    def __init__(
+        self, events: list[Event], tiers: list[dict[str, Any]], policy: str, options: dict[str, Any], **how: Any
+    ) -> None:
         self.events, self.how = events, how
         self.levels = [
             Level(t["capacity"], t["bandwidth"], t["latency"], t.get("ratios"), t.get("pack", 0), t.get("unpack", 0),
@@ -75,7 +77,9 @@ class Tiers:
                 self.failed += 1
                 if event.op == "alloc":
                     self.blocks[event.id] = None
-            self.addresses.append(place if event.op in ("alloc", "realloc") and event.op + str(event.size) != "realloc0" else (-2, -1))
+            self.addresses.append(
+                place if event.op in ("alloc", "realloc") and event.op + str(event.size) != "realloc0" else (-2, -1)
+            )
             self.check()
             if failed and self.how.get("on_oom", "stop") == "stop":
                 self.oom = self.now
@@ -244,7 +248,9 @@ class Tiers:
             order.append(block)
 
     def reach(self, block: Block) -> None:
-        end = self.carry(block.tier, 0, block.requested, block.stored, block.requested, block.stored, max(block.ready, self.clock))
+        end = self.carry(
+            block.tier, 0, block.requested, block.stored, block.requested, block.stored, max(block.ready, self.clock)
+        )
         self.wait(end)
         for link in self.levels[1 : block.tier + 1]:
             link.counts["remote"] += block.stored
@@ -362,7 +368,12 @@ class Tiers:
     def exchange(self, op: str, event: Event, block: Block, other: Block) -> None:
         smaller = min(block.requested, other.requested)
         first, second = block.tier or 0, other.tier or 0
-        if op == "swap" and self.options.swap == "scratch" and first == second and not (smaller == 0 and self.options.zero == "null"):
+        if (
+            op == "swap"
+            and self.options.swap == "scratch"
+            and first == second
+            and not (smaller == 0 and self.options.zero == "null")
+        ):
             space = self.levels[first].space
             space.free(space.alloc(smaller, None))
         size = smaller if event.size is None else event.size
@@ -399,7 +410,9 @@ def next_use(uses: list[tuple[int, int, bool]], n: int) -> int:
     return next((event for event, life, _ in uses[n + 1 :] if life == uses[n][1]), NEVER)
 
 
-def simulate_tiers(events: list[Event], tiers: list[dict[str, Any]], policy: str = "best-fit", options: dict[str, Any] | None = None, **how: Any) -> Tiers:
+def simulate_tiers(
+    events: list[Event], tiers: list[dict[str, Any]], policy: str = "best-fit", options: dict[str, Any] | None = None, **how: Any
+) -> Tiers:
     twin = Tiers(events, tiers, policy, options or {}, **how)
     twin.align_of = {}
     return twin.run()

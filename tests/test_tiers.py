@@ -52,7 +52,18 @@ def compression_of(described: dict[str, Any]) -> Compression | None:
 
 
 def figures(found: TierReplay) -> dict[str, Any]:
-    counts = ("EVICTIONS", "EVICTED_BYTES", "DOWN_BYTES", "UP_BYTES", "REMOTE_BYTES", "COPIED_BYTES", "HITS", "IN_BYTES", "OUT_BYTES", "WRITTEN")
+    counts = (
+        "EVICTIONS",
+        "EVICTED_BYTES",
+        "DOWN_BYTES",
+        "UP_BYTES",
+        "REMOTE_BYTES",
+        "COPIED_BYTES",
+        "HITS",
+        "IN_BYTES",
+        "OUT_BYTES",
+        "WRITTEN",
+    )
     assert found.addresses is not None and found.landed is not None
     return {
         "places": list(zip(found.addresses.tolist(), found.landed.tolist(), strict=True)),
@@ -64,7 +75,18 @@ def figures(found: TierReplay) -> dict[str, Any]:
 
 def expected(twin: Tiers) -> dict[str, Any]:
     names = ("evictions", "evicted", "down", "up", "remote", "copied", "hits", "in", "out", "written")
-    keys = ("EVICTIONS", "EVICTED_BYTES", "DOWN_BYTES", "UP_BYTES", "REMOTE_BYTES", "COPIED_BYTES", "HITS", "IN_BYTES", "OUT_BYTES", "WRITTEN")
+    keys = (
+        "EVICTIONS",
+        "EVICTED_BYTES",
+        "DOWN_BYTES",
+        "UP_BYTES",
+        "REMOTE_BYTES",
+        "COPIED_BYTES",
+        "HITS",
+        "IN_BYTES",
+        "OUT_BYTES",
+        "WRITTEN",
+    )
     return {
         "places": twin.addresses,
         "oom": twin.oom,
@@ -77,12 +99,16 @@ def expected(twin: Tiers) -> dict[str, Any]:
     }
 
 
-def differences(events: list[Event], described: list[dict[str, Any]], options: dict[str, Any], how: dict[str, Any], **more: Any) -> dict[str, Any]:
+def differences(
+    events: list[Event], described: list[dict[str, Any]], options: dict[str, Any], how: dict[str, Any], **more: Any
+) -> dict[str, Any]:
     plan = Plan(
         how["evict"], how["uses"], tuple(how.get("pinned", ())), how.get("prefetch", 0), how.get("overlap", False), how.get("event_ns", 0)
     )  # fmt: skip
     trace = trace_of(events)
-    plan = Plan(plan.evict, plan.uses, tuple(tag for tag in plan.pinned if tag in trace.tags), plan.prefetch, plan.overlap, plan.event_ns)
+    plan = Plan(
+        plan.evict, plan.uses, tuple(tag for tag in plan.pinned if tag in trace.tags), plan.prefetch, plan.overlap, plan.event_ns
+    )
     tiers = tiers_of(described, spec("best-fit", options))
     have = figures(replay_tiers(trace, tiers, plan, on_oom=how.get("on_oom", "stop"), keep=True, samples=7, **more))
     want = expected(simulate_tiers(events, described, "best-fit", options, **how))
@@ -117,12 +143,16 @@ def tagged(events: list[Event], seed: int) -> list[Event]:
     return [event._replace(tag=chance.choice(TAGS)) if event.op == "alloc" else event for event in events]
 
 
-OPTIONS = st.fixed_dictionaries({}, optional={"zero": st.just("null"), "realloc": st.just("move"), "swap": st.just("inplace"), "trim": st.just(True)})
+OPTIONS = st.fixed_dictionaries(
+    {}, optional={"zero": st.just("null"), "realloc": st.just("move"), "swap": st.just("inplace"), "trim": st.just(True)}
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(event_lists().filter(bool), st.integers(0, 99), hierarchies(), OPTIONS, plans())
-def test_it_does_what_the_twin_does(events: list[Event], seed: int, described: list[dict[str, Any]], options: dict[str, Any], how: dict[str, Any]) -> None:
+def test_it_does_what_the_twin_does(
+    events: list[Event], seed: int, described: list[dict[str, Any]], options: dict[str, Any], how: dict[str, Any]
+) -> None:
     assert differences(tagged(events, seed), described, options, how, interpret=True) == {}
 
 
@@ -189,7 +219,9 @@ def test_one_tier_is_a_plain_replay_even_where_it_fails(on_oom: Any) -> None:
 
 def test_a_top_without_room_sends_everything_down() -> None:
     trace = trace_of(random_events(6, 300))
-    found = replay_tiers(trace, [Tier("hbm", 0, 1e12), Tier("dram", 1 << 40, 1e9)], Plan(uses="lifetimes"), keep=True, interpret=True)
+    found = replay_tiers(
+        trace, [Tier("hbm", 0, 1e12), Tier("dram", 1 << 40, 1e9)], Plan(uses="lifetimes"), keep=True, interpret=True
+    )
     plain = replay(trace, "best-fit", 1 << 40, keep=True, interpret=True)
     assert found.addresses is not None and plain.addresses is not None and found.landed is not None
     assert (found.addresses == plain.addresses).all()
@@ -264,7 +296,9 @@ def test_belady_moves_no_more_than_lru() -> None:
         assert moved[0] <= moved[1]
 
 
-@pytest.mark.skipif("MEMTRACE_LIBCACHESIM" not in os.environ, reason="MEMTRACE_LIBCACHESIM=PYTHON names a Python that has libcachesim")
+@pytest.mark.skipif(
+    "MEMTRACE_LIBCACHESIM" not in os.environ, reason="MEMTRACE_LIBCACHESIM=PYTHON names a Python that has libcachesim"
+)
 def test_misses_are_those_of_libcachesim() -> None:
     script = Path(__file__).parent / "data" / "libcachesim_misses.py"
     for seed in range(8):
@@ -283,7 +317,9 @@ def test_with_ratio_1_nothing_changes_but_cost() -> None:
     trace = trace_of(tagged(random_events(3, 300), 3))
     plain = [Tier("a", 2000, 1e9), Tier("b", 3000, 1e8), Tier("c", 1 << 40, 1e7)]
     packed = [plain[0], Tier("b", 3000, 1e8, 0, "best-fit", Compression({"*": (1000,)}, 1e7, 1e7)), plain[2]]
-    before, after = (figures(replay_tiers(trace, tiers, Plan(uses="lifetimes"), keep=True, interpret=True)) for tiers in (plain, packed))
+    before, after = (
+        figures(replay_tiers(trace, tiers, Plan(uses="lifetimes"), keep=True, interpret=True)) for tiers in (plain, packed)
+    )
     assert after.pop("STALL") > before.pop("STALL")
     assert after.pop("CLOCK") > before.pop("CLOCK")
     assert before == after
@@ -317,7 +353,16 @@ def test_uses_of_a_training_step() -> None:
     trace = from_events([{k: v for k, v in zip(("op", "id", "size", "tag"), row, strict=True) if v is not None} for row in rows])
     events, slots = derive(trace)
     # Weight 2 is read after its input 5 (event 4) was written and at its gradient (event 6); weight 1 likewise; then the step.
-    assert list(zip(events.tolist(), slots.tolist(), strict=True)) == [(4, 0), (5, 1), (6, 1), (8, 0), (9, 0), (9, 6), (10, 1), (10, 7)]
+    assert list(zip(events.tolist(), slots.tolist(), strict=True)) == [
+        (4, 0),
+        (5, 1),
+        (6, 1),
+        (8, 0),
+        (9, 0),
+        (9, 4),
+        (10, 1),
+        (10, 5),
+    ]
 
 
 def test_a_trace_that_does_not_say_when_blocks_are_used_is_refused() -> None:
@@ -421,7 +466,12 @@ def test_the_command(memtrace: Run) -> None:
     assert "times are modelled, not measured" in done.stdout and max(map(len, done.stdout.splitlines())) <= 80
     again = memtrace("tiers", trace, *tiers, "--uses", "lifetimes", "-o", "out", "--json")
     found = json.loads(again.stdout)
-    assert {Path(path).name for path in found["files"]} >= {"tiers.parquet", "tier_timeline.parquet", "tier_curve.parquet", "tiers-stall.png"}
+    assert {Path(path).name for path in found["files"]} >= {
+        "tiers.parquet",
+        "tier_timeline.parquet",
+        "tier_curve.parquet",
+        "tiers-stall.png",
+    }
     hbm, dram = found["results"]
     for row in (hbm, dram):
         assert row["in_bytes"] == row["out_bytes"] + row["resident_bytes"]

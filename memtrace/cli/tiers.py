@@ -38,17 +38,32 @@ if TYPE_CHECKING:
     help="Which block leaves a full tier: lru, fifo, clock, largest, cost, belady (the last two know the future).",
 )
 @click.option(
-    "--uses", default="auto", show_default=True, metavar="RULE", help="What uses a block: access, lifetimes, training; auto chooses."
+    "--uses",
+    default="auto",
+    show_default=True,
+    metavar="RULE",
+    help="What uses a block: access, lifetimes, training; auto chooses.",
 )
-@click.option("--pin", "pinned", multiple=True, metavar="TAG", help="Blocks of this tag never leave the tier that they are in. Repeatable.")
 @click.option(
-    "--prefetch", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Bring blocks up N events before their use."
+    "--pin", "pinned", multiple=True, metavar="TAG", help="Blocks of this tag never leave the tier that they are in. Repeatable."
+)
+@click.option(
+    "--prefetch",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Bring blocks up N events before their use.",
 )
 @click.option("--overlap/--no-overlap", default=False, show_default=True, help="Transfers run beside the program.")
 @click.option("--event-time", metavar="TIME", help="The program's own time per event, such as 10us, for a trace without times.")
 @click.option("--curve", "points", type=click.IntRange(2), metavar="N", help="Also replay with N capacities of the first tier.")
 @click.option(
-    "--on-oom", type=click.Choice(["stop", "skip"]), default="stop", show_default=True, help="A request that fits no tier ends the replay, or is skipped."
+    "--on-oom",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="A request that fits no tier ends the replay, or is skipped.",
 )
 @INVALID_OPTION
 @FORMAT_OPTION

@@ -66,7 +66,9 @@ def write_tables(
 ) -> list[Path]:
     """Tables by name, and what ``render`` draws."""
     return _write_whole(
-        folder, manifest, lambda stage: [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()] + render(stage)
+        folder,
+        manifest,
+        lambda stage: [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()] + render(stage),
     )
 
 

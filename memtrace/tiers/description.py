@@ -23,7 +23,9 @@ def described(given: Sequence[str], file: str | None, preset: str | None, policy
         raise unknown("preset", preset, PRESETS)
     else:
         texts = PRESETS[preset].tiers if preset else given
-        tiers = [parse_tier(text if policy is None or "policy=" in text else f"{text},{policy_part(text, policy)}") for text in texts]
+        tiers = [
+            parse_tier(text if policy is None or "policy=" in text else f"{text},{policy_part(text, policy)}") for text in texts
+        ]
     check_order(tiers)
     return tuple(tiers)
 
@@ -48,7 +50,9 @@ def from_file(path: Path, policy: str | None) -> list[Tier]:
     if document:
         raise InputError(f"{path}: {next(iter(document))!r} is not known there; tiers are tables [[tier]]")
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise InputError(f'{path}: has no tables [[tier]]\ntry: [[tier]] and below it name = "hbm", size = "80GiB", bandwidth = "3.35TB/s"')
+        raise InputError(
+            f'{path}: has no tables [[tier]]\ntry: [[tier]] and below it name = "hbm", size = "80GiB", bandwidth = "3.35TB/s"'
+        )
     tiers = []
     for number, table in enumerate(tables, 1):
         try:

@@ -92,4 +92,6 @@ def future_of(trace, last_uses, extra):
     link = closed(specialise_next(here), "link", sources, [])
     link(slots, events, born, following, np.full(facts.max_live + 1, NEVER))
     # One more, so that the loop may look at the use after the last.
-    return Future(np.append(slots, np.int32(0)), np.append(events, NEVER), np.append(following, NEVER), np.append(born, np.uint8(0)))
+    return Future(
+        np.append(slots, np.int32(0)), np.append(events, NEVER), np.append(following, NEVER), np.append(born, np.uint8(0))
+    )

@@ -50,7 +50,7 @@ def make_request(size, align, stream, tag, handle):
 
 
 def request_for(b, stored):
-    return make_request(stored, 1 << b.align if b.align >= 0 else 0, b.stream, b.tag, b.handle)
+    return make_request(stored, np.int64(1) << np.int64(b.align) if b.align >= 0 else 0, b.stream, b.tag, b.handle)
 
 
 def ask(t, states, books, tier, b, stored):
@@ -245,5 +245,3 @@ def reach(books, tier, b):
     for link in range(1, tier + 1):
         books.tiers[link, REMOTE] += 1
         books.tiers[link, REMOTE_BYTES] += b.stored
-
-

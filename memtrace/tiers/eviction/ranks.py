@@ -20,7 +20,9 @@ def init(tiers, slots):
     numbers = [np.zeros(slots, np.int64) for _ in range(3)]
     shape = (tiers, slots)
     place = np.zeros(slots, np.int32)
-    return Order(np.zeros(shape, np.int32), np.zeros(tiers, np.int64), place, *numbers, np.zeros(1, np.int64), np.zeros(2, np.int64))
+    return Order(
+        np.zeros(shape, np.int32), np.zeros(tiers, np.int64), place, *numbers, np.zeros(1, np.int64), np.zeros(2, np.int64)
+    )
 
 
 def goes_first(order, a, b):
