@@ -66,7 +66,8 @@ class Tiers:
         self.following = [next_use(self.uses, n) for n in range(len(self.uses))]
 
     def run(self) -> Tiers:
-        for self.now, event in enumerate(self.events):
+        for now, event in enumerate(self.events):
+            self.now = now
             self.clock += self.how.get("event_ns", 0)
             self.look_ahead()
             place, failed = (-2, -1), False

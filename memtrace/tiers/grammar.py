@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from memtrace.errors import UsageError
@@ -110,7 +111,7 @@ def check_order(tiers: Sequence[Tier]) -> None:
         twin = next((k for k in range(number) if tiers[k].name.lower() == tier.name.lower()), None)
         if twin is not None:
             raise UsageError(f"two tiers are called {tier.name}: the {twin + 1}. and the {number + 1}.")
-    for above, below in zip(tiers, tiers[1:], strict=False):
+    for above, below in pairwise(tiers):
         if below.bandwidth > above.bandwidth:
             raise UsageError(
                 f"tiers go from the fastest to the slowest, but {below.name} is faster than {above.name}, which is before it\n"

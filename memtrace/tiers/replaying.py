@@ -199,7 +199,7 @@ def check_policy(policy: Policy, trace: Trace) -> None:
     bound = bind(policy.module)
     if getattr(policy.module, "FORESEES", None) or bound.address_of or bound.first_piece or bound.first_holes:
         raise UsageError(
-            f"{policy.label} cannot be the policy of a tier: its blocks move, come in pieces, or are planned for one address space\n"
+            f"{policy.label} cannot be the policy of a tier: its blocks move, come in pieces, or are planned beforehand\n"
             "try: best-fit, first-fit, buddy, tlsf or another of the ordinary ones"
         )
     from memtrace.engine import standins

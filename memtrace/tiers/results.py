@@ -177,7 +177,8 @@ def tables(results: TierResults) -> dict[str, pyarrow.Table]:
     kinds = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
     found = {}
     rows: dict[str, Any] = {
-        "tiers": results.summary, "tier_timeline": results.timeline, "tier_evictions": results.evictions, "tier_curve": results.curve
+        "tiers": results.summary, "tier_timeline": results.timeline, "tier_evictions": results.evictions,
+        "tier_curve": results.curve,
     }  # fmt: skip
     for name, columns in SCHEMAS.items():
         if name == "tier_curve" and not results.curve:
