@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "given",
     multiple=True,
     metavar="TIER",
-    help="NAME=SIZE@BANDWIDTH[,LATENCY][,policy=P][,ratio=R][,compress=BANDWIDTH][,decompress=BANDWIDTH]; the fastest first. Repeatable.",
+    help="NAME=SIZE@BANDWIDTH[,LATENCY][,policy=P][,ratio=R][,compress=RATE][,decompress=RATE]; the fastest first. Repeatable.",
 )
 @click.option("--tiers", "file", metavar="FILE", help="The tiers from a TOML file: tables [[tier]].")
 @click.option("--preset", metavar="NAME", help="The tiers of a machine: a100, a100-40, h100, gh200, rtx4090, laptop.")
@@ -177,10 +177,15 @@ def show(replayed: TierReplay, results: TierResults) -> None:
         print_table(("from", "tag", "evictions", "bytes"), rows, words=(0, 1))
     if results.curve:
         lines = [
-            (format_size(row["capacity_bytes"]), format_seconds(row["run_stall_ns"] / 1e9), format_size(row["down_bytes"] + row["up_bytes"]),
-             f"{row['misses']:,}", row["status"])
+            (
+                format_size(row["capacity_bytes"]),
+                format_seconds(row["run_stall_ns"] / 1e9),
+                format_size(row["down_bytes"] + row["up_bytes"]),
+                f"{row['misses']:,}",
+                row["status"],
+            )
             for row in results.curve
-        ]  # fmt: skip
+        ]
         print_table((f"{replayed.tiers[0].name} of", "stall", "moved", "misses", ""), lines, words=(4,))
     for text in (verdict(replayed), USES[replayed.uses], model(replayed)):
         click.echo(textwrap.fill(text, 80, break_long_words=False))

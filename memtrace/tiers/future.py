@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.engine.loop import ACCESS, ALLOC, COPY, FREE, REALLOC, RECORD, SWAP
-from memtrace.tiers.books import NEVER, Future
+from memtrace.tiers.books import Future
+from memtrace.tiers.eviction.cost import NEVER
 
 COUNT, EVENT, EXTRA = range(3)
 

@@ -16,7 +16,7 @@ NEVER = 1 << 62
 
 class Order(NamedTuple):
     members: np.ndarray  # members[tier, i]: a slot, in no order
-    count: np.ndarray
+    filled: np.ndarray
     place: np.ndarray
     entry: np.ndarray
     entries: np.ndarray
@@ -30,8 +30,8 @@ def init(tiers, slots):
 def enter(order, blocks, tier, slot):
     order.entry[slot] = order.entries[0]
     order.entries[0] += 1
-    i = order.count[tier]
-    order.count[tier] = i + 1
+    i = order.filled[tier]
+    order.filled[tier] = i + 1
     order.members[tier, i] = slot
     order.place[slot] = i
 
@@ -41,8 +41,8 @@ def touch(order, blocks, tier, slot):
 
 
 def leave(order, blocks, tier, slot):
-    end = order.count[tier] - 1
-    order.count[tier] = end
+    end = order.filled[tier] - 1
+    order.filled[tier] = end
     i = np.int64(order.place[slot])
     moved = np.int64(order.members[tier, end])
     order.members[tier, i] = moved
@@ -57,7 +57,7 @@ def cost(blocks, slot, event):
 
 def victim(order, blocks, tier, one, other, event):
     found, least = np.int64(-1), 0.0
-    for i in range(order.count[tier]):
+    for i in range(order.filled[tier]):
         slot = np.int64(order.members[tier, i])
         if slot == one or slot == other:
             continue

@@ -7,7 +7,7 @@ import numpy as np
 
 class Order(NamedTuple):
     heap: np.ndarray  # heap[tier, i]: a slot; the children of i are 2i + 1 and 2i + 2
-    count: np.ndarray  # count[tier]
+    filled: np.ndarray  # filled[tier]: how many
     place: np.ndarray  # place[slot]: where it is in its tier's heap
     first: np.ndarray  # first[slot], second[slot]: what it is ranked by
     second: np.ndarray
@@ -52,7 +52,7 @@ def rise(order, tier, i):
 
 
 def sink(order, tier, i):
-    heap, count = order.heap, order.count[tier]
+    heap, count = order.heap, order.filled[tier]
     slot = np.int64(heap[tier, i])
     while 2 * i + 1 < count:
         below = 2 * i + 1
@@ -75,8 +75,8 @@ def insert(order, tier, slot, first, second):
 def insert_again(order, tier, slot, first, second):
     order.first[slot] = first
     order.second[slot] = second
-    i = order.count[tier]
-    order.count[tier] = i + 1
+    i = order.filled[tier]
+    order.filled[tier] = i + 1
     put(order, tier, i, slot)
     rise(order, tier, i)
 
@@ -91,8 +91,8 @@ def change(order, tier, slot, first, second):
 
 def remove(order, tier, slot):
     i = np.int64(order.place[slot])
-    end = order.count[tier] - 1
-    order.count[tier] = end
+    end = order.filled[tier] - 1
+    order.filled[tier] = end
     if i == end:
         return
     put(order, tier, i, np.int64(order.heap[tier, end]))
@@ -105,7 +105,7 @@ def highest(order, tier, one, other):
     """The first of a tier that is neither of two, or -1."""
     aside = np.int64(0)
     found = np.int64(-1)
-    while order.count[tier] > 0 and found < 0:
+    while order.filled[tier] > 0 and found < 0:
         top = np.int64(order.heap[tier, 0])
         if top == one or top == other:
             order.aside[aside] = top
