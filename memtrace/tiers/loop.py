@@ -7,56 +7,32 @@ how far it came.
 
 import numpy as np
 
-from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL, moved_bytes
+from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.bits import highest_set
 from memtrace.structures.calls import apart
-from memtrace.structures.ledger import ALLOCATED, RESERVED
 from memtrace.tiers.books import (
     AHEAD,
     CLOCK,
     COMPUTE,
-    COPIED_BYTES,
-    COPIES,
     DEAD,
-    DOWN_BYTES,
-    EMPTY,
-    ENLARGED,
-    ENOUGH,
     EVENT,
-    EVICTIONS,
     EXTRA,
     FAILED,
-    FREED,
     GROUP,
-    LANDED,
     LAST_TIME,
-    LIVE,
     MEMBER,
-    MOVED,
     OOM_EVENT,
-    PEAK_ALLOCATED,
-    PEAK_LIVE,
-    PEAK_RESERVED,
-    PEAK_STORED,
     PLACED,
-    PLACED_BLOCKS,
-    PLACED_BYTES,
-    REMOTE_BYTES,
-    RESIDENT,
     SAMPLE,
     SKIPPED,
-    SPARE,
-    STALL,
     STEP,
-    STORED,
     TOUCHED,
-    UP_BYTES,
     USE,
     WASTED,
 )
-from memtrace.tiers.moving import arrive, bring, depart, make_request, reach, request_for, settle, use
-from memtrace.tiers.transfers import stored_bytes, transfer, wait
+from memtrace.tiers.moving import bring, make_request, request_for, settle, use
+from memtrace.tiers.serving import exchange, found_place, open_block, reallocate, release
+from memtrace.tiers.watching import observe, sample
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
 
@@ -99,205 +75,6 @@ def use_extra(t, states, books, order):
             return ENLARGE
         totals[EXTRA] += 1
     return NOTHING
-
-
-def open_block(books, slot, size, align, stream, tag):
-    b, totals = books.blocks[slot], books.totals
-    b.requested = size
-    b.align = highest_set(align) if align > 0 else -1
-    b.stream = stream
-    b.tag = tag
-    b.born = totals[EVENT]
-    b.visited = 0
-    b.ready = 0
-    b.status = DEAD
-    b.pinned = books.pinned[tag]
-    if books.foresees:
-        b.next = books.use_next[totals[USE]]
-
-
-@apart
-def found_place(t, books, order, slot, address):
-    """A block that was just settled is where it was settled."""
-    b, totals = books.blocks[slot], books.totals
-    totals[LIVE] += b.requested
-    if address == NOTHING:
-        b.status = EMPTY
-        b.tier = 0
-        return
-    tier = totals[LANDED]
-    arrive(t, books, order, slot, tier, address, stored_bytes(books, tier, b.tag, b.born, b.requested))
-    books.tiers[tier, PLACED_BLOCKS] += 1
-    books.tiers[tier, PLACED_BYTES] += b.requested
-    wait_for_room(books, tier)
-    if tier > 0:
-        reach(books, tier, b)
-
-
-@apart
-def release(t, states, books, order, slot, stream):
-    b, totals = books.blocks[slot], books.totals
-    totals[LIVE] -= b.requested
-    if b.status == PLACED:
-        tier = np.int64(b.tier)
-        row = books.tiers[tier]
-        request = request_for(b, b.stored)
-        t.freed_by(states, row[GROUP], row[MEMBER], request, b.address, stream, books.peaks[tier, 0])
-        t.free(states, row[GROUP], row[MEMBER], request, b.address, 0, books.peaks[tier, 0])
-        totals[TOUCHED] |= 1 << tier
-        depart(t, books, order, slot)
-    b.status = FREED
-
-
-@apart
-def reallocate(t, states, books, order, slot, size, align):
-    """Resize in the block's tier, else anew from the top, copied, and the old one freed. An address, or why there is none."""
-    blocks, totals = books.blocks, books.totals
-    b = blocks[slot]
-    tier = np.int64(b.tier)
-    if b.status == EMPTY:
-        open_again(books, slot, slot, size, align)
-        address = settle(t, states, books, order, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
-        if address == NOWHERE or address == ENLARGE:
-            b.requested = 0
-        else:
-            found_place(t, books, order, slot, address)
-        return address
-    row = books.tiers[tier]
-    stored = stored_bytes(books, tier, b.tag, b.born, size)
-    request = make_request(stored, align, b.stream, b.tag, b.handle)
-    address = t.resize(states, row[GROUP], row[MEMBER], request, b.address, b.stored, books.peaks[tier, 0])
-    totals[TOUCHED] |= 1 << tier
-    if address == ENLARGE:
-        totals[ENLARGED] = tier
-        return ENLARGE
-    if address >= 0:
-        depart(t, books, order, slot)
-        totals[LIVE] += size - b.requested
-        b.requested = size
-        b.align = highest_set(align) if align > 0 else -1
-        arrive(t, books, order, slot, tier, address, stored)
-        return address
-    scratch = np.int64(blocks.size - 1)
-    open_again(books, scratch, slot, size, align)
-    address = settle(t, states, books, order, scratch, np.int64(0), np.int64(books.tiers.shape[0]), slot)
-    if address == NOWHERE or address == ENLARGE:
-        return address
-    moved(t, states, books, order, slot, scratch, address)
-    return address
-
-
-def open_again(books, scratch, slot, size, align):
-    """Ready a block's new form: under the spare handle, but where it had none."""
-    new, old = books.blocks[scratch], books.blocks[slot]
-    if scratch != slot:
-        new.handle = books.totals[SPARE]
-        new.ready = old.ready
-    new.stream, new.tag, new.born, new.pinned = old.stream, old.tag, old.born, old.pinned
-    new.requested = size
-    new.align = highest_set(align) if align > 0 else -1
-
-
-def moved(t, states, books, order, slot, scratch, address):
-    """The new form takes the old one's place."""
-    blocks, totals = books.blocks, books.totals
-    old, new = blocks[slot], blocks[scratch]
-    kept = min(old.requested, new.requested)
-    source, tier = np.int64(old.tier), totals[LANDED]
-    totals[MOVED] += kept
-    row = books.tiers[source]
-    t.free(states, row[GROUP], row[MEMBER], request_for(old, old.stored), old.address, 0, books.peaks[source, 0])
-    totals[TOUCHED] |= 1 << source
-    depart(t, books, order, slot)
-    totals[SPARE] = old.handle
-    old.handle = new.handle
-    totals[LIVE] += new.requested - old.requested
-    old.requested, old.align = new.requested, new.align
-    if address == NOTHING:
-        old.status = EMPTY
-        return
-    arrive(t, books, order, slot, tier, address, stored_bytes(books, tier, old.tag, old.born, old.requested))
-    cross(books, source, tier, kept)
-    wait_for_room(books, tier)
-
-
-def wait_for_room(books, tier):
-    """A new block can be written to when what it drove out has left."""
-    wait(books, min(tier + 1, books.tiers.shape[0] - 1), books.totals[ENOUGH])
-    books.totals[ENOUGH] = 0
-
-
-@apart
-def cross(books, source, tier, size):
-    """Bytes of a copy go from one tier to another, unpacked."""
-    if source == tier or size == 0:
-        return
-    wait(books, max(source, tier), transfer(books, source, tier, size, size, size, size, books.totals[CLOCK]))
-    for link in range(min(source, tier) + 1, max(source, tier) + 1):
-        books.tiers[link, COPIES] += 1
-        books.tiers[link, COPIED_BYTES] += size
-
-
-@apart
-def exchange(t, states, books, kind, slot, other, size):
-    """A copy or swap of two blocks that are there; ENLARGE, NOWHERE if its scratch block fails, or NOTHING."""
-    a, b, totals = books.blocks[slot], books.blocks[other], books.totals
-    smaller = min(a.requested, b.requested)
-    first, second = np.int64(a.tier), np.int64(b.tier)
-    if kind == SWAP and books.scratch and first == second:
-        row = books.tiers[first]
-        request = make_request(smaller, 0, 0, -1, totals[SPARE])
-        address = t.ask(states, row[GROUP], row[MEMBER], request, 0, 0, books.peaks[first, 0])
-        totals[TOUCHED] |= 1 << first
-        if address == ENLARGE:
-            totals[ENLARGED] = first
-        if address == ENLARGE or address == NOWHERE:
-            return address
-        if address >= 0:
-            t.free(states, row[GROUP], row[MEMBER], request, address, 0, books.peaks[first, 0])
-    moves = moved_bytes(size, smaller)
-    totals[MOVED] += moves
-    cross(books, first, second, moves)
-    if kind == SWAP:
-        cross(books, second, first, moves)
-    return NOTHING
-
-
-@apart
-def observe(t, states, books, tier):
-    """Raise a tier's peaks."""
-    row = books.tiers[tier]
-    request = make_request(0, 0, 0, -1, 0)
-    group, member, peaks = row[GROUP], row[MEMBER], books.peaks[tier]
-    allocated = t.book(states, group, member, request, 0, ALLOCATED, peaks[0])
-    reserved = t.book(states, group, member, request, 0, RESERVED, peaks[0])
-    live, event = row[RESIDENT], books.totals[EVENT]
-    row[PEAK_STORED] = max(row[PEAK_STORED], row[STORED])
-    if live > row[PEAK_LIVE]:
-        row[PEAK_LIVE] = live
-        t.note(states, group, member, request, event, live, peaks[0])
-    if allocated > row[PEAK_ALLOCATED]:
-        row[PEAK_ALLOCATED] = allocated
-        t.note(states, group, member, request, event, live, peaks[1])
-    if reserved > row[PEAK_RESERVED]:
-        row[PEAK_RESERVED] = reserved
-        t.note(states, group, member, request, event, live, peaks[2])
-
-
-@apart
-def sample(t, states, books):
-    totals = books.totals
-    request = make_request(0, 0, 0, -1, 0)
-    for tier in range(books.tiers.shape[0]):
-        row, out = books.tiers[tier], books.samples[totals[SAMPLE], tier]
-        t.note(states, row[GROUP], row[MEMBER], request, totals[EVENT], row[RESIDENT], out)
-        out[11] = row[STORED]
-        out[12] = row[DOWN_BYTES]
-        out[13] = row[UP_BYTES]
-        out[14] = row[REMOTE_BYTES]
-        out[15] = row[EVICTIONS]
-        out[16] = totals[STALL]
-    totals[SAMPLE] += 1
 
 
 def uses_of_event(t, states, books, order, kind, slot, other):
@@ -367,7 +144,7 @@ def specialise(t):
                 if address == ENLARGE:
                     return i, TOO_SMALL
             elif other >= 0:
-                address = exchange(t, states, books, kind, slot, other, size[i])
+                address = exchange(t, states, books, kind == SWAP, slot, other, size[i])
                 if address == ENLARGE:
                     return i, TOO_SMALL
             elif kind == ACCESS:
