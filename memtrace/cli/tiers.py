@@ -111,7 +111,7 @@ def tiers(
     from memtrace.tiers.eviction import rule
     from memtrace.tiers.grammar import parse_time
     from memtrace.tiers.model import Plan
-    from memtrace.tiers.replaying import replay_tiers
+    from memtrace.tiers.replaying import is_compiled, replay_tiers
     from memtrace.tiers.results import gather, manifest_of
     from memtrace.trace import read
     from memtrace.units import parse_size
@@ -128,6 +128,8 @@ def tiers(
         read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
     folder = Path(output) if output is not None else Path("reports") / f"{read_trace.name}-tiers"
     check_folder(folder, force)
+    if not (quiet or as_json or is_compiled(chosen, plan)):
+        click.echo(f"compiling {evict} over the tiers' policies: a minute, once for this version", err=True)
     with bar("replaying", not quiet, read_trace.facts.events) as progress:
         replayed = replay_tiers(read_trace, chosen, plan, on_oom=on_oom, progress=progress)
     rows: list[dict[str, Any]] = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +192,17 @@ def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, int
 
 
 _loops: dict[ModuleType, Any] = {}
+
+
+def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
+    """Whether the loop for these policies and this rule was compiled before, by this version."""
+    from memtrace.engine.registry import parse_policy
+    from memtrace.tiers.binding import bind_tiers
+    from memtrace.tiers.eviction import rule
+
+    modules = list(dict.fromkeys(parse_policy(tier.policy).module for tier in tiers))
+    loop = loop_of(modules, rule(plan.evict), bind_tiers(modules, rule(plan.evict)), False)
+    return any(Path(loop.stats.cache_path).glob(f"*{glob.escape(loop.__qualname__)}*.nbi"))
 
 
 def check_policy(policy: Policy, trace: Trace) -> None:
