@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from comparison import spec
 from conftest import ROOT, Run
@@ -65,6 +66,12 @@ def figures(found: TierReplay) -> dict[str, Any]:
         "WRITTEN",
     )
     assert found.addresses is not None and found.landed is not None
+    assert (found.count("IN_BYTES") == found.count("OUT_BYTES") + found.count("RESIDENT")).all()
+    assert found.count("RESIDENT").sum() == found.total("LIVE")
+    live = found.books.blocks[:-1][found.books.blocks["status"][:-1] == 1]  # placed; the last is the scratch block
+    tiers = len(found.tiers)
+    assert np.bincount(live["tier"], minlength=tiers).tolist() == found.count("BLOCKS").tolist()
+    assert np.bincount(live["tier"], live["requested"], tiers).astype(int).tolist() == found.count("RESIDENT").tolist()
     return {
         "places": list(zip(found.addresses.tolist(), found.landed.tolist(), strict=True)),
         "oom": found.oom_event,
