@@ -484,3 +484,13 @@ def test_the_command(memtrace: Run) -> None:
         assert row["in_bytes"] == row["out_bytes"] + row["resident_bytes"]
     stalls = [row["run_stall_ns"] for row in found["curve"]]
     assert stalls[0] > stalls[-1] and dram["down_bytes"] > 0
+
+
+@pytest.mark.parametrize("interpret", [True, False])
+def test_each_tier_has_a_policy_of_its_own(interpret: bool) -> None:
+    """Conservation with three policies, some of which ask for larger arrays in the middle of an event."""
+    trace = trace_of(random_events(8, 300, max_live=30))
+    tiers = [Tier("a", 4096, 1e9, 0, "buddy"), Tier("b", 4000, 1e8, 0, "first-fit"), Tier("c", 1 << 20, 1e7, 0, "tlsf")]
+    found = replay_tiers(trace, tiers, Plan(uses="lifetimes"), keep=True, interpret=interpret, on_oom="skip")
+    figures(found)
+    assert found.count("EVICTIONS")[0] > 0 and found.count("HITS")[1] > 0
