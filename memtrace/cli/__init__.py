@@ -22,6 +22,7 @@ COMMANDS = {
     "info": ("traces", "Show what is in a trace."),
     "check": ("traces", "List the invalid events of a trace."),
     "convert": ("traces", "Write a trace as CSV or Parquet."),
+    "tiers": ("tiers", "Replay a trace over tiers of memory, with eviction: HBM, DRAM, NVMe."),
     "bound": ("bound", "Pack a trace's blocks with all lifetimes known: the least memory it needs."),
     "reuse": ("reuse", "List what a trace need not hold at its peak."),
     "contention": ("contention", "Model the locks of arenas that threads share."),

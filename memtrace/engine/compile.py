@@ -33,13 +33,18 @@ def compiled(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
 
 
 def _compile(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
+    sources = reachable_modules(policy, loop, recorder, places)
+    return closed(loop.specialise(bound), policy.__name__.rpartition(".")[2], sources, [bound])
+
+
+def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], bounds: list[ModuleType]) -> Callable[..., Any]:
+    """A function that is closed over bound modules, compiled under a name that carries the digest of all its sources."""
     from numba import njit
 
-    sources = reachable_modules(policy, loop, recorder, places)
-    make_jitable({f for module in [*sources, bound] for f in functions_of(module)} | set(own_functions(bound)))
-    replay = loop.specialise(bound)
-    replay.__qualname__ = f"{policy.__name__.rpartition('.')[2]}.{digest(sources)}"
-    return njit(**OPTIONS, **(FAST if knows_fast() else {}))(replay)
+    make_jitable({f for module in [*sources, *bounds] for f in functions_of(module)})
+    make_jitable({f for bound in bounds for f in own_functions(bound)})
+    function.__qualname__ = f"{name}.{digest(sources)}"
+    return njit(**OPTIONS, **(FAST if knows_fast() else {}))(function)
 
 
 def knows_fast() -> bool:

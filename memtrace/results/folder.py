@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "manifest.json"
-OURS = ("memtrace.results/", "memtrace.suite/")
+OURS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")
 MORE = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written where there is something to say
 
@@ -60,6 +60,17 @@ def write_summary_folder(
         return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
     return _write_whole(folder, manifest, produce)
+
+
+def write_tables(
+    tables: dict[str, pyarrow.Table], manifest: dict[str, Any], folder: Path, render: Callable[[Path], list[Path]]
+) -> list[Path]:
+    """Tables by name, and what ``render`` draws."""
+    return _write_whole(
+        folder,
+        manifest,
+        lambda stage: [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()] + render(stage),
+    )
 
 
 def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path], list[Path]]) -> list[Path]:

@@ -1,0 +1,193 @@
+"""`memtrace tiers`: replay a trace over tiers of memory."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memtrace.cli import report_options
+from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+
+if TYPE_CHECKING:
+    from memtrace.tiers.replaying import TierReplay
+    from memtrace.tiers.results import TierResults
+
+
+@click.command()
+@click.argument("trace")
+@click.option(
+    "--tier",
+    "given",
+    multiple=True,
+    metavar="TIER",
+    help="NAME=SIZE@BANDWIDTH[,LATENCY][,policy=P][,ratio=R][,compress=RATE][,decompress=RATE]; the fastest first. Repeatable.",
+)
+@click.option("--tiers", "file", metavar="FILE", help="The tiers from a TOML file: tables [[tier]].")
+@click.option("--preset", metavar="NAME", help="The tiers of a machine: a100, a100-40, h100, gh200, rtx4090, laptop.")
+@click.option("--top", metavar="SIZE", help="Capacity of the first tier, instead of the described one.")
+@click.option("-p", "--policy", metavar="POLICY", help="Placement in the tiers that name none; default best-fit.")
+@click.option(
+    "--evict",
+    default="lru",
+    show_default=True,
+    metavar="RULE",
+    help="Which block leaves a full tier: lru, fifo, clock, largest, cost, belady (the last two know the future).",
+)
+@click.option(
+    "--uses",
+    default="auto",
+    show_default=True,
+    metavar="RULE",
+    help="What uses a block: access, lifetimes, training; auto chooses.",
+)
+@click.option(
+    "--pin", "pinned", multiple=True, metavar="TAG", help="Blocks of this tag never leave the tier that they are in. Repeatable."
+)
+@click.option(
+    "--prefetch",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Bring blocks up N events before their use.",
+)
+@click.option("--overlap/--no-overlap", default=False, show_default=True, help="Transfers run beside the program.")
+@click.option("--event-time", metavar="TIME", help="The program's own time per event, such as 10us, for a trace without times.")
+@click.option("--curve", "points", type=click.IntRange(2), metavar="N", help="Also replay with N capacities of the first tier.")
+@click.option(
+    "--on-oom",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="A request that fits no tier ends the replay, or is skipped.",
+)
+@INVALID_OPTION
+@FORMAT_OPTION
+@click.option("-o", "--output", metavar="DIR", help="Results folder; default reports/<trace name>-tiers.")
+@click.option("--force", is_flag=True, help="Write into a folder that memtrace did not make.")
+@report_options
+def tiers(
+    trace: str,
+    given: tuple[str, ...],
+    file: str | None,
+    preset: str | None,
+    top: str | None,
+    policy: str | None,
+    evict: str,
+    uses: str,
+    pinned: tuple[str, ...],
+    prefetch: int,
+    overlap: bool,
+    event_time: str | None,
+    points: int | None,
+    on_oom: Any,
+    invalid: str,
+    trace_format: str | None,
+    output: str | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+) -> None:
+    """Replay TRACE over tiers of memory: what does not fit the first is evicted to the next, and brought back when it is used.
+
+    Each tier places its blocks by a policy of its own. Times are modelled, from bandwidths and latencies.
+
+    \b
+    Examples:
+      memtrace tiers gpt-train:preset=gpt3-6.7b,batch=1,steps=2 --preset h100
+      memtrace tiers trace.parquet --tier hbm=24GiB@3.35TB/s --tier dram=1TiB@60GB/s,10us --evict belady --curve 12
+    """
+    from dataclasses import replace
+
+    from memtrace.cli.progress import bar
+    from memtrace.results.folder import check_folder
+    from memtrace.tiers.curve import curve
+    from memtrace.tiers.description import described
+    from memtrace.tiers.eviction import rule
+    from memtrace.tiers.grammar import parse_time
+    from memtrace.tiers.model import Plan
+    from memtrace.tiers.replaying import is_compiled, replay_tiers
+    from memtrace.tiers.results import gather, manifest_of
+    from memtrace.trace import read
+    from memtrace.units import parse_size
+
+    started = time.perf_counter()
+    chosen = described(given, file, preset, policy)
+    if top is not None:
+        chosen = (replace(chosen[0], capacity=parse_size(top)), *chosen[1:])
+    rule(evict)
+    plan = Plan(evict, uses, pinned, prefetch, overlap, parse_time(event_time) if event_time else 0)
+    if output is not None:
+        check_folder(Path(output), force)
+    with bar(f"reading {Path(trace).name}", not quiet) as progress:
+        read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
+    folder = Path(output) if output is not None else Path("reports") / f"{read_trace.name}-tiers"
+    check_folder(folder, force)
+    if not (quiet or as_json or is_compiled(chosen, plan)):
+        click.echo(f"compiling {evict} over the tiers' policies: a minute, once for this version", err=True)
+    with bar("replaying", not quiet, read_trace.facts.events) as progress:
+        replayed = replay_tiers(read_trace, chosen, plan, on_oom=on_oom, progress=progress)
+    rows: list[dict[str, Any]] = []
+    if points:
+        with bar("capacities", not quiet, points) as progress:
+            rows = curve(read_trace, chosen, plan, points, on_oom, progress)
+    results = gather(replayed, rows, manifest_of(read_trace, time.perf_counter() - started))
+    files = write(results, folder)
+    if as_json:
+        from memtrace.cli.tables import echo_json
+
+        found = {"results": results.summary, "curve": results.curve, "files": [str(path) for path in files]}
+        echo_json({"schema": "memtrace.tiers/1", **found})
+        return
+    show(replayed, results)
+    if not quiet:
+        names = ", ".join(str(path.relative_to(folder)) for path in files)
+        click.echo(f"wrote {folder}/: {names}", err=True)
+        if verbose:
+            rate = replayed.events / max(replayed.seconds, 1e-9) / 1e6
+            click.echo(f"{replayed.seconds:.2f} s in the replay itself, {rate:.2f} M events/s", err=True)
+
+
+def write(results: TierResults, folder: Path) -> list[Path]:
+    from functools import partial
+
+    from memtrace.plots.tiers import write_all
+    from memtrace.results.folder import write_tables
+    from memtrace.tiers.results import tables
+
+    return write_tables(tables(results), results.manifest, folder, partial(write_all, results))
+
+
+def show(replayed: TierReplay, results: TierResults) -> None:
+    """The table, the evictions by tag, the curve, and the model that the times are of."""
+    from memtrace.cli.tables import print_table
+    from memtrace.tiers.saying import COLUMNS, LINK_COLUMNS, USES, link_row, model, table_row, verdict
+    from memtrace.units import format_seconds, format_size
+
+    peak = format_size(replayed.trace.facts.peak_live_bytes)
+    title = f"{replayed.trace.name}: {replayed.events:,} events, peak live {peak}, evict {replayed.plan.evict}"
+    print_table(COLUMNS, [table_row(row) for row in results.summary], title=title)
+    if len(results.summary) > 1:
+        print_table(LINK_COLUMNS, [link_row(row) for row in results.summary[1:]])
+    if results.evictions:
+        rows = [(row["name"], row["tag"], f"{row['evictions']:,}", format_size(row["bytes"])) for row in results.evictions]
+        print_table(("from", "tag", "evictions", "bytes"), rows, words=(0, 1))
+    if results.curve:
+        lines = [
+            (
+                format_size(row["capacity_bytes"]),
+                format_seconds(row["run_stall_ns"] / 1e9),
+                format_size(row["down_bytes"] + row["up_bytes"]),
+                f"{row['misses']:,}",
+                row["status"],
+            )
+            for row in results.curve
+        ]
+        print_table((f"{replayed.tiers[0].name} of", "stall", "moved", "misses", ""), lines, words=(4,))
+    for text in (verdict(replayed), USES[replayed.uses], model(replayed)):
+        click.echo(textwrap.fill(text, 80, break_long_words=False))

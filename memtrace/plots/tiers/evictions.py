@@ -1,0 +1,42 @@
+"""What was evicted from which tier, by tag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memtrace.plots.frame import POINTS, Frame
+from memtrace.plots.key import key
+from memtrace.plots.style import FAINT, SMALL, TITLE_ROOM
+from memtrace.plots.text import short_labels
+from memtrace.plots.tiers.hues import tier_colour
+from memtrace.units import format_size
+
+if TYPE_CHECKING:
+    from memtrace.tiers.results import TierResults
+
+ORDER = 40
+NAME = "evictions"
+TITLE = "Evicted bytes by tag"
+BAR, NAMES, NUMBERS, MOST = 0.2, 1.3, 1.7, 40
+
+
+def height(results: TierResults) -> float:
+    bars = min(MOST, len(results.evictions))
+    return TITLE_ROOM + 0.1 + bars * BAR if bars else 0.0
+
+
+def draw(results: TierResults, frame: Frame) -> None:
+    """A bar per tier and tag, the most bytes first."""
+    rows = sorted(results.evictions, key=lambda row: (-row["bytes"], row["tier"], row["tag"]))[:MOST]
+    count, most = len(results.summary), max(1, rows[0]["bytes"])
+    names = short_labels(dict.fromkeys(row["tag"] for row in rows), SMALL, (NAMES - 0.1) * POINTS)
+    room = frame.width - NAMES - NUMBERS
+    for at, row in enumerate(rows):
+        middle = TITLE_ROOM + 0.1 + (at + 0.4) * BAR
+        frame.text(NAMES - 0.06, middle, names[row["tag"]], SMALL, align="right")
+        wide = room * row["bytes"] / most
+        frame.box(NAMES, middle - 0.06, wide, 0.12, tier_colour(row["tier"], count))
+        text = f"{format_size(row['bytes'])} in {row['evictions']:,}"
+        frame.text(NAMES + wide + 0.06, middle, text, SMALL, colour=FAINT)
+    tiers = sorted({(row["tier"], row["name"]) for row in rows})
+    key(frame, [(f"from {name}", "area", tier_colour(tier, count)) for tier, name in tiers])

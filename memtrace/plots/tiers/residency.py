@@ -1,0 +1,43 @@
+"""Where the live bytes are over time, tier upon tier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy
+
+from memtrace.plots.frame import Frame
+from memtrace.plots.key import key
+from memtrace.plots.panel import HEADROOM, Panel
+from memtrace.plots.series import curve
+from memtrace.plots.style import BOTTOM, LEFT, TITLE_ROOM
+from memtrace.plots.tiers.hues import tier_colour
+
+if TYPE_CHECKING:
+    from memtrace.tiers.results import TierResults
+
+ORDER = 10
+NAME = "residency"
+TITLE = "Where live bytes are"
+COLUMNS = 500
+
+
+def height(results: TierResults) -> float:
+    return 3.0
+
+
+def draw(results: TierResults, frame: Frame) -> None:
+    """Areas from the top tier up; the dashed line is its capacity."""
+    rows, count = results.summary, len(results.summary)
+    live = numpy.array(results.timeline["live_bytes"], dtype=float).reshape(-1, count)
+    events = numpy.array(results.timeline["event"]).reshape(-1, count)[:, 0]
+    stacked = numpy.cumsum(live, axis=1)
+    up = max(1.0, float(stacked[:, -1].max()) if stacked.size else 1.0) * HEADROOM
+    tall = frame.height - TITLE_ROOM - BOTTOM
+    panel = Panel(frame, LEFT, TITLE_ROOM, frame.width - LEFT - 0.1, tall, max(1, int(events[-1]) if events.size else 1), up)
+    panel.sizes(most=6)
+    panel.events()
+    for tier in range(count - 1, -1, -1):
+        panel.area(*curve(events, stacked[:, tier], COLUMNS), tier_colour(tier, count))
+    panel.capacity(rows[0]["capacity_bytes"])
+    key(frame, [(row["name"], "area", tier_colour(row["tier"], count)) for row in rows])

@@ -1,0 +1,52 @@
+"""Stall against capacity of the top tier: the curve that tells how much of it to buy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from memtrace.tiers.model import Plan, Tier
+from memtrace.tiers.replaying import TierReplay, replay_tiers
+
+if TYPE_CHECKING:
+    from memtrace.trace import Trace
+
+
+def capacities(trace: Trace, tiers: Sequence[Tier], points: int) -> list[int]:
+    """Evenly spaced, up to the larger of the peak of live bytes and what was asked for; the first is one step above 0."""
+    most = max(trace.facts.peak_live_bytes, tiers[0].capacity)
+    return [most * k // points for k in range(1, points + 1)]
+
+
+def curve(
+    trace: Trace,
+    tiers: Sequence[Tier],
+    plan: Plan,
+    points: int,
+    on_oom: Literal["stop", "skip"],
+    progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """A row for each capacity of the top tier; the rest stays as it is."""
+    rows = []
+    for number, capacity in enumerate(capacities(trace, tiers, points), 1):
+        changed = [replace(tiers[0], capacity=capacity), *tiers[1:]]
+        rows.append(row(replay_tiers(trace, changed, plan, on_oom=on_oom, samples=1)))
+        progress(number, points)
+    return rows
+
+
+def row(replayed: TierReplay) -> dict[str, Any]:
+    hits = replayed.count("HITS")
+    return {
+        "trace": replayed.trace.name,
+        "capacity_bytes": replayed.tiers[0].capacity,
+        "status": replayed.status,
+        "run_stall_ns": replayed.total("STALL"),
+        "run_compute_ns": replayed.total("COMPUTE"),
+        "down_bytes": int(replayed.count("DOWN_BYTES").sum()),
+        "up_bytes": int(replayed.count("UP_BYTES").sum()),
+        "remote_bytes": int(replayed.count("REMOTE_BYTES").sum()),
+        "hits": int(hits[0]),
+        "misses": int(hits[1:].sum()),
+    }

@@ -1,0 +1,247 @@
+"""Blocks between tiers: evictions that cascade down, demand and prefetch that bring back up.
+
+A block is put into the first tier that has room for it or makes some. A tier makes room by evicting to the tier below, which
+may have to evict in turn; what that leaves no room for goes on downwards. A victim is copied before its old place is freed.
+A block is in one tier at any time.
+"""
+
+import numpy as np
+
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE, Request
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import ALLOCATED
+from memtrace.tiers.books import (
+    AHEAD_BYTES,
+    AHEAD_UP,
+    BLOCKS,
+    CAPACITY,
+    CLOCK,
+    DISTINCT,
+    DOWN,
+    DOWN_BYTES,
+    ENLARGED,
+    ENOUGH,
+    EVENT,
+    EVICTED_BYTES,
+    EVICTIONS,
+    GROUP,
+    HIT_BYTES,
+    HITS,
+    IN_BYTES,
+    LANDED,
+    MEMBER,
+    OUT_BYTES,
+    PINNED,
+    PLACED,
+    PREFETCHES,
+    REMOTE,
+    REMOTE_BYTES,
+    TOUCHED,
+    UP,
+    UP_BYTES,
+    USE,
+    WRITTEN,
+)
+from memtrace.tiers.transfers import count_in, stored_bytes, transfer, wait
+
+
+def make_request(size, align, stream, tag, handle):
+    return Request(np.int64(size), np.int64(align), np.int64(stream), np.int64(tag), np.int64(handle))
+
+
+def request_for(b, stored):
+    return make_request(stored, np.int64(1) << np.int64(b.align) if b.align >= 0 else 0, b.stream, b.tag, b.handle)
+
+
+def ask(t, states, books, tier, b, stored):
+    row = books.tiers[tier]
+    books.totals[TOUCHED] |= 1 << tier
+    address = t.ask(states, row[GROUP], row[MEMBER], request_for(b, stored), 0, 0, books.peaks[tier, 0])
+    if address == ENLARGE:
+        books.totals[ENLARGED] = tier
+    return address
+
+
+def could_fit(books, tier, stored):
+    """Whether a tier could hold so many bytes if all that may leave it had left."""
+    return stored <= books.tiers[tier, CAPACITY] - books.tiers[tier, PINNED]
+
+
+def short(t, states, books, tier, stored):
+    """Whether the bytes that are not allocated are too few, wherever they are."""
+    row = books.tiers[tier]
+    request = make_request(0, 0, 0, -1, 0)
+    allocated = t.book(states, row[GROUP], row[MEMBER], request, 0, ALLOCATED, books.peaks[tier, 0])
+    return row[CAPACITY] - allocated < stored
+
+
+@apart
+def settle(t, states, books, order, slot, first, below, other):
+    """Find a block a place in the tiers from ``first`` to the one above ``below``; its tier is in LANDED.
+
+    Returns an address, NOTHING, NOWHERE, or ENLARGE: then all that was done stays done, and the call is made again.
+    """
+    blocks, stack, totals = books.blocks, books.stack, books.totals
+    last = books.tiers.shape[0] - 1
+    depth, retried = np.int64(0), False
+    stack[0, 0], stack[0, 1] = slot, first
+    while True:
+        one, tier = stack[depth, 0], stack[depth, 1]
+        b = blocks[one]
+        if tier >= (below if depth == 0 else last + 1):
+            if depth == 0:
+                return NOWHERE
+            depth -= 1
+            stack[depth, 1] += 1
+            retried = False
+            continue
+        stored = stored_bytes(books, tier, b.tag, b.born, b.requested)
+        address = np.int64(NOWHERE)
+        if not retried or not short(t, states, books, tier, stored):
+            address = ask(t, states, books, tier, b, stored)
+        if address == ENLARGE:
+            return ENLARGE
+        if address != NOWHERE:
+            if depth == 0:
+                totals[LANDED] = tier
+                return address
+            evict(t, states, books, order, one, tier, address, stored)
+            depth -= 1
+            retried = True
+            continue
+        retried = False
+        found = np.int64(-1)
+        if tier < last and could_fit(books, tier, stored):
+            found = t.victim(order, blocks, tier, slot, other, totals[EVENT])
+        if found < 0:
+            stack[depth, 1] += 1
+        else:
+            depth += 1
+            stack[depth, 0], stack[depth, 1] = found, tier + 1
+
+
+@apart
+def evict(t, states, books, order, slot, tier, address, stored):
+    """A victim arrives further down."""
+    b = books.blocks[slot]
+    source, size, tag = np.int64(b.tier), b.requested, b.tag
+    end = move(t, states, books, order, slot, tier, address, stored, np.int64(0))
+    if books.totals[ENOUGH] < end:
+        books.totals[ENOUGH] = end
+    books.tiers[source, EVICTIONS] += 1
+    books.tiers[source, EVICTED_BYTES] += size
+    books.by_tag[source, tag, 0] += 1  # tag -1 is the last row
+    books.by_tag[source, tag, 1] += size
+
+
+@apart
+def move(t, states, books, order, slot, tier, address, stored, begin):
+    """Carry a block to its new place, and free the old one; returns when it is there."""
+    b = books.blocks[slot]
+    source = np.int64(b.tier)
+    carried = max(stored, 0) if tier > source else b.stored
+    end = transfer(books, source, tier, b.requested, b.stored, stored, carried, max(begin, b.ready))
+    row = books.tiers[source]
+    t.free(states, row[GROUP], row[MEMBER], request_for(b, b.stored), b.address, 0, books.peaks[source, 0])
+    books.totals[TOUCHED] |= 1 << source
+    depart(t, books, order, slot)
+    for link in range(min(source, tier) + 1, max(source, tier) + 1):
+        books.tiers[link, DOWN if tier > source else UP] += 1
+        books.tiers[link, DOWN_BYTES if tier > source else UP_BYTES] += carried
+    arrive(t, books, order, slot, tier, address, stored)
+    b.ready = end
+    return end
+
+
+@apart
+def depart(t, books, order, slot):
+    """A block is no longer where it was."""
+    b = books.blocks[slot]
+    tier = np.int64(b.tier)
+    row = books.tiers[tier]
+    row[BLOCKS] -= 1
+    row[OUT_BYTES] += b.requested
+    count_in(books, tier, b, -1)
+    if b.pinned != 0:
+        row[PINNED] -= b.stored
+    else:
+        t.leave(order, books.blocks, tier, slot)
+
+
+@apart
+def arrive(t, books, order, slot, tier, address, stored):
+    """A block has a place in a tier."""
+    b = books.blocks[slot]
+    row = books.tiers[tier]
+    b.tier = tier
+    b.address = address
+    b.stored = stored
+    b.status = PLACED
+    row[BLOCKS] += 1
+    row[IN_BYTES] += b.requested
+    row[WRITTEN] += stored
+    if (b.visited >> tier) & 1 == 0:
+        row[DISTINCT] += stored
+        b.visited |= 1 << tier
+    count_in(books, tier, b, 1)
+    if b.pinned != 0:
+        row[PINNED] += stored
+    else:
+        t.enter(order, books.blocks, tier, slot)
+
+
+@apart
+def bring(t, states, books, order, slot, other, ahead):
+    """Bring a block up as far as there is room; ENLARGE, or NOTHING. ``ahead``: by prefetch, for which nobody waits."""
+    b = books.blocks[slot]
+    source = np.int64(b.tier)
+    address = settle(t, states, books, order, slot, np.int64(0), source, other)
+    if address == ENLARGE:
+        return ENLARGE
+    begin = books.totals[ENOUGH]
+    books.totals[ENOUGH] = 0
+    if address == NOWHERE:
+        return NOTHING
+    tier = books.totals[LANDED]
+    stored = stored_bytes(books, tier, b.tag, b.born, b.requested)
+    end = move(t, states, books, order, slot, tier, address, stored, begin)
+    if not ahead:
+        wait(books, source, end)
+    else:
+        books.totals[PREFETCHES] += 1
+        books.tiers[source, AHEAD_UP] += 1
+        books.tiers[source, AHEAD_BYTES] += b.requested
+    return NOTHING
+
+
+@apart
+def use(t, states, books, order, slot, other, whole):
+    """A block is used: brought back, or read where it is (``whole``). ENLARGE: nothing was counted; call again."""
+    b, totals = books.blocks[slot], books.totals
+    if books.foresees:
+        b.next = books.use_next[totals[USE]]
+    if b.status == PLACED:
+        found = np.int64(b.tier)
+        if found > 0 and bring(t, states, books, order, slot, other, False) == ENLARGE:
+            return ENLARGE
+        tier = np.int64(b.tier)
+        books.tiers[found, HITS] += 1
+        books.tiers[found, HIT_BYTES] += b.requested
+        if tier == found and b.pinned == 0:
+            t.touch(order, books.blocks, tier, slot)
+        if tier == 0 and found == 0 and books.overlap:
+            wait(books, 1 if books.tiers.shape[0] > 1 else 0, b.ready)
+        if tier > 0 and whole:
+            reach(books, tier, b)
+    totals[USE] += 1
+    return NOTHING
+
+
+@apart
+def reach(books, tier, b):
+    """A block is read or written where it is, over the links."""
+    end = transfer(books, tier, np.int64(0), b.requested, b.stored, b.requested, b.stored, max(b.ready, books.totals[CLOCK]))
+    wait(books, tier, end)
+    for link in range(1, tier + 1):
+        books.tiers[link, REMOTE] += 1
+        books.tiers[link, REMOTE_BYTES] += b.stored

@@ -1,0 +1,275 @@
+"""Trace, tiers and plan -> a replay over tiers."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.errors import UsageError
+from memtrace.tiers.model import MOST_TIERS, SCALE, Plan, Tier
+
+if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
+    from memtrace.tiers.books import Books
+    from memtrace.trace import Trace
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class TierReplay:
+    """One trace replayed over tiers."""
+
+    trace: Trace
+    tiers: tuple[Tier, ...]
+    policies: tuple[Policy, ...]
+    plan: Plan
+    uses: str
+    books: Books
+    states: Any  # groups of policies' states
+    addresses: NDArray[np.int64] | None  # per event: of an alloc or realloc; -1 where it failed, -2 where there is none
+    landed: NDArray[np.int8] | None  # per event: the tier of that address, -1 where there is none
+    seconds: float  # in the compiled loop
+
+    def count(self, name: str) -> NDArray[np.int64]:
+        """A count of every tier, by its name in `books`."""
+        from memtrace.tiers import books
+
+        return self.books.tiers[:, getattr(books, name)]
+
+    def total(self, name: str) -> int:
+        from memtrace.tiers import books
+
+        return int(self.books.totals[getattr(books, name)])
+
+    @property
+    def events(self) -> int:
+        return self.total("EVENT")
+
+    @property
+    def oom_event(self) -> int | None:
+        event = self.total("OOM_EVENT")
+        return None if event < 0 else event
+
+    @property
+    def status(self) -> str:
+        return "ok" if self.oom_event is None else "oom"
+
+    def ledger(self, tier: int) -> NDArray[np.int64]:
+        from memtrace.tiers.books import GROUP, MEMBER
+
+        row = self.books.tiers[tier]
+        return self.states[row[GROUP]][row[MEMBER]].ledger
+
+
+def replay_tiers(
+    trace: Trace,
+    tiers: Sequence[Tier],
+    plan: Plan = Plan(),  # noqa: B008
+    *,
+    on_oom: str = "stop",
+    samples: int = 2000,
+    keep: bool = False,
+    interpret: bool = False,
+    batch_rows: int = 1 << 20,
+    progress: Progress | None = None,
+) -> TierReplay:
+    """Replay ``trace`` over ``tiers``, the fastest first. ``keep`` keeps addresses and tiers of every event.
+
+    UsageError for policies that cannot be in a tier, and for a trace that does not say when blocks are used.
+    """
+    from memtrace.engine.registry import parse_policy
+    from memtrace.structures.ledger import set_detail
+    from memtrace.tiers.binding import bind_tiers
+    from memtrace.tiers.books import NO_FUTURE, new_books
+    from memtrace.tiers.eviction import rule
+    from memtrace.tiers.future import future_of
+    from memtrace.tiers.uses import extra_uses, last_uses, rule_of
+
+    if not 1 <= len(tiers) <= MOST_TIERS:
+        raise UsageError(f"{len(tiers)} tiers; a replay takes 1 to {MOST_TIERS}")
+    policies = tuple(parse_policy(tier.policy) for tier in tiers)
+    for policy in policies:
+        check_policy(policy, trace)
+    facts, evict = trace.facts, rule(plan.evict)
+    uses = rule_of(trace, plan.uses) if len(tiers) > 1 or plan.uses != "auto" else "access"
+    modules = list(dict.fromkeys(policy.module for policy in policies))
+    bound = bind_tiers(modules, evict)
+    by_group, fixed = groups(tiers, policies, modules)
+    states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
+    for group in states:
+        for state in group:
+            set_detail(state.ledger, facts.median_request, facts.p99_request, True, True, None)
+    extra, freed = extra_uses(trace, uses), last_uses(trace, uses)
+    future = future_of(trace, freed, extra) if evict.FORESEES or plan.prefetch else NO_FUTURE
+    books = new_books(
+        facts,
+        len(trace.tags),
+        (fixed, speeds(tiers), *ratio_tables(tiers, trace.tags)),
+        samples,
+        extra,
+        future,
+        pinned=pinned_tags(trace, plan.pinned),
+        last_uses=freed,
+        ahead=plan.prefetch,
+        foresees=bool(evict.FORESEES or plan.prefetch),
+        overlap=plan.overlap,
+        skip=on_oom == "skip",
+        scratch=policies[0].options["swap"] == "scratch",
+        event_ns=plan.event_ns,
+    )
+    order = evict.init(len(tiers), facts.max_live + 1)
+    run = loop_of(modules, evict, bound, interpret)
+    kept: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
+    seconds, done = 0.0, 0
+    for events in trace.batches(batch_rows):
+        rows = events.op.size
+        addresses = np.full(rows + 1 if keep else 1, -2)
+        landed = np.full(rows + 1 if keep else 1, -1, np.int8)
+        times = trace.times(np.arange(done, done + rows)) if "time" in trace.columns else np.zeros(1, np.int64)
+        if times.size == 1 and rows == 1 and "time" in trace.columns:
+            times = np.repeat(times, 2)
+        started = time.perf_counter()
+        states, came, stopped = replay_batch(run, bound, modules, events, times, states, books, order, addresses, landed)
+        seconds += time.perf_counter() - started
+        done += came
+        if keep:
+            kept.append((addresses[:came], landed[:came]))
+        if progress is not None:
+            progress(done, facts.events)
+        if stopped:
+            break
+    joined = [np.concatenate(parts) for parts in zip(*kept, strict=True)] if kept else [None, None]
+    return TierReplay(trace, tuple(tiers), policies, plan, uses, books, states, joined[0], joined[1], seconds)
+
+
+def replay_batch(
+    run: Any, bound: ModuleType, modules: list[ModuleType], events: Any, times: Any, states: Any, books: Any, order: Any,
+    addresses: Any, landed: Any,
+) -> tuple[Any, int, bool]:  # fmt: skip
+    """One batch; a policy's state is made larger as often as it asks."""
+    from memtrace.engine.binding import bind
+    from memtrace.engine.loop import STOPPED, TOO_SMALL
+    from memtrace.errors import PolicyError
+    from memtrace.tiers.books import ENLARGED, GROUP, MEMBER
+
+    start = 0
+    while True:
+        start, why = run(*events, times, start, states, books, order, addresses, landed)
+        if why != TOO_SMALL:
+            return states, start, why == STOPPED
+        row = books.tiers[books.totals[ENLARGED]]
+        group, member = int(row[GROUP]), int(row[MEMBER])
+        enlarge = bind(modules[group]).enlarge
+        if enlarge is None:
+            raise PolicyError("a policy asks for a larger state, but has no function enlarge")
+        members = list(states[group])
+        members[member] = enlarge(members[member])
+        states = (*states[:group], tuple(members), *states[group + 1 :])
+
+
+def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, interpret: bool) -> Any:
+    from memtrace.engine.binding import bind
+    from memtrace.engine.compile import closed
+    from memtrace.engine.sources import reachable_modules
+    from memtrace.tiers import binding, loop
+
+    if interpret:
+        return loop.specialise(bound)
+    if bound not in _loops:
+        sources = reachable_modules(*modules, evict, loop, binding)
+        name = "-".join(module.__name__.rpartition(".")[2] for module in (*modules, evict))
+        _loops[bound] = closed(loop.specialise(bound), name, sources, [bound, *map(bind, modules)])
+    return _loops[bound]
+
+
+_loops: dict[ModuleType, Any] = {}
+
+
+def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
+    """Whether the loop for these policies and this rule was compiled before, by this version."""
+    from memtrace.engine.registry import parse_policy
+    from memtrace.tiers.binding import bind_tiers
+    from memtrace.tiers.eviction import rule
+
+    modules = list(dict.fromkeys(parse_policy(tier.policy).module for tier in tiers))
+    loop = loop_of(modules, rule(plan.evict), bind_tiers(modules, rule(plan.evict)), False)
+    return any(Path(loop.stats.cache_path).glob(f"*{glob.escape(loop.__qualname__)}*.nbi"))
+
+
+def check_policy(policy: Policy, trace: Trace) -> None:
+    """UsageError for a policy that a tier cannot have."""
+    from memtrace.engine.binding import bind
+
+    bound = bind(policy.module)
+    if getattr(policy.module, "FORESEES", None) or bound.address_of or bound.first_piece or bound.first_holes:
+        raise UsageError(
+            f"{policy.label} cannot be the policy of a tier: its blocks move, come in pieces, or are planned beforehand\n"
+            "try: best-fit, first-fit, buddy, tlsf or another of the ordinary ones"
+        )
+    from memtrace.engine import standins
+
+    if trace.facts.records and bound.record is not standins.record:
+        raise UsageError(f"{policy.label} waits for streams (record), which a replay over tiers does not follow; try best-fit")
+
+
+def groups(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
+    """Tiers by policy module, and the fixed columns of each tier."""
+    by_group: list[list[int]] = [[] for _ in modules]
+    rows = []
+    for number, (tier, policy) in enumerate(zip(tiers, policies, strict=True)):
+        group = modules.index(policy.module)
+        rows.append((tier.capacity, group, len(by_group[group]), tier.latency, tier.compression is not None))
+        by_group[group].append(number)
+    return by_group, np.array(rows, np.int64)
+
+
+def new_state(tier: Tier, policy: Policy, max_live: int) -> Any:
+    from memtrace.engine.binding import bind
+    from memtrace.replaying import initial_state
+
+    try:
+        return initial_state(policy, bind(policy.module), tier.capacity, max_live)
+    except UsageError as error:
+        raise UsageError(f"tier {tier.name}: {error}") from None
+
+
+def speeds(tiers: Sequence[Tier]) -> NDArray[np.float64]:
+    """ns per byte: of the link, of packing, of unpacking."""
+    rows = []
+    for tier in tiers:
+        rates = (tier.compression.pack, tier.compression.unpack) if tier.compression else (0.0, 0.0)
+        rows.append((tier.ns_per_byte, *(1e9 / rate if rate else 0.0 for rate in rates)))
+    return np.array(rows, np.float64)
+
+
+def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Thousandths [tier, tag + 1, i], and how many of them there are."""
+    from memtrace.tiers.books import MOST_RATIOS
+
+    ratios = np.full((len(tiers), len(tags) + 1, MOST_RATIOS), SCALE, np.int64)
+    counts = np.ones((len(tiers), len(tags) + 1), np.int64)
+    for k, tier in enumerate(tiers):
+        known = tier.compression.ratios if tier.compression else {}
+        for code, tag in enumerate((*tags, "")):
+            given = known.get(tag) or known.get("*") or (SCALE,)
+            ratios[k, code, : len(given)] = given
+            counts[k, code] = len(given)
+    return ratios, counts
+
+
+def pinned_tags(trace: Trace, pinned: Sequence[str]) -> NDArray[np.int8]:
+    from memtrace.names import unknown
+
+    for tag in pinned:
+        if tag not in trace.tags:
+            raise unknown("tag", tag, trace.tags)
+    return np.array([tag in pinned for tag in (*trace.tags, "")], np.int8)

@@ -1,0 +1,197 @@
+"""A replay over tiers -> rows and tables: tiers.parquet, tier_timeline.parquet, tier_evictions.parquet, tier_curve.parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memtrace.tiers.replaying import TierReplay
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from memtrace.trace import Trace
+
+FORMAT = "memtrace.tiers/1"
+NONE = "(none)"  # what blocks without a tag are called
+
+COUNTED = {
+    "placed_blocks": "PLACED_BLOCKS",
+    "placed_bytes": "PLACED_BYTES",
+    "in_bytes": "IN_BYTES",
+    "out_bytes": "OUT_BYTES",
+    "resident_bytes": "RESIDENT",
+    "hits": "HITS",
+    "hit_bytes": "HIT_BYTES",
+    "down_operations": "DOWN",
+    "down_bytes": "DOWN_BYTES",
+    "up_operations": "UP",
+    "up_bytes": "UP_BYTES",
+    "prefetch_operations": "AHEAD_UP",
+    "prefetch_bytes": "AHEAD_BYTES",
+    "remote_operations": "REMOTE",
+    "remote_bytes": "REMOTE_BYTES",
+    "copy_operations": "COPIES",
+    "copy_bytes": "COPIED_BYTES",
+    "evictions": "EVICTIONS",
+    "evicted_bytes": "EVICTED_BYTES",
+    "written_bytes": "WRITTEN",
+    "peak_live_bytes": "PEAK_LIVE",
+    "peak_stored_bytes": "PEAK_STORED",
+    "peak_allocated_bytes": "PEAK_ALLOCATED",
+    "peak_reserved_bytes": "PEAK_RESERVED",
+}
+IDENTITY = {
+    "trace": "string", "trace_sha256": "string", "evict": "string", "uses": "string", "pinned": "string",
+    "prefetch_events": "int64", "overlap": "bool", "tier": "int64", "name": "string", "policy": "string",
+    "capacity_bytes": "int64", "bandwidth_bytes_per_s": "float64", "latency_ns": "int64", "status": "string",
+    "oom_event": "int64", "events": "int64", "failed_allocs": "int64", "skipped_events": "int64",
+}  # fmt: skip
+MEASURED = {
+    "write_amplification": "float64", "external_frag_at_peak": "float64", "external_frag_max": "float64",
+    "internal_frag_at_peak": "float64", "link_busy_ns": "int64", "codec_ns": "int64", "stall_ns": "int64",
+    "run_compute_ns": "int64", "run_stall_ns": "int64",
+}  # fmt: skip
+SUMMARY = {**IDENTITY, **dict.fromkeys(COUNTED, "int64"), **MEASURED}
+TIMELINE = {
+    "trace": "string", "tier": "int64", "name": "string", "event": "int64", "time_ns": "int64", "live_bytes": "int64",
+    "stored_bytes": "int64", "allocated_bytes": "int64", "reserved_bytes": "int64", "free_bytes": "int64", "holes": "int64",
+    "largest_hole_bytes": "int64", "external_frag": "float64", "down_bytes": "int64", "up_bytes": "int64",
+    "remote_bytes": "int64", "evictions": "int64", "run_stall_ns": "int64",
+}  # fmt: skip
+EVICTED = {"trace": "string", "tier": "int64", "name": "string", "tag": "string", "evictions": "int64", "bytes": "int64"}
+CURVE = {
+    "trace": "string", "capacity_bytes": "int64", "status": "string", "run_stall_ns": "int64", "run_compute_ns": "int64",
+    "down_bytes": "int64", "up_bytes": "int64", "remote_bytes": "int64", "hits": "int64", "misses": "int64",
+}  # fmt: skip
+SCHEMAS = {"tiers": SUMMARY, "tier_timeline": TIMELINE, "tier_evictions": EVICTED, "tier_curve": CURVE}
+
+
+@dataclass(frozen=True)
+class TierResults:
+    """What one run over tiers found out."""
+
+    summary: list[dict[str, Any]]  # a row per tier
+    timeline: dict[str, list[Any]]  # columns
+    evictions: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
+    manifest: dict[str, Any]
+
+
+def gather(replayed: TierReplay, curve: list[dict[str, Any]], manifest: dict[str, Any]) -> TierResults:
+    return TierResults(summary_rows(replayed), timeline_columns(replayed), eviction_rows(replayed), curve, manifest)
+
+
+def summary_rows(replayed: TierReplay) -> list[dict[str, Any]]:
+    """A row per tier, the fastest first."""
+    plan, rows = replayed.plan, []
+    external = external_frag(replayed)
+    for k, tier in enumerate(replayed.tiers):
+        row: dict[str, Any] = {
+            "trace": replayed.trace.name, "trace_sha256": replayed.trace.sha256, "evict": plan.evict, "uses": replayed.uses,
+            "pinned": ",".join(plan.pinned), "prefetch_events": plan.prefetch, "overlap": plan.overlap, "tier": k,
+            "name": tier.name, "policy": replayed.policies[k].label, "capacity_bytes": tier.capacity,
+            "bandwidth_bytes_per_s": tier.bandwidth, "latency_ns": tier.latency, "status": replayed.status,
+            "oom_event": replayed.oom_event, "events": replayed.events, "failed_allocs": replayed.total("FAILED"),
+            "skipped_events": replayed.total("SKIPPED"),
+        }  # fmt: skip
+        row |= {column: int(replayed.count(name)[k]) for column, name in COUNTED.items()}
+        row |= measured(replayed, k, external[:, k])
+        rows.append(row)
+    return rows
+
+
+def measured(replayed: TierReplay, k: int, external: Any) -> dict[str, Any]:
+    from memtrace.engine.recorder import ROW
+    from memtrace.tiers.books import PEAK_RESERVED
+
+    peak = dict(zip(ROW, replayed.books.peaks[k, 2].tolist(), strict=True))
+    distinct = int(replayed.count("DISTINCT")[k])
+    there = replayed.books.tiers[k, PEAK_RESERVED] > 0
+    return {
+        "write_amplification": int(replayed.count("WRITTEN")[k]) / distinct if distinct else None,
+        "external_frag_at_peak": (1 - peak["largest"] / peak["free"] if peak["free"] else 0.0) if there else None,
+        "external_frag_max": float(external.max()) if external.size else None,
+        "internal_frag_at_peak": 1 - peak["live"] / peak["allocated"] if peak["allocated"] else None,
+        "link_busy_ns": int(replayed.count("BUSY")[k]),
+        "codec_ns": int(replayed.count("CODEC")[k]),
+        "stall_ns": int(replayed.count("STALLED")[k]),
+        "run_compute_ns": replayed.total("COMPUTE"),
+        "run_stall_ns": replayed.total("STALL"),
+    }
+
+
+def external_frag(replayed: TierReplay) -> Any:
+    """[sample, tier]: 1 - largest hole / bytes in holes, 0 where there are none."""
+    from memtrace.tiers.books import SAMPLED
+
+    samples = replayed.books.samples[: replayed.total("SAMPLE")]
+    free, largest = (samples[:, :, SAMPLED.index(name)].astype(np.float64) for name in ("free", "largest"))
+    return np.where(free > 0, 1 - largest / np.maximum(free, 1), 0.0)
+
+
+def timeline_columns(replayed: TierReplay) -> dict[str, list[Any]]:
+    """Columns of tier_timeline.parquet: all tiers at the first sample, then at the next."""
+    from memtrace.tiers.books import SAMPLED
+
+    samples = replayed.books.samples[: replayed.total("SAMPLE")]
+    count, tiers = samples.shape[0], len(replayed.tiers)
+    events = samples[:, :, 0].ravel()
+    named = {
+        "live_bytes": "live", "stored_bytes": "stored", "allocated_bytes": "allocated", "reserved_bytes": "reserved",
+        "free_bytes": "free", "holes": "holes", "largest_hole_bytes": "largest", "down_bytes": "down_bytes",
+        "up_bytes": "up_bytes", "remote_bytes": "remote_bytes", "evictions": "evictions", "run_stall_ns": "stall_ns",
+    }  # fmt: skip
+    found: dict[str, Any] = {
+        "trace": [replayed.trace.name] * (count * tiers),
+        "tier": list(range(tiers)) * count,
+        "name": [tier.name for tier in replayed.tiers] * count,
+        "event": events,
+        "time_ns": replayed.trace.times(events),
+        "external_frag": external_frag(replayed).ravel(),
+    }
+    found |= {column: samples[:, :, SAMPLED.index(name)].ravel() for column, name in named.items()}
+    return {column: found[column] for column in TIMELINE}
+
+
+def eviction_rows(replayed: TierReplay) -> list[dict[str, Any]]:
+    """A row for each tier and tag of which blocks were evicted."""
+    rows = []
+    for k, tier in enumerate(replayed.tiers):
+        for code, tag in enumerate((*replayed.trace.tags, NONE)):
+            evictions, moved = replayed.books.by_tag[k, code].tolist()
+            if evictions:
+                row = {"trace": replayed.trace.name, "tier": k, "name": tier.name, "tag": tag}
+                rows.append({**row, "evictions": evictions, "bytes": moved})
+    return rows
+
+
+def tables(results: TierResults) -> dict[str, pyarrow.Table]:
+    """The tables by the names of their files."""
+    import pyarrow as pa
+
+    from memtrace import __version__
+
+    kinds = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+    found = {}
+    rows: dict[str, Any] = {
+        "tiers": results.summary, "tier_timeline": results.timeline, "tier_evictions": results.evictions,
+        "tier_curve": results.curve,
+    }  # fmt: skip
+    for name, columns in SCHEMAS.items():
+        if name == "tier_curve" and not results.curve:
+            continue
+        fields = [pa.field(column, kinds[kind]) for column, kind in columns.items()]
+        schema = pa.schema(fields, {"schema": f"{FORMAT} {name}", "memtrace_version": __version__})
+        make = pa.Table.from_pydict if isinstance(rows[name], dict) else pa.Table.from_pylist
+        found[name] = make(rows[name], schema=schema)
+    return found
+
+
+def manifest_of(trace: Trace, seconds: float) -> dict[str, Any]:
+    """Provenance, as of any results folder."""
+    from memtrace.results.manifest import manifest
+
+    return {**manifest({trace.name: trace.source}, seconds), "schema": FORMAT}

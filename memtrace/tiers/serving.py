@@ -1,0 +1,194 @@
+"""What an event asks for: a new block, its end, another size, a copy or swap."""
+
+import numpy as np
+
+from memtrace.engine.loop import moved_bytes
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures.bits import highest_set
+from memtrace.structures.calls import apart
+from memtrace.tiers.books import (
+    CLOCK,
+    COPIED_BYTES,
+    COPIES,
+    DEAD,
+    EMPTY,
+    ENLARGED,
+    ENOUGH,
+    EVENT,
+    FREED,
+    GROUP,
+    LANDED,
+    LIVE,
+    MEMBER,
+    MOVED,
+    PLACED,
+    PLACED_BLOCKS,
+    PLACED_BYTES,
+    SPARE,
+    TOUCHED,
+    USE,
+)
+from memtrace.tiers.moving import arrive, depart, make_request, reach, request_for, settle
+from memtrace.tiers.transfers import stored_bytes, transfer, wait
+
+
+def open_block(books, slot, size, align, stream, tag):
+    b, totals = books.blocks[slot], books.totals
+    b.requested = size
+    b.align = highest_set(align) if align > 0 else -1
+    b.stream = stream
+    b.tag = tag
+    b.born = totals[EVENT]
+    b.visited = 0
+    b.ready = 0
+    b.status = DEAD
+    b.pinned = books.pinned[tag]
+    if books.foresees:
+        b.next = books.use_next[totals[USE]]
+
+
+@apart
+def found_place(t, books, order, slot, address):
+    """A block that was just settled is where it was settled."""
+    b, totals = books.blocks[slot], books.totals
+    totals[LIVE] += b.requested
+    if address == NOTHING:
+        b.status = EMPTY
+        b.tier = 0
+        return
+    tier = totals[LANDED]
+    arrive(t, books, order, slot, tier, address, stored_bytes(books, tier, b.tag, b.born, b.requested))
+    books.tiers[tier, PLACED_BLOCKS] += 1
+    books.tiers[tier, PLACED_BYTES] += b.requested
+    wait_for_room(books, tier)
+    if tier > 0:
+        reach(books, tier, b)
+
+
+def wait_for_room(books, tier):
+    """A new block can be written to when what it drove out has left."""
+    wait(books, min(tier + 1, books.tiers.shape[0] - 1), books.totals[ENOUGH])
+    books.totals[ENOUGH] = 0
+
+
+@apart
+def release(t, states, books, order, slot, stream):
+    b, totals = books.blocks[slot], books.totals
+    totals[LIVE] -= b.requested
+    if b.status == PLACED:
+        tier = np.int64(b.tier)
+        row = books.tiers[tier]
+        request = request_for(b, b.stored)
+        t.freed_by(states, row[GROUP], row[MEMBER], request, b.address, stream, books.peaks[tier, 0])
+        t.free(states, row[GROUP], row[MEMBER], request, b.address, 0, books.peaks[tier, 0])
+        totals[TOUCHED] |= 1 << tier
+        depart(t, books, order, slot)
+    b.status = FREED
+
+
+@apart
+def reallocate(t, states, books, order, slot, size, align):
+    """Resize in the block's tier, else anew from the top, copied, and the old one freed. An address, or why there is none."""
+    blocks, totals = books.blocks, books.totals
+    b = blocks[slot]
+    tier = np.int64(b.tier)
+    if b.status == EMPTY:
+        open_again(books, slot, slot, size, align)
+        address = settle(t, states, books, order, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
+        if address == NOWHERE or address == ENLARGE:
+            b.requested = 0
+        else:
+            found_place(t, books, order, slot, address)
+        return address
+    row = books.tiers[tier]
+    stored = stored_bytes(books, tier, b.tag, b.born, size)
+    request = make_request(stored, align, b.stream, b.tag, b.handle)
+    address = t.resize(states, row[GROUP], row[MEMBER], request, b.address, b.stored, books.peaks[tier, 0])
+    totals[TOUCHED] |= 1 << tier
+    if address == ENLARGE:
+        totals[ENLARGED] = tier
+        return ENLARGE
+    if address >= 0:
+        depart(t, books, order, slot)
+        totals[LIVE] += size - b.requested
+        b.requested = size
+        b.align = highest_set(align) if align > 0 else -1
+        arrive(t, books, order, slot, tier, address, stored)
+        return address
+    scratch = np.int64(blocks.size - 1)
+    open_again(books, scratch, slot, size, align)
+    address = settle(t, states, books, order, scratch, np.int64(0), np.int64(books.tiers.shape[0]), slot)
+    if address == NOWHERE or address == ENLARGE:
+        return address
+    moved(t, states, books, order, slot, scratch, address)
+    return address
+
+
+def open_again(books, scratch, slot, size, align):
+    """Ready a block's new form: under the spare handle, but where it had none."""
+    new, old = books.blocks[scratch], books.blocks[slot]
+    if scratch != slot:
+        new.handle = books.totals[SPARE]
+        new.ready = old.ready
+    new.stream, new.tag, new.born, new.pinned = old.stream, old.tag, old.born, old.pinned
+    new.requested = size
+    new.align = highest_set(align) if align > 0 else -1
+
+
+def moved(t, states, books, order, slot, scratch, address):
+    """The new form takes the old one's place."""
+    blocks, totals = books.blocks, books.totals
+    old, new = blocks[slot], blocks[scratch]
+    kept = min(old.requested, new.requested)
+    source, tier = np.int64(old.tier), totals[LANDED]
+    totals[MOVED] += kept
+    row = books.tiers[source]
+    t.free(states, row[GROUP], row[MEMBER], request_for(old, old.stored), old.address, 0, books.peaks[source, 0])
+    totals[TOUCHED] |= 1 << source
+    depart(t, books, order, slot)
+    totals[SPARE] = old.handle
+    old.handle = new.handle
+    totals[LIVE] += new.requested - old.requested
+    old.requested, old.align = new.requested, new.align
+    if address == NOTHING:
+        old.status = EMPTY
+        return
+    arrive(t, books, order, slot, tier, address, stored_bytes(books, tier, old.tag, old.born, old.requested))
+    cross(books, source, tier, kept)
+    wait_for_room(books, tier)
+
+
+@apart
+def cross(books, source, tier, size):
+    """Bytes of a copy go from one tier to another, unpacked."""
+    if source == tier or size == 0:
+        return
+    wait(books, max(source, tier), transfer(books, source, tier, size, size, size, size, books.totals[CLOCK]))
+    for link in range(min(source, tier) + 1, max(source, tier) + 1):
+        books.tiers[link, COPIES] += 1
+        books.tiers[link, COPIED_BYTES] += size
+
+
+@apart
+def exchange(t, states, books, swaps, slot, other, size):
+    """A copy or swap of two blocks that are there; ENLARGE, NOWHERE if its scratch block fails, or NOTHING."""
+    a, b, totals = books.blocks[slot], books.blocks[other], books.totals
+    smaller = min(a.requested, b.requested)
+    first, second = np.int64(a.tier), np.int64(b.tier)
+    if swaps and books.scratch and first == second:
+        row = books.tiers[first]
+        request = make_request(smaller, 0, 0, -1, totals[SPARE])
+        address = t.ask(states, row[GROUP], row[MEMBER], request, 0, 0, books.peaks[first, 0])
+        totals[TOUCHED] |= 1 << first
+        if address == ENLARGE:
+            totals[ENLARGED] = first
+        if address == ENLARGE or address == NOWHERE:
+            return address
+        if address >= 0:
+            t.free(states, row[GROUP], row[MEMBER], request, address, 0, books.peaks[first, 0])
+    moves = moved_bytes(size, smaller)
+    totals[MOVED] += moves
+    cross(books, first, second, moves)
+    if swaps:
+        cross(books, second, first, moves)
+    return NOTHING

@@ -1,0 +1,59 @@
+"""Peaks and samples of the tiers, written down after an event."""
+
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import ALLOCATED, RESERVED
+from memtrace.tiers.books import (
+    DOWN_BYTES,
+    EVENT,
+    EVICTIONS,
+    GROUP,
+    MEMBER,
+    PEAK_ALLOCATED,
+    PEAK_LIVE,
+    PEAK_RESERVED,
+    PEAK_STORED,
+    REMOTE_BYTES,
+    RESIDENT,
+    SAMPLE,
+    STALL,
+    STORED,
+    UP_BYTES,
+)
+from memtrace.tiers.moving import make_request
+
+
+@apart
+def observe(t, states, books, tier):
+    """Raise a tier's peaks."""
+    row = books.tiers[tier]
+    request = make_request(0, 0, 0, -1, 0)
+    group, member, peaks = row[GROUP], row[MEMBER], books.peaks[tier]
+    allocated = t.book(states, group, member, request, 0, ALLOCATED, peaks[0])
+    reserved = t.book(states, group, member, request, 0, RESERVED, peaks[0])
+    live, event = row[RESIDENT], books.totals[EVENT]
+    row[PEAK_STORED] = max(row[PEAK_STORED], row[STORED])
+    if live > row[PEAK_LIVE]:
+        row[PEAK_LIVE] = live
+        t.note(states, group, member, request, event, live, peaks[0])
+    if allocated > row[PEAK_ALLOCATED]:
+        row[PEAK_ALLOCATED] = allocated
+        t.note(states, group, member, request, event, live, peaks[1])
+    if reserved > row[PEAK_RESERVED]:
+        row[PEAK_RESERVED] = reserved
+        t.note(states, group, member, request, event, live, peaks[2])
+
+
+@apart
+def sample(t, states, books):
+    totals = books.totals
+    request = make_request(0, 0, 0, -1, 0)
+    for tier in range(books.tiers.shape[0]):
+        row, out = books.tiers[tier], books.samples[totals[SAMPLE], tier]
+        t.note(states, row[GROUP], row[MEMBER], request, totals[EVENT], row[RESIDENT], out)
+        out[11] = row[STORED]
+        out[12] = row[DOWN_BYTES]
+        out[13] = row[UP_BYTES]
+        out[14] = row[REMOTE_BYTES]
+        out[15] = row[EVICTIONS]
+        out[16] = totals[STALL]
+    totals[SAMPLE] += 1
