@@ -123,3 +123,9 @@ def test_the_command(memtrace: Run, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert memtrace("contention", path, "--arenas", "0").returncode == 2
     assert memtrace("contention", path, "--hold", "1,2").returncode == 2
+
+
+def test_arenas_are_those_of_the_policy() -> None:
+    """Streams 2 and 4 share an arena of two, whatever their ranks are."""
+    rows = [("alloc", 1, 8, 0, None, 2), ("alloc", 2, 8, 0, None, 4), ("free", 1, None, 900, None, 2)]
+    assert contend(from_events(rows), 2, Timing()).conflicts == 1

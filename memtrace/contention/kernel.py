@@ -131,7 +131,7 @@ def run(  # type: ignore[no-untyped-def]
     size,
     thread,
     time,
-    arenas,
+    home,
     hold,
     cached,
     room,
@@ -150,7 +150,7 @@ def run(  # type: ignore[no-untyped-def]
 ):
     """One batch from an event on; returns how far it came, and FULL where more nodes are needed.
 
-    ``hold`` is by op; ``room`` blocks of each size class find place in a thread's cache, and take ``cached`` ns and no lock.
+    ``home``: the arena of each thread. ``hold`` is by op; ``room`` blocks of each size class find place in a thread's cache, and take ``cached`` ns and no lock.
     """
     for i in range(start, op.size):
         kind, slot = op[i], np.int64(block[i])
@@ -166,9 +166,9 @@ def run(  # type: ignore[no-untyped-def]
             who = blocks[slot, OWNER]
         takes = hold[kind]
         if kind == ALLOC:
-            blocks[slot, ARENA], blocks[slot, SIZE], blocks[slot, OWNER] = who % locks.size, size[i], who
+            blocks[slot, ARENA], blocks[slot, SIZE], blocks[slot, OWNER] = home[who], size[i], who
         lock = blocks[slot, ARENA]
-        if kind != ALLOC and blocks[slot, OWNER] % locks.size != who % locks.size:
+        if kind != ALLOC and home[blocks[slot, OWNER]] != home[who]:
             counts[FOREIGN] += kind == FREE
         of = (max(blocks[slot, SIZE], 1) - 1) // CLASS_BYTES
         if room > 0 and of < CLASSES and kind != REALLOC:

@@ -87,7 +87,21 @@ def contend(trace: Trace, arenas: int, timing: Timing, cache: int = 0, batch_row
         start, why = 0, kernel.FULL
         while why == kernel.FULL:
             start, why = kernel.run(
-                *(e.op, e.block, e.size, thread, time, arenas, hold, timing.cached, cache, owners_free, heap, nodes, counts),
+                *(
+                    e.op,
+                    e.block,
+                    e.size,
+                    thread,
+                    time,
+                    known % arenas,
+                    hold,
+                    timing.cached,
+                    cache,
+                    owners_free,
+                    heap,
+                    nodes,
+                    counts,
+                ),
                 *(threads, slots, blocks, locks, lock_counts, filled, caches, start),
             )
             if why == kernel.FULL:
