@@ -55,11 +55,14 @@ def offences(buffers: Buffers, addresses: Any) -> list[tuple[int, int]]:
 def test_packings_are_sound_and_annealing_is_never_higher(seed: int) -> None:
     buffers = some(seed)
     found = list(packings(buffers))
-    assert [packing.method for packing in found] == ["greedy by size", "greedy by lifetime", "greedy by area", "annealing"]
+    methods = ["greedy by size", "greedy by lifetime", "greedy by area", "annealing"]
+    at_bound = min(packing.height for packing in found[:4]) == buffers.bound
+    assert [packing.method for packing in found] == methods + ["search"] * (not at_bound)
     for packing in found:
         assert offences(buffers, packing.addresses) == []
         assert packing.height == (packing.addresses + buffers.size).max() >= buffers.bound
-    assert found[-1].height <= min(packing.height for packing in found[:-1])
+    for i in range(3, len(found)):
+        assert found[i].height <= min(packing.height for packing in found[:i])
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -66,7 +66,7 @@ def fit(buffers: Buffers, overlaps: Overlaps, capacity: int, steps: int) -> Fit:
     for order, disturbed, limit in _attempts(keys, 2 * len(buffers)):
         outcome, taken = _search(problem, disturbed, order, capacity, min(limit, steps - used), addresses)
         used += taken
-        if outcome != GAVE_UP or used == steps:
+        if outcome != GAVE_UP or used >= steps:
             break
     return Fit(addresses if outcome == FOUND else None, outcome == NONE, used)
 
@@ -164,7 +164,7 @@ def _place(b: Any, problem: Any, at: Any, floor: Any, rest: Any, placed: Any, to
 @njit(cache=True, nogil=True)
 def _holds(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: Any) -> Any:
     """Whether every section has room for what is still to come, none of it below its floor or the last one placed."""
-    for s in range(low, high):
+    for s in range(low, high):  # noqa: SIM110 (compiled)
         if max(floor[s], bottom) + rest[s] > capacity:
             return False
     return True
