@@ -1,4 +1,4 @@
-"""Whether a trace fits in so many bytes, and the lowest height at which the search still finds a packing."""
+"""Whether a trace fits in so many bytes: a packing, a proof that there is none, or neither."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memtrace.offline import annealing, greedy, search, solver
-from memtrace.offline.overlaps import Overlaps, count_pairs, overlaps
+from memtrace.offline import annealing, greedy, solver
+from memtrace.offline.overlaps import count_pairs, overlaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 MOST_PAIRS = 40_000_000  # of buffers that live at the same time: 8 bytes each
 STEPS_OF_ONE = 500_000_000  # neighbours looked at by annealing at an effort of 1: some two seconds
-STEP = 500  # of those for each step of search
-TRIES = 8  # heights at which the search may give up
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def height(addresses: NDArray[np.int64], buffers: Buffers) -> int:
 def packings(buffers: Buffers, effort: int = 1, solver_seconds: float = 0) -> Iterator[Packing]:
     """Each method's packing, as it is found; none if too many buffers live at the same time for any method.
 
-    ``effort`` scales the steps of annealing and search. ``solver_seconds`` is how long the solver may look for a better one
+    ``effort`` scales the steps of annealing. ``solver_seconds`` is how long the solver may look for a better one
     (0: it is not asked; otherwise extra `offline` is needed).
     """
     if len(buffers) == 0 or count_pairs(buffers.lower, buffers.upper) > MOST_PAIRS:
@@ -60,25 +58,5 @@ def packings(buffers: Buffers, effort: int = 1, solver_seconds: float = 0) -> It
     addresses = annealing.anneal(best.addresses, buffers, neighbours, steps)
     found = Packing("annealing", addresses, height(addresses, buffers), time.perf_counter() - started)
     yield found
-    best = min(best, found, key=lambda packing: packing.height)
-    if buffers.bound < best.height and len(buffers) <= search.MOST_BUFFERS:
-        best = lowered(best, buffers, neighbours, effort * STEPS_OF_ONE // STEP)
-        yield best
     if solver_seconds > 0:
-        yield solver.solve(best, buffers, solver_seconds)
-
-
-def lowered(known: Packing, buffers: Buffers, neighbours: Overlaps, steps: int) -> Packing:
-    """The known packing lowered by search: at the bound if there is one, otherwise halving the gap while steps are left."""
-    started = time.perf_counter()
-    addresses, low, high, left, proven = known.addresses, buffers.bound, known.height, steps, True
-    target = low
-    while low < high and left > 0:  # none is known below high; none is hoped for below low
-        found = search.fit(buffers, neighbours, target, min(left, -(-steps // TRIES)))
-        left -= found.steps
-        if found.addresses is not None:
-            addresses, high = found.addresses, height(found.addresses, buffers)
-        else:
-            low, proven = target + 1, proven and found.impossible
-        target = (low + high) // 2
-    return Packing("search", addresses, high, time.perf_counter() - started, proven and low >= high)
+        yield solver.solve(min(best, found, key=lambda packing: packing.height), buffers, solver_seconds)
