@@ -152,6 +152,19 @@ def test_bound_command(memtrace: Run, tmp_path: Path) -> None:
     assert memtrace("bound", ROOT / "traces" / "gpt-6x512-fp32.csv", "--align", "3").returncode == 2
 
 
+def test_whether_a_trace_fits(memtrace: Run, tmp_path: Path) -> None:
+    trace = tmp_path / "t.csv"
+    # 3 and 2 live at first, then 2 and 4 of which 2 stays: 6 is the least
+    trace.write_text("op,id,size\nalloc,1,48\nalloc,2,32\nfree,1,\nalloc,3,64\nfree,2,\nfree,3,\n")
+    done = memtrace("bound", trace, "--capacity", "96", "-o", tmp_path / "p.csv")
+    assert done.returncode == 0 and "search packs 3 blocks in 96 B" in done.stdout
+    rows = [[int(field) for field in line.split(",")] for line in (tmp_path / "p.csv").read_text().splitlines()[1:]]
+    assert max(size + offset for _, _, _, size, offset in rows) == 96
+    done = memtrace("bound", trace, "--capacity", "95", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and found["fits"] is False and found["lower_bound_bytes"] == 96
+
+
 @pytest.mark.skipif(not MINIMALLOC.is_dir(), reason="needs the MiniMalloc benchmarks")
 def test_minimalloc_benchmarks_are_packed_within_fifteen_percent_in_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memtrace.offline.packing.STEPS_OF_ONE", STEPS_OF_ONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     default=4,
     show_default=True,
-    help="Steps of annealing: 1 takes some two seconds.",
+    help="Steps of annealing, or of the search: 1 takes some two seconds.",
 )
+@click.option("--capacity", metavar="SIZE", help="Only look for a packing within so much memory, or a proof that there is none.")
 @click.option(
     "--solver",
     "solver_seconds",
@@ -42,6 +44,7 @@ def bound(
     trace_format: str | None,
     align: str,
     effort: int,
+    capacity: str | None,
     solver_seconds: float,
     output: str | None,
     as_json: bool,
@@ -52,9 +55,13 @@ def bound(
 
     Peak live is the bound from below. Each packing is checked by the validator. Policy `optimum` follows the best one.
 
+    With --capacity a depth-first search looks for a packing within it, in 5 million steps at an effort of 1; exit code 1
+    if none is found. With --solver as well CP-SAT goes on where the search gives up.
+
     \b
     Example:
       memtrace bound traces/gpt-6x512-fp32.csv
+      memtrace bound traces/gpt-6x512-fp32.csv --capacity 1GiB
     """
     from memtrace.cli.progress import bar
     from memtrace.cli.tables import echo_json, print_table
@@ -70,6 +77,9 @@ def bound(
     with bar(f"reading {Path(trace).name}", not quiet) as progress:
         read_trace = read(trace, format=trace_format, progress=progress)
     buffers = buffers_of(read_trace, unit)
+    if capacity is not None:
+        fits(read_trace, buffers, parse_size(capacity), effort, solver_seconds, unit, output, as_json)
+        return
     found = []
     for packing in packings(buffers, effort, solver_seconds):
         check(read_trace, buffers, packing, unit)
@@ -95,6 +105,40 @@ def bound(
     lines += [(p.method, format_size(p.height), f"{p.height / buffers.bound:.3f}x", f"{p.seconds:.1f} s") for p in found]
     print_table(("method", "height", "x bound", "time"), lines, title=f"{read_trace.name}: {len(buffers):,} blocks to pack")
     click.echo(says(buffers, lowest))
+
+
+def fits(
+    trace: Trace, buffers: Buffers, capacity: int, effort: int, seconds: float, align: int, output: str | None, as_json: bool
+) -> None:
+    """Say whether the buffers fit in so many bytes; exit code 1 if no packing is found."""
+    from memtrace.cli.tables import echo_json
+    from memtrace.errors import MemtraceError
+    from memtrace.offline.capacity import within
+
+    outcome = within(buffers, capacity, effort, seconds)
+    if outcome.packing is not None:
+        check(trace, buffers, outcome.packing, align)
+        if output is not None:
+            write(Path(output), buffers, outcome.packing)
+    if as_json:
+        packing = outcome.packing
+        echo_json(
+            {
+                "schema": "memtrace.bound.capacity/1",
+                "trace": trace.name,
+                "capacity_bytes": capacity,
+                "lower_bound_bytes": buffers.bound,
+                "fits": True if packing is not None else False if outcome.impossible else None,
+                "method": outcome.method,
+                "height_bytes": None if packing is None else packing.height,
+                "steps": outcome.steps,
+                "seconds": outcome.seconds,
+            }
+        )
+    else:
+        click.echo(f"{trace.name}: {outcome.says(buffers, capacity)} ({outcome.steps:,} steps, {outcome.seconds:.1f} s)")
+    if outcome.packing is None:
+        sys.exit(MemtraceError.exit_code)
 
 
 def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:

@@ -59,4 +59,4 @@ def packings(buffers: Buffers, effort: int = 1, solver_seconds: float = 0) -> It
     found = Packing("annealing", addresses, height(addresses, buffers), time.perf_counter() - started)
     yield found
     if solver_seconds > 0:
-        yield solver.solve(min(best, found, key=lambda packing: packing.height), buffers, neighbours, solver_seconds)
+        yield solver.solve(min(best, found, key=lambda packing: packing.height), buffers, solver_seconds)

@@ -4,49 +4,75 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from memtrace.offline.buffers import Buffers
-    from memtrace.offline.overlaps import Overlaps
     from memtrace.offline.packing import Packing
 
 
-def solve(known: Packing, buffers: Buffers, overlaps: Overlaps, seconds: float) -> Packing:
+def solve(known: Packing, buffers: Buffers, seconds: float) -> Packing:
     """The lowest packing found in so many seconds, starting from a known one. Raises UsageError without the extra."""
     from memtrace.offline.packing import Packing
 
+    started = time.perf_counter()
+    model, at, ends, unit = _model(buffers, known.height)
+    height = model.new_int_var(-(-buffers.bound // unit), known.height // unit, "height")
+    for variable, end, address in zip(at, ends, known.addresses // buffers.align, strict=True):
+        model.add(end <= height)
+        model.add_hint(variable, int(address))
+    model.minimize(height)
+    found, optimal = _run(model, at, buffers, seconds)
+    addresses = known.addresses if found is None else found
+    lowest = int((addresses + buffers.size).max(initial=0))
+    return Packing("CP-SAT", addresses, lowest, time.perf_counter() - started, found is not None and optimal)
+
+
+def decide(buffers: Buffers, capacity: int, seconds: float) -> tuple[NDArray[np.int64] | None, bool]:
+    """Addresses of a packing no higher than ``capacity`` bytes, and whether it is proven that there is none."""
+    if (buffers.size > capacity).any():
+        return None, True
+    model, at, _, _ = _model(buffers, capacity)
+    found, proven = _run(model, at, buffers, seconds)
+    return found, found is None and proven
+
+
+def _model(buffers: Buffers, top: int) -> tuple[Any, list[Any], list[Any], int]:
+    """Buffers that do not overlap within ``top`` bytes: model, addresses in alignments, ends in units, bytes of a unit."""
     try:
         from ortools.sat.python import cp_model
     except ImportError:
         raise UsageError("the solver needs OR-tools; try: pip install 'memtrace-replay[offline]'") from None
-    started = time.perf_counter()
     model = cp_model.CpModel()
     unit = int(np.gcd.reduce(np.concatenate((buffers.size, buffers.align))))
-    sizes, top = buffers.size // unit, known.height // unit
-    height = model.new_int_var(-(-buffers.bound // unit), top, "height")
-    steps = buffers.align // unit
-    at = [model.new_int_var(0, int((top - sizes[i]) // steps[i]), f"at{i}") for i in range(len(buffers))]
-    across, up = [], []
-    for i, variable in enumerate(at):
-        start, size = variable * int(steps[i]), int(sizes[i])
+    sizes, steps = buffers.size // unit, buffers.align // unit
+    at, ends, across, up = [], [], [], []
+    for i in range(len(buffers)):
+        at.append(model.new_int_var(0, int((top // unit - sizes[i]) // steps[i]), f"at{i}"))
+        start, size = at[i] * int(steps[i]), int(sizes[i])
+        ends.append(start + size)
         up.append(model.new_fixed_size_interval_var(start, size, f"up{i}"))
         length = int(buffers.upper[i] - buffers.lower[i])
         across.append(model.new_fixed_size_interval_var(int(buffers.lower[i]), length, f"across{i}"))
-        model.add(start + size <= height)
-        model.add_hint(variable, int(known.addresses[i] // buffers.align[i]))
     model.add_no_overlap_2d(across, up)
-    model.minimize(height)
+    return model, at, ends, unit
+
+
+def _run(model: Any, at: list[Any], buffers: Buffers, seconds: float) -> tuple[NDArray[np.int64] | None, bool]:
+    """Addresses if any were found, and whether the answer is final."""
+    from ortools.sat.python import cp_model
+
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = seconds
     solver.parameters.num_workers = max(8, os.cpu_count() or 1)
     status = solver.solve(model)
-    addresses = known.addresses
+    final = status in (cp_model.OPTIMAL, cp_model.INFEASIBLE)
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        addresses = np.array([solver.value(variable) for variable in at], np.int64) * buffers.align
-    lowest = int((addresses + buffers.size).max(initial=0))
-    return Packing("CP-SAT", addresses, lowest, time.perf_counter() - started, status == cp_model.OPTIMAL)
+        return np.array([solver.value(variable) for variable in at], np.int64) * buffers.align, final
+    return None, final

@@ -1,0 +1,60 @@
+"""Whether a trace fits in so many bytes: a packing, a proof that there is none, or neither."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memtrace.errors import UsageError
+from memtrace.offline import search, solver
+from memtrace.offline.overlaps import overlaps
+from memtrace.offline.packing import Packing, height
+from memtrace.units import format_size
+
+if TYPE_CHECKING:
+    from memtrace.offline.buffers import Buffers
+
+STEPS_OF_ONE = 5_000_000  # placements tried at an effort of 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A packing, or a proof that there is none, or neither."""
+
+    packing: Packing | None
+    impossible: bool
+    method: str  # what found or proved it, or was the last to give up
+    steps: int
+    seconds: float
+
+    def says(self, buffers: Buffers, capacity: int) -> str:
+        if self.packing is not None:
+            return f"{self.method} packs {len(buffers):,} blocks in {format_size(self.packing.height)}"
+        if buffers.bound > capacity:
+            return f"does not fit in {format_size(capacity)}: {format_size(buffers.bound)} live at once"
+        if self.impossible:
+            return f"does not fit in {format_size(capacity)}: {self.method} proves that no packing does"
+        return f"no packing in {format_size(capacity)} found, nor a proof that there is none; try a larger --effort, or --solver"
+
+
+def within(buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: float = 0) -> Outcome:
+    """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if it has seconds.
+
+    Raises UsageError where there are too many buffers for the search, or the solver lacks its extra.
+    """
+    if len(buffers) > search.MOST_BUFFERS and buffers.bound <= capacity:
+        raise UsageError(
+            f"{len(buffers):,} blocks are too many to search for a packing: at most {search.MOST_BUFFERS:,}; "
+            "try it without --capacity"
+        )
+    started = time.perf_counter()
+    neighbours = overlaps(buffers.lower, buffers.upper)
+    found = search.fit(buffers, neighbours, capacity, effort * STEPS_OF_ONE)
+    addresses, impossible, method = found.addresses, found.impossible, "search"
+    if addresses is None and not impossible and solver_seconds > 0:
+        addresses, impossible = solver.decide(buffers, capacity, solver_seconds)
+        method = "CP-SAT"
+    seconds = time.perf_counter() - started
+    packing = None if addresses is None else Packing(method, addresses, height(addresses, buffers), seconds)
+    return Outcome(packing, impossible, method, found.steps, seconds)

@@ -1,0 +1,277 @@
+"""Depth-first search for a packing within a capacity: it finds one, proves that there is none, or gives up after its steps.
+
+Buffers are placed from the bottom upwards, each as low as those placed before it allow: in some packing within the capacity
+every buffer rests so (let everything fall), and placing it by address meets it. Equals in address go in a fixed order. So a
+buffer lower than the last one placed must wait till a neighbour lifts it, and none is placed where another would fit
+beneath (that one could fall). A branch ends where a section cannot hold what is still to come above its floor. Where
+nothing lives across two sections any longer, both sides are searched apart, and either's failure is final.
+The fixed order decides how soon a packing is met, by luck as much as by rule: so most steps go to many short searches whose
+orders are disturbed by chance, and the others to searches of undisturbed orders, each twice as long as the last, which come
+to an end at some time. Steps are counted, not timed, and the chance is seeded: the result is the same on every machine.
+Source: Moffitt 2023, "MiniMalloc: a lightweight memory allocator for hardware-accelerated machine learning", ASPLOS;
+restarts: Gomes, Selman and Kautz 1998, "Boosting combinatorial search through randomization".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from memtrace.offline.sections import sections
+
+if TYPE_CHECKING:
+    from memtrace.offline.buffers import Buffers
+    from memtrace.offline.overlaps import Overlaps
+
+Ints = NDArray[np.int64]
+
+MOST_BUFFERS = 1500  # the search keeps what it knows for every depth: some 100 bytes x buffers squared
+TOTAL, WIDTH, AREA, SIZE, SPAN, NEIGHBOURS = range(6)  # bytes of a buffer's fullest section, lifetime, bytes x lifetime, ...
+ORDERS = (
+    (WIDTH, AREA, TOTAL),
+    (TOTAL, AREA, WIDTH),
+    (TOTAL, WIDTH, AREA),
+    (AREA,),
+    (SPAN,),
+    (NEIGHBOURS,),
+    (SIZE,),
+)  # largest first
+DISTURBED = 0.3  # standard deviation of the logarithm of the factor that a disturbed key is multiplied by
+SHORT = 16  # steps of a short search, of the buffers
+RESTARTS = 4  # times the steps of the undisturbed searches
+FOUND, NONE, GAVE_UP = 1, 0, -1
+TRY, SOLVED, FAILED = 0, 1, 2
+
+
+class Fit(NamedTuple):
+    """``addresses`` if a packing was found; otherwise ``impossible`` says whether it is proven that there is none."""
+
+    addresses: Ints | None
+    impossible: bool
+    steps: int
+
+
+def fit(buffers: Buffers, overlaps: Overlaps, capacity: int, steps: int) -> Fit:
+    """A packing no higher than ``capacity`` bytes, looked for in at most ``steps`` placements."""
+    if buffers.bound > capacity:
+        return Fit(None, True, 0)
+    keys, addresses = _keys(buffers, overlaps), np.zeros(len(buffers), np.int64)
+    problem = (buffers.size, buffers.align, overlaps.first, overlaps.others, *sections(buffers))
+    used = 0
+    for order, disturbed, limit in _attempts(keys, 2 * len(buffers)):
+        outcome, taken = _search(problem, disturbed, order, capacity, min(limit, steps - used), addresses)
+        used += taken
+        if outcome != GAVE_UP or used >= steps:
+            break
+    return Fit(addresses if outcome == FOUND else None, outcome == NONE, used)
+
+
+def _keys(buffers: Buffers, overlaps: Overlaps) -> NDArray[np.float64]:
+    """What buffers are ordered by, a row each; TOTAL changes in the search."""
+    lives, parts = (buffers.upper - buffers.lower).astype(np.float64), sections(buffers)
+    rows = (np.zeros(len(buffers)), lives, lives * buffers.size, buffers.size, parts.end - parts.begin, np.diff(overlaps.first))
+    return np.stack([row.astype(np.float64) for row in rows])
+
+
+def _attempts(keys: NDArray[np.float64], limit: int) -> Iterator[tuple[Ints, NDArray[np.float64], int]]:
+    """Order, keys and steps of each search, without end."""
+    chance, short = np.random.default_rng(0), SHORT * keys.shape[1]
+    for turn in count():
+        yield np.array(ORDERS[turn % len(ORDERS)]), keys.copy(), limit
+        for restart in range(-(-RESTARTS * limit // short)):
+            factors = np.exp(chance.normal(0, DISTURBED, keys.shape))
+            yield np.array(ORDERS[restart % len(ORDERS)]), keys * factors, short
+        limit *= 2
+
+
+@njit(cache=True, nogil=True)
+def _before(a: Any, b: Any, keys: Any, order: Any) -> Any:
+    """Whether buffer a precedes b in the fixed order."""
+    for k in order:
+        if keys[k, a] != keys[k, b]:
+            return keys[k, a] > keys[k, b]
+    return a < b
+
+
+@njit(cache=True, nogil=True)
+def _sort(members: Any, low: Any, high: Any, keys: Any, order: Any, rest: Any, begin: Any, end: Any) -> None:
+    """Bring members[low:high] into the fixed order; they are nearly in it but for the first time."""
+    for i in range(low, high):
+        b = members[i]
+        keys[TOTAL, b] = rest[begin[b] : end[b]].max()
+        j = i
+        while j > low and _before(b, members[j - 1], keys, order):
+            members[j] = members[j - 1]
+            j -= 1
+        members[j] = b
+
+
+@njit(cache=True, nogil=True)
+def _candidates(members: Any, low: Any, high: Any, at: Any, placed: Any, size: Any, bottom: Any, turn: Any, into: Any) -> Any:
+    """Places in members of those that may come next, lowest first; how many they are, or -1 if all are placed."""
+    roof = np.int64(2**62)
+    for i in range(low, high):
+        b = members[i]
+        if not placed[b]:
+            roof = min(roof, at[b] + size[b])
+    if roof == 2**62:
+        return -1
+    count = 0
+    for i in range(low, high):
+        b = members[i]
+        if placed[b] or at[b] >= roof or at[b] < bottom or (at[b] == bottom and i < turn):
+            continue
+        j = count
+        while j > 0 and at[members[into[j - 1]]] > at[b]:
+            into[j] = into[j - 1]
+            j -= 1
+        into[j] = i
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _place(b: Any, problem: Any, at: Any, floor: Any, rest: Any, placed: Any, touched: Any) -> None:
+    """Put buffer b where it stands; lift its neighbours, and the floors of the sections they live in."""
+    size, align, first, others, begin, end, section, members, _ = problem
+    top = at[b] + size[b]
+    placed[b] = True
+    touched[:] = False
+    for q in range(first[b], first[b + 1]):
+        other = others[q]
+        if not placed[other] and at[other] < top:
+            at[other] = (top + align[other] - 1) & -align[other]
+            touched[begin[other] : end[other]] = True
+    for s in range(begin[b], end[b]):
+        floor[s] = top
+        rest[s] -= size[b]
+    for s in range(floor.size):
+        if touched[s] and rest[s] > 0:
+            lowest = np.int64(2**62)
+            for q in range(section[s], section[s + 1]):
+                if not placed[members[q]]:
+                    lowest = min(lowest, at[members[q]])
+                    if lowest <= floor[s]:
+                        break
+            floor[s] = max(floor[s], lowest)
+
+
+@njit(cache=True, nogil=True)
+def _holds(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: Any) -> Any:
+    """Whether every section has room for what is still to come, none of it below its floor or the last one placed."""
+    for s in range(low, high):  # noqa: SIM110 (compiled)
+        if max(floor[s], bottom) + rest[s] > capacity:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _split(members: Any, m: Any, sides: Any, c: Any, part: Any, across: Any, placed: Any, begin: Any) -> Any:
+    """Write the parts into which a part of the sections falls, where nothing lives across: (members, sections) from - to.
+
+    The places behind what was written: in members, in sides.
+    """
+    low, high, left, right = part
+    for s in range(left, right):
+        if s + 1 < right and across[s] > 0:
+            continue
+        start = m
+        for i in range(low, high):
+            b = members[i]
+            if not placed[b] and left <= begin[b] <= s:
+                members[m] = b
+                m += 1
+        if m > start:
+            sides[c, 0], sides[c, 1], sides[c, 2], sides[c, 3] = start, m, left, s + 1
+            c += 1
+        left = s + 1
+    return m, c
+
+
+@njit(cache=True, nogil=True)
+def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addresses: Any) -> Any:
+    """Outcome, and the placements tried. Depth d knows what is so before its buffer is placed: row d of each table."""
+    size, begin, end, across = problem[0], problem[4], problem[5], problem[8]
+    n, width = size.size, across.size
+    at, placed = np.zeros((n + 2, n), np.int64), np.zeros((n + 2, n), np.bool_)
+    floor, rest, cross = (
+        np.zeros((n + 2, width), np.int64),
+        np.zeros((n + 2, width), np.int64),
+        np.zeros((n + 2, width), np.int64),
+    )
+    touched = np.zeros(width, np.bool_)
+    for b in range(n):
+        rest[1, begin[b] : end[b]] += size[b]
+    cross[1] = across
+    room = n * (n + 1) // 2 + 2 * n + 2
+    members, options, sides = np.empty(room, np.int64), np.empty(room, np.int64), np.empty((room, 4), np.int64)
+    members[:n] = np.arange(n)
+    # of each depth: its part of members and sections, the last address and place in the order, what is tried, what is to solve
+    part, bottom, turn = np.zeros((n + 2, 4), np.int64), np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64)
+    option, options_end = np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64)
+    side, sides_end, members_end = np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64)
+    whole = np.array([0, n, 0, width])
+    members_end[0], sides_end[0] = _split(members, n, sides, 0, whole, across, placed[1], begin)
+    next_bottom, next_turn = np.zeros(n + 2, np.int64), np.full(n + 2, -1, np.int64)
+    d, taken, state = 0, 0, SOLVED
+    while True:
+        if state == SOLVED:
+            if side[d] == sides_end[d]:
+                if d == 0:
+                    return FOUND, taken
+                d -= 1
+                continue
+            part[d + 1] = sides[side[d]]
+            side[d] += 1
+            bottom[d + 1], turn[d + 1] = next_bottom[d], next_turn[d]
+            d += 1
+            low, high = part[d, 0], part[d, 1]
+            if turn[d] < 0:
+                _sort(members, low, high, keys, order, rest[d], begin, end)
+            start = options_end[d - 1]
+            count = _candidates(members, low, high, at[d], placed[d], size, bottom[d], turn[d], options[start:])
+            option[d], options_end[d] = start, start + max(count, 0)
+            if count < 0:
+                d -= 1
+                continue
+            state = TRY
+        if state == FAILED:
+            d -= 1
+            if d == 0:
+                return NONE, taken
+            state = TRY
+        if option[d] == options_end[d]:
+            state = FAILED
+            continue
+        if taken == limit:
+            return GAVE_UP, taken
+        taken += 1
+        i = options[option[d]]
+        option[d] += 1
+        b = members[i]
+        at[d + 1], placed[d + 1], floor[d + 1], rest[d + 1] = at[d], placed[d], floor[d], rest[d]
+        _place(b, problem, at[d + 1], floor[d + 1], rest[d + 1], placed[d + 1], touched)
+        if not _holds(part[d, 2], part[d, 3], floor[d + 1], rest[d + 1], at[d, b], capacity):
+            continue
+        addresses[b] = at[d, b]
+        cross[d + 1] = cross[d]
+        parted = False
+        for s in range(begin[b], end[b] - 1):
+            cross[d + 1, s] -= 1
+            parted = parted or cross[d + 1, s] == 0
+        m, c = members_end[d - 1], sides_end[d - 1]
+        side[d], next_bottom[d] = c, at[d, b]
+        if parted:
+            m, c = _split(members, m, sides, c, part[d], cross[d + 1], placed[d + 1], begin)
+            next_turn[d] = -1
+        else:
+            sides[c] = part[d]
+            c += 1
+            next_turn[d] = i
+        members_end[d], sides_end[d] = m, c
+        state = SOLVED

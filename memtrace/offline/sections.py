@@ -1,0 +1,45 @@
+"""The times at which it is tight: the sets of buffers that live at once, those left out that are part of another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from memtrace.offline.buffers import Buffers
+
+Ints = NDArray[np.int64]
+
+
+class Sections(NamedTuple):
+    """Buffer i lives in the sections [begin[i], end[i]), which follow each other in time.
+
+    Those of section s are ``members[first[s]:first[s + 1]]``. ``across[s]`` buffers live in both s and s + 1.
+    """
+
+    begin: Ints
+    end: Ints
+    first: Ints
+    members: Ints
+    across: Ints
+
+
+def sections(buffers: Buffers) -> Sections:
+    """A section is as late as it may be: nothing has ended since the last of its buffers began."""
+    starts, ends = np.sort(buffers.lower), np.sort(buffers.upper)
+    followed = np.searchsorted(ends, starts, side="right")  # how many have ended by the time each begins
+    ended = np.append(followed[1:], -1)
+    last_start = starts[followed != ended]  # the next begins only after another end
+    begin = np.searchsorted(last_start, buffers.lower, side="left")
+    end = np.searchsorted(last_start, buffers.upper, side="left")
+    count = last_start.size
+    lives = end - begin
+    which = np.repeat(np.arange(lives.size), lives)
+    section = np.arange(which.size) - np.repeat(np.cumsum(lives) - lives, lives) + np.repeat(begin, lives)
+    first = np.concatenate(([0], np.cumsum(np.bincount(section, minlength=count))))
+    change = np.zeros(count + 1, np.int64)
+    np.add.at(change, begin, 1)
+    np.add.at(change, end - 1, -1)
+    return Sections(begin, end, first, which[np.argsort(section, kind="stable")], np.cumsum(change)[:count])
