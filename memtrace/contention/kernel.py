@@ -150,7 +150,9 @@ def run(  # type: ignore[no-untyped-def]
 ):
     """One batch from an event on; returns how far it came, and FULL where more nodes are needed.
 
-    ``home``: the arena of each thread. ``hold`` is by op; ``room`` blocks of each size class find place in a thread's cache, and take ``cached`` ns and no lock.
+    ``home`` is the arena of each thread.
+
+    ``hold`` is by op; ``room`` blocks of each size class find place in a thread's cache, and take ``cached`` ns and no lock.
     """
     for i in range(start, op.size):
         kind, slot = op[i], np.int64(block[i])

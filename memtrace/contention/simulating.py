@@ -77,7 +77,7 @@ def contend(trace: Trace, arenas: int, timing: Timing, cache: int = 0, batch_row
     filled = np.zeros((known.size, kernel.CLASSES), np.int64)
     caches = np.zeros((known.size, kernel.CLASSES, max(cache, 1)), np.int64)
     hold = np.array([timing.alloc, timing.free, timing.realloc], np.int64)
-    first = 0
+    home, first = known % arenas, 0
     for e in trace.batches(batch_rows):
         numbers = np.arange(first, first + e.op.size, dtype=np.int64)
         time = trace.times(numbers) if "time" in trace.columns else numbers * timing.gap
@@ -93,7 +93,7 @@ def contend(trace: Trace, arenas: int, timing: Timing, cache: int = 0, batch_row
                     e.size,
                     thread,
                     time,
-                    known % arenas,
+                    home,
                     hold,
                     timing.cached,
                     cache,
