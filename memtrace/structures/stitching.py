@@ -13,8 +13,8 @@ import numpy as np
 from memtrace.structures import size_bins
 from memtrace.structures.bits import highest_set
 from memtrace.structures.calls import apart
-from memtrace.structures.heap import link, new_node
-from memtrace.structures.ledger import SPLITS, close_hole, open_hole, resize_hole
+from memtrace.structures.heap import link, new_node, reserve
+from memtrace.structures.ledger import RESERVED, SPLITS, close_hole, open_hole, resize_hole
 
 PAGE = 2 << 20
 
@@ -116,6 +116,14 @@ def give(state, x):
 def counted_node(state, address, extent):
     state.pool[NODES] += 1
     return new_node(state, address, extent)
+
+
+def new_memory(state, size):
+    """A physical block from the device, which has the bytes."""
+    x = counted_node(state, state.ledger[RESERVED], size)
+    link(state.nodes, x, state.nodes[0].prev, 0)
+    reserve(state, size)
+    return x
 
 
 @apart
