@@ -39,7 +39,7 @@ def of_policy(bound):
     """One policy's functions over a tuple of its states; each takes four further values, of which it needs some."""
     policy_alloc, policy_free, policy_resize = bound.alloc, bound.free, bound.resize
     policy_trim, policy_access, policy_freed_by = bound.trim, bound.access, bound.freed_by
-    policy_record, policy_largest = bound.record, bound.largest_hole
+    policy_record, policy_largest, policy_releasable = bound.record, bound.largest_hole, bound.releasable
 
     @apart
     def ask(states, member, request, address, extra, row):
@@ -85,7 +85,7 @@ def of_policy(bound):
     @apart
     def note(states, member, request, address, extra, row):
         state = states[member]
-        write_row(row, address, extra, state.ledger, policy_largest(state))
+        write_row(row, address, extra, state.ledger, policy_largest(state), policy_releasable(state))
         return 0
 
     return {

@@ -51,6 +51,7 @@ TOTALS = 24
     PEAK_LIVE, PEAK_ALLOCATED, PEAK_RESERVED, PEAK_STORED,
 ) = range(36)  # fmt: skip
 COUNTS = 36
+OWN = len(ROW)  # where a tier's own columns begin
 SAMPLED = (*ROW, "stored", "down_bytes", "up_bytes", "remote_bytes", "evictions", "stall_ns")
 MOST_RATIOS = 256
 

@@ -8,6 +8,7 @@ from memtrace.tiers.books import (
     EVICTIONS,
     GROUP,
     MEMBER,
+    OWN,
     PEAK_ALLOCATED,
     PEAK_LIVE,
     PEAK_RESERVED,
@@ -50,10 +51,10 @@ def sample(t, states, books):
     for tier in range(books.tiers.shape[0]):
         row, out = books.tiers[tier], books.samples[totals[SAMPLE], tier]
         t.note(states, row[GROUP], row[MEMBER], request, totals[EVENT], row[RESIDENT], out)
-        out[11] = row[STORED]
-        out[12] = row[DOWN_BYTES]
-        out[13] = row[UP_BYTES]
-        out[14] = row[REMOTE_BYTES]
-        out[15] = row[EVICTIONS]
-        out[16] = totals[STALL]
+        out[OWN] = row[STORED]
+        out[OWN + 1] = row[DOWN_BYTES]
+        out[OWN + 2] = row[UP_BYTES]
+        out[OWN + 3] = row[REMOTE_BYTES]
+        out[OWN + 4] = row[EVICTIONS]
+        out[OWN + 5] = totals[STALL]
     totals[SAMPLE] += 1
