@@ -46,9 +46,11 @@ class Row(NamedTuple):
 
 
 def specs() -> list[str]:
-    """Every policy, and every kind of those that have kinds."""
+    """Every policy, and every kind of those that have kinds; not real allocators, which differ from machine to machine."""
     found = []
     for name, module in builtin_policies().items():
+        if getattr(module, "FOOTPRINT_ONLY", False):
+            continue
         found.append(name)
         for option, modules in getattr(module, "VARIANTS", {}).items():
             found += [f"{name}:{option}={value}" for value in modules]
