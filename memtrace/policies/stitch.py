@@ -27,7 +27,7 @@ save calls; here 2 MiB), streams, the time that mapping takes, the address space
 
 Cost: a step for each physical block that a request is mapped to, and for each remembered block of its size that is busy.
 Source: Guo et al. 2024, "GMLake: Efficient and Transparent GPU Memory Defragmentation for Large-scale DNN Training with
-Virtual Memory Stitching", ASPLOS 2024, section 3, from its description.
+Virtual Memory Stitching", ASPLOS 2024, section 3. Written from memory of the paper, and not compared with its code.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,7 @@
-"""Real machines as tiers, with where their figures are from. Rates are peaks of one direction."""
+"""Real machines as tiers. Rates are peaks of one direction.
+
+The figures are from memory, not read off the documents that ``source`` names: compare before a decision hangs on one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Preset:
     tiers: tuple[str, ...]
-    source: str
+    source: str  # where its figures are to be looked up
 
 
 PRESETS = {

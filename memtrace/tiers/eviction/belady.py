@@ -1,7 +1,7 @@
 """Belady's optimum: the block whose next use is farthest; of those never used again the largest, then the oldest.
 
-It knows the future, so no rule that can be built is meant: with blocks of one size nothing has fewer misses, and with sizes
-it is a good bound (the exact optimum is NP-hard then). Cost: O(log n), and 20 bytes per use of the trace.
+It knows the future, so no rule that can be built is meant: with blocks of one size nothing has fewer misses. With several
+sizes another rule may do better, so it is no bound then. Cost: O(log n), and 20 bytes per use of the trace.
 Source: Belady 1966, "A study of replacement algorithms for a virtual-storage computer".
 """
 
