@@ -20,7 +20,7 @@ from memtrace.plots.text import width
 from memtrace.report import render
 from memtrace.report.blocks import Column, Command, Document, Heading, Paragraph, Picture, Section, Table
 from memtrace.report.document import build
-from memtrace.report.flow import END, TOP, pages
+from memtrace.report.flow import END, SHRINKS, TOP, pages
 from memtrace.report.pdf import write
 from memtrace.report.suggestions import suggestions
 from memtrace.report.verdict import rank, verdict
@@ -108,6 +108,21 @@ def test_nothing_stands_outside_the_page_and_headings_do_not_stand_alone() -> No
 
 def test_a_level_one_heading_starts_a_page() -> None:
     assert len(pages([Heading("one", 1), Heading("two", 1), Paragraph("end")])) == 2
+
+
+@pytest.mark.parametrize(("height", "yields", "expected"), [(5.0, True, 1), (5.0, False, 2), (6.0, True, 2)])
+def test_two_figures_share_a_page_if_they_need_be_drawn_a_little_lower_only(height: float, yields: bool, expected: int) -> None:
+    pictures = [Picture(name, name, "caption", 2.0, height, lambda canvas, tall: None, yields=yields) for name in "ab"]
+    laid_out = pages(pictures)
+    assert len(laid_out) == expected
+    for page in laid_out:
+        for _, piece in page:
+            assert piece.picture is not None
+            below = piece.lines[0][0]
+            assert below - piece.picture.height == pytest.approx(0.14), "the caption moves up with the figure's end"
+            assert height * (1 - SHRINKS) <= piece.picture.height <= height
+        top, last = page[-1]
+        assert top + last.height <= END + 1e-9
 
 
 # PDF
@@ -199,7 +214,7 @@ def test_a_killed_run_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "report.pdf"
     path.write_bytes(b"old")
 
-    def fail(canvas: object) -> None:
+    def fail(canvas: object, height: float) -> None:
         raise KeyboardInterrupt
 
     document = Document("t", (Picture("p", "t", "c", 2.0, 1.0, fail),))

@@ -40,12 +40,12 @@ def plots() -> tuple[Plot, ...]:
     return tuple(sorted(found, key=lambda plot: plot.ORDER))
 
 
-def draw_into(canvas: Figure | SubFigure, plot: Plot, results: Results, trace: str, height: float | None = None) -> None:
-    """Draw a plot with its title; the canvas is as large as the plot asks, or of this height in inches."""
+def draw_into(canvas: Figure | SubFigure, height: float, plot: Plot, results: Results, trace: str) -> None:
+    """Draw a plot with its title on a canvas of this height in inches."""
     from memtrace.plots.frame import WIDTH, Frame
     from memtrace.plots.style import TITLE
 
-    frame = Frame(canvas, WIDTH, height or plot.height(results, trace))
+    frame = Frame(canvas, WIDTH, height)
     frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
     plot.draw(results, trace, frame)
     frame.finish()
@@ -59,8 +59,9 @@ def figure(plot: Plot, results: Results, trace: str) -> Figure:
     from memtrace.plots.style import style
 
     with style():
-        alone = Figure(figsize=(WIDTH, plot.height(results, trace)))
-        draw_into(alone, plot, results, trace)
+        height = plot.height(results, trace)
+        alone = Figure(figsize=(WIDTH, height))
+        draw_into(alone, height, plot, results, trace)
     return alone
 
 

@@ -36,9 +36,9 @@ def height(results: Results, trace: str, policy: str) -> float:
     return TITLE_ROOM + max(1, -(-cells // ACROSS)) * STEP + 0.05
 
 
-def draw_into(canvas: Figure | SubFigure, results: Results, trace: str, policy: str) -> None:
-    """The map, with its title."""
-    frame = Frame(canvas, WIDTH, height(results, trace, policy))
+def draw_into(canvas: Figure | SubFigure, tall: float, results: Results, trace: str, policy: str) -> None:
+    """The map, with its title, on a canvas of this height in inches."""
+    frame = Frame(canvas, WIDTH, tall)
     frame.text(0, 0.09, "Memory at that event", TITLE, bold=True)
     draw(results, trace, policy, frame)
     frame.finish()

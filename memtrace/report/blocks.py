@@ -53,15 +53,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that draws itself: `file_name` has no ending, sizes are inches."""
+    """A figure that draws itself at a height in inches; `file_name` has no ending."""
 
     file_name: str
     title: str
     caption: str
     width: float
     height: float
-    draw: Callable[[Figure | SubFigure], None]
+    draw: Callable[[Figure | SubFigure, float], None]
     pages_only: bool = False  # elsewhere the explorer shows it
+    yields: bool = False  # it may be drawn lower, where that leaves room on a page for another
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ def _figures(results: Results, trace: str, name: str) -> Iterator[Block]:
             WIDTH,
             plot.height(results, trace),
             partial(draw_into, plot=plot, results=results, trace=trace),
+            yields=True,
         )
 
 

@@ -16,6 +16,7 @@ ROOM = WIDTH * POINTS
 LEADING = 1.4  # times the size of the letters
 SPACE = 0.1  # inches above a picture
 CELL = 6.0  # points between columns
+SHRINKS = 0.15  # of the height of a page's pictures, so that one more fits
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,35 @@ def pages(blocks: Iterable[Block]) -> list[Page]:
     place = TOP
     groups = list(_groups(piece for block in blocks for piece in pieces_of(block)))
     for group in groups:
-        tall = sum(piece.height for piece in group)
-        if found[-1] and (group[0].starts_page or place + tall > END):
+        over = place + sum(piece.height for piece in group) - END
+        if over > 0 and not group[0].starts_page:
+            pieces = _squeezed([*(piece for _, piece in found[-1]), *group], over)
+            if pieces:
+                found[-1], group, place = [], pieces, TOP
+                over = 0.0
+        if found[-1] and (group[0].starts_page or over > 0):
             found.append([])
             place = TOP
         for piece in group:
             found[-1].append((place, piece))
             place += piece.height
     return found
+
+
+def _squeezed(pieces: Sequence[Piece], over: float) -> list[Piece]:
+    """The pieces with pictures lower by ``over`` inches in all, the same share of each; empty if that is too much of them."""
+    heights = sum(piece.picture.height for piece in pieces if piece.picture and piece.picture.yields)
+    if not pieces[-1].picture or over > SHRINKS * heights:
+        return []
+    return [_lower(piece, over / heights) for piece in pieces]
+
+
+def _lower(piece: Piece, share: float) -> Piece:
+    if not piece.picture or not piece.picture.yields:
+        return piece
+    by = share * piece.picture.height
+    picture = replace(piece.picture, height=piece.picture.height - by)
+    return replace(piece, picture=picture, height=piece.height - by, lines=tuple((top - by, line) for top, line in piece.lines))
 
 
 def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

@@ -53,7 +53,7 @@ def _sheet(page: Page, title: str, number: str) -> tuple[Figure, list[tuple[Pict
             frame.line([(LEFT, top + piece.height), (right, top + piece.height)], RULE, 0.4)
         if piece.picture:
             part = _part(sheet, piece.picture, top + SPACE)
-            piece.picture.draw(part)
+            piece.picture.draw(part, piece.picture.height)
             pictures.append((piece.picture, part, top + SPACE))
     frame.text(LEFT, FOOTER, shorten(printable(title), SMALL, 400), SMALL, colour=FAINT)
     frame.text(right, FOOTER, number, SMALL, colour=FAINT, align="right")

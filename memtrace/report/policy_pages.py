@@ -107,7 +107,7 @@ def pictures(results: Results, trace: str, policy: str, name: str) -> Iterator[P
                 "",
                 WIDTH,
                 TALL,
-                partial(draw_into, plot=plot, results=alone, trace=trace, height=TALL),
+                partial(draw_into, plot=plot, results=alone, trace=trace),
                 pages_only=True,
             )
 

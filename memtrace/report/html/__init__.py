@@ -117,5 +117,5 @@ def _drawn(picture: Picture) -> bytes:
 
     with style():
         alone = Figure(figsize=(picture.width, picture.height))
-        picture.draw(alone)
+        picture.draw(alone, picture.height)
         return png(alone)
