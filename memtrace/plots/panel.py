@@ -10,7 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from memtrace.plots.colours import Colour
-from memtrace.plots.frame import Dashes, Frame
+from memtrace.plots.frame import POINTS, Dashes, Frame
 from memtrace.plots.scales import Tick, count_ticks, size_ticks
 from memtrace.plots.style import ALARM, FAINT, FAINTEST, INK, SMALL
 from memtrace.plots.text import width as text_width
@@ -89,6 +89,8 @@ class Panel:
             at = float(self.y(value))
             self.frame.grid([(self.left, at), (self.right, at)], FAINTEST)
             if labelled and inside and value:
+                ends = [(self.left + 0.02, at - 0.055), (self.left + 0.04 + text_width(label, SMALL) / POINTS, at - 0.055)]
+                self.frame.line(ends, "white", SMALL * 1.25)  # legible on any area
                 self.frame.text(self.left + 0.03, at - 0.055, label, SMALL)
             elif labelled and not inside:
                 self.frame.text(self.left - 0.05, at, label, SMALL, align="right")

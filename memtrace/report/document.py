@@ -92,11 +92,16 @@ def _verdict(results: Results, trace: str) -> Iterator[Block]:
     yield Heading("Policies, best first")
     yield Table(RANKED, tuple(_ranked_row(row) for row in rows))
     yield Paragraph(_trace_facts(rows[0]))
-    tried = suggestions(rows, PurePath(results.manifest.get("traces", {}).get(trace, trace)).name)
+    tried = suggestions(rows, _typed(results.manifest.get("traces", {}).get(trace, trace)))
     if tried:
         yield Heading("What to try next")
     for suggestion in tried:
         yield Command(*suggestion)
+
+
+def _typed(source: str) -> str:
+    """The trace as one would type it: a workload or URL whole, a file without its folder, which is the writer's alone."""
+    return source if ":" in source else PurePath(source).name
 
 
 def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
