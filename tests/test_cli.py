@@ -218,6 +218,9 @@ def test_a_full_disk_loses_nothing(small_trace: Path, tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match="No space left on device; nothing was changed there"):
         folder.write_folder(results, target)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+    with pytest.raises(InputError, match="No space left on device"):
+        folder.write_folder(results, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def write_tables(
 
 def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path], list[Path]]) -> list[Path]:
     """Write all files beside their places, then move them there; what an earlier run left and this one did not make goes."""
-    stage = folder / f".partial-{os.getpid()}"
+    stage, was_there = folder / f".partial-{os.getpid()}", folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".partial-*"):
@@ -95,6 +96,9 @@ def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}; nothing was changed there") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if not was_there:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing was written into it
     return [folder / name for name in [*names, Path(MANIFEST)]]
 
 
