@@ -247,6 +247,8 @@ def test_best_fit_is_driven_to_the_sum_of_all_levels(words: int, largest: int) -
         ("classic:seed=-1", "seed=-1 is out of range"),
         ("classic:live", "'live' is not key=value"),
         ("robson:words=1000", "words=1000 is no power of two; the nearest are 512 and 1024"),
+        ("classic:live=10,live=20", "live is given twice"),
+        ("gpt-train:heads=7,hidden=512", "heads=7 does not divide hidden=512; the nearest that does is 8"),
         ("gpt-train:heads=7", "heads=7 does not divide hidden=768; the nearest that does is 6"),
         ("gpt-train:hidden=1000", "heads=12 does not divide hidden=1000"),
         ("gpt-train:tensor_parallel=5", "tensor_parallel=5 does not divide heads=12"),

@@ -115,6 +115,8 @@ def split_spec(text: str, bare: str | None = None) -> tuple[str, dict[str, str]]
             raise UsageError(f"{text}: {part!r} is not key=value")
         if mark == ":" and value.strip() in ("true", "false"):
             raise UsageError(f"{text}: PyTorch takes {key.strip()}:{value.strip().capitalize()}, with a capital")
+        if mark == "=" and key.strip() in given:
+            raise UsageError(f"{text}: {key.strip()} is given twice")  # PyTorch lets the last one count
         given[key.strip()] = value.strip()
     return name.strip(), given
 

@@ -103,5 +103,5 @@ def check(setup: Setup, seq: int, seq_min: int | None) -> None:
 
 def divide(name: str, value: int, other: str, whole: int) -> None:
     if whole % value:
-        near = max(n for n in range(1, min(value, whole) + 1) if whole % n == 0)
+        near = min((n for n in range(1, min(2 * value, whole) + 1) if whole % n == 0), key=lambda n: abs(n - value))
         raise UsageError(f"{name}={value} does not divide {other}={whole}; the nearest that does is {near}")
