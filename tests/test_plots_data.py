@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memtrace.plots.addresses import HOLE, UNUSED
+from memtrace.plots.cells import Cells, Region, cells_of, tag_names
 from memtrace.plots.colours import BUILT_IN, policy_colour, policy_dashes
 from memtrace.plots.frame import Frame
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
-from memtrace.plots.occupancy import HOLE, UNUSED, coloured
+from memtrace.plots.occupancy import coloured
 from memtrace.plots.panel import Panel
 from memtrace.plots.saving import file_names
 from memtrace.plots.scales import class_label, class_ticks, common_limit, count_ticks, size_ticks
-from memtrace.plots.series import curve, distinct, hole_counts, occupancy
+from memtrace.plots.series import curve, distinct, hole_counts
 from memtrace.plots.text import printable, short_labels, shorten, width, wrap
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
@@ -70,22 +72,43 @@ def cells(*columns: tuple[int, list[int]]) -> dict[str, numpy.ndarray]:
 
 
 def test_occupancy_holds_each_column_until_the_next_and_ends_with_the_policy() -> None:
-    found = occupancy(cells((0, [10, 0]), (4, [5, 10])), last=15, columns=15, most_rows=2)
+    found = cells_of(cells((0, [10, 0]), (4, [5, 10])), last=15, columns=15, most_rows=2)
     assert found is not None
-    assert (found.low, found.top) == (0, 20)
+    assert (found.regions, found.span) == ((Region(0, 0),), 20)
     assert found.share[0, :6].tolist() == [1, 1, 1, 1, 0.5, 0.5]
     assert numpy.isnan(found.share[:, 6:]).all()
 
 
 def test_occupancy_merges_rows_without_losing_bytes() -> None:
-    found = occupancy(cells((0, [10, 0, 5, 5, 10])), last=1, columns=1, most_rows=3)
+    found = cells_of(cells((0, [10, 0, 5, 5, 10])), last=1, columns=1, most_rows=3)
     assert found is not None
     assert found.share[:, 0].tolist() == [0.5, 0.5, 1]
 
 
+def test_merged_rows_have_the_tag_of_most_bytes_and_the_mean_age() -> None:
+    rows = cells((0, [10, 4, 5, 1]), (4, [0, 4, 5, 1]))
+    rows["tag"] = numpy.array(["a", "b", "b", None, None, "b", "a", None], object)
+    rows["age_from_events"] = numpy.array([4, 8, 16, 16, numpy.nan, 32, 2, 2])
+    assert tag_names([rows]) == ("a", "b")
+    found = cells_of(rows, last=7, columns=8, most_rows=2, tags=("a", "b"))
+    assert found is not None
+    assert found.tag[:, [0, 5]].tolist() == [[0, 1], [1, 0]]
+    assert found.age[:, 5].tolist() == [5, 1]
+    assert found.age[0, 0] == pytest.approx((10 * 2 + 4 * 3) / 14)
+
+
+def test_a_gap_begins_a_region_and_no_row_crosses_it() -> None:
+    rows = cells((0, [10, 0, 5, 5, 10]))
+    rows["address_from_bytes"] = numpy.array([0, 10, 20, 1000, 1010])
+    found = cells_of(rows, last=1, columns=1, most_rows=3)
+    assert found is not None
+    assert found.share[:, 0].tolist() == [0.5, 0.5, 0.75]
+    assert found.regions == (Region(0, 0), Region(2, 1000)) and found.ends() == [(Region(0, 0), 2), (Region(2, 1000), 1)]
+
+
 def test_holes_are_coloured_below_the_highest_address_used_so_far() -> None:
     share = numpy.array([[1.0, 1.0, numpy.nan], [0.0, 0.0, numpy.nan], [0.0, 1.0, numpy.nan], [0.0, 0.0, 0.0]])
-    pixels = coloured(share, (0.0, 0.0, 0.0))
+    pixels = coloured(Cells(share, share, share, 10, (Region(0, 0),)), (0.0, 0.0, 0.0))
     hole, unused = (tuple(round(255 * part) for part in colour) for colour in (HOLE, UNUSED))
     assert [tuple(pixel) for pixel in pixels[:, 0]] == [(0, 0, 0), unused, unused, unused]
     assert [tuple(pixel) for pixel in pixels[:, 1]] == [(0, 0, 0), hole, (0, 0, 0), unused]
