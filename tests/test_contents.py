@@ -116,10 +116,11 @@ def test_addresses_far_apart_keep_their_detail_and_what_is_between_is_left_out()
 
 
 def test_gaps_are_filled_unless_they_are_larger_than_all_that_was_reserved() -> None:
-    assert filled(np.array([0, 3]), 5).tolist() == [0, 1, 2, 3, 4]
-    assert filled(np.array([0, 7]), 5).tolist() == [0, 7]
-    assert filled(np.array([9, 11]), 5).tolist() == [9, 10, 11]
-    assert filled(np.array([], np.int64), 0).tolist() == []
+    assert filled(np.array([0, 3]), 5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert filled(np.array([0, 7]), 5, 9).tolist() == [0, 7]
+    assert filled(np.array([0, 2]), 1, 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert filled(np.array([9, 11]), 5, 5).tolist() == [9, 10, 11]
+    assert filled(np.array([], np.int64), 0, 0).tolist() == []
 
 
 def test_of_many_tags_those_that_hold_most_are_kept() -> None:

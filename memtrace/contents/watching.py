@@ -26,6 +26,7 @@ LOOKS = 4  # at a block, for each event of the trace: a large live set is looked
 CHEAP = 4_000_000  # looks in all that take no time to speak of
 MOST_TAGS = 7  # the tags with the most bytes x events; the others are one
 OTHER = "(other)"
+SMALLER = 8  # times
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Contents:
         self.births = np.zeros(facts.max_live + 1, np.int64)
         self.grid = new_grid(self.events.size, len(self.kinds.names))
         self.take = taker(policy)
+        self.virtual = getattr(policy.module, "VIRTUAL", False)
         self.event = 0
 
     def __call__(self, events: Events, came: int, blocks: Any, state: Any) -> None:
@@ -64,9 +66,9 @@ class Contents:
         """As in occupancy.parquet: each row of each column, lowest address first.
 
         A range that nothing ever lived in is left out if it is larger than all that was reserved at once: it was only
-        addresses.
+        addresses. Where a policy reserves addresses apart from memory, a smaller one is, too.
         """
-        pages, place = self.layout(reserved)
+        pages, place = self.layout(reserved, reserved // SMALLER if self.virtual else reserved)
         taken, height = int(self.grid.counts[COLUMN]), 1 << int(self.grid.counts[SHIFT])
         found = place >= 0
         live = np.zeros((taken, pages.size, self.grid.live.shape[2]), np.int64)
@@ -83,13 +85,14 @@ class Contents:
             "age_from_events": ages(self.events[:taken], total, born),
         }
 
-    def layout(self, reserved: int) -> tuple[Ints, Ints]:
-        """The pages that are shown, and the row of each, -1 for one in which nothing lived."""
+    def layout(self, reserved: int, most: int) -> tuple[Ints, Ints]:
+        """The pages that are shown, gaps of up to ``most`` bytes too, and the row of each, -1 where nothing lived."""
         while True:
             counts = self.grid.counts
             used = self.grid.pages[: counts[ROWS]]
             order = np.argsort(used)
-            pages = filled(used[order], -(-reserved // (1 << int(counts[SHIFT]))))
+            height = 1 << int(counts[SHIFT])
+            pages = filled(used[order], -(-most // height), -(-reserved // height))
             if pages.size <= MOST_ROWS:
                 place = np.full(pages.size, -1, np.int64)
                 place[np.searchsorted(pages, used[order])] = order
@@ -99,13 +102,13 @@ class Contents:
             counts[COLUMN] += 1
 
 
-def filled(used: Ints, reserved: int) -> Ints:
-    """Ascending pages, and those between and below them, but for gaps of more than ``reserved`` pages; up to that many where
-    there is no such gap."""
+def filled(used: Ints, most: int, reserved: int) -> Ints:
+    """Ascending pages, and those between and below them, but for gaps of more than ``most``; up to ``reserved`` where there
+    is no such gap."""
     if not used.size:
         return np.arange(min(1, reserved))
     before = np.concatenate(([-1], used[:-1]))
-    far = used - before - 1 > reserved
+    far = used - before - 1 > most
     parts = [np.arange(b + 1, u + 1) if not gap else np.array([u]) for b, u, gap in zip(before, used, far, strict=True)]
     if not far.any() and used[-1] + 1 < reserved:
         parts.append(np.arange(used[-1] + 1, reserved))

@@ -13,7 +13,7 @@ from memtrace.plots.colours import Colour, policy_colour
 from memtrace.plots.frame import Frame
 from memtrace.plots.panel import Panel
 from memtrace.plots.panels import MOST_PANELS, SCALES, layout, left_out, places
-from memtrace.plots.scales import common_limit
+from memtrace.plots.scales import common_limit, size_ticks
 from memtrace.plots.series import Rows, last_event, summary
 from memtrace.plots.style import ALARM, BODY, FAINT, LEFT, SMALL, TITLE_ROOM
 from memtrace.report.verdict import is_oom
@@ -26,7 +26,8 @@ HOLE: Colour = (0.86, 0.86, 0.86)  # a grey, which no policy has
 UNUSED: Colour = (1.0, 1.0, 1.0)
 COLUMNS = 400
 PANEL = 1.4
-GAPS = " A dashed line is a gap: addresses that nothing ever lived in, of which there were more than memory, are left out."
+GAPS = " A dashed line is a gap: addresses that were only reserved, and that nothing ever lived in, are left out."
+APART = 0.11  # inches between labels
 
 Paint = Callable[[Cells, str], NDArray[numpy.uint8]]
 Palette = Sequence[Colour]
@@ -69,12 +70,14 @@ def draw_maps(
     drawn = []
     for place, cell in zip(places(frame, PANEL, rows, last, tops, common_limit(tops)), cells, strict=True):
         panel = place.panel
+        labelled = place.own_scale or place.leftmost
         if cell is None or (len(cell.regions) == 1 and not cell.regions[0].address):
-            panel.sizes(labelled=place.own_scale or place.leftmost, inside=not place.leftmost, most=4)
+            panel.sizes(labelled=labelled, inside=not place.leftmost, most=4)
+        else:
+            _gaps(panel, cell, labelled=labelled, inside=not place.leftmost)
         if cell:
             panel.image(paint(cell, place.row["policy"]), 0, cell.span)
             drawn.append((panel, cell))
-            _gaps(panel, cell, inside=not place.leftmost)
         if is_oom(place.row):
             panel.out_of_memory(place.row, panel.up / 2, policy_colour(place.row["policy"]))
     return drawn
@@ -102,22 +105,22 @@ def painted(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[nump
     return pixels
 
 
-def _gaps(panel: Panel, cells: Cells, *, inside: bool) -> None:
-    """Where addresses go on somewhere else: a line across, and from where to where, at the axis."""
-    if len(cells.regions) == 1 and not cells.regions[0].address:
-        return
-    free = panel.low + 1.0
-    for region, count in cells.ends():
-        bottom = float(panel.y(region.row * cells.row_bytes))
+def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
+    """The scale up where addresses are left out: a line across each gap, and the address behind it."""
+    taken: list[float] = []
+    for region, _ in cells.ends():
+        at = float(panel.y(region.row * cells.row_bytes))
         if region.row:
-            panel.frame.line([(panel.left, bottom), (panel.right, bottom)], ALARM, 0.8, (0, (3, 2)))
-        size = f"+{format_size(count * cells.row_bytes)}"
-        for text, at in ((format_size(region.address) if region.address else "0", bottom), (size, None)):
-            middle = (bottom if at is not None else float(panel.y((region.row + count) * cells.row_bytes))) - 0.055
-            if middle > free - 0.12 or middle < panel.top - 0.06:
-                continue
-            free = middle
+            panel.frame.line([(panel.left, at), (panel.right, at)], ALARM, 0.8, (0, (3, 2)))
+        if region.address and all(abs(at - other) > APART for other in taken):
+            taken.append(at)
             if inside:
-                panel.frame.text(panel.left + 0.03, middle, text, SMALL)
+                panel.frame.text(panel.left + 0.03, at - 0.055, format_size(region.address), SMALL, colour=ALARM)
             else:
-                panel.frame.text(panel.left - 0.05, middle, text, SMALL, align="right")
+                panel.frame.text(panel.left - 0.05, at, format_size(region.address), SMALL, colour=ALARM, align="right")
+    first, rows = cells.ends()[0]
+    if first.address == 0:
+        end = rows * cells.row_bytes
+        ticks = [tick for tick in size_ticks(panel.up, 4) if tick[0] < end]
+        free = [tick for tick in ticks if all(abs(float(panel.y(tick[0])) - other) > APART for other in taken)]
+        panel.ticks_up(free, labelled=labelled, inside=inside)

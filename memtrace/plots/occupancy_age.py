@@ -34,9 +34,9 @@ STOPS = ((0.99, 0.91, 0.27), (0.73, 0.68, 0.42), (0.48, 0.48, 0.47), (0.26, 0.31
 def caption(results: Results, trace: str) -> str:
     """What the colours are."""
     return (
-        "How many events ago the bytes of a cell were allocated, in the mean: the darker, the older (scale of powers of two; nearly "
-        "all cells are within it). Grey: holes. Old blocks "
-        "strewn among young ones keep the holes between them apart; a policy that keeps ages together can give memory back."
+        "How many events ago the bytes of a cell were allocated, in the mean: the darker, the older (by powers of two; nearly "
+        "all cells are within the scale). Grey: holes. Old blocks strewn "
+        "among young ones keep the holes between them apart; a policy that keeps ages together can give memory back."
         + notes(results, trace)
     )
 

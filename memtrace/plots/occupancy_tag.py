@@ -39,8 +39,8 @@ COLOURS: tuple[Colour, ...] = (
 )
 NONE: Colour = (0.62, 0.62, 0.62)
 LETTERS = "abcdefgh"
-ACROSS, UP = 14, 9  # places for letters in a panel
-MOSTLY = 0.55  # of a place has to be of the tag
+ACROSS, UP = 14, 12  # places for letters in a panel
+ENOUGH = 0.25  # of a place has to be of the tag
 KEY, IN_LINE = 0.17, 3
 
 
@@ -93,13 +93,16 @@ def letters(cells: Cells) -> Iterator[tuple[int, float, float]]:
     row_edges = numpy.linspace(0, rows, min(UP, rows) + 1).astype(int)
     column_edges = numpy.linspace(0, columns, min(ACROSS, columns) + 1).astype(int)
     area = numpy.outer(numpy.diff(row_edges), numpy.diff(column_edges))
+    taken = numpy.zeros(area.shape, bool)
     for code in range(len(COLOURS)):
         mask = (cells.tag == code).astype(numpy.int64)
         if not mask.any():
             continue
         filled = numpy.add.reduceat(numpy.add.reduceat(mask, row_edges[:-1], axis=0), column_edges[:-1], axis=1) / area
+        filled[taken] = 0
         row, column = numpy.unravel_index(int(filled.argmax()), filled.shape)
-        if filled[row, column] >= MOSTLY:
+        if filled[row, column] >= ENOUGH:
+            taken[row, max(0, column - 1) : column + 2] = True
             yield code, float(column_edges[column : column + 2].mean()) / columns, float(row_edges[row : row + 2].mean()) / rows
 
 

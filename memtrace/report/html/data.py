@@ -56,7 +56,13 @@ def trace_data(results: Results, trace: str) -> tuple[dict[str, Any], dict[str, 
         if cells is not None:
             maps[label] = cells
         policies.append({**_look(label), **_samples(results.rows("timeline", trace, label)), **_end(row), **_grid(cells)})
-    data = {"last": last, "capacity": capacity_of(rows), "columns": list(COLUMNS), "policies": policies, "tags": tags}
+    data: dict[str, Any] = {
+        "last": last,
+        "capacity": capacity_of(rows),
+        "columns": list(COLUMNS),
+        "policies": policies,
+        "tags": tags,
+    }
     data |= {"tagColours": [hexed(colour) for colour in (*TAG_COLOURS[: len(tags)], NO_TAG)]}
     data |= {"ages": range_of(list(maps.values())) or (0, 1)}
     data |= {"ageColours": [hexed(colour) for colour in palette(AGES)]}

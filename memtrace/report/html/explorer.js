@@ -201,7 +201,7 @@ function chart(section, data, others) {
     const event = view.across[0] + (at + 0.5) / count * (view.across[1] - view.across[0]);
     if (!policy.event.length || event < policy.event[0] || event > policy.event[policy.event.length - 1]) return;
     const b = view.box, value = measure().of(policy, sampleAt(policy.event, event));
-    if (value === undefined) return;
+    if (value === undefined || value < view.up[0] || value > view.up[1]) return;
     const x = view.x(event), y = Math.max(b.top + 7, Math.min(b.low - 7, view.y(value)));
     pen.fillStyle = style.getPropertyValue("--paper"); pen.fillRect(x - 6, y - 7, 12, 14);
     pen.fillStyle = style.getPropertyValue("--ink"); pen.textAlign = "center"; pen.textBaseline = "middle";

@@ -22,6 +22,7 @@ MEASURES = {
     "holes": "holes",
     "external": "external fragmentation",
 }
+CURVES = "the measure over events, a curve for each policy, with its letter"
 PAINTS = {"share": "use", "tag": "tag", "age": "age"}
 VIEWS = (
     '<span class="views"><button type="button">closer</button> <button type="button">wider</button> '
@@ -43,7 +44,7 @@ def explorer(results: Results, trace: str) -> str:
         f'<p class="hint">{HINT}</p>',
         f'<div class="bar" role="group" aria-label="policies shown">{"".join(map(_toggle, ascii_lowercase, labels))}</div>',
         f'<div class="bar"><label>measure {_select("measure", MEASURES.items())}</label>{VIEWS}</div>',
-        '<canvas class="chart" tabindex="0" role="img" aria-label="the measure over events, a curve for each policy, with its letter"></canvas>',
+        f'<canvas class="chart" tabindex="0" role="img" aria-label="{CURVES}"></canvas>',
         '<div class="reading chart-values" aria-live="polite"></div>',
     ]
     grids = {label: map_texts(cells) for label, cells in maps.items()}
