@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE, UNUSED
 from memtrace.plots.cells import Cells, Region, cells_of, tag_names
 from memtrace.plots.colours import BUILT_IN, policy_colour, policy_dashes
@@ -242,3 +243,31 @@ def test_what_the_font_lacks_is_replaced() -> None:
 def test_file_names_are_safe_and_apart() -> None:
     names = file_names(["a/b", "a_b", "A_B", "..", "x" * 300, "ok-1.2"])
     assert list(names.values()) == ["a_b", "a_b-2", "A_B-3", "trace", "x" * 60, "ok-1.2"]
+
+
+def grey(colour: tuple[float, float, float]) -> float:
+    return sum(part * weight for part, weight in zip(colour, (0.299, 0.587, 0.114), strict=True))
+
+
+def test_in_grey_no_age_and_no_tag_looks_like_a_hole_and_older_is_darker() -> None:
+    ages = [grey(colour) for colour in occupancy_age.palette()]
+    assert ages == sorted(ages, reverse=True)
+    for level in (*ages, *(grey(colour) for colour in occupancy_tag.COLOURS), grey(occupancy_tag.NONE)):
+        assert level < grey(HOLE) - 0.1
+
+
+def test_letters_stand_where_much_of_a_tag_lies() -> None:
+    tag = numpy.full((24, 28), -1)
+    tag[:12, :14], tag[12:, 14:] = 0, 1
+    found = list(occupancy_tag.letters(Cells(numpy.ones(tag.shape), tag, numpy.ones(tag.shape), 10, (Region(0, 0),))))
+    assert [code for code, *_ in found] == [0, 1]
+    assert found[0][1] < 0.5 and found[0][2] < 0.5 < found[1][1] and found[1][2] > 0.5
+
+
+def test_ages_and_tags_are_painted_by_their_palettes() -> None:
+    share, nan = numpy.array([[1.0, 0.0], [1.0, 1.0]]), numpy.nan
+    cells = Cells(share, numpy.array([[1, -1], [-1, 0]]), numpy.array([[2.0, nan], [6.0, 2.0]]), 10, (Region(0, 0),))
+    hole, young, old = ([round(255 * part) for part in c] for c in (HOLE, occupancy_age.STOPS[0], occupancy_age.STOPS[-1]))
+    assert occupancy_age.aged(cells, (2.0, 6.0)).tolist() == [[young, hole], [old, young]]
+    first, second, none = ([round(255 * p) for p in c] for c in (*occupancy_tag.COLOURS[:2], occupancy_tag.NONE))
+    assert occupancy_tag.tagged(cells).tolist() == [[second, hole], [none, first]]

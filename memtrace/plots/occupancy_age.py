@@ -27,8 +27,9 @@ TITLE = "Addresses over time, by age"
 
 SHADES = 12
 Range = tuple[float, float] | None
-# From young to old darker at every step, so that it reads in grey; blue to yellow, which all eyes tell apart (cividis).
-STOPS = ((0.99, 0.91, 0.27), (0.73, 0.68, 0.42), (0.48, 0.48, 0.47), (0.26, 0.31, 0.42), (0.0, 0.13, 0.30))
+# From young to old darker at every step, and the palest darker than a hole, so that it reads in grey; from yellow to blue,
+# which all eyes tell apart (after cividis).
+STOPS = ((0.93, 0.72, 0.16), (0.70, 0.60, 0.36), (0.48, 0.48, 0.47), (0.26, 0.31, 0.42), (0.0, 0.13, 0.30))
 
 
 def caption(results: Results, trace: str) -> str:

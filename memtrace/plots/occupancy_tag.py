@@ -26,18 +26,19 @@ ORDER = 32
 NAME = "occupancy-tag"
 TITLE = "Addresses over time, by tag"
 
-# Okabe-Ito, ordered so that neighbours in the list differ in lightness too; a letter says it without colour.
+# After Okabe and Ito, ordered so that neighbours in the list differ in lightness, and all darker than a hole: in grey they
+# would else be one. A letter says it without colour.
 COLOURS: tuple[Colour, ...] = (
     (0.00, 0.45, 0.70),
-    (0.94, 0.89, 0.26),
-    (0.84, 0.37, 0.00),
+    (0.93, 0.69, 0.13),
+    (0.00, 0.33, 0.25),
+    (0.84, 0.50, 0.70),
+    (0.78, 0.30, 0.00),
     (0.34, 0.71, 0.91),
-    (0.00, 0.40, 0.30),
-    (0.90, 0.62, 0.00),
-    (0.80, 0.47, 0.65),
-    (0.25, 0.25, 0.25),
+    (0.20, 0.20, 0.20),
+    (0.56, 0.53, 0.10),
 )
-NONE: Colour = (0.62, 0.62, 0.62)
+NONE: Colour = (0.58, 0.58, 0.58)
 LETTERS = "abcdefgh"
 ACROSS, UP = 14, 12  # places for letters in a panel
 ENOUGH = 0.25  # of a place has to be of the tag
