@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,15 @@ Progress = Callable[[int, int], None]
 Loop = Callable[..., tuple[int, int]]
 Watch = Callable[["Events", NDArray[np.int64], NDArray[np.int64]], None]  # events replayed, addresses, rows of places
 Begin = Callable[[Any, Any], tuple[Any, int]]  # state, blocks by slot -> the state to begin with, and the first event
+
+
+class Look(Protocol):
+    """Is shown a replay's live blocks now and then."""
+
+    events: NDArray[np.int64]  # after which it looks, ascending
+
+    def __call__(self, events: Events, came: int, blocks: Any, state: Any) -> None:
+        """These events were replayed up to ``came``; the blocks by slot, and the policy's state."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +96,7 @@ def replay(
     progress: Progress | None = None,
     begin: Begin | None = None,
     watch: Watch | None = None,
+    look: Look | None = None,
 ) -> Placement:
     """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
 
@@ -94,8 +104,9 @@ def replay(
     ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``loop`` is what
     `loop_of` gave, for a caller that replays often. ``progress`` is called with events done and events in all. ``begin``
     sets the state and the live blocks up for a replay that starts in the middle, at an event of the first batch. ``watch``
-    is shown every batch with the addresses in it, as ``keep`` would keep them, and nothing is kept. Raises
-    UsageError for options that do not go together, PolicyError for a policy that cannot be compiled or fails.
+    is shown every batch with the addresses in it, as ``keep`` would keep them, and nothing is kept. ``look`` is shown the
+    live blocks after each of its ``events``. Raises UsageError for options that do not go together, PolicyError for a
+    policy that cannot be compiled or fails.
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.loop import Mode, new_blocks
@@ -103,6 +114,7 @@ def replay(
     from memtrace.engine.registry import parse_policy
     from memtrace.engine.request import NOTHING
     from memtrace.structures.ledger import TOLD, set_detail
+    from memtrace.trace.cutting import cut
 
     policy = parse_policy(policy) if isinstance(policy, str) else policy
     bound = bind(policy.module)
@@ -126,7 +138,8 @@ def replay(
     if begin is not None:
         state, first = begin(state, blocks)
         begun_with(recorder, blocks, first)
-    for events in trace.batches(batch_rows):
+    batches = trace.batches(batch_rows)
+    for events in batches if look is None else cut(batches, look.events):
         addresses, reserved = (np.full(events.op.size if mode.keep else 1, NOTHING) for _ in range(2))
         started, cpu_started = time.perf_counter(), time.thread_time()
         state, recorder, came, stopped = _replay_batch(
@@ -145,6 +158,8 @@ def replay(
             if not keep:
                 places.clear()
             seen = len(places)
+        if look is not None:
+            look(events, came, blocks, state)
         if progress is not None:
             progress(done, facts.events)
         if stopped:

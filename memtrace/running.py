@@ -105,6 +105,7 @@ def uncompiled(policies: Sequence[Policy]) -> list[str]:
 
 def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:
     """One cell, measured. Raises PolicyError if the validator finds an offence."""
+    from memtrace.contents.watching import Contents
     from memtrace.replaying import replay
     from memtrace.results.gather import gather
 
@@ -114,6 +115,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         from memtrace.locality.counting import Watcher
 
         watcher = Watcher(cell.trace, cell.policy, settings.locality)
+    contents = Contents(cell.trace, cell.policy, settings.samples)
     placement = replay(
         cell.trace,
         cell.policy,
@@ -123,6 +125,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         keep=settings.validate or settings.placements,
         progress=progress,
         watch=watcher,
+        look=contents,
     )
     if settings.validate:
         from memtrace.validate import validate
@@ -130,7 +133,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         offence = validate(placement)
         if offence is not None:
             raise PolicyError(f"{cell.policy.label} on {cell.trace.name}: {offence.text}")
-    part = gather(placement, settings.placements)
+    part = gather(placement, settings.placements, contents)
     if watcher is not None:
         part.tables["locality"] = {"trace": cell.trace.name, "policy": cell.policy.label, **watcher.found().columns()}
     return part

@@ -25,6 +25,7 @@ TWELVE = (
     "pytorch:expandable_segments=True,max_split_size_mb=128",
     "pytorch:expandable_segments=True,max_split_size_mb=256",
 )
+TAGS = ("weights", "a tag with a long name, such as a call site has, in some file of some package", None)
 SPREAD = 300  # one event here stands for so many of the trace: real traces are longer
 ADDRESS_ROWS, TIME_COLUMNS, HOLE_SAMPLES = 256, 400, 200
 
@@ -219,6 +220,8 @@ def _add_occupancy(tables: Tables, trace: str, policy: str, spans: list[tuple[in
                 "address_from_bytes": edges[:-1],
                 "address_bytes": tall,
                 "live_bytes": numpy.diff(below).astype(numpy.int64),
+                "tag": numpy.array([TAGS[row * len(TAGS) // ADDRESS_ROWS] for row in range(ADDRESS_ROWS)], object),
+                "age_from_events": 1 << (numpy.arange(ADDRESS_ROWS) // 32),
             }
         )
 
@@ -228,7 +231,7 @@ COLUMNS = {
     "timeline": "trace policy event time_ns live_bytes allocated_bytes reserved_bytes free_bytes holes "
     "largest_hole_bytes external_frag squares_frag releasable_bytes next_request_bytes",
     "holes": "trace policy event time_ns hole_bytes_from holes free_bytes",
-    "occupancy": "trace policy event address_from_bytes address_bytes live_bytes",
+    "occupancy": "trace policy event address_from_bytes address_bytes live_bytes tag age_from_events",
     "distributions": "trace kind class_from lifetime_from count bytes",
     "requests": "trace policy size_bytes_from requests requested_bytes block_bytes",
     "failures": "trace policy event request_bytes request_tag needed_bytes live_bytes allocated_bytes reserved_bytes free_bytes "

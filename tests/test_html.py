@@ -12,6 +12,9 @@ import pytest
 from sample_results import TWELVE, sample
 
 from memtrace.errors import UsageError
+from memtrace.plots.addresses import all_tags
+from memtrace.plots.cells import cells_of
+from memtrace.plots.series import last_event
 from memtrace.report import write
 from memtrace.report.html.data import BEYOND
 from memtrace.report.markdown import plain
@@ -180,6 +183,40 @@ def test_keys_move_the_reading_and_the_map_tells_its_cell(page: Any) -> None:
     hover(page, "map", 0.3, 0.1)
     reading = page.find_element("css selector", ".map-values")
     assert "in use" in reading.text and 0 <= int(reading.get_attribute("data-cell")) < BEYOND
+
+
+@browser
+@needs_chromium
+@pytest.mark.parametrize("paint", ["share", "tag", "age"])
+def test_the_map_is_coloured_by_use_tag_or_age_and_tells_all_three(page: Any, paint: str) -> None:
+    results = sample(("first-fit", "best-fit", "buddy"), capacity=int(2.7 * GIB))
+    choose(page, "painted", paint)
+    assert canvas(page, "map").get_attribute("data-painted") == paint
+    hover(page, "map", 0.3, 0.15)
+    reading = page.find_element("css selector", ".map-values")
+    shown = [int(reading.get_attribute(f"data-{name}")) for name in ("row", "column", "cell", "tag", "age")]
+    tags = all_tags(results, "training-step")
+    policy = page.find_element("css selector", "select.mapped").get_attribute("value")
+    cells = cells_of(results.rows("occupancy", "training-step", policy), last_event(results, "training-step"), 400, 200, tags)
+    assert cells is not None
+    row, column = shown[:2]
+    assert shown[2] == pytest.approx(254 * cells.share[row, column], abs=6)
+    assert shown[3:] == [cells.tag[row, column] + 1, round(float(cells.age[row, column])) + 1]
+    assert f"mostly {tags[shown[3] - 1]}" in reading.text and "events old" in reading.text
+    legend = page.find_element("css selector", ".legend").text
+    assert {"share": "in use", "tag": tags[0], "age": "events old"}[paint] in legend
+    choose(page, "painted", "share")
+
+
+@browser
+@needs_chromium
+def test_the_scale_is_that_of_the_policies_shown(page: Any) -> None:
+    results = sample(("first-fit", "best-fit", "buddy"), capacity=int(2.7 * GIB))
+    assert window(page, "chart")[3] == pytest.approx(1.04 * int(2.7 * GIB))
+    choose(page, "measure", "live")
+    peak = max(row["peak_live_bytes"] for row in results.summary)
+    assert window(page, "chart")[3] == pytest.approx(1.04 * peak, rel=0.02)
+    choose(page, "measure", "reserved")
 
 
 @browser

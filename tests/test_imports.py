@@ -87,6 +87,7 @@ def test_nothing_imports_the_command_line() -> None:
                 "replaying",
                 "offline",
                 "validate",
+                "contents",
                 "locality",
                 "reuse",
                 "contention",

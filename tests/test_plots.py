@@ -27,6 +27,8 @@ NAMES = [
     "waste",
     "waste-by-size",
     "occupancy",
+    "occupancy-age",
+    "occupancy-tag",
     "fragmentation",
     "next-request",
     "hole-sizes",

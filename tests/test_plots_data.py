@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memtrace.plots import occupancy_age, occupancy_tag
+from memtrace.plots.addresses import HOLE, UNUSED
+from memtrace.plots.cells import Cells, Region, cells_of, tag_names
 from memtrace.plots.colours import BUILT_IN, policy_colour, policy_dashes
 from memtrace.plots.frame import Frame
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
-from memtrace.plots.occupancy import HOLE, UNUSED, coloured
+from memtrace.plots.occupancy import coloured
 from memtrace.plots.panel import Panel
 from memtrace.plots.saving import file_names
 from memtrace.plots.scales import class_label, class_ticks, common_limit, count_ticks, size_ticks
-from memtrace.plots.series import curve, distinct, hole_counts, occupancy
+from memtrace.plots.series import curve, distinct, hole_counts
 from memtrace.plots.text import printable, short_labels, shorten, width, wrap
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
@@ -70,22 +73,43 @@ def cells(*columns: tuple[int, list[int]]) -> dict[str, numpy.ndarray]:
 
 
 def test_occupancy_holds_each_column_until_the_next_and_ends_with_the_policy() -> None:
-    found = occupancy(cells((0, [10, 0]), (4, [5, 10])), last=15, columns=15, most_rows=2)
+    found = cells_of(cells((0, [10, 0]), (4, [5, 10])), last=15, columns=15, most_rows=2)
     assert found is not None
-    assert (found.low, found.top) == (0, 20)
+    assert (found.regions, found.span) == ((Region(0, 0),), 20)
     assert found.share[0, :6].tolist() == [1, 1, 1, 1, 0.5, 0.5]
     assert numpy.isnan(found.share[:, 6:]).all()
 
 
 def test_occupancy_merges_rows_without_losing_bytes() -> None:
-    found = occupancy(cells((0, [10, 0, 5, 5, 10])), last=1, columns=1, most_rows=3)
+    found = cells_of(cells((0, [10, 0, 5, 5, 10])), last=1, columns=1, most_rows=3)
     assert found is not None
     assert found.share[:, 0].tolist() == [0.5, 0.5, 1]
 
 
+def test_merged_rows_have_the_tag_of_most_bytes_and_the_mean_age() -> None:
+    rows = cells((0, [10, 4, 5, 1]), (4, [0, 4, 5, 1]))
+    rows["tag"] = numpy.array(["a", "b", "b", None, None, "b", "a", None], object)
+    rows["age_from_events"] = numpy.array([4, 8, 16, 16, numpy.nan, 32, 2, 2])
+    assert tag_names([rows]) == ("a", "b")
+    found = cells_of(rows, last=7, columns=8, most_rows=2, tags=("a", "b"))
+    assert found is not None
+    assert found.tag[:, [0, 5]].tolist() == [[0, 1], [1, 0]]
+    assert found.age[:, 5].tolist() == [5, 1]
+    assert found.age[0, 0] == pytest.approx((10 * 2 + 4 * 3) / 14)
+
+
+def test_a_gap_begins_a_region_and_no_row_crosses_it() -> None:
+    rows = cells((0, [10, 0, 5, 5, 10]))
+    rows["address_from_bytes"] = numpy.array([0, 10, 20, 1000, 1010])
+    found = cells_of(rows, last=1, columns=1, most_rows=3)
+    assert found is not None
+    assert found.share[:, 0].tolist() == [0.5, 0.5, 0.75]
+    assert found.regions == (Region(0, 0), Region(2, 1000)) and found.ends() == [(Region(0, 0), 2), (Region(2, 1000), 1)]
+
+
 def test_holes_are_coloured_below_the_highest_address_used_so_far() -> None:
     share = numpy.array([[1.0, 1.0, numpy.nan], [0.0, 0.0, numpy.nan], [0.0, 1.0, numpy.nan], [0.0, 0.0, 0.0]])
-    pixels = coloured(share, (0.0, 0.0, 0.0))
+    pixels = coloured(Cells(share, share, share, 10, (Region(0, 0),)), (0.0, 0.0, 0.0))
     hole, unused = (tuple(round(255 * part) for part in colour) for colour in (HOLE, UNUSED))
     assert [tuple(pixel) for pixel in pixels[:, 0]] == [(0, 0, 0), unused, unused, unused]
     assert [tuple(pixel) for pixel in pixels[:, 1]] == [(0, 0, 0), hole, (0, 0, 0), unused]
@@ -219,3 +243,31 @@ def test_what_the_font_lacks_is_replaced() -> None:
 def test_file_names_are_safe_and_apart() -> None:
     names = file_names(["a/b", "a_b", "A_B", "..", "x" * 300, "ok-1.2"])
     assert list(names.values()) == ["a_b", "a_b-2", "A_B-3", "trace", "x" * 60, "ok-1.2"]
+
+
+def grey(colour: tuple[float, float, float]) -> float:
+    return sum(part * weight for part, weight in zip(colour, (0.299, 0.587, 0.114), strict=True))
+
+
+def test_in_grey_no_age_and_no_tag_looks_like_a_hole_and_older_is_darker() -> None:
+    ages = [grey(colour) for colour in occupancy_age.palette()]
+    assert ages == sorted(ages, reverse=True)
+    for level in (*ages, *(grey(colour) for colour in occupancy_tag.COLOURS), grey(occupancy_tag.NONE)):
+        assert level < grey(HOLE) - 0.1
+
+
+def test_letters_stand_where_much_of_a_tag_lies() -> None:
+    tag = numpy.full((24, 28), -1)
+    tag[:12, :14], tag[12:, 14:] = 0, 1
+    found = list(occupancy_tag.letters(Cells(numpy.ones(tag.shape), tag, numpy.ones(tag.shape), 10, (Region(0, 0),))))
+    assert [code for code, *_ in found] == [0, 1]
+    assert found[0][1] < 0.5 and found[0][2] < 0.5 < found[1][1] and found[1][2] > 0.5
+
+
+def test_ages_and_tags_are_painted_by_their_palettes() -> None:
+    share, nan = numpy.array([[1.0, 0.0], [1.0, 1.0]]), numpy.nan
+    cells = Cells(share, numpy.array([[1, -1], [-1, 0]]), numpy.array([[2.0, nan], [6.0, 2.0]]), 10, (Region(0, 0),))
+    hole, young, old = ([round(255 * part) for part in c] for c in (HOLE, occupancy_age.STOPS[0], occupancy_age.STOPS[-1]))
+    assert occupancy_age.aged(cells, (2.0, 6.0)).tolist() == [[young, hole], [old, young]]
+    first, second, none = ([round(255 * p) for p in c] for c in (*occupancy_tag.COLOURS[:2], occupancy_tag.NONE))
+    assert occupancy_tag.tagged(cells).tolist() == [[second, hole], [none, first]]

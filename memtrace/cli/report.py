@@ -96,21 +96,22 @@ def page_map(results: Results, trace: str, policy: str, width: int, height: int 
     """Address by time: # in use, + half in use, . holes; the lowest addresses below."""
     import numpy as np
 
-    from memtrace.plots.series import last_event, occupancy
+    from memtrace.plots.cells import cells_of, highest_so_far
+    from memtrace.plots.series import last_event
     from memtrace.units import format_size
 
-    cells = occupancy(results.rows("occupancy", trace, policy), last_event(results, trace), width, height)
+    cells = cells_of(results.rows("occupancy", trace, policy), last_event(results, trace), width, height)
     if cells is None:
         return []
     share = np.nan_to_num(cells.share)
-    row = np.arange(share.shape[0])[:, None]
-    used = np.maximum.accumulate(np.where(share > 0, row + 1, 0).max(axis=0))
     signs = np.where(share >= 0.75, "#", np.where(share >= 0.25, "+", "."))
-    signs[(row >= used) | np.isnan(cells.share)] = " "
+    signs[~highest_so_far(cells)] = " "
     lines = ["", f"addresses of {policy}: # in use, + in part, . hole"]
-    step = (cells.top - cells.low) / share.shape[0]
-    for i in range(share.shape[0] - 1, -1, -1):
-        lines.append(f"{format_size(cells.low + step * i):>24} {''.join(signs[i])}")
+    for region, count in reversed(cells.ends()):
+        if region.row + count < share.shape[0]:
+            lines.append(f"{'(gap)':>24} {'-' * width}")
+        for i in range(count - 1, -1, -1):
+            lines.append(f"{format_size(region.address + cells.row_bytes * i):>24} {''.join(signs[region.row + i])}")
     return lines
 
 

@@ -120,6 +120,11 @@ def baseline_rows(suite: Suite, update: bool) -> list[dict[str, Any]] | None:
     return None
 
 
+def near(source: str) -> str:
+    """A path below this folder from here on; others, URLs and recipes as they are."""
+    return source.removeprefix(f"{Path.cwd()}/")
+
+
 def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     from memtrace.cli.tables import echo_json, print_table
 
@@ -131,7 +136,7 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     for trace in plan.sources:
         tasks = [task for task in plan.tasks if task.trace == trace]
         done = sum(finished[task] for task in tasks)
-        click.echo(f"{trace}: {len(tasks)} cells, {done} finished before ({tasks[0].source})")
+        click.echo(f"{trace}: {len(tasks)} cells, {done} finished before ({near(tasks[0].source)})")
     if verbose:
         cells_shown = [(t.trace, t.label, "finished" if done else "", t.key[:12]) for t, done in finished.items()]
         print_table(("trace", "policy", "before", "key"), cells_shown, words=(0, 1, 2, 3))
@@ -237,7 +242,8 @@ def show(
     if found.rows or found.missing or found.extra or found.outcomes:
         show_comparison(found, verbose)
     if unjudged:
-        click.echo(f"{unjudged} gates compare with the baseline, which is written anew")
+        gates = "1 gate compares" if unjudged == 1 else f"{unjudged} gates compare"
+        click.echo(f"{gates} with the baseline, which is written anew")
     errors = list(ran.errors.items())
     for task, error in errors if verbose else errors[:MOST_ERRORS]:
         click.echo(f"FAIL {task.text}: {error}")

@@ -40,6 +40,11 @@ def plots() -> tuple[Plot, ...]:
     return tuple(sorted(found, key=lambda plot: plot.ORDER))
 
 
+def wanted(results: Results, trace: str) -> list[Plot]:
+    """Those that have something to say of this trace: a plot may have a function `wanted` of its own."""
+    return [plot for plot in plots() if getattr(plot, "wanted", lambda results, trace: True)(results, trace)]
+
+
 def draw_into(canvas: Figure | SubFigure, height: float, plot: Plot, results: Results, trace: str) -> None:
     """Draw a plot with its title on a canvas of this height in inches."""
     from memtrace.plots.frame import WIDTH, Frame
@@ -72,7 +77,7 @@ def write_all(results: Results, directory: Path) -> list[Path]:
 
     written = []
     for trace, name in file_names(results.traces()).items():
-        for plot in plots():
+        for plot in wanted(results, trace):
             alone = figure(plot, results, trace)
             with style():
                 written.append(write_png(alone, directory / f"{name}-{plot.NAME}.png"))

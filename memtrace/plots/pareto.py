@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import cos, pi, sin
+from math import cos, log10, pi, sin
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -24,6 +24,7 @@ NAME = "overhead-and-work"
 TITLE = "Overhead and work"
 
 MOST = 30
+STEEP = 8  # times the bound: from there overheads are drawn by their logarithm
 DOT = 0.045
 NAME_ROOM = 1.5
 LINE = 0.12
@@ -53,7 +54,10 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
         return
     work = numpy.array([max(1.0, row["search_mean"]) for row in rows])
     over = numpy.array([above_bound(row) for row in rows], dtype=float)
-    panel = _panel(frame, work, over)
+    steep = bool(over.max() > STEEP)
+    if steep:
+        over = numpy.log10(over)
+    panel = _panel(frame, work, over, steep)
     dots = [(float(panel.x(numpy.log10(x))), float(panel.y(y))) for x, y in zip(work, over, strict=True)]
     taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in dots]
     taken += _front(panel, work, over)
@@ -74,12 +78,18 @@ def front(work: Sequence[float], over: Sequence[float]) -> list[int]:
     return kept
 
 
-def _panel(frame: Frame, work: Any, over: Any) -> Panel:
+def _panel(frame: Frame, work: Any, over: Any, steep: bool) -> Panel:
+    """``steep``: overheads are logarithms."""
     decades = max(1, int(numpy.ceil(numpy.log10(work.max()) + 0.15)))
-    low, high = 1.0, max(1.1, 1 + (float(over.max()) - 1) * 1.15)
+    low, high = (0.0, float(over.max()) * 1.08) if steep else (1.0, max(1.1, 1 + (float(over.max()) - 1) * 1.15))
     wide, tall = frame.width - LEFT - 0.3, frame.height - TITLE_ROOM - BOTTOM
     panel = Panel(frame, LEFT, TITLE_ROOM, wide, tall, float(decades), high, from_across=-0.06 * decades, from_up=low)
     panel.ticks_across([(float(k), f"{10**k:,}") for k in range(decades + 1)], name="holes inspected for a request, mean")
+    if steep:
+        marks = [k * 10**n for n in range(8) for k in (1, 2, 5)]
+        few = [mark for mark in marks if mark <= 10**high and (high < 2 or str(mark)[0] == "1")]
+        panel.ticks_up([(log10(mark), f"{mark:,}x") for mark in few])
+        return panel
     span = high - low
     step = next(s for s in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 50, 100, 1000, 10**6) if span / s <= 6)
     panel.ticks_up([(low + step * k, f"{low + step * k:.2f}x") for k in range(int(span / step) + 1)])

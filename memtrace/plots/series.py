@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy
 from numpy.typing import NDArray
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[numpy.float64]
 Rows = Mapping[str, NDArray[Any]]
-
-
-class Cells(NamedTuple):
-    """Share of each cell that is allocated, lowest address first; NaN after the policy's last event."""
-
-    share: Floats
-    low: int
-    top: int
 
 
 def summary(results: Results, trace: str) -> list[dict[str, Any]]:
@@ -81,24 +73,6 @@ def held(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.int64]
     return numpy.searchsorted(samples, at, side="right") - 1
 
 
-def occupancy(rows: Rows, last: int, columns: int, most_rows: int) -> Cells | None:
-    """The cells of one policy as an image of at most `most_rows` x `columns`; None without cells."""
-    events, address, tall = rows["event"], rows["address_from_bytes"], rows["address_bytes"]
-    if not events.size:
-        return None
-    samples, at_sample = distinct(events)
-    starts, at_row = distinct(address)
-    cells = numpy.zeros((starts.size, samples.size))
-    cells[at_row, at_sample] = rows["live_bytes"]
-    heights = numpy.zeros(starts.size)
-    heights[at_row] = tall
-    merged = numpy.arange(0, starts.size, -(-starts.size // most_rows))
-    share = numpy.add.reduceat(cells, merged) / numpy.maximum(1, numpy.add.reduceat(heights, merged))[:, None]
-    image = share[:, numpy.maximum(0, held(samples, last, columns))]
-    image[:, _beyond(samples, last, columns)] = numpy.nan
-    return Cells(image, int(starts[0]), int(starts[-1] + heights[-1]))
-
-
 def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
     """Distinct values in order, and the place of each value among them; sorted ones are not sorted again."""
     steps = numpy.diff(values)
@@ -124,10 +98,3 @@ def hole_counts(rows: Rows, timeline: Rows, samples: NDArray[Any], last: int, co
         counts[numpy.searchsorted(samples, rows["event"][of_class])] = rows["holes"][of_class]
         found[class_of(hole_from)] = numpy.where(some, counts[place], 0.0)
     return found
-
-
-def _beyond(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.bool_]:
-    """The steps after this policy's last sample: it ended before the trace did."""
-    step = max(1, last) / columns
-    result: NDArray[numpy.bool_] = numpy.arange(columns) * step > samples[-1] + step
-    return result

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from memtrace.plots import draw_into, plots
+from memtrace.plots import draw_into, wanted
 from memtrace.plots.frame import WIDTH
 from memtrace.plots.saving import file_names
 from memtrace.report.blocks import Block, Column, Command, Document, Heading, Paragraph, Picture, Table
@@ -135,7 +135,7 @@ def _trace_facts(row: Mapping[str, Any]) -> str:
 
 
 def _figures(results: Results, trace: str, name: str) -> Iterator[Block]:
-    for plot in plots():
+    for plot in wanted(results, trace):
         yield Picture(
             f"{name}-{plot.NAME}",
             plot.TITLE,

@@ -14,6 +14,7 @@ from memtrace.metrics.readings import Readings, Rows
 from memtrace.results.failure import failure
 
 if TYPE_CHECKING:
+    from memtrace.contents.watching import Contents
     from memtrace.replaying import Placement
     from memtrace.trace import Trace
 
@@ -32,13 +33,14 @@ class Part:
     seconds: float
 
 
-def gather(placement: Placement, keep_placements: bool = False) -> Part:
+def gather(placement: Placement, keep_placements: bool = False, contents: Contents | None = None) -> Part:
+    """``contents`` looked at the replay; without it the occupancy has neither tags nor ages."""
     readings = Readings(placement)
     counters = tuple(getattr(placement.policy.module, "COUNTERS", ()))
     tables = {
         "timeline": timeline(placement, readings, counters),
         "holes": holes(placement),
-        "occupancy": occupancy(placement),
+        "occupancy": contents.columns(placement.peak_reserved_bytes) if contents is not None else occupancy(placement),
         "requests": requests(placement),
         **failure(placement),
         "timing": {"replay_seconds": np.array([placement.seconds])},

@@ -71,6 +71,8 @@ TABLES: dict[str, dict[str, str]] = {
         "address_from_bytes": "int64",
         "address_bytes": "int64",
         "live_bytes": "int64",
+        "tag": "string",
+        "age_from_events": "int64",
     },
     "distributions": {
         "trace": "string",

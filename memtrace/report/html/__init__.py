@@ -104,7 +104,7 @@ def _picture(picture: Picture, plots_dir: Path | None) -> str:
     data = base64.b64encode(content).decode()
     caption = escape(picture.caption)
     return (
-        f'<figure><img alt="{escape(picture.title)}. {caption}" src="data:image/png;base64,{data}">'
+        f'<figure><div class="wide"><img alt="{escape(picture.title)}. {caption}" src="data:image/png;base64,{data}"></div>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.plots.colours import policy_colour, policy_dashes
-from memtrace.plots.series import Cells, capacity_of, last_event, occupancy, summary
+from memtrace.plots.addresses import all_tags
+from memtrace.plots.cells import Cells, cells_of
+from memtrace.plots.colours import Colour, policy_colour, policy_dashes
+from memtrace.plots.occupancy_age import palette, range_of
+from memtrace.plots.occupancy_tag import COLOURS as TAG_COLOURS
+from memtrace.plots.occupancy_tag import NONE as NO_TAG
+from memtrace.plots.series import capacity_of, last_event, summary
 from memtrace.report.verdict import is_oom, oom_event
 
 if TYPE_CHECKING:
@@ -29,7 +34,9 @@ COLUMNS = {
 MOST_SAMPLES = 1000  # of a policy
 MOST_POLICIES = 24  # best first; the tables have all
 MAP_COLUMNS, MAP_ROWS = 400, 200
-LEVELS = 50  # of a cell: steps of 2 %
+MANY, FEWER_COLUMNS = 6, 240  # of more policies the maps are coarser, to keep the page small
+LEVELS = 25  # of a cell: steps of 4 %
+AGES = 12  # colours
 BEYOND = 255  # a cell after the policy's last event; others are shares of 254
 
 
@@ -40,15 +47,25 @@ def packed(content: bytes) -> str:
 def trace_data(results: Results, trace: str) -> tuple[dict[str, Any], dict[str, Cells]]:
     """The samples of each policy, best first, and the address maps that there are."""
     rows = summary(results, trace)[:MOST_POLICIES]
-    last = last_event(results, trace)
+    last, tags = last_event(results, trace), all_tags(results, trace)
+    columns = MAP_COLUMNS if len(rows) <= MANY else FEWER_COLUMNS
     maps, policies = {}, []
     for row in rows:
         label = row["policy"]
-        cells = occupancy(results.rows("occupancy", trace, label), last, MAP_COLUMNS, MAP_ROWS)
+        cells = cells_of(results.rows("occupancy", trace, label), last, columns, MAP_ROWS, tags)
         if cells is not None:
             maps[label] = cells
         policies.append({**_look(label), **_samples(results.rows("timeline", trace, label)), **_end(row), **_grid(cells)})
-    data = {"last": last, "capacity": capacity_of(rows), "columns": list(COLUMNS), "policies": policies}
+    data: dict[str, Any] = {
+        "last": last,
+        "capacity": capacity_of(rows),
+        "columns": list(COLUMNS),
+        "policies": policies,
+        "tags": tags,
+    }
+    data |= {"tagColours": [hexed(colour) for colour in (*TAG_COLOURS[: len(tags)], NO_TAG)]}
+    data |= {"ages": range_of(list(maps.values())) or (0, 1)}
+    data |= {"ageColours": [hexed(colour) for colour in palette(AGES)]}
     return data, maps
 
 
@@ -56,19 +73,28 @@ def text_of(data: Mapping[str, Any]) -> str:
     return packed(json.dumps(data, separators=(",", ":"), sort_keys=True).encode())
 
 
-def map_text(cells: Cells) -> str:
-    """Rows from the lowest address up, a byte a cell."""
+def map_texts(cells: Cells) -> dict[str, str]:
+    """Rows from the lowest address up, a byte a cell: the share, and where they are known tag and age."""
     level = np.round(np.nan_to_num(cells.share).clip(0, 1) * LEVELS) * ((BEYOND - 1) / LEVELS)
-    return packed(np.where(np.isnan(cells.share), BEYOND, np.round(level)).astype(np.uint8).tobytes())
+    texts = {"share": np.where(np.isnan(cells.share), BEYOND, np.round(level))}
+    if len(np.unique(cells.tag[cells.share > 0])) > 1:
+        texts["tag"] = cells.tag + 1
+    if not np.isnan(cells.age).all():
+        texts["age"] = np.where(np.isnan(cells.age), 0, np.round(np.nan_to_num(cells.age)) + 1)
+    return {name: packed(values.astype(np.uint8).tobytes()) for name, values in texts.items()}
 
 
-def hexed(label: str) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in policy_colour(label))
+def hexed(colour: Colour) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def _look(label: str) -> dict[str, Any]:
     dashes = policy_dashes(label)
-    return {"label": label, "colour": hexed(label), "dashes": [] if isinstance(dashes, str) else [2 * part for part in dashes[1]]}
+    return {
+        "label": label,
+        "colour": hexed(policy_colour(label)),
+        "dashes": [] if isinstance(dashes, str) else [2 * part for part in dashes[1]],
+    }
 
 
 def _end(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +105,8 @@ def _grid(cells: Cells | None) -> dict[str, Any]:
     if cells is None:
         return {"grid": None}
     rows, columns = cells.share.shape
-    return {"grid": {"rows": rows, "columns": columns, "low": cells.low, "top": cells.top}}
+    regions = [list(region) for region in cells.regions]
+    return {"grid": {"rows": rows, "columns": columns, "rowBytes": cells.row_bytes, "regions": regions}}
 
 
 def _samples(rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:

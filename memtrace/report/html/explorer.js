@@ -1,12 +1,20 @@
 "use strict";
 // Memory over time and addresses over time of one trace: zoom, pan, read values, hide policies. No library, no network.
 
+const LETTERS = "abcdefghijklmnopqrstuvwxyz", OUTLIER = 4, SEEN = 1.35; // as the plots have them
 const KIB = 1024, UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 function sizeText(bytes) {
   let unit = 0, value = Math.abs(bytes);
   while (unit < UNITS.length - 1 && Number(value.toFixed(unit ? 1 : 0)) >= KIB) { value /= KIB; unit += 1; }
   return (bytes < 0 ? "-" : "") + value.toFixed(unit ? 1 : 0) + " " + UNITS[unit];
+}
+
+/** Sizes and counts at an axis: no more digits than the step between them asks for. */
+const sizeTick = (bytes) => sizeText(bytes).replace(".0 ", " ");
+function countTick(value, step) {
+  const [scale, unit] = step >= 1e5 && value ? [1e6, " M"] : step >= 100 && value ? [1e3, " k"] : [1, ""];
+  return (value / scale).toLocaleString("en-US", { maximumFractionDigits: 1 }) + unit;
 }
 
 const countText = (value) => Math.round(value).toLocaleString("en-US");
@@ -38,6 +46,7 @@ async function load(section) {
   for (const policy of data.policies) {
     for (const name of data.columns) policy[name] = summed(policy[name]);
     policy.shown = true;
+    policy.letter = LETTERS[data.policies.indexOf(policy)] ?? "";
   }
   return data;
 }
@@ -145,20 +154,20 @@ function shifted(range, share, full) {
   return [from, from + span];
 }
 
-function scales(pen, style, view, text, stepOf) {
+function scales(pen, style, view, text, stepOf, lines = true) {
   const b = view.box, ink = style.getPropertyValue("--faint"), rule = style.getPropertyValue("--rule");
   pen.fillStyle = ink; pen.strokeStyle = rule; pen.lineWidth = 1;
   pen.textAlign = "right"; pen.textBaseline = "middle";
   const up = stepOf(view.up[1] - view.up[0], 5);
   for (let value = Math.ceil(view.up[0] / up) * up; value <= view.up[1]; value += up) {
     const y = Math.round(view.y(value)) + 0.5;
-    pen.beginPath(); pen.moveTo(b.left, y); pen.lineTo(b.right, y); pen.stroke();
+    pen.beginPath(); pen.moveTo(lines ? b.left : b.left - 4, y); pen.lineTo(lines ? b.right : b.left, y); pen.stroke();
     pen.fillText(text(value), b.left - 6, y);
   }
   pen.textAlign = "center"; pen.textBaseline = "top";
-  const across = Math.max(1, niceStep(view.across[1] - view.across[0], 7));
+  const across = Math.max(1, niceStep(view.across[1] - view.across[0], Math.max(2, Math.floor((b.right - b.left) / 90))));
   for (let value = Math.ceil(view.across[0] / across) * across; value <= view.across[1]; value += across) {
-    pen.fillText(countText(value), Math.min(Math.max(view.x(value), b.left + 12), b.right - 24), b.low + 6);
+    pen.fillText(countTick(value, across), Math.min(Math.max(view.x(value), b.left + 12), b.right - 24), b.low + 6);
   }
 }
 
@@ -173,13 +182,35 @@ function chart(section, data, others) {
   const canvas = section.querySelector(".chart"), reading = section.querySelector(".chart-values");
   const choice = section.querySelector("select.measure");
   const measure = () => MEASURES[choice.value];
-  const highest = () => Math.max(...data.policies.map((p) => p.event.reduce((most, _, i) => Math.max(most, measure().of(p, i) ?? 0), 0)), choice.value === "reserved" && data.capacity || 0) || 1;
-  const view = new View(canvas, [0, Math.max(1, data.last)], [0, 1.04 * highest()], draw);
-  choice.addEventListener("change", () => { view.full.up = [0, 1.04 * highest()]; view.up = [...view.full.up]; view.mark(); draw(); });
+  const peak = (policy) => policy.event.reduce((most, _, i) => Math.max(most, measure().of(policy, i) ?? 0), 0);
 
-  function curve(pen, policy) {
+  /** The highest of the policies shown; one far above the others would flatten them, and goes out of sight. */
+  function highest() {
+    const peaks = data.policies.filter((p) => p.shown).map(peak).filter((value) => value > 0).sort((one, other) => one - other);
+    const middle = peaks[(peaks.length - 1) >> 1] ?? 1, most = peaks.findLast((value) => value <= OUTLIER * middle) ?? 1;
+    return choice.value === "reserved" && data.capacity && data.capacity < SEEN * most ? Math.max(most, data.capacity) : most;
+  }
+
+  const view = new View(canvas, [0, Math.max(1, data.last)], [0, 1.04 * highest()], draw);
+  function rescale() { view.full.up = [0, 1.04 * highest()]; view.up = [...view.full.up]; view.mark(); draw(); }
+  choice.addEventListener("change", rescale);
+  section.addEventListener("policies", rescale);
+
+  /** A policy's letter on its curve, for eyes and printers that do not tell the colours apart. */
+  function letter(pen, style, policy, at, count) {
+    const event = view.across[0] + (at + 0.5) / count * (view.across[1] - view.across[0]);
+    if (!policy.event.length || event < policy.event[0] || event > policy.event[policy.event.length - 1]) return;
+    const b = view.box, value = measure().of(policy, sampleAt(policy.event, event));
+    if (value === undefined || value < view.up[0] || value > view.up[1]) return;
+    const x = view.x(event), y = Math.max(b.top + 7, Math.min(b.low - 7, view.y(value)));
+    pen.fillStyle = style.getPropertyValue("--paper"); pen.fillRect(x - 6, y - 7, 12, 14);
+    pen.fillStyle = style.getPropertyValue("--ink"); pen.textAlign = "center"; pen.textBaseline = "middle";
+    pen.fillText(policy.letter, x, y);
+  }
+
+  function curve(pen, style, policy) {
     const { event } = policy, of = measure().of;
-    pen.strokeStyle = policy.colour; pen.lineWidth = 1.6; pen.setLineDash(policy.dashes);
+    pen.strokeStyle = inkOf(policy.colour, style); pen.lineWidth = 1.6; pen.setLineDash(policy.dashes);
     pen.beginPath();
     const first = Math.max(0, sampleAt(event, view.across[0]));
     let y = view.y(of(policy, first));
@@ -201,14 +232,16 @@ function chart(section, data, others) {
   function draw() {
     view.paint((pen, style) => {
       const b = view.box;
-      scales(pen, style, view, measure().text, measure().text === sizeText ? sizeStep : niceStep);
+      scales(pen, style, view, measure().text === sizeText ? sizeTick : measure().text, measure().text === sizeText ? sizeStep : niceStep);
       pen.save();
       pen.beginPath(); pen.rect(b.left, b.top, b.right - b.left, b.low - b.top); pen.clip();
       if (data.capacity && choice.value === "reserved") {
         pen.strokeStyle = style.getPropertyValue("--alarm"); pen.setLineDash([6, 4]);
         pen.beginPath(); pen.moveTo(b.left, view.y(data.capacity)); pen.lineTo(b.right, view.y(data.capacity)); pen.stroke(); pen.setLineDash([]);
       }
-      for (const policy of data.policies) if (policy.shown) curve(pen, policy);
+      const shown = data.policies.filter((policy) => policy.shown);
+      for (const policy of [...shown].reverse()) curve(pen, style, policy);
+      shown.forEach((policy, at) => letter(pen, style, policy, at, shown.length));
       if (view.cursor) crosshair(pen, style, view, view.x(view.cursor[0]));
       pen.restore();
     });
@@ -216,7 +249,12 @@ function chart(section, data, others) {
   }
 
   function tell() {
-    if (!view.cursor) { reading.replaceChildren("Point at the chart, or give it the focus and use the arrow keys."); return; }
+    if (!view.cursor) {
+      const above = data.policies.filter((p) => p.shown && peak(p) > view.full.up[1]).map((p) => p.label);
+      const note = above.length ? ` Above the scale: ${above.join(", ")}; hide the others to see ${above.length > 1 ? "them" : "it"}.` : "";
+      reading.replaceChildren(`Point at the chart, or give it the focus and use the arrow keys.${note}`);
+      return;
+    }
     const event = Math.max(0, Math.round(view.cursor[0]));
     const list = document.createElement("ul");
     for (const policy of data.policies) {
@@ -224,7 +262,7 @@ function chart(section, data, others) {
       const i = sampleAt(policy.event, event), value = measure().of(policy, i), item = document.createElement("li");
       item.dataset.policy = policy.label; item.dataset.event = String(policy.event[i]); item.dataset.value = String(value);
       const exact = measure().text === sizeText ? ` (${countText(value)} B)` : "";
-      item.textContent = value === undefined ? `${policy.label}: not known` : `${policy.label}: ${measure().text(value)}${exact}`;
+      item.textContent = `${policy.letter} ${policy.label}: ` + (value === undefined ? "not known" : measure().text(value) + exact);
       item.style.setProperty("--colour", policy.colour);
       list.append(item);
     }
@@ -234,77 +272,128 @@ function chart(section, data, others) {
   return view;
 }
 
-/** The address map of one policy. */
+/** The address map of one policy, coloured by use, tag or age. */
 async function map(section, data, others) {
   const canvas = section.querySelector(".map"), reading = section.querySelector(".map-values");
-  const choice = section.querySelector("select.mapped");
+  const choice = section.querySelector("select.mapped"), paint = section.querySelector("select.painted");
   if (!canvas) return null;
-  const grids = new Map();
+  const legend = section.querySelector(".legend"), grids = new Map();
   let policy = null, grid = null, view = null;
 
+  async function cellsOf(label) {
+    const found = {};
+    for (const blob of section.querySelectorAll(`.grid[data-policy="${CSS.escape(label)}"]`)) found[blob.dataset.kind] = await unpack(blob.textContent);
+    return found;
+  }
+
   async function choose() {
-    policy = data.policies.find((p) => p.label === choice.value);
-    if (!grids.has(policy.label)) {
-      const blob = section.querySelector(`.grid[data-policy="${CSS.escape(policy.label)}"]`);
-      grids.set(policy.label, await unpack(blob.textContent));
-    }
-    grid = { ...policy.grid, cells: grids.get(policy.label) };
-    if (!view) view = new View(canvas, [0, Math.max(1, data.last)], [grid.low, grid.top], draw);
-    view.full.up = [grid.low, grid.top];
+    const chosen = data.policies.find((p) => p.label === choice.value);
+    if (!grids.has(chosen.label)) grids.set(chosen.label, await cellsOf(chosen.label));
+    policy = chosen;
+    grid = { ...policy.grid, ...grids.get(policy.label) };
+    const top = grid.rows * grid.rowBytes;
+    if (!view) view = new View(canvas, [0, Math.max(1, data.last)], [0, top], draw);
+    view.full.up = [0, top];
     view.reset();
     draw();
   }
 
+  /** The region that holds a row: its first row, and the address of that. */
+  const regionOf = (row) => grid.regions.findLast(([first]) => first <= row);
+  const addressOf = (place) => { const [row, address] = regionOf(Math.min(grid.rows - 1, Math.max(0, Math.floor(place / grid.rowBytes)))); return address + place - row * grid.rowBytes; };
+  const kind = () => (grid[paint.value] ? paint.value : "share");
+
   function draw() {
     if (!grid) return;
+    canvas.dataset.painted = kind();
     view.paint((pen, style) => {
       const b = view.box;
       pen.imageSmoothingEnabled = false;
       pen.save();
       pen.beginPath(); pen.rect(b.left, b.top, b.right - b.left, b.low - b.top); pen.clip();
-      const left = view.x(0), right = view.x(Math.max(1, data.last)), top = view.y(grid.top), low = view.y(grid.low);
+      const left = view.x(0), right = view.x(Math.max(1, data.last)), top = view.y(grid.rows * grid.rowBytes), low = view.y(0);
       pen.drawImage(picture(style), left, top, right - left, low - top);
+      for (const [row] of grid.regions.slice(1)) {
+        const y = view.y(row * grid.rowBytes);
+        pen.strokeStyle = style.getPropertyValue("--alarm"); pen.setLineDash([6, 4]);
+        pen.beginPath(); pen.moveTo(b.left, y); pen.lineTo(b.right, y); pen.stroke(); pen.setLineDash([]);
+      }
       if (view.cursor) crosshair(pen, style, view, view.x(view.cursor[0]));
       pen.restore();
-      scales(pen, style, view, sizeText, sizeStep);
+      scales(pen, style, view, (place) => sizeTick(addressOf(place)), sizeStep, false);
     });
+    explain();
     tell();
   }
 
+  /** The colour of a cell that is in use, and how much of it shows. */
+  function colouring() {
+    const full = rgb(policy.colour), tags = data.tagColours.map(rgb), ages = data.ageColours.map(rgb), [young, old] = data.ages;
+    if (kind() === "tag") return (at) => [tags[grid.tag[at] ? grid.tag[at] - 1 : tags.length - 1], 1];
+    if (kind() === "age") return (at) => [ages[Math.min(ages.length - 1, Math.max(0, Math.floor((grid.age[at] - 1 - young) / (old - young) * ages.length)))], 1];
+    return (at) => [full, grid.share[at] / 254];
+  }
+
   function picture(style) {
-    const image = new ImageData(grid.columns, grid.rows), full = rgb(policy.colour), hole = rgb(style.getPropertyValue("--hole"));
-    const highest = new Int32Array(grid.columns);
-    for (let column = 0; column < grid.columns; column += 1) {
-      let most = column ? highest[column - 1] : 0;
-      for (let row = most; row < grid.rows; row += 1) { const cell = grid.cells[row * grid.columns + column]; if (cell > 0 && cell < 255) most = row + 1; }
-      highest[column] = most;
-      for (let row = 0; row < most; row += 1) {
-        const cell = grid.cells[row * grid.columns + column];
-        if (cell === 255) continue;
-        const share = cell / 254, at = 4 * ((grid.rows - 1 - row) * grid.columns + column);
-        for (let k = 0; k < 3; k += 1) image.data[at + k] = hole[k] + share * (full[k] - hole[k]);
-        image.data[at + 3] = 255;
+    const image = new ImageData(grid.columns, grid.rows), hole = rgb(style.getPropertyValue("--hole")), colour = colouring();
+    grid.regions.forEach(([first], number) => {
+      const end = number + 1 < grid.regions.length ? grid.regions[number + 1][0] : grid.rows;
+      let most = first;
+      for (let column = 0; column < grid.columns; column += 1) {
+        for (let row = most; row < end; row += 1) { const share = grid.share[row * grid.columns + column]; if (share > 0 && share < 255) most = row + 1; }
+        for (let row = first; row < most; row += 1) {
+          const cell = row * grid.columns + column, at = 4 * ((grid.rows - 1 - row) * grid.columns + column);
+          if (grid.share[cell] === 255) continue;
+          const [full, share] = grid.share[cell] ? colour(cell) : [hole, 1];
+          for (let k = 0; k < 3; k += 1) image.data[at + k] = hole[k] + share * (full[k] - hole[k]);
+          image.data[at + 3] = 255;
+        }
       }
-    }
+    });
     const sheet = new OffscreenCanvas(grid.columns, grid.rows);
     sheet.getContext("2d").putImageData(image, 0, 0);
     return sheet;
   }
 
+  /** What the colours are. */
+  function explain() {
+    const entries = [];
+    if (kind() === "share") entries.push([policy.colour, "in use"]);
+    if (kind() === "tag") [...data.tags, "no tag"].forEach((tag, i) => entries.push([data.tagColours[i], tag]));
+    if (kind() === "age") data.ageColours.forEach((colour, i) => entries.push([colour, (i ? "" : "events old: from ") + countText(2 ** (data.ages[0] + i * (data.ages[1] - data.ages[0]) / data.ageColours.length))]));
+    entries.push(["var(--hole)", "hole"]);
+    if (grid.regions.length > 1) entries.push([null, "dashed: a gap in the addresses, left out"]);
+    legend.replaceChildren(...entries.map(([colour, text]) => {
+      const item = document.createElement("span"), swatch = document.createElement("span");
+      swatch.className = "swatch"; swatch.style.setProperty("--colour", colour);
+      item.append(...(colour ? [swatch, " "] : []), text);
+      return item;
+    }));
+  }
+
   function tell() {
     if (!view.cursor) { reading.textContent = "Point at the map, or give it the focus and use the arrow keys."; return; }
-    const [event, address] = view.cursor, tall = (grid.top - grid.low) / grid.rows;
-    const row = Math.min(grid.rows - 1, Math.max(0, Math.floor((address - grid.low) / tall)));
+    const [event, place] = view.cursor;
+    const row = Math.min(grid.rows - 1, Math.max(0, Math.floor(place / grid.rowBytes)));
     const column = Math.min(grid.columns - 1, Math.max(0, Math.floor(event / Math.max(1, data.last) * grid.columns)));
-    const cell = grid.cells[row * grid.columns + column], from = grid.low + row * tall;
-    const share = cell === 255 ? "after the end" : `${percentText(cell / 254)} in use`;
-    reading.dataset.cell = String(cell); reading.dataset.row = String(row); reading.dataset.column = String(column);
-    reading.textContent = `${policy.label}, event ${countText(event)}, addresses ${sizeText(from)} to ${sizeText(from + tall)}: ${share}`;
+    const at = row * grid.columns + column, cell = grid.share[at], from = addressOf(row * grid.rowBytes);
+    const parts = [cell === 255 ? "after the end" : `${percentText(cell / 254)} in use`];
+    if (cell > 0 && cell < 255 && grid.tag) parts.push(grid.tag[at] ? `mostly ${data.tags[grid.tag[at] - 1]}` : "mostly without a tag");
+    if (cell > 0 && cell < 255 && grid.age) parts.push(`about ${countText(2 ** (grid.age[at] - 1))} events old`);
+    Object.assign(reading.dataset, { cell: String(cell), row: String(row), column: String(column), tag: String(grid.tag ? grid.tag[at] : 0), age: String(grid.age ? grid.age[at] : 0) });
+    reading.textContent = `${policy.label}, event ${countText(event)}, addresses ${sizeText(from)} to ${sizeText(from + grid.rowBytes)}: ${parts.join(", ")}`;
   }
   choice.addEventListener("change", choose);
+  paint.addEventListener("change", draw);
   others.push(draw);
   await choose();
   return view;
+}
+
+/** A policy's colour on this ground: dark ones are lightened where the ground is dark. */
+function inkOf(colour, style) {
+  const parts = rgb(colour), paper = rgb(style.getPropertyValue("--paper"));
+  return paper[0] > 127 ? colour : `rgb(${[0, 1, 2].map((k) => Math.round(parts[k] + 0.4 * (255 - parts[k]))).join(" ")})`;
 }
 
 function rgb(text) {
@@ -318,7 +407,7 @@ async function explore(section) {
   const all = () => redraw.forEach((draw) => draw());
   const views = [chart(section, data, redraw), await map(section, data, redraw)].filter(Boolean);
   for (const box of section.querySelectorAll("input.shown")) {
-    box.addEventListener("change", () => { data.policies.find((p) => p.label === box.value).shown = box.checked; all(); });
+    box.addEventListener("change", () => { data.policies.find((p) => p.label === box.value).shown = box.checked; section.dispatchEvent(new Event("policies")); all(); });
   }
   section.querySelectorAll(".views").forEach((bar, i) => {
     const [closer, wider, reset] = bar.querySelectorAll("button"), view = views[i];

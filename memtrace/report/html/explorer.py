@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
-from memtrace.report.html.data import hexed, map_text, text_of, trace_data
+from memtrace.plots.colours import policy_colour
+from memtrace.report.html.data import hexed, map_texts, text_of, trace_data
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
@@ -20,6 +22,8 @@ MEASURES = {
     "holes": "holes",
     "external": "external fragmentation",
 }
+CURVES = "the measure over events, a curve for each policy, with its letter"
+PAINTS = {"share": "use", "tag": "tag", "age": "age"}
 VIEWS = (
     '<span class="views"><button type="button">closer</button> <button type="button">wider</button> '
     '<button type="button">all of it</button></span>'
@@ -38,27 +42,33 @@ def explorer(results: Results, trace: str) -> str:
         f'<section class="explorer" data-trace="{escape(trace)}">',
         "<h2>Explore</h2>",
         f'<p class="hint">{HINT}</p>',
-        f'<div class="bar" role="group" aria-label="policies shown">{"".join(_toggle(label) for label in labels)}</div>',
+        f'<div class="bar" role="group" aria-label="policies shown">{"".join(map(_toggle, ascii_lowercase, labels))}</div>',
         f'<div class="bar"><label>measure {_select("measure", MEASURES.items())}</label>{VIEWS}</div>',
-        '<canvas class="chart" tabindex="0" role="img" aria-label="the measure over events, a curve for each policy"></canvas>',
+        f'<canvas class="chart" tabindex="0" role="img" aria-label="{CURVES}"></canvas>',
         '<div class="reading chart-values" aria-live="polite"></div>',
     ]
+    grids = {label: map_texts(cells) for label, cells in maps.items()}
     if maps:
+        found = {name for texts in grids.values() for name in texts}
+        paints = [(name, text) for name, text in PAINTS.items() if name in found]
         parts += [
-            f'<div class="bar"><label>addresses of {_select("mapped", ((label, label) for label in maps))}</label>{VIEWS}</div>',
+            f'<div class="bar"><label>addresses of {_select("mapped", ((label, label) for label in maps))}</label>'
+            f"<label>coloured by {_select('painted', paints)}</label>{VIEWS}</div>",
             '<canvas class="map" tabindex="0" role="img" aria-label="addresses over events: in use, and holes in grey"></canvas>',
+            '<div class="bar legend"></div>',
             '<div class="reading map-values" aria-live="polite"></div>',
         ]
     parts += [f'<script type="text/plain" class="data">{text_of(data)}</script>']
     parts += [
-        f'<script type="text/plain" class="grid" data-policy="{escape(label)}">{map_text(cells)}</script>'
-        for label, cells in maps.items()
+        f'<script type="text/plain" class="grid" data-policy="{escape(label)}" data-kind="{kind}">{text}</script>'
+        for label, texts in grids.items()
+        for kind, text in texts.items()
     ]
     return "\n".join([*parts, "</section>"])
 
 
-def _toggle(label: str) -> str:
-    swatch = f'<span class="swatch" style="--colour:{hexed(label)}"></span>'
+def _toggle(letter: str, label: str) -> str:
+    swatch = f'<span class="swatch" style="--colour:{hexed(policy_colour(label))}"></span><b>{letter}</b>'
     return f'<label><input type="checkbox" class="shown" value="{escape(label)}" checked>{swatch}{escape(label)}</label>'
 
 

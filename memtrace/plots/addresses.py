@@ -1,0 +1,126 @@
+"""Small multiples of address by time: an image a policy, what is not mapped left out, and what is at the axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy
+from numpy.typing import NDArray
+
+from memtrace.plots.cells import Cells, cells_of, highest_so_far, tag_names
+from memtrace.plots.colours import Colour, policy_colour
+from memtrace.plots.frame import Frame
+from memtrace.plots.panel import Panel
+from memtrace.plots.panels import MOST_PANELS, SCALES, layout, left_out, places
+from memtrace.plots.scales import common_limit, size_ticks
+from memtrace.plots.series import Rows, last_event, summary
+from memtrace.plots.style import ALARM, BODY, FAINT, LEFT, SMALL, TITLE_ROOM
+from memtrace.report.verdict import is_oom
+from memtrace.units import format_size
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+HOLE: Colour = (0.86, 0.86, 0.86)  # a grey, which no policy has
+UNUSED: Colour = (1.0, 1.0, 1.0)
+COLUMNS = 400
+PANEL = 1.4
+GAPS = " A dashed line is a gap: addresses that were only reserved, and that nothing ever lived in, are left out."
+APART = 0.11  # inches between labels
+
+Paint = Callable[[Cells, str], NDArray[numpy.uint8]]
+Palette = Sequence[Colour]
+
+
+def height(results: Results, trace: str) -> float:
+    """A panel for each policy."""
+    if not len(results.rows("occupancy", trace)["event"]):
+        return TITLE_ROOM + 0.3
+    return layout(len(results.policies(trace)), PANEL).height
+
+
+def notes(results: Results, trace: str) -> str:
+    """A caption's last sentences."""
+    cut = any(has_gaps(results.rows("occupancy", trace, policy)) for policy in results.policies(trace))
+    return SCALES + (GAPS if cut else "") + left_out(len(results.policies(trace)))
+
+
+def has_gaps(rows: Rows) -> bool:
+    """Whether a range of addresses is left out."""
+    first = rows["event"] == rows["event"][0] if rows["event"].size else numpy.zeros(0, bool)
+    address, height = rows["address_from_bytes"][first], rows["address_bytes"][first]
+    return bool((address[1:] != address[:-1] + height[:-1]).any()) or bool(address.size and address[0] > 0)
+
+
+def draw_maps(
+    results: Results,
+    trace: str,
+    frame: Frame,
+    paint: Paint,
+    tags: Sequence[str] = (),
+    seen: Callable[[Sequence[Cells | None]], None] = lambda cells: None,
+) -> list[tuple[Panel, Cells]]:
+    """An image a policy; equal scales, but a policy far above the others has its own. ``seen`` is told all before."""
+    rows, last = summary(results, trace)[:MOST_PANELS], last_event(results, trace)
+    most_rows = 320 if len(rows) == 1 else 200
+    cells = [cells_of(results.rows("occupancy", trace, row["policy"]), last, COLUMNS, most_rows, tags) for row in rows]
+    seen(cells)
+    tops = [cell.span if cell else 0 for cell in cells]
+    drawn = []
+    for place, cell in zip(places(frame, PANEL, rows, last, tops, common_limit(tops)), cells, strict=True):
+        panel = place.panel
+        labelled = place.own_scale or place.leftmost
+        if cell is None or (len(cell.regions) == 1 and not cell.regions[0].address):
+            panel.sizes(labelled=labelled, inside=not place.leftmost, most=4)
+        else:
+            _gaps(panel, cell, labelled=labelled, inside=not place.leftmost)
+        if cell:
+            panel.image(paint(cell, place.row["policy"]), 0, cell.span)
+            drawn.append((panel, cell))
+        if is_oom(place.row):
+            panel.out_of_memory(place.row, panel.up / 2, policy_colour(place.row["policy"]))
+    return drawn
+
+
+def none_there(results: Results, trace: str, frame: Frame) -> bool:
+    """Whether there is nothing to draw, which is then said."""
+    if len(results.rows("occupancy", trace)["event"]):
+        return False
+    frame.text(LEFT, TITLE_ROOM + 0.1, "The results hold no occupancy.", BODY, colour=FAINT)
+    return True
+
+
+def all_tags(results: Results, trace: str) -> tuple[str, ...]:
+    """The tags of a trace's blocks, in one order for all policies."""
+    return tag_names([results.rows("occupancy", trace)])
+
+
+def painted(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[numpy.uint8]:
+    """Colours by code; HOLE for -1, and UNUSED above the highest address used so far and after the end."""
+    below = highest_so_far(cells)
+    level = numpy.where(below, codes + 1, len(palette) + 1)
+    colours = numpy.array([HOLE, *palette, UNUSED])
+    pixels: NDArray[numpy.uint8] = numpy.round(colours * 255).astype(numpy.uint8)[level]
+    return pixels
+
+
+def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
+    """The scale up where addresses are left out: a line across each gap, and the address behind it."""
+    taken: list[float] = []
+    for region, _ in cells.ends():
+        at = float(panel.y(region.row * cells.row_bytes))
+        if region.row:
+            panel.frame.line([(panel.left, at), (panel.right, at)], ALARM, 0.8, (0, (3, 2)))
+        if region.address and all(abs(at - other) > APART for other in taken):
+            taken.append(at)
+            if inside:
+                panel.frame.text(panel.left + 0.03, at - 0.055, format_size(region.address), SMALL, colour=ALARM)
+            else:
+                panel.frame.text(panel.left - 0.05, at, format_size(region.address), SMALL, colour=ALARM, align="right")
+    first, rows = cells.ends()[0]
+    if first.address == 0:
+        end = rows * cells.row_bytes
+        ticks = [tick for tick in size_ticks(panel.up, 4) if tick[0] < end]
+        free = [tick for tick in ticks if all(abs(float(panel.y(tick[0])) - other) > APART for other in taken)]
+        panel.ticks_up(free, labelled=labelled, inside=inside)
