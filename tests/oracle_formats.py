@@ -194,7 +194,14 @@ def heaptrack(text: str) -> Heap:
     heap = Heap()
     infos: list[int] = []
     live: dict[int, list[int]] = {}
-    interpreted, handle = False, 0
+    interpreted, handle, command = False, 0, False
+
+    def bad() -> None:
+        if command:
+            heap.count("command")
+        else:
+            heap.bad()
+
     for line in lines(text):
         words = line.split()
         hexes = [int(word, 16) for word in words[1:] if re.fullmatch(r"(0x)?[0-9a-f]{1,16}", word)]
@@ -208,23 +215,25 @@ def heaptrack(text: str) -> Heap:
                 handle += 1
                 live.setdefault(hexes[0], []).append(handle)
                 heap.malloc(-handle, infos[hexes[0]])
+                command = False
             else:
-                heap.bad()
+                bad()
         elif words[0] == "+" and whole and len(hexes) == 3:
             heap.malloc(hexes[2], hexes[0])
+            command = False
         elif words[0] == "-" and whole and len(hexes) == 1 and not interpreted:
             heap.free(hexes[0])
-        elif words[0] == "-" and whole and len(hexes) == 1:
-            if hexes[0] >= len(infos):
-                heap.bad()
-            elif live.get(hexes[0]):
+            command = False
+        elif words[0] == "-" and whole and len(hexes) == 1 and hexes[0] < len(infos):
+            command = False
+            if live.get(hexes[0]):
                 heap.free(-live[hexes[0]].pop())
             else:
                 heap.count("unknown free")
         elif words[0] in "vcAXsxmtiIRS#" and len(words[0]) == 1:
-            continue
+            command = words[0] == "X" or (command and not re.match(r"I +(0x)?[0-9a-f]{1,16}(?![0-9a-f])", line))
         else:
-            heap.bad()
+            bad()
     return heap
 
 
@@ -233,10 +242,13 @@ def rep(text: str) -> Heap:
     header = 0
     begun = False
     for line in lines(text):
-        if re.fullmatch(NUM, line) and not begun and header < 8:
-            header += 1
+        if line.startswith("#"):
             continue
-        found = re.fullmatch(rf"([ar]) +({NUM}) +({NUM})|(f) +({NUM})|(f) (-1)", line)
+        count = len(line.split())
+        if re.fullmatch(rf"{NUM}([ \t]+{NUM})*", line) and not begun and header + count <= 8:
+            header += count
+            continue
+        found = re.fullmatch(rf"([ar])[ \t]+({NUM})[ \t]+({NUM})|(f)[ \t]+({NUM})|(f)[ \t]+(-1)", line)
         if found is None:
             heap.bad()
             continue
@@ -266,9 +278,8 @@ def wee_alloc(text: str) -> Heap:
 def rmm(text: str) -> Heap:
     heap = Heap()
     streams: dict[str, int] = {}
-    for place, line in enumerate(text.split("\n")):
-        line = line.strip(" \t\r")
-        if not line or (place == 0 and line.startswith("Thread")):
+    for line in lines(text):
+        if line.startswith("Thread,"):
             continue
         found = re.fullmatch(
             rf"({NUM}),((?:[0-9]+-[0-9-]+[ T])?[0-9]+(?::[0-9]+:[0-9]+)?(?:[.:][0-9]+)?),"

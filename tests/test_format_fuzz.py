@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import sqlite3
 import time
 import tracemalloc
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def unpacked(path: Path) -> bytes:
         return stream.read(1 << 20)
 
 
+def database(lines: bytes) -> bytes:
+    """Umpire's events as it keeps them in SQLite."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.execute("CREATE TABLE EVENTS (EVENT           JSON    )")
+        made.executemany("INSERT INTO EVENTS VALUES(?)", [(line,) for line in lines.decode().splitlines()])
+        made.commit()
+        return made.serialize()
+
+
 CORPUS = {
     "android": ["android.zip", "android_times.txt"],
     "chrome": ["chrome.json"],
@@ -42,11 +52,12 @@ CORPUS = {
     "minimalloc": ["lifetimes.csv"],
     "mtrace": ["sample.mtrace"],
     "rep": ["sample.rep"],
-    "rmm": ["rmm.csv"],
+    "rmm": ["rmm.csv", "rmm_013.csv"],
     "umpire": ["sample.replay", "old.replay"],
     "wee_alloc": ["sample.trace"],
 }
 TEXTS = {name: [unpacked(SAMPLES / file) for file in files] for name, files in CORPUS.items()}
+TEXTS["umpire"].append(database(TEXTS["umpire"][0]))
 SPECIAL = st.sampled_from(
     [b"\n", b"\0", b"\xff\xfe", b" ", b"0x", b"(nil)", b"-1", b"99999999999999999999", b"0xffffffffffffffff", b",", b'"', b"{", b"[" * 500, b"1e999", b"NaN", b"null", b"\r\n", b"#", b"=" * 70, b"\xe2\x80\xa8"]
 )  # fmt: skip

@@ -152,6 +152,7 @@ def test_memray_captures(tmp_path: Path) -> None:
         ("a.replay", b'{"category":"operation","name":"allocate","timestamp":1,"string_args":{"pointer":"0x1"}}\n', r":1: the line is no event of Umpire's \('size' is missing\)"),
         ("a.csv", b"Thread,Time,Action,Pointer,Size,Stream\n1,12:00,allocate,0x1,8,0x0\n", r":2: the line is not of this format: .1,12:00,allocate"),
         ("a.json", b'{"traceEvents": [{"ph":"X","name":"mm","ts":1}]}', r": none of its 1 events is a memory event"),
+        ("a.json", b'{"traceEvents": [{"ph":"i","name":"[memory]","ts":1,"args":{"Bytes":8}}]}', r": its 1 memory events lack an address"),
         ("a.json", b'{"traceEvents": [{"ph":"v","name":"dump","ts":1}]}', r": memory dumps hold sums, no single allocations"),
         ("a.pftrace", b"\x0a\x20\x00\x01\x02", r": no array of trace events in JSON; Perfetto's binary traces"),
         ("a.memray", b"memray\0nothing", r": memray cannot read it|extra"),
@@ -166,6 +167,22 @@ def test_what_is_wrong_is_said_with_its_place(file: str, content: bytes, says: s
         trace.read(tmp_path / file)
 
 
+RMM_013 = (SAMPLES / "rmm_013.csv").read_bytes()
+OLDEST_REALLOCS = b"""\
+{ "kind":"replay", "uid":1, "timestamp":1, "event": "makeMemoryResource", "payload": { "name": "HOST" }, "result": "0x10" }
+{ "kind":"replay", "uid":1, "timestamp":2, "event": "allocate", "payload": { "allocator_ref": "0x10", "size": 8 } }
+{ "kind":"replay", "uid":1, "timestamp":3, "event": "allocate", "payload": { "allocator_ref": "0x10", "size": 8 }, "result": { "memory_ptr": "0xa0" } }
+{ "kind":"replay", "uid":1, "timestamp":4, "event": "reallocate", "payload": { "ptr": "0xa0", "size": 16 } }
+{ "kind":"replay", "uid":1, "timestamp":5, "event": "reallocate", "payload": { "ptr": "0xa0", "size": 16 }, "result": { "memory_ptr": "0xb0" } }
+{ "kind":"replay", "uid":1, "timestamp":6, "event": "reallocate", "payload": { "ptr": "0xb0", "size": 24 } }
+{ "kind":"replay", "uid":1, "timestamp":7, "event": "allocate", "payload": { "allocator_ref": "0x10", "size": 24 }, "result": { "memory_ptr": "0xc0" } }
+{ "kind":"replay", "uid":1, "timestamp":8, "event": "deallocate", "payload": { "allocator_ref": "0x10", "memory_ptr": "0xb0" } }
+{ "kind":"replay", "uid":1, "timestamp":9, "event": "reallocate", "payload": { "ptr": "0xb0", "size": 24 }, "result": { "memory_ptr": "0xc0" } }
+{ "kind":"replay", "uid":1, "timestamp":10, "event": "deallocate", "payload": { "allocator_ref": "0x10", "memory_ptr": "0xb0" } }
+{ "kind":"replay", "uid":1, "timestamp":11, "event": "deallocate", "payload": { "allocator_ref": "0x10", "memory_ptr": "0xc0" } }
+"""
+
+
 @pytest.mark.parametrize(
     ("file", "content", "events", "said"),
     [
@@ -174,6 +191,13 @@ def test_what_is_wrong_is_said_with_its_place(file: str, content: bytes, says: s
         ("a.mtrace", b"= Start\n@ x:[0x1] + 0x10 0x8\n@ x:[0x1] < 0x10\n", 1, "the file ends in the middle of a realloc: left out"),
         ("a.mtrace", b"= Start\n@ x:[0x1] + 0x10 0x8\n@ x:[0x1] < 0x10\n@ x:[0x1] + 0x30 0x8\n", 3, "first half is recorded, taken as frees: 1"),
         ("a.rep", b"1\n1\n9\n1\na 0 8\n", 1, "the header announces 9 operations, the file has 1"),
+        ("a.rep", b"3\r\n2\r\na 0 8\r\nf\t0\r\n", 2, "the header has 2 numbers, not 4: taken as ids and operations"),
+        ("a.rep", b"20000 1 3 1\na 0 8\nf 0\n", 2, "the header announces 3 operations, the file has 2"),
+        ("a.script", b"# small\na 0 8\nr  0   16\n\n# end\nf 0\n", 3, "comments, left out: 2"),
+        ("a.raw", b"v 10500 3\nx 9 /bin/bash\nX bash -c for i in 1\ndo ls\na b; done\nI 1000 7d55\n+ 8 1 ff0\n- ff0\n", 2, "further lines of the recorded command, left out: 2"),
+        ("a.csv", b"1,12:00:00.1,allocate,0x10,8,0x0\nThread,Time,Action,Pointer,Size,Stream\n2,12:00:00.2,free,0x10,8,0x0\n2,11:00:00.2,allocate,0x10,8,0x0\n", 3, "times that go back"),
+        ("a.csv", RMM_013, 5, "reallocs whose old pointer the log does not name, taken as new blocks: 1"),
+        ("a.replay", OLDEST_REALLOCS, 5, "frees of pointers that the recording never allocates (it began later), left out: 1"),
         ("a.heaptrack", b"v 10500 3\nX a\na 8 1\n+ 0\n", 1, "the file lacks the lines that end an interpreted file"),
         ("a.csv", b"id,start,end,size\n1,0,3,8\n2,4,5,8\n", 4, "column 'end' is the last time of a lifetime: 1 is added"),
         ("a.csv", b"id,lower,upper,size,offset\n1,0,3,8,0\n", 2, "columns left out: offset"),
@@ -198,6 +222,46 @@ def test_a_cut_packed_recording_is_read_to_its_last_byte(tmp_path: Path) -> None
     read = trace.read(tmp_path / "a.txt.gz")
     assert 9_000 < read.facts.events < 11_000
     assert "the packed file is cut" in read.metadata["assumed"]
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.file.endswith((".txt", ".log", ".csv", ".rep", ".mtrace", ".replay"))]
+)
+def test_files_of_other_systems_are_read_the_same(case: Sample, tmp_path: Path) -> None:
+    """Line ends of two bytes, and a mark of UTF-8 in front."""
+    content = (SAMPLES / case.file).read_bytes()
+    (tmp_path / case.file).write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    there, here = trace.read(tmp_path / case.file), trace.read(SAMPLES / case.file)
+    assert there.metadata == here.metadata and there.to_pandas().equals(here.to_pandas())
+
+
+def test_a_database_of_events_is_read_as_their_text(tmp_path: Path) -> None:
+    import sqlite3
+
+    lines = [line for line in (SAMPLES / "sample.replay").read_text().splitlines() if line.startswith("{")]
+    database = sqlite3.connect(tmp_path / "a.replay")
+    database.execute("CREATE TABLE EVENTS (EVENT           JSON    )")
+    database.executemany("INSERT INTO EVENTS VALUES(?)", [(line,) for line in lines])
+    database.commit()
+    database.close()
+    there, here = trace.read(tmp_path / "a.replay"), trace.read(SAMPLES / "sample.replay")
+    assert there.metadata == here.metadata and there.to_pandas().equals(here.to_pandas())
+    whole = (tmp_path / "a.replay").read_bytes()
+    (tmp_path / "cut.replay").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="SQLite cannot read it"):
+        trace.read(tmp_path / "cut.replay")
+    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE notes (text)").connection.commit()
+    with pytest.raises(InputError, match=r"no known format|no table EVENTS"):
+        trace.read(tmp_path / "other.db")
+
+
+def test_devices_by_name_and_addresses_as_text(tmp_path: Path) -> None:
+    event = '{"ph":"i","name":"[memory]","ts":%s,"args":{"Addr":%s,"Bytes":%s,%s}}'
+    gpu, cpu = '"Device Id":0', '"Device Type":"CPU"'
+    events = [(1, '"0x10"', 64, gpu), (2, "16", 8, cpu), (3, "16", -64, '"Device Id":0,"Device Type":"CUDA"')]
+    (tmp_path / "a.json").write_text('{"traceEvents": [' + ",".join(event % some for some in events) + "]}")
+    read = trace.read(tmp_path / "a.json")
+    assert (read.facts.events, read.facts.peak_live_bytes, read.metadata["device"]) == (2, 64, "cuda:0")
 
 
 def test_a_zip_of_several_files_is_refused(tmp_path: Path) -> None:

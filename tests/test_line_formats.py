@@ -85,10 +85,15 @@ LINES = {
         spelled("- ", INFOS),
         spelled("+ ", INFOS, " 1 ", st.sampled_from(["1000", "2000"])),
         spelled("- ", st.sampled_from(["1000", "2000"])),
-        st.sampled_from(["v 10500 3", "X ./a", "A", "c 10", "R 5", "# strings: 1", "s 3 lib", "nothing"]),
+        st.sampled_from(["v 10500 3", "X ./a", "I 1000 5", "A", "c 10", "R 5", "# strings: 1", "s 3 lib", "nothing"]),
     ),
     "rep": st.one_of(
-        spelled("a ", IDS, " ", SIZES), spelled("r ", IDS, " ", SIZES), spelled("f ", IDS), st.just("f -1"), SIZES, JUNK
+        spelled("a ", IDS, " ", SIZES),
+        spelled("r\t", IDS, "  ", SIZES),
+        spelled("f ", IDS),
+        st.sampled_from(["f -1", "f  -1", "3 4", "1 2 3 4 5 6 7 8 9", "5 x"]),
+        SIZES,
+        JUNK,
     ),
     "rmm": st.one_of(
         spelled(TIDS, ",", CLOCKS, ",allocate,", POINTERS, ",", SIZES, ",", STREAMS),

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from test_offline import MINIMALLOC, meet, offences, some
 
-from memtrace.offline.buffers import Buffers
+from memtrace.offline.buffers import Buffers, buffers_of, lasting
 from memtrace.offline.overlaps import overlaps
 from memtrace.offline.search import Fit, fit
 from memtrace.offline.sections import sections
+from memtrace.trace import read
 
 
 def search(buffers: Buffers, capacity: int, steps: int = 10_000_000) -> Fit:
@@ -72,11 +73,11 @@ def test_sections_are_the_sets_that_live_at_once_and_are_part_of_no_other(seed: 
 
 
 @pytest.mark.skipif(not MINIMALLOC.is_dir(), reason="needs the MiniMalloc benchmarks")
-@pytest.mark.parametrize("letter", "BCGHJK")
+@pytest.mark.parametrize("letter", "ABCDEFGHIJK")
 def test_minimalloc_benchmarks_are_packed_within_their_capacity(letter: str) -> None:
-    table = np.loadtxt(MINIMALLOC / f"{letter}.1048576.csv", delimiter=",", skiprows=1, dtype=np.int64)
-    lower, upper, size = (np.ascontiguousarray(table[:, i]) for i in (1, 2, 3))
-    buffers = Buffers(lower, upper, size, np.full(size.size, 1), np.full(size.size, -1))
-    found = search(buffers, 1_048_576, 5_000_000)
+    trace = read(MINIMALLOC / f"{letter}.1048576.csv")
+    buffers = buffers_of(trace)
+    neighbours = overlaps(buffers.lower, buffers.upper)
+    found = fit(buffers, neighbours, 1_048_576, 5_000_000, lasting(trace, buffers))
     assert found.addresses is not None and offences(buffers, found.addresses) == []
     assert (found.addresses + buffers.size).max() <= 1_048_576

@@ -113,9 +113,10 @@ def fits(
     """Say whether the buffers fit in so many bytes; exit code 1 if no packing is found."""
     from memtrace.cli.tables import echo_json
     from memtrace.errors import MemtraceError
+    from memtrace.offline.buffers import lasting
     from memtrace.offline.capacity import within
 
-    outcome = within(buffers, capacity, effort, seconds)
+    outcome = within(buffers, capacity, effort, seconds, lasting(trace, buffers))
     if outcome.packing is not None:
         check(trace, buffers, outcome.packing, align)
         if output is not None:

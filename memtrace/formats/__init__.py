@@ -15,6 +15,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Protocol, cast
 
 from memtrace.errors import InputError, UsageError
+from memtrace.formats._lines import MARK
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def find(source: Source, name: str | None = None) -> Format:
     head, path = source.head(), source.file_name
     if not head:
         raise InputError(f"{source.label} is empty")
+    head = head.removeprefix(MARK)
     named = [found for found in known.values() if path.lower().endswith(found.SUFFIXES)]
     others = [found for found in known.values() if found not in named]
     for found in [*named, *others]:

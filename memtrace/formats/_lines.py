@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 4 << 20
 MOST_LINE_BYTES = 1 << 20
+MARK = b"\xef\xbb\xbf"  # of UTF-8, as editors of other systems put it in front
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,11 @@ class Block:
 
 def blocks(source: Source, note: Callable[[str], None]) -> Iterator[Block]:
     """The file in order, at most a block and a line in memory; `note` hears if its packed stream is cut."""
-    rest = b""
+    rest, begun = b"", False
     with source.open() as stream:
         for data in _pieces(source, stream, note):
-            text = rest + data
+            text = rest + (data if begun else data.removeprefix(MARK))
+            begun = True
             end = text.rfind(b"\n") + 1
             rest = text[end:]
             if len(rest) > MOST_LINE_BYTES:

@@ -29,8 +29,9 @@ NAME = "chrome"
 SUFFIXES = (".json", ".perfetto-trace", ".pftrace")
 
 MEMORY = "[memory]"
-CPU = 0
+CPU, CUDA = 0, 1
 DEVICES = {0: "cpu", 1: "cuda", 6: "hip", 12: "xpu", 20: "privateuse"}
+KINDS = {name: kind for kind, name in DEVICES.items()}
 PIECE_BYTES = 1 << 20
 MOST_OBJECT = 16 << 20  # characters of one event
 
@@ -96,13 +97,22 @@ def _call(happening: Happening) -> Call:
 def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Happening]:
     args = event["args"]
     thread = event.get("tid", 0)
-    return (int(args.get("Device Type", 0)), int(args.get("Device Id", -1))), Happening(
+    index = int(args.get("Device Id", -1))
+    kind = args.get("Device Type", CPU if index < 0 else CUDA)
+    if isinstance(kind, str) and kind.lower() in KINDS:
+        kind = KINDS[kind.lower()]
+    return (int(kind), index), Happening(
         round(float(event["ts"]) * 1000),
         number,
-        int(args["Addr"]),
-        int(args["Bytes"]),
+        _whole(args["Addr"]),
+        _whole(args["Bytes"]),
         thread if isinstance(thread, int) else 0,
     )
+
+
+def _whole(value: Any) -> int:
+    """A number, or the text of one, hexadecimal with 0x."""
+    return int(value, 0) if isinstance(value, str) else int(value)
 
 
 def _named(device: tuple[int, int]) -> str:
@@ -114,6 +124,8 @@ def _named(device: tuple[int, int]) -> str:
 def _nothing(source: Source, kinds: dict[str, int]) -> InputError:
     if kinds["dumps"]:
         said = "memory dumps hold sums, no single allocations"
+    elif kinds["bad"]:
+        said = f"its {kinds['bad']:,} memory events lack an address, bytes or a time, as those of older profilers do"
     else:
         said = f"none of its {kinds['events']:,} events is a memory event ({MEMORY!r})"
     return InputError(f"{source.label}: {said}\ntry: torch.profiler.profile(profile_memory=True), or a memory snapshot")

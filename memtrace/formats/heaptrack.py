@@ -30,7 +30,7 @@ NAME = "heaptrack"
 SUFFIXES = (".heaptrack", ".raw")
 
 # Places in the parser's state.
-CLOCK, INFOS, SLOTS, SPARE, INTERPRETED, ATTACHED, ENDED, CLOCK_BACK, VERSION = range(1, 10)
+CLOCK, INFOS, SLOTS, SPARE, INTERPRETED, ATTACHED, ENDED, CLOCK_BACK, VERSION, COMMAND, COMMAND_LINES = range(1, 12)
 KNOWN_VERSION = 3
 LETTERS = b"vxXImtaisRSAK#"  # lines that are no events; + - c a are read
 FIRST = 1 << 10
@@ -82,6 +82,8 @@ def notes(state: Int64s) -> list[str]:
             said.append("the file lacks the lines that end an interpreted file: the recording may be cut")
     if state[ATTACHED]:
         said.append("recorded from a running process: what it had allocated before is missing")
+    if state[COMMAND_LINES]:
+        said.append(f"further lines of the recorded command, left out: {state[COMMAND_LINES]:,}")
     if state[CLOCK_BACK]:
         said.append(f"clock lines that go back, left out: {state[CLOCK_BACK]:,}")
     if state[VERSION] > KNOWN_VERSION:
@@ -171,7 +173,16 @@ def parse(text, at, calls, state, pairing):  # type: ignore[no-untyped-def]
             for other in LETTERS:
                 known |= letter == other
             if known and (end - start == 1 or text[start + 1] == 32):
+                if letter == 88:  # X
+                    state[COMMAND] = 1
+                elif letter == 73 and place >= 0:  # I
+                    state[COMMAND] = 0
                 continue
+        if kind != BAD_LINE:
+            state[COMMAND] = 0
+        elif state[COMMAND]:
+            state[COMMAND_LINES] += 1
+            continue
         calls.kind[filled], calls.pointer[filled], calls.old[filled], calls.size[filled] = kind, pointer, MISSING, size
         calls.thread[filled], calls.time[filled], calls.line[filled] = MISSING, state[CLOCK], line
         filled += 1

@@ -1,7 +1,8 @@
 """Malloc-lab traces (.rep) of CS:APP and the courses after it: a header of numbers, then `a ID SIZE`, `r ID SIZE`, `f ID`.
 
-The header says heap size (or weight), ids, operations, weight; it is compared with what is there. `f -1` frees null.
-Ids are kept. Source: CS:APP malloc lab, traces/README.
+The header says heap size (or weight), ids, operations, weight (or peak), in lines or in one line, as fscanf reads it;
+some courses keep ids and operations only, or none. The operations are compared with what is there. `f -1` frees null,
+`#` begins a comment. Ids are kept. Source: CS:APP malloc lab, traces/README.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
 
 from memtrace.formats._compiling import compiled
 from memtrace.formats._reading import LINE, CallFormat, read_rows
@@ -24,15 +28,20 @@ NAME = "rep"
 SUFFIXES = (".rep",)
 
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
-HEADER, OPERATIONS, ANNOUNCED = 1, 2, 3  # places in the parser's state
-HEADER_LINES, MOST_HEADER_LINES = 4, 8
+HEADER, OPERATIONS, SECOND, THIRD, COMMENTS = 1, 2, 3, 4, 5  # places in the parser's state
+MOST_HEADER = 8
 
-_HEAD = re.compile(rb"\s*(\d+[ \t]*\r?\n\s*){3,8}([ar] \d+ \d+|f -?\d+)\b")
+_CALL = rb"([ar][ \t]+\d+[ \t]+\d+|f[ \t]+-?\d+)[ \t]*\r?$"
+_HEAD = re.compile(rb"\s*(\d+\s+){2,8}" + _CALL, re.MULTILINE)
+_BARE = re.compile(rb"a[ \t]+\d+[ \t]+\d+[ \t]*\r?\n\s*" + _CALL, re.MULTILINE)
+_COMMENTS = re.compile(rb"(\s*#[^\n]*\n)*\s*")
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether a header of numbers is followed by an operation."""
-    return _HEAD.match(head) is not None
+    """Whether a header of numbers is followed by an operation, or two operations come first."""
+    start = _COMMENTS.match(head)
+    at = start.end() if start else 0
+    return _HEAD.match(head, at) is not None or _BARE.match(head, at) is not None
 
 
 def read(source: Source) -> Iterator[Batch]:
@@ -42,11 +51,34 @@ def read(source: Source) -> Iterator[Batch]:
 
 def notes(state: Int64s) -> list[str]:
     said = []
-    if state[HEADER] != HEADER_LINES:
-        said.append(f"the header has {state[HEADER]} lines, not {HEADER_LINES}: not compared with the operations")
-    elif state[ANNOUNCED] != state[OPERATIONS]:
-        said.append(f"the header announces {state[ANNOUNCED]:,} operations, the file has {state[OPERATIONS]:,}")
+    announced = {2: state[SECOND], 4: state[THIRD]}.get(int(state[HEADER]))
+    if announced is None:
+        said.append(f"the header has {state[HEADER]} numbers, not 4: not compared with the operations")
+    elif announced != state[OPERATIONS]:
+        said.append(f"the header announces {announced:,} operations, the file has {state[OPERATIONS]:,}")
+    if state[HEADER] == 2:
+        said.append("the header has 2 numbers, not 4: taken as ids and operations")
+    if state[COMMENTS]:
+        said.append(f"comments, left out: {state[COMMENTS]:,}")
     return said
+
+
+@njit
+def header(text, at, end, state):  # type: ignore[no-untyped-def]
+    """Note the numbers of a line of the header; whether it holds nothing else."""
+    count = state[HEADER]
+    place = at
+    while place < end:
+        number, place = decimal(text, place, end)
+        count += 1
+        if place < 0 or count > MOST_HEADER or (place < end and text[place] != 32 and text[place] != 9):
+            return False
+        if count == 2:
+            state[SECOND] = number
+        elif count == 3:
+            state[THIRD] = number
+    state[HEADER] = count
+    return True
 
 
 @compiled
@@ -59,18 +91,20 @@ def parse(text, at, rows, state):  # type: ignore[no-untyped-def]
         state[LINE] += 1
         if start == end:
             continue
-        number, place = decimal(text, start, end)
-        if place == end and state[OPERATIONS] == 0 and state[HEADER] < MOST_HEADER_LINES:
-            state[HEADER] += 1
-            if state[HEADER] == 3:
-                state[ANNOUNCED] = number
+        if text[start] == 35:  # '#'
+            state[COMMENTS] += 1
+            continue
+        if state[OPERATIONS] == 0 and np.uint8(text[start] - 48) <= 9 and header(text, start, end, state):
             continue
         letter, op, id, size = text[start], UNREADABLE, MISSING, MISSING
-        if end - start >= 3 and text[start + 1] == 32:
-            if letter == 102 and end - start == 4 and text[start + 2] == 45 and text[start + 3] == 49:  # f -1
+        place = start + 1
+        while place < end and (text[place] == 32 or text[place] == 9):
+            place += 1
+        if place > start + 1:
+            if letter == 102 and end - place == 2 and text[place] == 45 and text[place + 1] == 49:  # f -1
                 op = FREE
             else:
-                id, place = decimal(text, start + 1, end)
+                id, place = decimal(text, place, end)
                 if letter == 102:
                     op = FREE
                 elif letter == 97 or letter == 114:

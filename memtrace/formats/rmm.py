@@ -1,7 +1,8 @@
 """RMM's CSV log (RMM_LOG_FILE, LoggingResourceAdaptor): Thread,Time,Action,Pointer,Size,Stream, also without the header.
 
 Streams are CUDA stream handles, numbered by first appearance. A time of day that goes back by half a day or more is
-the next day's. Sizes may be rounded by the layers above the adaptor. Source: rapidsai/rmm, logging_resource_adaptor.
+the next day's. Sizes may be rounded by the layers above the adaptor. The log of RMM before 0.14 (Event Type,Device ID,...)
+is read too. Source: rapidsai/rmm, logging_resource_adaptor.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from memtrace.formats import _rmm_events
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, new_calls
 from memtrace.formats._compiling import compiled
-from memtrace.formats._lines import blocks
+from memtrace.formats._lines import MARK, blocks
 from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, Events, without_cut_line
 from memtrace.formats._scan import after, code_of, decimal, hexadecimal, next_line, word
 from memtrace.trace.raw import MISSING
@@ -42,11 +44,14 @@ _LINE = re.compile(
 
 def sniff(head: bytes, path: str) -> bool:
     """Whether the first line is RMM's header or an action."""
-    return _HEADER.match(head) is not None or _LINE.match(head) is not None
+    return _HEADER.match(head) is not None or _LINE.match(head) is not None or head.startswith(_rmm_events.START)
 
 
 def read(source: Source) -> Iterator[Batch]:
     """Events of numbered blocks, with times and CUDA streams."""
+    if source.head().removeprefix(MARK).startswith(_rmm_events.START):
+        yield from _rmm_events.read(source, NAME)
+        return
     state = np.zeros(STATE, np.int64)
     state[LINE] = 1
     said: list[str] = []
@@ -121,7 +126,7 @@ def parse(text, at, calls, state, threads):  # type: ignore[no-untyped-def]
         if place < 0:
             mark = start + 3 if text[start] == 239 else start
             name, behind = word(text, mark, end)
-            if line == 1 and name == THREAD:
+            if name == THREAD and after(text, behind, end, COMMA) >= 0:  # also of a log put behind another
                 continue
         place = after(text, place, end, COMMA)
         if place >= 0:

@@ -3,7 +3,8 @@
 The calls of the program are read, on whatever allocator; the memory that pools get from below is not in the log. The
 tag is the allocator's name. Pointers of one allocator are told apart from the same pointers of another. Lines of a
 reallocate come in pairs, with its own allocate and deallocate between where it moved. Both the form since 2022 and
-the older one ("kind":"replay") are read. Source: LLNL/Umpire, src/umpire/event and tools/replay.
+the older one ("kind":"replay") are read, and SQLite databases of such events.
+Source: LLNL/Umpire, src/umpire/event and tools/replay.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from memtrace.formats import _given
+from memtrace.formats import _events, _given
 from memtrace.formats._given import Call
 from memtrace.formats._lines import blocks
 from memtrace.formats._reading import Events, shown
@@ -33,7 +34,9 @@ OLD_NAMES = {
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line that is no comment is an event of Umpire's."""
+    """Whether the first line that is no comment is an event of Umpire's, or it is a database with their table."""
+    if head.startswith(_events.MAGIC):
+        return _events.TABLE in head
     for line in head.splitlines()[:100]:
         if line.strip() and not line.startswith(b"#"):
             new = line.startswith(b'{"category":') and b'"name":' in line
@@ -51,21 +54,31 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _calls(source: Source, log: _Log, said: list[str]) -> Iterator[Call]:
+    for number, line, cut in _lines(source, said):
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        try:
+            yield from log.calls(number, json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if cut:
+                said.append(f"the last line ({number:,}) is cut: {shown(line)} left out")
+                return
+            yield _given.bad(number, f"the line is no event of Umpire's ({_reason(error)}): {shown(line)}")
+        if cut:
+            said.append(f"the last line ({number:,}) has no line end: taken as it stands")
+
+
+def _lines(source: Source, said: list[str]) -> Iterator[tuple[int, bytes, bool]]:
+    """(number, text, whether its end is missing) of each event, from text or a database."""
+    if source.head().startswith(_events.MAGIC):
+        for number, line in enumerate(_events.texts(source), 1):
+            yield number, line, False
+        return
     number = 0
     for block in blocks(source, said.append):
         for line in block.text.split(b"\n")[:-1]:
             number += 1
-            if not line.strip() or line.startswith(b"#"):
-                continue
-            try:
-                yield from log.calls(number, json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-                if block.cut:
-                    said.append(f"the last line ({number:,}) is cut: {shown(line)} left out")
-                    return
-                yield _given.bad(number, f"the line is no event of Umpire's ({_reason(error)}): {shown(line)}")
-        if block.cut:
-            said.append(f"the last line ({number:,}) has no line end: taken as it stands")
+            yield number, line, block.cut
 
 
 def _reason(error: Exception) -> str:
@@ -78,6 +91,8 @@ class _Log:
     def __init__(self) -> None:
         self.names: dict[int, str] = {}  # of allocators, by reference
         self.live: dict[tuple[int, int], int] = {}  # allocator and pointer -> a pointer like no other
+        self.owner: dict[int, int] = {}  # pointer -> the allocator that gave it last
+        self.default = 0  # allocator
         self.next = 1
         self.opened: tuple[int, int, int, int] | None = None  # a reallocate: allocator, old, size, blocks made before it
         self.counts: dict[str, int] = {}
@@ -103,6 +118,8 @@ class _Log:
         allocator = _reference(fields.get("allocator_ref", "0"))
         if name in ("make_memory_resource", "make_allocator") and "allocator_name" in fields:
             self.names[allocator] = str(fields["allocator_name"])
+        if name == "set_default_allocator":
+            self.default = allocator
         more = {"time": time, "tag": self.names.get(allocator) or fields.get("allocator_name")}
         if name in ("allocate", "named_allocate"):
             if "pointer" in fields:  # the older form says it twice, at first without the pointer
@@ -125,12 +142,16 @@ class _Log:
         if "new_ptr" not in fields:
             if self.opened is not None:
                 self._count("half")
-            self.opened = (allocator, _reference(fields["current_ptr"]), _whole(fields["size"]), self.next)
+            old = _reference(fields["current_ptr"])
+            if "allocator_ref" not in fields:  # the oldest form
+                allocator = self.owner.get(old, self.default)
+            self.opened = (allocator, old, _whole(fields["size"]), self.next)
             return
         new = _reference(fields["new_ptr"])
         if self.opened is None:
             raise ValueError("a reallocate's second line without its first")
-        _, old, size, before = self.opened
+        allocator, old, size, before = self.opened
+        more["tag"] = self.names.get(allocator) or more["tag"]
         self.opened = None
         if self.live.get((allocator, new), 0) >= before:
             return  # its own allocate, and deallocate, are in the log
@@ -144,6 +165,7 @@ class _Log:
         """A number for this pointer of this allocator; the same again if it is live, which the common rules settle."""
         if pointer == 0:
             return 0
+        self.owner[pointer] = allocator
         number = self.live.setdefault((allocator, pointer), self.next)
         self.next += number == self.next
         return number
@@ -151,6 +173,7 @@ class _Log:
     def _gone(self, allocator: int, pointer: int) -> int:
         if pointer == 0:
             return 0
+        self.owner.pop(pointer, None)
         return self.live.pop((allocator, pointer), -1)
 
 
@@ -165,7 +188,7 @@ def _fields(event: Any) -> tuple[str, dict[str, Any], int]:
     fields = dict(payload)
     made = result.get("allocator_ref") if isinstance(result, dict) else result
     if isinstance(result, dict) and "memory_ptr" in result:
-        fields["pointer"] = result["memory_ptr"]
+        fields["new_ptr" if name == "reallocate" else "pointer"] = result["memory_ptr"]
     elif made is not None:
         fields |= {"allocator_ref": made, "allocator_name": payload.get("allocator_name", payload.get("name"))}
     for old, new in (("memory_ptr", "pointer"), ("ptr", "current_ptr")):

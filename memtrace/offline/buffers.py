@@ -66,6 +66,14 @@ def buffers_of(trace: Trace, align: int = 16) -> Buffers:
     return Buffers(lower[:found], upper[:found], size[:found], aligned[:found], follows[:found])
 
 
+def lasting(trace: Trace, buffers: Buffers) -> Ints | None:
+    """How long each buffer lives by the trace's own clock, if it has one."""
+    if "time" not in trace.columns or len(buffers) == 0:
+        return None
+    ends = np.minimum(buffers.upper, trace.facts.events - 1)
+    return trace.times(ends) - trace.times(buffers.lower)
+
+
 @njit(cache=True, nogil=True)
 def _note(op, block, size, align, event, found, current, lower, upper, sizes, aligned, follows):  # type: ignore[no-untyped-def]
     """Note the buffers that begin or end in a batch whose first event has this number; returns how many there are now."""

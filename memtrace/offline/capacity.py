@@ -13,6 +13,9 @@ from memtrace.offline.packing import Packing, height
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from memtrace.offline.buffers import Buffers
 
 STEPS_OF_ONE = 5_000_000  # placements tried at an effort of 1
@@ -38,9 +41,12 @@ class Outcome:
         return f"no packing in {format_size(capacity)} found, nor a proof that there is none; try a larger --effort, or --solver"
 
 
-def within(buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: float = 0) -> Outcome:
+def within(
+    buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: float = 0, lasts: NDArray[np.int64] | None = None
+) -> Outcome:
     """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if it has seconds.
 
+    ``lasts`` is how long each buffer lives by the program's clock, if that is known.
     Raises UsageError where there are too many buffers for the search, or the solver lacks its extra.
     """
     if len(buffers) > search.MOST_BUFFERS and buffers.bound <= capacity:
@@ -50,7 +56,7 @@ def within(buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: flo
         )
     started = time.perf_counter()
     neighbours = overlaps(buffers.lower, buffers.upper)
-    found = search.fit(buffers, neighbours, capacity, effort * STEPS_OF_ONE)
+    found = search.fit(buffers, neighbours, capacity, effort * STEPS_OF_ONE, lasts)
     addresses, impossible, method = found.addresses, found.impossible, "search"
     if addresses is None and not impossible and solver_seconds > 0:
         addresses, impossible = solver.decide(buffers, capacity, solver_seconds)

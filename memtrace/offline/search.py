@@ -5,23 +5,22 @@ every buffer rests so (let everything fall), and placing it by address meets it.
 buffer lower than the last one placed must wait till a neighbour lifts it, and none is placed where another would fit
 beneath (that one could fall). A branch ends where a section cannot hold what is still to come above its floor. Where
 nothing lives across two sections any longer, both sides are searched apart, and either's failure is final.
-The fixed order decides how soon a packing is met, by luck as much as by rule: so most steps go to many short searches whose
-orders are disturbed by chance, and the others to searches of undisturbed orders, each twice as long as the last, which come
-to an end at some time. Steps are counted, not timed, and the chance is seeded: the result is the same on every machine.
+A buffer that must wait will stand on a neighbour still to come, so no lower than the lowest top any of those can have. With
+that in mind, what is still to come in a section must fit above each height at or above which all of it will stand.
+Steps are counted, not timed, and the chance is seeded: the result is the same on every machine.
 Source: Moffitt 2023, "MiniMalloc: a lightweight memory allocator for hardware-accelerated machine learning", ASPLOS;
-restarts: Gomes, Selman and Kautz 1998, "Boosting combinatorial search through randomization".
+the last rule is Jackson 1955's bound for one machine with release dates, a section being the machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.offline.attempts import TOTAL, attempts
 from memtrace.offline.sections import sections
 
 if TYPE_CHECKING:
@@ -31,19 +30,6 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 MOST_BUFFERS = 1500  # the search keeps what it knows for every depth: some 100 bytes x buffers squared
-TOTAL, WIDTH, AREA, SIZE, SPAN, NEIGHBOURS = range(6)  # bytes of a buffer's fullest section, lifetime, bytes x lifetime, ...
-ORDERS = (
-    (WIDTH, AREA, TOTAL),
-    (TOTAL, AREA, WIDTH),
-    (TOTAL, WIDTH, AREA),
-    (AREA,),
-    (SPAN,),
-    (NEIGHBOURS,),
-    (SIZE,),
-)  # largest first
-DISTURBED = 0.3  # standard deviation of the logarithm of the factor that a disturbed key is multiplied by
-SHORT = 16  # steps of a short search, of the buffers
-RESTARTS = 4  # times the steps of the undisturbed searches
 FOUND, NONE, GAVE_UP = 1, 0, -1
 TRY, SOLVED, FAILED = 0, 1, 2
 
@@ -56,37 +42,19 @@ class Fit(NamedTuple):
     steps: int
 
 
-def fit(buffers: Buffers, overlaps: Overlaps, capacity: int, steps: int) -> Fit:
-    """A packing no higher than ``capacity`` bytes, looked for in at most ``steps`` placements."""
+def fit(buffers: Buffers, overlaps: Overlaps, capacity: int, steps: int, lasts: Ints | None = None) -> Fit:
+    """A packing no higher than ``capacity`` bytes, in at most ``steps`` placements; ``lasts``: see `attempts`."""
     if buffers.bound > capacity:
         return Fit(None, True, 0)
-    keys, addresses = _keys(buffers, overlaps), np.zeros(len(buffers), np.int64)
-    problem = (buffers.size, buffers.align, overlaps.first, overlaps.others, *sections(buffers))
+    parts, addresses = sections(buffers), np.zeros(len(buffers), np.int64)
+    problem = (buffers.size, buffers.align, overlaps.first, overlaps.others, *parts)
     used = 0
-    for order, disturbed, limit in _attempts(keys, 2 * len(buffers)):
-        outcome, taken = _search(problem, disturbed, order, capacity, min(limit, steps - used), addresses)
+    for order, keys, limit in attempts(buffers, overlaps, parts, lasts):
+        outcome, taken = _search(problem, keys, order, capacity, min(limit, steps - used), addresses)
         used += taken
         if outcome != GAVE_UP or used >= steps:
             break
     return Fit(addresses if outcome == FOUND else None, outcome == NONE, used)
-
-
-def _keys(buffers: Buffers, overlaps: Overlaps) -> NDArray[np.float64]:
-    """What buffers are ordered by, a row each; TOTAL changes in the search."""
-    lives, parts = (buffers.upper - buffers.lower).astype(np.float64), sections(buffers)
-    rows = (np.zeros(len(buffers)), lives, lives * buffers.size, buffers.size, parts.end - parts.begin, np.diff(overlaps.first))
-    return np.stack([row.astype(np.float64) for row in rows])
-
-
-def _attempts(keys: NDArray[np.float64], limit: int) -> Iterator[tuple[Ints, NDArray[np.float64], int]]:
-    """Order, keys and steps of each search, without end."""
-    chance, short = np.random.default_rng(0), SHORT * keys.shape[1]
-    for turn in count():
-        yield np.array(ORDERS[turn % len(ORDERS)]), keys.copy(), limit
-        for restart in range(-(-RESTARTS * limit // short)):
-            factors = np.exp(chance.normal(0, DISTURBED, keys.shape))
-            yield np.array(ORDERS[restart % len(ORDERS)]), keys * factors, short
-        limit *= 2
 
 
 @njit(cache=True, nogil=True)
@@ -171,6 +139,56 @@ def _holds(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: An
 
 
 @njit(cache=True, nogil=True)
+def _waits(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, at: Any, placed: Any, touched: Any, stands: Any) -> Any:
+    """How low all still to come can stand; touches sections of those that wait. The highest top, -1 if one waits for ever."""
+    size, align, first, others, begin, end = problem[:6]
+    top = np.int64(0)
+    for i in range(part[0], part[1]):
+        b = members[i]
+        if placed[b]:
+            continue
+        stands[b] = at[b]
+        if at[b] < bottom or (at[b] == bottom and i < turn):
+            lowest = np.int64(2**62)
+            for q in range(first[b], first[b + 1]):
+                other = others[q]
+                if not placed[other]:
+                    lowest = min(lowest, max(at[other], bottom) + size[other])
+            if lowest == 2**62:
+                return -1
+            if lowest > at[b]:
+                stands[b] = (lowest + align[b] - 1) & -align[b]
+                touched[begin[b] : end[b]] = True
+        top = max(top, stands[b] + size[b])
+    return top
+
+
+@njit(cache=True, nogil=True)
+def _fits(part: Any, problem: Any, placed: Any, touched: Any, stands: Any, capacity: Any, queue: Any) -> Any:
+    """Whether in every touched section what stands no lower than a height fits above it, for all heights."""
+    size, section, members = problem[0], problem[6], problem[7]
+    for s in range(part[2], part[3]):
+        if not touched[s]:
+            continue
+        count = 0
+        for q in range(section[s], section[s + 1]):
+            b = members[q]
+            if not placed[b]:
+                j = count
+                while j > 0 and stands[queue[j - 1]] < stands[b]:
+                    queue[j] = queue[j - 1]
+                    j -= 1
+                queue[j] = b
+                count += 1
+        total = np.int64(0)
+        for j in range(count):
+            total += size[queue[j]]
+            if stands[queue[j]] + total > capacity:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def _split(members: Any, m: Any, sides: Any, c: Any, part: Any, across: Any, placed: Any, begin: Any) -> Any:
     """Write the parts into which a part of the sections falls, where nothing lives across: (members, sections) from - to.
 
@@ -204,7 +222,7 @@ def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addr
         np.zeros((n + 2, width), np.int64),
         np.zeros((n + 2, width), np.int64),
     )
-    touched = np.zeros(width, np.bool_)
+    touched, stands, queue = np.zeros(width, np.bool_), np.zeros(n, np.int64), np.zeros(n, np.int64)
     for b in range(n):
         rest[1, begin[b] : end[b]] += size[b]
     cross[1] = across
@@ -257,6 +275,9 @@ def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addr
         at[d + 1], placed[d + 1], floor[d + 1], rest[d + 1] = at[d], placed[d], floor[d], rest[d]
         _place(b, problem, at[d + 1], floor[d + 1], rest[d + 1], placed[d + 1], touched)
         if not _holds(part[d, 2], part[d, 3], floor[d + 1], rest[d + 1], at[d, b], capacity):
+            continue
+        top = _waits(part[d], i, at[d, b], problem, members, at[d + 1], placed[d + 1], touched, stands)
+        if top < 0 or top > capacity or not _fits(part[d], problem, placed[d + 1], touched, stands, capacity, queue):
             continue
         addresses[b] = at[d, b]
         cross[d + 1] = cross[d]
