@@ -102,7 +102,7 @@ def replay_tiers(
     facts, evict = trace.facts, rule(plan.evict)
     uses = rule_of(trace, plan.uses) if len(tiers) > 1 or plan.uses != "auto" else "access"
     modules = list(dict.fromkeys(policy.module for policy in policies))
-    bound = bind_tiers(modules, evict)
+    bound = bind_tiers(modules, evict, interpret)
     by_group, fixed = groups(tiers, policies, modules)
     states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
     for group in states:
