@@ -41,7 +41,7 @@ def compiled() -> SimpleNamespace:
             context.pack_value(builder, signature.args[0], arguments[0], place)
             return place
 
-        return types.CPointer(world)(world), codegen
+        return types.CPointer(world)(world), codegen  # type: ignore[attr-defined]
 
     def field(name: str) -> Any:
         @intrinsic

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 ORDER = 30
 NAME = "stall"
 TITLE = "Modelled stall against capacity of the top tier"
+CAPTION = (
+    "Modelled waiting for transfers if the first tier had another capacity and all else stayed; a cross: "
+    "not even all tiers together were enough."
+)
 STEPS = 4
 
 
