@@ -16,6 +16,7 @@ from tier_cases import OPTIONS, differences, figures, hierarchies, long_case, pl
 from memtrace.tiers.eviction import RULES
 from memtrace.tiers.model import Plan, Tier
 from memtrace.tiers.replaying import replay_tiers
+from memtrace.trace import from_events
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -39,6 +40,14 @@ def test_compiled(evict: str) -> None:
         events, described, options, how = long_case(evict, seed)
         rows = random.Random(seed).choice([11, 1 << 20])
         assert differences(events, described, options, how, batch_rows=rows) == {}, seed
+
+
+def test_a_realloc_of_a_block_that_failed_lands_nowhere() -> None:
+    events = [("alloc", 1, 8), ("free", 1), ("alloc", 2, 99), ("realloc", 2, 4)]
+    tiers = [Tier("a", 16, 1e9), Tier("b", 16, 1e8)]
+    found = replay_tiers(from_events(events), tiers, Plan(uses="lifetimes"), keep=True, interpret=True, on_oom="skip")
+    assert found.addresses is not None and found.landed is not None
+    assert list(zip(found.addresses.tolist(), found.landed.tolist(), strict=True)) == [(0, 0), (-2, -1), (-1, -1), (-2, -1)]
 
 
 @pytest.mark.parametrize("interpret", [True, False])
