@@ -91,14 +91,11 @@ def _figures(results: TierResults) -> Iterator[Block]:
 
 
 def _more(results: TierResults) -> Iterator[Block]:
-    """The figures' numbers."""
+    """The curve's numbers; the last figure has its own."""
     if results.curve:
         yield Heading(f"Capacities of {results.summary[0]['name']}")
         columns = ("capacity", *saying.CURVE_COLUMNS[:-1], "ended")
         yield table(columns, [saying.curve_row(row) for row in results.curve])
-    if results.evictions:
-        yield Heading("Evictions by tag")
-        yield table(saying.EVICTION_COLUMNS, [saying.eviction_row(row) for row in results.evictions], words=2)
 
 
 def _provenance(results: TierResults) -> Iterator[Block]:
