@@ -91,6 +91,7 @@ def test_nothing_imports_the_command_line() -> None:
                 "locality",
                 "reuse",
                 "contention",
+                "tiers",
             },
         ),
         ("matplotlib", {"plots", "report"}),

@@ -30,10 +30,11 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
       memtrace report reports/trace -o trace.html
     """
     from memtrace.report import write
-    from memtrace.results.folder import read_folder
+    from memtrace.results.folder import read_folder, schema_of
+    from memtrace.tiers.results import read_tiers
 
     path, source = Path(output), Path(folder)
-    results = read_folder(source)
+    results = read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
     written = write(results, path, source / "plots")
     if as_json:
         from memtrace.cli.tables import echo_json

@@ -128,14 +128,15 @@ def tiers(
         read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
     folder = Path(output) if output is not None else Path("reports") / f"{read_trace.name}-tiers"
     check_folder(folder, force)
-    if not (quiet or as_json or is_compiled(chosen, plan)):
+    compiled = is_compiled(chosen, plan)
+    if not (quiet or as_json or compiled):
         click.echo(f"compiling {evict} over the tiers' policies: a minute, once for this version", err=True)
     with bar("replaying", not quiet, read_trace.facts.events) as progress:
         replayed = replay_tiers(read_trace, chosen, plan, on_oom=on_oom, progress=progress)
     rows: list[dict[str, Any]] = []
     if points:
         with bar("capacities", not quiet, points) as progress:
-            rows = curve(read_trace, chosen, plan, points, on_oom, progress)
+            rows = curve(read_trace, chosen, plan, points, on_oom, progress, replayed.uses)
     results = gather(replayed, rows, manifest_of(read_trace, time.perf_counter() - started))
     files = write(results, folder)
     if as_json:
@@ -150,44 +151,35 @@ def tiers(
         click.echo(f"wrote {folder}/: {names}", err=True)
         if verbose:
             rate = replayed.events / max(replayed.seconds, 1e-9) / 1e6
-            click.echo(f"{replayed.seconds:.2f} s in the replay itself, {rate:.2f} M events/s", err=True)
+            note = "" if compiled else ", compiling included"
+            click.echo(f"{replayed.seconds:.2f} s in the replay itself, {rate:.2f} M events/s{note}", err=True)
 
 
 def write(results: TierResults, folder: Path) -> list[Path]:
     from functools import partial
 
-    from memtrace.plots.tiers import write_all
+    from memtrace.report import render
     from memtrace.results.folder import write_tables
     from memtrace.tiers.results import tables
 
-    return write_tables(tables(results), results.manifest, folder, partial(write_all, results))
+    return write_tables(tables(results), results.manifest, folder, partial(render, results))
 
 
 def show(replayed: TierReplay, results: TierResults) -> None:
     """The table, the evictions by tag, the curve, and the model that the times are of."""
     from memtrace.cli.tables import print_table
-    from memtrace.tiers.saying import COLUMNS, LINK_COLUMNS, USES, link_row, model, table_row, verdict
-    from memtrace.units import format_seconds, format_size
+    from memtrace.tiers import saying
+    from memtrace.units import format_size
 
-    peak = format_size(replayed.trace.facts.peak_live_bytes)
+    rows, peak = results.summary, format_size(replayed.trace.facts.peak_live_bytes)
     title = f"{replayed.trace.name}: {replayed.events:,} events, peak live {peak}, evict {replayed.plan.evict}"
-    print_table(COLUMNS, [table_row(row) for row in results.summary], title=title)
-    if len(results.summary) > 1:
-        print_table(LINK_COLUMNS, [link_row(row) for row in results.summary[1:]])
+    print_table(saying.COLUMNS, [saying.table_row(row) for row in rows], title=title)
+    if len(rows) > 1:
+        print_table(saying.LINK_COLUMNS, [saying.link_row(row) for row in rows[1:]])
     if results.evictions:
-        rows = [(row["name"], row["tag"], f"{row['evictions']:,}", format_size(row["bytes"])) for row in results.evictions]
-        print_table(("from", "tag", "evictions", "bytes"), rows, words=(0, 1))
+        print_table(saying.EVICTION_COLUMNS, [saying.eviction_row(row) for row in results.evictions], words=(0, 1))
     if results.curve:
-        lines = [
-            (
-                format_size(row["capacity_bytes"]),
-                format_seconds(row["run_stall_ns"] / 1e9),
-                format_size(row["down_bytes"] + row["up_bytes"]),
-                f"{row['misses']:,}",
-                row["status"],
-            )
-            for row in results.curve
-        ]
-        print_table((f"{replayed.tiers[0].name} of", "stall", "moved", "misses", ""), lines, words=(4,))
-    for text in (verdict(replayed), USES[replayed.uses], model(replayed)):
+        columns = (f"{rows[0]['name']} of", *saying.CURVE_COLUMNS)
+        print_table(columns, [saying.curve_row(row) for row in results.curve], words=(4,))
+    for text in (saying.verdict(rows), saying.USES[rows[0]["uses"]], saying.model(rows)):
         click.echo(textwrap.fill(text, 80, break_long_words=False))

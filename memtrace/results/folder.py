@@ -35,10 +35,15 @@ def check_folder(folder: Path, force: bool) -> None:
 
 
 def is_ours(folder: Path) -> bool:
+    return schema_of(folder).startswith(OURS)
+
+
+def schema_of(folder: Path) -> str:
+    """What the manifest says the folder's files are; nothing where there is none."""
     try:
-        return str(json.loads((folder / MANIFEST).read_text()).get("schema", "")).startswith(OURS)
+        return str(json.loads((folder / MANIFEST).read_text()).get("schema", ""))
     except (OSError, ValueError, AttributeError):
-        return False
+        return ""
 
 
 def write_folder(results: Results, folder: Path, render: Callable[[Path], list[Path]] | None = None) -> list[Path]:

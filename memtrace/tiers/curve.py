@@ -10,6 +10,7 @@ from memtrace.tiers.model import Plan, Tier
 from memtrace.tiers.replaying import TierReplay, replay_tiers
 
 if TYPE_CHECKING:
+    from memtrace.tiers.uses import Uses
     from memtrace.trace import Trace
 
 
@@ -26,12 +27,15 @@ def curve(
     points: int,
     on_oom: Literal["stop", "skip"],
     progress: Callable[[int, int], None],
+    known: Uses | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each capacity of the top tier; the rest stays as it is."""
+    """A row for each capacity of the top tier; the rest stays as it is. ``known``: the uses, if a replay worked them out."""
     rows = []
     for number, capacity in enumerate(capacities(trace, tiers, points), 1):
         changed = [replace(tiers[0], capacity=capacity), *tiers[1:]]
-        rows.append(row(replay_tiers(trace, changed, plan, on_oom=on_oom, samples=1)))
+        replayed = replay_tiers(trace, changed, plan, on_oom=on_oom, samples=1, known=known)
+        known = replayed.uses
+        rows.append(row(replayed))
         progress(number, points)
     return rows
 

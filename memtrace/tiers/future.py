@@ -4,6 +4,7 @@ Two passes of compiled text: forwards over the events, backwards over the uses. 
 """
 
 import sys
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -71,9 +72,6 @@ def specialise_next(module):
 
 def future_of(trace, last_uses, extra):
     """All uses of a trace; ``extra``: events and slots of those that are no events of the trace."""
-    from memtrace.engine.compile import closed
-    from memtrace.engine.sources import reachable_modules
-
     facts = trace.facts
     most = facts.events + facts.copies + facts.swaps + extra[0].size + 1
     extra_events = np.append(extra[0], NEVER)
@@ -82,17 +80,25 @@ def future_of(trace, last_uses, extra):
     tag_of = np.full(facts.max_live + 1, -1, np.int32)
     kinds = (np.int32, np.int64, np.uint8)
     uses = Uses(*(np.empty(most, kind) for kind in kinds), tag_of, last_uses, extra_events, extra_slots, totals)
-    here = sys.modules[__name__]
-    sources = reachable_modules(here)
-    collect = closed(specialise_list(here), "collect", sources, [])
+    collect, link = compiled()
     for events in trace.batches():
         collect(events.op, events.block, events.dst, events.tag, uses)
     count = int(totals[COUNT])
     slots, events, born = (column[:count].copy() for column in (uses.slots, uses.events, uses.born))
     following = np.full(count, NEVER)
-    link = closed(specialise_next(here), "link", sources, [])
     link(slots, events, born, following, np.full(facts.max_live + 1, NEVER))
     # One more, so that the loop may look at the use after the last.
     return Future(
         np.append(slots, np.int32(0)), np.append(events, NEVER), np.append(following, NEVER), np.append(born, np.uint8(0))
     )
+
+
+@cache
+def compiled():
+    """Both passes."""
+    from memtrace.engine.compile import closed
+    from memtrace.engine.sources import reachable_modules
+
+    here = sys.modules[__name__]
+    sources = reachable_modules(here)
+    return closed(specialise_list(here), "collect", sources, []), closed(specialise_next(here), "link", sources, [])

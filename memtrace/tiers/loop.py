@@ -33,6 +33,7 @@ from memtrace.tiers.books import (
 from memtrace.tiers.moving import bring, make_request, request_for, settle, use
 from memtrace.tiers.serving import exchange, found_place, open_block, reallocate, release
 from memtrace.tiers.watching import observe, sample
+from memtrace.tiers.world import World
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
 
@@ -49,8 +50,9 @@ def tick(books, time, i):
 
 
 @apart
-def fetch_ahead(t, states, books, order):
+def fetch_ahead(t, world):
     """Bring up what the next events use, if it is live and below the top."""
+    books = t.books(world)
     totals, until = books.totals, books.totals[EVENT] + books.ahead
     while totals[AHEAD] < books.use_slots.size and books.use_events[totals[AHEAD]] <= until:
         slot = np.int64(books.use_slots[totals[AHEAD]])
@@ -59,7 +61,7 @@ def fetch_ahead(t, states, books, order):
             books.ahead_lives[slot] += 1
         elif books.ahead_lives[slot] == b.lives and b.status == PLACED and b.tier > 0 and totals[AHEAD] >= totals[USE]:
             tier = b.tier
-            if bring(t, states, books, order, slot, np.int64(-1), True) == ENLARGE:
+            if bring(t, world, slot, np.int64(-1), True) == ENLARGE:
                 return ENLARGE
             if b.tier == tier:
                 totals[WASTED] += 1
@@ -67,28 +69,28 @@ def fetch_ahead(t, states, books, order):
     return NOTHING
 
 
-def use_extra(t, states, books, order):
+def use_extra(t, world, books):
     """Uses that the trace has no events for."""
     totals = books.totals
     while books.extra_events[totals[EXTRA]] <= totals[EVENT]:
-        if use(t, states, books, order, np.int64(books.extra_slots[totals[EXTRA]]), np.int64(-1), True) == ENLARGE:
+        if use(t, world, np.int64(books.extra_slots[totals[EXTRA]]), np.int64(-1), True) == ENLARGE:
             return ENLARGE
         totals[EXTRA] += 1
     return NOTHING
 
 
-def uses_of_event(t, states, books, order, kind, slot, other):
+def uses_of_event(t, world, books, kind, slot, other):
     """What the event itself uses, each once: STEP counts them."""
     totals = books.totals
     if kind == FREE and books.last_uses[books.blocks[slot].tag] == 0:
         return NOTHING
     if totals[STEP] == 1:
         # A copy reads only what it copies: `exchange` has the bytes.
-        if use(t, states, books, order, slot, other, other < 0) == ENLARGE:
+        if use(t, world, slot, other, other < 0) == ENLARGE:
             return ENLARGE
         totals[STEP] = 2
     if other >= 0 and totals[STEP] == 2:
-        if use(t, states, books, order, other, slot, False) == ENLARGE:
+        if use(t, world, other, slot, False) == ENLARGE:
             return ENLARGE
         totals[STEP] = 3
     return NOTHING
@@ -99,73 +101,74 @@ def specialise(t):
 
     def replay(op, block, size, align, stream, dst, tag, time, start, states, books, order, addresses, tiers):
         """Replay a batch from event ``start`` of it; returns how far it came, and why it stopped."""
+        world = t.keep(World(states, books, order))
         totals, blocks = books.totals, books.blocks
         for i in range(start, op.size):
             kind, slot = op[i], np.int64(block[i])
             if totals[STEP] == 0:
                 tick(books, time, i)
                 totals[STEP] = 1
-            if books.ahead > 0 and fetch_ahead(t, states, books, order) == ENLARGE:
+            if books.ahead > 0 and fetch_ahead(t, world) == ENLARGE:
                 return i, TOO_SMALL
-            if use_extra(t, states, books, order) == ENLARGE:
+            if use_extra(t, world, books) == ENLARGE:
                 return i, TOO_SMALL
             other = np.int64(-1)
             if kind == COPY or kind == SWAP:
                 other = np.int64(dst[i if dst.size > 1 else 0])
             if slot >= 0 and kind != ALLOC and kind != TRIM and kind != COMPLETE:
-                if uses_of_event(t, states, books, order, kind, slot, other) == ENLARGE:
+                if uses_of_event(t, world, books, kind, slot, other) == ENLARGE:
                     return i, TOO_SMALL
             address = np.int64(NOTHING)
             its_align = align[i if align.size > 1 else 0]
             if kind == ALLOC:
                 code = tag[i if tag.size > 1 else 0]
                 open_block(books, slot, size[i], its_align, stream[i if stream.size > 1 else 0], code)
-                address = settle(t, states, books, order, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
+                address = settle(t, world, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
                 if address == ENLARGE:
                     return i, TOO_SMALL
                 blocks[slot].lives += 1
                 if address != NOWHERE:
-                    found_place(t, books, order, slot, address)
+                    found_place(t, world, slot, address)
                 totals[USE] += 1
             elif kind == TRIM:
                 request = make_request(0, 0, 0, -1, 0)
                 for tier in range(books.tiers.shape[0]):
                     row = books.tiers[tier]
-                    t.trim(states, row[GROUP], row[MEMBER], request, 0, 0, books.peaks[tier, 0])
+                    t.trim(world, row[GROUP], row[MEMBER], request, 0, 0, books.peaks[tier, 0])
                     totals[TOUCHED] |= 1 << tier
             elif kind == COMPLETE or slot < 0:
                 pass
             elif blocks[slot].status == DEAD or (other >= 0 and blocks[other].status == DEAD):
                 totals[SKIPPED] += 1
             elif kind == FREE:
-                release(t, states, books, order, slot, stream[i if stream.size > 1 else 0])
+                release(t, world, slot, stream[i if stream.size > 1 else 0])
             elif kind == REALLOC:
-                address = reallocate(t, states, books, order, slot, size[i], its_align)
+                address = reallocate(t, world, slot, size[i], its_align)
                 if address == ENLARGE:
                     return i, TOO_SMALL
             elif other >= 0:
-                address = exchange(t, states, books, kind == SWAP, slot, other, size[i])
+                address = exchange(t, world, kind == SWAP, slot, other, size[i])
                 if address == ENLARGE:
                     return i, TOO_SMALL
             elif kind == ACCESS:
                 row = books.tiers[blocks[slot].tier]
                 request = request_for(blocks[slot], blocks[slot].stored)
-                t.access(states, row[GROUP], row[MEMBER], request, blocks[slot].address, 0, books.peaks[0, 0])
+                t.access(world, row[GROUP], row[MEMBER], request, blocks[slot].address, 0, books.peaks[0, 0])
 
             failed = address == NOWHERE
             event = totals[EVENT]
             if addresses.size > 1:
-                placed = (kind == ALLOC or kind == REALLOC) and not failed
+                placed = (kind == ALLOC or kind == REALLOC) and blocks[slot].status != DEAD
                 addresses[i] = address if kind == ALLOC or kind == REALLOC else NOTHING
                 tiers[i] = blocks[slot].tier if placed else -1
             touched = totals[TOUCHED]
             if touched & 1:
-                observe(t, states, books, np.int64(0))
+                observe(t, world, np.int64(0))
             for tier in range(1, books.tiers.shape[0]):
                 if touched >> tier & 1:
-                    observe(t, states, books, tier)
+                    observe(t, world, tier)
             if event == books.sample_events[totals[SAMPLE]]:
-                sample(t, states, books)
+                sample(t, world)
             totals[TOUCHED] = 0
             totals[STEP] = 0
             totals[EVENT] = event + 1

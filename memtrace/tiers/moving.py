@@ -53,10 +53,10 @@ def request_for(b, stored):
     return make_request(stored, np.int64(1) << np.int64(b.align) if b.align >= 0 else 0, b.stream, b.tag, b.handle)
 
 
-def ask(t, states, books, tier, b, stored):
+def ask(t, world, books, tier, b, stored):
     row = books.tiers[tier]
     books.totals[TOUCHED] |= 1 << tier
-    address = t.ask(states, row[GROUP], row[MEMBER], request_for(b, stored), 0, 0, books.peaks[tier, 0])
+    address = t.ask(world, row[GROUP], row[MEMBER], request_for(b, stored), 0, 0, books.peaks[tier, 0])
     if address == ENLARGE:
         books.totals[ENLARGED] = tier
     return address
@@ -67,20 +67,21 @@ def could_fit(books, tier, stored):
     return stored <= books.tiers[tier, CAPACITY] - books.tiers[tier, PINNED]
 
 
-def short(t, states, books, tier, stored):
+def short(t, world, books, tier, stored):
     """Whether the bytes that are not allocated are too few, wherever they are."""
     row = books.tiers[tier]
     request = make_request(0, 0, 0, -1, 0)
-    allocated = t.book(states, row[GROUP], row[MEMBER], request, 0, ALLOCATED, books.peaks[tier, 0])
+    allocated = t.book(world, row[GROUP], row[MEMBER], request, 0, ALLOCATED, books.peaks[tier, 0])
     return row[CAPACITY] - allocated < stored
 
 
 @apart
-def settle(t, states, books, order, slot, first, below, other):
+def settle(t, world, slot, first, below, other):
     """Find a block a place in the tiers from ``first`` to the one above ``below``; its tier is in LANDED.
 
     Returns an address, NOTHING, NOWHERE, or ENLARGE: then all that was done stays done, and the call is made again.
     """
+    books = t.books(world)
     blocks, stack, totals = books.blocks, books.stack, books.totals
     last = books.tiers.shape[0] - 1
     depth, retried = np.int64(0), False
@@ -97,22 +98,22 @@ def settle(t, states, books, order, slot, first, below, other):
             continue
         stored = stored_bytes(books, tier, b.tag, b.born, b.requested)
         address = np.int64(NOWHERE)
-        if not retried or not short(t, states, books, tier, stored):
-            address = ask(t, states, books, tier, b, stored)
+        if not retried or not short(t, world, books, tier, stored):
+            address = ask(t, world, books, tier, b, stored)
         if address == ENLARGE:
             return ENLARGE
         if address != NOWHERE:
             if depth == 0:
                 totals[LANDED] = tier
                 return address
-            evict(t, states, books, order, one, tier, address, stored)
+            evict(t, world, one, tier, address, stored)
             depth -= 1
             retried = True
             continue
         retried = False
         found = np.int64(-1)
         if tier < last and could_fit(books, tier, stored):
-            found = t.victim(order, blocks, tier, slot, other, totals[EVENT])
+            found = t.victim(t.order(world), blocks, tier, slot, other, totals[EVENT])
         if found < 0:
             stack[depth, 1] += 1
         else:
@@ -121,11 +122,12 @@ def settle(t, states, books, order, slot, first, below, other):
 
 
 @apart
-def evict(t, states, books, order, slot, tier, address, stored):
+def evict(t, world, slot, tier, address, stored):
     """A victim arrives further down."""
+    books = t.books(world)
     b = books.blocks[slot]
     source, size, tag = np.int64(b.tier), b.requested, b.tag
-    end = move(t, states, books, order, slot, tier, address, stored, np.int64(0))
+    end = move(t, world, slot, tier, address, stored, np.int64(0))
     if books.totals[ENOUGH] < end:
         books.totals[ENOUGH] = end
     books.tiers[source, EVICTIONS] += 1
@@ -135,27 +137,29 @@ def evict(t, states, books, order, slot, tier, address, stored):
 
 
 @apart
-def move(t, states, books, order, slot, tier, address, stored, begin):
+def move(t, world, slot, tier, address, stored, begin):
     """Carry a block to its new place, and free the old one; returns when it is there."""
+    books = t.books(world)
     b = books.blocks[slot]
     source = np.int64(b.tier)
     carried = max(stored, 0) if tier > source else b.stored
-    end = transfer(books, source, tier, b.requested, b.stored, stored, carried, max(begin, b.ready))
+    end = transfer(t, world, source, tier, b.requested, b.stored, stored, carried, max(begin, b.ready))
     row = books.tiers[source]
-    t.free(states, row[GROUP], row[MEMBER], request_for(b, b.stored), b.address, 0, books.peaks[source, 0])
+    t.free(world, row[GROUP], row[MEMBER], request_for(b, b.stored), b.address, 0, books.peaks[source, 0])
     books.totals[TOUCHED] |= 1 << source
-    depart(t, books, order, slot)
+    depart(t, world, slot)
     for link in range(min(source, tier) + 1, max(source, tier) + 1):
         books.tiers[link, DOWN if tier > source else UP] += 1
         books.tiers[link, DOWN_BYTES if tier > source else UP_BYTES] += carried
-    arrive(t, books, order, slot, tier, address, stored)
+    arrive(t, world, slot, tier, address, stored)
     b.ready = end
     return end
 
 
 @apart
-def depart(t, books, order, slot):
+def depart(t, world, slot):
     """A block is no longer where it was."""
+    books = t.books(world)
     b = books.blocks[slot]
     tier = np.int64(b.tier)
     row = books.tiers[tier]
@@ -165,12 +169,13 @@ def depart(t, books, order, slot):
     if b.pinned != 0:
         row[PINNED] -= b.stored
     else:
-        t.leave(order, books.blocks, tier, slot)
+        t.leave(t.order(world), books.blocks, tier, slot)
 
 
 @apart
-def arrive(t, books, order, slot, tier, address, stored):
+def arrive(t, world, slot, tier, address, stored):
     """A block has a place in a tier."""
+    books = t.books(world)
     b = books.blocks[slot]
     row = books.tiers[tier]
     b.tier = tier
@@ -187,15 +192,16 @@ def arrive(t, books, order, slot, tier, address, stored):
     if b.pinned != 0:
         row[PINNED] += stored
     else:
-        t.enter(order, books.blocks, tier, slot)
+        t.enter(t.order(world), books.blocks, tier, slot)
 
 
 @apart
-def bring(t, states, books, order, slot, other, ahead):
+def bring(t, world, slot, other, ahead):
     """Bring a block up as far as there is room; ENLARGE, or NOTHING. ``ahead``: by prefetch, for which nobody waits."""
+    books = t.books(world)
     b = books.blocks[slot]
     source = np.int64(b.tier)
-    address = settle(t, states, books, order, slot, np.int64(0), source, other)
+    address = settle(t, world, slot, np.int64(0), source, other)
     if address == ENLARGE:
         return ENLARGE
     begin = books.totals[ENOUGH]
@@ -204,7 +210,7 @@ def bring(t, states, books, order, slot, other, ahead):
         return NOTHING
     tier = books.totals[LANDED]
     stored = stored_bytes(books, tier, b.tag, b.born, b.requested)
-    end = move(t, states, books, order, slot, tier, address, stored, begin)
+    end = move(t, world, slot, tier, address, stored, begin)
     if not ahead:
         wait(books, source, end)
     else:
@@ -215,32 +221,34 @@ def bring(t, states, books, order, slot, other, ahead):
 
 
 @apart
-def use(t, states, books, order, slot, other, whole):
+def use(t, world, slot, other, whole):
     """A block is used: brought back, or read where it is (``whole``). ENLARGE: nothing was counted; call again."""
+    books = t.books(world)
     b, totals = books.blocks[slot], books.totals
     if books.foresees:
         b.next = books.use_next[totals[USE]]
     if b.status == PLACED:
         found = np.int64(b.tier)
-        if found > 0 and bring(t, states, books, order, slot, other, False) == ENLARGE:
+        if found > 0 and bring(t, world, slot, other, False) == ENLARGE:
             return ENLARGE
         tier = np.int64(b.tier)
         books.tiers[found, HITS] += 1
         books.tiers[found, HIT_BYTES] += b.requested
         if tier == found and b.pinned == 0:
-            t.touch(order, books.blocks, tier, slot)
+            t.touch(t.order(world), books.blocks, tier, slot)
         if tier == 0 and found == 0 and books.overlap:
             wait(books, 1 if books.tiers.shape[0] > 1 else 0, b.ready)
         if tier > 0 and whole:
-            reach(books, tier, b)
+            reach(t, world, tier, b)
     totals[USE] += 1
     return NOTHING
 
 
 @apart
-def reach(books, tier, b):
+def reach(t, world, tier, b):
     """A block is read or written where it is, over the links."""
-    end = transfer(books, tier, np.int64(0), b.requested, b.stored, b.requested, b.stored, max(b.ready, books.totals[CLOCK]))
+    books = t.books(world)
+    end = transfer(t, world, tier, np.int64(0), b.requested, b.stored, b.requested, b.stored, max(b.ready, books.totals[CLOCK]))
     wait(books, tier, end)
     for link in range(1, tier + 1):
         books.tiers[link, REMOTE] += 1

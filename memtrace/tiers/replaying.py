@@ -19,6 +19,7 @@ from memtrace.tiers.model import MOST_TIERS, SCALE, Plan, Tier
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
     from memtrace.tiers.books import Books
+    from memtrace.tiers.uses import Uses
     from memtrace.trace import Trace
 
 Progress = Callable[[int, int], None]
@@ -32,7 +33,7 @@ class TierReplay:
     tiers: tuple[Tier, ...]
     policies: tuple[Policy, ...]
     plan: Plan
-    uses: str
+    uses: Uses
     books: Books
     states: Any  # groups of policies' states
     addresses: NDArray[np.int64] | None  # per event: of an alloc or realloc; -1 where it failed, -2 where there is none
@@ -81,18 +82,20 @@ def replay_tiers(
     interpret: bool = False,
     batch_rows: int = 1 << 20,
     progress: Progress | None = None,
+    known: Uses | None = None,
 ) -> TierReplay:
     """Replay ``trace`` over ``tiers``, the fastest first. ``keep`` keeps addresses and tiers of every event.
+
+    ``known``: the uses of another replay of this trace by this plan, which are the same for any capacities.
 
     UsageError for policies that cannot be in a tier, and for a trace that does not say when blocks are used.
     """
     from memtrace.engine.registry import parse_policy
     from memtrace.structures.ledger import set_detail
     from memtrace.tiers.binding import bind_tiers
-    from memtrace.tiers.books import NO_FUTURE, new_books
+    from memtrace.tiers.books import new_books
     from memtrace.tiers.eviction import rule
-    from memtrace.tiers.future import future_of
-    from memtrace.tiers.uses import extra_uses, last_uses, rule_of
+    from memtrace.tiers.uses import rule_of, uses_of
 
     if not 1 <= len(tiers) <= MOST_TIERS:
         raise UsageError(f"{len(tiers)} tiers; a replay takes 1 to {MOST_TIERS}")
@@ -100,27 +103,27 @@ def replay_tiers(
     for policy in policies:
         check_policy(policy, trace)
     facts, evict = trace.facts, rule(plan.evict)
-    uses = rule_of(trace, plan.uses) if len(tiers) > 1 or plan.uses != "auto" else "access"
+    foresees = bool(evict.FORESEES or plan.prefetch)
+    asked = rule_of(trace, plan.uses) if len(tiers) > 1 or plan.uses != "auto" else "access"
+    uses = known or uses_of(trace, asked, foresees)
     modules = list(dict.fromkeys(policy.module for policy in policies))
-    bound = bind_tiers(modules, evict)
+    bound = bind_tiers(modules, evict, interpret)
     by_group, fixed = groups(tiers, policies, modules)
     states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
     for group in states:
         for state in group:
             set_detail(state.ledger, facts.median_request, facts.p99_request, True, True, None)
-    extra, freed = extra_uses(trace, uses), last_uses(trace, uses)
-    future = future_of(trace, freed, extra) if evict.FORESEES or plan.prefetch else NO_FUTURE
     books = new_books(
         facts,
         len(trace.tags),
         (fixed, speeds(tiers), *ratio_tables(tiers, trace.tags)),
         samples,
-        extra,
-        future,
+        uses.extra,
+        uses.future,
         pinned=pinned_tags(trace, plan.pinned),
-        last_uses=freed,
+        last_uses=uses.last,
         ahead=plan.prefetch,
-        foresees=bool(evict.FORESEES or plan.prefetch),
+        foresees=foresees,
         overlap=plan.overlap,
         skip=on_oom == "skip",
         scratch=policies[0].options["swap"] == "scratch",

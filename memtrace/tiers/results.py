@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memtrace.errors import InputError
 from memtrace.tiers.replaying import TierReplay
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def summary_rows(replayed: TierReplay) -> list[dict[str, Any]]:
     external = external_frag(replayed)
     for k, tier in enumerate(replayed.tiers):
         row: dict[str, Any] = {
-            "trace": replayed.trace.name, "trace_sha256": replayed.trace.sha256, "evict": plan.evict, "uses": replayed.uses,
+            "trace": replayed.trace.name, "trace_sha256": replayed.trace.sha256, "evict": plan.evict, "uses": replayed.uses.rule,
             "pinned": ",".join(plan.pinned), "prefetch_events": plan.prefetch, "overlap": plan.overlap, "tier": k,
             "name": tier.name, "policy": replayed.policies[k].label, "capacity_bytes": tier.capacity,
             "bandwidth_bytes_per_s": tier.bandwidth, "latency_ns": tier.latency, "status": replayed.status,
@@ -195,3 +197,21 @@ def manifest_of(trace: Trace, seconds: float) -> dict[str, Any]:
     from memtrace.results.manifest import manifest
 
     return {**manifest({trace.name: trace.source}, seconds), "schema": FORMAT}
+
+
+def read_tiers(folder: Path) -> TierResults:
+    """Raises InputError if the folder has no results of tiers, or those of another version."""
+    import json
+
+    import pyarrow.parquet as pq
+
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if manifest.get("schema") != FORMAT:
+            raise InputError(f"{folder} has results of schema {manifest.get('schema')!r}; this version reads {FORMAT}")
+        found = {name: pq.read_table(path) for name in SCHEMAS if (path := folder / f"{name}.parquet").exists()}
+        rows = {name: table.to_pylist() for name, table in found.items() if name != "tier_timeline"}
+        timeline = found["tier_timeline"].to_pydict()
+        return TierResults(rows["tiers"], timeline, rows["tier_evictions"], rows.get("tier_curve", []), manifest)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder} has no results of memtrace tiers that can be read: {error}") from error

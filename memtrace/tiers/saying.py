@@ -1,11 +1,13 @@
-"""The model and the results in sentences."""
+"""The model and the results in sentences, from the rows of a summary."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from memtrace.tiers.replaying import TierReplay
 from memtrace.units import format_seconds, format_size
+
+Rows = Sequence[Mapping[str, Any]]  # of the summary, a tier each
 
 USES = {
     "access": "blocks are used at their access events",
@@ -14,24 +16,28 @@ USES = {
 }
 
 
-def model(replayed: TierReplay) -> str:
+def model(rows: Rows) -> str:
     """What modelled times are made of."""
-    links = ", ".join(f"{tier.name} {rate(tier.bandwidth)} + {format_seconds(tier.latency / 1e9)}" for tier in replayed.tiers[1:])
+    links = ", ".join(f"{row['name']} {rate(row['bandwidth_bytes_per_s'])} + {latency(row)}" for row in rows[1:])
     how = (
         "with overlap: a queue each way per link, only those wait that need the transfer"
-        if replayed.plan.overlap
+        if rows[0]["overlap"]
         else "no overlap: all wait for each transfer"
     )
     return f"times are modelled, not measured: bytes / bandwidth + latency of each link ({links or 'none'}); {how}"
 
 
-def verdict(replayed: TierReplay) -> str:
+def latency(row: Mapping[str, Any]) -> str:
+    return format_seconds(row["latency_ns"] / 1e9)
+
+
+def verdict(rows: Rows) -> str:
     """The stall beside the program's own time."""
-    stall, compute = replayed.total("STALL") / 1e9, replayed.total("COMPUTE") / 1e9
-    if replayed.oom_event is not None:
-        return f"out of memory in all tiers at event {replayed.oom_event:,}; give the last tier more"
-    if not replayed.count("EVICTIONS")[0] and not replayed.count("REMOTE").sum():
-        return f"everything fits {replayed.tiers[0].name}: nothing moves, nothing waits"
+    top, stall, compute = rows[0], rows[0]["run_stall_ns"] / 1e9, rows[0]["run_compute_ns"] / 1e9
+    if top["oom_event"] is not None:
+        return f"out of memory in all tiers at event {top['oom_event']:,}; give the last tier more"
+    if not top["evictions"] and not any(row["remote_bytes"] for row in rows):
+        return f"everything fits {top['name']}: nothing moves, nothing waits"
     text = f"modelled stall {format_seconds(stall)}"
     if compute:
         return f"{text}, beside {format_seconds(compute)} of the program's own time ({100 * stall / compute:.0f} %)"
@@ -49,7 +55,7 @@ def share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def table_row(row: dict[str, Any]) -> tuple[str, ...]:
+def table_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     """A tier in the table of the terminal; the columns are COLUMNS."""
     return (
         row["name"],
@@ -65,7 +71,7 @@ def table_row(row: dict[str, Any]) -> tuple[str, ...]:
 COLUMNS = ("tier", "size", "peak live", "reserved", "external", "hits", "evicted")
 
 
-def link_row(row: dict[str, Any]) -> tuple[str, ...]:
+def link_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The link above a tier; the columns are LINK_COLUMNS."""
     amplified = row["write_amplification"]
     return (
@@ -78,3 +84,19 @@ def link_row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 LINK_COLUMNS = ("link to", "down", "up", "in place", "transfers", "written", "stall")
+
+
+def eviction_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["name"], row["tag"], f"{row['evictions']:,}", format_size(row["bytes"])
+
+
+EVICTION_COLUMNS = ("from", "tag", "evictions", "bytes")
+
+
+def curve_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A capacity of the first tier; the columns are that capacity and CURVE_COLUMNS."""
+    stall, moved = format_seconds(row["run_stall_ns"] / 1e9), format_size(row["down_bytes"] + row["up_bytes"])
+    return format_size(row["capacity_bytes"]), stall, moved, f"{row['misses']:,}", row["status"]
+
+
+CURVE_COLUMNS = ("stall", "moved", "misses", "")

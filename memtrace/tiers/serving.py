@@ -48,8 +48,9 @@ def open_block(books, slot, size, align, stream, tag):
 
 
 @apart
-def found_place(t, books, order, slot, address):
+def found_place(t, world, slot, address):
     """A block that was just settled is where it was settled."""
+    books = t.books(world)
     b, totals = books.blocks[slot], books.totals
     totals[LIVE] += b.requested
     if address == NOTHING:
@@ -57,12 +58,12 @@ def found_place(t, books, order, slot, address):
         b.tier = 0
         return
     tier = totals[LANDED]
-    arrive(t, books, order, slot, tier, address, stored_bytes(books, tier, b.tag, b.born, b.requested))
+    arrive(t, world, slot, tier, address, stored_bytes(books, tier, b.tag, b.born, b.requested))
     books.tiers[tier, PLACED_BLOCKS] += 1
     books.tiers[tier, PLACED_BYTES] += b.requested
     wait_for_room(books, tier)
     if tier > 0:
-        reach(books, tier, b)
+        reach(t, world, tier, b)
 
 
 def wait_for_room(books, tier):
@@ -72,55 +73,57 @@ def wait_for_room(books, tier):
 
 
 @apart
-def release(t, states, books, order, slot, stream):
+def release(t, world, slot, stream):
+    books = t.books(world)
     b, totals = books.blocks[slot], books.totals
     totals[LIVE] -= b.requested
     if b.status == PLACED:
         tier = np.int64(b.tier)
         row = books.tiers[tier]
         request = request_for(b, b.stored)
-        t.freed_by(states, row[GROUP], row[MEMBER], request, b.address, stream, books.peaks[tier, 0])
-        t.free(states, row[GROUP], row[MEMBER], request, b.address, 0, books.peaks[tier, 0])
+        t.freed_by(world, row[GROUP], row[MEMBER], request, b.address, stream, books.peaks[tier, 0])
+        t.free(world, row[GROUP], row[MEMBER], request, b.address, 0, books.peaks[tier, 0])
         totals[TOUCHED] |= 1 << tier
-        depart(t, books, order, slot)
+        depart(t, world, slot)
     b.status = FREED
 
 
 @apart
-def reallocate(t, states, books, order, slot, size, align):
+def reallocate(t, world, slot, size, align):
     """Resize in the block's tier, else anew from the top, copied, and the old one freed. An address, or why there is none."""
+    books = t.books(world)
     blocks, totals = books.blocks, books.totals
     b = blocks[slot]
     tier = np.int64(b.tier)
     if b.status == EMPTY:
         open_again(books, slot, slot, size, align)
-        address = settle(t, states, books, order, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
+        address = settle(t, world, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
         if address == NOWHERE or address == ENLARGE:
             b.requested = 0
         else:
-            found_place(t, books, order, slot, address)
+            found_place(t, world, slot, address)
         return address
     row = books.tiers[tier]
     stored = stored_bytes(books, tier, b.tag, b.born, size)
     request = make_request(stored, align, b.stream, b.tag, b.handle)
-    address = t.resize(states, row[GROUP], row[MEMBER], request, b.address, b.stored, books.peaks[tier, 0])
+    address = t.resize(world, row[GROUP], row[MEMBER], request, b.address, b.stored, books.peaks[tier, 0])
     totals[TOUCHED] |= 1 << tier
     if address == ENLARGE:
         totals[ENLARGED] = tier
         return ENLARGE
     if address >= 0:
-        depart(t, books, order, slot)
+        depart(t, world, slot)
         totals[LIVE] += size - b.requested
         b.requested = size
         b.align = highest_set(align) if align > 0 else -1
-        arrive(t, books, order, slot, tier, address, stored)
+        arrive(t, world, slot, tier, address, stored)
         return address
     scratch = np.int64(blocks.size - 1)
     open_again(books, scratch, slot, size, align)
-    address = settle(t, states, books, order, scratch, np.int64(0), np.int64(books.tiers.shape[0]), slot)
+    address = settle(t, world, scratch, np.int64(0), np.int64(books.tiers.shape[0]), slot)
     if address == NOWHERE or address == ENLARGE:
         return address
-    moved(t, states, books, order, slot, scratch, address)
+    moved(t, world, books, slot, scratch, address)
     return address
 
 
@@ -135,7 +138,7 @@ def open_again(books, scratch, slot, size, align):
     new.align = highest_set(align) if align > 0 else -1
 
 
-def moved(t, states, books, order, slot, scratch, address):
+def moved(t, world, books, slot, scratch, address):
     """The new form takes the old one's place."""
     blocks, totals = books.blocks, books.totals
     old, new = blocks[slot], blocks[scratch]
@@ -143,9 +146,9 @@ def moved(t, states, books, order, slot, scratch, address):
     source, tier = np.int64(old.tier), totals[LANDED]
     totals[MOVED] += kept
     row = books.tiers[source]
-    t.free(states, row[GROUP], row[MEMBER], request_for(old, old.stored), old.address, 0, books.peaks[source, 0])
+    t.free(world, row[GROUP], row[MEMBER], request_for(old, old.stored), old.address, 0, books.peaks[source, 0])
     totals[TOUCHED] |= 1 << source
-    depart(t, books, order, slot)
+    depart(t, world, slot)
     totals[SPARE] = old.handle
     old.handle = new.handle
     totals[LIVE] += new.requested - old.requested
@@ -153,42 +156,44 @@ def moved(t, states, books, order, slot, scratch, address):
     if address == NOTHING:
         old.status = EMPTY
         return
-    arrive(t, books, order, slot, tier, address, stored_bytes(books, tier, old.tag, old.born, old.requested))
-    cross(books, source, tier, kept)
+    arrive(t, world, slot, tier, address, stored_bytes(books, tier, old.tag, old.born, old.requested))
+    cross(t, world, source, tier, kept)
     wait_for_room(books, tier)
 
 
 @apart
-def cross(books, source, tier, size):
+def cross(t, world, source, tier, size):
     """Bytes of a copy go from one tier to another, unpacked."""
+    books = t.books(world)
     if source == tier or size == 0:
         return
-    wait(books, max(source, tier), transfer(books, source, tier, size, size, size, size, books.totals[CLOCK]))
+    wait(books, max(source, tier), transfer(t, world, source, tier, size, size, size, size, books.totals[CLOCK]))
     for link in range(min(source, tier) + 1, max(source, tier) + 1):
         books.tiers[link, COPIES] += 1
         books.tiers[link, COPIED_BYTES] += size
 
 
 @apart
-def exchange(t, states, books, swaps, slot, other, size):
+def exchange(t, world, swaps, slot, other, size):
     """A copy or swap of two blocks that are there; ENLARGE, NOWHERE if its scratch block fails, or NOTHING."""
+    books = t.books(world)
     a, b, totals = books.blocks[slot], books.blocks[other], books.totals
     smaller = min(a.requested, b.requested)
     first, second = np.int64(a.tier), np.int64(b.tier)
     if swaps and books.scratch and first == second:
         row = books.tiers[first]
         request = make_request(smaller, 0, 0, -1, totals[SPARE])
-        address = t.ask(states, row[GROUP], row[MEMBER], request, 0, 0, books.peaks[first, 0])
+        address = t.ask(world, row[GROUP], row[MEMBER], request, 0, 0, books.peaks[first, 0])
         totals[TOUCHED] |= 1 << first
         if address == ENLARGE:
             totals[ENLARGED] = first
         if address == ENLARGE or address == NOWHERE:
             return address
         if address >= 0:
-            t.free(states, row[GROUP], row[MEMBER], request, address, 0, books.peaks[first, 0])
+            t.free(world, row[GROUP], row[MEMBER], request, address, 0, books.peaks[first, 0])
     moves = moved_bytes(size, smaller)
     totals[MOVED] += moves
-    cross(books, first, second, moves)
+    cross(t, world, first, second, moves)
     if swaps:
-        cross(books, second, first, moves)
+        cross(t, world, second, first, moves)
     return NOTHING

@@ -9,6 +9,7 @@ A trace without access events and without the tags of training is refused, unles
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from memtrace.errors import UsageError
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
+    from memtrace.tiers.books import Future
     from memtrace.trace import Trace
 
 RULES = ("auto", "access", "lifetimes", "training")
@@ -26,6 +28,25 @@ NOT_AT_FREE = ("weight", "gradient", "optimizer", "input")  # of training: dropp
 
 Extra = tuple[NDArray[np.int64], NDArray[np.int64]]
 NO_EXTRA: Extra = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Uses:
+    """When the blocks of a trace are used, worked out once for all its replays of one plan."""
+
+    rule: str
+    extra: Extra  # events before which a block is used, and its slot
+    last: NDArray[np.uint8]  # by tag, and last for blocks without one: whether a free is a use
+    future: Future
+
+
+def uses_of(trace: Trace, rule: str, foresees: bool) -> Uses:
+    """``foresees``: every use in order too, for those that know the future."""
+    from memtrace.tiers.books import NO_FUTURE
+    from memtrace.tiers.future import future_of
+
+    extra, last = extra_uses(trace, rule), last_uses(trace, rule)
+    return Uses(rule, extra, last, future_of(trace, last, extra) if foresees else NO_FUTURE)
 
 
 def rule_of(trace: Trace, asked: str) -> str:

@@ -24,33 +24,35 @@ from memtrace.tiers.moving import make_request
 
 
 @apart
-def observe(t, states, books, tier):
+def observe(t, world, tier):
     """Raise a tier's peaks."""
+    books = t.books(world)
     row = books.tiers[tier]
     request = make_request(0, 0, 0, -1, 0)
     group, member, peaks = row[GROUP], row[MEMBER], books.peaks[tier]
-    allocated = t.book(states, group, member, request, 0, ALLOCATED, peaks[0])
-    reserved = t.book(states, group, member, request, 0, RESERVED, peaks[0])
+    allocated = t.book(world, group, member, request, 0, ALLOCATED, peaks[0])
+    reserved = t.book(world, group, member, request, 0, RESERVED, peaks[0])
     live, event = row[RESIDENT], books.totals[EVENT]
     row[PEAK_STORED] = max(row[PEAK_STORED], row[STORED])
     if live > row[PEAK_LIVE]:
         row[PEAK_LIVE] = live
-        t.note(states, group, member, request, event, live, peaks[0])
+        t.note(world, group, member, request, event, live, peaks[0])
     if allocated > row[PEAK_ALLOCATED]:
         row[PEAK_ALLOCATED] = allocated
-        t.note(states, group, member, request, event, live, peaks[1])
+        t.note(world, group, member, request, event, live, peaks[1])
     if reserved > row[PEAK_RESERVED]:
         row[PEAK_RESERVED] = reserved
-        t.note(states, group, member, request, event, live, peaks[2])
+        t.note(world, group, member, request, event, live, peaks[2])
 
 
 @apart
-def sample(t, states, books):
+def sample(t, world):
+    books = t.books(world)
     totals = books.totals
     request = make_request(0, 0, 0, -1, 0)
     for tier in range(books.tiers.shape[0]):
         row, out = books.tiers[tier], books.samples[totals[SAMPLE], tier]
-        t.note(states, row[GROUP], row[MEMBER], request, totals[EVENT], row[RESIDENT], out)
+        t.note(world, row[GROUP], row[MEMBER], request, totals[EVENT], row[RESIDENT], out)
         out[OWN] = row[STORED]
         out[OWN + 1] = row[DOWN_BYTES]
         out[OWN + 2] = row[UP_BYTES]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
     from memtrace.plots.frame import Frame
     from memtrace.tiers.results import TierResults
@@ -21,6 +20,7 @@ class TierPlot(Protocol):
     ORDER: int
     NAME: str
     TITLE: str
+    CAPTION: str
 
     def height(self, results: TierResults) -> float:
         """In inches; 0 where there is nothing to draw."""
@@ -37,31 +37,12 @@ def plots() -> tuple[TierPlot, ...]:
     return tuple(sorted(found, key=lambda plot: plot.ORDER))
 
 
-def figure(plot: TierPlot, results: TierResults) -> Figure:
-    """The plot as a figure of its own."""
-    from matplotlib.figure import Figure
-
+def draw_into(canvas: Figure | SubFigure, plot: TierPlot, results: TierResults) -> None:
+    """Draw a plot with its title; the canvas is as large as the plot asks."""
     from memtrace.plots.frame import WIDTH, Frame
-    from memtrace.plots.style import TITLE, style
+    from memtrace.plots.style import TITLE
 
-    with style():
-        alone = Figure(figsize=(WIDTH, plot.height(results)))
-        frame = Frame(alone, WIDTH, plot.height(results))
-        frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
-        plot.draw(results, frame)
-        frame.finish()
-    return alone
-
-
-def write_all(results: TierResults, directory: Path) -> list[Path]:
-    """Every plot that has something to show, as `plots/tiers-<plot>.png`."""
-    from memtrace.plots.saving import write_png
-    from memtrace.plots.style import style
-
-    written = []
-    for plot in plots():
-        if plot.height(results) > 0:
-            alone = figure(plot, results)
-            with style():
-                written.append(write_png(alone, directory / "plots" / f"tiers-{plot.NAME}.png"))
-    return written
+    frame = Frame(canvas, WIDTH, plot.height(results))
+    frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
+    plot.draw(results, frame)
+    frame.finish()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ORDER = 40
 NAME = "evictions"
 TITLE = "Evicted bytes by tag"
+CAPTION = "Bytes that left a full tier, by the tag of their block, and in how many evictions."
 BAR, NAMES, NUMBERS, MOST = 0.2, 1.3, 1.7, 40
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 ORDER = 10
 NAME = "residency"
 TITLE = "Where live bytes are"
+CAPTION = (
+    "Requested bytes in each tier, stacked from the first up, after each event. The dashed line is the "
+    "capacity of the first tier."
+)
 COLUMNS = 500
 
 

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 ORDER = 30
 NAME = "stall"
 TITLE = "Modelled stall against capacity of the top tier"
+CAPTION = (
+    "Modelled waiting for transfers if the first tier had another capacity and all else stayed; a cross: "
+    "not even all tiers together were enough."
+)
 STEPS = 4
+LONG = 300 * 10**9  # ns from which minutes are shown
 
 
 def height(results: TierResults) -> float:
@@ -31,7 +36,7 @@ def draw(results: TierResults, frame: Frame) -> None:
     most = max([row["run_stall_ns"] for row in rows] or [0])
     tall = frame.height - TITLE_ROOM - BOTTOM
     panel = Panel(frame, LEFT, TITLE_ROOM, frame.width - LEFT - 0.3, tall, across * 1.02, max(1, most) * HEADROOM)
-    panel.ticks_up(seconds(most))
+    panel.ticks_up(times(most))
     panel.ticks_across(size_ticks(across, 8), name=f"capacity of {results.summary[0]['name']}")
     panel.line([row["capacity_bytes"] for row in rows], [row["run_stall_ns"] for row in rows], DEEP, 1.4)
     for row in rows:
@@ -47,8 +52,9 @@ def draw(results: TierResults, frame: Frame) -> None:
     frame.text(at + (-0.05 if side == "right" else 0.05), panel.top + 0.08, "this run", SMALL, colour=ALARM, align=side)
 
 
-def seconds(most: int) -> list[Tick]:
-    """Round seconds up to ``most`` ns; of less than ten, parts of that."""
+def times(most: int) -> list[Tick]:
+    """Round minutes or seconds up to ``most`` ns; of less than ten seconds, parts of that."""
     if most < 10**10:
         return [(most * k / STEPS, format_seconds(most * k / STEPS / 1e9)) for k in range(STEPS + 1)]
-    return [(value * 1e9, f"{label} s") for value, label in count_ticks(most / 1e9)]
+    unit, name = (60e9, "min") if most >= LONG else (1e9, "s")
+    return [(value * unit, f"{label} {name}") for value, label in count_ticks(most / unit)]

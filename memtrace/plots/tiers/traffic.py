@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ORDER = 20
 NAME = "traffic"
 TITLE = "Bytes over each link, so far"
+CAPTION = "Bytes that have crossed each link since the start: evicted down, brought up, and read or written where they are."
 WAYS = (("down", "down_bytes", "#D55E00"), ("up", "up_bytes", "#0072B2"), ("in place", "remote_bytes", "#009E73"))
 COLUMNS = 300
 PANEL, HEAD = 1.5, 0.24

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def write(document: Document, results: Results, path: Path, plots_dir: Path | None = None) -> Path:
+def write(document: Document, results: Results | None, path: Path, plots_dir: Path | None = None) -> Path:
     """Write the file; pictures that are in ``plots_dir`` already are taken from there, others are drawn."""
     body = "\n".join(_body(document, results, plots_dir))
     return write_whole(path, _page(document.title, body).encode())
@@ -51,15 +51,15 @@ def _page(title: str, body: str) -> str:
 """
 
 
-def _body(document: Document, results: Results, plots_dir: Path | None) -> Iterator[str]:
+def _body(document: Document, results: Results | None, plots_dir: Path | None) -> Iterator[str]:
     """The blocks in order; the explorer of a trace stands before its first figure."""
-    traces = list(results.traces())
+    traces = list(results.traces()) if results is not None else []
     explored: set[str] = set()
     trace = None
     for block in document.blocks:
         if isinstance(block, Heading) and block.level == 1:
             trace = block.text if block.text in traces else None
-        if isinstance(block, Picture) and trace is not None and trace not in explored:
+        if results is not None and isinstance(block, Picture) and trace is not None and trace not in explored:
             explored.add(trace)
             yield explorer(results, trace)
         yield block_text(block, plots_dir)

@@ -1,0 +1,123 @@
+"""Results of a replay over tiers to a Document: the verdict and the tables, the model in words, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from memtrace.plots.frame import WIDTH
+from memtrace.plots.tiers import draw_into, plots
+from memtrace.report.blocks import Block, Column, Document, Heading, Paragraph, Picture, Table
+from memtrace.tiers import saying
+from memtrace.units import format_seconds, format_size
+
+if TYPE_CHECKING:
+    from memtrace.tiers.results import TierResults
+
+LEAVES = {
+    "lru": "the block whose last use is longest ago",
+    "fifo": "the block that came first",
+    "clock": "the block that came first, with another round if it was used",
+    "largest": "the largest block",
+    "cost": "the block with the least size / (events until its next use), which knows the future",
+    "belady": "the block whose next use is farthest, which knows the future",
+}
+
+
+def build(results: TierResults) -> Document:
+    """The whole report of `memtrace tiers`."""
+    trace, names = results.summary[0]["trace"], ", ".join(row["name"] for row in results.summary)
+    blocks = [*_verdict(results), *_model(results), *_figures(results), *_more(results), *_provenance(results)]
+    return Document(f"memtrace: {trace} over {names}", tuple(blocks))
+
+
+def _verdict(results: TierResults) -> Iterator[Block]:
+    rows = results.summary
+    yield Heading(rows[0]["trace"], 1)
+    yield Paragraph(sentence(saying.verdict(rows)), strong=True)
+    yield Paragraph(_how(rows[0]))
+    yield Heading("Tiers, the fastest first")
+    yield table(("tier", "policy", *saying.COLUMNS[1:]), [_tier_row(row) for row in rows], words=2)
+    if len(rows) > 1:
+        yield Heading("What crossed the link above each")
+        yield table(saying.LINK_COLUMNS, [saying.link_row(row) for row in rows[1:]])
+        yield Paragraph(
+            "In place: read or written over the link, where the block did not come up. Written: bytes written to the tier over "
+            "those of the different blocks that were ever there."
+        )
+
+
+def _tier_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    name, *rest = saying.table_row(row)
+    return name, row["policy"], *rest
+
+
+def _how(row: Mapping[str, Any]) -> str:
+    """What was replayed, and by which rules."""
+    told = [f"{row['events']:,} events were replayed. What leaves a full tier is {LEAVES[row['evict']]} ({row['evict']})."]
+    told.append(sentence(saying.USES[row["uses"]]))
+    if row["pinned"]:
+        told.append(f"Blocks tagged {row['pinned']} never leave the tier that they are in.")
+    if row["prefetch_events"]:
+        told.append(f"Blocks come up {row['prefetch_events']:,} events before their use.")
+    if row["failed_allocs"]:
+        told.append(f"{row['failed_allocs']:,} requests fitted no tier.")
+    return " ".join(told)
+
+
+def _model(results: TierResults) -> Iterator[Block]:
+    """Modelled times, in words: nothing here was measured on a machine."""
+    rows = results.summary
+    yield Heading("How times are modelled")
+    yield Paragraph(sentence(saying.model(rows)))
+    told = (
+        "A transfer between two tiers crosses every link between them: the latencies of all, and its bytes at the pace of the "
+        "slowest. Reading from the first tier is the program's own time."
+    )
+    packing = sum(row["codec_ns"] for row in rows)
+    if packing:
+        told += f" Packing and unpacking took {format_seconds(packing / 1e9)} of the stall or of the links' time."
+    if not rows[0]["run_compute_ns"]:
+        told += " The trace has no times and no time per event was given, so the program's own time counts as none."
+    yield Paragraph(told)
+
+
+def _figures(results: TierResults) -> Iterator[Block]:
+    for plot in plots():
+        if (tall := plot.height(results)) > 0:
+            draw = partial(draw_into, plot=plot, results=results)
+            yield Picture(f"tiers-{plot.NAME}", plot.TITLE, plot.CAPTION, WIDTH, tall, draw)
+
+
+def _more(results: TierResults) -> Iterator[Block]:
+    """The curve's numbers; the last figure has its own."""
+    if results.curve:
+        yield Heading(f"Capacities of {results.summary[0]['name']}")
+        columns = ("capacity", *saying.CURVE_COLUMNS[:-1], "ended")
+        yield table(columns, [saying.curve_row(row) for row in results.curve])
+
+
+def _provenance(results: TierResults) -> Iterator[Block]:
+    """What the numbers came from: what is the same for the same results, so no clock and no machine."""
+    yield Heading("Where the numbers come from")
+    first = results.summary[0]
+    given = [
+        f"{row['name']}: {format_size(row['capacity_bytes'])}, {saying.rate(row['bandwidth_bytes_per_s'])}, {saying.latency(row)}"
+        for row in results.summary
+    ]
+    yield Paragraph(f"Tiers as given (capacity, rate, latency): {'; '.join(given)}.")
+    yield Table((Column("trace", 2.5), Column("SHA-256", 5)), ((first["trace"], first["trace_sha256"]),))
+    versions = sorted((results.manifest.get("versions") or {}).items())
+    if versions:
+        yield Paragraph(f"Made with {', '.join(f'{name} {version}' for name, version in versions)}.")
+
+
+def table(titles: tuple[str, ...], rows: list[tuple[str, ...]], words: int = 1) -> Table:
+    """The first ``words`` columns hold names, the rest numbers."""
+    columns = (Column(title, 1.0 if at else 1.1, numbers=at >= words) for at, title in enumerate(titles))
+    return Table(tuple(columns), tuple(rows))
+
+
+def sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

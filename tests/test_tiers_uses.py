@@ -1,0 +1,102 @@
+"""When blocks are used: the rules of a training step against their twin, and traces that do not tell."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import Event
+from oracle_training import derive_slowly
+from tier_cases import trace_of
+
+from memtrace.errors import UsageError
+from memtrace.tiers.model import Plan, Tier
+from memtrace.tiers.replaying import replay_tiers
+from memtrace.tiers.training import derive
+from memtrace.tiers.uses import NEEDED, Extra
+from memtrace.trace import Trace, from_events, read
+
+KINDS = ("weight", "gradient", "activation", "optimizer", "input", "temporary")
+
+
+def test_uses_of_a_training_step() -> None:
+    rows = [
+        ("alloc", 1, 100, "weight"), ("alloc", 2, 200, "weight"), ("alloc", 3, 8, "input"),
+        ("alloc", 4, 50, "activation"), ("alloc", 5, 60, "activation"), ("alloc", 6, 1, "temporary"),
+        ("alloc", 7, 200, "gradient"), ("free", 5, None, None), ("alloc", 8, 100, "gradient"), ("free", 4, None, None),
+        ("alloc", 9, 400, "temporary"), ("free", 9, None, None),
+    ]  # fmt: skip
+    trace = from_events([{k: v for k, v in zip(("op", "id", "size", "tag"), row, strict=True) if v is not None} for row in rows])
+    events, slots = derive(trace)
+    # Weight 2 is read after its input 5 (event 4) was written and at its gradient (event 6); weight 1 likewise; then the step.
+    assert list(zip(events.tolist(), slots.tolist(), strict=True)) == [
+        (4, 0),
+        (5, 1),
+        (6, 1),
+        (8, 0),
+        (9, 0),
+        (9, 6),
+        (10, 1),
+        (10, 4),
+    ]
+
+
+def test_a_trace_that_does_not_say_when_blocks_are_used_is_refused() -> None:
+    trace = trace_of([Event("alloc", 1, 8)])
+    with pytest.raises(UsageError, match="neither access events nor the tags"):
+        replay_tiers(trace, [Tier("a", 8, 1e9), Tier("b", 8, 1e9)])
+    with pytest.raises(UsageError, match="no access events"):
+        replay_tiers(trace, [Tier("a", 8, 1e9), Tier("b", 8, 1e9)], Plan(uses="access"))
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("aaaf"), st.sampled_from(KINDS), st.sampled_from((16, 32, 48)), st.integers(0, 99)), max_size=120
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS, st.integers(1, 9))
+def test_uses_are_those_of_the_twin(steps: list[tuple[str, str, int, int]], room: int) -> None:
+    trace = training_trace(steps)
+    assert listed(derive(trace, interpret=True, room=room)) == listed(derive_slowly(trace))
+
+
+WORKLOADS = (
+    "gpt-train:preset=gpt2,batch=1,steps=3",
+    "gpt-train:preset=gpt2,steps=2,accumulate=3",
+    "gpt-train:preset=gpt2,steps=2,zero=3,data_parallel=8",
+)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_uses_of_workloads(workload: str) -> None:
+    trace = read(workload)
+    found = derive(trace)
+    assert found[0].size > 1000 and listed(found) == listed(derive_slowly(trace))
+
+
+def training_trace(steps: list[tuple[str, str, int, int]]) -> Trace:
+    """Allocs by tag, and frees of any block that is live; all that training names are there."""
+    live, rows = [0, 1, 2], [("alloc", n, 16, tag) for n, tag in enumerate(NEEDED)]
+    for number, (op, tag, size, which) in enumerate(steps, len(NEEDED)):
+        if op == "a":
+            live.append(number)
+            rows.append(("alloc", number, size, tag))
+        elif live:
+            rows.append(("free", live.pop(which % len(live)), None, None))
+    keys = ("op", "id", "size", "tag")
+    return from_events([{k: v for k, v in zip(keys, row, strict=True) if v is not None} for row in rows])
+
+
+def listed(uses: Extra) -> list[tuple[int, int]]:
+    return list(zip(uses[0].tolist(), uses[1].tolist(), strict=True))
+
+
+def test_uses_are_worked_out_once_for_a_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, plan = training_trace([("a", "input", 16, 0), ("a", "gradient", 16, 0)]), Plan()
+    tiers = [Tier("a", 64, 1e9), Tier("b", 1 << 20, 1e9)]
+    replayed = replay_tiers(trace, tiers, plan, interpret=True)
+    asked = list[str]()
+    monkeypatch.setattr("memtrace.tiers.uses.extra_uses", lambda trace, rule: asked.append(rule))
+    again = replay_tiers(trace, tiers, plan, interpret=True, known=replayed.uses)
+    assert asked == [] and (again.books.tiers == replayed.books.tiers).all() and replayed.total("USE") > 5
