@@ -87,7 +87,7 @@ class Allocator:
         self.max_split = UNLIMITED if settings.max_split is None else settings.max_split * MIB
         self.large = settings.large * MIB
         self.rounding = self.large if settings.rounding is None else settings.rounding * MIB
-        self.limit = int(settings.fraction * settings.capacity) if settings.fraction < 1 else None
+        self.limit = int(settings.fraction * settings.capacity + 0.5) if settings.fraction < 1 else None
         self.segments: list[Segment] = []
         self.made = self.device_used = self.total = self.next_address = 0
         self.free: list[Block] = []  # free and mapped, of all pools
@@ -201,20 +201,26 @@ class Allocator:
     def more(self, r: int, small: bool, stream: int) -> Block | None:
         if self.limit is not None and self.settings.threshold > 0:
             self.collect_garbage()
-        if self.settings.throw and self.limit is None and self.total + self.device_size(r) > self.settings.capacity:
-            self.scalars["num_oom_rejections"] += 1
-            return None
-        block = self.from_device(r, small, stream)
-        if block is None and self.release_oversize(r, small, stream):
+        for attempt in range(3):
+            if attempt == 1 and not self.release_oversize(r, small, stream):
+                continue
+            if attempt == 2:
+                self.empty_cache()
+                self.scalars["num_alloc_retries"] += 1
+            if self.settings.throw and self.rejects(self.total + self.device_size(r)):
+                self.scalars["num_oom_rejections"] += 1
+                return None
             block = self.from_device(r, small, stream)
-        if block is None:
-            self.empty_cache()
-            self.scalars["num_alloc_retries"] += 1
-            block = self.from_device(r, small, stream)
-        if block is None:
-            self.scalars["num_ooms"] += 1
-            self.tell("oom", self.settings.capacity - self.device_used, r, stream)
-        return block
+            if block is not None:
+                return block
+        self.scalars["num_ooms"] += 1
+        self.tell("oom", self.settings.capacity - self.device_used, r, stream)
+        return None
+
+    def rejects(self, wanted: int) -> bool:
+        """Whether so many bytes are more than the share of the device, but not more than the limit, which is rounded."""
+        allowed = int(self.settings.fraction * self.settings.capacity)
+        return wanted > allowed and (self.limit is None or wanted <= self.limit)
 
     def from_device(self, r: int, small: bool, stream: int) -> Block | None:
         size = self.device_size(r)

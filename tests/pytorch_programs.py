@@ -7,46 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from oracle_pytorch import MIB, Allocator, OutOfMemory, Settings
+from pytorch_settings import conf_of, random_settings
 
 from memtrace.replaying import Placement, replay
 from memtrace.structures.caching.history import events as history_of
 from memtrace.structures.caching.statistics import COUNTERS
 from memtrace.trace import MISSING, Op, Trace, from_columns
 
-LISTS = {
-    "off": [0] * 16,
-    "2": [2] * 16,
-    "8": [8] * 16,
-    "[1:8,4:2,>:4]": [8, 0, 2] + [4] * 13,
-    "[256:1,512:2,1024:4,>:8]": [1] * 9 + [2, 4] + [8] * 5,
-    "[2:4,32:16]": [4, 4, 0, 0, 0, 16] + [0] * 10,
-    "[>:4]": [0] + [4] * 15,
-}
+Row = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True)
 class Program:
     """Rows of (op, id, size, stream), -1 for no id; and under which settings."""
 
-    rows: list[tuple[str, int, int, int]]
+    rows: list[Row]
     settings: Settings
-    divisions: str
-
-    @property
-    def conf(self) -> str:
-        """The settings in PyTorch's own grammar."""
-        s = self.settings
-        words = {
-            "max_split_size_mb": s.max_split,
-            "max_non_split_rounding_mb": s.rounding,
-            "garbage_collection_threshold": s.threshold or None,
-            "large_segment_size_mb": s.large if s.large != 20 else None,
-            "per_process_memory_fraction": s.fraction if s.fraction < 1 else None,
-            "roundup_power2_divisions": self.divisions if self.divisions != "off" else None,
-            "expandable_segments": s.expandable or None,
-            "throw_on_cudamalloc_oom": s.throw or None,
-        }
-        return ",".join(f"{name}:{value}" for name, value in words.items() if value is not None)
+    conf: str  # the settings in PyTorch's own grammar
 
     @property
     def policy(self) -> str:
@@ -62,59 +39,128 @@ class Program:
         )
 
 
-def random_settings(chance: random.Random) -> tuple[Settings, str]:
-    large = chance.choice([20, 20, 20, 12, 32, 21])
-    pick = chance.choice
-    divisions = pick(["off", "off", *LISTS])
-    max_split = pick([None, None, 32, 64, 200])
-    return Settings(
-        capacity=pick([64, 100, 300, 1000, 1001, 4000]) * MIB + pick([0, 0, 1 << 19]),
-        max_split=max_split,
-        rounding=pick([None, None, 32, 64]),
-        divisions=LISTS[divisions],
-        threshold=pick([0.0, 0.0, 0.3, 0.6, 0.8]),
-        expandable=pick([False, False, True]),
-        large=large,
-        fraction=pick([1.0, 1.0, 0.5, 0.9]),
-        throw=pick([False, False, False, True]),
-        first_fit=pick([False, False, True]),
-        manual=pick([False, True]),
-    ), divisions
-
-
 def random_program(seed: int, length: int = 250, most_streams: int = 3) -> Program:
     """The oracle knows the turns of three streams; the library and the policy those of any number."""
     chance = random.Random(seed)
     settings, divisions = random_settings(chance)
-    streams = chance.choice([1, 2, most_streams])
-    most = chance.choice([8, 30, 100])
-    shape = chance.choice(["small", "mixed", "mixed", "large", "border"])
-    rows: list[tuple[str, int, int, int]] = []
-    live: list[int] = []
-    for i in range(length):
-        draw = chance.random()
-        if draw < 0.02:
-            rows.append(("trim", -1, 0, 0))
-        elif draw < 0.05 and settings.manual:
-            rows.append(("complete", -1, 0, 0))
-        elif draw < 0.12 and live and streams > 1:
-            rows.append(("record", chance.choice(live), 0, chance.randrange(streams)))
-        elif not live or (len(live) < most and chance.random() < (0.7 if (i // 60) % 2 == 0 else 0.4)):
-            rows.append(("alloc", i, random_size(chance, shape, settings.capacity), chance.randrange(streams)))
-            live.append(i)
+    writer = Writer(chance, settings, chance.choice([1, 2, most_streams, chance.randrange(1, most_streams + 1)]))
+    sections = (writer.draw, writer.draw, writer.repeat, writer.fill)
+    while len(writer.rows) < length:
+        chance.choice(sections)(chance.choice([40, 120, length]))
+    return Program(writer.rows[:length], settings, conf_of(settings, divisions, chance))
+
+
+class Writer:
+    """Writes a program, section by section."""
+
+    def __init__(self, chance: random.Random, settings: Settings, streams: int) -> None:
+        self.chance, self.settings, self.streams = chance, settings, streams
+        self.rows: list[Row] = []
+        self.live: list[int] = []
+        self.ids = 0
+        self.most = chance.choice([8, 30, 100])
+        self.shape = chance.choice(["small", "mixed", "mixed", "large", "border", "rules"])
+        self.trims = chance.choice([0.005, 0.02, 0.1])
+        self.records = chance.choice([0.02, 0.1, 0.35]) if streams > 1 else 0.0
+        self.completions = chance.choice([0.005, 0.03, 0.1]) if settings.manual else 0.0
+
+    def alloc(self, size: int, stream: int) -> int:
+        self.ids += 1
+        self.rows.append(("alloc", self.ids, size, stream))
+        self.live.append(self.ids)
+        return self.ids
+
+    def free(self, id: int) -> None:
+        self.live.remove(id)
+        self.rows.append(("free", id, 0, 0))
+
+    def any_stream(self) -> int:
+        return self.chance.randrange(self.streams)
+
+    def aside(self) -> bool:
+        """Now and then something that is neither a request nor a free."""
+        chance = self.chance
+        if chance.random() < self.trims:
+            self.rows.append(("trim", -1, 0, 0))
+        elif chance.random() < self.completions:
+            self.rows.append(("complete", -1, 0, 0))
+        elif self.live and chance.random() < self.records:
+            id = chance.choice(self.live)
+            self.rows += [("record", id, 0, self.any_stream()) for _ in range(chance.choice([1, 1, 2, 5]))]
         else:
-            rows.append(("free", live.pop(chance.randrange(len(live))), 0, 0))
-    return Program(rows, settings, divisions)
+            return False
+        return True
 
+    def draw(self, rows: int) -> None:
+        """Whatever comes: now more requests, then more frees."""
+        chance = self.chance
+        for i in range(rows):
+            if self.aside():
+                continue
+            if not self.live or (len(self.live) < self.most and chance.random() < (0.7 if (i // 60) % 2 == 0 else 0.4)):
+                self.alloc(self.size(), self.any_stream())
+            else:
+                self.free(chance.choice(self.live))
 
-def random_size(chance: random.Random, shape: str, capacity: int) -> int:
-    small = chance.choice([chance.randrange(1, 5000), chance.randrange(1, MIB)])
-    if shape == "small":
-        return small
-    edge = chance.choice([1, 2, 10, 12, 20, 32, 64, 200]) * MIB + chance.choice([-512, -1, 0, 1, 512, 513])
-    middle = int(MIB * 2 ** chance.uniform(0, 5))
-    large = chance.randrange(1, max(capacity // 3, 2))
-    return chance.choice({"mixed": [small, middle, middle, edge, large], "large": [middle, large], "border": [edge]}[shape])
+    def repeat(self, rows: int) -> None:
+        """Steps of a training: the same requests again and again, of which one now and then has another size."""
+        chance = self.chance
+        step = [(self.size(), self.any_stream(), chance.randrange(1, 12)) for _ in range(chance.randrange(3, 15))]
+        start = len(self.rows)
+        until: list[tuple[int, int]] = []  # requests to come before it is freed, id
+        while len(self.rows) - start < rows:
+            for size, stream, life in step:
+                self.aside()
+                size = size if chance.random() < 0.95 else self.size()
+                until.append((life, self.alloc(size, stream)))
+                until = [(left - 1, id) for left, id in until]
+                for left, id in until:
+                    if left == 0:
+                        self.free(id)
+                until = [(left, id) for left, id in until if left > 0]
+
+    def fill(self, rows: int) -> None:
+        """Fill the device until a request fails, free some, try again, and again with what is larger."""
+        chance = self.chance
+        parts = chance.choice([1, 2, 3, 5, 7, 16, 40])
+        size = max(self.settings.capacity // parts + chance.choice([-MIB, -512, -1, 0, 0, 1, 512, MIB]), 1)
+        stream = self.any_stream()
+        for _ in range(min(parts + chance.choice([0, 1, 2]), rows)):
+            self.alloc(size, stream)
+            self.aside()
+        for id in chance.sample(self.live, len(self.live) * chance.randrange(5) // 4):
+            self.free(id)
+            self.aside()
+        for larger in (size, 2 * size, max(size // 3, 1)):
+            self.alloc(larger, chance.choice([stream, self.any_stream()]))
+        for id in self.live[:] if chance.random() < 0.5 else []:
+            self.free(id)
+
+    def size(self) -> int:
+        """Bytes; 0 and more than there is, too."""
+        chance, settings = self.chance, self.settings
+        draw = chance.random()
+        if draw < 0.01:
+            return 0
+        if draw < 0.02:
+            return max(settings.capacity + chance.choice([-3 * MIB, -512, 0, 1, 512, 1 << 30, 1 << 44]), 1)
+        small = chance.choice([chance.randrange(1, 5000), chance.randrange(1, MIB)])
+        if self.shape == "small":
+            return small
+        offset = chance.choice([-512, -1, 0, 1, 512, 513])
+        edge = chance.choice([1, 2, 9, 10, 11, 12, 18, 19, 20, 32, 64, 200]) * MIB + offset
+        rules = [settings.large, settings.max_split or 20, settings.large + (settings.rounding or 20)]
+        rules += [(settings.max_split or 64) + (settings.rounding or settings.large), 2 << chance.randrange(9)]
+        middle = int(MIB * 2 ** chance.uniform(0, 5))
+        large = chance.randrange(1, max(settings.capacity // 3, 2))
+        return chance.choice(
+            {
+                "mixed": [small, middle, middle, edge, large],
+                "large": [middle, large],
+                "border": [edge],
+                "rules": [chance.choice(rules) * MIB + offset, chance.choice(rules) * MIB * 5 // 4, middle],
+            }[self.shape]
+        )
 
 
 def through_oracle(program: Program, keep_states: bool = True) -> dict[str, Any]:
@@ -124,7 +170,7 @@ def through_oracle(program: Program, keep_states: bool = True) -> dict[str, Any]
     addresses, states = [], []
     for op, id, size, stream in program.rows:
         address = -2
-        if op == "alloc":
+        if op == "alloc" and size > 0:
             try:
                 blocks[id] = allocator.malloc(size, stream)
                 address = blocks[id].address

@@ -243,7 +243,7 @@ def programs(draw: st.DrawFn) -> Program:
         elif op == "free":
             live.remove(id)
         rows.append((op, id, size, stream))
-    return Program(rows or [("trim", -1, 0, 0)], program.settings, program.divisions)
+    return Program(rows or [("trim", -1, 0, 0)], program.settings, program.conf)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -266,10 +266,7 @@ def extend(state, size):
 def collect(state, size):
     """Give back the regions in which nothing is live, if that can make room for ``size`` bytes; whether it did."""
     nodes, pool, ledger = state.nodes, state.pool, state.ledger
-    unused = np.int64(0)
-    for i in range(pool[REGIONS]):
-        if is_unused(state, i):
-            unused += state.regions[i].extent
+    unused = releasable(state)
     if unused == 0 or size > state.rules.capacity - ledger[RESERVED] + unused:
         return False
     for i in range(pool[REGIONS] - 1, -1, -1):
@@ -292,6 +289,16 @@ def is_unused(state, i):
     """Whether a region is one free chunk."""
     x = state.regions[i].first
     return state.nodes[x].free == 1 and state.nodes[x].extent == state.regions[i].extent
+
+
+@apart
+def releasable(state):
+    """Bytes of regions in which nothing is live."""
+    unused = np.int64(0)
+    for i in range(state.pool[REGIONS]):
+        if is_unused(state, i):
+            unused += state.regions[i].extent
+    return unused
 
 
 def write_counters(state, row):

@@ -233,6 +233,11 @@ def largest_hole(state):
     return max(state.pool[IDLE_BYTES], np.int64(size_bins.largest_hole(state.small)))
 
 
+def releasable(state):
+    """Bytes of idle physical blocks: each page is memory of its own."""
+    return state.pool[IDLE_BYTES]
+
+
 def first_piece(state, handle):
     s = np.int64(state.stitch_of[handle])
     return np.int64(state.stitches[s].first) if s != 0 else np.int64(state.node_of[handle])

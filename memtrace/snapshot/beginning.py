@@ -76,21 +76,52 @@ def _mapped(recording: Recording, large_page: int) -> list[Range]:
         one = _range(recording, i)
         owners.update(dict.fromkeys(_units(one.start, one.extent), (one.stream, one.large)))
     changes = np.flatnonzero((events.action == Action.SEGMENT_MAP) | (events.action == Action.SEGMENT_UNMAP))
+    large = _large(recording, changes, large_page)
     for i in changes[::-1].tolist():
         units = _units(int(events.address[i]), int(events.size[i]))
         if events.action[i] == Action.SEGMENT_MAP:
             for unit in units:
                 owners.pop(unit, None)
         else:
-            owners.update(dict.fromkeys(units, (int(events.stream[i]), bool(events.size[i] % large_page == 0))))
+            owners.update(dict.fromkeys(units, (int(events.stream[i]), large[i])))
     found: list[Range] = []
     for unit in sorted(owners):
         last = found[-1] if found else None
-        stream, large = owners[unit]
-        if last and last.start + last.extent == unit * UNIT and (last.stream, last.large) == (stream, large):
-            found[-1] = Range(last.start, last.extent + UNIT, stream, large, True)
+        stream, is_large = owners[unit]
+        if last and last.start + last.extent == unit * UNIT and (last.stream, last.large) == (stream, is_large):
+            found[-1] = Range(last.start, last.extent + UNIT, stream, is_large, True)
         else:
-            found.append(Range(unit * UNIT, UNIT, stream, large, True))
+            found.append(Range(unit * UNIT, UNIT, stream, is_large, True))
+    return found
+
+
+def _large(recording: Recording, changes: Int64s, large_page: int) -> dict[int, bool]:
+    """Of each event that maps or unmaps: whether the pool is that of large blocks.
+
+    Small ones are mapped one page of 2 MiB at a time. So many pages of it may be unmapped at once that they could be one of
+    the other pool; the pools are far apart, so then it is that of the nearest address of the stream of which it is known.
+    """
+    events, segments = recording.events, recording.segments
+    maps = changes[events.action[changes] == Action.SEGMENT_MAP]
+    found = dict(zip(maps.tolist(), (events.size[maps] != SMALL_SEGMENT).tolist(), strict=True))
+    there = np.flatnonzero(segments.expandable)
+    address = np.concatenate((events.address[maps], segments.address[there]))
+    stream = np.concatenate((events.stream[maps], segments.stream[there]))
+    large = np.concatenate((events.size[maps] != SMALL_SEGMENT, segments.large[there]))
+    known = {}
+    for one in np.unique(stream).tolist():
+        own = np.flatnonzero(stream == one)
+        own = own[np.argsort(address[own], kind="stable")]
+        known[one] = (address[own], large[own])
+    for i in np.setdiff1d(changes, maps).tolist():
+        if events.size[i] % large_page:
+            found[i] = False
+            continue
+        near, kinds = known.get(int(events.stream[i]), (address[:0], large[:0]))
+        at = int(np.searchsorted(near, events.address[i]))
+        beside = [place for place in (at - 1, at) if 0 <= place < near.size]
+        nearest = min(beside, key=lambda place: abs(int(near[place] - events.address[i])), default=None)
+        found[i] = nearest is None or bool(kinds[nearest])
     return found
 
 
@@ -187,23 +218,31 @@ def _lowest_mapped(recording: Recording, own: list[tuple[Range, list[Piece]]]) -
     events = recording.events
     near = (events.action == Action.SEGMENT_MAP) & (events.stream == own[0][0].stream)
     near &= (events.address < own[0][0].start) & (events.address > own[0][0].start - (1 << 40))
-    near &= (events.size % (20 << 20) == 0) == own[0][0].large
+    near &= (events.size != SMALL_SEGMENT) == own[0][0].large
     return int(events.address[near].min()) if near.any() else own[0][0].start
 
 
-def given_segments(recording: Recording, seeded: list[Seed]) -> list[tuple[int, int]]:
-    """Start and bytes of the segments that the device gave, in order; of a reservation (0 bytes: any) the first mapping."""
+def given_segments(recording: Recording, seeded: list[Seed], large_page: int) -> list[tuple[int, int]]:
+    """Start and bytes of the segments that the device gave, in order; of a reservation (0 bytes: any) the first mapping.
+
+    Reserved addresses are given up when nothing is mapped there any more; what is mapped next is a new reservation.
+    """
     events = recording.events
-    spans = [(one.start, one.start + one.extent) for one in seeded if one.expandable]
+    mapped: dict[tuple[int, bool], int] = {}
+    for one in seeded:
+        if one.expandable:
+            mapped[one.stream, one.large] = sum(piece.extent for piece in one.pieces if piece.kind != UNMAPPED)
+    changes = np.flatnonzero((events.action == Action.SEGMENT_MAP) | (events.action == Action.SEGMENT_UNMAP))
+    large = _large(recording, changes, large_page)
     found: list[tuple[int, int]] = []
-    known: set[tuple[int, bool]] = set()
-    for i in np.flatnonzero((events.action == Action.SEGMENT_ALLOC) | (events.action == Action.SEGMENT_MAP)).tolist():
-        address, size, stream = int(events.address[i]), int(events.size[i]), int(events.stream[i])
+    for i in np.union1d(changes, np.flatnonzero(events.action == Action.SEGMENT_ALLOC)).tolist():
+        address, size = int(events.address[i]), int(events.size[i])
         if events.action[i] == Action.SEGMENT_ALLOC:
             found.append((address, size))
-        elif not any(start <= address < end for start, end in spans):
-            kind = (stream, size % (20 << 20) == 0)
-            if kind not in known:
-                known.add(kind)
-                found.append((address, 0))
+            continue
+        pool = (int(events.stream[i]), large[i])
+        held = mapped.get(pool, 0)
+        if events.action[i] == Action.SEGMENT_MAP and held == 0:
+            found.append((address, 0))
+        mapped[pool] = held + (size if events.action[i] == Action.SEGMENT_MAP else -size)
     return found

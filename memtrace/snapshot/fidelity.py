@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 BY_ADDRESS = "ties:address"
+MOST_AGES = 200  # pairs
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Fidelity:
     first_difference: int | None  # number of the recorded event
     blocks_recorded: int  # in all segments at the end
     blocks_equal: bool
+    ages_inferred: int = 0  # pairs of segments of which the recording shows which is older
 
     @property
     def exact(self) -> bool:
@@ -44,18 +46,74 @@ def fidelity(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
     """Replay the recorded settings, and compare.
 
     Which of equal free blocks is taken depends on the version, which is not recorded: by the age of the segment (since
-    about 2.10), or else by address. What fits better is taken.
+    about 2.10), or else by address. What fits better is taken. Of segments that were there before the first event no age
+    is recorded: they are taken to be as old as their addresses are low, until a block that is placed shows otherwise.
     """
-    found = compared(recording, lives, rows, trace, conf, capacity)
+    found, _ = compared(recording, lives, rows, trace, conf, capacity)
     if found.exact or "ties" in conf:
         return found
-    other = compared(recording, lives, rows, trace, f"{conf},{BY_ADDRESS}" if conf else BY_ADDRESS, capacity)
-    return other if other.addresses_equal > found.addresses_equal else found
+    other, _ = compared(recording, lives, rows, trace, f"{conf},{BY_ADDRESS}" if conf else BY_ADDRESS, capacity)
+    if other.exact:
+        return other
+    learnt = with_ages(recording, lives, rows, trace, conf, capacity)
+    return max(found, other, learnt, key=lambda one: one.addresses_equal)
 
 
-def compared(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
-    """One replay, and what differs."""
-    placed = replayed(recording, lives, rows, trace, conf, capacity)
+def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
+    """Replays in which the first block that lies elsewhere tells that its segment is older than the one that was taken."""
+    older: list[tuple[int, int]] = []
+    best, wrong = compared(recording, lives, rows, trace, conf, capacity)
+    ranges = first_ranges(recording, 20 << 20)
+    starts = np.array([one.start for one in ranges], np.int64)
+    ends = np.array([one.start + one.extent for one in ranges], np.int64)
+
+    def segment_at(address: int) -> int | None:
+        i = int(np.searchsorted(starts, address, side="right")) - 1
+        return int(starts[i]) if i >= 0 and address < ends[i] else None
+
+    while wrong is not None and len(older) < MOST_AGES:
+        recorded, replayed_at = (segment_at(address) for address in wrong)
+        if recorded is None or replayed_at is None or recorded == replayed_at:
+            break
+        older.append((recorded, replayed_at))
+        order = by_age(starts.tolist(), older)
+        if order is None:
+            break
+        found, wrong = compared(recording, lives, rows, trace, conf, capacity, order)
+        if found.first_difference is not None and found.first_difference <= (best.first_difference or 0):
+            break
+        best = replace(found, ages_inferred=len(older))
+    return best
+
+
+def by_age(starts: list[int], older: list[tuple[int, int]]) -> list[int] | None:
+    """Starts, the oldest first: as `older` says of pairs, else by address; None if it contradicts itself."""
+    before: dict[int, set[int]] = {start: set() for start in starts}
+    for first, second in older:
+        before[second].add(first)
+    found: list[int] = []
+    left = sorted(starts)
+    while left:
+        done = set(found)
+        free = next((start for start in left if before[start] <= done), None)
+        if free is None:
+            return None
+        found.append(free)
+        left.remove(free)
+    return found
+
+
+def compared(
+    recording: Recording,
+    lives: Lives,
+    rows: TraceRows,
+    trace: Trace,
+    conf: str,
+    capacity: int | None,
+    ages: list[int] | None = None,
+) -> tuple[Fidelity, tuple[int, int] | None]:
+    """One replay, and what differs; the recorded and the replayed address of the first block that lies elsewhere."""
+    placed = replayed(recording, lives, rows, trace, conf, capacity, ages)
     assert placed.addresses is not None
     events = recording.events
     of = np.flatnonzero((rows.op == Op.ALLOC) & (rows.event >= 0))
@@ -67,7 +125,10 @@ def compared(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
     # A request of 0 bytes never reaches the allocator, and no recording has one.
     wrong = np.flatnonzero(~same)
     final = final_blocks(placed.state)
-    return Fidelity(
+    first = None
+    if wrong.size and done[wrong[0]]:
+        first = (int(recorded[wrong[0]]), int(placed.addresses[of[wrong[0]]]))
+    found = Fidelity(
         conf,
         capacity,
         int(same.sum()),
@@ -78,17 +139,28 @@ def compared(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
         recording.blocks.address.size,
         np.array_equal(final, recorded_blocks(recording)),
     )
+    return found, first
 
 
-def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Placement:
-    """The replay itself, with its addresses."""
+def replayed(
+    recording: Recording,
+    lives: Lives,
+    rows: TraceRows,
+    trace: Trace,
+    conf: str,
+    capacity: int | None,
+    ages: list[int] | None = None,
+) -> Placement:
+    """The replay itself, with its addresses; `ages`: the starts of segments that were there, the oldest first."""
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
     from memtrace.structures.caching.model import DIVISIONS_AT
     from memtrace.structures.caching.seeding import seed
     from memtrace.structures.caching.sizes import doubling_of, rounded
 
-    policy = parse_policy(policy_of(conf))
+    # Where the recording tells what was done when, nothing else is done at once.
+    told = (recording.events.action == Action.FREE_COMPLETED).any()
+    policy = parse_policy(policy_of(",".join(filter(None, [conf, "events:manual" if told else ""]))))
     first = lives.before.size
 
     def begin(state: Any, blocks: Any) -> tuple[Any, int]:
@@ -101,6 +173,12 @@ def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
         events = next(iter(trace.batches()))
         slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
         found = seeds(recording, lives, slots, rounding)
+        given = given_segments(recording, found, rules.large_buffer)
+        if ages is None:
+            found.sort(key=lambda one: one.start)
+        else:
+            rank = {start: i for i, start in enumerate(ages)}
+            found.sort(key=lambda one: rank.get(one.start, len(rank)))
         streams = dict(zip(rows.streams.tolist(), range(rows.streams.size), strict=True))
         found = [one._replace(stream=streams.get(one.stream, 0)) for one in found]
         for block, slot in slots.items():
@@ -108,7 +186,7 @@ def replayed(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
             own["address"], own["requested"] = lives.address[block], lives.requested[block]
             own["stream"] = streams[int(lives.stream[block])]
             own["tag"], own["align"], own["status"] = -1, -1, 1
-        return seed(state, found, given_segments(recording, found)), first
+        return seed(state, found, given), first
 
     return replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True, begin=begin)
 

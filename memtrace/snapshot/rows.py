@@ -198,7 +198,7 @@ def emptied(recording: Recording, released: Released) -> Int64s:
 
     A run is for a request if memory is taken, or lacks, right after it. It is not if one of the segments given back would
     have served that request from the cache, or if all would have fitted beside what was held: so much was held at once
-    somewhere in the recording. (Where garbage is collected, any run that precedes a request is for it.)
+    somewhere in the recording. (Where garbage is collected, any run of what that collects precedes a request for it.)
     """
     action, size = recording.events.action, recording.events.size
     back, taken = np.isin(action, GIVEN_BACK), np.isin(action, TAKEN)
@@ -213,11 +213,18 @@ def emptied(recording: Recording, released: Released) -> Int64s:
         after = end + 1
         if after == action.size or not (taken[after] or action[after] == Action.OOM):
             found.append(start)
-        elif taken[after] and not released.collects:
+        elif taken[after] and not (released.collects and _collectable(recording, start, end)):
             before = int(held[start - 1]) if start else 0
             if before + int(size[after]) <= most or _would_have_served(recording, start, end, released.max_split):
                 found.append(start)
     return np.array(found, np.int64)
+
+
+def _collectable(recording: Recording, start: int, end: int) -> bool:
+    """Whether a run can be of garbage: neither small segments nor expandable ones are ever collected."""
+    run = slice(start, end + 1)
+    events = recording.events
+    return bool(((events.action[run] == Action.SEGMENT_FREE) & (events.size[run] != SMALL_SEGMENT)).all())
 
 
 def _would_have_served(recording: Recording, start: int, end: int, max_split: int) -> bool:

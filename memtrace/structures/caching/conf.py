@@ -26,7 +26,7 @@ def rules_of(capacity, options):
         raise ValueError(f"per_process_memory_fraction:{fraction:g} is not from 0 to 1")
     if fraction < 1 and capacity >= NO_LIMIT:
         raise ValueError("per_process_memory_fraction is a share of the device's memory; try: --capacity 24GiB")
-    limit = int(fraction * capacity) if fraction < 1 else NO_LIMIT
+    limit = int(fraction * capacity + 0.5) if fraction < 1 else NO_LIMIT
     rules = Rules(
         capacity=capacity,
         device=capacity if capacity < NO_LIMIT else UNBOUNDED_DEVICE,
@@ -36,8 +36,8 @@ def rules_of(capacity, options):
         max_rounding=rounding,
         large_buffer=large,
         expandable=options["expandable_segments"],
-        # A limit of the process is looked at first, and beyond that the request fails as ever.
-        reject_from=capacity if options["throw_on_cudamalloc_oom"] and limit == NO_LIMIT else NO_LIMIT,
+        # The limit of the process, which is rounded otherwise, is looked at first; beyond that a request fails as ever.
+        reject_from=int(fraction * capacity) if options["throw_on_cudamalloc_oom"] else NO_LIMIT,
         first_fit=options["va"] == "firstfit" and not options["expandable_segments"],  # reserved addresses only rise
         by_age=options["ties"] == "age",
         told=TOLD[options["events"]],
@@ -50,7 +50,7 @@ def check_pinned(options):
     threads = whole("pinned_num_register_threads", options["pinned_num_register_threads"])
     if not 1 <= threads <= MOST_THREADS or threads & (threads - 1):
         raise ValueError(f"pinned_num_register_threads:{threads} is no power of two from 1 to {MOST_THREADS}")
-    for name in ("pinned_reserve_segment_size_mb", "pinned_max_cached_size_mb"):
+    for name in ("pinned_reserve_segment_size_mb", "pinned_max_cached_size_mb", "pinned_max_round_threshold_mb"):
         if options[name]:
             whole(name, options[name])
 

@@ -53,20 +53,21 @@ def more_memory(state, queue, size):
     rules, stats = state.rules, state.stats
     if rules.collect_from >= 0:
         collect_garbage(state)
-    if beyond(state, size, rules.reject_from):
-        stats[OOM_REJECTIONS] += 1
-        return np.int64(0)
-    x = device_block(state, queue, size)
-    if x == 0 and release_oversize(state, queue, size):
+    for attempt in range(3):
+        if attempt == 1 and not release_oversize(state, queue, size):
+            continue
+        if attempt == 2:
+            release_cached(state)
+            stats[ALLOC_RETRIES] += 1
+        if beyond(state, size, rules.reject_from) and not beyond(state, size, rules.limit):
+            stats[OOM_REJECTIONS] += 1
+            return np.int64(0)
         x = device_block(state, queue, size)
-    if x == 0:
-        release_cached(state)
-        stats[ALLOC_RETRIES] += 1
-        x = device_block(state, queue, size)
-    if x == 0:
-        stats[OOMS] += 1
-        tell(state, OOM, device_free(state), size, queue >> 1)
-    return x
+        if x != 0:
+            return x
+    stats[OOMS] += 1
+    tell(state, OOM, device_free(state), size, queue >> 1)
+    return np.int64(0)
 
 
 def beyond(state, size, limit):

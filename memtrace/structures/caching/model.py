@@ -27,7 +27,8 @@ HISTORY = 21
 MADE = 22  # segments so far
 TURN_BITS, TURNS = 23, 24  # log2 of the slots of the table of turns, and streams in it
 GIVEN = 25  # starts of segments used up of those that were given
-DIVISIONS_AT = 26
+NEWS = 26  # 1: stream events were told to be done since the queues were looked at
+DIVISIONS_AT = 27
 AT = DIVISIONS_AT + DIVISIONS
 
 CLASSES = 832  # of sizes, see free_sets
@@ -79,6 +80,7 @@ STREAM = np.dtype(
                 ("number", "i8"),
                 ("spread", "i8"),  # where it is in the table of turns
                 ("done", "i8"),  # its last event that is done
+                ("known", "u4"),  # of number i: its index + 1; 0: not seen, or none so small
                 ("ordered", "u4"),  # of place i: the index of the stream that is i-th by number
                 ("first", "u4"),  # its events
                 ("last", "u4"),
@@ -141,6 +143,7 @@ def new_state(rules, max_live, divisions, history):
     nodes[0].state = NO_NODE
     streams = records(FIRST_STREAMS, STREAM)
     streams[0].spread = FIRST_SPREAD
+    streams[0].known = 1
     stats = np.zeros(LENGTH, np.int64)
     stats[MAX_SPLIT_SIZE] = -1 if rules.max_split >= 1 << 62 else rules.max_split
     return State(

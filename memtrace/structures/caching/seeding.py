@@ -65,9 +65,9 @@ class Seed(NamedTuple):
 
 
 def seed(state, seeds, given):
-    """The state with these segments; ``given``: start and bytes (0: any) of each segment that the device will give."""
+    """The state with these segments, the oldest first; ``given``: start and bytes (0: any) of each that the device will give."""
     state = with_room(state, seeds)._replace(given=np.array(given, np.int64).reshape(-1))
-    for one in sorted(seeds, key=lambda one: one.start):
+    for one in seeds:
         seed_segment(state, one)
     ends = [one.start + one.extent for one in seeds] + [start + extent for start, extent in given]
     state.at[NEXT_ADDRESS] = align_up(max(ends, default=0), UNIT)

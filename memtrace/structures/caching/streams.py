@@ -12,6 +12,7 @@ from memtrace.structures.caching.model import (
     ENTRY_SPARE,
     LAST_INDEX,
     LAST_STREAM,
+    NEWS,
     PENDING,
     QUEUED,
     SEQUENCE,
@@ -28,9 +29,11 @@ NEVER_LATER = 1 << 62
 
 def stream_of(state, stream):
     """The index of a stream; -1 if there is no room for another."""
-    at = state.at
+    at, streams = state.at, state.streams
     if stream == at[LAST_STREAM]:
         return at[LAST_INDEX]
+    if 0 <= stream < streams.size and streams[stream].known != 0:
+        return np.int64(streams[stream].known) - 1
     return look_stream_up(state, stream)
 
 
@@ -60,6 +63,8 @@ def look_stream_up(state, stream):
         at[STREAMS] += 1
     at[LAST_STREAM] = stream
     at[LAST_INDEX] = streams[low].ordered
+    if 0 <= stream < streams.size:
+        streams[stream].known = streams[low].ordered + 1
     return at[LAST_INDEX]
 
 
@@ -172,12 +177,13 @@ def push(state, s, x, number):
     state.at[QUEUED] += 1
 
 
-@apart
 def process_events(state):
-    """Free the blocks whose events are done."""
+    """Free the blocks whose events are done; nothing is done that was not told to be."""
     told = state.rules.told
-    at_once = told == 1 or (told == 0 and state.ledger[TOLD] == 0)
-    pop_events(state, NEVER_LATER if at_once else state.at[DONE])
+    if told == 1 or (told == 0 and state.ledger[TOLD] == 0):
+        pop_events(state, NEVER_LATER)
+    elif state.at[NEWS] != 0:
+        pop_events(state, state.at[DONE])
 
 
 @apart
@@ -191,6 +197,7 @@ def synchronise(state):
 def pop_events(state, until):
     """Take the events that are done off each stream, up to its first that is not."""
     turns, streams = state.turns, state.streams
+    state.at[NEWS] = 0
     if state.at[QUEUED] == 0:
         return
     i = np.int64(0)
@@ -234,6 +241,7 @@ def end_wait(state, x):
 @apart
 def events_done(state, handle):
     """The stream work of a freed block is done, and what was on its streams before; of all blocks without one (-1)."""
+    state.at[NEWS] = 1
     if handle < 0:
         state.at[DONE] = state.at[SEQUENCE]
         return
