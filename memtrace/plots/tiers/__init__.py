@@ -37,12 +37,12 @@ def plots() -> tuple[TierPlot, ...]:
     return tuple(sorted(found, key=lambda plot: plot.ORDER))
 
 
-def draw_into(canvas: Figure | SubFigure, plot: TierPlot, results: TierResults) -> None:
-    """Draw a plot with its title; the canvas is as large as the plot asks."""
+def draw_into(canvas: Figure | SubFigure, height: float, plot: TierPlot, results: TierResults) -> None:
+    """Draw a plot with its title on a canvas of this height in inches."""
     from memtrace.plots.frame import WIDTH, Frame
     from memtrace.plots.style import TITLE
 
-    frame = Frame(canvas, WIDTH, plot.height(results))
+    frame = Frame(canvas, WIDTH, height)
     frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
     plot.draw(results, frame)
     frame.finish()
