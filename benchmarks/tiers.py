@@ -40,7 +40,7 @@ def main(rule: str = "lru", steps: str = "60", repeats: str = "8") -> None:
 
 def processor_seconds(trace: Trace, tiers: Sequence[Tier], rule: str, found: replaying.TierReplay) -> float:
     """Of the loop of one replay, whose clock is exchanged for that of the processor."""
-    with patch.object(replaying.time, "perf_counter", time.process_time):
+    with patch("memtrace.tiers.replaying.time.perf_counter", time.process_time):
         return replaying.replay_tiers(trace, tiers, Plan(rule), known=found.uses).seconds
 
 
