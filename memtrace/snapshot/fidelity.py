@@ -182,7 +182,9 @@ def replayed(
             rank = {start: i for i, start in enumerate(ages)}
             found.sort(key=lambda one: rank.get(one.start, len(rank)))
         streams = dict(zip(rows.streams.tolist(), range(rows.streams.size), strict=True))
-        found = [one._replace(stream=streams.get(one.stream, 0)) for one in found]
+        for one in found:  # streams that have segments and no blocks come behind those that use blocks
+            streams.setdefault(one.stream, len(streams) + int(rows.stream.max(initial=0)) + 1)
+        found = [one._replace(stream=streams[one.stream]) for one in found]
         for block, slot in slots.items():
             own = blocks[slot]
             own["address"], own["requested"] = lives.address[block], lives.requested[block]
