@@ -16,7 +16,7 @@ from sample_snapshots import CASES, DATA, ORACLE, PUBLIC, changed, cut, live_aft
 from memtrace.errors import InputError, UsageError
 from memtrace.snapshot.fidelity import Fidelity, fidelity, recorded_capacity
 from memtrace.snapshot.recorded import Recorded, read_recorded
-from memtrace.snapshot.settings import conf_of, released
+from memtrace.snapshot.settings import conf_of, released, without_share
 from memtrace.trace import Op, read
 
 SMALL = DATA / "29" / "snapshot.pickle.gz"
@@ -41,6 +41,25 @@ def test_a_replay_of_the_recorded_settings_is_the_recording(path: Path) -> None:
     found = compared(read_recorded(path), settings_of(path))
     assert (found.addresses_equal, found.first_difference) == (found.addresses_total, None)
     assert found.exact and found.blocks_equal and found.blocks_recorded > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [("ages", ""), ("reservations", "1"), ("pending", ""), ("private-pools", ""), ("threshold", "")],
+)
+def test_recordings_whose_beginning_takes_some_thought(name: str, device: str) -> None:
+    """Equal blocks in segments of unknown age; reservations given up and made again; blocks that wait without end; blocks of
+    private pools, which an emptied cache keeps; caches emptied although garbage is collected."""
+    found = compared(read_recorded(DATA.parent / "torch-cut" / f"{name}.pickle.gz", device), {})
+    assert found.exact and found.blocks_equal and found.addresses_total > 20
+    assert (found.ages_inferred > 0) == (name == "ages")
+
+
+def test_a_share_of_an_unknown_device_is_left_out() -> None:
+    recording = read_recorded(SMALL).recording
+    assert without_share("expandable_segments:True,per_process_memory_fraction:0.9", recording) == "expandable_segments:True"
+    failed = read_recorded(CASES[0]).recording  # a request failed, and told how much was free
+    assert without_share("per_process_memory_fraction:0.9", failed) == "per_process_memory_fraction:0.9"
 
 
 @pytest.mark.parametrize("path", CASES, ids=label)

@@ -93,13 +93,15 @@ def read(path: str, device: str, recorded: str | None, capacity: int | None, inv
         return read_trace(path, invalid=invalid), None
     from memtrace.snapshot.fidelity import fidelity, recorded_capacity
     from memtrace.snapshot.recorded import read_recorded
-    from memtrace.snapshot.settings import conf_of, released
+    from memtrace.snapshot.settings import conf_of, released, without_share
 
     found = read_recorded(path, device)
     for note in found.trace.metadata["assumed"].splitlines():
         click.echo(f"note: {note}", err=True)
     settings = found.snapshot.settings
     conf = conf_of(settings, found.recording) if recorded is None else recorded
+    if capacity is None and conf != (conf := without_share(conf, found.recording)):
+        click.echo("note: the device's memory was not recorded, so no share of it is kept; see --recorded-capacity", err=True)
     at = capacity if capacity is not None else recorded_capacity(found.recording, released(settings))
     return found.trace, fidelity(found.recording, found.lives, found.rows, found.trace, conf, at)
 

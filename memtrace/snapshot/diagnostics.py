@@ -8,6 +8,7 @@ from memtrace.errors import InputError
 from memtrace.snapshot.lives import Lives
 from memtrace.snapshot.model import Action, Recording, Snapshot, State
 from memtrace.snapshot.rows import TraceRows
+from memtrace.snapshot.settings import collects
 from memtrace.units import format_size
 
 RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
@@ -73,10 +74,22 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
     if failed:
         found.append(f"{failed:,} requests failed with out-of-memory; each is in the trace, freed at once")
     if (recording.events.pool > 0).any() or (recording.segments.pool > 0).any():
-        found.append("private pools (CUDA graphs, MemPool) were used; their blocks are replayed in the common pools")
+        found.append(private_pools(recording))
+    if collects(snapshot.settings):
+        found.append(
+            "garbage_collection_threshold was set: what it gave back depends on the memory fraction and on the time before the "
+            "recording, which are not recorded"
+        )
     if is_ascend(recording):
         found.append("the block sizes are those of torch_npu, which adds 32 bytes to each request; the pytorch policy is CUDA's")
     return found
+
+
+def private_pools(recording: Recording) -> str:
+    """How private pools are replayed."""
+    if (recording.events.pool > 0).any():
+        return "private pools (CUDA graphs, MemPool) were used; each is replayed as streams of its own, which share no memory"
+    return "private pools (CUDA graphs, MemPool) were used; which events are theirs is not recorded: the common pools have them"
 
 
 def is_ascend(recording: Recording) -> bool:

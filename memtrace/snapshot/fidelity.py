@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.snapshot.beginning import Rounding, first_ranges, given_segments, seeds
+from memtrace.snapshot.beginning import UNIT, Rounding, first_ranges, given_segments, seeds
 from memtrace.snapshot.lives import Lives
-from memtrace.snapshot.model import Action, Recording, State
+from memtrace.snapshot.model import POOL_BITS, Action, Recording, State
 from memtrace.snapshot.rows import Released, TraceRows, emptied
 from memtrace.trace.model import Int64s, Op
 
@@ -73,16 +73,18 @@ def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace,
 
     while wrong is not None and len(older) < MOST_AGES:
         recorded, replayed_at = (segment_at(address) for address in wrong)
-        if recorded is None or replayed_at is None or recorded == replayed_at:
+        if recorded is None or replayed_at is None or recorded == replayed_at or (recorded, replayed_at) in older:
             break
         older.append((recorded, replayed_at))
         order = by_age(starts.tolist(), older)
         if order is None:
             break
         found, wrong = compared(recording, lives, rows, trace, conf, capacity, order)
-        if found.first_difference is not None and found.first_difference <= (best.first_difference or 0):
+        reached, known = (one.first_difference or trace.facts.events for one in (found, best))
+        if reached < known:
             break
-        best = replace(found, ages_inferred=len(older))
+        if found.exact or reached > known:
+            best = replace(found, ages_inferred=len(older))
     return best
 
 
@@ -180,13 +182,16 @@ def replayed(
             rank = {start: i for i, start in enumerate(ages)}
             found.sort(key=lambda one: rank.get(one.start, len(rank)))
         streams = dict(zip(rows.streams.tolist(), range(rows.streams.size), strict=True))
-        found = [one._replace(stream=streams.get(one.stream, 0)) for one in found]
+        for one in found:  # streams that have segments and no blocks come behind those that use blocks
+            streams.setdefault(one.stream, len(streams) + int(rows.stream.max(initial=0)) + 1)
+        found = [one._replace(stream=streams[one.stream]) for one in found]
         for block, slot in slots.items():
             own = blocks[slot]
             own["address"], own["requested"] = lives.address[block], lives.requested[block]
             own["stream"] = streams[int(lives.stream[block])]
             own["tag"], own["align"], own["status"] = -1, -1, 1
-        return seed(state, found, given), first
+        private = [number for handle, number in streams.items() if handle >> POOL_BITS]
+        return seed(state, found, given, private), first
 
     return replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True, begin=begin)
 
@@ -195,16 +200,18 @@ def policy_of(conf: str) -> str:
     return f"pytorch:{conf}" if conf else "pytorch"
 
 
-def held_before(recording: Recording, large_page: int = 20 << 20) -> int:
-    """Bytes reserved at the first event."""
-    return sum(one.extent for one in first_ranges(recording, large_page))
+def held_before(recording: Recording, unit: int = 1, large_page: int = 20 << 20) -> int:
+    """Bytes reserved at the first event, each segment in units of so many bytes."""
+    return sum(one.extent if one.expandable else -(-one.extent // unit) * unit for one in first_ranges(recording, large_page))
 
 
-def _changes(recording: Recording) -> Int64s:
+def _changes(recording: Recording, unit: int = 1) -> Int64s:
     """Bytes reserved by each event; negative where they are given back."""
     action, size = recording.events.action, recording.events.size
     taken = np.isin(action, (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP))
     back = np.isin(action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
+    whole = np.isin(action, (Action.SEGMENT_ALLOC, Action.SEGMENT_FREE))
+    size = np.where(whole, -(-size // unit) * unit, size)
     found: Int64s = np.where(taken, size, 0) - np.where(back, size, 0)
     return found
 
@@ -222,14 +229,14 @@ def recorded_capacity(recording: Recording, released: Released) -> int | None:
     what was held, and whatever was held did: its peak is a capacity that explains both.
     """
     events = recording.events
-    held = held_before(recording) + np.cumsum(_changes(recording))
+    held = held_before(recording, UNIT) + np.cumsum(_changes(recording, UNIT))
     failed = np.flatnonzero((events.action == Action.OOM) & (events.address >= 0))
     if failed.size:
         return int(held[failed[0]] + events.address[failed[0]])
     back = np.isin(events.action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
     runs = np.flatnonzero(back & ~np.concatenate(([False], back[:-1])))
     lacked = np.setdiff1d(runs, emptied(recording, released))
-    return recorded_peak(recording) if lacked.size and not released.collects else None
+    return int(held.max()) if lacked.size and not released.collects else None
 
 
 def final_blocks(state: Any) -> Int64s:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import InputError
-from memtrace.snapshot.model import Action, Blocks, Recorded, Recording, Segments, Snapshot, State
+from memtrace.snapshot.model import POOL_BITS, Action, Blocks, Recorded, Recording, Segments, Snapshot, State
 from memtrace.snapshot.pickles import read_tree
 from memtrace.snapshot.sites import find_sites
 from memtrace.snapshot.tree import Tree, Values
@@ -109,32 +109,41 @@ def _recording(tree: Tree, device: int, events: Values, segments: Values, sites:
     action = _codes(tree, tree.column(events, "action"), ACTIONS, Action.OTHER)
     address = tree.numbers(tree.column(events, "addr"), MISSING)
     free = tree.numbers(tree.column(events, "device_free"), MISSING)
+    pools = _pools(tree, tree.column(events, "pool_id"))
     recorded = Recorded(
         action,
         np.where((action == Action.OOM) & (free >= 0), free, address),
         tree.numbers(tree.column(events, "size"), MISSING),
-        tree.numbers(tree.column(events, "stream"), 0),
+        _apart(tree.numbers(tree.column(events, "stream"), 0), pools),
         tree.numbers(tree.column(events, "time_us"), MISSING),
         sites,
-        _pools(tree, tree.column(events, "pool_id")),
+        pools,
     )
-    return Recording(device, recorded, *_layout(tree, segments))
+    told = tree.key("pool_id") is not None
+    return Recording(device, recorded, *_layout(tree, segments, told))
 
 
-def _layout(tree: Tree, values: Values) -> tuple[Segments, Blocks]:
-    """Segments with an address, and their blocks, both by address."""
+def _apart(streams: Int64s, pools: Int32s) -> Int64s:
+    """Private pools share no memory, as streams do not: the streams of each become streams of their own."""
+    return streams + (pools.astype(np.int64) << POOL_BITS)
+
+
+def _layout(tree: Tree, values: Values, told: bool) -> tuple[Segments, Blocks]:
+    """Segments with an address, and their blocks, both by address; `told`: events say which pool they are of."""
     address = tree.numbers(tree.column(values, "address"), MISSING)
     values = values[address >= 0]
     address = address[address >= 0]
     values, address = values[np.argsort(address, kind="stable")], np.sort(address)
     large = _codes(tree, tree.column(values, "segment_type"), {"large": 1}, 0).astype(np.bool_)
+    pools = _pools(tree, tree.column(values, "segment_pool_id"))
+    streams = tree.numbers(tree.column(values, "stream"), 0)
     segments = Segments(
         address,
         tree.numbers(tree.column(values, "total_size"), 0),
-        tree.numbers(tree.column(values, "stream"), 0),
+        _apart(streams, pools) if told else streams,
         large,
         tree.numbers(tree.column(values, "is_expandable"), 0).astype(np.bool_),
-        _pools(tree, tree.column(values, "segment_pool_id")),
+        pools,
     )
     return segments, _blocks(tree, values, segments)
 

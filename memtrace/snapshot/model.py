@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from memtrace.trace.model import Int32s, Int64s
 
+POOL_BITS = 50  # of a stream's number, above its handle, which is small or an address: the private pool
+
 
 class Action(IntEnum):
     """What the allocator recorded."""

@@ -10,7 +10,8 @@ from memtrace.snapshot.model import Action, Recording
 from memtrace.snapshot.rows import Released
 
 MIB = 1 << 20
-ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", "per_process_memory_fraction")
+SHARE = "per_process_memory_fraction"
+ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", SHARE, "throw_on_cudamalloc_oom")
 
 
 def conf_of(settings: dict[str, Any], recording: Recording) -> str:
@@ -29,6 +30,13 @@ def conf_of(settings: dict[str, Any], recording: Recording) -> str:
     roundup = _roundup(settings.get("roundup_power2_divisions"))
     options += [roundup] if roundup else []
     return ",".join([*options, *_only_in_text(str(settings.get("PYTORCH_CUDA_ALLOC_CONF") or ""))])
+
+
+def without_share(conf: str, recording: Recording) -> str:
+    """The same without a share of the device's memory, where that is not known: a request that failed tells it."""
+    if (recording.events.action == Action.OOM).any():
+        return conf
+    return ",".join(part for part in conf.split(",") if not part.startswith(f"{SHARE}:"))
 
 
 def collects(settings: dict[str, Any]) -> bool:

@@ -47,6 +47,8 @@ def release_pool(state, pool):
     """By stream, size and address. What unmapping leaves is smaller, so the walk does not meet it."""
     nodes = state.nodes
     for i in range(state.at[STREAMS]):
+        if state.streams[state.streams[i].ordered].private == 1:
+            continue
         queue = 2 * np.int64(state.streams[i].ordered) + pool
         x = first_block(state, queue)
         while x != 0:
@@ -68,6 +70,8 @@ def collect_garbage(state):
     clock = state.at[SEARCHES + 1]
     total_age, count = np.int64(0), np.int64(0)
     for i in range(state.at[STREAMS]):
+        if state.streams[state.streams[i].ordered].private == 1:
+            continue
         queue = 2 * np.int64(state.streams[i].ordered) + 1
         x = first_block(state, queue)
         while x != 0:
@@ -82,6 +86,8 @@ def collect_garbage(state):
         freed = False
         threshold = total_age / count
         for i in range(state.at[STREAMS]):
+            if state.streams[state.streams[i].ordered].private == 1:
+                continue
             queue = 2 * np.int64(state.streams[i].ordered) + 1
             x = first_block(state, queue)
             while x != 0:

@@ -81,6 +81,7 @@ STREAM = np.dtype(
                 ("spread", "i8"),  # where it is in the table of turns
                 ("done", "i8"),  # its last event that is done
                 ("known", "u4"),  # of number i: its index + 1; 0: not seen, or none so small
+                ("private", "u4"),  # 1: of a private pool, which is not emptied with the others
                 ("ordered", "u4"),  # of place i: the index of the stream that is i-th by number
                 ("first", "u4"),  # its events
                 ("last", "u4"),

@@ -64,24 +64,27 @@ class Seed(NamedTuple):
     pieces: list[Piece]
 
 
-def seed(state, seeds, given):
-    """The state with these segments, the oldest first; ``given``: start and bytes (0: any) of each that the device will give."""
-    state = with_room(state, seeds)._replace(given=np.array(given, np.int64).reshape(-1))
+def seed(state, seeds, given, private=()):
+    """The state with these segments, the oldest first; ``given``: start and bytes (0: any) of each that the device will give;
+    ``private``: streams of private pools."""
+    state = with_room(state, seeds, len(private))._replace(given=np.array(given, np.int64).reshape(-1))
     for one in seeds:
         seed_segment(state, one)
+    for stream in private:
+        state.streams[stream_of(state, stream)].private = 1
     ends = [one.start + one.extent for one in seeds] + [start + extent for start, extent in given]
     state.at[NEXT_ADDRESS] = align_up(max(ends, default=0), UNIT)
     return state
 
 
-def with_room(state, seeds):
+def with_room(state, seeds, private=0):
     """Arrays that hold all of it, with as much again."""
     nodes = 4 * sum(len(one.pieces) for one in seeds) + state.nodes.size
     words = state.uses.size // state.nodes.size
     state = state._replace(nodes=longer(state.nodes, nodes), uses=longer(state.uses, nodes * words))
     state = state._replace(segments=longer(state.segments, 2 * len(seeds) + state.segments.size))
     streams = state.streams.size
-    while streams < len({one.stream for one in seeds}) + 2:
+    while streams < len({one.stream for one in seeds}) + private + 2:
         streams *= 2
     return more_streams(state, streams) if streams > state.streams.size else state
 

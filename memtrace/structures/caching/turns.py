@@ -62,8 +62,10 @@ def enter(state, stream_index):
 
 
 def put(state, s):
-    """Find a slot for a stream; it may push others on. One that is pushed too far is returned, else -1."""
+    """Find a slot for a stream, which may push others on: -1. If one is pushed too far it gets that slot instead, and the
+    stream, which has none, is returned."""
     turns = state.turns
+    new, slot = s, np.int64(-1)
     i, distance = home(state, s), np.int64(0)
     while distance < probes(state) or not can_grow(state):
         other = turns[i] - 1
@@ -73,10 +75,14 @@ def put(state, s):
         further = i - home(state, other)
         if further < distance:
             turns[i] = s + 1
+            if slot < 0:
+                slot = i
             s, distance = other, further
         i += 1
         distance += 1
-    return s
+    if slot >= 0:
+        turns[slot] = s + 1
+    return new
 
 
 def move_out(state, homeless):
