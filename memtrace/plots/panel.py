@@ -89,7 +89,8 @@ class Panel:
             at = float(self.y(value))
             self.frame.grid([(self.left, at), (self.right, at)], FAINTEST)
             if labelled and inside and value:
-                self.frame.text(self.left + 0.03, at - 0.055, label, SMALL)
+                above = at - 0.12 >= self.top  # below the line where the panel's title is in the way
+                self.frame.text(self.left + 0.03, at - 0.055 if above else at + 0.06, label, SMALL)
             elif labelled and not inside:
                 self.frame.text(self.left - 0.05, at, label, SMALL, align="right")
 
