@@ -66,9 +66,10 @@ class Contents:
         """As in occupancy.parquet: each row of each column, lowest address first.
 
         A range that nothing ever lived in is left out if it is larger than all that was reserved at once: it was only
-        addresses. Where a policy reserves addresses apart from memory, a smaller one is, too.
+        addresses. Where a policy reserves addresses apart from memory, a smaller one is, too, and what lies above is.
         """
-        pages, place = self.layout(reserved, reserved // SMALLER if self.virtual else reserved)
+        shown, most = (0, reserved // SMALLER) if self.virtual else (reserved, reserved)
+        pages, place = self.layout(shown, most)
         taken, height = int(self.grid.counts[COLUMN]), 1 << int(self.grid.counts[SHIFT])
         found = place >= 0
         live = np.zeros((taken, pages.size, self.grid.live.shape[2]), np.int64)

@@ -89,9 +89,10 @@ class Panel:
             at = float(self.y(value))
             self.frame.grid([(self.left, at), (self.right, at)], FAINTEST)
             if labelled and inside and value:
-                ends = [(self.left + 0.02, at - 0.055), (self.left + 0.04 + text_width(label, SMALL) / POINTS, at - 0.055)]
-                self.frame.line(ends, "white", SMALL * 1.25)  # legible on any area
-                self.frame.text(self.left + 0.03, at - 0.055, label, SMALL)
+                above = at - 0.12 >= self.top  # below the line where the panel's title is in the way
+                middle, end = at - 0.055 if above else at + 0.06, self.left + 0.04 + text_width(label, SMALL) / POINTS
+                self.frame.line([(self.left + 0.02, middle), (end, middle)], "white", SMALL * 1.25)  # legible on any area
+                self.frame.text(self.left + 0.03, middle, label, SMALL)
             elif labelled and not inside:
                 self.frame.text(self.left - 0.05, at, label, SMALL, align="right")
 
