@@ -95,14 +95,15 @@ def init(
     raise NotImplementedError("the engine puts a policy in: see over")
 
 
-def over(inner, options):
-    """The functions of arenas of one policy: ``inner`` has its functions, ``options`` are its options by name."""
+def over(inner, options_of):
+    """The functions of arenas of one policy: ``inner`` has its functions, ``options_of`` its options by name, from its text."""
     inner_alloc, inner_free, inner_resize, inner_trim = inner.alloc, inner.free, inner.resize, inner.trim
     inner_largest = inner.largest_hole
 
     def init(capacity, max_live, policy="", by="stream", count=4, page=65536):
         if not 1 <= count <= MOST_ARENAS or page < 1:
             raise ValueError(f"count is 1 to {MOST_ARENAS}, and page at least 1 byte")
+        options = options_of(policy)
         arenas = tuple(inner.init(capacity, max_live, **options) for _ in range(count))
         if not isinstance(getattr(getattr(arenas[0], "rules", None), "limit", None), np.ndarray):
             raise ValueError(f"{policy} grows in a way of its own, which arenas cannot share a capacity with")
