@@ -17,6 +17,7 @@ from memtrace.plots.colours import policy_colour
 from memtrace.plots.frame import TALLEST, WIDTH, Frame
 from memtrace.plots.saving import DOTS_PER_INCH
 from memtrace.plots.text import width
+from memtrace.report.flow import SHRINKS
 from memtrace.results.tables import Results
 
 NAMES = [
@@ -37,12 +38,12 @@ NAMES = [
 ]
 
 
-def drawn(name: str, results: Results, trace: str = "training-step") -> Frame:
-    """What a plot has gathered to draw."""
+def drawn(name: str, results: Results, trace: str = "training-step", share: float = 1.0) -> Frame:
+    """What a plot has gathered to draw, at a share of the height that it asks for."""
     from matplotlib.figure import Figure
 
     plot = next(plot for plot in plots.plots() if name == plot.NAME)
-    frame = Frame(Figure(), WIDTH, plot.height(results, trace))
+    frame = Frame(Figure(), WIDTH, share * plot.height(results, trace))
     plot.draw(results, trace, frame)
     return frame
 
@@ -89,10 +90,11 @@ def run(request: pytest.FixtureRequest) -> Results:
     return sample(**RUNS[request.param])
 
 
+@pytest.mark.parametrize("share", [1.0, 1.0 - SHRINKS])
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_leaves_the_frame(run: Results, name: str) -> None:
+def test_nothing_leaves_the_frame(run: Results, name: str, share: float) -> None:
     [trace] = run.traces()
-    frame = drawn(name, run, trace)
+    frame = drawn(name, run, trace, share)
     places = [stroke.points for stroke in frame.lines + frame.behind] + [points for points, _ in frame.areas]
     assert frame.height <= TALLEST + 1.5
     for points in places:
@@ -102,10 +104,11 @@ def test_nothing_leaves_the_frame(run: Results, name: str) -> None:
         assert points[:, 1].max() <= frame.height + 0.01
 
 
+@pytest.mark.parametrize("share", [1.0, 1.0 - SHRINKS])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_two_texts_overlap_and_none_is_cut(run: Results, name: str) -> None:
+def test_no_two_texts_overlap_and_none_is_cut(run: Results, name: str, share: float) -> None:
     [trace] = run.traces()
-    frame = drawn(name, run, trace)
+    frame = drawn(name, run, trace, share)
     boxes = []
     for word in frame.words:
         wide, tall = width(word.text, word.size, word.bold) / 72, word.size * 0.73 / 72

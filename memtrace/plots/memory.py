@@ -65,8 +65,10 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     panel.capacity(capacity)
     for row in filter(is_oom, rows):
         panel.out_of_memory(row, row["peak_reserved_bytes"], policy_colour(row["policy"]))
-    _list(frame, rows[:MOST_LINES], panel.up, len(rows))
-    _join(panel, results, trace, rows[:MOST_LINES])
+    shown = rows[:MOST_LINES]
+    step = min(LINE, tall / (len(shown) + 1))
+    _list(frame, shown, step, panel.up, len(rows))
+    _join(panel, results, trace, shown, step)
 
 
 def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]) -> None:
@@ -76,29 +78,29 @@ def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]
     panel.area(*curve(found["event"], found["live_bytes"], COLUMNS), LIVE)
 
 
-def _list(frame: Frame, rows: list[dict[str, Any]], up: float, count: int) -> None:
+def _list(frame: Frame, rows: list[dict[str, Any]], step: float, up: float, count: int) -> None:
     """Policies beside the panel, highest peak first as the lines are."""
     left, right = frame.width - LIST, frame.width - 0.05
     names = short_labels([row["policy"] for row in rows], SMALL, (LIST - 1.15) * POINTS)
     for at, row in enumerate(rows):
-        middle = TITLE_ROOM + 0.06 + at * LINE
+        middle = TITLE_ROOM + 0.06 + at * step
         label = row["policy"]
         frame.line([(left, middle), (left + 0.28, middle)], policy_colour(label), 1.6, policy_dashes(label))
         frame.text(left + 0.34, middle, names[label], SMALL)
         frame.text(right, middle, _peak(row, up), SMALL, align="right")
     if count > len(rows):
-        middle = TITLE_ROOM + 0.06 + len(rows) * LINE
+        middle = TITLE_ROOM + 0.06 + len(rows) * step
         frame.text(left + 0.34, middle, f"and {count - len(rows)} more", SMALL, colour=FAINT)
 
 
-def _join(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]) -> None:
+def _join(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]], step: float) -> None:
     """Each curve's end with its place in the list, for eyes and printers that do not tell the colours apart."""
     for at, row in enumerate(rows):
         found = results.rows("timeline", trace, row["policy"])
         if not found["event"].size or is_oom(row):
             continue
         start = (panel.right + 0.01, float(panel.y(found["reserved_bytes"][-1])))
-        end = (panel.frame.width - LIST - 0.02, TITLE_ROOM + 0.06 + at * LINE)
+        end = (panel.frame.width - LIST - 0.02, TITLE_ROOM + 0.06 + at * step)
         panel.frame.line([start, end], policy_colour(row["policy"]), 0.5)
 
 

@@ -52,7 +52,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     bound = max(row["lower_bound_bytes"] for row in rows)
     across = common_limit([*(row["peak_reserved_bytes"] for row in rows), bound]) * 1.02
     top = TITLE_ROOM + HEAD
-    panel = Panel(frame, NAMES, top, frame.width - NAMES - NUMBERS, len(rows) * BAR, across, len(rows))
+    bar = (frame.height - top - BOTTOM + 0.1) / len(rows)
+    panel = Panel(frame, NAMES, top, frame.width - NAMES - NUMBERS, len(rows) * bar, across, len(rows))
     ticks = size_ticks(across)
     panel.ticks_across(ticks)
     for value, _ in ticks:
@@ -60,9 +61,9 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
         frame.grid([(at, panel.top), (at, panel.low)], FAINTEST)
     names = short_labels([row["policy"] for row in rows], BODY, (NAMES - 0.12) * POINTS)
     for at, row in enumerate(rows):
-        middle = top + (at + 0.5) * BAR
+        middle = top + (at + 0.5) * bar
         frame.text(NAMES - 0.06, middle, names[row["policy"]], BODY, align="right")
-        _bar(panel, row, middle - 0.36 * BAR, 0.72 * BAR)
+        _bar(panel, row, middle - 0.36 * bar, 0.72 * bar)
         _number(panel, row, middle)
     _bound(panel, bound)
 

@@ -87,7 +87,7 @@ def _figures(results: TierResults) -> Iterator[Block]:
     for plot in plots():
         if (tall := plot.height(results)) > 0:
             draw = partial(draw_into, plot=plot, results=results)
-            yield Picture(f"tiers-{plot.NAME}", plot.TITLE, plot.CAPTION, WIDTH, tall, draw, yields=True)
+            yield Picture(f"tiers-{plot.NAME}", plot.TITLE, plot.CAPTION, WIDTH, tall, draw)
 
 
 def _more(results: TierResults) -> Iterator[Block]:
