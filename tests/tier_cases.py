@@ -38,19 +38,21 @@ def compression_of(described: dict[str, Any]) -> Compression | None:
     return Compression(ratios, described.get("pack", 0), described.get("unpack", 0))
 
 
+COUNTS = (
+    "EVICTIONS",
+    "EVICTED_BYTES",
+    "DOWN_BYTES",
+    "UP_BYTES",
+    "REMOTE_BYTES",
+    "COPIED_BYTES",
+    "HITS",
+    "IN_BYTES",
+    "OUT_BYTES",
+    "WRITTEN",
+)
+
+
 def figures(found: TierReplay) -> dict[str, Any]:
-    counts = (
-        "EVICTIONS",
-        "EVICTED_BYTES",
-        "DOWN_BYTES",
-        "UP_BYTES",
-        "REMOTE_BYTES",
-        "COPIED_BYTES",
-        "HITS",
-        "IN_BYTES",
-        "OUT_BYTES",
-        "WRITTEN",
-    )
     assert found.addresses is not None and found.landed is not None
     assert (found.count("IN_BYTES") == found.count("OUT_BYTES") + found.count("RESIDENT")).all()
     assert found.count("RESIDENT").sum() == found.total("LIVE")
@@ -62,24 +64,12 @@ def figures(found: TierReplay) -> dict[str, Any]:
         "places": list(zip(found.addresses.tolist(), found.landed.tolist(), strict=True)),
         "oom": found.oom_event,
         **{name: found.total(name) for name in ("STALL", "CLOCK", "FAILED", "SKIPPED", "MOVED")},
-        **{name: found.count(name).tolist() for name in counts},
+        **{name: found.count(name).tolist() for name in COUNTS},
     }
 
 
 def expected(twin: Tiers) -> dict[str, Any]:
     names = ("evictions", "evicted", "down", "up", "remote", "copied", "hits", "in", "out", "written")
-    keys = (
-        "EVICTIONS",
-        "EVICTED_BYTES",
-        "DOWN_BYTES",
-        "UP_BYTES",
-        "REMOTE_BYTES",
-        "COPIED_BYTES",
-        "HITS",
-        "IN_BYTES",
-        "OUT_BYTES",
-        "WRITTEN",
-    )
     return {
         "places": twin.addresses,
         "oom": twin.oom,
@@ -88,7 +78,7 @@ def expected(twin: Tiers) -> dict[str, Any]:
         "FAILED": twin.failed,
         "SKIPPED": twin.skipped,
         "MOVED": twin.moved,
-        **{key: [level.counts[name] for level in twin.levels] for key, name in zip(keys, names, strict=True)},
+        **{key: [level.counts[name] for level in twin.levels] for key, name in zip(COUNTS, names, strict=True)},
     }
 
 
