@@ -50,6 +50,7 @@ ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # m
 DEAD, PLACED, EMPTY, FREED = 0, 1, 2, 3  # a block that failed; that has an address; that needed none; that is no more
 FINISHED, STOPPED, TOO_SMALL, NO_ROOM = 0, 1, 2, 3
 FAR, NEAR, SOON = 16, 10, 5  # events looked ahead
+CACHED = 4096  # up to so many slots, what is kept of blocks stays in the processor's cache unasked
 
 BLOCK = np.dtype(
     (
@@ -94,8 +95,13 @@ def with_handle(request, handle):
     return make_request(request.size, request.align, request.stream, request.tag, handle)
 
 
+def record_of(blocks, slot):
+    """Unsigned, so that compiled code need not ask whether the slot is negative: it is not."""
+    return blocks[np.uint64(slot)]
+
+
 def request_of(blocks, slot):
-    b = blocks[slot]
+    b = record_of(blocks, slot)
     return make_request(b.requested, 1 << b.align if b.align >= 0 else 0, b.stream, b.tag, b.handle)
 
 
@@ -123,7 +129,7 @@ def ask(policy, state, request, recorder):
 
 def settle(policy, state, blocks, slot, request, address, recorder, keep):
     """Note where a new block lives."""
-    b = blocks[slot]
+    b = record_of(blocks, slot)
     b.address = address
     b.requested = request.size
     b.align = highest_set(request.align) if request.align > 0 else -1
@@ -139,8 +145,14 @@ def settle(policy, state, blocks, slot, request, address, recorder, keep):
 
 def clear(blocks, slot, recorder):
     """Forget a block that covers nothing any more."""
-    recorder.totals[LIVE] -= blocks[slot].requested
-    blocks[slot].status = DEAD
+    b = record_of(blocks, slot)
+    recorder.totals[LIVE] -= b.requested
+    b.status = DEAD
+
+
+def mask(column):
+    """With which the index into a column is masked: a column of one row stands for all events."""
+    return np.uint64(0xFFFFFFFFFFFFFFFF) if column.size > 1 else np.uint64(0)
 
 
 def moved_bytes(size, smaller):
@@ -185,13 +197,12 @@ def write_peak(policy, recorder, state, peak, event):
 
 def look_ahead(policy, op, block, i, state, blocks):
     """Fetch what the events to come will read: a block's record, then what the policy keeps of it."""
-    if i + FAR >= op.size:
-        return
-    prefetch(blocks, block[i + FAR])
-    if op[i + NEAR] == FREE and block[i + NEAR] >= 0:
-        policy.expect(state, blocks[block[i + NEAR]].handle)
-    if op[i + SOON] == FREE and block[i + SOON] >= 0:
-        policy.expect_soon(state, blocks[block[i + SOON]].handle)
+    prefetch(blocks, block[np.uint64(i + FAR)])
+    near, soon = np.uint64(i + NEAR), np.uint64(i + SOON)
+    if op[near] == FREE and block[near] >= 0:
+        policy.expect(state, record_of(blocks, block[near]).handle)
+    if op[soon] == FREE and block[soon] >= 0:
+        policy.expect_soon(state, record_of(blocks, block[soon]).handle)
 
 
 def specialise(policy):
@@ -200,68 +211,72 @@ def specialise(policy):
     def replay(op, block, size, align, stream, dst, tag, start, state, blocks, recorder, mode, addresses, reserved):
         """Replay one batch from event ``start`` of it; returns how far it came, and why it stopped."""
         totals, ledger = recorder.totals, state.ledger
+        aligns, streams, dsts, tags = mask(align), mask(stream), mask(dst), mask(tag)
+        ahead = op.size - FAR if blocks.size > CACHED else 0  # events before it look ahead
         for i in range(start, op.size):
-            kind, slot = op[i], block[i]
-            look_ahead(policy, op, block, i, state, blocks)
+            at = np.uint64(i)
+            kind, slot = op[at], block[at]
+            if i < ahead:
+                look_ahead(policy, op, block, i, state, blocks)
             if mode.keep and not policy.has_room(policy, state, blocks, recorder):
                 return i, NO_ROOM
-            leaves = (kind == FREE or kind == REALLOC) and slot >= 0 and blocks[slot].status == PLACED
+            leaves = (kind == FREE or kind == REALLOC) and slot >= 0 and record_of(blocks, slot).status == PLACED
             if leaves and recorder.measured:
                 policy.cover(policy, state, blocks, slot, recorder, -1)
             # What the event asks for is worked out first: each policy function is compiled in at one place only.
             address = NOTHING
             asks, frees, moves = False, False, 0
             request = make_request(
-                size[i],
-                align[i if align.size > 1 else 0],
-                stream[i if stream.size > 1 else 0],
-                tag[i if tag.size > 1 else 0],
+                size[at],
+                align[at & aligns],
+                stream[at & streams],
+                tag[at & tags],
                 0,
             )
             old, old_address = request, np.int64(0)
             if kind == ALLOC:
-                request = with_handle(request, blocks[slot].handle)
+                request = with_handle(request, record_of(blocks, slot).handle)
                 asks = True
             elif kind == TRIM:
                 policy.trim(state)
-            elif kind == COMPLETE and (slot < 0 or blocks[slot].status != DEAD):
-                request = with_handle(request, blocks[slot].handle if slot >= 0 else -1)
-                policy.complete(state, request, request.stream, blocks[slot].address if slot >= 0 else NOTHING)
+            elif kind == COMPLETE and (slot < 0 or record_of(blocks, slot).status != DEAD):
+                request = with_handle(request, record_of(blocks, slot).handle if slot >= 0 else -1)
+                policy.complete(state, request, request.stream, record_of(blocks, slot).address if slot >= 0 else NOTHING)
             elif slot < 0:
                 pass  # a free of nothing
-            elif blocks[slot].status == DEAD:
+            elif record_of(blocks, slot).status == DEAD:
                 totals[SKIPPED] += 1
             elif kind == FREE:
-                old, old_address = request_of(blocks, slot), blocks[slot].address
-                frees = blocks[slot].status == PLACED
+                old, old_address = request_of(blocks, slot), record_of(blocks, slot).address
+                frees = record_of(blocks, slot).status == PLACED
                 if frees:
                     policy.freed_by(state, old, request.stream)
                 clear(blocks, slot, recorder)
-                blocks[slot].status = FREED
+                record_of(blocks, slot).status = FREED
             elif kind == REALLOC:
-                old, old_address = request_of(blocks, slot), blocks[slot].address
+                old, old_address = request_of(blocks, slot), record_of(blocks, slot).address
                 request = make_request(request.size, request.align, old.stream, old.tag, old.block)
-                asks = blocks[slot].status == EMPTY
+                asks = record_of(blocks, slot).status == EMPTY
                 if not asks:
                     address = policy.resize(state, request, old_address, old.size)
                     if address == NOWHERE:
                         request = with_handle(request, totals[SPARE])
                         asks, frees = True, True
-                        moves = min(old.size, size[i])
+                        moves = min(old.size, size[at])
             elif kind == COPY or kind == SWAP:
-                other = dst[i if dst.size > 1 else 0]
-                if blocks[other].status == DEAD:
+                other = dst[at & dsts]
+                if record_of(blocks, other).status == DEAD:
                     totals[SKIPPED] += 1
                 else:
-                    smaller = min(blocks[slot].requested, blocks[other].requested)
-                    moves = moved_bytes(size[i], smaller)
+                    smaller = min(record_of(blocks, slot).requested, record_of(blocks, other).requested)
+                    moves = moved_bytes(size[at], smaller)
                     if kind == SWAP and mode.swap_scratch:
                         request = make_request(smaller, 0, 0, -1, totals[SPARE])
                         asks, frees = True, True
             elif kind == RECORD:
-                address = policy.record(state, request_of(blocks, slot), request.stream, blocks[slot].address)
+                address = policy.record(state, request_of(blocks, slot), request.stream, record_of(blocks, slot).address)
             elif kind == ACCESS:
-                policy.access(state, request_of(blocks, slot), blocks[slot].address)
+                policy.access(state, request_of(blocks, slot), record_of(blocks, slot).address)
 
             if asks:
                 address = ask(policy, state, request, recorder)
@@ -270,7 +285,7 @@ def specialise(policy):
             if address == ENLARGE:
                 return i, TOO_SMALL
             if kind == ALLOC:
-                blocks[slot].status = DEAD
+                record_of(blocks, slot).status = DEAD
             failed = address == NOWHERE
             if not failed:
                 totals[MOVED] += moves
@@ -279,11 +294,11 @@ def specialise(policy):
                     frees = address >= 0
                 if frees:
                     policy.free(state, old, old_address)
-                resized = kind == REALLOC and blocks[slot].status != DEAD
+                resized = kind == REALLOC and record_of(blocks, slot).status != DEAD
                 if resized:
                     if frees:
                         totals[SPARE] = old.block
-                        blocks[slot].handle = request.block
+                        record_of(blocks, slot).handle = request.block
                     clear(blocks, slot, recorder)
                 if resized or kind == ALLOC:
                     settle(policy, state, blocks, slot, request, address, recorder, mode.keep)
@@ -293,9 +308,9 @@ def specialise(policy):
             totals[EVENT] = event + 1
             if mode.keep:
                 if address >= 0 and kind == REALLOC:
-                    address = blocks[slot].address  # freeing the old block may have moved the new one
-                addresses[i] = address if kind == ALLOC or kind == REALLOC else NOTHING
-                reserved[i] = ledger[RESERVED]
+                    address = record_of(blocks, slot).address  # freeing the old block may have moved the new one
+                addresses[at] = address if kind == ALLOC or kind == REALLOC else NOTHING
+                reserved[at] = ledger[RESERVED]
             if recorder.measured:
                 observe(policy, recorder, state, event)
             elif ledger[RESERVED] > totals[PEAK_RESERVED]:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memtrace.structures.calls import prefetch
+
 GROUP = 64  # cells, at most ...
 BITS = 6  # ... and its log2
 
@@ -86,21 +88,30 @@ def owner(group, column):
     return np.uint64((group << OWNER) + column)
 
 
-def join_front(runs, group):
-    """A group that has a free cell again goes to the front of its class's list."""
+def join_front(runs, group, joins):
+    """A group that has a free cell again (``joins``) goes to the front of its class's list; else nothing changes.
+
+    Whether it does cannot be predicted, so there is no branch: all is read first, and as much is written either way.
+    """
     groups = runs.groups
     number = np.uint64(groups[at(group, CLASS)])
-    after = runs.heads[number]
-    groups[at(group, NEXT)] = after
-    groups[at(group, PREVIOUS)] = 0
-    groups[at(after, PREVIOUS)] = group
-    runs.heads[number] = group
+    front, after, before = runs.heads[number], groups[at(group, NEXT)], groups[at(group, PREVIOUS)]
+    groups[at(front, PREVIOUS)] = group if joins else 0
+    groups[at(group, NEXT)] = front if joins else after
+    groups[at(group, PREVIOUS)] = 0 if joins else before
+    runs.heads[number] = group if joins else front
 
 
-def leave_front(runs, number, group):
+def leave_front(runs, number, group, leaves):
+    """The first group of a class's list leaves it if it has no free cell left (``leaves``); without a branch.
+
+    The one after it is fetched in any case; were it only read if the group leaves, the compiler would branch.
+    """
     after = runs.groups[at(group, NEXT)]
-    runs.heads[np.uint64(number)] = after
-    runs.groups[at(after, PREVIOUS)] = 0
+    prefetch(runs.groups, at(after, PREVIOUS))
+    front = after if leaves else group
+    runs.heads[np.uint64(number)] = front
+    runs.groups[at(front, PREVIOUS)] = 0
 
 
 def leave_list(runs, group):

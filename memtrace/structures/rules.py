@@ -68,7 +68,7 @@ def growth(rules, top, missing, size):
     if rules.full:
         more = max(size, rules.chunk, missing)
         return more if top + more <= capacity else 0
-    more = round_up(missing, rules.chunk)
+    more = missing if rules.chunk == 1 else round_up(missing, rules.chunk)  # a division is dear
     if top + more > capacity:
         more = capacity - top
     return more if more >= missing else 0

@@ -98,8 +98,7 @@ def take_cell(state, number, handle):
     cell = lowest_set(word)
     word = word & ~(np.int64(1) << cell)
     groups[at(group, WORD)] = word
-    if word == 0:
-        leave_front(runs, number, group)
+    leave_front(runs, number, group, word == 0)
     ledger[BLOCK_SIZE] = size
     ledger[ALLOCATED] += size
     close_hole(ledger, size)
@@ -115,8 +114,7 @@ def free_cell(state, home):
     ledger[ALLOCATED] -= size
     open_hole(ledger, size)
     groups[at(group, WORD)] = word | (np.int64(1) << (home & (GROUP - 1)))
-    if word == 0:
-        join_front(runs, group)
+    join_front(runs, group, word == 0)
     if groups[at(group, WORD)] == groups[at(group, ALL)]:
         first = groups[at(group, FIRST)]
         live = runs.owners[owner(first, LIVE)] - 1
