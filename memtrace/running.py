@@ -133,7 +133,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         offence = validate(placement)
         if offence is not None:
             raise PolicyError(f"{cell.policy.label} on {cell.trace.name}: {offence.text}")
-    part = gather(placement, settings.placements, contents)
+    part = gather(placement, contents, settings.placements)
     if watcher is not None:
         part.tables["locality"] = {"trace": cell.trace.name, "policy": cell.policy.label, **watcher.found().columns()}
     return part

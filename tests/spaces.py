@@ -54,4 +54,4 @@ def twice_the_same(policy: str, case: tuple[Sequence[Event], int | None, str, di
     for other in (replayed(policy, *case, interpret=True), replayed(policy, *case, batch_rows=3)):
         assert found(whole) == found(other)
         assert whole.places is not None and other.places is not None and whole.places.tolist() == other.places.tolist()
-        assert whole.recorder.grid.tolist() == other.recorder.grid.tolist()
+        assert whole.blocks.tolist() == other.blocks.tolist()

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from sample_results import sample
 
-from memtrace.replaying import Placement, replay
+from memtrace.contents.watching import Contents
+from memtrace.engine.registry import parse_policy
+from memtrace.replaying import DEFAULT_SAMPLES, Placement, replay
 from memtrace.report.autopsy import cause, failure_of, sentence
 from memtrace.report.blocks import Paragraph, Section
 from memtrace.report.bookmarks import marks
@@ -44,8 +46,9 @@ def random_trace(seed: int, count: int = 400) -> Trace:
 
 
 def results_of(trace: Trace, policy: str, capacity: int | None = None) -> Results:
-    placement = replay(trace, policy, capacity, interpret=True)
-    return build_results([gather(placement)], [distributions(trace)], {"schema": "memtrace.results/1"})
+    contents = Contents(trace, parse_policy(policy), DEFAULT_SAMPLES)
+    placement = replay(trace, policy, capacity, interpret=True, look=contents)
+    return build_results([gather(placement, contents)], [distributions(trace)], {"schema": "memtrace.results/1"})
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,4 +1,4 @@
-"""What lives where, by tag and age: against a slow twin that keeps a list of blocks, and against the loop's own grid."""
+"""What lives where, by tag and age: against a slow twin that keeps a list of blocks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from memtrace.contents import watching
-from memtrace.contents.watching import OTHER, Contents, filled, kinds_of
+from memtrace.contents.watching import OTHER, Contents, at_the_end, filled, kinds_of
 from memtrace.engine.registry import parse_policy
 from memtrace.replaying import Placement, replay
-from memtrace.results.gather import occupancy
 from memtrace.trace import Trace, from_events
 from memtrace.trace.cutting import cut
 
@@ -44,28 +43,44 @@ def cells(columns: dict[str, Any]) -> dict[tuple[int, int], tuple[int, str | Non
     return {(event, address): (live, tag, age) for event, address, _, live, tag, age in zip(*values, strict=True)}
 
 
+def pieces(placement: Placement) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """(event, slot) -> the ranges in which the block is from then on, of blocks that move or come in pieces."""
+    assert placement.places is not None
+    found = defaultdict(list)
+    for event, slot, address, extent in placement.places.tolist():
+        found[event, slot].append((address, extent))
+    return found
+
+
 def twin(trace: Trace, placement: Placement, events: set[int], height: int) -> dict[tuple[int, int], dict[str | None, list[int]]]:
     """(event, address of the row) -> tag -> the birth of each byte."""
     [batch] = trace.batches()
     assert placement.addresses is not None
-    live: dict[int, tuple[int, int, str | None, int]] = {}
+    ranges, live = pieces(placement), dict[int, tuple[int, str | None, int]]()
+    where = dict[int, list[tuple[int, int]]]()
     found: dict[tuple[int, int], dict[str | None, list[int]]] = {}
     for event in range(placement.events):
         slot, tag = int(batch.block[event]), int(batch.tag[event])
         if batch.op[event] == 0:
             if placement.addresses[event] >= 0:
-                name = trace.tags[tag] if tag >= 0 else None
-                live[slot] = (int(placement.addresses[event]), int(batch.size[event]), name, event)
+                live[slot] = (int(batch.size[event]), trace.tags[tag] if tag >= 0 else None, event)
+                where[slot] = [(int(placement.addresses[event]), int(batch.size[event]))]
         else:
             live.pop(slot, None)
+        for slot in live:
+            where[slot] = ranges.get((event, slot), where[slot])
         if event in events:
-            for address, size, name, born in live.values():
-                for byte in range(address, address + size):
+            for slot, (size, name, born) in live.items():
+                bytes_of = [byte for address, extent in where[slot] for byte in range(address, address + extent)]
+                for byte in bytes_of[:size]:
                     found.setdefault((event, byte // height * height), defaultdict(list))[name].append(born)
     return found
 
 
-@pytest.mark.parametrize("policy", ["first-fit", "buddy", "pytorch", "pytorch:expandable_segments=True"])
+EXACT = ["first-fit", "buddy", "tlsf", "size-class", "pytorch", "pytorch:expandable_segments=True", "stitch", "paged", "compact"]
+
+
+@pytest.mark.parametrize("policy", EXACT)
 @pytest.mark.parametrize("seed", range(2))
 def test_cells_are_those_of_a_list_of_blocks(policy: str, seed: int) -> None:
     trace = random_trace(seed)
@@ -85,17 +100,20 @@ def test_cells_are_those_of_a_list_of_blocks(policy: str, seed: int) -> None:
         assert age is not None and age / 2 <= max(1, mean) + 1 and max(1, mean) - 1 <= 2 * age
 
 
-@pytest.mark.parametrize("policy", ["best-fit", "worst-fit", "tlsf", "size-class", "stitch", "paged", "compact"])
-def test_live_bytes_are_those_of_the_loops_own_grid(policy: str) -> None:
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("policy", EXACT)
+def test_what_a_replay_ended_with_is_its_last_column(policy: str, short: bool) -> None:
     contents, placement = watched(random_trace(3), policy)
-    mine, loops = contents.columns(placement.peak_reserved_bytes), occupancy(placement)
-    rows = [Counter[tuple[int, int]]() for _ in range(2)]
-    tall = max(int(mine["address_bytes"][0]), int(loops["address_bytes"][0]))
-    for row, columns in zip(rows, (mine, loops), strict=True):
-        for event, address, live in zip(
-            *(columns[n].tolist() for n in ("event", "address_from_bytes", "live_bytes")), strict=True
-        ):
-            row[event, address // tall] += live
+    if short:
+        contents, placement = watched(random_trace(3), policy, placement.peak_reserved_bytes // 2)
+        assert placement.oom_event is not None
+    columns, last = contents.columns(placement.peak_reserved_bytes), at_the_end(placement)
+    tall = int(np.concatenate((columns["address_bytes"], last["address_bytes"])).max(initial=1))
+    rows = [Counter[int]() for _ in range(2)]
+    for event, address, live in zip(*(columns[n].tolist() for n in ("event", "address_from_bytes", "live_bytes")), strict=True):
+        rows[0][address // tall] += live * (event == placement.events - 1)
+    for address, live in zip(last["address_from_bytes"].tolist(), last["live_bytes"].tolist(), strict=True):
+        rows[1][address // tall] += live
     assert +rows[0] == +rows[1]
 
 
@@ -110,8 +128,8 @@ def test_addresses_far_apart_keep_their_detail_and_what_is_between_is_left_out()
     contents, placement = watched(trace, "pytorch:expandable_segments=True")
     columns = contents.columns(placement.peak_reserved_bytes)
     height, address = columns["address_bytes"][0], columns["address_from_bytes"]
-    assert occupancy(placement)["address_bytes"][0] >= 1 << 30  # the small and the large pool are a TiB apart
     assert height <= 1 << 20
+    # The small and the large pool are a TiB apart.
     assert address.max() > 1 << 40 and (np.diff(address[: address.size // 3]) > 1 << 39).sum() == 1
 
 

@@ -40,7 +40,6 @@ def test_batches_equal_one_run(policy: str) -> None:
         pieces = replayed(policy, events, capacity, on_oom, options, batch_rows=3)
         assert found(whole) == found(pieces), f"seed {seed}"
         assert whole.recorder.sums.tobytes() == pieces.recorder.sums.tobytes()
-        assert whole.recorder.columns.tobytes() == pieces.recorder.columns.tobytes()
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from conftest import Run
 
+from memtrace.contents.watching import Contents
 from memtrace.engine.registry import group, parse_policy
 from memtrace.errors import UsageError
 from memtrace.metrics import measure
 from memtrace.native import libraries, plan
 from memtrace.native.driving import drive
-from memtrace.replaying import Placement, replay
+from memtrace.replaying import DEFAULT_SAMPLES, Placement, replay
 from memtrace.results.gather import gather
 from memtrace.testing import random_rows
 from memtrace.trace import Trace, from_events
@@ -138,13 +139,15 @@ def test_it_is_followed_to_the_byte(seed: int) -> None:
 
 
 def test_measures_that_cannot_be_known_are_null() -> None:
-    placed = replay(from_events(random_rows(1, 300)), "native:glibc", interpret=True, keep=True)
+    trace = from_events(random_rows(1, 300))
+    contents = Contents(trace, parse_policy("native:glibc"), DEFAULT_SAMPLES)
+    placed = replay(trace, "native:glibc", interpret=True, keep=True, look=contents)
     row = measure(placed)
     unknown = {name for name, value in row.items() if value is None}
     holes = {"external_frag_mean", "external_frag_at_peak", "external_frag_max", "squares_frag_mean", "squares_frag_at_peak"}
     holes |= {"unusable_median_at_peak", "unusable_p99_at_peak", "holes_mean", "holes_max", "search_mean", "search_max"}
     assert unknown == holes | {"jw1", "oom_event", "fit_ratio_mean", "splits", "merges", "reserve_calls", "release_calls"}
-    part = gather(placed)
+    part = gather(placed, contents)
     assert "free_bytes" not in part.tables["timeline"] and "resident_bytes" in part.tables["timeline"]
     assert part.seconds == placed.seconds > 0
 

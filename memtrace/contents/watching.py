@@ -15,6 +15,7 @@ from memtrace.contents.kernel import COLUMN, ROWS, SHIFT, Grid
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
+    from memtrace.replaying import Placement
     from memtrace.trace import Events, Trace
 
 Ints = NDArray[np.int64]
@@ -68,8 +69,7 @@ class Contents:
         A range that nothing ever lived in is left out if it is larger than all that was reserved at once: it was only
         addresses. Where a policy reserves addresses apart from memory, a smaller one is, too, and what lies above is.
         """
-        shown, most = (0, reserved // SMALLER) if self.virtual else (reserved, reserved)
-        pages, place = self.layout(shown, most)
+        pages, place = layout(self.grid, self.virtual, reserved)
         taken, height = int(self.grid.counts[COLUMN]), 1 << int(self.grid.counts[SHIFT])
         found = place >= 0
         live = np.zeros((taken, pages.size, self.grid.live.shape[2]), np.int64)
@@ -86,21 +86,41 @@ class Contents:
             "age_from_events": ages(self.events[:taken], total, born),
         }
 
-    def layout(self, reserved: int, most: int) -> tuple[Ints, Ints]:
-        """The pages that are shown, gaps of up to ``most`` bytes too, and the row of each, -1 where nothing lived."""
-        while True:
-            counts = self.grid.counts
-            used = self.grid.pages[: counts[ROWS]]
-            order = np.argsort(used)
-            height = 1 << int(counts[SHIFT])
-            pages = filled(used[order], -(-most // height), -(-reserved // height))
-            if pages.size <= MOST_ROWS:
-                place = np.full(pages.size, -1, np.int64)
-                place[np.searchsorted(pages, used[order])] = order
-                return pages, place
-            counts[COLUMN] -= 1
-            compiled("fold")(self.grid)
-            counts[COLUMN] += 1
+
+def at_the_end(placement: Placement) -> Columns:
+    """The live bytes that a replay ended with, by ranges of addresses; gaps are left out as in `Contents.columns`."""
+    from memtrace.structures.ledger import RESERVED
+
+    slots, tags = len(placement.blocks), len(placement.trace.tags)
+    grid = new_grid(1, 1)
+    births, of_tag = np.zeros(slots, np.int64), np.zeros(tags + 1, np.int64)
+    taker(placement.policy)(placement.blocks, births, of_tag, grid, placement.state)
+    virtual = getattr(placement.policy.module, "VIRTUAL", False)
+    pages, place = layout(grid, virtual, int(placement.ledger[RESERVED]))
+    height = 1 << int(grid.counts[SHIFT])
+    return {
+        "address_from_bytes": pages * height,
+        "address_bytes": np.full(pages.size, height, np.int64),
+        "live_bytes": np.where(place >= 0, grid.live[0, place, 0], 0),
+    }
+
+
+def layout(grid: Grid, virtual: bool, reserved: int) -> tuple[Ints, Ints]:
+    """The pages that are shown of a heap of so many bytes, and the row of each, -1 where nothing lived."""
+    shown, most = (0, reserved // SMALLER) if virtual else (reserved, reserved)
+    while True:
+        counts = grid.counts
+        used = grid.pages[: counts[ROWS]]
+        order = np.argsort(used)
+        height = 1 << int(counts[SHIFT])
+        pages = filled(used[order], -(-most // height), -(-shown // height))
+        if pages.size <= MOST_ROWS:
+            place = np.full(pages.size, -1, np.int64)
+            place[np.searchsorted(pages, used[order])] = order
+            return pages, place
+        counts[COLUMN] -= 1
+        compiled("fold")(grid)
+        counts[COLUMN] += 1
 
 
 def filled(used: Ints, most: int, reserved: int) -> Ints:

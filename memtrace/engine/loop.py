@@ -14,7 +14,6 @@ from memtrace.engine.recorder import (
     AT_PEAK_LIVE,
     AT_PEAK_RESERVED,
     CLASS_SAMPLE,
-    COLUMN,
     EVENT,
     FAILED,
     FIT_RATIO,
@@ -37,7 +36,6 @@ from memtrace.engine.recorder import (
     SPARE,
     count_request,
     write_classes,
-    write_column,
     write_row,
 )
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE, Request
@@ -137,8 +135,6 @@ def settle(policy, state, blocks, slot, request, address, recorder, keep):
     b.tag = request.tag
     b.status = PLACED if address >= 0 else EMPTY
     recorder.totals[LIVE] += request.size
-    if recorder.measured and address >= 0:
-        policy.cover(policy, state, blocks, slot, recorder, 1)
     if keep and address >= 0:
         policy.log(policy, state, blocks, slot, recorder)
 
@@ -184,8 +180,6 @@ def observe(policy, recorder, state, event):
         totals[SAMPLE] += 1
         if event == recorder.class_events[totals[CLASS_SAMPLE]]:
             write_classes(recorder, ledger)
-        if event == recorder.column_events[totals[COLUMN]]:
-            write_column(recorder)
 
 
 @apart
@@ -220,22 +214,15 @@ def specialise(policy):
                 look_ahead(policy, op, block, i, state, blocks)
             if mode.keep and not policy.has_room(policy, state, blocks, recorder):
                 return i, NO_ROOM
-            leaves = (kind == FREE or kind == REALLOC) and slot >= 0 and record_of(blocks, slot).status == PLACED
-            if leaves and recorder.measured:
-                policy.cover(policy, state, blocks, slot, recorder, -1)
             # What the event asks for is worked out first: each policy function is compiled in at one place only.
             address = NOTHING
             asks, frees, moves = False, False, 0
-            request = make_request(
-                size[at],
-                align[at & aligns],
-                stream[at & streams],
-                tag[at & tags],
-                0,
-            )
+            request = make_request(size[at], 0, stream[at & streams], -1, 0)
             old, old_address = request, np.int64(0)
             if kind == ALLOC:
-                request = with_handle(request, record_of(blocks, slot).handle)
+                request = make_request(
+                    request.size, align[at & aligns], request.stream, tag[at & tags], record_of(blocks, slot).handle
+                )
                 asks = True
             elif kind == TRIM:
                 policy.trim(state)
@@ -255,7 +242,7 @@ def specialise(policy):
                 record_of(blocks, slot).status = FREED
             elif kind == REALLOC:
                 old, old_address = request_of(blocks, slot), record_of(blocks, slot).address
-                request = make_request(request.size, request.align, old.stream, old.tag, old.block)
+                request = make_request(request.size, align[at & aligns], old.stream, old.tag, old.block)
                 asks = record_of(blocks, slot).status == EMPTY
                 if not asks:
                     address = policy.resize(state, request, old_address, old.size)
@@ -280,8 +267,6 @@ def specialise(policy):
 
             if asks:
                 address = ask(policy, state, request, recorder)
-            if kind == REALLOC and leaves and recorder.measured and (address == ENLARGE or address == NOWHERE):
-                policy.cover(policy, state, blocks, slot, recorder, 1)
             if address == ENLARGE:
                 return i, TOO_SMALL
             if kind == ALLOC:

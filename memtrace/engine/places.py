@@ -5,7 +5,7 @@ each of one piece, and books their bytes in its ledger's MOVED. A policy with ``
 anywhere, which stay; a resize in place may add or drop some. With ``keep`` every piece and every move is written down.
 """
 
-from memtrace.engine.recorder import EVENT, FOLLOWED, PLACES, occupy
+from memtrace.engine.recorder import EVENT, FOLLOWED, PLACES
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import MOVED
 
@@ -16,26 +16,10 @@ PLACE = ("event", "block", "address", "bytes")
 def choose(functions):
     """The functions that the loop calls for this kind of policy, by name."""
     if functions.get("first_piece"):
-        return {"cover": cover_pieces, "follow": stay, "log": log_pieces, "has_room": has_room_for_pieces}
+        return {"follow": stay, "log": log_pieces, "has_room": has_room_for_pieces}
     if functions.get("address_of"):
-        return {"cover": cover, "follow": follow, "log": log_nothing, "has_room": has_room_for_moves}
-    return {"cover": cover, "follow": stay, "log": log_nothing, "has_room": has_room}
-
-
-def cover(policy, state, blocks, slot, recorder, sign):
-    """Count a block into the address rows that it covers, or out of them (sign -1)."""
-    occupy(recorder, blocks[slot].address, blocks[slot].requested, sign)
-
-
-@apart
-def cover_pieces(policy, state, blocks, slot, recorder, sign):
-    handle, left = int(blocks[slot].handle), blocks[slot].requested
-    piece = policy.first_piece(state, handle)
-    while piece >= 0 and left > 0:
-        address, extent = policy.piece_at(state, handle, piece)
-        occupy(recorder, address, min(extent, left), sign)
-        left -= extent
-        piece = policy.next_piece(state, handle, piece)
+        return {"follow": follow, "log": log_nothing, "has_room": has_room_for_moves}
+    return {"follow": stay, "log": log_nothing, "has_room": has_room}
 
 
 def log_nothing(policy, state, blocks, slot, recorder):
@@ -80,9 +64,6 @@ def follow_moves(policy, state, blocks, recorder, keep):
         address, requested = policy.address_of(state, int(blocks[slot].handle)), blocks[slot].requested
         if address == blocks[slot].address:
             continue
-        if recorder.measured:
-            occupy(recorder, blocks[slot].address, requested, -1)
-            occupy(recorder, address, requested, 1)
         blocks[slot].address = address
         if keep:
             write_place(recorder, slot, address, requested)

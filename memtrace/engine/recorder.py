@@ -39,15 +39,13 @@ RATIO_EVENTS = 11  # events at which something was live
 PEAK_LIVE = 12
 PEAK_ALLOCATED = 13
 PEAK_RESERVED = 14
-SAMPLE = 15  # the next sample, class sample and column to take
+SAMPLE = 15  # the next sample and class sample to take
 CLASS_SAMPLE = 16
-COLUMN = 17
-SHIFT = 18  # log2 of the bytes in a row of the occupancy grid
-SPARE = 19  # the handle that no block has
-OOM_EVENT = 20
-PLACES = 21  # rows of places
-FOLLOWED = 22  # bytes the policy itself had moved when its blocks were last looked up
-TOTALS = 24
+SPARE = 17  # the handle that no block has
+OOM_EVENT = 18
+PLACES = 19  # rows of places
+FOLLOWED = 20  # bytes the policy itself had moved when its blocks were last looked up
+TOTALS = 21
 
 # sums: float64
 RESERVED_RATIO = 0  # sum over events of reserved / live
@@ -69,7 +67,6 @@ ROW = (
     "releasable",
 )
 AT_PEAK_LIVE, AT_PEAK_ALLOCATED, AT_PEAK_RESERVED = 0, 1, 2
-GRID_ROWS = 512
 FIRST_PLACES = 4096
 REQUESTED, SERVED = 1, 2  # rows of classes of requests
 
@@ -85,46 +82,8 @@ class Recorder(NamedTuple):
     class_events: np.ndarray
     classes: np.ndarray  # [class sample, 128]: holes, then bytes, by floor(log2(size))
     requests: np.ndarray  # [3, 64]: requests that got a block, their bytes, their blocks' bytes; by floor(log2(size))
-    column_events: np.ndarray
-    columns: np.ndarray  # [column, address row]: live bytes in the row
-    grid: np.ndarray  # [address row]: the same, now
     places: np.ndarray  # [place, (event, block, address, bytes)]: moves and pieces of blocks (engine.places)
     measured: bool  # False: only what costs nothing is written down
-
-
-def occupy(recorder, address, size, sign):
-    """Count a block into the address rows that it covers, or out of them (sign -1)."""
-    if size == 0:
-        return
-    grid, totals = recorder.grid, recorder.totals
-    while (address + size - 1) >> totals[SHIFT] >= grid.size:
-        fold(recorder)
-    shift = totals[SHIFT]
-    first, last = address >> shift, (address + size - 1) >> shift
-    if first == last:
-        grid[first] += sign * size
-        return
-    grid[first] += sign * (((first + 1) << shift) - address)
-    for row in range(first + 1, last):
-        grid[row] += sign << shift
-    grid[last] += sign * (address + size - (last << shift))
-
-
-@apart
-def fold(recorder):
-    """Double the bytes in a row: the past columns are folded too."""
-    fold_rows(recorder.grid)
-    for column in range(recorder.totals[COLUMN]):
-        fold_rows(recorder.columns[column])
-    recorder.totals[SHIFT] += 1
-
-
-def fold_rows(rows):
-    half = rows.size // 2
-    for row in range(half):
-        rows[row] = rows[2 * row] + rows[2 * row + 1]
-    for row in range(half, rows.size):
-        rows[row] = 0
 
 
 @apart
@@ -160,14 +119,6 @@ def write_classes(recorder, ledger):
     recorder.totals[CLASS_SAMPLE] += 1
 
 
-@apart
-def write_column(recorder):
-    column = recorder.columns[recorder.totals[COLUMN]]
-    for row in range(column.size):
-        column[row] = recorder.grid[row]
-    recorder.totals[COLUMN] += 1
-
-
 def evenly(events, count):
     """The events floor(k (n - 1) / (N - 1)), k = 0..N-1; all n if there are no more than N. int64, ascending."""
     if events <= count:
@@ -183,7 +134,6 @@ def new_recorder(events, max_live, samples, counters, measured):
     never = np.array([events], np.int64)
     sampled = evenly(events, samples) if measured else np.zeros(0, np.int64)
     classed = sampled[evenly(sampled.size, 200)]
-    columned = sampled[evenly(sampled.size, 400)]
     totals = np.zeros(TOTALS, np.int64)
     totals[SPARE] = max_live
     totals[OOM_EVENT] = -1
@@ -198,9 +148,6 @@ def new_recorder(events, max_live, samples, counters, measured):
         np.concatenate((classed, never)),
         np.zeros((classed.size, LENGTH - CLASS_HOLES), np.int64),
         np.zeros((3, 64), np.int64),
-        np.concatenate((columned, never)),
-        np.zeros((columned.size, GRID_ROWS), np.int64),
-        np.zeros(GRID_ROWS, np.int64),
         np.zeros((1, 4), np.int64),
         measured,
     )
@@ -213,13 +160,3 @@ def drained(recorder, room):
     if recorder.places.shape[0] < room:
         recorder = recorder._replace(places=np.zeros((room + FIRST_PLACES, 4), np.int64))
     return rows, recorder
-
-
-def cell_bytes(recorder):
-    """Bytes in one address row of the grid."""
-    return 1 << int(recorder.totals[SHIFT])
-
-
-def rows_in_use(recorder, reserved):
-    """How many address rows the reserved bytes reach into."""
-    return min(GRID_ROWS, -(-reserved // cell_bytes(recorder))) if reserved else 0

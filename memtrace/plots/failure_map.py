@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -32,9 +33,15 @@ def caption(pins: int) -> str:
 
 
 def height(results: Results, trace: str, policy: str) -> float:
-    """A line for every 64 cells."""
-    cells = len(results.rows("last_map", trace, policy)["live_bytes"])
-    return TITLE_ROOM + max(1, -(-cells // ACROSS)) * STEP + 0.05
+    """As many lines as there are."""
+    return TITLE_ROOM + max(1, len(lines(results.rows("last_map", trace, policy)))) * STEP + 0.05
+
+
+def lines(rows: dict[str, Any]) -> list[tuple[int, int]]:
+    """The first cell of each line, and the one behind its last: 64 cells, or fewer where addresses are left out."""
+    start, tall = rows["address_from_bytes"], rows["address_bytes"]
+    regions = [0, *(numpy.flatnonzero(start[1:] != start[:-1] + tall[:-1]) + 1).tolist(), len(start)]
+    return [(first, min(first + ACROSS, end)) for begin, end in pairwise(regions) for first in range(begin, end, ACROSS)]
 
 
 def draw_into(canvas: Figure | SubFigure, tall: float, results: Results, trace: str, policy: str) -> None:
@@ -55,8 +62,8 @@ def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
     steps = (numpy.ceil(numpy.clip(share, 0, 1) * SHADES) / SHADES)[:, None]
     pixels = numpy.round(((1 - steps) * HOLE + steps * numpy.array(colour)) * 255).astype(numpy.uint8)
     wide = frame.width - LEFT - 0.1
-    for line, start in enumerate(range(0, len(pixels), ACROSS)):
-        part, top = pixels[start : start + ACROSS], TITLE_ROOM + line * STEP
+    for line, (start, end) in enumerate(lines(rows)):
+        part, top = pixels[start:end], TITLE_ROOM + line * STEP
         frame.image(part[None], LEFT, top, wide * len(part) / ACROSS, LINE)
         frame.text(LEFT - 0.06, top + LINE / 2, format_size(int(rows["address_from_bytes"][start])), SMALL, align="right")
     _numbers(frame, rows, results.rows("pins", trace, policy)["address"], wide)
@@ -65,11 +72,14 @@ def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
 
 def _numbers(frame: Frame, rows: dict[str, Any], addresses: Any, wide: float) -> None:
     taken: list[tuple[float, float]] = []
+    begins = [start for start, _ in lines(rows)]
     for number, address in enumerate(addresses.tolist(), start=1):
-        cell = (address - int(rows["address_from_bytes"][0])) / int(rows["address_bytes"][0])
-        if not 0 <= cell < len(rows["live_bytes"]):
+        cell = int(numpy.searchsorted(rows["address_from_bytes"], address, "right")) - 1
+        inside = (address - int(rows["address_from_bytes"][cell])) / int(rows["address_bytes"][cell])
+        if cell < 0 or inside >= 1:
             continue
-        line, column = divmod(cell, ACROSS)
+        line = int(numpy.searchsorted(begins, cell, "right")) - 1
+        column = cell - begins[line] + inside
         left, middle = LEFT + wide * column / ACROSS, TITLE_ROOM + line * STEP + LINE / 2
         half = width(str(number), NUMBERED) / 144 + 0.015
         left = min(max(left, LEFT + half), LEFT + wide - half)

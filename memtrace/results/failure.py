@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrace.contents.watching import at_the_end
 from memtrace.metrics.readings import Readings
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def failure(placement: Placement) -> dict[str, Columns]:
     """The rows of `failures`, `pins` and `last_map`; none if memory did not run out."""
     if placement.oom_event is None:
         return {}
-    return {"failures": state(placement), "pins": pins(placement), "last_map": last_map(placement)}
+    return {"failures": state(placement), "pins": pins(placement), "last_map": at_the_end(placement)}
 
 
 def state(placement: Placement) -> Columns:
@@ -109,18 +110,3 @@ def opened(placement: Placement) -> tuple[NDArray[np.int64], ...]:
     top = max(int(placement.ledger[RESERVED]), int(end[-1]) if live.size else 0)
     before, behind = np.concatenate(([0], end[:-1])), np.concatenate((address[1:], [top]))
     return address, extent, live, np.maximum(behind[: live.size] - before[: live.size], extent)
-
-
-def last_map(placement: Placement) -> Columns:
-    """Live bytes by address, up to what is reserved or in use."""
-    from memtrace.engine.recorder import cell_bytes, rows_in_use
-    from memtrace.structures.ledger import RESERVED
-
-    grid, height = placement.recorder.grid, cell_bytes(placement.recorder)
-    used = np.flatnonzero(grid)
-    rows = max(rows_in_use(placement.recorder, int(placement.ledger[RESERVED])), int(used[-1]) + 1 if used.size else 0)
-    return {
-        "address_from_bytes": np.arange(rows, dtype=np.int64) * height,
-        "address_bytes": np.full(rows, height, np.int64),
-        "live_bytes": grid[:rows].copy(),
-    }

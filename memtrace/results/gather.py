@@ -33,14 +33,14 @@ class Part:
     seconds: float
 
 
-def gather(placement: Placement, keep_placements: bool = False, contents: Contents | None = None) -> Part:
-    """``contents`` looked at the replay; without it the occupancy has neither tags nor ages."""
+def gather(placement: Placement, contents: Contents, keep_placements: bool = False) -> Part:
+    """``contents`` looked at the replay."""
     readings = Readings(placement)
     counters = tuple(getattr(placement.policy.module, "COUNTERS", ()))
     tables = {
         "timeline": timeline(placement, readings, counters),
         "holes": holes(placement),
-        "occupancy": contents.columns(placement.peak_reserved_bytes) if contents is not None else occupancy(placement),
+        "occupancy": contents.columns(placement.peak_reserved_bytes),
         "requests": requests(placement),
         **failure(placement),
         "timing": {"replay_seconds": np.array([placement.seconds])},
@@ -146,23 +146,6 @@ def holes(placement: Placement) -> Columns:
         "hole_bytes_from": np.left_shift(np.int64(1), size_class),
         "holes": count[sample, size_class],
         "free_bytes": size[sample, size_class],
-    }
-
-
-def occupancy(placement: Placement) -> Columns:
-    """Live bytes per address row at some of the samples, every cell of the grid up to the highest byte reserved or in use."""
-    from memtrace.engine.recorder import COLUMN, cell_bytes, rows_in_use
-
-    recorder = placement.recorder
-    taken = int(recorder.totals[COLUMN])
-    height = cell_bytes(recorder)
-    used = np.flatnonzero(recorder.columns[:taken].any(axis=0))  # a real allocator's blocks may lie above the bytes it holds
-    rows = max(rows_in_use(recorder, placement.peak_reserved_bytes), int(used[-1]) + 1 if used.size else 0)
-    return {
-        "event": np.repeat(recorder.column_events[:taken], rows),
-        "address_from_bytes": np.tile(np.arange(rows, dtype=np.int64) * height, taken),
-        "address_bytes": np.full(taken * rows, height, np.int64),
-        "live_bytes": recorder.columns[:taken, :rows].ravel(),
     }
 
 
