@@ -33,7 +33,7 @@ from memtrace.structures.groups import UNLIMITED, Runs, group_room, new_runs
 from memtrace.structures.heap import FRESH, open_heap, open_request
 from memtrace.structures.ledger import BLOCK_SIZE, new_ledger
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
-from memtrace.structures.runs import enlarge, expect, expect_soon, free_cell, largest_hole, nodes_for, take_cell, take_pages, trim
+from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, nodes_for, take_cell, take_pages, trim
 from memtrace.structures.size_bins import BINS, LEVEL_3, granule
 
 ORDER = 12
@@ -112,19 +112,6 @@ def fall_back(state, request, size):
     state.ledger[BLOCK_SIZE] = size
     state.runs.home[request.block] = 0
     return take_pages(state, size, alignment(state.rules, request), request.block)
-
-
-def free(state, request, address):
-    home = state.runs.home[request.block]
-    if home != 0:
-        free_cell(state, home)
-    else:
-        free_outside(state, request)
-
-
-@apart
-def free_outside(state, request):
-    heap.free_block(state, request, page_index)
 
 
 @apart

@@ -26,9 +26,9 @@ Source: Evans 2006, "A scalable concurrent malloc(3) implementation for FreeBSD"
 (classes); Wilson, Johnstone, Neely and Boles 1995, section 3.6; Bonwick 1994, section 3.2 (the waste of a run).
 """
 
-from memtrace.structures.class_heap import State, alloc, free, new_state, resize
+from memtrace.structures.class_heap import State, alloc, new_state, resize
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.runs import enlarge, expect, expect_soon, largest_hole, trim
+from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, trim
 
 ORDER = 7
 GROUPS = ("default",)

@@ -28,9 +28,9 @@ Source: Bonwick 1994, "The slab allocator: an object-caching kernel memory alloc
 of 1/8 on a slab's waste, the lists, and when empty slabs are given back).
 """
 
-from memtrace.structures.class_heap import State, alloc, free, new_state, resize
+from memtrace.structures.class_heap import State, alloc, new_state, resize
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.runs import enlarge, expect, expect_soon, largest_hole, trim
+from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, trim
 
 ORDER = 11
 COALESCES = True

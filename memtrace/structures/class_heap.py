@@ -15,7 +15,7 @@ from memtrace.structures.groups import BITS, CLASS, Runs, at, group_room, new_ru
 from memtrace.structures.heap import FRESH, open_heap
 from memtrace.structures.ledger import BLOCK_SIZE, new_ledger
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
-from memtrace.structures.runs import free_cell, nodes_for, take_cell, take_pages
+from memtrace.structures.runs import nodes_for, take_cell, take_pages
 from memtrace.structures.size_bins import BINS, LEVEL_3, granule
 from memtrace.structures.size_classes import Spacing, class_of, class_size, new_spacing
 
@@ -110,19 +110,6 @@ def alloc_pages(state, request):
     state.ledger[BLOCK_SIZE] = size
     state.runs.home[request.block] = 0
     return take_pages(state, size, max(state.rules.align, alignment(state.rules, request)), request.block)
-
-
-def free(state, request, address):
-    home = state.runs.home[request.block]
-    if home != 0:
-        free_cell(state, home)
-    else:
-        free_pages(state, request)
-
-
-@apart
-def free_pages(state, request):
-    heap.free_block(state, request, page_index)
 
 
 @apart

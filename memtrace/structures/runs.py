@@ -106,6 +106,20 @@ def take_cell(state, number, handle):
     return groups[at(group, ADDRESS)] + cell * size
 
 
+def free(state, request, address):
+    """A block's cell becomes free, or the pages of a block that has none."""
+    home = state.runs.home[request.block]
+    if home != 0:
+        free_cell(state, home)
+    else:
+        free_pages(state, request)
+
+
+@apart
+def free_pages(state, request):
+    heap.free_block(state, request, page_index)
+
+
 def free_cell(state, home):
     """A cell becomes free; with the last of its run the run becomes empty."""
     runs, ledger = state.runs, state.ledger
