@@ -98,8 +98,7 @@ def record_of(blocks, slot):
     return blocks[np.uint64(slot)]
 
 
-def request_of(blocks, slot):
-    b = record_of(blocks, slot)
+def request_of(b):
     return make_request(b.requested, 1 << b.align if b.align >= 0 else 0, b.stream, b.tag, b.handle)
 
 
@@ -139,9 +138,8 @@ def settle(policy, state, blocks, slot, request, address, recorder, keep):
         policy.log(policy, state, blocks, slot, recorder)
 
 
-def clear(blocks, slot, recorder):
+def clear(b, recorder):
     """Forget a block that covers nothing any more."""
-    b = record_of(blocks, slot)
     recorder.totals[LIVE] -= b.requested
     b.status = DEAD
 
@@ -210,6 +208,7 @@ def specialise(policy):
         for i in range(start, op.size):
             at = np.uint64(i)
             kind, slot = op[at], block[at]
+            b = record_of(blocks, max(slot, 0))  # where slot is -1, it is that of no matter which block
             if i < ahead:
                 look_ahead(policy, op, block, i, state, blocks)
             if mode.keep and not policy.has_room(policy, state, blocks, recorder):
@@ -220,30 +219,28 @@ def specialise(policy):
             request = make_request(size[at], 0, stream[at & streams], -1, 0)
             old, old_address = request, np.int64(0)
             if kind == ALLOC:
-                request = make_request(
-                    request.size, align[at & aligns], request.stream, tag[at & tags], record_of(blocks, slot).handle
-                )
+                request = make_request(request.size, align[at & aligns], request.stream, tag[at & tags], b.handle)
                 asks = True
             elif kind == TRIM:
                 policy.trim(state)
-            elif kind == COMPLETE and (slot < 0 or record_of(blocks, slot).status != DEAD):
-                request = with_handle(request, record_of(blocks, slot).handle if slot >= 0 else -1)
-                policy.complete(state, request, request.stream, record_of(blocks, slot).address if slot >= 0 else NOTHING)
+            elif kind == COMPLETE and (slot < 0 or b.status != DEAD):
+                request = with_handle(request, b.handle if slot >= 0 else -1)
+                policy.complete(state, request, request.stream, b.address if slot >= 0 else NOTHING)
             elif slot < 0:
                 pass  # a free of nothing
-            elif record_of(blocks, slot).status == DEAD:
+            elif b.status == DEAD:
                 totals[SKIPPED] += 1
             elif kind == FREE:
-                old, old_address = request_of(blocks, slot), record_of(blocks, slot).address
-                frees = record_of(blocks, slot).status == PLACED
+                old, old_address = request_of(b), b.address
+                frees = b.status == PLACED
                 if frees:
                     policy.freed_by(state, old, request.stream)
-                clear(blocks, slot, recorder)
-                record_of(blocks, slot).status = FREED
+                clear(b, recorder)
+                b.status = FREED
             elif kind == REALLOC:
-                old, old_address = request_of(blocks, slot), record_of(blocks, slot).address
+                old, old_address = request_of(b), b.address
                 request = make_request(request.size, align[at & aligns], old.stream, old.tag, old.block)
-                asks = record_of(blocks, slot).status == EMPTY
+                asks = b.status == EMPTY
                 if not asks:
                     address = policy.resize(state, request, old_address, old.size)
                     if address == NOWHERE:
@@ -255,22 +252,22 @@ def specialise(policy):
                 if record_of(blocks, other).status == DEAD:
                     totals[SKIPPED] += 1
                 else:
-                    smaller = min(record_of(blocks, slot).requested, record_of(blocks, other).requested)
+                    smaller = min(b.requested, record_of(blocks, other).requested)
                     moves = moved_bytes(size[at], smaller)
                     if kind == SWAP and mode.swap_scratch:
                         request = make_request(smaller, 0, 0, -1, totals[SPARE])
                         asks, frees = True, True
             elif kind == RECORD:
-                address = policy.record(state, request_of(blocks, slot), request.stream, record_of(blocks, slot).address)
+                address = policy.record(state, request_of(b), request.stream, b.address)
             elif kind == ACCESS:
-                policy.access(state, request_of(blocks, slot), record_of(blocks, slot).address)
+                policy.access(state, request_of(b), b.address)
 
             if asks:
                 address = ask(policy, state, request, recorder)
             if address == ENLARGE:
                 return i, TOO_SMALL
             if kind == ALLOC:
-                record_of(blocks, slot).status = DEAD
+                b.status = DEAD
             failed = address == NOWHERE
             if not failed:
                 totals[MOVED] += moves
@@ -279,12 +276,12 @@ def specialise(policy):
                     frees = address >= 0
                 if frees:
                     policy.free(state, old, old_address)
-                resized = kind == REALLOC and record_of(blocks, slot).status != DEAD
+                resized = kind == REALLOC and b.status != DEAD
                 if resized:
                     if frees:
                         totals[SPARE] = old.block
-                        record_of(blocks, slot).handle = request.block
-                    clear(blocks, slot, recorder)
+                        b.handle = request.block
+                    clear(b, recorder)
                 if resized or kind == ALLOC:
                     settle(policy, state, blocks, slot, request, address, recorder, mode.keep)
             policy.follow(policy, state, blocks, recorder, mode.keep)
@@ -293,7 +290,7 @@ def specialise(policy):
             totals[EVENT] = event + 1
             if mode.keep:
                 if address >= 0 and kind == REALLOC:
-                    address = record_of(blocks, slot).address  # freeing the old block may have moved the new one
+                    address = b.address  # freeing the old block may have moved the new one
                 addresses[at] = address if kind == ALLOC or kind == REALLOC else NOTHING
                 reserved[at] = ledger[RESERVED]
             if recorder.measured:
