@@ -248,6 +248,13 @@ def test_a_killed_run_leaves_the_old_results(memtrace: Run, small_trace: Path, t
     assert not list((tmp_path / "o").glob(".partial-*")), "what the killed run left is cleared away"
 
 
+def test_what_a_killed_run_left_in_a_new_folder_is_no_ones(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "o" / ".partial-1" / "plots").mkdir(parents=True)
+    (tmp_path / "o" / ".partial-1" / "timeline.parquet").write_bytes(b"PAR1")
+    assert memtrace("run", small_trace, "-o", "o", "--no-report").returncode == 0
+    assert not list((tmp_path / "o").glob(".partial-*"))
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_ends_the_run_cleanly(tmp_path: Path, jobs: str) -> None:
     process = start(tmp_path, TRACE, TRACE.parent / "cpython-objects.parquet", "-p", "classic", "-j", jobs, "--samples", "all")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "manifest.json"
+PARTIAL = ".partial-"  # and a number: files that are not whole yet, or were left by a run that was killed
 OURS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")
 MORE = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written where there is something to say
@@ -30,8 +31,13 @@ def check_folder(folder: Path, force: bool) -> None:
         return
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder with -o")
-    if any(folder.iterdir()) and not is_ours(folder):
+    if content(folder) and not is_ours(folder):
         raise UsageError(f"{folder} has files that memtrace did not write; give another folder with -o, or use --force")
+
+
+def content(folder: Path) -> list[Path]:
+    """All that is in the folder, but for what a killed run left there; nothing where there is no folder."""
+    return [item for item in folder.iterdir() if not item.name.startswith(PARTIAL)] if folder.is_dir() else []
 
 
 def is_ours(folder: Path) -> bool:
@@ -81,10 +87,10 @@ def write_tables(
 
 def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path], list[Path]]) -> list[Path]:
     """Write all files beside their places, then move them there; what an earlier run left and this one did not make goes."""
-    stage, was_there = folder / f".partial-{os.getpid()}", folder.exists()
+    stage, was_there = folder / f"{PARTIAL}{os.getpid()}", folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".partial-*"):
+        for left in folder.glob(f"{PARTIAL}*"):
             shutil.rmtree(left, ignore_errors=True)
         stage.mkdir()
         files = produce(stage)

@@ -49,9 +49,9 @@ def write(
 
 def check_output(folder: Path, force: bool) -> None:
     """UsageError if the folder has content that memtrace did not write; one of a killed suite has traces' folders only."""
-    from memtrace.results.folder import check_folder, is_ours
+    from memtrace.results.folder import check_folder, content, is_ours
 
-    inside = [item for item in folder.iterdir() if not item.name.startswith(".partial-")] if folder.is_dir() else []
+    inside = content(folder)
     if not (inside and all(item.is_dir() and is_ours(item) for item in inside)):
         check_folder(folder, force)
 
