@@ -107,7 +107,8 @@ def test_what_a_replay_ended_with_is_its_last_column(policy: str, short: bool) -
     if short:
         contents, placement = watched(random_trace(3), policy, placement.peak_reserved_bytes // 2)
         assert placement.oom_event is not None
-    columns, last = contents.columns(placement.peak_reserved_bytes), at_the_end(placement)
+    columns = contents.columns(placement.peak_reserved_bytes)
+    last = at_the_end(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
     tall = int(np.concatenate((columns["address_bytes"], last["address_bytes"])).max(initial=1))
     rows = [Counter[int]() for _ in range(2)]
     for event, address, live in zip(*(columns[n].tolist() for n in ("event", "address_from_bytes", "live_bytes")), strict=True):

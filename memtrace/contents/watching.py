@@ -15,7 +15,6 @@ from memtrace.contents.kernel import COLUMN, ROWS, SHIFT, Grid
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
-    from memtrace.replaying import Placement
     from memtrace.trace import Events, Trace
 
 Ints = NDArray[np.int64]
@@ -87,16 +86,16 @@ class Contents:
         }
 
 
-def at_the_end(placement: Placement) -> Columns:
-    """The live bytes that a replay ended with, by ranges of addresses; gaps are left out as in `Contents.columns`."""
+def at_the_end(policy: Policy, blocks: Any, state: Any, tags: int) -> Columns:
+    """The live bytes that a replay ended with, by ranges of addresses; gaps are left out as in `Contents.columns`.
+
+    The blocks by slot and the policy's state are those of its end; ``tags``: how many the trace has.
+    """
     from memtrace.structures.ledger import RESERVED
 
-    slots, tags = len(placement.blocks), len(placement.trace.tags)
     grid = new_grid(1, 1)
-    births, of_tag = np.zeros(slots, np.int64), np.zeros(tags + 1, np.int64)
-    taker(placement.policy)(placement.blocks, births, of_tag, grid, placement.state)
-    virtual = getattr(placement.policy.module, "VIRTUAL", False)
-    pages, place = layout(grid, virtual, int(placement.ledger[RESERVED]))
+    taker(policy)(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
+    pages, place = layout(grid, getattr(policy.module, "VIRTUAL", False), int(state.ledger[RESERVED]))
     height = 1 << int(grid.counts[SHIFT])
     return {
         "address_from_bytes": pages * height,

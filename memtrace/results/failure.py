@@ -21,7 +21,8 @@ def failure(placement: Placement) -> dict[str, Columns]:
     """The rows of `failures`, `pins` and `last_map`; none if memory did not run out."""
     if placement.oom_event is None:
         return {}
-    return {"failures": state(placement), "pins": pins(placement), "last_map": at_the_end(placement)}
+    last_map = at_the_end(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
+    return {"failures": state(placement), "pins": pins(placement), "last_map": last_map}
 
 
 def state(placement: Placement) -> Columns:
