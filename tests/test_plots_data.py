@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy
 import pytest
@@ -12,27 +12,16 @@ from hypothesis import strategies as st
 from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE, UNUSED
 from memtrace.plots.cells import Cells, Region, cells_of, tag_names
-from memtrace.plots.colours import BUILT_IN, policy_colour, policy_dashes
 from memtrace.plots.frame import Frame
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
 from memtrace.plots.occupancy import coloured
 from memtrace.plots.panel import Panel
 from memtrace.plots.saving import file_names
 from memtrace.plots.scales import class_label, class_ticks, common_limit, count_ticks, size_ticks
-from memtrace.plots.series import curve, distinct, hole_counts
+from memtrace.plots.series import curve, distinct, fullest, hole_counts, means
 from memtrace.plots.text import printable, short_labels, shorten, width, wrap
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
-
-# Machado, Oliveira and Fernandes 2009, severity 1: linear RGB as seen without one kind of cone.
-EYES = {
-    "normal": numpy.eye(3),
-    "deuteranopia": numpy.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]),
-    "protanopia": numpy.array(
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    ),
-}
-
 
 # Series
 
@@ -51,6 +40,27 @@ def test_a_curve_keeps_its_ends_and_every_peak(values: list[int], columns: int) 
     assert (numpy.diff(x) >= 0).all()
     assert (y.max(), y.min()) == (heights.max(), heights.min())
     assert (x[0], x[-1]) == (events[0], events[-1])
+
+
+@given(st.lists(st.integers(0, 1 << 40), min_size=1, max_size=400), st.integers(2, 40))
+def test_of_many_samples_each_column_keeps_the_fullest_and_means_keep_the_sum_of_layers(values: list[int], columns: int) -> None:
+    events, heights = numpy.arange(len(values)) * 3, numpy.array(values)
+    kept = fullest(events, heights, columns)
+    assert (numpy.diff(kept) > 0).all()
+    assert len(kept) <= max(columns, columns + 1)
+    assert heights[kept].max() == heights.max()
+    x, upper = means(events, heights, columns)
+    again, lower = means(events, heights // 2, columns)
+    _, between = means(events, heights - heights // 2, columns)
+    assert x.tolist() == again.tolist()
+    assert numpy.allclose(lower + between, upper)
+    assert heights.min() <= upper.min() and upper.max() <= heights.max()
+
+
+def test_a_column_of_a_map_shows_the_fullest_of_its_moments() -> None:
+    found = cells_of(cells((0, [1, 0]), (1, [10, 10]), (2, [1, 0]), (3, [1, 0])), last=3, columns=2, most_rows=2)
+    assert found is not None
+    assert found.share.tolist() == [[1, 0.1], [1, 0]]
 
 
 def test_no_samples_are_no_curve() -> None:
@@ -181,35 +191,7 @@ def test_a_panel_places_values_and_keeps_what_is_beyond_at_its_edge() -> None:
     assert panel.y([0, 5, 10, 99]).tolist() == [3, 2, 1, 1]
 
 
-# Colours and words
-
-
-def test_a_policy_has_one_colour_and_options_make_it_a_shade() -> None:
-    assert policy_colour("best-fit") == tuple(part / 255 for part in (0x00, 0x9E, 0x73))
-    assert policy_dashes("best-fit") == "-"
-    assert policy_dashes("best-fit:align=32") != "-"
-    styles = {(policy_colour(PYTORCH + mb), policy_dashes(PYTORCH + mb)) for mb in ("64", "128", "256")}
-    assert len(styles) == 3
-    assert policy_colour("my-own") == policy_colour("my-own")
-
-
-@pytest.mark.parametrize("eyes", EYES)
-def test_built_in_colours_are_told_apart(eyes: str) -> None:
-    seen = {name: _lab(EYES[eyes] @ _linear(policy_colour(name))) for name in BUILT_IN}
-    closest = min((float(numpy.linalg.norm(seen[one] - seen[other])), one, other) for one, other in combinations(seen, 2))
-    assert closest[0] > 12, closest
-
-
-def _linear(colour: tuple[float, float, float]) -> numpy.ndarray:
-    part = numpy.array(colour)
-    return numpy.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
-
-
-def _lab(linear: numpy.ndarray) -> numpy.ndarray:
-    to_xyz = numpy.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    xyz = to_xyz @ numpy.clip(linear, 0, 1) / numpy.array([0.9505, 1, 1.089])
-    x, y, z = numpy.where(xyz > 0.008856, numpy.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return numpy.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+# Words
 
 
 @given(st.lists(st.text(max_size=60), unique=True, max_size=12), st.integers(40, 120))
@@ -243,17 +225,6 @@ def test_what_the_font_lacks_is_replaced() -> None:
 def test_file_names_are_safe_and_apart() -> None:
     names = file_names(["a/b", "a_b", "A_B", "..", "x" * 300, "ok-1.2"])
     assert list(names.values()) == ["a_b", "a_b-2", "A_B-3", "trace", "x" * 60, "ok-1.2"]
-
-
-def grey(colour: tuple[float, float, float]) -> float:
-    return sum(part * weight for part, weight in zip(colour, (0.299, 0.587, 0.114), strict=True))
-
-
-def test_in_grey_no_age_and_no_tag_looks_like_a_hole_and_older_is_darker() -> None:
-    ages = [grey(colour) for colour in occupancy_age.palette()]
-    assert ages == sorted(ages, reverse=True)
-    for level in (*ages, *(grey(colour) for colour in occupancy_tag.COLOURS), grey(occupancy_tag.NONE)):
-        assert level < grey(HOLE) - 0.1
 
 
 def test_letters_stand_where_much_of_a_tag_lies() -> None:

@@ -37,7 +37,7 @@ def print_locality(results: Results, trace: str) -> None:
     """Misses of every level, a row per policy; the fewest misses of the last cache first."""
     if results.locality is None:
         return
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.tables import print_policies
     from memtrace.units import format_count
 
     rows = [row for row in results.locality.to_pylist() if row["trace"] == trace]
@@ -51,7 +51,7 @@ def print_locality(results: Results, trace: str) -> None:
     title = (
         f"{trace}: misses, by a model with LRU of touches {'derived from lifetimes' if rows[0]['derived'] else 'in the trace'}"
     )
-    print_table(("policy", *(short(level) for level in levels)), lines, title=title)
+    print_policies(("policy", *(short(level) for level in levels)), lines, title=title)
     click.echo("misses: lines of caches, pages of TLBs; locality.parquet has the lookups too")
 
 

@@ -71,13 +71,13 @@ def mincap(
 
 
 def show(name: str, found: list[Mincap]) -> None:
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.tables import print_policies, print_table
     from memtrace.units import format_size
 
     bound = found[0].lower_bound
     rows = [row_of(one) for one in found]
     title = f"{name}: no placement needs less than {format_size(bound)} ({bound:,} bytes)"
-    print_table(("policy", "smallest that works", "all above work", "x bound", "replays"), rows, title=title)
+    print_policies(("policy", "smallest that works", "all above work", "x bound", "replays"), rows, title=title)
     for one in found:
         if one.unbounded is not None and not one.exact:
             click.echo(f"{one.policy}: sampled below {one.settled:,} bytes; every capacity from there on is known")

@@ -218,13 +218,13 @@ def write(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:
 
 def print_ranked(results: Results, trace: str) -> None:
     """The ranked table of a trace, and what it says in a sentence."""
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.tables import print_policies
     from memtrace.report.verdict import rank, verdict
 
     ranked = rank([row for row in results.summary if row["trace"] == trace])
     shown = ranked[:MOST_ROWS]
     columns = ("policy", "reserved", "x bound", "external", "internal", "holes", "search", "status")
-    print_table(columns, [table_row(row) for row in shown], words=(0, 7), title=headline(ranked[0]))
+    print_policies(columns, [table_row(row) for row in shown], words=(0, 7), title=headline(ranked[0]))
     if len(ranked) > len(shown):
         click.echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
     click.echo(verdict(ranked)[0])

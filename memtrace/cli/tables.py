@@ -20,6 +20,25 @@ def console() -> Any:
     return Console(width=width, highlight=False, markup=False, emoji=False)  # a name may hold [bold] or :x:
 
 
+def print_policies(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None
+) -> None:
+    """A table whose first column is policies: those too long for it are named in full below, by their numbers."""
+    others = sum(max(len(name), *(len(row[i]) for row in rows)) + 2 for i, name in enumerate(columns) if i)
+    room = max(KEPT_WIDTH, console().width - others)
+    long = [row[0] for row in rows if len(row[0]) > room]
+    marks = {label: f" [{number}]" for number, label in enumerate(long, start=1)}
+    cells = [(_marked(row[0], marks[row[0]], room) if row[0] in marks else row[0], *row[1:]) for row in rows]
+    print_table(columns, cells, words, title)
+    for label, mark in marks.items():
+        click.echo(f"{mark.strip()} {label}")
+
+
+def _marked(label: str, mark: str, room: int) -> str:
+    """The policy without its options, or as much of it as there is room for, and the mark."""
+    return label.partition(":")[0][: room - len(mark)] + mark
+
+
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None
 ) -> None:

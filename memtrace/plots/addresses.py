@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 HOLE: Colour = (0.86, 0.86, 0.86)  # a grey, which no policy has
 UNUSED: Colour = (1.0, 1.0, 1.0)
-COLUMNS = 400
+COLUMNS, ROWS = 400, 320  # of the image of a single panel
 PANEL = 1.4
+MOMENTS = " A column is the fullest of the recorded moments within it; what came and went between two of those is not seen."
 GAPS = " A dashed line is a gap: addresses that were only reserved, and that nothing ever lived in, are left out."
-APART = 0.11  # inches between labels
+APART = 0.13  # inches between labels
 
 Paint = Callable[[Cells, str], NDArray[numpy.uint8]]
 Palette = Sequence[Colour]
@@ -43,7 +44,7 @@ def height(results: Results, trace: str) -> float:
 def notes(results: Results, trace: str) -> str:
     """A caption's last sentences."""
     cut = any(has_gaps(results.rows("occupancy", trace, policy)) for policy in results.policies(trace))
-    return SCALES + (GAPS if cut else "") + left_out(len(results.policies(trace)))
+    return MOMENTS + SCALES + (GAPS if cut else "") + left_out(len(results.policies(trace)))
 
 
 def has_gaps(rows: Rows) -> bool:
@@ -63,8 +64,9 @@ def draw_maps(
 ) -> list[tuple[Panel, Cells]]:
     """An image a policy; equal scales, but a policy far above the others has its own. ``seen`` is told all before."""
     rows, last = summary(results, trace)[:MOST_PANELS], last_event(results, trace)
-    most_rows = 320 if len(rows) == 1 else 200
-    cells = [cells_of(results.rows("occupancy", trace, row["policy"]), last, COLUMNS, most_rows, tags) for row in rows]
+    side_by_side = layout(len(rows), PANEL).columns
+    columns, most_rows = COLUMNS // max(1, side_by_side - 1), ROWS * 2 // (side_by_side + 1)
+    cells = [cells_of(results.rows("occupancy", trace, row["policy"]), last, columns, most_rows, tags) for row in rows]
     seen(cells)
     tops = [cell.span if cell else 0 for cell in cells]
     drawn = []
@@ -108,14 +110,15 @@ def painted(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[nump
 def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
     """The scale up where addresses are left out: a line across each gap, and the address behind it."""
     taken: list[float] = []
-    for region, _ in cells.ends():
-        at = float(panel.y(region.row * cells.row_bytes))
+    starts = [(float(panel.y(region.row * cells.row_bytes)), region) for region, _ in cells.ends()]
+    for at, region in starts:
         if region.row:
             panel.frame.line([(panel.left, at), (panel.right, at)], ALARM, 0.8, (0, (3, 2)))
+    for at, region in starts:
         if region.address and all(abs(at - other) > APART for other in taken):
             taken.append(at)
             if inside:
-                panel.frame.text(panel.left + 0.03, at - 0.055, format_size(region.address), SMALL, colour=ALARM)
+                panel.frame.plate(panel.left + 0.03, at - 0.07, format_size(region.address), SMALL, colour=ALARM)
             else:
                 panel.frame.text(panel.left - 0.05, at, format_size(region.address), SMALL, colour=ALARM, align="right")
     first, rows = cells.ends()[0]

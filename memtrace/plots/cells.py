@@ -73,7 +73,7 @@ def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence
 
     total = summed(live)
     share = total / numpy.maximum(1, numpy.add.reduceat(heights, merged))[:, None]
-    when = numpy.maximum(0, held(samples, last, columns))
+    when = _fullest(samples, live.sum(axis=0), last, columns)
     beyond = numpy.arange(columns) * (max(1, last) / columns) > samples[-1] + max(1, last) / columns
     image = share[:, when]
     image[:, beyond] = numpy.nan
@@ -91,6 +91,16 @@ def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence
         mean = numpy.where(total > 0, summed(logs * live) / numpy.maximum(1, total), numpy.nan)
         age = numpy.where(beyond, numpy.nan, mean[:, when])
     return Cells(image, tag, age, int(heights[0]) * factor, regions)
+
+
+def _fullest(samples: NDArray[Any], live: Floats, last: int, columns: int) -> NDArray[numpy.int64]:
+    """The sample to show in each column: of those within it that with most live, so that no peak is lost; else the one before."""
+    when = numpy.maximum(0, held(samples, last, columns))
+    column = (samples * (columns / max(1, last))).astype(numpy.int64).clip(0, columns - 1)
+    order = numpy.lexsort((live, column))
+    ends = order[numpy.flatnonzero(numpy.diff(column[order], append=columns))]
+    when[column[ends]] = ends
+    return when
 
 
 def highest_so_far(cells: Cells) -> NDArray[numpy.bool_]:

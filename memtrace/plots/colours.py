@@ -7,18 +7,19 @@ from zlib import crc32
 
 Colour = tuple[float, float, float]
 
-# Okabe-Ito first, then each colour as far as possible from all before it, to normal eyes and to those
-# that do not tell red from green (simulated): a test holds them apart.
+# Far apart from each other, to normal eyes and to those that lack one kind of cone (simulated), and dark enough for a line
+# on white: tests hold them to both.
 BUILT_IN = {
-    "first-fit": "#0072B2", "next-fit": "#56B4E9", "best-fit": "#009E73", "worst-fit": "#D55E00",
-    "buddy": "#E69F00", "segregated": "#7A5230", "size-class": "#882255", "tlsf": "#332288",
-    "pytorch": "#2323EB", "bfc": "#52CC72", "stitch": "#715EEB", "paged": "#85CCC7",
-    "slab": "#637999", "half-fit": "#703380", "quick-fit": "#85CCA1", "pool": "#1B2FB2",
-    "stack": "#997A3D", "bump": "#9C9C9C", "compact": "#5E96EB", "optimum": "#222222",
-    "native": "#B2AB47",
+    "first-fit": "#0072B2", "next-fit": "#A884B4", "best-fit": "#24A860", "worst-fit": "#F05448",
+    "buddy": "#C08400", "segregated": "#542400", "size-class": "#B42478", "tlsf": "#6030A8",
+    "pytorch": "#0000FC", "bfc": "#547824", "stitch": "#D848FC", "paged": "#901884",
+    "slab": "#3C006C", "half-fit": "#00009C", "quick-fit": "#E448D8", "pool": "#9018E4",
+    "stack": "#543C30", "bump": "#846054", "compact": "#304854", "optimum": "#222222",
+    "native": "#6C9C84", "arenas": "#186024", "region": "#3C003C",
 }  # fmt: skip
 OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")
 SHADES = (0.0, 0.25, -0.3, 0.45)  # towards white, towards black
+LIGHTEST = 0.3  # luminance of a line that stands out 3 to 1 from white paper (WCAG 2, 1.4.11)
 DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
     "-",
     (0, (5, 1.5)),
@@ -36,7 +37,7 @@ def policy_colour(label: str) -> Colour:
     """The colour of a policy, from its label alone; variants of one policy are shades of it."""
     base = base_name(label)
     text = BUILT_IN.get(base) or OTHERS[crc32(base.encode()) % len(OTHERS)]
-    return mixed(_parsed(text), SHADES[_variant(label) % len(SHADES)])
+    return darkened(mixed(_parsed(text), SHADES[_variant(label) % len(SHADES)]))
 
 
 def policy_dashes(label: str) -> str | tuple[float, tuple[float, ...]]:
@@ -53,7 +54,18 @@ def mixed(colour: Colour, share: float) -> Colour:
     return (red, green, blue)
 
 
-def light(colour: Colour, level: float = 0.85) -> Colour:
+def darkened(colour: Colour) -> Colour:
+    """The colour, mixed with black as far as it has to be to stand out from white paper."""
+    return next(dark for step in range(21) if luminance(dark := mixed(colour, -step / 20)) <= LIGHTEST)
+
+
+def luminance(colour: Colour) -> float:
+    """Relative luminance, as WCAG 2 has it: 0 is black, 1 is white."""
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour)
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def light(colour: Colour, level: float = 0.8) -> Colour:
     """The same hue at a fixed lightness, for areas."""
     hue, _, saturation = colorsys.rgb_to_hls(*colour)
     return colorsys.hls_to_rgb(hue, level, saturation)

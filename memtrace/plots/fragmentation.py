@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.plots.colours import light, policy_colour
 from memtrace.plots.frame import POINTS, Frame
 from memtrace.plots.panel import Panel
-from memtrace.plots.series import curve, last_event, showing_holes, unknown
+from memtrace.plots.series import curve, last_event, means, showing_holes, unknown
 from memtrace.plots.style import BOTTOM, FAINT, FAINTEST, INK, SMALL, TITLE_ROOM
 from memtrace.plots.text import short_labels
 from memtrace.report.verdict import is_oom
@@ -79,7 +79,7 @@ def _strip(panel: Panel, base: int, found: dict[str, Any], row: dict[str, Any]) 
     panel.line(x, y, colour, 0.7)
     squares = found.get("squares_frag")
     if squares is not None and not unknown(squares):
-        x, share = curve(found["event"], squares, COLUMNS)
+        x, share = means(found["event"], squares, COLUMNS // 2)
         panel.line(x, base + FILLED * share, INK, 0.6)
     if is_oom(row):
         panel.out_of_memory(row, base + FILLED / 2, colour, named=True)

@@ -11,7 +11,8 @@ from matplotlib.image import AxesImage
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from memtrace.plots.ink import Words, Writing
+from memtrace.plots.ink import ALIGNED, Words, Writing
+from memtrace.plots.text import width as text_width
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 7.27  # A4 less half an inch on either side
 TALLEST = 9.0  # with its heading and a caption it still stands on one page
 POINTS = 72  # an inch
+PLATE = 0.012  # inches of ground beside a text
 
 Points = NDArray[numpy.float64]
 Dashes = str | tuple[float, tuple[float, ...]]
@@ -77,6 +79,13 @@ class Frame:
         """A line of text; the options are those of Words."""
         if text:
             self.words.append(Words(text, left, middle, size, **options))
+
+    def plate(self, left: float, middle: float, text: str, size: float, **options: Any) -> None:
+        """A line of text on a white ground, legible on whatever was drawn before."""
+        wide = text_width(text, size) / POINTS
+        start = left - ALIGNED[options.get("align", "left")] * wide
+        self.line([(start - PLATE, middle), (start + wide + PLATE, middle)], "white", size * 1.25)
+        self.text(left, middle, text, size, **options)
 
     def cross(self, left: float, middle: float, colour: Any, size: float) -> None:
         """Where something ended."""

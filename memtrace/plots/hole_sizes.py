@@ -28,7 +28,7 @@ TITLE = "Hole sizes over time"
 COLUMNS = 200
 SHADES = 24
 PANEL = 1.05
-PALE, DARK = (0.80, 0.87, 0.94), (0.03, 0.19, 0.42)
+PALE, DARK = (0.68, 0.80, 0.91), (0.03, 0.19, 0.42)
 
 
 def caption(results: Results, trace: str) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_letters
 from typing import TYPE_CHECKING, Any
+
+import numpy
 
 from memtrace.plots.colours import policy_colour, policy_dashes
 from memtrace.plots.frame import POINTS, Frame
@@ -22,8 +26,9 @@ NAME = "memory"
 TITLE = "Memory over time"
 
 COLUMNS = 500
-LIST = 2.05  # inches for the list of policies
+LIST = 2.15  # inches for the list of policies
 LINE = 0.165
+LETTER = 0.12  # inches from one to the next
 MOST_LINES = 30
 SEEN = 1.35  # a capacity further above the highest curve would flatten all curves
 
@@ -32,9 +37,9 @@ def caption(results: Results, trace: str) -> str:
     """What the lines are."""
     return (
         "Lines: bytes that each policy holds from the system (reserved). Grey: bytes that the program has "
-        "asked for and not freed (live), which no policy can go below. The list is in the order of the peaks; a thin line "
-        "joins each end of a curve with its name. Where lines coincide, the better policy is in front. A cross marks where a "
-        "policy ran out of memory."
+        "asked for and not freed (live), which no policy can go below. The list is in the order of the peaks; each curve has its "
+        "policy's letter, and a thin line joins its end with the name. Where lines coincide, the better policy is in front. A "
+        "cross marks where a policy ran out of memory."
     )
 
 
@@ -62,13 +67,15 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
         found = results.rows("timeline", trace, row["policy"])
         x, y = curve(found["event"], found["reserved_bytes"], COLUMNS)
         panel.line(x, y, policy_colour(row["policy"]), dashes=policy_dashes(row["policy"]))
-    panel.capacity(capacity)
+    named = panel.capacity(capacity)
     for row in filter(is_oom, rows):
         panel.out_of_memory(row, row["peak_reserved_bytes"], policy_colour(row["policy"]))
     shown = rows[:MOST_LINES]
     step = min(LINE, tall / (len(shown) + 1))
-    _list(frame, shown, step, panel.up, len(rows))
+    letters = dict(zip((row["policy"] for row in summary(results, trace)), ascii_letters, strict=False))
+    _list(frame, shown, step, panel.up, len(rows), letters)
     _join(panel, results, trace, shown, step)
+    _letters(panel, results, trace, letters, named)
 
 
 def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]) -> None:
@@ -78,19 +85,43 @@ def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]
     panel.area(*curve(found["event"], found["live_bytes"], COLUMNS), LIVE)
 
 
-def _list(frame: Frame, rows: list[dict[str, Any]], step: float, up: float, count: int) -> None:
+def _letters(panel: Panel, results: Results, trace: str, letters: dict[str, str], taken: Sequence[tuple[float, float]]) -> None:
+    """Each policy's letter on its curve, one after the other from left to right, or beside the cross where it ended before.
+
+    ``taken`` are places where letters would cover something.
+    """
+    taken = list(taken)
+    crosses = {row["policy"]: (oom_event(row), row["peak_reserved_bytes"]) for row in summary(results, trace) if is_oom(row)}
+    for at, (policy, letter) in enumerate(letters.items()):
+        found = results.rows("timeline", trace, policy)
+        if not found["event"].size:
+            continue
+        event = (at + 0.5) / len(letters) * panel.across
+        level = found["reserved_bytes"][max(0, int(numpy.searchsorted(found["event"], event, side="right")) - 1)]
+        aside = 0.0
+        if policy in crosses and event >= crosses[policy][0]:
+            (event, level), aside = crosses[policy], LETTER
+        x, y = float(panel.x(event)) + aside, float(panel.y(level))
+        while any(abs(x - other) < LETTER and abs(y - beside) < LETTER for other, beside in taken):
+            x += LETTER
+        taken.append((x, y))
+        panel.frame.plate(x, y, letter, SMALL, align="center")
+
+
+def _list(frame: Frame, rows: list[dict[str, Any]], step: float, up: float, count: int, letters: dict[str, str]) -> None:
     """Policies beside the panel, highest peak first as the lines are."""
     left, right = frame.width - LIST, frame.width - 0.05
-    names = short_labels([row["policy"] for row in rows], SMALL, (LIST - 1.15) * POINTS)
+    names = short_labels([row["policy"] for row in rows], SMALL, (LIST - 1.25) * POINTS)
     for at, row in enumerate(rows):
         middle = TITLE_ROOM + 0.06 + at * step
         label = row["policy"]
         frame.line([(left, middle), (left + 0.28, middle)], policy_colour(label), 1.6, policy_dashes(label))
-        frame.text(left + 0.34, middle, names[label], SMALL)
+        frame.text(left + 0.34, middle, letters.get(label, ""), SMALL, bold=True)
+        frame.text(left + 0.45, middle, names[label], SMALL)
         frame.text(right, middle, _peak(row, up), SMALL, align="right")
     if count > len(rows):
         middle = TITLE_ROOM + 0.06 + len(rows) * step
-        frame.text(left + 0.34, middle, f"and {count - len(rows)} more", SMALL, colour=FAINT)
+        frame.text(left + 0.45, middle, f"and {count - len(rows)} more", SMALL, colour=FAINT)
 
 
 def _join(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]], step: float) -> None:

@@ -8,7 +8,7 @@ from memtrace.plots.colours import light, policy_colour
 from memtrace.plots.key import key
 from memtrace.plots.panels import MOST_PANELS, SCALES, Place, layout, left_out, places
 from memtrace.plots.scales import common_limit
-from memtrace.plots.series import Rows, curve, last_event, summary
+from memtrace.plots.series import Rows, curve, fullest, last_event, summary
 from memtrace.plots.style import LIVE
 from memtrace.report.verdict import is_oom
 
@@ -52,8 +52,11 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 def _layers(place: Place, found: Rows) -> None:
     row, panel, colour = place.row, place.panel, policy_colour(place.row["policy"])
-    panel.area(*curve(found["event"], found["allocated_bytes"], COLUMNS), light(colour))
-    panel.area(*curve(found["event"], found["live_bytes"], COLUMNS), LIVE)
+    kept = fullest(found["event"], found["allocated_bytes"], COLUMNS)
+    x, live = curve(found["event"][kept], found["live_bytes"][kept], 2 * COLUMNS)
+    _, allocated = curve(found["event"][kept], found["allocated_bytes"][kept], 2 * COLUMNS)
+    panel.area(x, live, LIVE)
+    panel.band(x, live, allocated, light(colour))
     panel.line(*curve(found["event"], found["reserved_bytes"], COLUMNS), colour)
     panel.capacity(row.get("capacity_bytes"), labelled=False)
     if is_oom(row):

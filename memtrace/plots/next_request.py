@@ -23,7 +23,7 @@ ORDER = 45
 NAME = "next-request"
 TITLE = "The largest hole and the next request"
 
-REQUEST = "#dcdcdc"
+REQUEST = "#c4c4c4"
 COLUMNS = 160
 PANEL = 1.05
 

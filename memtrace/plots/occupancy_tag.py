@@ -14,9 +14,7 @@ from memtrace.plots.addresses import all_tags, draw_maps, none_there, notes, pai
 from memtrace.plots.cells import Cells
 from memtrace.plots.colours import Colour
 from memtrace.plots.frame import POINTS, Frame
-from memtrace.plots.ink import CAPITALS
-from memtrace.plots.panel import Panel
-from memtrace.plots.style import BODY, FAINT, INK, LEFT, SMALL, TITLE_ROOM
+from memtrace.plots.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM
 from memtrace.plots.text import printable, short_labels
 
 if TYPE_CHECKING:
@@ -77,7 +75,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     for panel, cells in draw_maps(results, trace, above, lambda cells, policy: tagged(cells), tags):
         untagged |= bool(((cells.tag < 0) & (cells.share > 0)).any())
         for code, x, y in letters(cells):
-            _letter(panel, cells, code, x, y)
+            left, middle = panel.left + x * panel.width, float(panel.y(y * cells.span))
+            frame.plate(left, middle, LETTERS[code], SMALL, align="center")
     _key(frame, tags, untagged, above.height)
 
 
@@ -105,14 +104,6 @@ def letters(cells: Cells) -> Iterator[tuple[int, float, float]]:
         if filled[row, column] >= ENOUGH:
             taken[row, max(0, column - 1) : column + 2] = True
             yield code, float(column_edges[column : column + 2].mean()) / columns, float(row_edges[row : row + 2].mean()) / rows
-
-
-def _letter(panel: Panel, cells: Cells, code: int, x: float, y: float) -> None:
-    """On a white ground, so that it reads on every colour."""
-    left, middle = panel.left + x * panel.width, float(panel.y(y * cells.span))
-    tall = SMALL * CAPITALS / POINTS
-    panel.frame.line([(left - 0.045, middle), (left + 0.045, middle)], "#ffffff", tall * POINTS + 2.5)
-    panel.frame.text(left, middle, LETTERS[code], SMALL, colour=INK, align="center")
 
 
 def _lines(tags: int) -> int:

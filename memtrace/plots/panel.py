@@ -19,6 +19,7 @@ from memtrace.units import format_size
 
 TICK = 0.035
 CROSS = 0.05
+HAIR = 0.004  # inches
 HEADROOM = 1.05  # times the highest value
 
 
@@ -65,6 +66,15 @@ class Panel:
             ends = [(self.x(x[-1]), self.y(base)), (self.x(x[0]), self.y(base))]
             self.frame.area(numpy.vstack([numpy.column_stack([self.x(x), self.y(y)]), ends]), colour)
 
+    def band(self, x: Any, low: Any, high: Any, colour: Any) -> None:
+        """What is between two curves over the same places across; nothing where they are one: a PDF would show a hairline."""
+        seen = numpy.flatnonzero(self.y(low) - self.y(high) > HAIR)
+        for part in numpy.split(seen, numpy.flatnonzero(numpy.diff(seen) > 1) + 1):
+            if part.size > 1:
+                there = slice(int(part[0]), int(part[-1]) + 1)
+                across = self.x(numpy.concatenate([x[there], x[there][::-1]]))
+                self.frame.area(numpy.column_stack([across, self.y(numpy.concatenate([high[there], low[there][::-1]]))]), colour)
+
     def image(self, pixels: NDArray[numpy.uint8], bottom: float, top: float) -> None:
         """Pixels over the whole width, between two levels of the scale."""
         high = float(self.y(top))
@@ -90,9 +100,7 @@ class Panel:
             self.frame.grid([(self.left, at), (self.right, at)], FAINTEST)
             if labelled and inside and value:
                 above = at - 0.12 >= self.top  # below the line where the panel's title is in the way
-                middle, end = at - 0.055 if above else at + 0.06, self.left + 0.04 + text_width(label, SMALL) / POINTS
-                self.frame.line([(self.left + 0.02, middle), (end, middle)], "white", SMALL * 1.25)  # legible on any area
-                self.frame.text(self.left + 0.03, middle, label, SMALL)
+                self.frame.plate(self.left + 0.03, at - 0.055 if above else at + 0.06, label, SMALL)
             elif labelled and not inside:
                 self.frame.text(self.left - 0.05, at, label, SMALL, align="right")
 
@@ -104,15 +112,17 @@ class Panel:
         """The scale up is bytes."""
         self.ticks_up(size_ticks(self.up, most), labelled=labelled, inside=inside)
 
-    def capacity(self, capacity: int | None, *, labelled: bool = True) -> None:
-        """A dashed line at the capacity, if it is in sight."""
+    def capacity(self, capacity: int | None, *, labelled: bool = True) -> list[tuple[float, float]]:
+        """A dashed line at the capacity, if it is in sight; places along its label, a tenth of an inch apart."""
         if not capacity or capacity > self.up:
-            return
+            return []
         at = float(self.y(capacity))
         self.frame.line([(self.left, at), (self.right, at)], ALARM, 0.8, (0, (4, 2)))
-        if labelled:
-            text = f"capacity {format_size(capacity)}"
-            self.frame.text(self.right - 0.03, at - 0.065, text, SMALL, colour=ALARM, align="right")
+        if not labelled:
+            return []
+        text, end, middle = f"capacity {format_size(capacity)}", self.right - 4 * CROSS, at - 0.065
+        self.frame.text(end, middle, text, SMALL, colour=ALARM, align="right")
+        return [(float(x), middle) for x in numpy.arange(end - text_width(text, SMALL) / POINTS, end + 0.1, 0.1)]
 
     def out_of_memory(self, row: Mapping[str, Any], level: float, colour: Colour, *, named: bool = False) -> None:
         """A cross where the policy ran out of memory."""

@@ -34,9 +34,9 @@ def capacity_of(rows: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def last_event(results: Results, trace: str) -> int:
-    """The right end of the event axis: the furthest that any policy came."""
-    events = results.rows("timeline", trace)["event"]
-    return int(events.max()) if events.size else 0
+    """The right end of the event axis: the furthest that any of these policies came."""
+    events = [results.rows("timeline", trace, policy)["event"] for policy in results.policies(trace)]
+    return max((int(one[-1]) for one in events if one.size), default=0)
 
 
 def curve(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Floats, Floats]:
@@ -52,10 +52,34 @@ def curve(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Flo
     return _envelope(x, y, columns)
 
 
-def _envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
+def means(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Floats, Floats]:
+    """As `curve`, but where many samples share a column of pixels, their mean: for layers, whose sum it keeps."""
+    x, y = events.astype(numpy.float64), values.astype(numpy.float64)
+    if x.size <= columns:
+        return curve(events, values, columns)
+    starts, ends = _columns(x, columns)
+    mean = numpy.add.reduceat(y, starts) / (ends - starts + 1)
+    return numpy.stack([x[starts], x[ends]], 1).ravel(), numpy.repeat(mean, 2)
+
+
+def fullest(events: NDArray[Any], values: NDArray[Any], columns: int) -> NDArray[numpy.int64]:
+    """The samples to draw of curves that belong together: all, or of each column that with the highest value."""
+    if events.size <= columns:
+        return numpy.arange(events.size)
+    starts, ends = _columns(events.astype(numpy.float64), columns)
+    sizes = ends - starts + 1
+    return numpy.lexsort((values, numpy.repeat(numpy.arange(starts.size), sizes)))[ends]
+
+
+def _columns(x: Floats, columns: int) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
+    """The first and the last sample of each column of pixels that has any."""
     bucket = ((x - x[0]) * (columns / max(1.0, x[-1] - x[0]))).astype(numpy.int64)
     starts = numpy.flatnonzero(numpy.diff(bucket, prepend=-1))
-    ends = numpy.append(starts[1:], x.size) - 1
+    return starts, numpy.append(starts[1:], x.size) - 1
+
+
+def _envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
+    starts, ends = _columns(x, columns)
     low, high = numpy.minimum.reduceat(y, starts), numpy.maximum.reduceat(y, starts)
     rising = y[ends] >= y[starts]
     pairs = numpy.where(rising[:, None], numpy.stack([low, high], 1), numpy.stack([high, low], 1))

@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 
 INK = "#222222"
-FAINT = "#777777"
+FAINT = "#666666"
 FAINTEST = "#e4e4e4"
 RULE = "#cccccc"
-LIVE = "#c9c9c9"
+LIVE = "#b4b4b4"
 ALARM = "#b00020"
 
 SMALL = 7.0  # points

@@ -10,7 +10,8 @@ from memtrace.plots.colours import policy_colour
 from memtrace.plots.key import key
 from memtrace.plots.panels import MOST_PANELS, SCALES, Place, layout, left_out, places
 from memtrace.plots.scales import common_limit
-from memtrace.plots.series import Floats, Rows, curve, last_event, summary
+from memtrace.plots.series import Floats, Rows, curve, fullest, last_event, means, summary
+from memtrace.plots.style import INK
 from memtrace.report.verdict import is_oom
 from memtrace.units import format_size
 
@@ -24,7 +25,7 @@ TITLE = "Waste over time"
 
 # Told apart by their lightness alone, so in grey too.
 INTERNAL, EXTERNAL, CACHED = "#332288", "#dd7f3b", "#f3e3b0"
-COLUMNS = 240
+COLUMNS = 120
 PANEL = 1.15
 
 
@@ -33,7 +34,8 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Reserved bytes that are not live. Internal: rounding, headers and padding inside blocks. External: free, "
         "between blocks. Cached: free and could go back to the system as it lies, which is the free top of a heap, or whole "
-        "free segments; of a policy that does not tell, it counts as external. The numbers are the highest waste."
+        "free segments; of a policy that does not tell, it counts as external. Where there are more samples than room the "
+        "layers are means, and a thin line is the highest of all three. The numbers are the highest waste."
         + SCALES
         + left_out(len(results.policies(trace)))
     )
@@ -68,7 +70,13 @@ def layers(rows: Rows) -> tuple[Floats, Floats, Floats]:
 
 
 def _stack(place: Place, rows: Rows) -> None:
-    for top, colour in reversed(list(zip(layers(rows), (INTERNAL, EXTERNAL, CACHED), strict=True))):
-        place.panel.area(*curve(rows["event"], top, COLUMNS), colour)
+    below = numpy.zeros(rows["event"].size)
+    for top, colour in zip(layers(rows), (INTERNAL, EXTERNAL, CACHED), strict=True):
+        x, low = means(rows["event"], below, COLUMNS)
+        place.panel.band(x, low, means(rows["event"], top, COLUMNS)[1], colour)
+        below = top
+    if rows["event"].size > COLUMNS:
+        kept = fullest(rows["event"], below, COLUMNS)
+        place.panel.line(*curve(rows["event"][kept], below[kept], 2 * COLUMNS), INK, 0.4)
     if is_oom(place.row):
         place.panel.out_of_memory(place.row, place.panel.up / 2, policy_colour(place.row["policy"]))

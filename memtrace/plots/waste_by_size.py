@@ -58,7 +58,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
         place.panel.ticks_up([(k / 4, f"{25 * k} %") for k in range(0, 5, 2)], labelled=place.leftmost)
         _bars(place.panel, one, policy_colour(place.row["policy"]))
     colour = policy_colour(rows[0]["policy"])
-    key(frame, [("lost in the class", "area", colour), ("part of what is lost", "area", light(colour, 0.8))])
+    key(frame, [("lost in the class", "area", colour), ("part of what is lost", "area", light(colour))])
 
 
 def lost(rows: Rows) -> tuple[float, Any, Any]:
@@ -71,7 +71,7 @@ def lost(rows: Rows) -> tuple[float, Any, Any]:
 
 def _bars(panel: Panel, rows: Rows, colour: Any) -> None:
     _, by_class, part = lost(rows)
-    for values, shade, side in ((by_class, colour, -BAR), (part, light(colour, 0.8), 0.0)):
+    for values, shade, side in ((by_class, colour, -BAR), (part, light(colour), 0.0)):
         for start, value in zip(rows["size_bytes_from"], values, strict=True):
             left, right = (float(panel.x(class_of(start) + at)) for at in (side, side + BAR))
             top = float(panel.y(value))

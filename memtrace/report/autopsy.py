@@ -92,7 +92,7 @@ def sentence(failure: Failure, limit: int) -> str:
     if largest >= failure["needed_bytes"]:
         return (
             f"Out of reach: {asked} were asked for, and a range of {format_size(largest)} was free, but not for this request: it "
-            "is of another pool or stream, or not aligned as asked."
+            "is of another pool or stream, not aligned as asked, or of a class that the policy does not search."
         )
     return f"Fragmentation: {asked} were asked for and {free} were free, but the largest free range was {format_size(largest)}."
 

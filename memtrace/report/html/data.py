@@ -33,8 +33,8 @@ COLUMNS = {
 }
 MOST_SAMPLES = 1000  # of a policy
 MOST_POLICIES = 24  # best first; the tables have all
-MAP_COLUMNS, MAP_ROWS = 400, 200
-MANY, FEWER_COLUMNS = 6, 240  # of more policies the maps are coarser, to keep the page small
+MAP = (400, 200)  # columns and rows
+MANY, COARSER = 6, (200, 140)  # of more policies the maps are coarser, to keep the page small
 LEVELS = 25  # of a cell: steps of 4 %
 AGES = 12  # colours
 BEYOND = 255  # a cell after the policy's last event; others are shares of 254
@@ -48,11 +48,11 @@ def trace_data(results: Results, trace: str) -> tuple[dict[str, Any], dict[str, 
     """The samples of each policy, best first, and the address maps that there are."""
     rows = summary(results, trace)[:MOST_POLICIES]
     last, tags = last_event(results, trace), all_tags(results, trace)
-    columns = MAP_COLUMNS if len(rows) <= MANY else FEWER_COLUMNS
+    columns, most_rows = MAP if len(rows) <= MANY else COARSER
     maps, policies = {}, []
     for row in rows:
         label = row["policy"]
-        cells = cells_of(results.rows("occupancy", trace, label), last, columns, MAP_ROWS, tags)
+        cells = cells_of(results.rows("occupancy", trace, label), last, columns, most_rows, tags)
         if cells is not None:
             maps[label] = cells
         policies.append({**_look(label), **_samples(results.rows("timeline", trace, label)), **_end(row), **_grid(cells)})

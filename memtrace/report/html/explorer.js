@@ -327,15 +327,16 @@ async function map(section, data, others) {
   }
 
   /** The colour of a cell that is in use, and how much of it shows. */
-  function colouring() {
-    const full = rgb(policy.colour), tags = data.tagColours.map(rgb), ages = data.ageColours.map(rgb), [young, old] = data.ages;
+  function colouring(style) {
+    const [full, ...others] = [policy.colour, ...data.tagColours, ...data.ageColours].map((colour) => rgb(inkOf(colour, style)));
+    const tags = others.slice(0, data.tagColours.length), ages = others.slice(data.tagColours.length), [young, old] = data.ages;
     if (kind() === "tag") return (at) => [tags[grid.tag[at] ? grid.tag[at] - 1 : tags.length - 1], 1];
     if (kind() === "age") return (at) => [ages[Math.min(ages.length - 1, Math.max(0, Math.floor((grid.age[at] - 1 - young) / (old - young) * ages.length)))], 1];
     return (at) => [full, grid.share[at] / 254];
   }
 
   function picture(style) {
-    const image = new ImageData(grid.columns, grid.rows), hole = rgb(style.getPropertyValue("--hole")), colour = colouring();
+    const image = new ImageData(grid.columns, grid.rows), hole = rgb(style.getPropertyValue("--hole")), colour = colouring(style);
     grid.regions.forEach(([first], number) => {
       const end = number + 1 < grid.regions.length ? grid.regions[number + 1][0] : grid.rows;
       let most = first;
@@ -366,6 +367,7 @@ async function map(section, data, others) {
     legend.replaceChildren(...entries.map(([colour, text]) => {
       const item = document.createElement("span"), swatch = document.createElement("span");
       swatch.className = "swatch"; swatch.style.setProperty("--colour", colour);
+      if (text === "hole") swatch.style.setProperty("--lighter", "0%");
       item.append(...(colour ? [swatch, " "] : []), text);
       return item;
     }));
