@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, Run
 
+from memtrace.cli.tables import print_policies
 from memtrace.plots import plots
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
@@ -33,6 +34,20 @@ def test_run_writes_the_folder_and_a_ranked_table(memtrace: Run, tmp_path: Path)
     assert drawn == {plot.NAME for plot in plots()} - {"occupancy-tag"}, "the trace has no tags"
     assert str(Path("reports/gpt-6x512-fp32")) in done.stderr and "try:" in done.stderr
     assert not list(folder.glob(".partial*"))
+
+
+def test_policies_too_long_for_the_table_are_numbered_and_named_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = [f"pytorch:expandable_segments=true,max_split_size_mb={mb}" for mb in (128, 256)]
+    print_policies(
+        ("policy", "reserved", "status"), [(label, "9.3 GiB", "ok") for label in (long[0], "best-fit", long[1])], (0, 2)
+    )
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines[:-2])) <= 40
+    assert [line.split()[:2] for line in lines if "GiB" in line] == [["pytorch", "[1]"], ["best-fit", "9.3"], ["pytorch", "[2]"]]
+    assert lines[-2:] == [f"[1] {long[0]}", f"[2] {long[1]}"]
 
 
 def test_json_is_one_document(memtrace: Run) -> None:

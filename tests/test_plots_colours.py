@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy
@@ -93,6 +93,17 @@ def _lab(linear: numpy.ndarray) -> numpy.ndarray:
     xyz = to_xyz @ numpy.clip(linear, 0, 1) / numpy.array([0.9505, 1, 1.089])
     x, y, z = numpy.where(xyz > 0.008856, numpy.cbrt(xyz), 7.787 * xyz + 16 / 116)
     return numpy.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_tags_are_told_apart(eyes: str) -> None:
+    seen = [_lab(EYES[eyes] @ _linear(colour)) for colour in (*occupancy_tag.COLOURS, occupancy_tag.NONE, HOLE)]
+    assert min(float(numpy.linalg.norm(one - other)) for one, other in combinations(seen, 2)) > 22
+
+
+def test_tags_are_told_apart_in_grey() -> None:
+    levels = sorted(_lab(_linear(colour))[0] for colour in (*occupancy_tag.COLOURS, HOLE))
+    assert min(later - earlier for earlier, later in pairwise(levels)) > 3.5
 
 
 def grey(colour: tuple[float, float, float]) -> float:

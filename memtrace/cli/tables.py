@@ -24,7 +24,7 @@ def print_policies(
     columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None
 ) -> None:
     """A table whose first column is policies: those too long for it are named in full below, by their numbers."""
-    others = sum(max(len(name), *(len(row[i]) for row in rows)) + 2 for i, name in enumerate(columns) if i)
+    others = sum(max(len(row[i]) for row in [columns, *rows]) + 2 for i in range(1, len(columns)))
     room = max(KEPT_WIDTH, console().width - others)
     long = [row[0] for row in rows if len(row[0]) > room]
     marks = {label: f" [{number}]" for number, label in enumerate(long, start=1)}

@@ -37,9 +37,9 @@ def caption(results: Results, trace: str) -> str:
     """What the lines are."""
     return (
         "Lines: bytes that each policy holds from the system (reserved). Grey: bytes that the program has "
-        "asked for and not freed (live), which no policy can go below. The list is in the order of the peaks; each curve has its "
-        "policy's letter, and a thin line joins its end with the name. Where lines coincide, the better policy is in front. A "
-        "cross marks where a policy ran out of memory."
+        "asked for and not freed (live), which no policy can go below. The list is in the order of the peaks; a curve has its "
+        "policy's letter where there is room, and a thin line joins its end with the name. Where lines coincide, the better "
+        "policy is in front. A cross marks where a policy ran out of memory."
     )
 
 
@@ -98,14 +98,13 @@ def _letters(panel: Panel, results: Results, trace: str, letters: dict[str, str]
             continue
         event = (at + 0.5) / len(letters) * panel.across
         level = found["reserved_bytes"][max(0, int(numpy.searchsorted(found["event"], event, side="right")) - 1)]
-        aside = 0.0
-        if policy in crosses and event >= crosses[policy][0]:
-            (event, level), aside = crosses[policy], LETTER
-        x, y = float(panel.x(event)) + aside, float(panel.y(level))
-        while any(abs(x - other) < LETTER and abs(y - beside) < LETTER for other, beside in taken):
-            x += LETTER
-        taken.append((x, y))
-        panel.frame.plate(x, y, letter, SMALL, align="center")
+        ended = policy in crosses and event >= crosses[policy][0]
+        if ended:
+            event, level = crosses[policy]
+        x, y = float(panel.x(event)) + ended * LETTER, float(panel.y(level))
+        if all(abs(x - other) >= LETTER or abs(y - beside) >= LETTER for other, beside in taken):
+            taken.append((x, y))
+            panel.frame.plate(x, y, letter, SMALL, align="center")
 
 
 def _list(frame: Frame, rows: list[dict[str, Any]], step: float, up: float, count: int, letters: dict[str, str]) -> None:

@@ -24,17 +24,17 @@ ORDER = 32
 NAME = "occupancy-tag"
 TITLE = "Addresses over time, by tag"
 
-# After Okabe and Ito, ordered so that neighbours in the list differ in lightness, and all darker than a hole: in grey they
-# would else be one. A letter says it without colour.
+# Far apart to all eyes (simulated), each of a lightness of its own, and all darker than a hole: in grey they would else be
+# one. The first differ most. A letter says it without colour.
 COLOURS: tuple[Colour, ...] = (
-    (0.00, 0.45, 0.70),
-    (0.93, 0.69, 0.13),
-    (0.00, 0.33, 0.25),
-    (0.84, 0.50, 0.70),
-    (0.78, 0.30, 0.00),
-    (0.34, 0.71, 0.91),
-    (0.20, 0.20, 0.20),
-    (0.56, 0.53, 0.10),
+    (0.18, 0.00, 0.71),
+    (0.94, 0.53, 0.41),
+    (0.53, 0.29, 0.59),
+    (0.41, 0.47, 1.00),
+    (0.88, 0.59, 0.94),
+    (0.59, 0.18, 0.18),
+    (0.94, 0.06, 0.00),
+    (0.29, 0.06, 0.18),
 )
 NONE: Colour = (0.58, 0.58, 0.58)
 LETTERS = "abcdefgh"

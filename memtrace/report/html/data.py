@@ -31,10 +31,9 @@ COLUMNS = {
     "holes": "holes",
     "largest": "largest_hole_bytes",
 }
-MOST_SAMPLES = 1000  # of a policy
 MOST_POLICIES = 24  # best first; the tables have all
-MAP = (400, 200)  # columns and rows
-MANY, COARSER = 6, (200, 140)  # of more policies the maps are coarser, to keep the page small
+FINE, COARSE = (1000, 400, 200), (600, 200, 140)  # most samples of a policy, columns and rows of its map
+MANY = 6  # more policies are drawn coarser, to keep the page small
 LEVELS = 25  # of a cell: steps of 4 %
 AGES = 12  # colours
 BEYOND = 255  # a cell after the policy's last event; others are shares of 254
@@ -48,14 +47,14 @@ def trace_data(results: Results, trace: str) -> tuple[dict[str, Any], dict[str, 
     """The samples of each policy, best first, and the address maps that there are."""
     rows = summary(results, trace)[:MOST_POLICIES]
     last, tags = last_event(results, trace), all_tags(results, trace)
-    columns, most_rows = MAP if len(rows) <= MANY else COARSER
+    most, columns, most_rows = FINE if len(rows) <= MANY else COARSE
     maps, policies = {}, []
     for row in rows:
         label = row["policy"]
         cells = cells_of(results.rows("occupancy", trace, label), last, columns, most_rows, tags)
         if cells is not None:
             maps[label] = cells
-        policies.append({**_look(label), **_samples(results.rows("timeline", trace, label)), **_end(row), **_grid(cells)})
+        policies.append({**_look(label), **_samples(results.rows("timeline", trace, label), most), **_end(row), **_grid(cells)})
     data: dict[str, Any] = {
         "last": last,
         "capacity": capacity_of(rows),
@@ -109,12 +108,12 @@ def _grid(cells: Cells | None) -> dict[str, Any]:
     return {"grid": {"rows": rows, "columns": columns, "rowBytes": cells.row_bytes, "regions": regions}}
 
 
-def _samples(rows: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """At most MOST_SAMPLES of them, evenly, and always those of the peaks.
+def _samples(rows: Mapping[str, np.ndarray], most: int) -> dict[str, list[int]]:
+    """At most ``most`` of them, evenly, and always those of the peaks.
 
     Each column as steps from the value before; empty where it is not known.
     """
-    kept = _kept(rows)
+    kept = _kept(rows, most)
     found = {name: rows[column][kept] for name, column in COLUMNS.items()}
     return {
         name: [] if unknown(values) else np.diff(values.astype(np.int64), prepend=0).tolist() for name, values in found.items()
@@ -126,10 +125,10 @@ def unknown(values: np.ndarray) -> bool:
     return values.dtype.kind == "f" and bool(np.isnan(values).any())
 
 
-def _kept(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+def _kept(rows: Mapping[str, np.ndarray], most: int) -> np.ndarray:
     count = rows["event"].size
-    if count <= MOST_SAMPLES:
+    if count <= most:
         return np.arange(count)
-    even = np.arange(MOST_SAMPLES) * (count - 1) // (MOST_SAMPLES - 1)
+    even = np.arange(most) * (count - 1) // (most - 1)
     peaks = [int(np.argmax(rows[column])) for column in ("live_bytes", "allocated_bytes", "reserved_bytes")]
     return np.unique(np.concatenate((even, peaks)))
