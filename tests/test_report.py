@@ -232,3 +232,12 @@ def test_only_the_kinds_that_are_asked_for_are_written(tmp_path: Path, kinds: tu
         f"report.{k}" for k in ("pdf", "html", "md") if k in kinds
     ]
     assert all(path.is_file() for path in files)
+
+
+def test_a_table_cut_between_pages_has_its_headings_on_each() -> None:
+    table = Table((Column("name", 1.0), Column("bytes", 1.0, numbers=True)), tuple((f"row {k}", str(k)) for k in range(150)))
+    found = [[line.text for _, piece in page for _, line in piece.lines] for page in pages([Heading("Rows", 1), table])]
+    assert len(found) > 1
+    assert [texts.count("bytes") for texts in found] == [1] * len(found)
+    assert all(texts[:2] == ["name", "bytes"] for texts in found[1:])
+    assert [text for texts in found for text in texts if text.startswith("row ")] == [f"row {k}" for k in range(150)]

@@ -42,6 +42,7 @@ class Piece:
     title: str = ""  # of a heading, for the bookmarks
     level: int = 0
     keeps_next: bool = False
+    head: Piece | None = None  # stands above it again where it begins a page
 
 
 Page = list[tuple[float, Piece]]
@@ -62,6 +63,8 @@ def pages(blocks: Iterable[Block]) -> list[Page]:
         if found[-1] and (group[0].starts_page or over > 0):
             found.append([])
             place = TOP
+            if group[0].head:
+                group = [group[0].head, *group]
         for piece in group:
             found[-1].append((place, piece))
             place += piece.height
@@ -149,10 +152,10 @@ def _height(lines: Sequence[tuple[float, Line]]) -> float:
 
 
 def _table(table: Table) -> Iterator[Piece]:
-    head = tuple(column.title for column in table.columns)
-    yield replace(_row(table.columns, head, True), keeps_next=True)
+    head = replace(_row(table.columns, [column.title for column in table.columns], True), keeps_next=True)
+    yield head
     for row in table.rows:
-        yield _row(table.columns, row, False)
+        yield replace(_row(table.columns, row, False), head=head)
     yield Piece(0.1)
 
 
