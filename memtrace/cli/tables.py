@@ -35,8 +35,8 @@ def print_policies(
 
 
 def _marked(label: str, mark: str, room: int) -> str:
-    """The policy without its options, or as much of it as there is room for, and the mark."""
-    return label.partition(":")[0][: room - len(mark)] + mark
+    """The policy without its options and folder, or as much of it as there is room for, and the mark."""
+    return label.partition(":")[0].rpartition("/")[2][: room - len(mark)] + mark
 
 
 def print_table(

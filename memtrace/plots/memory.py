@@ -67,7 +67,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
         found = results.rows("timeline", trace, row["policy"])
         x, y = curve(found["event"], found["reserved_bytes"], COLUMNS)
         panel.line(x, y, policy_colour(row["policy"]), dashes=policy_dashes(row["policy"]))
-    named = panel.capacity(capacity)
+    ends = [oom_event(row) for row in rows if is_oom(row)]
+    named = panel.capacity(capacity, at_left=max(ends, default=0) > panel.across / 2)
     for row in filter(is_oom, rows):
         panel.out_of_memory(row, row["peak_reserved_bytes"], policy_colour(row["policy"]))
     shown = rows[:MOST_LINES]

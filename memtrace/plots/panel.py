@@ -112,7 +112,7 @@ class Panel:
         """The scale up is bytes."""
         self.ticks_up(size_ticks(self.up, most), labelled=labelled, inside=inside)
 
-    def capacity(self, capacity: int | None, *, labelled: bool = True) -> list[tuple[float, float]]:
+    def capacity(self, capacity: int | None, *, labelled: bool = True, at_left: bool = False) -> list[tuple[float, float]]:
         """A dashed line at the capacity, if it is in sight; places along its label, a tenth of an inch apart."""
         if not capacity or capacity > self.up:
             return []
@@ -120,9 +120,11 @@ class Panel:
         self.frame.line([(self.left, at), (self.right, at)], ALARM, 0.8, (0, (4, 2)))
         if not labelled:
             return []
-        text, end, middle = f"capacity {format_size(capacity)}", self.right - 4 * CROSS, at - 0.065
-        self.frame.text(end, middle, text, SMALL, colour=ALARM, align="right")
-        return [(float(x), middle) for x in numpy.arange(end - text_width(text, SMALL) / POINTS, end + 0.1, 0.1)]
+        text, middle = f"capacity {format_size(capacity)}", at - 0.065
+        wide = text_width(text, SMALL) / POINTS
+        left = self.left + CROSS if at_left else self.right - CROSS - wide
+        self.frame.text(left, middle, text, SMALL, colour=ALARM)
+        return [(float(x), middle) for x in numpy.arange(left, left + wide + 0.1, 0.1)]
 
     def out_of_memory(self, row: Mapping[str, Any], level: float, colour: Colour, *, named: bool = False) -> None:
         """A cross where the policy ran out of memory."""
