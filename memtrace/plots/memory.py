@@ -116,12 +116,12 @@ def _list(frame: Frame, rows: list[dict[str, Any]], step: float, up: float, coun
         middle = TITLE_ROOM + 0.06 + at * step
         label = row["policy"]
         frame.line([(left, middle), (left + 0.28, middle)], policy_colour(label), 1.6, policy_dashes(label))
-        frame.text(left + 0.34, middle, letters.get(label, ""), SMALL, bold=True)
-        frame.text(left + 0.45, middle, names[label], SMALL)
+        frame.text(left + 0.385, middle, letters.get(label, ""), SMALL, bold=True, align="center")
+        frame.text(left + 0.46, middle, names[label], SMALL)
         frame.text(right, middle, _peak(row, up), SMALL, align="right")
     if count > len(rows):
         middle = TITLE_ROOM + 0.06 + len(rows) * step
-        frame.text(left + 0.45, middle, f"and {count - len(rows)} more", SMALL, colour=FAINT)
+        frame.text(left + 0.46, middle, f"and {count - len(rows)} more", SMALL, colour=FAINT)
 
 
 def _join(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]], step: float) -> None:
