@@ -117,4 +117,6 @@ def page_map(results: Results, trace: str, policy: str, width: int, height: int 
 
 
 def shortened(label: str, width: int = 24) -> str:
-    return label.ljust(width) if len(label) <= width else label[: width - 1] + "…"
+    """In this many columns; of a longer one the ends, which tell options apart."""
+    half = width // 2
+    return label.ljust(width) if len(label) <= width else f"{label[: width - half - 1]}…{label[-half:]}"
