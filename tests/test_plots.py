@@ -16,8 +16,10 @@ from memtrace import plots
 from memtrace.plots.colours import policy_colour
 from memtrace.plots.frame import TALLEST, WIDTH, Frame
 from memtrace.plots.saving import DOTS_PER_INCH
+from memtrace.plots.series import last_event
 from memtrace.plots.text import width
 from memtrace.report.flow import SHRINKS
+from memtrace.report.policy_pages import only
 from memtrace.results.tables import Results
 
 NAMES = [
@@ -196,3 +198,15 @@ def test_more_policies_than_panels_are_said_to_be_left_out() -> None:
     for plot in plots.plots():
         if plot.NAME not in ("distributions", "size-lifetime", "overhead-and-work", "memory"):
             assert "of 40 policies are shown" in plot.caption(results, "training-step"), plot.NAME
+
+
+def test_a_policy_alone_is_drawn_over_its_own_span_of_events() -> None:
+    results = sample(("first-fit", "best-fit", "buddy"), capacity=int(2.7 * (1 << 30)))
+    ends = {
+        policy: int(results.rows("timeline", "training-step", policy)["event"][-1])
+        for policy in results.policies("training-step")
+    }
+    assert len(set(ends.values())) > 1
+    for policy, end in ends.items():
+        assert last_event(only(results, "training-step", policy), "training-step") == end
+    assert last_event(results, "training-step") == max(ends.values())

@@ -191,6 +191,19 @@ def test_a_panel_places_values_and_keeps_what_is_beyond_at_its_edge() -> None:
     assert panel.y([0, 5, 10, 99]).tolist() == [3, 2, 1, 1]
 
 
+def test_a_band_is_drawn_only_where_its_curves_are_apart() -> None:
+    """A PDF would show the edges of one without any height as hairlines."""
+    from matplotlib.figure import Figure
+
+    panel = Panel(Frame(Figure(), 7, 3), left=1, top=1, width=4, height=2, across=4, up=10)
+    x, low = numpy.arange(5.0), numpy.full(5, 5.0)
+    panel.band(x, low, low, "#000000")
+    assert not panel.frame.areas
+    panel.band(x, low, numpy.array([5, 5, 10, 10, 5.001]), "#000000")
+    [(points, _)] = panel.frame.areas
+    assert points.tolist() == [[3, 1], [4, 1], [4, 2], [3, 2]]
+
+
 # Words
 
 
