@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from memtrace.plots.frame import Frame
+from memtrace.plots.frame import Dashes, Frame
 from memtrace.plots.key import key
 from memtrace.plots.panel import HEADROOM, Panel
 from memtrace.plots.series import curve
@@ -20,7 +20,11 @@ ORDER = 20
 NAME = "traffic"
 TITLE = "Bytes over each link, so far"
 CAPTION = "Bytes that have crossed each link since the start: evicted down, brought up, and read or written where they are."
-WAYS = (("down", "down_bytes", "#D55E00"), ("up", "up_bytes", "#0072B2"), ("in place", "remote_bytes", "#009E73"))
+WAYS: tuple[tuple[str, str, str, Dashes], ...] = (
+    ("down", "down_bytes", "#D55E00", "-"),
+    ("up", "up_bytes", "#0072B2", (0, (5, 1.5))),
+    ("in place", "remote_bytes", "#009E73", (0, (1.5, 1.2))),
+)
 COLUMNS = 300
 PANEL, HEAD = 1.5, 0.24
 
@@ -33,7 +37,7 @@ def height(results: TierResults) -> float:
 def draw(results: TierResults, frame: Frame) -> None:
     """A panel per link on one scale."""
     rows, count = results.summary, len(results.summary)
-    found = {name: numpy.array(results.timeline[name], dtype=float).reshape(-1, count) for _, name, _ in WAYS}
+    found = {name: numpy.array(results.timeline[name], dtype=float).reshape(-1, count) for _, name, _, _ in WAYS}
     events = numpy.array(results.timeline["event"]).reshape(-1, count)[:, 0]
     up = max(1.0, *(float(values.max()) if values.size else 1.0 for values in found.values())) * HEADROOM
     across = max(1, int(events[-1]) if events.size else 1)
@@ -45,6 +49,6 @@ def draw(results: TierResults, frame: Frame) -> None:
         panel.title(f"{rows[link - 1]['name']} - {row['name']}", f"{total} in all", BODY, FAINT)
         panel.sizes(most=3)
         panel.events(labelled=link == count - 1)
-        for _, name, colour in WAYS:
-            panel.line(*curve(events, found[name][:, link], COLUMNS), colour)
-    key(frame, [(text, "line", colour) for text, _, colour in WAYS])
+        for _, name, colour, dashes in WAYS:
+            panel.line(*curve(events, found[name][:, link], COLUMNS), colour, dashes=dashes)
+    key(frame, [(text, "line", colour) for text, _, colour, _ in WAYS], {text: dashes for text, _, _, dashes in WAYS})
