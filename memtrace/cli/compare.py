@@ -95,13 +95,13 @@ def show_comparison(found: Comparison, verbose: int = 0) -> None:
 
 
 def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.tables import print_policies
     from memtrace.comparing.sentences import table_lines
 
     if not changes:
         return
     lines, left = table_lines(changes, len(changes) if verbose else MOST_ROWS, len(changes) if verbose else MOST_MEASURES)
-    print_table(("trace", "policy", title, "base", "head", "change"), lines, words=(0, 1, 2, 5))
+    print_policies(("trace", "policy", title, "base", "head", "change"), lines, words=(0, 1, 2, 5))
     if left:
         click.echo(f"and {left:,} more rows; -v shows all")
 

@@ -23,12 +23,13 @@ def console() -> Any:
 def print_policies(
     columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None
 ) -> None:
-    """A table whose first column is policies: those too long for it are named in full below, by their numbers."""
-    others = sum(max(len(row[i]) for row in [columns, *rows]) + 2 for i in range(1, len(columns)))
+    """A table with a column of policies: those too long for it are named in full below, by their numbers."""
+    at = columns.index("policy")
+    others = sum(max(len(row[i]) for row in [columns, *rows]) + 2 for i in range(len(columns)) if i != at)
     room = max(KEPT_WIDTH, console().width - others)
-    long = [row[0] for row in rows if len(row[0]) > room]
+    long = dict.fromkeys(row[at] for row in rows if len(row[at]) > room)
     marks = {label: f" [{number}]" for number, label in enumerate(long, start=1)}
-    cells = [(_marked(row[0], marks[row[0]], room) if row[0] in marks else row[0], *row[1:]) for row in rows]
+    cells = [(*row[:at], _marked(row[at], marks[row[at]], room) if row[at] in marks else row[at], *row[at + 1 :]) for row in rows]
     print_table(columns, cells, words, title)
     for label, mark in marks.items():
         click.echo(f"{mark.strip()} {label}")
