@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     default=4,
     show_default=True,
-    help="Steps of annealing, or of the search: 1 takes some two seconds.",
+    help="Steps of annealing, or of the search: 1 takes some half a second of annealing.",
 )
 @click.option("--capacity", metavar="SIZE", help="Only look for a packing within so much memory, or a proof that there is none.")
 @click.option(

@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.offline.sections import spans
+
 if TYPE_CHECKING:
     from memtrace.offline.buffers import Buffers
     from memtrace.offline.overlaps import Overlaps
@@ -28,26 +30,37 @@ HOT, COLD = 0.02, 0.0005  # temperature at the start and at the end, of the lowe
 def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, seed: int = 0) -> Ints:
     """The best packing met in so many steps from a given one; never higher than that."""
     order = np.argsort(addresses, kind="stable")
-    found: Ints = _anneal(order, overlaps.first, overlaps.others, buffers.size, buffers.align, buffers.bound, steps, seed)
+    begin, end, _ = spans(buffers)
+    problem = (begin, end, overlaps.first, overlaps.others, buffers.size, buffers.align, buffers.bound)
+    found: Ints = _anneal(order, problem, steps, seed)
     return found
 
 
 @njit(cache=True, nogil=True)
-def _stack(position: Any, order: Any, first: Any, others: Any, size: Any, align: Any, bound: Any, at: Any) -> Any:
-    """Stack all buffers in order; the height, and the mean of what stands out above the bound."""
-    at[:] = 0
-    height, above = 0, 0
+def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) -> Any:
+    """Stack all buffers in order; the height, and the change in cost. Height -1 as soon as chance refuses the change."""
+    begin, end, _, _, size, align, bound = problem
+    floor[:] = 0
+    height, above, chance = 0, 0, -1.0
     for p in range(order.size):
         b = order[p]
-        at[b] = (at[b] + align[b] - 1) & -align[b]
-        end = at[b] + size[b]
-        height = max(height, end)
-        above += max(end - bound, 0)
-        for q in range(first[b], first[b + 1]):
-            other = others[q]
-            if at[other] < end and position[other] > p:
-                at[other] = end
-    return height, above / order.size
+        ground = np.int64(0)
+        for s in range(begin[b], end[b]):
+            ground = max(ground, floor[s])
+        at[b] = (ground + align[b] - 1) & -align[b]
+        top = at[b] + size[b]
+        for s in range(begin[b], end[b]):
+            floor[s] = top
+        above += max(top - bound, 0)
+        if top > height or p == order.size - 1:
+            height = max(height, top)
+            change = height + above / order.size - cost  # so far; it only rises
+            if change > 0:
+                if chance < 0:
+                    chance = np.random.random()
+                if chance >= np.exp(-change / heat):
+                    return -1, change
+    return height, change
 
 
 @njit(cache=True, nogil=True)
@@ -89,14 +102,15 @@ def _shift(order: Any, position: Any, i: Any, j: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _anneal(order: Any, first: Any, others: Any, size: Any, align: Any, bound: Any, steps: Any, seed: Any) -> Any:
+def _anneal(order: Any, problem: Any, steps: Any, seed: Any) -> Any:
     np.random.seed(seed)
-    n = order.size
-    position, at, chain = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    _, end, first, others, size, align, bound = problem
+    n, floor = order.size, np.empty(end.max(), np.int64)
+    position, at, new, chain = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
     for p in range(n):
         position[order[p]] = p
-    height, above = _stack(position, order, first, others, size, align, bound, at)
-    cost, best, found = height + above, height, at.copy()
+    height, _ = _stack(order, problem, np.inf, 1.0, at, floor)
+    cost, best, found = height + np.maximum(at + size - bound, 0).sum() / n, height, at.copy()
     for step in range(steps):
         if best <= bound:
             break
@@ -110,16 +124,15 @@ def _anneal(order: Any, first: Any, others: Any, size: Any, align: Any, bound: A
         if i == j:
             continue
         _shift(order, position, i, j)
-        new_height, above = _stack(position, order, first, others, size, align, bound, at)
-        change = new_height + above - cost
         heat = bound * HOT * (COLD / HOT) ** (step / steps)
-        if change <= 0 or np.random.random() < np.exp(-change / heat):
-            cost += change
-            height = new_height
-            if height < best:
-                best = height
-                found[:] = at
-        else:
+        new_height, change = _stack(order, problem, cost, heat, new, floor)
+        if new_height < 0:
             _shift(order, position, j, i)
-            _stack(position, order, first, others, size, align, bound, at)
+            continue
+        at, new = new, at
+        height = new_height
+        cost += change
+        if height < best:
+            best = height
+            found[:] = at
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from memtrace.offline.buffers import Buffers
 
 MOST_PAIRS = 40_000_000  # of buffers that live at the same time: 8 bytes each
-STEPS_OF_ONE = 500_000_000  # neighbours looked at by annealing at an effort of 1: some two seconds
+STEPS_OF_ONE = 1_000_000_000  # of annealing times the pairs and buffers, at an effort of 1: some half a second
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,23 @@ class Sections(NamedTuple):
     across: Ints
 
 
-def sections(buffers: Buffers) -> Sections:
-    """A section is as late as it may be: nothing has ended since the last of its buffers began."""
+def spans(buffers: Buffers) -> tuple[Ints, Ints, int]:
+    """Begin and end of each buffer in sections, and how many there are.
+
+    A section is as late as it may be: nothing has ended since the last of its buffers began.
+    """
     starts, ends = np.sort(buffers.lower), np.sort(buffers.upper)
     followed = np.searchsorted(ends, starts, side="right")  # how many have ended by the time each begins
     ended = np.append(followed[1:], -1)
     last_start = starts[followed != ended]  # the next begins only after another end
     begin = np.searchsorted(last_start, buffers.lower, side="left")
     end = np.searchsorted(last_start, buffers.upper, side="left")
-    count = last_start.size
+    return begin, end, last_start.size
+
+
+def sections(buffers: Buffers) -> Sections:
+    """All sections with their members: memory for each buffer's every section."""
+    begin, end, count = spans(buffers)
     lives = end - begin
     which = np.repeat(np.arange(lives.size), lives)
     section = np.arange(which.size) - np.repeat(np.cumsum(lives) - lives, lives) + np.repeat(begin, lives)
