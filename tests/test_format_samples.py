@@ -196,7 +196,7 @@ OLDEST_REALLOCS = b"""\
         ("a.script", b"# small\na 0 8\nr  0   16\n\n# end\nf 0\n", 3, "comments, left out: 2"),
         ("a.raw", b"v 10500 3\nx 9 /bin/bash\nX bash -c for i in 1\ndo ls\na b; done\nI 1000 7d55\n+ 8 1 ff0\n- ff0\n", 2, "further lines of the recorded command, left out: 2"),
         ("a.csv", b"1,12:00:00.1,allocate,0x10,8,0x0\nThread,Time,Action,Pointer,Size,Stream\n2,12:00:00.2,free,0x10,8,0x0\n2,11:00:00.2,allocate,0x10,8,0x0\n", 3, "times that go back"),
-        ("a.csv", RMM_013, 5, "reallocs whose old pointer the log does not name, taken as new blocks: 1"),
+        ("a.csv", RMM_013, 5, "reallocs of pointers that the recording never allocates, taken as new blocks: 1"),
         ("a.replay", OLDEST_REALLOCS, 5, "frees of pointers that the recording never allocates (it began later), left out: 1"),
         ("a.heaptrack", b"v 10500 3\nX a\na 8 1\n+ 0\n", 1, "the file lacks the lines that end an interpreted file"),
         ("a.csv", b"id,start,end,size\n1,0,3,8\n2,4,5,8\n", 4, "column 'end' is the last time of a lifetime: 1 is added"),

@@ -39,6 +39,7 @@ class CallFormat:
     columns: tuple[str, ...]
     code_threads: bool = False  # number threads by first appearance, where their ids do not fit
     notes: Callable[[Int64s], list[str]] = lambda state: []
+    counted: str = "threads"  # what the metadata calls them
 
 
 class Events:
@@ -106,6 +107,7 @@ def read_calls(source: Source, format: CallFormat) -> Iterator[Batch]:
     state[LINE] = 1
     said: list[str] = []
     events = Events(format.name, format.columns, format.code_threads, source.size)
+    events.counted = format.counted
     for block in blocks(source, said.append):
         text = np.frombuffer(block.text, np.uint8)
         at = 0

@@ -7,15 +7,20 @@ Times are seconds since the log began. Source: rapidsai/rmm 0.13, src/memory_man
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numba import njit
+
 from memtrace.errors import InputError
-from memtrace.formats import _given
-from memtrace.formats._given import Call
-from memtrace.formats._lines import blocks
-from memtrace.formats._reading import Events, shown
+from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS
+from memtrace.formats._compiling import compiled
+from memtrace.formats._lines import MARK
+from memtrace.formats._reading import LINE, CallFormat, read_calls
+from memtrace.formats._scan import code_of, decimal, hexadecimal, next_line, word
+from memtrace.trace.model import Int64s
+from memtrace.trace.raw import MISSING
 
 if TYPE_CHECKING:
     from memtrace.trace.raw import Batch
@@ -23,76 +28,144 @@ if TYPE_CHECKING:
 
 START = b"Event Type,"
 NEEDED = ("Event Type", "Device ID", "Address", "Stream", "Size (bytes)", "Start")
+TYPE, DEVICE, ADDRESS, STREAM, SIZE, TIME = range(6)  # of NEEDED
+
+DEVICES = 1  # the place of their set in the parser's state, a bit each
+MOST_DEVICES = 32  # each with pointers of 58 bits
+MOST_FIELDS = 64
+COMMA, QUOTE, DOT, MINUS, PLUS = 44, 34, 46, 45, 43
+ALLOC, REALLOC, FREE, EVENT = code_of(b"Alloc"), code_of(b"Realloc"), code_of(b"Free"), code_of(b"Event")
+EXACT_POWER, EXACT_DIGITS = 22, 1 << 53  # of ten, and of a mantissa: a quotient of these is rounded once
+MOST_POWER = 999  # beyond any float
+POWERS = np.array([float(f"1e{n}") for n in range(EXACT_POWER + 1)])
 
 
 def read(source: Source, name: str) -> Iterator[Batch]:
     """Events of numbered blocks, with times and CUDA streams; of several devices each has its own pointers."""
-    said: list[str] = []
-    events = Events(name, ("op", "id", "size", "time", "stream"), True, None)
-    events.counted = "streams"
-    log = _Log()
-    yield from _given.batches(_calls(source, log, said), events)
-    if len(log.devices) > 1:
-        said.append(f"events of {len(log.devices)} devices in one trace")
-    if log.lost:
-        said.append(f"reallocs whose old pointer the log does not name, taken as new blocks: {log.lost:,}")
-    yield events.last(said, {})
+    head = source.head().removeprefix(MARK).split(b"\n", 1)[0].decode(errors="replace").strip()
+    names = next(csv.reader([head]))[:MOST_FIELDS]
+    if missing := [column for column in NEEDED if column not in names]:
+        raise InputError(f"{source.label}:1: no column {missing[0]!r} in a log of RMM")
+    columns = np.array([names.index(column) for column in NEEDED])
+    yield from read_calls(
+        source,
+        CallFormat(
+            name,
+            lambda text, at, calls, state: parse(text, at, calls, state, columns),
+            ("op", "id", "size", "time", "stream"),
+            code_threads=True,
+            notes=notes,
+            counted="streams",
+        ),
+    )
 
 
-class _Log:
-    def __init__(self) -> None:
-        self.devices: dict[str, int] = {}
-        self.live: set[int] = set()
-        self.lost = 0
-
-    def call(self, line: int, fields: dict[str, str]) -> Call:
-        """ValueError or KeyError if it is no event."""
-        device = self.devices.setdefault(fields["Device ID"].strip(), len(self.devices))
-        given = int(fields["Address"], 16)
-        pointer = given + (device << 58) if given else 0
-        more = {"time": round(float(fields["Start"]) * 1e9), "thread": int(fields["Stream"], 16)}
-        kind, size = fields["Event Type"], int(fields["Size (bytes)"])
-        if kind == "Free":
-            self.live.discard(pointer)
-            return _given.free(line, pointer, **more)
-        known = pointer in self.live
-        self.live.add(pointer)
-        if kind == "Realloc" and known:
-            return _given.realloc(line, pointer, pointer, size, **more)
-        if kind not in ("Alloc", "Realloc"):
-            raise ValueError(f"{kind[:20]!r} is none of Alloc, Realloc, Free")
-        self.lost += kind == "Realloc"
-        return _given.alloc(line, pointer, size, **more)
+def notes(state: Int64s) -> list[str]:
+    devices = int(state[DEVICES]).bit_count()
+    return [f"events of {devices} devices in one trace"] if devices > 1 else []
 
 
-def _calls(source: Source, log: _Log, said: list[str]) -> Iterator[Call]:
-    number = 0
-    names: list[str] = []
-    for block in blocks(source, said.append):
-        for line in block.text.split(b"\n")[:-1]:
-            number += 1
-            if not line.strip():
+@njit
+def fields(text, at, end, places):  # type: ignore[no-untyped-def]
+    """Begin and end of each field, without its quotes; how many there are."""
+    count = 0
+    while count < places.shape[0]:
+        begin, quoted = at, at < end and text[at] == QUOTE
+        if quoted:
+            at += 1
+            while at < end and (text[at] != QUOTE or (at + 1 < end and text[at + 1] == QUOTE)):
+                at += 2 if text[at] == QUOTE else 1
+            begin += 1
+        behind = at
+        while at < end and text[at] != COMMA:
+            at += 1
+        places[count, 0], places[count, 1] = begin, behind if quoted else at
+        count += 1
+        if at >= end:
+            break
+        at += 1
+    return count
+
+
+@njit
+def scaled(value, power):  # type: ignore[no-untyped-def]
+    """value * 10^power; infinite or 0 where it leaves the floats."""
+    while power > 0 and value < np.inf and value > 0:
+        step = min(power, EXACT_POWER)
+        value *= POWERS[step]
+        power -= step
+    while power < 0 and value > 0:
+        step = min(-power, EXACT_POWER)
+        value /= POWERS[step]
+        power += step
+    return value
+
+
+@njit
+def seconds(text, at, end):  # type: ignore[no-untyped-def]
+    """(ns, place behind it) of a number of seconds, which may have a point and an exponent."""
+    whole, place = decimal(text, at, end)
+    digits, power = 0, 0
+    if place >= 0 and place < end and text[place] == DOT:
+        place += 1
+        while place < end and np.uint8(text[place] - 48) <= 9:
+            if whole < EXACT_DIGITS // 10 - 1:
+                whole = whole * 10 + np.int64(text[place] - 48)
+                digits += 1
+            place += 1
+    if place >= 0 and place < end and text[place] | 32 == 101:
+        down = place + 1 < end and text[place + 1] == MINUS
+        signed = down or (place + 1 < end and text[place + 1] == PLUS)
+        power, place = decimal(text, place + 1 + signed, end)
+        power = MOST_POWER if power > MOST_POWER else power
+        power = -power if down else power
+    power -= digits
+    value = scaled(np.float64(whole), power)
+    if place < 0 or value > 1 << 33:
+        return np.int64(0), np.int64(-1)
+    return np.int64(np.rint(value * 1e9)), place
+
+
+@compiled
+def parse(text, at, calls, state, columns):  # type: ignore[no-untyped-def]
+    """Read lines from `at` on; the needed fields stand in these columns."""
+    filled, places = 0, np.empty((MOST_FIELDS, 2), np.int64)
+    while at < text.size and filled < calls.kind.size:
+        start, end, following = next_line(text, at)
+        at, line = following, state[LINE]
+        state[LINE] += 1
+        if start == end:
+            continue
+        kind, pointer, size, stream, time = BAD_LINE, 0, 0, 0, MISSING
+        if fields(text, start, end, places) > columns.max():
+            name, place = word(text, places[columns[TYPE], 0], places[columns[TYPE], 1])
+            if name == EVENT:  # the header, also of a log put behind another
                 continue
-            fields = _fields(line)
-            if not names:
-                names = fields
-                missing = [name for name in NEEDED if name not in names]
-                if missing:
-                    raise InputError(f"{source.label}:{number}: no column {missing[0]!r} in a log of RMM")
-                continue
-            try:
-                yield log.call(number, dict(zip(names, fields, strict=False)))
-            except (ValueError, KeyError, OverflowError) as error:
-                if block.cut:
-                    said.append(f"the last line ({number:,}) is cut: {shown(line)} left out")
-                    return
-                yield _given.bad(number, f"the line is no event of RMM's ({str(error)[:60]}): {shown(line)}")
-        if block.cut:
-            said.append(f"the last line ({number:,}) has no line end: taken as it stands")
-
-
-def _fields(line: bytes) -> list[str]:
-    try:
-        return next(csv.reader(io.StringIO(line.decode(errors="replace").strip())), [])
-    except csv.Error:
-        return []
+            if name == ALLOC:
+                kind = MALLOCS
+            elif name == REALLOC:
+                kind = REALLOCS
+            elif name == FREE:
+                kind = FREES
+            whole = place == places[columns[TYPE], 1]
+            device, place = decimal(text, places[columns[DEVICE], 0], places[columns[DEVICE], 1])
+            whole &= place == places[columns[DEVICE], 1] and device < MOST_DEVICES
+            pointer, place = hexadecimal(text, places[columns[ADDRESS], 0], places[columns[ADDRESS], 1])
+            whole &= place == places[columns[ADDRESS], 1]
+            stream, place = hexadecimal(text, places[columns[STREAM], 0], places[columns[STREAM], 1])
+            whole &= place == places[columns[STREAM], 1]
+            size, place = decimal(text, places[columns[SIZE], 0], places[columns[SIZE], 1])
+            whole &= place == places[columns[SIZE], 1]
+            time, place = seconds(text, places[columns[TIME], 0], places[columns[TIME], 1])
+            if not whole or place != places[columns[TIME], 1]:
+                kind = BAD_LINE
+            elif kind != BAD_LINE:
+                state[DEVICES] |= 1 << device
+                pointer += device << 58 if pointer != 0 else 0
+        if kind == BAD_LINE:
+            size, stream, time = start, MISSING, MISSING
+        calls.kind[filled], calls.pointer[filled], calls.size[filled] = kind, pointer, size
+        calls.old[filled] = pointer if kind == REALLOCS else MISSING
+        calls.thread[filled], calls.time[filled], calls.line[filled] = stream, time, line
+        filled += 1
+    return at, filled
