@@ -90,6 +90,22 @@ def programs() -> tuple[Program, ...]:
             {},
         ),
         Program(
+            "git-index",
+            "git indexes a pack of all objects of a repository on four threads (record/index.sh)",
+            ("sh", str(RECORD / "index.sh"), str(HERE)),
+            "git",
+            ("git", "--version"),
+            {},
+        ),
+        Program(
+            "jvm-group",
+            "the JVM runs record/Group.java: its compilers, collector and a parallel stream, on threads of their own",
+            ("sh", str(RECORD / "group.sh")),
+            "java",
+            ("java", "--version"),
+            {},
+        ),
+        Program(
             "perl-words",
             "Perl counts the words of docs/*.md (record/words.pl)",
             ("perl", str(RECORD / "words.pl"), *map(str, sorted((HERE.parent / "docs").glob("*.md")))),
