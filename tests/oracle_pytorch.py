@@ -10,6 +10,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from oracle_streams import StreamTable
+
 MIB = 1 << 20
 UNLIMITED = 1 << 62
 NAMES = ("allocation", "allocated_bytes", "active", "active_bytes", "requested_bytes", "segment", "reserved_bytes")
@@ -93,6 +95,7 @@ class Allocator:
         self.free: list[Block] = []  # free and mapped, of all pools
         self.searches = {True: 0, False: 0}
         self.pending: dict[int, deque[tuple[int, Block]]] = {}
+        self.turns = StreamTable()
         self.recorded = self.done = 0
         self.done_on: Counter[int] = Counter()
         self.scalars: Counter[str] = Counter()
@@ -141,8 +144,12 @@ class Allocator:
         if not block.uses:
             self.complete_free(block)
             return
+        uses = StreamTable()
         for stream in block.uses:
+            uses.add(stream)
+        for stream in uses:
             self.recorded += 1
+            self.turns.add(stream)
             self.pending.setdefault(stream, deque()).append((self.recorded, block))
             block.waiting += 1
         block.uses = []
@@ -454,15 +461,22 @@ class Allocator:
     # -- stream events
 
     def process_events(self, until: int) -> None:
-        """In the order in which the library looks at up to three streams: the default one, then the newest first."""
-        assert max(self.pending, default=0) <= 2
-        for stream in sorted(self.pending, key=lambda s: (s != 0, -s)):
+        slots, at = self.turns.slots, 0
+        while at < len(slots):
+            if (slot := slots[at]) is None:
+                at += 1
+                continue
+            stream = slot.stream
             queue = self.pending[stream]
             while queue and queue[0][0] <= max(until, self.done_on[stream]):
                 block = queue.popleft()[1]
                 block.waiting -= 1
                 if not block.waiting:
                     self.complete_free(block)
+            if queue:
+                at += 1
+            else:
+                self.turns.remove(at)
 
     # -- counts
 

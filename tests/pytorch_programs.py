@@ -40,7 +40,7 @@ class Program:
 
 
 def random_program(seed: int, length: int = 250, most_streams: int = 3) -> Program:
-    """The oracle knows the turns of three streams; the library and the policy those of any number."""
+    """A program and its settings, of up to so many streams."""
     chance = random.Random(seed)
     settings, divisions = random_settings(chance)
     writer = Writer(chance, settings, chance.choice([1, 2, most_streams, chance.randrange(1, most_streams + 1)]))

@@ -18,9 +18,9 @@ SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "1000"))
 
 
 @pytest.mark.skipif(not DRIVER, reason="MEMTRACE_TORCH_DRIVER names no driver of PyTorch's allocator")
-@pytest.mark.parametrize("streams", [3, 8])
+@pytest.mark.parametrize("streams", [3, 8, 31])
 def test_random_programs_do_the_same_in_the_library(streams: int) -> None:
-    for seed in range(SEEDS // 2):
+    for seed in range(SEEDS // 3):
         program = random_program(seed, 400, streams)
         found, wanted = through_policy(program), through_library(program, DRIVER)
         assert found["events"] == wanted["events"], f"seed {seed}: {program.conf}"

@@ -21,8 +21,8 @@ from memtrace.structures.caching.device import drop_segment, new_segment, take_m
 from memtrace.structures.caching.free_sets import (
     add_apart,
     add_hole,
+    first_from,
     first_hole_from,
-    following,
     number_of,
     take_hole_out,
     take_out_apart,
@@ -35,8 +35,8 @@ from memtrace.structures.calls import apart
 from memtrace.structures.ledger import RELEASE_CALLS, RESERVE_CALLS, RESERVED
 
 
-def page_of(state, queue):
-    return np.int64(SMALL_BUFFER) if queue & 1 == 0 else np.int64(state.rules.large_buffer)
+def page_of(rules, queue):
+    return np.int64(SMALL_BUFFER) if queue & 1 == 0 else np.int64(rules.large_buffer)
 
 
 def usable(nodes, x):
@@ -50,16 +50,18 @@ def growable(nodes, x):
 
 
 @apart
-def least_growable(state, queue, x):
+def least_growable(nodes, segments, roots, queues, x):
     """From the best fit on, as long as the next block can grow less: a block at a hole counts as large as both.
 
     A block that is at no hole is its own answer, as all that follow are as large.
     """
-    nodes = state.nodes
-    y = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
-    while y != 0 and growable(nodes, y) < growable(nodes, x):
+    queue = np.int64(nodes[x].queue)
+    while nodes[nodes[x].next].state == HOLE:
+        number = number_of(nodes, segments, x)
+        y = first_from(nodes, segments, roots, queues, queue, nodes[x].extent, number, nodes[x].addr + 1)
+        if y == 0 or growable(nodes, y) >= growable(nodes, x):
+            return x
         x = y
-        y = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
     return x
 
 
@@ -103,9 +105,9 @@ def find_expandable(state, queue, size):
 def reserve_addresses(state, queue, size):
     """A new segment, all of it a hole: nine eighths of the device's memory in address space."""
     total = state.rules.device
-    extent = round_up(total + total // 8, page_of(state, queue))
+    extent = round_up(total + total // 8, page_of(state.rules, queue))
     if total < state.rules.capacity:  # which has no bound
-        extent = max(extent, round_up(size, page_of(state, queue)))
+        extent = max(extent, round_up(size, page_of(state.rules, queue)))
     s = new_segment(state, queue, extent)
     x = new_node(state, state.segments[s].start, extent, queue, s)
     state.nodes[x].prev = 0
@@ -120,7 +122,7 @@ def map_pages(state, hole, size):
     """Map the pages that hold the first ``size`` bytes of a hole: all of them, or none and the answer is False."""
     nodes = state.nodes
     queue = np.int64(nodes[hole].queue)
-    mapped = round_up(size, page_of(state, queue))
+    mapped = round_up(size, page_of(state.rules, queue))
     if not take_memory(state, mapped):
         return False
     tell(state, SEGMENT_MAP, nodes[hole].addr, mapped, queue >> 1)
@@ -141,19 +143,20 @@ def map_pages(state, hole, size):
     return True
 
 
+def whole_pages(nodes, segments, x, page):
+    """From where to where a block is whole pages; empty or less if it has none."""
+    base = segments[nodes[x].segment].start
+    start, end = nodes[x].addr - base, nodes[x].addr + nodes[x].extent - base
+    return base + round_up(start, page), base + end // page * page
+
+
 @apart
-def unmap(state, x):
+def unmap(state, x, first, last):
     """Give back the whole pages of a free block; what is before and behind them stays, as free blocks."""
     nodes = state.nodes
     queue = np.int64(nodes[x].queue)
-    page = page_of(state, queue)
     segment = np.int64(nodes[x].segment)
-    base = state.segments[segment].start
     address, end = nodes[x].addr, nodes[x].addr + nodes[x].extent
-    first = base + round_up(address - base, page)
-    last = base + (end - base) // page * page
-    if first >= last:
-        return
     take_out_apart(state, x)
     if first > address:
         head = new_node(state, address, first - address, queue, segment)

@@ -20,34 +20,31 @@ def priority(x):
     return (np.int64(x) * 2654435761) & 0xFFFFFFFF
 
 
-def less(state, size, number, address, y, by):
+def less(nodes, segments, size, number, address, y, by):
     """Whether (size, number of the segment, address) comes before node y."""
-    nodes = state.nodes
     other = nodes[y].extent & by
     if size != other:
         return size < other
-    other = state.segments[nodes[y].segment].number & by
+    other = segments[nodes[y].segment].number & by
     if number != other:
         return number < other
     return address < nodes[y].addr
 
 
-def number_of(state, x):
-    return state.segments[state.nodes[x].segment].number
+def number_of(nodes, segments, x):
+    return segments[nodes[x].segment].number
 
 
-@apart
-def insert_node(state, root, x, by):
+def insert_node(nodes, segments, root, x, by):
     """Insert into a treap; its root is returned."""
-    nodes = state.nodes
-    size, number, address = nodes[x].extent & by, number_of(state, x) & by, nodes[x].addr
+    size, number, address = nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr
     parent, left, y = np.int64(0), False, np.int64(root)
     rank = priority(x)
     while y != 0 and priority(y) > rank:
         parent = y
-        left = less(state, size, number, address, y, by)
+        left = less(nodes, segments, size, number, address, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
-    split(state, y, x, size, number, address, by)
+    split(nodes, segments, y, x, size, number, address, by)
     if parent == 0:
         return x
     if left:
@@ -57,14 +54,13 @@ def insert_node(state, root, x, by):
     return root
 
 
-def split(state, y, x, size, number, address, by):
+def split(nodes, segments, y, x, size, number, address, by):
     """What is below y becomes what is below x: the lesser nodes to its left, the greater to its right."""
-    nodes = state.nodes
     nodes[x].left = 0
     nodes[x].right = 0
     low, high = x, x
     while y != 0:
-        if less(state, size, number, address, y, by):
+        if less(nodes, segments, size, number, address, y, by):
             if high == x:
                 nodes[x].right = y
             else:
@@ -84,15 +80,13 @@ def split(state, y, x, size, number, address, by):
         nodes[low].right = 0
 
 
-@apart
-def remove_node(state, root, x, by):
+def remove_node(nodes, segments, root, x, by):
     """Take a node out of a treap; its root is returned."""
-    nodes = state.nodes
-    size, number, address = nodes[x].extent & by, number_of(state, x) & by, nodes[x].addr
+    size, number, address = nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr
     parent, left, y = np.int64(0), False, np.int64(root)
     while y != x:
         parent = y
-        left = less(state, size, number, address, y, by)
+        left = less(nodes, segments, size, number, address, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
     joined = join(nodes, np.int64(nodes[x].left), np.int64(nodes[x].right))
     if parent == 0:
@@ -132,12 +126,11 @@ def hang(nodes, parent, right, x):
         nodes[parent].left = x
 
 
-def first_in(state, root, size, number, address, by):
+def first_in(nodes, segments, root, size, number, address, by):
     """The first node of a treap that does not come before (size, number, address - 1); 0 if there is none."""
-    nodes = state.nodes
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if less(state, size, number, address - 1, y, by):
+        if less(nodes, segments, size, number, address - 1, y, by):
             found = y
             y = np.int64(nodes[y].left)
         else:
@@ -145,12 +138,11 @@ def first_in(state, root, size, number, address, by):
     return found
 
 
-def last_in(state, root, size, number, address, by):
+def last_in(nodes, segments, root, size, number, address, by):
     """The last node of a treap that comes before (size, number, address); 0 if there is none."""
-    nodes = state.nodes
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if less(state, size, number, address - 1, y, by):
+        if less(nodes, segments, size, number, address - 1, y, by):
             y = np.int64(nodes[y].left)
         else:
             found = y
@@ -167,29 +159,29 @@ def class_of(size):
     return ((magnitude - 4) << 4) + (granules >> (magnitude - 4))
 
 
-def class_from(state, queue, wanted):
+def class_from(queues, queue, wanted):
     """The first class from ``wanted`` on that has a free block; -1 if there is none."""
     i = wanted >> 6
-    word = state.queues[queue * ROW + i] & (-1 << (wanted & 63))
+    word = queues[queue * ROW + i] & (-1 << (wanted & 63))
     if word == 0:
-        filled = state.queues[queue * ROW + FILLED] & (-2 << i)
+        filled = queues[queue * ROW + FILLED] & (-2 << i)
         if filled == 0:
             return np.int64(-1)
         i = lowest_set(filled)
-        word = state.queues[queue * ROW + i]
+        word = queues[queue * ROW + i]
     return (i << 6) + lowest_set(word)
 
 
-def class_until(state, queue, wanted):
+def class_until(queues, queue, wanted):
     """The last class up to ``wanted`` that has a free block; -1 if there is none."""
     i = wanted >> 6
-    word = state.queues[queue * ROW + i] & ~(-2 << (wanted & 63))
+    word = queues[queue * ROW + i] & ~(-2 << (wanted & 63))
     if word == 0:
-        filled = state.queues[queue * ROW + FILLED] & ~(-1 << i)
+        filled = queues[queue * ROW + FILLED] & ~(-1 << i)
         if filled == 0:
             return np.int64(-1)
         i = highest_set(filled)
-        word = state.queues[queue * ROW + i]
+        word = queues[queue * ROW + i]
     return (i << 6) + highest_set(word)
 
 
@@ -209,7 +201,7 @@ def add(state, x):
         state.queues[queue * ROW + (c >> 6)] |= 1 << (c & 63)
         state.queues[queue * ROW + FILLED] |= 1 << (c >> 6)
     else:
-        state.roots[queue * ROOTS + c] = insert_node(state, root, x, BY_SIZE)
+        state.roots[queue * ROOTS + c] = insert_node(nodes, state.segments, root, x, BY_SIZE)
     state.queues[queue * ROW + COUNT] += 1
     open_hole(state.ledger, size)
 
@@ -222,7 +214,7 @@ def take_out(state, x):
     c = class_of(size)
     root = np.int64(state.roots[queue * ROOTS + c])
     if root != x or nodes[x].left != 0 or nodes[x].right != 0:
-        state.roots[queue * ROOTS + c] = remove_node(state, root, x, BY_SIZE)
+        state.roots[queue * ROOTS + c] = remove_node(nodes, state.segments, root, x, BY_SIZE)
     else:
         state.roots[queue * ROOTS + c] = 0
         word = state.queues[queue * ROW + (c >> 6)] & ~(1 << (c & 63))
@@ -243,55 +235,57 @@ def take_out_apart(state, x):
     take_out(state, x)
 
 
-def first_from(state, queue, size, number, address):
+def first_from(nodes, segments, roots, queues, queue, size, number, address):
     """The first free block of a queue from (size, number of its segment, address) on; 0 if there is none."""
-    c = class_from(state, queue, class_of(size))
+    c = class_from(queues, queue, class_of(size))
     while c >= 0:
-        x = first_in(state, state.roots[queue * ROOTS + c], size, number, address, BY_SIZE)
+        x = first_in(nodes, segments, roots[queue * ROOTS + c], size, number, address, BY_SIZE)
         if x != 0:
             return x
-        c = class_from(state, queue, c + 1) if c + 1 < CLASSES else np.int64(-1)
+        c = class_from(queues, queue, c + 1) if c + 1 < CLASSES else np.int64(-1)
     return np.int64(0)
 
 
 def last_before(state, queue, size, number, address):
     """The last free block of a queue before (size, number of its segment, address); 0 if there is none."""
-    c = class_until(state, queue, class_of(size))
+    c = class_until(state.queues, queue, class_of(size))
     while c >= 0:
-        x = last_in(state, state.roots[queue * ROOTS + c], size, number, address, BY_SIZE)
+        x = last_in(state.nodes, state.segments, state.roots[queue * ROOTS + c], size, number, address, BY_SIZE)
         if x != 0:
             return x
-        c = class_until(state, queue, c - 1) if c > 0 else np.int64(-1)
+        c = class_until(state.queues, queue, c - 1) if c > 0 else np.int64(-1)
     return np.int64(0)
 
 
 def best_fit(state, queue, size):
-    return first_from(state, queue, size, np.int64(0), np.int64(0))
+    return first_from(state.nodes, state.segments, state.roots, state.queues, queue, size, np.int64(0), np.int64(0))
 
 
 @apart
-def first_from_apart(state, queue, size, number, address):
-    return first_from(state, queue, size, number, address)
-
-
-def first_block(state, queue):
-    return first_from_apart(state, queue, np.int64(0), np.int64(0), np.int64(0))
+def first_from_apart(nodes, segments, roots, queues, queue, size, number, address):
+    return first_from(nodes, segments, roots, queues, queue, size, number, address)
 
 
 def following(state, queue, size, number, address):
     """The free block of a queue that comes after this one, which may be gone."""
-    return first_from_apart(state, queue, size, number, address + 1)
+    return first_from_apart(state.nodes, state.segments, state.roots, state.queues, queue, size, number, address + 1)
+
+
+def first_of_size(state, queue, size):
+    """The first free block of a queue that has so many bytes at least."""
+    return following(state, queue, size, np.int64(0), np.int64(-1))
 
 
 def add_hole(state, x):
-    queue = state.nodes[x].queue
-    state.roots[queue * ROOTS + CLASSES] = insert_node(state, np.int64(state.roots[queue * ROOTS + CLASSES]), x, BY_ADDRESS)
+    root = state.nodes[x].queue * ROOTS + CLASSES
+    state.roots[root] = insert_node(state.nodes, state.segments, np.int64(state.roots[root]), x, BY_ADDRESS)
 
 
 def take_hole_out(state, x):
-    queue = state.nodes[x].queue
-    state.roots[queue * ROOTS + CLASSES] = remove_node(state, np.int64(state.roots[queue * ROOTS + CLASSES]), x, BY_ADDRESS)
+    root = state.nodes[x].queue * ROOTS + CLASSES
+    state.roots[root] = remove_node(state.nodes, state.segments, np.int64(state.roots[root]), x, BY_ADDRESS)
 
 
 def first_hole_from(state, queue, address):
-    return first_in(state, state.roots[queue * ROOTS + CLASSES], np.int64(0), np.int64(0), address, BY_ADDRESS)
+    root = state.roots[queue * ROOTS + CLASSES]
+    return first_in(state.nodes, state.segments, root, np.int64(0), np.int64(0), address, BY_ADDRESS)

@@ -5,10 +5,10 @@ import numpy as np
 from memtrace.structures.bits import align_up
 from memtrace.structures.caching.blocks import drop_node, is_split
 from memtrace.structures.caching.device import UNIT, drop_segment
-from memtrace.structures.caching.expandable import unmap
-from memtrace.structures.caching.free_sets import best_fit, first_block, following, last_before, number_of, take_out_apart
+from memtrace.structures.caching.expandable import page_of, unmap, whole_pages
+from memtrace.structures.caching.free_sets import best_fit, first_of_size, following, last_before, number_of, take_out_apart
 from memtrace.structures.caching.history import SEGMENT_FREE, tell
-from memtrace.structures.caching.model import DEVICE_USED, SEARCHES, STREAMS
+from memtrace.structures.caching.model import DEVICE_USED, SEARCHES, SMALLEST, STREAMS
 from memtrace.structures.caching.statistics import DEVICE_FREE, OVERSIZE_SEGMENTS, RESERVED_BYTES, SEGMENT, fall
 from memtrace.structures.caching.streams import synchronise
 from memtrace.structures.calls import apart
@@ -45,16 +45,19 @@ def release_cached(state):
 @apart
 def release_pool(state, pool):
     """By stream, size and address. What unmapping leaves is smaller, so the walk does not meet it."""
-    nodes = state.nodes
+    nodes, segments = state.nodes, state.segments
+    least = page_of(state.rules, pool) if state.rules.expandable else state.at[SMALLEST + pool]
     for i in range(state.at[STREAMS]):
         if state.streams[state.streams[i].ordered].private == 1:
             continue
         queue = 2 * np.int64(state.streams[i].ordered) + pool
-        x = first_block(state, queue)
+        x = first_of_size(state, queue, least)
         while x != 0:
-            size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
+            size, number, address = nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr
             if state.rules.expandable:
-                unmap(state, x)
+                first, last = whole_pages(nodes, segments, x, least)
+                if first < last:
+                    unmap(state, x, first, last)
             elif not is_split(nodes, x):
                 release_block(state, x)
             x = following(state, queue, size, number, address)
@@ -63,24 +66,23 @@ def release_pool(state, pool):
 @apart
 def collect_garbage(state):
     """Give segments back that were not used for longer than the average, until what is reserved is below the threshold."""
-    nodes = state.nodes
+    nodes, segments = state.nodes, state.segments
     wanted = state.ledger[RESERVED] - state.rules.collect_from
-    if wanted <= 0:
+    if wanted <= 0 or state.rules.expandable:
         return
+    least = state.at[SMALLEST + 1]
     clock = state.at[SEARCHES + 1]
     total_age, count = np.int64(0), np.int64(0)
     for i in range(state.at[STREAMS]):
         if state.streams[state.streams[i].ordered].private == 1:
             continue
         queue = 2 * np.int64(state.streams[i].ordered) + 1
-        x = first_block(state, queue)
+        x = first_of_size(state, queue, least)
         while x != 0:
             if not is_split(nodes, x):
                 total_age += clock - nodes[x].since
                 count += 1
-            x = following(state, queue, nodes[x].extent, number_of(state, x), nodes[x].addr)
-    if state.rules.expandable:
-        return
+            x = following(state, queue, nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr)
     reclaimed, freed = np.int64(0), True
     while reclaimed < wanted and freed and count > 0:
         freed = False
@@ -89,9 +91,9 @@ def collect_garbage(state):
             if state.streams[state.streams[i].ordered].private == 1:
                 continue
             queue = 2 * np.int64(state.streams[i].ordered) + 1
-            x = first_block(state, queue)
+            x = first_of_size(state, queue, least)
             while x != 0:
-                size, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
+                size, number, address = nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr
                 age = clock - nodes[x].since
                 if not is_split(nodes, x) and age >= threshold:
                     release_block(state, x)
@@ -105,7 +107,7 @@ def collect_garbage(state):
 @apart
 def release_oversize(state, queue, size):
     """Give one oversize block of at least this size back, or several that are as large together: whether there were."""
-    nodes, rules = state.nodes, state.rules
+    nodes, segments, rules = state.nodes, state.segments, state.rules
     if rules.max_split >= 1 << 62 or rules.expandable:
         return False
     wanted = max(size, rules.max_split)
@@ -116,7 +118,7 @@ def release_oversize(state, queue, size):
     released = np.int64(0)
     x = last_before(state, queue, wanted, np.int64(0), np.int64(0))
     while x != 0 and nodes[x].extent >= rules.max_split and released < wanted:
-        extent, number, address = nodes[x].extent, number_of(state, x), nodes[x].addr
+        extent, number, address = nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr
         release_block(state, x)
         released += extent
         x = last_before(state, queue, extent, number, address)

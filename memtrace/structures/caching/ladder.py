@@ -35,7 +35,7 @@ def cached_block(state, queue, size):
     if x == 0:
         return x
     if nodes[nodes[x].next].state == HOLE:
-        x = least_growable(state, queue, x)
+        x = least_growable(nodes, state.segments, state.roots, state.queues, x)
     extent = nodes[x].extent
     # An oversize block serves oversize requests only, and those that nearly fill it.
     if size < rules.max_split:

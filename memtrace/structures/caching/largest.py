@@ -12,7 +12,7 @@ def largest_hole(state):
     nodes = state.nodes
     most = np.int64(0)
     for queue in range(2 * state.at[STREAMS]):
-        c = class_until(state, queue, np.int64(CLASSES - 1))
+        c = class_until(state.queues, queue, np.int64(CLASSES - 1))
         if c >= 0:
             x = np.int64(state.roots[queue * ROOTS + c])
             while nodes[x].right != 0:

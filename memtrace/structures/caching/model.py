@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memtrace.structures.caching.sizes import DIVISIONS
+from memtrace.structures.caching.sizes import DIVISIONS, MIN_LARGE_ALLOC, SMALL_BUFFER
 from memtrace.structures.caching.statistics import LENGTH, MAX_SPLIT_SIZE
 from memtrace.structures.ledger import new_ledger
 
@@ -25,10 +25,11 @@ DEVICE_USED, NEXT_ADDRESS = 17, 18
 SEARCHES = 19  # of small blocks, of large ones: the clock of the ages
 HISTORY = 21
 MADE = 22  # segments so far
-TURN_BITS, TURNS = 23, 24  # log2 of the slots of the table of turns, and streams in it
-GIVEN = 25  # starts of segments used up of those that were given
-NEWS = 26  # 1: stream events were told to be done since the queues were looked at
-DIVISIONS_AT = 27
+TURN_BITS, TURNS = 23, 25  # of both tables of turns: log2 of the slots, and streams in it
+GIVEN = 27  # starts of segments used up of those that were given
+NEWS = 28  # 1: stream events were told to be done since the queues were looked at
+SMALLEST = 29  # segment of a small pool, of a large one, that there was or may be; bytes
+DIVISIONS_AT = 31
 AT = DIVISIONS_AT + DIVISIONS
 
 CLASSES = 832  # of sizes, see free_sets
@@ -78,7 +79,7 @@ STREAM = np.dtype(
         np.dtype(
             [
                 ("number", "i8"),
-                ("spread", "i8"),  # where it is in the table of turns
+                ("spread", "i8"),  # where it is in the tables of turns
                 ("done", "i8"),  # its last event that is done
                 ("known", "u4"),  # of number i: its index + 1; 0: not seen, or none so small
                 ("private", "u4"),  # 1: of a private pool, which is not emptied with the others
@@ -121,7 +122,7 @@ class State(NamedTuple):
     roots: Any  # [queue * ROOTS + class]: treap of free blocks; last in a row: of holes
     queues: Any  # [queue * ROW + word]: which classes have any; then which words have any, and how many blocks
     streams: Any
-    turns: Any  # slots of streams that have events, see turns
+    turns: Any  # slots of the tables of streams, see turns
     entries: Any
     uses: Any  # bits of the streams that use a block, one or more words a node
     stats: Any
@@ -140,6 +141,7 @@ def new_state(rules, max_live, divisions, history):
     at[DIVISIONS_AT:] = divisions
     at[FRESH] = at[SEGMENT_FRESH] = at[ENTRY_FRESH] = 1
     at[STREAMS] = 1  # stream 0 has index 0
+    at[SMALLEST], at[SMALLEST + 1] = SMALL_BUFFER, min(MIN_LARGE_ALLOC, rules.large_buffer)
     nodes = records((3 if rules.expandable else 2) * max_live + 64, NODE)
     nodes[0].state = NO_NODE
     streams = records(FIRST_STREAMS, STREAM)
@@ -221,7 +223,7 @@ def more_streams(state, streams):
 
 
 def turn_slots(streams):
-    return 32 * streams + 128
+    return 48 * streams + 192
 
 
 def longer(array, length):

@@ -19,6 +19,7 @@ from memtrace.structures.caching.model import (
     NEXT_ADDRESS,
     SEGMENT_FRESH,
     SEGMENTS,
+    SMALLEST,
     longer,
     more_streams,
 )
@@ -95,6 +96,7 @@ def seed_segment(state, one):
     s = int(at[SEGMENT_FRESH])
     at[SEGMENT_FRESH] += 1
     at[SEGMENTS] += 1
+    at[SMALLEST + one.large] = min(at[SMALLEST + one.large], one.extent)
     segments[s].start, segments[s].extent, segments[s].queue = one.start, one.extent, queue
     at[MADE] += 1
     segments[s].number = at[MADE] if state.rules.by_age else 0

@@ -20,7 +20,7 @@ from memtrace.structures.caching.model import (
     lacks_entries,
 )
 from memtrace.structures.caching.statistics import SYNC_ALL_STREAMS
-from memtrace.structures.caching.turns import FEWEST_BITS, enter, leave, slots, spread
+from memtrace.structures.caching.turns import EVENTS, USES, dissolve, enter, leave, spread, start, stop
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import TOLD
 
@@ -121,56 +121,38 @@ def drop_entry(state, e):
 @apart
 def wait_for_streams(state, x):
     """Block x was freed while other streams use it: an event on each of them is waited for."""
-    nodes, at = state.nodes, state.at
+    nodes, entries = state.nodes, state.entries
     nodes[x].state = PENDING
-    first = np.int64(nodes[x].left)
-    bits = bits_of_table(state.entries, first)
-    while first != 0:
-        e = next_turn(state, first, bits)
-        at[SEQUENCE] += 1
-        push(state, np.int64(state.entries[e].number), x, at[SEQUENCE])
-        nodes[x].waits += 1
-        state.entries[e].number = -1
-        while first != 0 and state.entries[first].number < 0:
-            following = np.int64(state.entries[first].next)
-            drop_entry(state, first)
-            first = following
-    nodes[x].since = at[SEQUENCE]
+    e = np.int64(nodes[x].left)
+    if entries[e].next == 0:
+        push(state, np.int64(entries[e].number), x)
+        drop_entry(state, e)
+    else:
+        while e != 0:
+            enter(state, USES, np.int64(entries[e].number))
+            following = np.int64(entries[e].next)
+            drop_entry(state, e)
+            e = following
+        for i in range(start(state, USES), stop(state, USES)):
+            if state.turns[i] != 0:
+                push(state, state.turns[i] - 1, x)
+        dissolve(state, USES)
+    nodes[x].since = state.at[SEQUENCE]
 
 
-def next_turn(state, first, bits):
-    """Which of a block's streams has its event next: the library keeps them in a table like that of the turns."""
+def push(state, s, x):
+    """Block x has an event on a stream."""
     entries, streams = state.entries, state.streams
-    found, least, e = first, np.int64(1) << 32, first
-    while e != 0:
-        if entries[e].number >= 0:
-            wanted = streams[entries[e].number].spread >> (32 - bits)
-            if wanted < least:
-                found, least = e, wanted
-        e = np.int64(entries[e].next)
-    return found
-
-
-def bits_of_table(entries, e):
-    """log2 of the slots of a table, at most half full, of a block's streams."""
-    uses, bits = np.int64(0), np.int64(FEWEST_BITS)
-    while e != 0:
-        uses += 1
-        if 2 * uses > 1 << bits:
-            bits += 1
-        e = np.int64(entries[e].next)
-    return bits
-
-
-def push(state, s, x, number):
-    entries, streams = state.entries, state.streams
+    state.at[SEQUENCE] += 1
+    state.nodes[x].waits += 1
+    number = state.at[SEQUENCE]
     e = new_entry(state)
     entries[e].number = number
     entries[e].node = x
     entries[e].next = 0
     if streams[s].first == 0:
         streams[s].first = e
-        enter(state, s)
+        enter(state, EVENTS, s)
     else:
         entries[streams[s].last].next = e
     streams[s].last = e
@@ -201,7 +183,7 @@ def pop_events(state, until):
     if state.at[QUEUED] == 0:
         return
     i = np.int64(0)
-    while i < slots(state):
+    while i < stop(state, EVENTS):
         s = turns[i] - 1
         if s < 0:
             i += 1
