@@ -58,7 +58,7 @@ def least_growable(nodes, segments, roots, queues, x):
     queue = np.int64(nodes[x].queue)
     while nodes[nodes[x].next].state == HOLE:
         number = number_of(nodes, segments, x)
-        y = first_from(nodes, segments, roots, queues, queue, nodes[x].extent, number, nodes[x].addr + 1)
+        y = first_from(nodes, segments, roots, queues, queue, nodes[x].extent, number, nodes[x].addr + 1)[0]
         if y == 0 or growable(nodes, y) >= growable(nodes, x):
             return x
         x = y

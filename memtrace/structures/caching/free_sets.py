@@ -208,10 +208,12 @@ def add(state, x):
 
 def take_out(state, x):
     """Block x is no longer among the free ones."""
+    take_out_of(state, x, np.int64(state.nodes[x].queue), class_of(state.nodes[x].extent))
+
+
+def take_out_of(state, x, queue, c):
+    """``take_out`` of a block whose class is known."""
     nodes = state.nodes
-    queue = np.int64(nodes[x].queue)
-    size = nodes[x].extent
-    c = class_of(size)
     root = np.int64(state.roots[queue * ROOTS + c])
     if root != x or nodes[x].left != 0 or nodes[x].right != 0:
         state.roots[queue * ROOTS + c] = remove_node(nodes, state.segments, root, x, BY_SIZE)
@@ -222,7 +224,7 @@ def take_out(state, x):
         if word == 0:
             state.queues[queue * ROW + FILLED] &= ~(1 << (c >> 6))
     state.queues[queue * ROW + COUNT] -= 1
-    close_hole(state.ledger, size)
+    close_hole(state.ledger, nodes[x].extent)
 
 
 @apart
@@ -236,14 +238,14 @@ def take_out_apart(state, x):
 
 
 def first_from(nodes, segments, roots, queues, queue, size, number, address):
-    """The first free block of a queue from (size, number of its segment, address) on; 0 if there is none."""
+    """The first free block of a queue from (size, number of its segment, address) on, 0 if there is none; and its class."""
     c = class_from(queues, queue, class_of(size))
     while c >= 0:
         x = first_in(nodes, segments, roots[queue * ROOTS + c], size, number, address, BY_SIZE)
         if x != 0:
-            return x
+            return x, c
         c = class_from(queues, queue, c + 1) if c + 1 < CLASSES else np.int64(-1)
-    return np.int64(0)
+    return np.int64(0), c
 
 
 def last_before(state, queue, size, number, address):
@@ -263,7 +265,7 @@ def best_fit(state, queue, size):
 
 @apart
 def first_from_apart(nodes, segments, roots, queues, queue, size, number, address):
-    return first_from(nodes, segments, roots, queues, queue, size, number, address)
+    return first_from(nodes, segments, roots, queues, queue, size, number, address)[0]
 
 
 def following(state, queue, size, number, address):

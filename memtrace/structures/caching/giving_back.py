@@ -111,7 +111,7 @@ def release_oversize(state, queue, size):
     if rules.max_split >= 1 << 62 or rules.expandable:
         return False
     wanted = max(size, rules.max_split)
-    x = best_fit(state, queue, wanted)
+    x, _ = best_fit(state, queue, wanted)
     if x != 0:
         release_block(state, x)
         return True

@@ -6,7 +6,7 @@ from memtrace.structures.bits import align_up
 from memtrace.structures.caching.blocks import new_node
 from memtrace.structures.caching.device import UNIT, device_free, new_segment, take_memory
 from memtrace.structures.caching.expandable import extend, least_growable
-from memtrace.structures.caching.free_sets import best_fit, take_out
+from memtrace.structures.caching.free_sets import best_fit, class_of, take_out_of
 from memtrace.structures.caching.giving_back import collect_garbage, release_cached, release_oversize
 from memtrace.structures.caching.history import OOM, SEGMENT_ALLOC, tell
 from memtrace.structures.caching.model import HOLE, SEARCHES
@@ -31,11 +31,12 @@ def cached_block(state, queue, size):
     nodes, rules = state.nodes, state.rules
     if rules.collect_from >= 0:
         state.at[SEARCHES + (queue & 1)] += 1
-    x = best_fit(state, queue, size)
+    x, c = best_fit(state, queue, size)
     if x == 0:
         return x
     if nodes[nodes[x].next].state == HOLE:
         x = least_growable(nodes, state.segments, state.roots, state.queues, x)
+        c = class_of(nodes[x].extent)
     extent = nodes[x].extent
     # An oversize block serves oversize requests only, and those that nearly fill it.
     if size < rules.max_split:
@@ -43,7 +44,7 @@ def cached_block(state, queue, size):
             return np.int64(0)
     elif extent >= size + rules.max_rounding:
         return np.int64(0)
-    take_out(state, x)
+    take_out_of(state, x, queue, c)
     return x
 
 
