@@ -23,7 +23,7 @@ def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = Fa
     name = f"memtrace.tiers.bound_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if name not in sys.modules:
         made, access = ModuleType(name), world.plain() if interpret else world.compiled()
-        parts = [of_policy(bound, number, access.state) for number, bound in enumerate(bounds)]
+        parts = [of_policy(bound, number, access.group_of) for number, bound in enumerate(bounds)]
         functions = {}
         for key in parts[0]:
             links = chained([part[key] for part in parts])
@@ -32,12 +32,12 @@ def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = Fa
             functions |= {f"{key}_link_{i}": link for i, link in enumerate(links[:-1])}
             functions |= {f"{key}_of_{i}": part[key] for i, part in enumerate(parts)}
         rules = {key: getattr(rule, key) for key in ("enter", "touch", "leave", "victim")}
-        vars(made).update(functions | rules | vars(access))
+        vars(made).update(functions | rules | {"keep": access.keep})
         sys.modules[name] = made
     return sys.modules[name]
 
 
-def of_policy(bound, number, state_of):
+def of_policy(bound, number, group_of):
     """The functions of the policy that is the group ``number``, each over a world, a tier's member in the group, and more."""
     policy_alloc, policy_free, policy_resize = bound.alloc, bound.free, bound.resize
     policy_trim, policy_access, policy_freed_by = bound.trim, bound.access, bound.freed_by
@@ -45,7 +45,7 @@ def of_policy(bound, number, state_of):
 
     @apart
     def ask(world, member, request, address, extra, row):
-        state = state_of(world, number, member)
+        state = group_of(world, number)[member]
         ledger = state.ledger
         ledger[INSPECTED] = 0
         ledger[HOLE_TAKEN] = 0
@@ -54,37 +54,37 @@ def of_policy(bound, number, state_of):
 
     @apart
     def free(world, member, request, address, extra, row):
-        policy_free(state_of(world, number, member), request, address)
+        policy_free(group_of(world, number)[member], request, address)
         return 0
 
     @apart
     def resize(world, member, request, address, extra, row):
-        return policy_resize(state_of(world, number, member), request, address, extra)
+        return policy_resize(group_of(world, number)[member], request, address, extra)
 
     @apart
     def trim(world, member, request, address, extra, row):
-        policy_trim(state_of(world, number, member))
+        policy_trim(group_of(world, number)[member])
         return 0
 
     @apart
     def access(world, member, request, address, extra, row):
-        policy_access(state_of(world, number, member), request, address)
+        policy_access(group_of(world, number)[member], request, address)
         return 0
 
     @apart
     def record(world, member, request, address, extra, row):
-        return policy_record(state_of(world, number, member), request, extra, address)
+        return policy_record(group_of(world, number)[member], request, extra, address)
 
     def freed_by(world, member, request, address, extra, row):
-        policy_freed_by(state_of(world, number, member), request, extra)
+        policy_freed_by(group_of(world, number)[member], request, extra)
         return 0
 
     def book(world, member, request, address, extra, row):
-        return state_of(world, number, member).ledger[extra]
+        return group_of(world, number)[member].ledger[extra]
 
     @apart
     def note(world, member, request, address, extra, row):
-        state = state_of(world, number, member)
+        state = group_of(world, number)[member]
         write_row(row, address, extra, state.ledger, policy_largest(state), policy_releasable(state))
         return 0
 

@@ -52,7 +52,7 @@ def tick(books, time, i):
 @apart
 def fetch_ahead(t, world):
     """Bring up what the next events use, if it is live and below the top."""
-    books = t.books(world)
+    books = world.books
     totals, until = books.totals, books.totals[EVENT] + books.ahead
     while totals[AHEAD] < books.use_slots.size and books.use_events[totals[AHEAD]] <= until:
         slot = np.int64(books.use_slots[totals[AHEAD]])

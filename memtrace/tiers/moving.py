@@ -81,7 +81,7 @@ def settle(t, world, slot, first, below, other):
 
     Returns an address, NOTHING, NOWHERE, or ENLARGE: then all that was done stays done, and the call is made again.
     """
-    books = t.books(world)
+    books = world.books
     blocks, stack, totals = books.blocks, books.stack, books.totals
     last = books.tiers.shape[0] - 1
     depth, retried = np.int64(0), False
@@ -113,7 +113,7 @@ def settle(t, world, slot, first, below, other):
         retried = False
         found = np.int64(-1)
         if tier < last and could_fit(books, tier, stored):
-            found = t.victim(t.order(world), blocks, tier, slot, other, totals[EVENT])
+            found = t.victim(world.order, blocks, tier, slot, other, totals[EVENT])
         if found < 0:
             stack[depth, 1] += 1
         else:
@@ -124,7 +124,7 @@ def settle(t, world, slot, first, below, other):
 @apart
 def evict(t, world, slot, tier, address, stored):
     """A victim arrives further down."""
-    books = t.books(world)
+    books = world.books
     b = books.blocks[slot]
     source, size, tag = np.int64(b.tier), b.requested, b.tag
     end = move(t, world, slot, tier, address, stored, np.int64(0))
@@ -139,7 +139,7 @@ def evict(t, world, slot, tier, address, stored):
 @apart
 def move(t, world, slot, tier, address, stored, begin):
     """Carry a block to its new place, and free the old one; returns when it is there."""
-    books = t.books(world)
+    books = world.books
     b = books.blocks[slot]
     source = np.int64(b.tier)
     carried = max(stored, 0) if tier > source else b.stored
@@ -159,7 +159,7 @@ def move(t, world, slot, tier, address, stored, begin):
 @apart
 def depart(t, world, slot):
     """A block is no longer where it was."""
-    books = t.books(world)
+    books = world.books
     b = books.blocks[slot]
     tier = np.int64(b.tier)
     row = books.tiers[tier]
@@ -169,13 +169,13 @@ def depart(t, world, slot):
     if b.pinned != 0:
         row[PINNED] -= b.stored
     else:
-        t.leave(t.order(world), books.blocks, tier, slot)
+        t.leave(world.order, books.blocks, tier, slot)
 
 
 @apart
 def arrive(t, world, slot, tier, address, stored):
     """A block has a place in a tier."""
-    books = t.books(world)
+    books = world.books
     b = books.blocks[slot]
     row = books.tiers[tier]
     b.tier = tier
@@ -192,13 +192,13 @@ def arrive(t, world, slot, tier, address, stored):
     if b.pinned != 0:
         row[PINNED] += stored
     else:
-        t.enter(t.order(world), books.blocks, tier, slot)
+        t.enter(world.order, books.blocks, tier, slot)
 
 
 @apart
 def bring(t, world, slot, other, ahead):
     """Bring a block up as far as there is room; ENLARGE, or NOTHING. ``ahead``: by prefetch, for which nobody waits."""
-    books = t.books(world)
+    books = world.books
     b = books.blocks[slot]
     source = np.int64(b.tier)
     address = settle(t, world, slot, np.int64(0), source, other)
@@ -223,7 +223,7 @@ def bring(t, world, slot, other, ahead):
 @apart
 def use(t, world, slot, other, whole):
     """A block is used: brought back, or read where it is (``whole``). ENLARGE: nothing was counted; call again."""
-    books = t.books(world)
+    books = world.books
     b, totals = books.blocks[slot], books.totals
     if books.foresees:
         b.next = books.use_next[totals[USE]]
@@ -235,7 +235,7 @@ def use(t, world, slot, other, whole):
         books.tiers[found, HITS] += 1
         books.tiers[found, HIT_BYTES] += b.requested
         if tier == found and b.pinned == 0:
-            t.touch(t.order(world), books.blocks, tier, slot)
+            t.touch(world.order, books.blocks, tier, slot)
         if tier == 0 and found == 0 and books.overlap:
             wait(books, 1 if books.tiers.shape[0] > 1 else 0, b.ready)
         if tier > 0 and whole:
@@ -247,7 +247,7 @@ def use(t, world, slot, other, whole):
 @apart
 def reach(t, world, tier, b):
     """A block is read or written where it is, over the links."""
-    books = t.books(world)
+    books = world.books
     end = transfer(t, world, tier, np.int64(0), b.requested, b.stored, b.requested, b.stored, max(b.ready, books.totals[CLOCK]))
     wait(books, tier, end)
     for link in range(1, tier + 1):

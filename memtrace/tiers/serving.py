@@ -50,7 +50,7 @@ def open_block(books, slot, size, align, stream, tag):
 @apart
 def found_place(t, world, slot, address):
     """A block that was just settled is where it was settled."""
-    books = t.books(world)
+    books = world.books
     b, totals = books.blocks[slot], books.totals
     totals[LIVE] += b.requested
     if address == NOTHING:
@@ -74,7 +74,7 @@ def wait_for_room(books, tier):
 
 @apart
 def release(t, world, slot, stream):
-    books = t.books(world)
+    books = world.books
     b, totals = books.blocks[slot], books.totals
     totals[LIVE] -= b.requested
     if b.status == PLACED:
@@ -91,7 +91,7 @@ def release(t, world, slot, stream):
 @apart
 def reallocate(t, world, slot, size, align):
     """Resize in the block's tier, else anew from the top, copied, and the old one freed. An address, or why there is none."""
-    books = t.books(world)
+    books = world.books
     blocks, totals = books.blocks, books.totals
     b = blocks[slot]
     tier = np.int64(b.tier)
@@ -164,7 +164,7 @@ def moved(t, world, books, slot, scratch, address):
 @apart
 def cross(t, world, source, tier, size):
     """Bytes of a copy go from one tier to another, unpacked."""
-    books = t.books(world)
+    books = world.books
     if source == tier or size == 0:
         return
     wait(books, max(source, tier), transfer(t, world, source, tier, size, size, size, size, books.totals[CLOCK]))
@@ -176,7 +176,7 @@ def cross(t, world, source, tier, size):
 @apart
 def exchange(t, world, swaps, slot, other, size):
     """A copy or swap of two blocks that are there; ENLARGE, NOWHERE if its scratch block fails, or NOTHING."""
-    books = t.books(world)
+    books = world.books
     a, b, totals = books.blocks[slot], books.blocks[other], books.totals
     smaller = min(a.requested, b.requested)
     first, second = np.int64(a.tier), np.int64(b.tier)

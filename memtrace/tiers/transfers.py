@@ -52,7 +52,7 @@ def codec_ns(books, upper, lower, size, upper_bytes, lower_bytes, down):
 @apart
 def transfer(t, world, source, target, size, source_bytes, target_bytes, carried, begin):
     """Carry a block; returns when it is there, in ns of the modelled clock. Without overlap the clock has come that far."""
-    books = t.books(world)
+    books = world.books
     down = source < target
     upper, lower = min(source, target), max(source, target)
     way = DOWNWARDS if down else UPWARDS

@@ -26,7 +26,7 @@ from memtrace.tiers.moving import make_request
 @apart
 def observe(t, world, tier):
     """Raise a tier's peaks."""
-    books = t.books(world)
+    books = world.books
     row = books.tiers[tier]
     request = make_request(0, 0, 0, -1, 0)
     group, member, peaks = row[GROUP], row[MEMBER], books.peaks[tier]
@@ -47,7 +47,7 @@ def observe(t, world, tier):
 
 @apart
 def sample(t, world):
-    books = t.books(world)
+    books = world.books
     totals = books.totals
     request = make_request(0, 0, 0, -1, 0)
     for tier in range(books.tiers.shape[0]):

@@ -1,0 +1,99 @@
+"""A NamedTuple in the compiler's hands as the address of one in memory.
+
+As a value it is copied at every call, which for the state of a policy is a hundred words. Held, a call hands on one, and a
+field is loaded where it is read. Nothing writes to one as long as it is held, so its loads may be moved and shared at will.
+A NamedTuple within is held too, and so is a member of a tuple of them.
+"""
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel import models, register_default
+from numba.core.imputils import lower_getattr_generic
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import intrinsic, overload
+
+
+class Held(types.Type):  # type: ignore[misc]
+    """The compiler's type of an address of a NamedTuple, or of a tuple of them."""
+
+    def __init__(self, kind: Any) -> None:
+        self.dtype = kind
+        super().__init__(name=f"held {kind}")
+
+
+register_default(Held)(models.PointerModel)
+
+
+def is_held(kind: Any) -> bool:
+    return isinstance(kind, types.BaseNamedTuple) or (isinstance(kind, types.UniTuple) and is_held(kind.dtype))
+
+
+@infer_getattr
+class Fields(AttributeTemplate):  # type: ignore[misc]
+    key = Held
+
+    def generic_resolve(self, held: Any, name: str) -> Any:
+        if isinstance(held.dtype, types.BaseNamedTuple) and name in held.dtype.fields:
+            kind = held.dtype.types[held.dtype.fields.index(name)]
+            return Held(kind) if is_held(kind) else kind
+        return None
+
+
+@lower_getattr_generic(Held)
+def load_field(context: Any, builder: Any, held: Any, address: Any, name: str) -> Any:
+    at = held.dtype.fields.index(name)
+    kind, place = held.dtype.types[at], cgutils.gep_inbounds(builder, address, 0, at)
+    if is_held(kind):
+        return place
+    block = builder.block
+    before = len(block.instructions)
+    value = context.unpack_value(builder, kind, place)
+    for instruction in block.instructions[before:]:
+        if isinstance(instruction, ir.LoadInstr):
+            instruction.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return value
+
+
+@overload(operator.getitem, inline="always")
+def member(held, i):  # type: ignore[no-untyped-def]
+    if isinstance(held, Held) and isinstance(held.dtype, types.UniTuple):
+        return lambda held, i: member_of(held, i)
+    return None
+
+
+@intrinsic
+def member_of(typingctx, held, i):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        which = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        return builder.gep(arguments[0], [context.get_constant(types.int32, 0), which], inbounds=True)
+
+    return Held(held.dtype.dtype)(held, i), codegen
+
+
+@intrinsic(prefer_literal=True)
+def group_of(typingctx, world, number):  # type: ignore[no-untyped-def]
+    """The states of the policies in a group, of a world."""
+    at = world.dtype.fields.index("states")
+    kind, place = world.dtype.types[at].types[number.literal_value], number.literal_value
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return cgutils.gep_inbounds(builder, arguments[0], 0, at, place)
+
+    return Held(kind)(world, number), codegen
+
+
+@intrinsic
+def keep(typingctx, value):  # type: ignore[no-untyped-def]
+    """Hold a NamedTuple: its memory is that of the calling function, and good as long as that runs."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = cgutils.alloca_once(builder, context.get_data_type(signature.args[0]))
+        context.pack_value(builder, signature.args[0], arguments[0], place)
+        # The compiler is not to see that this is where it was just written: loads from a held one are not ordered.
+        form = ir.FunctionType(place.type, [place.type])
+        return builder.asm(form, "", "=r,0,~{memory}", [place], side_effect=True)
+
+    return Held(value)(value), codegen
