@@ -50,24 +50,33 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
 def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
     """Show a results folder at the terminal: the ranked table, and reserved bytes and addresses over time.
 
+    Of a folder of memtrace tiers: its tables, and live bytes, traffic and evictions over time.
+
     \b
     Example:
       memtrace show reports/trace
     """
+    from memtrace.cli import show_tiers
     from memtrace.cli.run import print_ranked
-    from memtrace.results.folder import read_folder
+    from memtrace.results.folder import read_folder, schema_of
+    from memtrace.tiers.results import TierResults, read_tiers
 
-    results = read_folder(Path(folder))
+    source = Path(folder)
+    results: Results | TierResults = (
+        read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
+    )
     if as_json:
         from memtrace.cli.tables import echo_json
 
         echo_json({"schema": "memtrace.show/1", "results": results.summary})
-        return
-    for trace in results.traces():
-        print_ranked(results, trace)
-        for line in drawn(results, trace):
-            click.echo(line)
-        click.echo()
+    elif isinstance(results, TierResults):
+        show_tiers.show(results)
+    else:
+        for trace in results.traces():
+            print_ranked(results, trace)
+            for line in drawn(results, trace):
+                click.echo(line)
+            click.echo()
 
 
 def drawn(results: Results, trace: str, width: int = 50) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 
 if TYPE_CHECKING:
-    from memtrace.tiers.replaying import TierReplay
     from memtrace.tiers.results import TierResults
 
 
@@ -105,6 +103,7 @@ def tiers(
     from dataclasses import replace
 
     from memtrace.cli.progress import bar
+    from memtrace.cli.show_tiers import print_tables
     from memtrace.results.folder import check_folder
     from memtrace.tiers.curve import curve
     from memtrace.tiers.description import described
@@ -114,7 +113,7 @@ def tiers(
     from memtrace.tiers.replaying import is_compiled, replay_tiers
     from memtrace.tiers.results import gather, manifest_of
     from memtrace.trace import read
-    from memtrace.units import parse_size
+    from memtrace.units import format_size, parse_size
 
     started = time.perf_counter()
     chosen = described(given, file, preset, policy)
@@ -145,7 +144,8 @@ def tiers(
         found = {"results": results.summary, "curve": results.curve, "files": [str(path) for path in files]}
         echo_json({"schema": "memtrace.tiers/1", **found})
         return
-    show(replayed, results)
+    peak = format_size(read_trace.facts.peak_live_bytes)
+    print_tables(results, f"{read_trace.name}: {replayed.events:,} events, peak live {peak}, evict {evict}")
     if not quiet:
         names = ", ".join(str(path.relative_to(folder)) for path in files)
         click.echo(f"wrote {folder}/: {names}", err=True)
@@ -163,23 +163,3 @@ def write(results: TierResults, folder: Path) -> list[Path]:
     from memtrace.tiers.results import tables
 
     return write_tables(tables(results), results.manifest, folder, partial(render, results))
-
-
-def show(replayed: TierReplay, results: TierResults) -> None:
-    """The table, the evictions by tag, the curve, and the model that the times are of."""
-    from memtrace.cli.tables import print_table
-    from memtrace.tiers import saying
-    from memtrace.units import format_size
-
-    rows, peak = results.summary, format_size(replayed.trace.facts.peak_live_bytes)
-    title = f"{replayed.trace.name}: {replayed.events:,} events, peak live {peak}, evict {replayed.plan.evict}"
-    print_table(saying.COLUMNS, [saying.table_row(row) for row in rows], title=title)
-    if len(rows) > 1:
-        print_table(saying.LINK_COLUMNS, [saying.link_row(row) for row in rows[1:]])
-    if results.evictions:
-        print_table(saying.EVICTION_COLUMNS, [saying.eviction_row(row) for row in results.evictions], words=(0, 1))
-    if results.curve:
-        columns = (f"{rows[0]['name']} of", *saying.CURVE_COLUMNS)
-        print_table(columns, [saying.curve_row(row) for row in results.curve], words=(4,))
-    for text in (saying.verdict(rows), saying.USES[rows[0]["uses"]], saying.model(rows)):
-        click.echo(textwrap.fill(text, 80, break_long_words=False))

@@ -1,0 +1,106 @@
+"""A folder of `memtrace tiers` at the terminal: the tables, and over the events what each tier held and each link carried."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from memtrace.tiers.results import TierResults
+
+STEPS = 50  # of the events, a character each
+NAME, NUMBER = 12, 11  # before them
+FLOWS = {"down": "down_bytes", "up": "up_bytes", "in place": "remote_bytes"}
+
+
+def show(results: TierResults) -> None:
+    first = results.summary[0]
+    print_tables(results, f"{first['trace']}: {first['events']:,} events, evict {first['evict']}")
+    for line in drawn(results):
+        click.echo(line)
+
+
+def print_tables(results: TierResults, title: str) -> None:
+    """The tiers, the links, the evictions by tag, the curve, and the model that the times are of."""
+    from memtrace.cli.tables import print_table
+    from memtrace.tiers import saying
+
+    rows = results.summary
+    print_table(saying.COLUMNS, [saying.table_row(row) for row in rows], title=title)
+    if len(rows) > 1:
+        print_table(saying.LINK_COLUMNS, [saying.link_row(row) for row in rows[1:]])
+    if results.evictions:
+        print_table(saying.EVICTION_COLUMNS, [saying.eviction_row(row) for row in results.evictions], words=(0, 1))
+    if results.curve:
+        columns = (f"{rows[0]['name']} of", *saying.CURVE_COLUMNS)
+        print_table(columns, [saying.curve_row(row) for row in results.curve], words=(4,))
+    for text in (saying.verdict(rows), saying.USES[rows[0]["uses"]], saying.model(rows)):
+        click.echo(textwrap.fill(text, 80, break_long_words=False))
+
+
+def drawn(results: TierResults) -> Iterator[str]:
+    """Live bytes of each tier to its own peak; bytes over each link and evictions, in steps, to the most of a step."""
+    from memtrace.units import format_size
+
+    rows = results.summary
+    ends, timeline = step_ends(results), samples(results)
+    if not ends:
+        return
+    yield ""
+    yield f"live bytes over {rows[0]['events']:,} events, full height the peak of the tier"
+    for row, own in zip(rows, timeline, strict=True):
+        most = row["peak_live_bytes"]
+        yield line(row["name"], format_size(most), [own["live_bytes"][at] for at in ends], most)
+    for k in range(1, len(rows)):
+        moved = {flow: steps(timeline[k][column], ends) for flow, column in FLOWS.items()}
+        most = max(max(values) for values in moved.values())
+        if most:
+            yield ""
+            link = f"{short(rows[k - 1]['name'])} - {short(rows[k]['name'])}"
+            yield f"bytes over the link {link}, full height {format_size(most)} a step"
+        for flow, values in moved.items():
+            if any(values):
+                yield line(flow, format_size(rows[k][FLOWS[flow]]), values, most)
+    evicted = [steps(own["evictions"], ends) for own in timeline]
+    most = max(max(values) for values in evicted)
+    if most:
+        yield ""
+        yield f"evictions, full height {most:,} a step"
+    for row, values in zip(rows, evicted, strict=True):
+        if any(values):
+            yield line(row["name"], f"{row['evictions']:,}", values, most)
+
+
+def samples(results: TierResults) -> list[dict[str, list[Any]]]:
+    """The timeline of each tier; its rows are all tiers at the first sample, then at the next."""
+    tiers = len(results.summary)
+    return [{name: values[k::tiers] for name, values in results.timeline.items()} for k in range(tiers)]
+
+
+def step_ends(results: TierResults) -> list[int]:
+    """Of each of the even steps of the events, the last sample in it, or before it; none where nothing was sampled."""
+    from bisect import bisect_right
+
+    events = samples(results)[0]["event"]
+    count = min(STEPS, len(events))
+    return [bisect_right(events, events[-1] * (k + 1) // count) - 1 for k in range(count)]
+
+
+def steps(counted: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """What a sum rose by in each step."""
+    return [after - before for before, after in pairwise([0, *(counted[at] for at in ends)])]
+
+
+def line(name: str, number: str, values: Sequence[int], most: int) -> str:
+    from memtrace.cli.report import BARS
+
+    bars = "".join(BARS[min(8, -(-value * 8 // most)) if most else 0] for value in values)
+    return f"{short(name):{NAME}} {number:>{NUMBER}} {bars}".rstrip()
+
+
+def short(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
