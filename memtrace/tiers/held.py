@@ -15,8 +15,10 @@ from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, overload
 
+NAMED, EQUAL = types.BaseNamedTuple, types.UniTuple  # type: ignore[attr-defined]
 
-class Held(types.Type):  # type: ignore[misc]
+
+class Held(types.Type):
     """The compiler's type of an address of a NamedTuple, or of a tuple of them."""
 
     def __init__(self, kind: Any) -> None:
@@ -28,7 +30,7 @@ register_default(Held)(models.PointerModel)
 
 
 def is_held(kind: Any) -> bool:
-    return isinstance(kind, types.BaseNamedTuple) or (isinstance(kind, types.UniTuple) and is_held(kind.dtype))
+    return isinstance(kind, NAMED) or (isinstance(kind, EQUAL) and is_held(kind.dtype))
 
 
 @infer_getattr
@@ -36,7 +38,7 @@ class Fields(AttributeTemplate):  # type: ignore[misc]
     key = Held
 
     def generic_resolve(self, held: Any, name: str) -> Any:
-        if isinstance(held.dtype, types.BaseNamedTuple) and name in held.dtype.fields:
+        if isinstance(held.dtype, NAMED) and name in held.dtype.fields:
             kind = held.dtype.types[held.dtype.fields.index(name)]
             return Held(kind) if is_held(kind) else kind
         return None
@@ -59,7 +61,7 @@ def load_field(context: Any, builder: Any, held: Any, address: Any, name: str) -
 
 @overload(operator.getitem, inline="always")
 def member(held, i):  # type: ignore[no-untyped-def]
-    if isinstance(held, Held) and isinstance(held.dtype, types.UniTuple):
+    if isinstance(held, Held) and isinstance(held.dtype, EQUAL):
         return lambda held, i: member_of(held, i)
     return None
 
