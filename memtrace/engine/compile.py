@@ -7,6 +7,7 @@ unchanged one is found.
 
 import glob
 from collections.abc import Callable
+from inspect import getclosurevars
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -43,6 +44,7 @@ def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], b
 
     make_jitable({f for module in [*sources, *bounds] for f in functions_of(module)})
     make_jitable({f for bound in bounds for f in own_functions(bound)})
+    make_jitable({f for f in getclosurevars(function).nonlocals.values() if isinstance(f, FunctionType)})
     function.__qualname__ = f"{name}.{digest(sources)}"
     return njit(**OPTIONS, **(FAST if knows_fast() else {}))(function)
 
@@ -76,12 +78,14 @@ def make_jitable(functions: set[Callable[..., Any]]) -> None:
 
 
 def use_instructions() -> None:
-    """Have the bit scans and the prefetch compiled to one instruction each, not from their text."""
+    """Have the bit scans and the prefetch compiled to one instruction each, not from their text; and what is held, held."""
     if bits.lowest_set in _jitable:
         return
     import numpy as np
     from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
     from numba.extending import overload
+
+    from memtrace.engine.held import keep
 
     prefetch_line = prefetch_intrinsic()
 
@@ -98,7 +102,11 @@ def use_instructions() -> None:
     def prefetch(records, i):  # type: ignore[no-untyped-def]
         return lambda records, i: prefetch_line(records, i)
 
-    _jitable.update({bits.lowest_set, bits.highest_set, calls.prefetch})
+    @overload(calls.hold, inline="always")
+    def hold(value):  # type: ignore[no-untyped-def]
+        return lambda value: keep(value)
+
+    _jitable.update({bits.lowest_set, bits.highest_set, calls.prefetch, calls.hold})
 
 
 def prefetch_intrinsic() -> Any:

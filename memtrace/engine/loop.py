@@ -40,7 +40,7 @@ from memtrace.engine.recorder import (
 )
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE, Request
 from memtrace.structures.bits import highest_set
-from memtrace.structures.calls import apart, prefetch
+from memtrace.structures.calls import apart, hold, prefetch
 from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, HOLES, INSPECTED, RESERVED
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
@@ -202,6 +202,11 @@ def specialise(policy):
 
     def replay(op, block, size, align, stream, dst, tag, start, state, blocks, recorder, mode, addresses, reserved):
         """Replay one batch from event ``start`` of it; returns how far it came, and why it stopped."""
+        held, counts = hold(state), hold(recorder)
+        return through(op, block, size, align, stream, dst, tag, start, held, blocks, counts, mode, addresses, reserved)
+
+    @apart
+    def through(op, block, size, align, stream, dst, tag, start, state, blocks, recorder, mode, addresses, reserved):
         totals, ledger = recorder.totals, state.ledger
         aligns, streams, dsts, tags = mask(align), mask(stream), mask(dst), mask(tag)
         ahead = op.size - FAR if blocks.size > CACHED else 0  # events before it look ahead

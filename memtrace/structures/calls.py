@@ -12,6 +12,11 @@ def apart(function: Function) -> Function:
     return function
 
 
+def hold(value):
+    """A NamedTuple to be handed on by its address, as an argument of a call and nowhere else; see ``engine.held``."""
+    return value
+
+
 def prefetch(records, i):
     """Ask for the cache line of ``records[i]`` ahead of its use; compiled to one instruction, and nothing interpreted.
 

@@ -46,10 +46,7 @@ def of_policy(bound, number, group_of):
     @apart
     def ask(world, member, request, address, extra, row):
         state = group_of(world, number)[member]
-        ledger = state.ledger
-        ledger[INSPECTED] = 0
-        ledger[HOLE_TAKEN] = 0
-        ledger[BLOCK_SIZE] = 0
+        forget_search(state.ledger)
         return policy_alloc(state, request)
 
     @apart
@@ -92,6 +89,13 @@ def of_policy(bound, number, group_of):
         "ask": ask, "free": free, "resize": resize, "trim": trim, "access": access, "record": record,
         "freed_by": freed_by if policy_freed_by is standins.freed_by else apart(freed_by), "book": book, "note": note,
     }  # fmt: skip
+
+
+def forget_search(ledger):
+    """Before a request."""
+    ledger[INSPECTED] = 0
+    ledger[HOLE_TAKEN] = 0
+    ledger[BLOCK_SIZE] = 0
 
 
 def chained(functions):

@@ -19,6 +19,6 @@ def plain() -> SimpleNamespace:
 @cache
 def compiled() -> SimpleNamespace:
     """The same as instructions."""
-    from memtrace.tiers import held
+    from memtrace.engine import held
 
     return SimpleNamespace(keep=held.keep, group_of=held.group_of)

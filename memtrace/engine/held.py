@@ -3,6 +3,9 @@
 As a value it is copied at every call, which for the state of a policy is a hundred words. Held, a call hands on one, and a
 field is loaded where it is read. Nothing writes to one as long as it is held, so its loads may be moved and shared at will.
 A NamedTuple within is held too, and so is a member of a tuple of them.
+
+Numba leaves out a write into an array that is not read again and that it cannot follow back to an argument. It follows fields
+and members, but no call: so a value is held where it is handed on, and who writes through it has it as an argument.
 """
 
 import operator
@@ -11,11 +14,10 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models, register_default
-from numba.core.imputils import lower_getattr_generic
+from numba.core.imputils import impl_ret_borrowed, lower_getattr_generic
+from numba.core.types.containers import BaseNamedTuple, UniTuple
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, overload
-
-NAMED, EQUAL = types.BaseNamedTuple, types.UniTuple  # type: ignore[attr-defined]
 
 
 class Held(types.Type):
@@ -30,7 +32,7 @@ register_default(Held)(models.PointerModel)
 
 
 def is_held(kind: Any) -> bool:
-    return isinstance(kind, NAMED) or (isinstance(kind, EQUAL) and is_held(kind.dtype))
+    return isinstance(kind, BaseNamedTuple) or (isinstance(kind, UniTuple) and is_held(kind.dtype))
 
 
 @infer_getattr
@@ -38,7 +40,7 @@ class Fields(AttributeTemplate):  # type: ignore[misc]
     key = Held
 
     def generic_resolve(self, held: Any, name: str) -> Any:
-        if isinstance(held.dtype, NAMED) and name in held.dtype.fields:
+        if isinstance(held.dtype, BaseNamedTuple) and name in held.dtype.fields:
             kind = held.dtype.types[held.dtype.fields.index(name)]
             return Held(kind) if is_held(kind) else kind
         return None
@@ -56,13 +58,21 @@ def load_field(context: Any, builder: Any, held: Any, address: Any, name: str) -
     for instruction in block.instructions[before:]:
         if isinstance(instruction, ir.LoadInstr):
             instruction.set_metadata("invariant.load", builder.module.add_metadata([]))
-    return value
+    return impl_ret_borrowed(context, builder, kind, value)
 
 
-@overload(operator.getitem, inline="always")
+@overload(operator.getitem)
 def member(held, i):  # type: ignore[no-untyped-def]
-    if isinstance(held, Held) and isinstance(held.dtype, EQUAL):
+    if isinstance(held, Held) and isinstance(held.dtype, UniTuple):
         return lambda held, i: member_of(held, i)
+    return None
+
+
+@overload(len)
+def length(held):  # type: ignore[no-untyped-def]
+    if isinstance(held, Held) and isinstance(held.dtype, UniTuple):
+        count = held.dtype.count
+        return lambda held: count
     return None
 
 
