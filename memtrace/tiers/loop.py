@@ -158,7 +158,7 @@ def specialise(t):
             failed = address == NOWHERE
             event = totals[EVENT]
             if addresses.size > 1:
-                placed = (kind == ALLOC or kind == REALLOC) and blocks[slot].status != DEAD
+                placed = (kind == ALLOC or kind == REALLOC) and address != NOWHERE and blocks[slot].status != DEAD
                 addresses[i] = address if kind == ALLOC or kind == REALLOC else NOTHING
                 tiers[i] = blocks[slot].tier if placed else -1
             touched = totals[TOUCHED]
