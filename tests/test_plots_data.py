@@ -90,6 +90,12 @@ def test_occupancy_holds_each_column_until_the_next_and_ends_with_the_policy() -
     assert numpy.isnan(found.share[:, 6:]).all()
 
 
+def test_occupancy_of_a_policy_alone_holds_its_last_moment_to_its_end() -> None:
+    found = cells_of(cells((5, [10, 0])), last=8, columns=8, most_rows=2)
+    assert found is not None
+    assert found.share[0].tolist() == [1] * 8
+
+
 def test_occupancy_merges_rows_without_losing_bytes() -> None:
     found = cells_of(cells((0, [10, 0, 5, 5, 10])), last=1, columns=1, most_rows=3)
     assert found is not None

@@ -74,7 +74,8 @@ def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence
     total = summed(live)
     share = total / numpy.maximum(1, numpy.add.reduceat(heights, merged))[:, None]
     when = _fullest(samples, live.sum(axis=0), last, columns)
-    beyond = numpy.arange(columns) * (max(1, last) / columns) > samples[-1] + max(1, last) / columns
+    wide, step = max(1, last) / columns, numpy.diff(samples, prepend=0).max()
+    beyond = numpy.arange(columns) * wide > (last if last - samples[-1] <= step else samples[-1] + wide)
     image = share[:, when]
     image[:, beyond] = numpy.nan
     tag, age = numpy.full(image.shape, -1), numpy.full(image.shape, numpy.nan)
