@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 
 from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE
-from memtrace.plots.colours import BUILT_IN, mixed, policy_colour, policy_dashes
-from memtrace.plots.style import ALARM, FAINT, INK
+from memtrace.plots.colours import BUILT_IN, light, mixed, policy_colour, policy_dashes
+from memtrace.plots.style import ALARM, FAINT, INK, LIVE
 from memtrace.report import html
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
@@ -65,6 +65,14 @@ def test_lines_stand_out_3_to_1_from_paper_in_both_themes_of_the_page(base: str,
     light_theme, dark_theme = themes()
     assert contrast(colour, light_theme["paper"]) >= 3
     assert contrast(mixed(colour, 0.4), dark_theme["paper"]) >= 3  # as explorer.js and page.css lighten them
+
+
+@pytest.mark.parametrize("base", BUILT_IN)
+def test_in_grey_a_tint_is_between_what_is_live_and_paper(base: str) -> None:
+    tint = light(policy_colour(base))
+    assert contrast(tint, to_rgb(LIVE)) >= 1.3
+    assert contrast(tint, (1.0, 1.0, 1.0)) >= 1.4
+    assert contrast(tint, policy_colour(base)) >= 1.9
 
 
 def test_words_stand_out_4_5_to_1() -> None:

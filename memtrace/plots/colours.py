@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from zlib import crc32
 
 Colour = tuple[float, float, float]
@@ -19,6 +18,7 @@ BUILT_IN = {
 }  # fmt: skip
 OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")
 SHADES = (0.0, 0.25, -0.3, 0.45)  # towards white, towards black
+LIGHT = 0.65
 LIGHTEST = 0.3  # luminance of a line that stands out 3 to 1 from white paper (WCAG 2, 1.4.11)
 DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
     "-",
@@ -65,10 +65,9 @@ def luminance(colour: Colour) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def light(colour: Colour, level: float = 0.8) -> Colour:
-    """The same hue at a fixed lightness, for areas."""
-    hue, _, saturation = colorsys.rgb_to_hls(*colour)
-    return colorsys.hls_to_rgb(hue, level, saturation)
+def light(colour: Colour) -> Colour:
+    """The colour mixed with white to one luminance for all policies, for areas: in grey between what is live and paper."""
+    return next(pale for step in range(101) if luminance(pale := mixed(colour, step / 100)) >= LIGHT)
 
 
 def _variant(label: str) -> int:
