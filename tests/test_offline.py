@@ -14,10 +14,11 @@ from conftest import ROOT, Run
 from strategies import random_events
 
 from memtrace.errors import UsageError
-from memtrace.offline import greedy
+from memtrace.offline import annealing, greedy
 from memtrace.offline.buffers import Buffers, buffers_of
 from memtrace.offline.overlaps import count_pairs, overlaps
 from memtrace.offline.packing import STEPS_OF_ONE, packings
+from memtrace.offline.sections import spans
 from memtrace.replaying import replay
 from memtrace.trace import from_events
 from memtrace.validate import validate
@@ -75,6 +76,24 @@ def stacked(buffers: Buffers, order: tuple[int, ...]) -> int:
     for i in order:
         ends[i] = max((end for j, end in ends.items() if meet(buffers, i, j)), default=0) + int(buffers.size[i])
     return max(ends.values())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stacking_by_sections_is_stacking_on_neighbours(seed: int) -> None:
+    buffers, at = some(seed), np.zeros(40, np.int64)
+    begin, end, count = spans(buffers)
+    problem = (begin, end, buffers.lower, buffers.lower, buffers.size, buffers.align, buffers.bound)
+    order = np.random.default_rng(seed).permutation(40)
+    height, _ = annealing._stack(order, problem, np.inf, 1.0, at, np.zeros(count, np.int64))
+    ends: dict[int, int] = {}
+    for i in order.tolist():
+        ground = max((end for j, end in ends.items() if meet(buffers, i, j)), default=0)
+        assert at[i] == -(-ground // int(buffers.align[i])) * int(buffers.align[i])
+        ends[i] = int(at[i] + buffers.size[i])
+    assert height == max(ends.values())
+    above = sum(max(end - buffers.bound, 0) for end in ends.values()) / 40
+    assert annealing._stack(order, problem, height + above, 1e-9, at, np.zeros(count, np.int64)) == (height, 0)
+    assert annealing._stack(order, problem, height + above - 1, 1e-9, at, np.zeros(count, np.int64))[0] == -1
 
 
 def test_pairs_and_neighbours_by_brute_force() -> None:

@@ -2,8 +2,9 @@
 
 Some order of that kind is optimal: take an optimal packing, let everything fall, and stack from below. A step takes a
 buffer on a chain from the top to the ground, each touching the next, and moves it to another place in the order; cost is
-the height, and a little of what stands out above the lower bound. The steps are counted, not timed, and the chance is
-seeded, so the result is the same on every machine.
+the height, and a little of what stands out above the lower bound. A step stacks all anew, on a floor for each section,
+until chance is sure to refuse what it costs. The steps are counted, not timed, and the chance is seeded, so the result is
+the same on every machine.
 Source: Kirkpatrick, Gelatt and Vecchi 1983, "Optimization by simulated annealing"; the move along critical chains is that
 of job-shop scheduling, van Laarhoven, Aarts and Lenstra 1992.
 """
