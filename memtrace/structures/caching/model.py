@@ -38,6 +38,7 @@ ROOTS = CLASSES + 1
 FILLED, COUNT = WORDS, WORDS + 1  # places in a row of State.queues
 ROW = WORDS + 2
 FIRST_STREAMS = 4
+FEWEST_BITS = 2  # log2 of the slots of a table of turns
 FIRST_SPREAD = 0x15000000  # of stream 0
 FIRST_SEGMENTS = 64
 
@@ -141,6 +142,7 @@ def new_state(rules, max_live, divisions, history):
     at[DIVISIONS_AT:] = divisions
     at[FRESH] = at[SEGMENT_FRESH] = at[ENTRY_FRESH] = 1
     at[STREAMS] = 1  # stream 0 has index 0
+    at[TURN_BITS] = at[TURN_BITS + 1] = FEWEST_BITS
     at[SMALLEST], at[SMALLEST + 1] = SMALL_BUFFER, min(MIN_LARGE_ALLOC, rules.large_buffer)
     nodes = records((3 if rules.expandable else 2) * max_live + 64, NODE)
     nodes[0].state = NO_NODE

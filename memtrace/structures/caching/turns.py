@@ -8,7 +8,7 @@ on are torch.cuda.Stream() in the order of their making. Found by experiment wit
 
 import numpy as np
 
-from memtrace.structures.caching.model import TURN_BITS, TURNS
+from memtrace.structures.caching.model import FEWEST_BITS, TURN_BITS, TURNS
 from memtrace.structures.calls import apart
 
 EVENTS, USES = 0, 1  # the tables
@@ -17,7 +17,6 @@ LIMB = (1 << 16) - 1
 GOLDEN = (0x7C15, 0x7F4A, 0x79B9, 0x9E37)  # 2^64 / golden ratio, in limbs of 16 bits, the lowest first
 DEVICE = 1 << 56  # what the hash of a stream has of its device
 FEWEST_PROBES = 4
-FEWEST_BITS = 2
 
 
 def spread(stream):
@@ -105,7 +104,7 @@ def move_out(state, table, homeless):
     count = empty(state, table)
     turns[spare + count] = homeless
     count += 1
-    at[TURN_BITS + table] = max(at[TURN_BITS + table] + 1, FEWEST_BITS)
+    at[TURN_BITS + table] += 1
     i = np.int64(0)
     while i < count:
         homeless = put(state, table, turns[spare + i])
@@ -124,21 +123,19 @@ def empty(state, table):
     """Write all streams down in the order of their turns; how many there are."""
     turns = state.turns
     spare, count = start(state, 2), np.int64(0)
-    if state.at[TURN_BITS + table] > 0:
-        for i in range(start(state, table), stop(state, table)):
-            if turns[i] != 0:
-                turns[spare + count] = turns[i] - 1
-                turns[i] = 0
-                count += 1
+    for i in range(start(state, table), stop(state, table)):
+        if turns[i] != 0:
+            turns[spare + count] = turns[i] - 1
+            turns[i] = 0
+            count += 1
     return count
 
 
-@apart
 def dissolve(state, table):
     """All streams leave a table, which is as small again as a new one."""
     for i in range(start(state, table), stop(state, table)):
         state.turns[i] = 0
-    state.at[TURN_BITS + table] = 0
+    state.at[TURN_BITS + table] = FEWEST_BITS
     state.at[TURNS + table] = 0
 
 
