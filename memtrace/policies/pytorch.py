@@ -36,7 +36,6 @@ from memtrace.structures.caching.streams import (
     stream_of,
     wait_for_streams,
 )
-from memtrace.structures.calls import prefetch
 from memtrace.structures.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
 
 ORDER = 40
@@ -44,7 +43,6 @@ GROUPS = ("gpu",)
 ALSO_WITH = ("expandable_segments=True",)
 VIRTUAL = True
 EXABYTE = 1 << 60
-NEAR_NODES = 1 << 14  # 1 MiB of nodes lies in a cache near the core, from where asking ahead costs more than waiting
 
 
 def init(
@@ -144,15 +142,3 @@ def trim(state):
 
 def write_counters(state, row):
     write_statistics(state.stats, row)
-
-
-def expect(state, handle):
-    if state.nodes.size > NEAR_NODES:
-        prefetch(state.nodes, state.node_of[handle])
-
-
-def expect_soon(state, handle):
-    if state.nodes.size > NEAR_NODES:
-        x = state.node_of[handle]
-        prefetch(state.nodes, state.nodes[x].prev)
-        prefetch(state.nodes, state.nodes[x].next)

@@ -128,16 +128,23 @@ def wait_for_streams(state, x):
         push(state, np.int64(entries[e].number), x)
         drop_entry(state, e)
     else:
-        while e != 0:
-            enter(state, USES, np.int64(entries[e].number))
-            following = np.int64(entries[e].next)
-            drop_entry(state, e)
-            e = following
-        for i in range(start(state, USES), stop(state, USES)):
-            if state.turns[i] != 0:
-                push(state, state.turns[i] - 1, x)
-        dissolve(state, USES)
+        push_by_turns(state, x)
     nodes[x].since = state.at[SEQUENCE]
+
+
+@apart
+def push_by_turns(state, x):
+    """Several streams use block x: their events are in the order of the library's table of them."""
+    e = np.int64(state.nodes[x].left)
+    while e != 0:
+        enter(state, USES, np.int64(state.entries[e].number))
+        following = np.int64(state.entries[e].next)
+        drop_entry(state, e)
+        e = following
+    for i in range(start(state, USES), stop(state, USES)):
+        if state.turns[i] != 0:
+            push(state, state.turns[i] - 1, x)
+    dissolve(state, USES)
 
 
 def push(state, s, x):
