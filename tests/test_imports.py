@@ -91,7 +91,6 @@ def test_nothing_imports_the_command_line() -> None:
                 "locality",
                 "reuse",
                 "contention",
-                "tiers",
             },
         ),
         ("matplotlib", {"plots", "report"}),
