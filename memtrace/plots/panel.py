@@ -123,7 +123,7 @@ class Panel:
         text, middle = f"capacity {format_size(capacity)}", at - 0.065
         wide = text_width(text, SMALL) / POINTS
         left = self.left + CROSS if at_left else self.right - CROSS - wide
-        self.frame.text(left, middle, text, SMALL, colour=ALARM)
+        self.frame.plate(left, middle, text, SMALL, colour=ALARM)
         return [(float(x), middle) for x in numpy.arange(left, left + wide + 0.1, 0.1)]
 
     def out_of_memory(self, row: Mapping[str, Any], level: float, colour: Colour, *, named: bool = False) -> None:
