@@ -68,6 +68,8 @@ def test_markdown_has_the_table_and_links_the_figures_that_are_there(tmp_path: P
     for file in re.findall(r"\]\((plots/[^)]+)\)", linked):
         assert (tmp_path / file).is_file()
     assert linked.count("](plots/") == len(list((tmp_path / "plots").iterdir()))
+    beside = write(results, tmp_path / "other" / "report.md", tmp_path / "plots").read_text()
+    assert beside == linked.replace("](plots/", "](../plots/")
 
 
 def test_other_endings_are_refused(tmp_path: Path) -> None:

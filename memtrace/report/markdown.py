@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from html import escape
@@ -14,7 +15,7 @@ ODD = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
 def write(document: Document, path: Path, plots_dir: Path | None = None) -> Path:
-    """Write the file. Figures are linked if ``plots_dir``, relative to the file, has them."""
+    """Write the file. Figures that are in ``plots_dir`` are linked, relative to the file."""
     blocks = (_block(block, path.parent, plots_dir) for block in document.blocks)
     return write_whole(path, ("\n\n".join(text for text in blocks if text) + "\n").encode())
 
@@ -55,4 +56,5 @@ def _picture(picture: Picture, folder: Path, plots_dir: Path | None) -> str:
     file = (plots_dir or folder) / f"{picture.file_name}.png"
     if plots_dir is None or not file.exists():
         return ""
-    return f"![{plain(picture.title)}]({file.relative_to(folder).as_posix()})\n\n{plain(picture.caption)}"
+    link = Path(os.path.relpath(file, folder)).as_posix()
+    return f"![{plain(picture.title)}]({link})\n\n{plain(picture.caption)}"
