@@ -64,6 +64,13 @@ def test_all_lives_together_are_the_trace(data: st.DataObject) -> None:
         assert lives.other[event] == (slow[other] if other >= 0 else -1)
 
 
+def test_a_trace_that_allocates_nothing_is_its_own_part() -> None:
+    whole = trace.from_events([("trim", None), ("free", None)])
+    lives = lives_of(whole)
+    assert lives.count == 0
+    assert rows(lives.part(np.ones(0, np.bool_), lives.sizes(), lives.op.size, null=True)) == rows(whole)
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_some_lives_are_a_valid_trace(data: st.DataObject) -> None:

@@ -57,7 +57,8 @@ class Lives:
         """The trace of these lives alone, with these bytes, up to event `stop`."""
         which = np.flatnonzero(self.events(kept, stop, null))
         op, life = self.op[which], self.life[which]
-        size = np.where(op == Op.ALLOC, sizes[life], self.size[which])
+        size, allocs = self.size[which], op == Op.ALLOC
+        size[allocs] = sizes[life[allocs]]
         request = (op == Op.ALLOC) | (op == Op.REALLOC)
         moved = ((op == Op.COPY) | (op == Op.SWAP)) & (size >= 0)
         given: dict[str, Any] = {
