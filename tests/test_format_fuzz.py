@@ -59,7 +59,7 @@ CORPUS = {
 TEXTS = {name: [unpacked(SAMPLES / file) for file in files] for name, files in CORPUS.items()}
 TEXTS["umpire"].append(database(TEXTS["umpire"][0]))
 SPECIAL = st.sampled_from(
-    [b"\n", b"\0", b"\xff\xfe", b" ", b"0x", b"(nil)", b"-1", b"99999999999999999999", b"0xffffffffffffffff", b",", b'"', b"{", b"[" * 500, b"1e999", b"NaN", b"null", b"\r\n", b"#", b"=" * 70, b"\xe2\x80\xa8"]
+    [b"\n", b"\0", b"\xff\xfe", b" ", b"0x", b"(nil)", b"-1", b"99999999999999999999", b"0xffffffffffffffff", b",", b'"', b"{", b"[" * 500, b"1e999", b"NaN", b"null", b"\r", b"\r\n", b"#", b"=" * 70, b"\xe2\x80\xa8", b"\xef\xbb\xbf"]
 )  # fmt: skip
 
 
@@ -126,6 +126,12 @@ def fuzz(name: str, path: Path, examples: int) -> None:
 @pytest.mark.parametrize("name", CORPUS)
 def test_damaged_files(name: str, tmp_path: Path) -> None:
     fuzz(name, tmp_path / "damaged", 30)
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"Event Type,\r\0", b"\xef\xbb\xbf \n"])
+def test_files_that_once_failed(content: bytes, tmp_path: Path) -> None:
+    for name in CORPUS:
+        survives(name, content, tmp_path / "damaged")
 
 
 @pytest.mark.skipif(not SECONDS, reason="MEMTRACE_FUZZ_SECONDS says how long")

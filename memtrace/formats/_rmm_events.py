@@ -43,7 +43,10 @@ POWERS = np.array([float(f"1e{n}") for n in range(EXACT_POWER + 1)])
 def read(source: Source, name: str) -> Iterator[Batch]:
     """Events of numbered blocks, with times and CUDA streams; of several devices each has its own pointers."""
     head = source.head().removeprefix(MARK).split(b"\n", 1)[0].decode(errors="replace").strip()
-    names = next(csv.reader([head]))[:MOST_FIELDS]
+    try:
+        names = next(csv.reader([head]))[:MOST_FIELDS]
+    except csv.Error:  # no line of CSV: it has none of the columns
+        names = []
     if missing := [column for column in NEEDED if column not in names]:
         raise InputError(f"{source.label}:1: no column {missing[0]!r} in a log of RMM")
     columns = np.array([names.index(column) for column in NEEDED])

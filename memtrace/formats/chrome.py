@@ -32,6 +32,7 @@ MEMORY = "[memory]"
 CPU, CUDA = 0, 1
 DEVICES = {0: "cpu", 1: "cuda", 6: "hip", 12: "xpu", 20: "privateuse"}
 KINDS = {name: kind for kind, name in DEVICES.items()}
+BLANK = "\ufeff \t\r\n"
 PIECE_BYTES = 1 << 20
 MOST_OBJECT = 16 << 20  # characters of one event
 
@@ -189,10 +190,10 @@ class _Text:
 
     def find_array(self) -> bool:
         """Go behind the `[` of the events."""
-        while not self.text.strip():
+        while not (begun := self.text.lstrip(BLANK)):
             if not self.more():
                 return False
-        self.at = len(self.text) - len(self.text.lstrip("\ufeff \t\r\n"))
+        self.at = len(self.text) - len(begun)
         if self.text[self.at] == "[":
             self.at += 1
             return True
