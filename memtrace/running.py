@@ -175,11 +175,19 @@ def _stopped_at_once(pool: Any) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        stop(pool)
         raise
     pool.shutdown()
+
+
+def stop(pool: Any) -> None:
+    """Stop the processes of a pool, whatever they are at."""
+    results = pool._result_queue
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
+    # One that is stopped in the middle of a result would leave the pool's thread, and so our own end, waiting for the rest.
+    results._writer.close()
 
 
 _counts: SynchronizedArray[int] | None = None

@@ -77,9 +77,9 @@ def _through_pool(tasks: Sequence[Task], count: int, queue: deque[int], finish: 
         pool.shutdown(wait=False, cancel_futures=True)
         return lost
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        from memtrace.running import stop
+
+        stop(pool)
         raise
     pool.shutdown()
     return []
