@@ -8,8 +8,8 @@ is a hole, and is counted as one, though nothing is placed in it; `waiting_bytes
 Only the block on top grows in place. Without alignments and with blocks freed in the reverse order of their allocation
 nothing is wasted. Reserved is the highest top so far, unless `trim` gives back what is above.
 
-Cost: constant; a free joins what waits on both sides, so no free ever pops more than one piece. Places of freed blocks are
-squeezed out once they are three times as many as the blocks can be: constant on average.
+Cost: constant; a free joins what waits on both sides, so no free ever pops more than one piece. Once there are four entries,
+of blocks and of what was freed, for each block that there can be, each hole's are squeezed into one: constant on average.
 Source: Knuth, The Art of Computer Programming 1, 2.2.2 (a stack in sequential memory); Gregory 2014, "Game Engine
 Architecture", 5.2.1 (stack-based allocators, markers).
 """
@@ -43,7 +43,9 @@ COALESCES = True
 COUNTERS = ("waiting_bytes",)
 
 LAST = 0  # in shape: the entry on top; 0 if the stack is empty
+ONE = np.uint64(1)
 TAIL = 1  # in shape: by which number the census has the hole above the top; others go by the block above them
+GAPS = 2  # in shape: 1: a block shrank, so there may be a hole for which there is no entry
 
 ENTRY = np.dtype(
     (
@@ -52,7 +54,7 @@ ENTRY = np.dtype(
             [
                 ("start", "i8"),
                 ("end", "i8"),
-                ("run", "u4"),  # of the first and the last of a run of freed blocks: the other of the two; else 0
+                ("run", "u4"),  # of the first and the last of a run of free entries: the other of the two; of a block 0
                 ("handle", "u4"),
             ],
             align=True,
@@ -62,7 +64,7 @@ ENTRY = np.dtype(
 
 
 class State(NamedTuple):
-    entries: np.ndarray  # blocks from the bottom up, freed ones too; entry 0 ends at the base
+    entries: np.ndarray  # blocks from the bottom up, freed ones too, and gaps; entry 0 ends at the base
     entry_of: np.ndarray  # entry_of[handle]
     shape: np.ndarray
     sizes: np.ndarray  # see census
@@ -76,7 +78,7 @@ def init(capacity, max_live, **options):
     state = State(
         np.zeros(4 * max_live + 8, ENTRY).view(np.recarray),
         np.zeros(max_live + 1, np.uint32),
-        np.array([0, max_live + 1], np.int64),
+        np.array([0, max_live + 1, 0], np.int64),
         census.new_sizes(max_live + 2),
         new_ledger(rules.floor),
         rules,
@@ -91,27 +93,46 @@ def alloc(state, request):
     if size == NOTHING:
         return NOTHING
     entries, ledger, rules = state.entries, state.ledger, state.rules
-    if state.shape[LAST] + 3 > entries.size:
+    if state.shape[LAST] + 4 > entries.size:
         squeeze(state)
-    x = state.shape[LAST]
+    x = np.uint64(state.shape[LAST])
     below = entries[x].end
     address = align_up(below, alignment(rules, request))
-    tail = ledger[RESERVED] - below
-    if not reach(state, address + size, size):
-        return NOWHERE
-    end = cut_end(state, address + size)
-    if address > below:
+    end, top = address + size, ledger[RESERVED]
+    gap, tail, rest = address - below, top - below, top - end
+    if rest < 0:
+        more = growth(rules, top, -rest, size)
+        if more == 0:
+            return NOWHERE
+        reserve(state, more)
+        rest += more
+    if rest < rules.min_block:
+        end += rest
+        rest = 0
+        if tail > 0:
+            ledger[HOLES] -= 1
+    else:
         ledger[SPLITS] += 1
-        change_hole(state, request.block, 0, address - below)
-    change_tail(state, tail, ledger[RESERVED] - end)
-    x += 1
+        if tail == 0:
+            ledger[HOLES] += 1
+    if gap > 0:
+        ledger[SPLITS] += 1
+        ledger[HOLES] += 1
+        x += ONE
+        entries[x].start = below
+        entries[x].end = address
+        entries[x].run = x
+        entries[x + ONE].run = 0
+    if ledger[CENSUS] != 0:
+        recount(state, request.block, 0, gap)
+        recount(state, state.shape[TAIL], tail, rest)
+    x += ONE
     entries[x].start = address
     entries[x].end = end
-    entries[x].run = 0
     entries[x].handle = request.block
-    entries[x + 1].run = 0
-    state.entry_of[request.block] = x
-    state.shape[LAST] = x
+    entries[x + ONE].run = 0
+    state.entry_of[np.uint64(request.block)] = x
+    state.shape[LAST] = np.int64(x)
     ledger[ALLOCATED] += end - address
     return address
 
@@ -159,19 +180,25 @@ def recount(state, number, old, new):
 
 @apart
 def squeeze(state):
-    """Drop the entries of freed blocks."""
-    entries = state.entries
-    kept = np.int64(0)
-    for x in range(1, state.shape[LAST] + 1):
-        if state.entry_of[entries[x].handle] == x:
-            kept += 1
-            entries[kept].start = entries[x].start
+    """Put one entry in the place of a run of them."""
+    entries, top = state.entries, np.uint64(state.shape[LAST])
+    x, kept = ONE, np.uint64(0)
+    while x <= top:
+        run = np.uint64(entries[x].run)
+        kept += ONE
+        entries[kept].start = entries[x].start
+        if run != 0:
+            entries[kept].end = entries[run].end
+            entries[kept].run = kept
+            x = run
+        else:
             entries[kept].end = entries[x].end
             entries[kept].run = 0
             entries[kept].handle = entries[x].handle
-            state.entry_of[entries[x].handle] = kept
-    entries[kept + 1].run = 0
-    state.shape[LAST] = kept
+            state.entry_of[np.uint64(entries[x].handle)] = kept
+        x += ONE
+    entries[kept + ONE].run = 0
+    state.shape[LAST] = np.int64(kept)
 
 
 def next_block(entries, x):
@@ -182,27 +209,52 @@ def next_block(entries, x):
 
 def free(state, request, address):
     entries, ledger, shape = state.entries, state.ledger, state.shape
-    x = np.int64(state.entry_of[request.block])
-    state.entry_of[request.block] = 0
-    below, above = np.int64(entries[x - 1].run), np.int64(entries[x + 1].run)
+    x = np.uint64(state.entry_of[np.uint64(request.block)])
+    below, above = np.uint64(entries[x - ONE].run), np.uint64(entries[x + ONE].run)
     low = x if below == 0 else below
     high = x if above == 0 else above
-    start, end = entries[low - 1].end, entries[x].end
-    if x == shape[LAST]:
-        upper, number = ledger[RESERVED], shape[TAIL]
+    start, end = entries[x].start, entries[x].end
+    joined = np.int64(below != 0)
+    if shape[GAPS] != 0:
+        joined += gaps_beside(entries, x, shape[LAST])
+    if x == np.uint64(shape[LAST]):
+        joined += np.int64(ledger[RESERVED] > end)
         entries[low].run = 0
-        shape[LAST] = low - 1
+        shape[LAST] = np.int64(low) - 1
     else:
-        upper, number = entries[high + 1].start, np.int64(entries[high + 1].handle)
+        joined += np.int64(above != 0)
         entries[low].run = high
         entries[high].run = low
-    left, right = entries[x].start - start, upper - end
-    ledger[ALLOCATED] -= end - entries[x].start
-    ledger[MERGES] += np.int64(left > 0) + np.int64(right > 0)
-    change_hole(state, request.block, left, 0)
-    change_hole(state, number, right, upper - start)
+    ledger[ALLOCATED] -= end - start
+    ledger[MERGES] += joined
+    ledger[HOLES] += 1 - joined
+    if ledger[CENSUS] != 0:
+        recount_freed(state, x, low, high)
     if state.rules.trim:
         trim(state)
+
+
+@apart
+def gaps_beside(entries, x, last):
+    """How many of the holes beside block x are gaps, for which there is no entry."""
+    below, above = entries[x - ONE], entries[x + ONE]
+    gaps = np.int64(below.run == 0 and below.end < entries[x].start)
+    if np.int64(x) != last:
+        gaps += np.int64(above.run == 0 and entries[x].end < above.start)
+    return gaps
+
+
+@apart
+def recount_freed(state, x, low, high):
+    """Entry x and the holes beside it, of which low and high are the first and the last entry, have become one hole."""
+    entries = state.entries
+    start = entries[low - ONE].end
+    if state.shape[LAST] < np.int64(low):
+        upper, number = state.ledger[RESERVED], state.shape[TAIL]
+    else:
+        upper, number = entries[high + ONE].start, np.int64(entries[high + ONE].handle)
+    recount(state, np.int64(entries[x].handle), entries[x].start - start, 0)
+    recount(state, number, upper - entries[x].end, upper - start)
 
 
 @apart
@@ -226,6 +278,7 @@ def resize(state, request, address, old_size):
     else:
         after = next_block(entries, x)
         number, upper = np.int64(entries[after].handle), entries[after].start
+        state.shape[GAPS] = 1
     ledger[MERGES] += np.int64(upper > old)
     change_hole(state, number, upper - old, upper - address - size)
     if state.rules.trim:
