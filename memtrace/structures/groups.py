@@ -15,7 +15,7 @@ from memtrace.structures.calls import prefetch
 GROUP = 64  # cells, at most ...
 BITS = 6  # ... and its log2
 
-# groups: one row per group; row 0 is none
+# groups: one row per group; row 0 is none. PREVIOUS of the first in a list, and of none, is anything
 ADDRESS, SIZE, WORD, ALL, NEXT, PREVIOUS, CLASS, FIRST = range(8)  # FIRST: the run's first group
 ROW = 3  # log2 of a row
 
@@ -91,14 +91,14 @@ def owner(group, column):
 def join_front(runs, group, joins):
     """A group that has a free cell again (``joins``) goes to the front of its class's list; else nothing changes.
 
-    Whether it does cannot be predicted, so there is no branch: all is read first, and as much is written either way.
+    Whether it does cannot be predicted, so there is no branch: all is read first, and as much is written either way. What
+    PREVIOUS of the first in a list says is of no account, so it may be written.
     """
     groups = runs.groups
     number = np.uint64(groups[at(group, CLASS)])
-    front, after, before = runs.heads[number], groups[at(group, NEXT)], groups[at(group, PREVIOUS)]
-    groups[at(front, PREVIOUS)] = group if joins else 0
+    front, after = runs.heads[number], groups[at(group, NEXT)]
+    groups[at(front, PREVIOUS)] = group
     groups[at(group, NEXT)] = front if joins else after
-    groups[at(group, PREVIOUS)] = 0 if joins else before
     runs.heads[number] = group if joins else front
 
 
@@ -109,16 +109,14 @@ def leave_front(runs, number, group, leaves):
     """
     after = runs.groups[at(group, NEXT)]
     prefetch(runs.groups, at(after, PREVIOUS))
-    front = after if leaves else group
-    runs.heads[np.uint64(number)] = front
-    runs.groups[at(front, PREVIOUS)] = 0
+    runs.heads[np.uint64(number)] = after if leaves else group
 
 
 def leave_list(runs, group):
-    groups = runs.groups
+    groups, number = runs.groups, runs.groups[at(group, CLASS)]
     before, after = groups[at(group, PREVIOUS)], groups[at(group, NEXT)]
-    if before == 0:
-        runs.heads[groups[at(group, CLASS)]] = after
+    if runs.heads[number] == group:
+        runs.heads[number] = after
     else:
         groups[at(before, NEXT)] = after
     groups[at(after, PREVIOUS)] = before
