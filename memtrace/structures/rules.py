@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.structures.bits import align_up, round_up
+from memtrace.structures.calls import apart
 
 
 class Rules(NamedTuple):
@@ -64,13 +65,18 @@ def alignment(rules, request):
 
 def growth(rules, top, missing, size):
     """Bytes by which the heap grows so that ``missing`` more are there for a block of ``size``; 0 if it cannot."""
+    if rules.full or rules.chunk > 1:
+        return growth_in_chunks(rules, top, missing, size)
+    return missing if top + missing <= rules.limit[0] else 0
+
+
+@apart
+def growth_in_chunks(rules, top, missing, size):
     capacity = rules.limit[0]
     if rules.full:
         more = max(size, rules.chunk, missing)
         return more if top + more <= capacity else 0
-    more = missing if rules.chunk == 1 else round_up(missing, rules.chunk)  # a division is dear
-    if top + more > capacity:
-        more = capacity - top
+    more = min(round_up(missing, rules.chunk), capacity - top)
     return more if more >= missing else 0
 
 
