@@ -193,8 +193,9 @@ class Heap:
         return int(self._state.ledger[getattr(ledger, name)])
 
     def _start(self) -> None:
-        from memtrace.engine.loop import Mode, new_blocks
+        from memtrace.engine.blocks import new_blocks
         from memtrace.engine.recorder import new_recorder
+        from memtrace.engine.serving import Mode
         from memtrace.replaying import initial_state
 
         self._state = initial_state(self.policy, self._bound, self.capacity, self._slots + 1)

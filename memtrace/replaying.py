@@ -51,7 +51,7 @@ class Placement:
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
     seconds: float  # in the compiled loop alone; of a real allocator: in its own calls
-    blocks: Any = None  # a record for each slot, as they are at the end (engine.loop.BLOCK)
+    blocks: Any = None  # a record for each slot, as they are at the end (engine.blocks.BLOCK)
     state: Any = None  # what the policy's init made, as it is at the end
 
     @property
@@ -109,10 +109,11 @@ def replay(
     policy that cannot be compiled or fails.
     """
     from memtrace.engine.binding import bind
-    from memtrace.engine.loop import Mode, new_blocks
+    from memtrace.engine.blocks import new_blocks
     from memtrace.engine.recorder import drained, new_recorder
     from memtrace.engine.registry import parse_policy
     from memtrace.engine.request import NOTHING
+    from memtrace.engine.serving import Mode
     from memtrace.structures.ledger import TOLD, set_detail
     from memtrace.trace.cutting import cut
 
@@ -182,10 +183,11 @@ def replay(
 
 def begun_with(recorder: Recorder, blocks: Any, first: int) -> None:
     """Count the events that are left out, and the blocks that are there."""
-    from memtrace.engine.loop import DEAD
-    from memtrace.engine.recorder import EVENT, LIVE
+    from memtrace.engine.blocks import DEAD
+    from memtrace.engine.recorder import EVENT, LIVE, VARIED
 
     recorder.totals[EVENT] = first
+    recorder.totals[VARIED] = 1
     recorder.totals[LIVE] = int(blocks["requested"][blocks["status"] != DEAD].sum())
 
 

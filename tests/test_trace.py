@@ -348,7 +348,7 @@ def test_a_frame_shows_what_the_trace_says() -> None:
 
 
 def test_the_codes_are_those_of_the_engine() -> None:
-    from memtrace.engine import loop
+    from memtrace.engine import ops
 
-    assert all(getattr(loop, op.name) == op for op in Op)
+    assert all(getattr(ops, op.name) == op for op in Op)
     assert Events._fields == ("op", "block", "size", "align", "stream", "dst", "tag")

@@ -12,7 +12,7 @@ import numpy as np
 from memtrace.structures.calls import apart
 
 ALLOC, FREE, REALLOC = 0, 1, 2  # memtrace.trace.Op
-PLACED = 1  # engine.loop
+PLACED = 1  # engine.blocks
 SHIFT, ROWS, COLUMN = range(3)  # of counts
 UNUSED = -1
 

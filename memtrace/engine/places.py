@@ -9,7 +9,7 @@ from memtrace.engine.recorder import EVENT, FOLLOWED, PLACES
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import MOVED
 
-LIVE_BLOCK = 1  # loop.PLACED
+LIVE_BLOCK = 1  # engine.blocks.PLACED
 PLACE = ("event", "block", "address", "bytes")
 
 

@@ -45,7 +45,8 @@ SPARE = 17  # the handle that no block has
 OOM_EVENT = 18
 PLACES = 19  # rows of places
 FOLLOWED = 20  # bytes the policy itself had moved when its blocks were last looked up
-TOTALS = 21
+VARIED = 21  # 1: some block has an alignment, a stream or a tag
+TOTALS = 22
 
 # sums: float64
 RESERVED_RATIO = 0  # sum over events of reserved / live

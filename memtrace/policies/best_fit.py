@@ -28,7 +28,7 @@ def alloc(state, request):
 
 
 def free(state, request, address):
-    heap.free_block(state, request, size_bins)
+    heap.free_block(state, request.block, size_bins)
 
 
 def resize(state, request, address, old_size):

@@ -45,7 +45,7 @@ def note_end(state, handle):
 
 
 def free(state, request, address):
-    heap.free_block(state, request, address_tree)
+    heap.free_block(state, request.block, address_tree)
 
 
 def resize(state, request, address, old_size):

@@ -203,7 +203,7 @@ def part_of(size, percent):
 
 
 def free(state, request, address):
-    heap.free_block(state, request, address_tree)
+    heap.free_block(state, request.block, address_tree)
     slide_if_due(state)
 
 

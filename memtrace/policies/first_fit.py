@@ -30,7 +30,7 @@ def alloc(state, request):
 
 
 def free(state, request, address):
-    heap.free_block(state, request, address_tree)
+    heap.free_block(state, request.block, address_tree)
 
 
 def resize(state, request, address, old_size):

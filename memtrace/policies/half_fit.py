@@ -43,7 +43,7 @@ def alloc(state, request):
 
 
 def free(state, request, address):
-    heap.free_block(state, request, class_lists)
+    heap.free_block(state, request.block, class_lists)
 
 
 def resize(state, request, address, old_size):

@@ -76,7 +76,7 @@ def settle_rover(state):
 
 
 def free(state, request, address):
-    hole = heap.free_block(state, request, address_tree)
+    hole = heap.free_block(state, request.block, address_tree)
     if state.rules.trim:
         settle_rover(state)  # the hole may be cut or gone
         return

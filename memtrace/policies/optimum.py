@@ -86,7 +86,7 @@ def put(tree, address, size, handle):
 
 
 def free(state, request, address):
-    heap.free_block(state.tree, request, address_tree)
+    heap.free_block(state.tree, request.block, address_tree)
 
 
 def resize(state, request, address, old_size):

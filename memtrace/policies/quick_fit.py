@@ -146,7 +146,7 @@ def free(state, request, address):
     x = np.int64(state.node_of[request.block])
     size = state.nodes[x].extent
     if size > state.quick:
-        heap.free_block(state, request, address_tree)
+        heap.free_block(state, request.block, address_tree)
         return
     before = state.heads[size - 1]
     state.nodes[x].left = before

@@ -73,7 +73,7 @@ def class_size(state, size):
 
 
 def free(state, request, address):
-    heap.free_block(state, request, class_lists)
+    heap.free_block(state, request.block, class_lists)
 
 
 def resize(state, request, address, old_size):

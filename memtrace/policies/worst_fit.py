@@ -52,7 +52,7 @@ def largest_aligned(state, size, align):
 
 
 def free(state, request, address):
-    heap.free_block(state, request, address_tree)
+    heap.free_block(state, request.block, address_tree)
 
 
 def resize(state, request, address, old_size):

@@ -28,7 +28,7 @@ def failure(placement: Placement) -> dict[str, Columns]:
 def state(placement: Placement) -> Columns:
     """One row. The request's block size is what the policy rounded it to; the request's own bytes if it did not come so far."""
     from memtrace.engine.binding import bind
-    from memtrace.engine.loop import PLACED
+    from memtrace.engine.blocks import PLACED
     from memtrace.engine.recorder import LIVE
     from memtrace.structures import ledger as led
 
@@ -97,7 +97,7 @@ def opened(placement: Placement) -> tuple[NDArray[np.int64], ...]:
     A policy that keeps its blocks in segments says by ``neighbours`` what is free beside each; elsewhere the neighbours are
     live blocks, or the ends of what is reserved, and bytes that were rounded up count as free.
     """
-    from memtrace.engine.loop import PLACED
+    from memtrace.engine.blocks import PLACED
     from memtrace.structures.ledger import RESERVED
 
     blocks = placement.blocks

@@ -189,7 +189,7 @@ def replayed(
             own = blocks[slot]
             own["address"], own["requested"] = lives.address[block], lives.requested[block]
             own["stream"] = streams[int(lives.stream[block])]
-            own["tag"], own["align"], own["status"] = -1, -1, 1
+            own["tag"], own["align"], own["status"] = -1, 0, 1
         private = [number for handle, number in streams.items() if handle >> POOL_BITS]
         return seed(state, found, given, private), first
 

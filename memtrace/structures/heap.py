@@ -231,8 +231,8 @@ def drop_hole(state, x, index):
     drop_node(state, x)
 
 
-def free_block(state, request, index):
-    x = release(state, state.node_of[request.block], index)
+def free_block(state, handle, index):
+    x = release(state, state.node_of[handle], index)
     if state.rules.trim:
         trim_top(state, index)
     return x

@@ -102,34 +102,35 @@ def take_cell(state, number, handle):
     ledger[BLOCK_SIZE] = size
     ledger[ALLOCATED] += size
     close_hole(ledger, size)
-    runs.home[handle] = group * GROUP + cell
+    runs.home[np.uint64(handle)] = group * GROUP + cell
     return groups[at(group, ADDRESS)] + cell * size
 
 
 def free(state, request, address):
     """A block's cell becomes free, or the pages of a block that has none."""
-    home = state.runs.home[request.block]
+    home = state.runs.home[np.uint64(request.block)]
     if home != 0:
         free_cell(state, home)
     else:
-        free_pages(state, request)
+        free_pages(state, request.block)
 
 
 @apart
-def free_pages(state, request):
-    heap.free_block(state, request, page_index)
+def free_pages(state, handle):
+    heap.free_block(state, handle, page_index)
 
 
 def free_cell(state, home):
     """A cell becomes free; with the last of its run the run becomes empty."""
     runs, ledger = state.runs, state.ledger
     groups, group = runs.groups, home >> BITS
-    size, word = groups[at(group, SIZE)], groups[at(group, WORD)]
+    size, word, all_free = groups[at(group, SIZE)], groups[at(group, WORD)], groups[at(group, ALL)]
     ledger[ALLOCATED] -= size
     open_hole(ledger, size)
-    groups[at(group, WORD)] = word | (np.int64(1) << (home & (GROUP - 1)))
+    free_cells = word | (np.int64(1) << (home & (GROUP - 1)))
+    groups[at(group, WORD)] = free_cells
     join_front(runs, group, word == 0)
-    if groups[at(group, WORD)] == groups[at(group, ALL)]:
+    if free_cells == all_free:
         first = groups[at(group, FIRST)]
         live = runs.owners[owner(first, LIVE)] - 1
         runs.owners[owner(first, LIVE)] = live

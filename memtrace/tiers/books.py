@@ -7,7 +7,7 @@ import numpy as np
 from memtrace.engine.recorder import ROW, evenly
 from memtrace.tiers.eviction.cost import NEVER
 
-DEAD, PLACED, EMPTY, FREED = 0, 1, 2, 3  # as in engine.loop
+DEAD, PLACED, EMPTY, FREED = 0, 1, 2, 3  # as in engine.blocks
 
 BLOCK = np.dtype(
     (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.loop import ACCESS, ALLOC, COPY, FREE, REALLOC, RECORD, SWAP
+from memtrace.engine.ops import ACCESS, ALLOC, COPY, FREE, REALLOC, RECORD, SWAP
 from memtrace.tiers.books import Future
 from memtrace.tiers.eviction.cost import NEVER
 

@@ -7,6 +7,7 @@ how far it came.
 
 import numpy as np
 
+from memtrace.engine.blocks import make_request
 from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures.calls import apart
@@ -30,7 +31,7 @@ from memtrace.tiers.books import (
     USE,
     WASTED,
 )
-from memtrace.tiers.moving import bring, make_request, request_for, settle, use
+from memtrace.tiers.moving import bring, request_for, settle, use
 from memtrace.tiers.serving import exchange, found_place, open_block, reallocate, release
 from memtrace.tiers.watching import observe, sample
 from memtrace.tiers.world import World

@@ -7,7 +7,8 @@ A block is in one tier at any time.
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE, Request
+from memtrace.engine.blocks import align_of, make_request
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import ALLOCATED
 from memtrace.tiers.books import (
@@ -45,12 +46,8 @@ from memtrace.tiers.books import (
 from memtrace.tiers.transfers import count_in, stored_bytes, transfer, wait
 
 
-def make_request(size, align, stream, tag, handle):
-    return Request(np.int64(size), np.int64(align), np.int64(stream), np.int64(tag), np.int64(handle))
-
-
 def request_for(b, stored):
-    return make_request(stored, np.int64(1) << np.int64(b.align) if b.align >= 0 else 0, b.stream, b.tag, b.handle)
+    return make_request(stored, align_of(b.align), b.stream, b.tag, b.handle)
 
 
 def ask(t, world, books, tier, b, stored):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from memtrace.engine.loop import moved_bytes
+from memtrace.engine.blocks import align_code, make_request
 from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.bits import highest_set
+from memtrace.engine.serving import moved_bytes
 from memtrace.structures.calls import apart
 from memtrace.tiers.books import (
     CLOCK,
@@ -28,14 +28,14 @@ from memtrace.tiers.books import (
     TOUCHED,
     USE,
 )
-from memtrace.tiers.moving import arrive, depart, make_request, reach, request_for, settle
+from memtrace.tiers.moving import arrive, depart, reach, request_for, settle
 from memtrace.tiers.transfers import stored_bytes, transfer, wait
 
 
 def open_block(books, slot, size, align, stream, tag):
     b, totals = books.blocks[slot], books.totals
     b.requested = size
-    b.align = highest_set(align) if align > 0 else -1
+    b.align = align_code(align)
     b.stream = stream
     b.tag = tag
     b.born = totals[EVENT]
@@ -115,7 +115,7 @@ def reallocate(t, world, slot, size, align):
         depart(t, world, slot)
         totals[LIVE] += size - b.requested
         b.requested = size
-        b.align = highest_set(align) if align > 0 else -1
+        b.align = align_code(align)
         arrive(t, world, slot, tier, address, stored)
         return address
     scratch = np.int64(blocks.size - 1)
@@ -135,7 +135,7 @@ def open_again(books, scratch, slot, size, align):
         new.ready = old.ready
     new.stream, new.tag, new.born, new.pinned = old.stream, old.tag, old.born, old.pinned
     new.requested = size
-    new.align = highest_set(align) if align > 0 else -1
+    new.align = align_code(align)
 
 
 def moved(t, world, books, slot, scratch, address):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.loop import ALLOC, FREE
+from memtrace.engine.ops import ALLOC, FREE
 from memtrace.structures.calls import apart
 
 WEIGHT, GRADIENT, OPTIMIZER, ACTIVATION, INPUT = range(5)

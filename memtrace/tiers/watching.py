@@ -1,5 +1,6 @@
 """Peaks and samples of the tiers, written down after an event."""
 
+from memtrace.engine.blocks import make_request
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import ALLOCATED, RESERVED
 from memtrace.tiers.books import (
@@ -20,7 +21,6 @@ from memtrace.tiers.books import (
     STORED,
     UP_BYTES,
 )
-from memtrace.tiers.moving import make_request
 
 
 @apart

@@ -1,0 +1,131 @@
+"""Serving one event: a request is put to the policy, and all that is no alloc and no free is done here, apart from the loop."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from memtrace.engine.blocks import DEAD, PLACED, clear, make_request, record_of, request_of, settle, with_handle
+from memtrace.engine.ops import ACCESS, COMPLETE, COPY, REALLOC, RECORD, SWAP, TRIM
+from memtrace.engine.recorder import (
+    FIT_RATIO,
+    FITS,
+    MOVED,
+    REQUESTS,
+    SEARCH_MAX,
+    SEARCH_SUM,
+    SKIPPED,
+    SPARE,
+    count_request,
+)
+from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures.calls import apart
+from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED
+
+
+class Mode(NamedTuple):
+    """How a replay treats failures and swaps, and what it keeps."""
+
+    skip: bool  # a request that fails is skipped; False: it ends the replay
+    swap_scratch: bool
+    keep: bool  # every event's address and reserved bytes are kept
+
+
+def ask(policy, state, request, recorder):
+    """Ask the policy for a block, and count the search."""
+    ledger = state.ledger
+    if recorder.measured:
+        ledger[INSPECTED] = 0
+        ledger[HOLE_TAKEN] = 0
+        ledger[BLOCK_SIZE] = 0
+    allocated = ledger[ALLOCATED]
+    address = policy.alloc(state, request)
+    if recorder.measured and address != ENLARGE and address != NOTHING:
+        totals = recorder.totals
+        inspected = ledger[INSPECTED]
+        totals[REQUESTS] += 1
+        totals[SEARCH_SUM] += inspected
+        totals[SEARCH_MAX] = max(totals[SEARCH_MAX], inspected)
+        if address != NOWHERE:
+            count_request(recorder, request.size, ledger[ALLOCATED] - allocated)
+            if ledger[HOLE_TAKEN] > 0:
+                totals[FITS] += 1
+                recorder.sums[FIT_RATIO] += ledger[HOLE_TAKEN] / ledger[BLOCK_SIZE]
+    return address
+
+
+@apart
+def ask_apart(policy, state, request, recorder):
+    return np.int64(ask(policy, state, request, recorder))
+
+
+@apart
+def free_apart(policy, state, request, address):
+    policy.free(state, request, address)
+
+
+@apart
+def serve(policy, kind, slot, asked, other, state, blocks, recorder, mode):
+    """An event that is no alloc and no free: the address of a block, NOTHING, NOWHERE or ENLARGE.
+
+    ``asked`` has the event's size, alignment and stream.
+    """
+    totals = recorder.totals
+    b = record_of(blocks, max(slot, 0))
+    if kind == TRIM:
+        policy.trim(state)
+    elif kind == COMPLETE and (slot < 0 or b.status != DEAD):
+        request = make_request(asked.size, 0, asked.stream, -1, b.handle if slot >= 0 else -1)
+        policy.complete(state, request, asked.stream, b.address if slot >= 0 else NOTHING)
+    elif slot < 0:
+        pass  # it is about nothing
+    elif b.status == DEAD or ((kind == COPY or kind == SWAP) and record_of(blocks, other).status == DEAD):
+        totals[SKIPPED] += 1
+    elif kind == REALLOC:
+        return reallocate(policy, slot, asked, state, blocks, recorder, mode.keep)
+    elif kind == COPY or kind == SWAP:
+        smaller = min(b.requested, record_of(blocks, other).requested)
+        if kind == SWAP and mode.swap_scratch:
+            request = make_request(smaller, 0, 0, -1, totals[SPARE])
+            address = ask_apart(policy, state, request, recorder)
+            if address == ENLARGE or address == NOWHERE:
+                return address
+            if address >= 0:
+                free_apart(policy, state, request, address)
+        totals[MOVED] += moved_bytes(asked.size, smaller)
+    elif kind == RECORD:
+        return np.int64(policy.record(state, request_of(b), asked.stream, b.address))
+    elif kind == ACCESS:
+        policy.access(state, request_of(b), b.address)
+    return np.int64(NOTHING)
+
+
+@apart
+def reallocate(policy, slot, asked, state, blocks, recorder, keep):
+    """Resize a block where it is, or else by a new one and a free of the old."""
+    totals = recorder.totals
+    b = record_of(blocks, slot)
+    old, old_address = request_of(b), b.address
+    request, placed = make_request(asked.size, asked.align, old.stream, old.tag, old.block), b.status == PLACED
+    address = np.int64(NOWHERE)
+    if placed:
+        address = np.int64(policy.resize(state, request, old_address, old.size))
+    if address == NOWHERE:
+        if placed:
+            request = with_handle(request, totals[SPARE])
+        address = ask_apart(policy, state, request, recorder)
+        if address == NOWHERE or address == ENLARGE:
+            return address
+        if placed:
+            totals[MOVED] += min(old.size, request.size)
+            free_apart(policy, state, old, old_address)
+            totals[SPARE] = old.block
+            b.handle = request.block
+    if address != ENLARGE:
+        clear(b, recorder)
+        settle(policy, state, blocks, slot, request, address, recorder, keep, False)
+    return address
+
+
+def moved_bytes(size, smaller):
+    """Bytes that a copy or a swap moves: as the event says (size -1: it does not), else the smaller of the two blocks."""
+    return size if size >= 0 else smaller
