@@ -319,4 +319,6 @@ def expect(state, handle):
 
 
 def expect_soon(state, handle):
-    prefetch(state.entries, state.entry_of[handle])
+    x = state.entry_of[np.uint64(handle)]
+    prefetch(state.entries, x - 1)
+    prefetch(state.entries, x + 2)
