@@ -60,28 +60,44 @@ def observe(policy, recorder, state, event):
     if live > 0:
         totals[RATIO_EVENTS] += 1
         recorder.sums[RESERVED_RATIO] += reserved / live
-    if live > totals[PEAK_LIVE]:
-        totals[PEAK_LIVE] = live
-        write_peak(policy, recorder, state, AT_PEAK_LIVE, event)
-    if allocated > totals[PEAK_ALLOCATED]:
-        totals[PEAK_ALLOCATED] = allocated
-        write_peak(policy, recorder, state, AT_PEAK_ALLOCATED, event)
-    if reserved > totals[PEAK_RESERVED]:
-        totals[PEAK_RESERVED] = reserved
-        write_peak(policy, recorder, state, AT_PEAK_RESERVED, event)
+    if live > totals[PEAK_LIVE] or allocated > totals[PEAK_ALLOCATED] or reserved > totals[PEAK_RESERVED]:
+        write_peaks(policy, recorder, state, event)
     if event == recorder.sample_events[totals[SAMPLE]]:
-        write_row(recorder.samples[totals[SAMPLE]], event, live, ledger, policy.largest_hole(state), policy.releasable(state))
-        policy.write_counters(state, recorder.sample_counters[totals[SAMPLE]])
-        totals[SAMPLE] += 1
-        if event == recorder.class_events[totals[CLASS_SAMPLE]]:
-            write_classes(recorder, ledger)
+        write_sample(policy, recorder, state, event)
 
 
 @apart
-def write_peak(policy, recorder, state, peak, event):
+def write_peaks(policy, recorder, state, event):
+    """Write the state down for each peak that this event is the first to reach."""
+    ledger, totals = state.ledger, recorder.totals
+    live, allocated, reserved = totals[LIVE], ledger[ALLOCATED], ledger[RESERVED]
     largest, releasable = policy.largest_hole(state), policy.releasable(state)
+    if live > totals[PEAK_LIVE]:
+        totals[PEAK_LIVE] = live
+        write_peak(policy, recorder, state, AT_PEAK_LIVE, event, largest, releasable)
+    if allocated > totals[PEAK_ALLOCATED]:
+        totals[PEAK_ALLOCATED] = allocated
+        write_peak(policy, recorder, state, AT_PEAK_ALLOCATED, event, largest, releasable)
+    if reserved > totals[PEAK_RESERVED]:
+        totals[PEAK_RESERVED] = reserved
+        write_peak(policy, recorder, state, AT_PEAK_RESERVED, event, largest, releasable)
+
+
+@apart
+def write_peak(policy, recorder, state, peak, event, largest, releasable):
     write_row(recorder.peaks[peak], event, recorder.totals[LIVE], state.ledger, largest, releasable)
     policy.write_counters(state, recorder.peak_counters[peak])
+
+
+@apart
+def write_sample(policy, recorder, state, event):
+    ledger, totals = state.ledger, recorder.totals
+    row = recorder.samples[totals[SAMPLE]]
+    write_row(row, event, totals[LIVE], ledger, policy.largest_hole(state), policy.releasable(state))
+    policy.write_counters(state, recorder.sample_counters[totals[SAMPLE]])
+    totals[SAMPLE] += 1
+    if event == recorder.class_events[totals[CLASS_SAMPLE]]:
+        write_classes(recorder, ledger)
 
 
 def look_ahead(policy, op, block, i, state, blocks):
