@@ -37,7 +37,7 @@ from memtrace.structures.calls import apart, hold, prefetch
 from memtrace.structures.ledger import ALLOCATED, HOLES, RESERVED
 
 FINISHED, STOPPED, TOO_SMALL, NO_ROOM = 0, 1, 2, 3
-FAR, NEAR, SOON = 16, 10, 5  # events looked ahead
+FAR, NEAR, SOON = 24, 16, 8  # events looked ahead
 CACHED = 4096  # up to so many slots, what is kept of blocks stays in the processor's cache unasked
 
 
@@ -168,7 +168,7 @@ def specialise(policy):
 
             totals[EVENT] += 1
             if watched:
-                if mode.keep:
+                if mode.keep:  # the columns are read again, so that nothing of them is kept while the policy is at work
                     kind = op[at]
                     if address >= 0 and kind == REALLOC:
                         address = record_of(blocks, block[at]).address  # freeing the old block may have moved the new one
