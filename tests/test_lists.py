@@ -15,7 +15,7 @@ from oracle_lists import LIST_SPACES
 from strategies import cases
 
 import memtrace
-from memtrace.engine.recorder import PEAK_LIVE, SEARCH_MAX
+from memtrace.engine.recorder import FAILED, PEAK_LIVE, SEARCH_MAX, SEARCH_SUM
 from memtrace.errors import UsageError
 from memtrace.replaying import replay
 from memtrace.testing import check_policy
@@ -109,6 +109,12 @@ def test_more_nodes_than_live_blocks_ask_for(policy: str) -> None:
     for batch_rows in (1 << 20, 11):
         assert differences(name, (events, None, "stop", options, batch_rows)) == {}
     assert differences(name, (events, None, "stop", options, 1 << 20), interpret=True) == {}
+
+
+def test_a_block_of_just_a_page_is_looked_for_once() -> None:
+    placement = replayed("region", [Event("alloc", 1, 64, tag="a")], 60, "skip", {"initial": 48, "page": 64})
+    assert placement.recorder.totals[FAILED] == 1
+    assert placement.recorder.totals[SEARCH_SUM] == 1  # the hole of 48 bytes
 
 
 def test_options_out_of_range_are_named() -> None:

@@ -143,8 +143,8 @@ def put_in_new_page(state, region, size, align, request):
     """Begin a page, or place a block in one of its own."""
     nodes, places = state.nodes, state.places
     own = size > state.page
-    x = np.int64(0) if own else take_page(state, state.page, align, request)
-    if x == 0:
+    x = take_page(state, max(size, state.page), align, request)
+    if x == 0 and size < state.page:
         own = True
         x = take_page(state, size, align, request)
     if x == 0:
