@@ -37,30 +37,24 @@ from memtrace.structures.ledger import (
     new_ledger,
 )
 from memtrace.structures.rules import Rules, alignment, block_size, growth, heap_rules, trimmed
+from memtrace.structures.stacked import (
+    ENTRY,
+    GAPS,
+    LAST,
+    ONE,
+    TAIL,
+    change_hole,
+    change_tail,
+    gaps_beside,
+    next_block,
+    recount,
+    recount_freed,
+    squeeze,
+)
 
 ORDER = 80
 COALESCES = True
 COUNTERS = ("waiting_bytes",)
-
-LAST = 0  # in shape: the entry on top; 0 if the stack is empty
-ONE = np.uint64(1)
-TAIL = 1  # in shape: by which number the census has the hole above the top; others go by the block above them
-GAPS = 2  # in shape: 1: a block shrank, so there may be a hole for which there is no entry
-
-ENTRY = np.dtype(
-    (
-        np.record,
-        np.dtype(
-            [
-                ("start", "i8"),
-                ("end", "i8"),
-                ("run", "u4"),  # of the first and the last of a run of free entries: the other of the two; of a block 0
-                ("handle", "u4"),
-            ],
-            align=True,
-        ),
-    )
-)
 
 
 class State(NamedTuple):
@@ -98,14 +92,10 @@ def alloc(state, request):
     x = np.uint64(state.shape[LAST])
     below = entries[x].end
     address = align_up(below, alignment(rules, request))
-    end, top = address + size, ledger[RESERVED]
-    gap, tail, rest = address - below, top - below, top - end
+    end, tail, gap = address + size, ledger[RESERVED] - below, address - below
+    rest = room_above(state, end, size)
     if rest < 0:
-        more = growth(rules, top, -rest, size)
-        if more == 0:
-            return NOWHERE
-        reserve(state, more)
-        rest += more
+        return NOWHERE
     if rest < rules.min_block:
         end += rest
         rest = 0
@@ -137,74 +127,17 @@ def alloc(state, request):
     return address
 
 
-def reach(state, end, least):
-    """Whether what is reserved reaches to ``end``, or does so now, by a growth for a block of ``least`` bytes."""
+def room_above(state, end, least):
+    """Bytes reserved above ``end``, by a growth for a block of ``least`` bytes if that takes one; -1 if it cannot be reached."""
     top = state.ledger[RESERVED]
-    if end <= top:
-        return True
-    more = growth(state.rules, top, end - top, least)
+    rest = top - end
+    if rest >= 0:
+        return rest
+    more = growth(state.rules, top, -rest, least)
     if more == 0:
-        return False
+        return np.int64(-1)
     reserve(state, more)
-    return True
-
-
-def cut_end(state, end):
-    """Where a block on top ends: a rest of less than min_block is its own."""
-    ledger = state.ledger
-    if ledger[RESERVED] - end < state.rules.min_block:
-        return ledger[RESERVED]
-    ledger[SPLITS] += 1
-    return end
-
-
-def change_tail(state, old, new):
-    change_hole(state, state.shape[TAIL], old, new)
-
-
-def change_hole(state, number, old, new):
-    """A hole, or none where a size is 0, changes its size."""
-    state.ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
-    if state.ledger[CENSUS] != 0:
-        recount(state, number, old, new)
-
-
-@apart
-def recount(state, number, old, new):
-    if old > 0:
-        count_hole(state.ledger, old, -1)
-    if new > 0:
-        count_hole(state.ledger, new, 1)
-    census.note(state, number, new)
-
-
-@apart
-def squeeze(state):
-    """Put one entry in the place of a run of them."""
-    entries, top = state.entries, np.uint64(state.shape[LAST])
-    x, kept = ONE, np.uint64(0)
-    while x <= top:
-        run = np.uint64(entries[x].run)
-        kept += ONE
-        entries[kept].start = entries[x].start
-        if run != 0:
-            entries[kept].end = entries[run].end
-            entries[kept].run = kept
-            x = run
-        else:
-            entries[kept].end = entries[x].end
-            entries[kept].run = 0
-            entries[kept].handle = entries[x].handle
-            state.entry_of[np.uint64(entries[x].handle)] = kept
-        x += ONE
-    entries[kept + ONE].run = 0
-    state.shape[LAST] = np.int64(kept)
-
-
-def next_block(entries, x):
-    """The live block above entry x, which is not on top."""
-    run = np.int64(entries[x + 1].run)
-    return x + 1 if run == 0 else run + 1
+    return rest + more
 
 
 def free(state, request, address):
@@ -232,29 +165,6 @@ def free(state, request, address):
         recount_freed(state, x, low, high)
     if state.rules.trim:
         trim(state)
-
-
-@apart
-def gaps_beside(entries, x, last):
-    """How many of the holes beside block x are gaps, for which there is no entry."""
-    below, above = entries[x - ONE], entries[x + ONE]
-    gaps = np.int64(below.run == 0 and below.end < entries[x].start)
-    if np.int64(x) != last:
-        gaps += np.int64(above.run == 0 and entries[x].end < above.start)
-    return gaps
-
-
-@apart
-def recount_freed(state, x, low, high):
-    """Entry x and the holes beside it, of which low and high are the first and the last entry, have become one hole."""
-    entries = state.entries
-    start = entries[low - ONE].end
-    if state.shape[LAST] < np.int64(low):
-        upper, number = state.ledger[RESERVED], state.shape[TAIL]
-    else:
-        upper, number = entries[high + ONE].start, np.int64(entries[high + ONE].handle)
-    recount(state, np.int64(entries[x].handle), entries[x].start - start, 0)
-    recount(state, number, upper - entries[x].end, upper - start)
 
 
 @apart
@@ -288,14 +198,18 @@ def resize(state, request, address, old_size):
 
 def grow(state, x, end):
     entries, ledger = state.entries, state.ledger
-    old = entries[x].end
-    tail = ledger[RESERVED] - old
-    if x != state.shape[LAST] or not reach(state, end, end - ledger[RESERVED]):
+    old, top = entries[x].end, ledger[RESERVED]
+    rest = room_above(state, end, end - top) if x == state.shape[LAST] else np.int64(-1)
+    if rest < 0:
         return NOWHERE
-    end = cut_end(state, end)
+    if rest < state.rules.min_block:
+        end += rest
+        rest = 0
+    else:
+        ledger[SPLITS] += 1
     entries[x].end = end
     ledger[ALLOCATED] += end - old
-    change_tail(state, tail, ledger[RESERVED] - end)
+    change_tail(state, top - old, rest)
     return entries[x].start
 
 
@@ -319,6 +233,6 @@ def expect(state, handle):
 
 
 def expect_soon(state, handle):
-    x = state.entry_of[np.uint64(handle)]
+    x = np.int64(state.entry_of[np.uint64(handle)])
     prefetch(state.entries, x - 1)
     prefetch(state.entries, x + 2)
