@@ -1,6 +1,7 @@
-"""memtrace: replay allocation traces through allocation policies, and see what each would have cost.
+"""memtrace replays allocation traces through allocation policies, and measures what each policy would have cost.
 
-The names below load what they need when they are first used.
+The public names of ``__all__`` are imported from their modules when they are first used, so that ``import memtrace`` is
+fast.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay"]
 
+# Public name -> the module that defines it.
 _WHERE = {
     "Heap": "memtrace.heap",
     "Placement": "memtrace.replaying",
@@ -30,6 +32,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name from its module on its first use. Raise AttributeError for any other name."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_WHERE[name]), name)

@@ -1,4 +1,7 @@
-"""A C source of the package -> the library or program made of it, in the user's cache folder; compiled at first use."""
+"""Compile a C file of the package into a program or shared library at its first use, and keep the result in a cache folder.
+
+The name of a result carries a digest of the source, the flags and the compiler, so a change of any of them compiles anew.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,19 @@ from pathlib import Path
 
 from memtrace.errors import UsageError
 
-LIBRARY = ("-shared", "-fPIC")
+LIBRARY = ("-shared", "-fPIC")  # flags that make a shared library
+# Advice at the end of error messages.
 INSTALL = "apt-get install gcc libc6-dev (or your system's C compiler)"
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/memtrace, or ~/.cache/memtrace."""
+    """Return the folder of the compiled files, which may not exist yet: $XDG_CACHE_HOME/memtrace, or ~/.cache/memtrace."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "memtrace"
 
 
 def compiler() -> str:
-    """The C compiler: $CC, cc or gcc. Raises UsageError where there is none."""
+    """Return the path of the C compiler: the first of $CC, cc, gcc and clang that is found. Raises UsageError if none is."""
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
         found = shutil.which(name) if name else None
         if found:
@@ -31,9 +35,10 @@ def compiler() -> str:
 
 
 def compiled(source: Path, *flags: str) -> Path:
-    """What the compiler makes of this source with these flags; made once for each source, flags and compiler.
+    """Compile the C file ``source`` with ``flags`` and return the path of the result: a program, or a library with flags LIBRARY.
 
-    Raises UsageError where the source does not compile.
+    A result that is in the cache folder is returned without compiling: there is one for each source, flags and compiler.
+    Raises UsageError if there is no C compiler, or if the source does not compile.
     """
     command = [compiler(), "-O2", *flags]
     digest = hashlib.sha256(b"\0".join([source.read_bytes(), *(word.encode() for word in command)])).hexdigest()[:16]

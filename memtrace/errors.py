@@ -1,25 +1,28 @@
-"""Errors for people: each names what is wrong and what to try, and carries its exit code."""
+"""Define the errors that are shown to users.
+
+Each message says what is wrong and what to try; each class has the exit code of the command that ends with it.
+"""
 
 
 class MemtraceError(Exception):
-    """Anything a user can mend; shown as one message, never as a traceback."""
+    """Report something that a user can mend; base class of all such errors, which are shown without a traceback."""
 
     exit_code = 1
 
 
 class UsageError(MemtraceError):
-    """The command or call is wrong."""
+    """Report that the command line or the arguments of a call are wrong."""
 
     exit_code = 2
 
 
 class InputError(MemtraceError):
-    """A trace or a results folder cannot be read, or is invalid."""
+    """Report that a trace or a results folder cannot be read, or is invalid."""
 
     exit_code = 3
 
 
 class PolicyError(MemtraceError):
-    """A policy broke an invariant, or cannot be run."""
+    """Report that a policy broke an invariant, or cannot be run."""
 
     exit_code = 4

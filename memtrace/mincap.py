@@ -1,11 +1,11 @@
-"""Trace and policy -> the capacities at which nothing fails.
+"""Find the capacities at which a policy replays a trace without a failure.
 
-A policy that looks at the capacity only to refuse growth beyond it does the same at every capacity from the peak that
-it reserved up to the one it was given: where it grew, it may grow, and where it was refused, it is refused. So one
-replay settles a whole window of capacities, and walking down from window to window settles all of them, though success
-is not monotone. Whether a policy is of that kind is tested: the top of the walk, and each window that works, are
-replayed at their low end as well, and must reserve the same peak. Of a policy that is not (its structure depends on
-the capacity), capacities are sampled, and bisected where they turn.
+A policy that uses the capacity only to refuse growth beyond it behaves the same at every capacity from the peak that it reserved
+up to the one it was given: where it grew, it may still grow, and where it was refused, it is still refused. So one replay settles
+a whole window of capacities, and walking down from window to window settles all of them, although success is not monotone.
+Whether a policy is of that kind is tested: the top of the walk, and each window that works, are also replayed at their low end
+and must reserve the same peak. If a policy is not (its structure depends on the capacity), capacities are sampled, and bisected
+where failure turns to success.
 """
 
 from __future__ import annotations
@@ -20,52 +20,55 @@ if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
     from memtrace.trace import Trace
 
-MOST_RUNS = 400
-GRID = 48
-STEP = 512  # bytes: bisection ends here
+MOST_RUNS = 400  # default of ``most_runs``, see ``search``
+GRID = 48  # number of capacities that are sampled
+STEP = 512  # bytes: bisection ends at this precision
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One replay."""
+    """Hold the outcome of one replay. Sizes are in bytes."""
 
-    capacity: int
-    works: bool
-    peak: int  # bytes reserved at most
-    oom_event: int | None
+    capacity: int  # without a limit, the peak of reserved bytes
+    works: bool  # nothing failed
+    peak: int  # of reserved bytes
+    oom_event: int | None  # number of the event that failed
 
 
 @dataclass(frozen=True)
 class Window:
-    """Capacities low <= C <= high at which the same happens; high None: no end."""
+    """Hold capacities low <= C <= high, in bytes, at which a replay does the same; high None means that there is no end."""
 
     low: int
     high: int | None
-    works: bool
-    oom_event: int | None = None
+    works: bool  # nothing fails
+    oom_event: int | None = None  # number of the event that fails
 
 
 @dataclass
 class Mincap:
-    """What was found for one policy. All in bytes."""
+    """Hold what a search found for one policy. Sizes are in bytes."""
 
     policy: str
     lower_bound: int  # peak live bytes
-    unbounded: int | None  # peak reserved without a limit; None: it fails even so
-    smallest: int | None = None
-    safe: int | None = None  # from here on all that were tested work
-    exact: bool = True  # every capacity from `settled` on is known
+    unbounded: int | None  # peak of reserved bytes without a limit; None: the replay fails even without one
+    smallest: int | None = None  # smallest capacity found that works
+    safe: int | None = None  # from here up, all capacities tested work
+    exact: bool = True  # whether every capacity from `settled` up is known
     settled: int = 0
-    runs: int = 0
-    windows: list[Window] = field(default_factory=list)  # from the top
-    curve: list[Outcome] = field(default_factory=list)
+    runs: int = 0  # number of replays
+    windows: list[Window] = field(default_factory=list)  # from the highest to the lowest
+    curve: list[Outcome] = field(default_factory=list)  # evenly spaced capacities, if the caller asked for them
 
 
-Run = Callable[[int | None], Outcome]
+Run = Callable[[int | None], Outcome]  # replays at a capacity in bytes; None: without a limit
 
 
 def find(trace: Trace, policy: Policy, curve: int = 0, most_runs: int = MOST_RUNS) -> Mincap:
-    """Search the capacities of one policy on one trace; `curve` of them, evenly spaced, are listed as well."""
+    """Search the capacities of one policy on one trace.
+
+    ``curve``: the number of evenly spaced capacities whose outcomes are listed as well. ``most_runs``: see ``search``.
+    """
     run = runs(trace, policy)
     found = search(policy.label, trace.facts.peak_live_bytes, run, most_runs)
     if curve and found.unbounded is not None:
@@ -74,15 +77,17 @@ def find(trace: Trace, policy: Policy, curve: int = 0, most_runs: int = MOST_RUN
 
 
 def runs(trace: Trace, policy: Policy) -> Run:
+    """Return a function that replays the trace at a capacity; it caches its outcomes."""
     from memtrace.replaying import replay
 
     known: dict[int | None, Outcome] = {}
 
     def run(capacity: int | None) -> Outcome:
+        """Return the outcome at a capacity; a capacity that the policy does not accept counts as one that fails."""
         if capacity not in known:
             try:
                 placed = replay(trace, policy, capacity, detail="bare")
-            except UsageError:  # its options do not fit so small a capacity
+            except UsageError:  # the policy's options do not allow so small a capacity
                 if capacity is None:
                     raise
                 known[capacity] = Outcome(capacity, False, 0, 0)
@@ -95,7 +100,12 @@ def runs(trace: Trace, policy: Policy) -> Run:
 
 
 def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Mincap:
-    """The search itself, over anything that runs at a capacity (None: without a limit)."""
+    """Search the capacities with any function ``run`` that returns the outcome at a capacity.
+
+    ``label`` is the policy's, ``bound`` a lower bound of the capacities that work (the peak of live bytes). ``most_runs`` is
+    about how many replays are made at most: the walk stops when GRID of them are left for sampling, and only the bisection may
+    exceed them.
+    """
     counted = _Counted(run, most_runs)
     top = counted(None)
     if not top.works:
@@ -114,9 +124,10 @@ def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Minc
 
 
 def bisect(bound: int, top: Outcome, run: Run, step: int) -> int:
-    """A capacity that works, with one that fails less than `step` below it; `top` is an outcome without a limit.
+    """Return a capacity that works, such that one at most ``step`` bytes below it fails; ``top`` is an outcome that works.
 
-    Not every capacity above has been tried: where success is not monotone, `search` says more.
+    ``bound`` is a lower bound of the capacities that work. Not every capacity above the result has been tried: if success is not
+    monotone, `search` finds more.
     """
     low, high = bound - 1, top.peak
     while high - low > step:
@@ -126,25 +137,33 @@ def bisect(bound: int, top: Outcome, run: Run, step: int) -> int:
 
 
 class _Counted:
-    """Runs, up to a number of them."""
+    """Count the calls of a function that replays, and how many are left of ``most``; more calls are not refused."""
 
     def __init__(self, run: Run, most: int) -> None:
+        """Start at 0 calls of ``run``."""
         self.run, self.most, self.used = run, most, 0
 
     def __call__(self, capacity: int | None) -> Outcome:
+        """Return the outcome at a capacity, and count the call."""
         self.used += 1
         return self.run(capacity)
 
     def left(self) -> int:
+        """Return how many calls are left."""
         return self.most - self.used
 
 
 def _same(one: Outcome, other: Outcome) -> bool:
+    """Return whether two outcomes agree in success and in the peak of reserved bytes."""
     return (one.works, one.peak) == (other.works, other.peak)
 
 
 def _walk(found: Mincap, run: _Counted) -> None:
-    """From the top down, window by window, as far as the runs go."""
+    """Walk from the peak without a limit down to the lower bound, window by window, and append the windows to ``found``.
+
+    The walk ends early, with ``found.exact`` false and ``found.settled`` set, if only GRID runs are left, or if the policy turns
+    out to depend on the capacity.
+    """
     capacity = (found.unbounded or 0) - 1
     while capacity >= found.lower_bound:
         if run.left() <= GRID:
@@ -163,7 +182,10 @@ def _walk(found: Mincap, run: _Counted) -> None:
 
 
 def _sample(found: Mincap, run: _Counted) -> None:
-    """Below what is settled: a grid, and a bisection at the lowest turn from failure to success."""
+    """Sample capacities below ``found.settled`` at GRID points, and bisect at the lowest change from failure to success.
+
+    Appends a window of one capacity for each replay to ``found``.
+    """
     high = max(found.settled, found.lower_bound + 1)
     if not found.windows:
         found.settled = high = _first_that_works(high, run)
@@ -179,14 +201,17 @@ def _sample(found: Mincap, run: _Counted) -> None:
 
 
 def _first_that_works(capacity: int, run: _Counted) -> int:
-    """Double until it works: a structure that depends on the capacity may need more than it reserves without a limit."""
+    """Return the first of ``capacity`` and its doubles that works.
+
+    A policy whose structure depends on the capacity may need a larger one than it reserves without a limit.
+    """
     while not run(capacity).works and capacity < 1 << 61:
         capacity *= 2
     return capacity
 
 
 def _conclude(found: Mincap) -> None:
-    """The smallest that works, and from where on all do."""
+    """Sort the windows of ``found`` and set its smallest capacity that works and the one from which all work."""
     found.windows.sort(key=lambda window: -window.low)
     working = [window.low for window in found.windows if window.works]
     found.smallest = min(working, default=None)
@@ -197,7 +222,7 @@ def _conclude(found: Mincap) -> None:
 
 
 def _evenly(low: int, high: int, count: int) -> list[int]:
-    """So many capacities from low to high, both among them."""
+    """Return ``count`` evenly spaced capacities from ``low`` to ``high``, both included; only ``high`` if there is no room."""
     if count < 2 or high <= low:
         return [high]
     return sorted({low + (high - low) * k // (count - 1) for k in range(count)})

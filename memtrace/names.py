@@ -1,15 +1,15 @@
-"""A name that is not known -> the nearest one that is, and the error that proposes it."""
+"""Find the known name nearest to an unknown one, and make the error message that proposes it."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 from memtrace.errors import UsageError
 
-FEW = 12  # names that an error may list in full
+FEW = 12  # upper bound of the names that an error message lists
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like this one, or None if none is alike."""
+    """Return the known name most similar to `name`, ignoring case, or None if none is similar enough."""
     names = list(known)
     by_lower = {candidate.lower(): candidate for candidate in reversed(names)}
     found = get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
@@ -17,7 +17,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for an unknown name: "unknown policy 'best-fti'; did you mean 'best-fit'?"."""
+    """Return (not raise) the UsageError for an unknown name: "unknown policy 'best-fti'; did you mean 'best-fit'?".
+
+    `kind` says what the name should be, such as "policy". Without a similar name the error lists up to FEW known names.
+    """
     names = sorted(known)
     likely = nearest(name, names)
     text = f"unknown {kind} {name!r}"

@@ -1,4 +1,8 @@
-"""Traces x policies -> results: the cells of a run, replayed one after the other or in processes of their own."""
+"""Replay every trace of a run through every policy, in this process or in several, and build the results.
+
+A cell is one trace replayed through one policy. With more than one job, each trace is written to a file that the worker
+processes read, and each worker replays one cell at a time.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +27,28 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
 
-WORTH_PROCESSES = 4_000_000  # events over all cells from which starting processes pays
-POLL_SECONDS = 0.1
+WORTH_PROCESSES = 4_000_000  # events of all cells together from which on it pays to start processes
+POLL_SECONDS = 0.1  # between two reports of progress
 
-Progress = Callable[[int, int], None]  # cell, events done in it
+Progress = Callable[[int, int], None]  # called with the index of a cell and the number of its events replayed so far
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all cells of a run share."""
+    """The settings that all cells of a run share."""
 
-    capacity: int | None = None
-    on_oom: OnOom = "stop"
-    samples: int = DEFAULT_SAMPLES
-    validate: bool = False
-    placements: bool = False
-    locality: Model | None = None  # caches and TLBs that the addresses are run through
+    capacity: int | None = None  # bytes; None: the heap grows as needed
+    on_oom: OnOom = "stop"  # whether a request that fails ends the replay or is skipped
+    samples: int = DEFAULT_SAMPLES  # events sampled for the timeline
+    validate: bool = False  # check every placement with the validator
+    placements: bool = False  # keep the address of every request
+    locality: Model | None = None  # the caches and TLBs whose misses are counted; None: none
 
 
 @dataclass(frozen=True)
 class Cell:
+    """One replay of a run: a trace, a policy, and the settings of the run."""
+
     trace: Trace
     policy: Policy
     settings: Settings
@@ -55,7 +61,11 @@ def run(
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Results:
-    """Replay every trace through every policy and measure. The same results for any ``jobs`` (None: as many as pay)."""
+    """Replay every trace through every policy, and return the results of the run.
+
+    ``jobs`` is the number of processes, None for as many as pay; the results do not depend on it. Raise UsageError if
+    two traces have the same name.
+    """
     from memtrace.results.building import build
     from memtrace.results.gather import distributions
     from memtrace.results.manifest import manifest
@@ -69,6 +79,7 @@ def run(
 
 
 def check_names(traces: Sequence[Trace]) -> None:
+    """Raise UsageError if two traces have the same name, since results tell traces apart by their names."""
     names = [trace.name for trace in traces]
     for name in names:
         if names.count(name) > 1:
@@ -76,7 +87,10 @@ def check_names(traces: Sequence[Trace]) -> None:
 
 
 def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
-    """Raise UsageError for options that do not go together or do not fit the capacity, before anything is read or compiled."""
+    """Raise UsageError for policy options that contradict each other or do not fit the capacity.
+
+    Nothing is read or compiled for this, so the error comes at once.
+    """
     from memtrace.engine.binding import bind
     from memtrace.replaying import check_foreseen, initial_state
 
@@ -86,6 +100,11 @@ def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
 
 
 def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
+    """Return the number of processes to use, at least 1 and at most one per cell.
+
+    If ``jobs`` is None, use all cores if the traces are long or several loops have to be compiled, else this process
+    alone.
+    """
     import os
 
     if jobs is None:
@@ -95,7 +114,7 @@ def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
 
 
 def uncompiled(policies: Sequence[Policy]) -> list[str]:
-    """The policies whose loops have to be compiled first, by label."""
+    """Return the names of the policies whose replay loops are not in the compiler's cache yet, each module once."""
     from memtrace.engine.binding import bind
     from memtrace.engine.compile import is_cached
 
@@ -104,7 +123,10 @@ def uncompiled(policies: Sequence[Policy]) -> list[str]:
 
 
 def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:
-    """One cell, measured. Raises PolicyError if the validator finds an offence."""
+    """Replay one cell, measure it, and return its part of the results.
+
+    ``progress`` is called with events done and events in all. Raise PolicyError if the validator finds an offence.
+    """
     from memtrace.contents.watching import Contents
     from memtrace.replaying import replay
     from memtrace.results.gather import gather
@@ -140,6 +162,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
 
 
 def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[Part]:
+    """Replay all cells, in this process or in ``jobs`` processes, and return their parts in the order of the cells."""
     if jobs == 1:
         return [replay_cell(cell, lambda done, _, i=i: progress(i, done)) for i, cell in enumerate(cells)]  # type: ignore[misc]
     with tempfile.TemporaryDirectory(prefix="memtrace-") as directory:
@@ -150,10 +173,15 @@ def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[P
 
 
 def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[Part]:
+    """Replay cells in ``jobs`` worker processes, and return their parts in the order of the cells.
+
+    The cells' traces are in shared files. The workers count their events in shared memory; ``progress`` is called with
+    the counts every POLL_SECONDS. An exception of a worker is raised here, after all workers were terminated.
+    """
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, wait
 
-    # Spawned, not forked: arrow has threads of its own, which a fork would cut off.
+    # The workers are spawned, not forked: a fork would not copy the threads that arrow runs.
     context = multiprocessing.get_context("spawn")
     counts: SynchronizedArray[int] = context.Array("q", len(cells))
     pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(counts,))
@@ -171,7 +199,7 @@ def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) ->
 
 @contextmanager
 def _stopped_at_once(pool: Any) -> Iterator[None]:
-    """Leave no process behind when one fails, or on Ctrl-C."""
+    """Shut the pool down at the end of the block; on an exception, Ctrl-C included, terminate its processes first."""
     try:
         yield
     except BaseException:
@@ -181,28 +209,33 @@ def _stopped_at_once(pool: Any) -> Iterator[None]:
 
 
 def stop(pool: Any) -> None:
-    """Stop the processes of a pool, whatever they are at."""
+    """Terminate the processes of a pool at once, and leave nothing waiting for their results."""
     results = pool._result_queue
     for process in list((pool._processes or {}).values()):
         process.terminate()
     pool.shutdown(wait=False, cancel_futures=True)
-    # One that is stopped in the middle of a result would leave the pool's thread, and so our own end, waiting for the rest.
+    # A process that is terminated while it sends a result leaves the pool's thread waiting for the rest, and our own exit would
+    # wait for that thread. Closing the pipe ends the wait.
     results._writer.close()
 
 
-_counts: SynchronizedArray[int] | None = None
+_counts: SynchronizedArray[int] | None = None  # in a worker: events replayed so far, by cell
 
 
 def _start_worker(counts: SynchronizedArray[int]) -> None:
+    """Initialise a worker process: keep the shared counts, and ignore Ctrl-C."""
     global _counts
     import signal
 
     _counts = counts
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process terminates the workers
 
 
 def _work(i: int, cell: Cell) -> Part:
+    """Replay the cell of index ``i`` in a worker process, counting its events in shared memory."""
+
     def note(done: int, _: int) -> None:
+        """Write down how many events of the cell are done."""
         assert _counts is not None
         _counts[i] = done
 

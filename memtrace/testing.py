@@ -1,6 +1,6 @@
-"""Is this file a policy? Random traces through it, in the interpreter first, and a verdict in words.
+"""Checks whether a module is a sound policy: random traces through it, in the interpreter first, and a verdict in words.
 
-The same checks serve ``memtrace policies --check ./mine.py``, a policy author's own tests, and ours.
+The same checks serve ``memtrace policies --check ./mine.py``, a policy author's own tests, and those of the package.
 """
 
 from __future__ import annotations
@@ -22,35 +22,38 @@ if TYPE_CHECKING:
     from memtrace.replaying import Placement
     from memtrace.trace import Trace
 
-CAPACITIES = (None, 1 << 16, 1 << 13)  # the last is too small for most traces
-EVENTS = 150
-COMPILED_EVENTS = 2000
+CAPACITIES = (None, 1 << 16, 1 << 13)  # bytes; None is unbounded, the last is too small for most traces
+EVENTS = 150  # of each short trace
+COMPILED_EVENTS = 2000  # of the long trace, for the compiled policy
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that has to hold: what went wrong first, or nothing."""
+    """One property that a policy has to have, and the first fault found, if any."""
 
     name: str
     fault: str | None
 
     @property
     def ok(self) -> bool:
+        """Whether no fault was found."""
         return self.fault is None
 
 
 @dataclass(frozen=True)
 class Report:
-    """The checks of one policy; after one that fails, those that depend on it are not made."""
+    """The checks of one policy; after a check that fails, no later check is made."""
 
     policy: str
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
+        """Whether no check found a fault."""
         return all(check.ok for check in self.checks)
 
     def text(self) -> str:
+        """Return the verdict in words: a line for each check, its fault if any, and the result."""
         lines = [
             f"{'ok  ' if check.ok else 'FAIL'}  {check.name}" + (f"\n      {check.fault}" if check.fault else "")
             for check in self.checks
@@ -59,7 +62,11 @@ class Report:
 
 
 def check_policy(policy: str | Path | ModuleType, *, traces: int = 30, seed: int = 0) -> Report:
-    """Check a policy: a name or spec, the path of a file, or its module. Traces are the same for the same seed."""
+    """Check a policy on random traces, and return a report.
+
+    ``policy`` is a name with options, the path of a file, or a module. ``traces`` is the number of random traces, which are
+    the same for the same ``seed``.
+    """
     try:
         found = _policy(policy)
     except MemtraceError as error:
@@ -69,6 +76,7 @@ def check_policy(policy: str | Path | ModuleType, *, traces: int = 30, seed: int
 
 
 def _policy(policy: str | Path | ModuleType) -> Policy:
+    """Return the policy that a name, a path or a module stands for; a module gets the default options."""
     from memtrace.engine.options import options_of
     from memtrace.engine.registry import Policy, parse_policy
 
@@ -79,6 +87,10 @@ def _policy(policy: str | Path | ModuleType) -> Policy:
 
 
 def _checks(policy: Policy, samples: list[Trace], seed: int) -> Iterator[Check]:
+    """Yield the results of the checks of a policy in order, up to the first that fails.
+
+    ``samples`` are short random traces; ``seed`` makes the long one that the compiled checks use.
+    """
     long = random_trace(seed + len(samples), COMPILED_EVENTS)
     steps: list[tuple[str, Callable[[], str | None]]] = [
         ("it runs in the interpreter", lambda: _first(samples, lambda t, c: _runs(policy, t, c))),
@@ -98,7 +110,7 @@ def _checks(policy: Policy, samples: list[Trace], seed: int) -> Iterator[Check]:
 
 
 def _guarded(step: Callable[[], str | None], policy: Policy) -> str | None:
-    """What a step finds; an exception of the policy is a finding too, with the policy's own line."""
+    """Run one check and return its fault, or None; an exception of the policy is a fault too, with its line."""
     try:
         return step()
     except MemtraceError as error:
@@ -111,6 +123,7 @@ def _guarded(step: Callable[[], str | None], policy: Policy) -> str | None:
 
 
 def _first(samples: list[Trace], find: Callable[[Trace, int | None], str | None]) -> str | None:
+    """Return the first fault that ``find(trace, capacity)`` finds over all samples and CAPACITIES, naming the case; else None."""
     for trace in samples:
         for capacity in CAPACITIES:
             fault = find(trace, capacity)
@@ -120,6 +133,7 @@ def _first(samples: list[Trace], find: Callable[[Trace, int | None], str | None]
 
 
 def _replay(policy: Policy, trace: Trace, capacity: int | None, **how: Any) -> Placement:
+    """Replay a trace with every event sampled and every address kept, in the interpreter unless ``how`` says otherwise."""
     from memtrace.replaying import replay
 
     how = {"interpret": True, **how}
@@ -127,6 +141,7 @@ def _replay(policy: Policy, trace: Trace, capacity: int | None, **how: Any) -> P
 
 
 def _runs(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    """Return a fault if a request fails though memory is unbounded."""
     placement = _replay(policy, trace, capacity)
     if capacity is None and placement.recorder.totals[2]:
         return "a request failed though memory is unbounded"
@@ -134,6 +149,7 @@ def _runs(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
 
 
 def _sound(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    """Return the first offence that the validator finds in a placement by the policy, as text."""
     from memtrace.validate import validate
 
     offence = validate(_replay(policy, trace, capacity))
@@ -141,7 +157,11 @@ def _sound(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
 
 
 def _consistent(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
-    """live <= allocated, allocated + free <= reserved <= capacity, largest hole <= free, after every event."""
+    """Return a fault if the counts of bytes contradict each other after some event.
+
+    Sound counts have live <= allocated, allocated + free <= reserved <= capacity, largest hole and releasable <= free, and
+    none is negative.
+    """
     from memtrace.engine.recorder import ROW
 
     rows = _replay(policy, trace, capacity).recorder.samples
@@ -164,19 +184,23 @@ def _consistent(policy: Policy, trace: Trace, capacity: int | None) -> str | Non
 
 
 def _repeats(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    """Return a fault if a second replay of the trace gives another placement."""
     return _difference(_replay(policy, trace, capacity), _replay(policy, trace, capacity))
 
 
 def _compiles(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    """Return a fault if the compiled policy places otherwise than the interpreted one."""
     return _difference(_replay(policy, trace, capacity), _replay(policy, trace, capacity, interpret=False))
 
 
 def _batches(policy: Policy, trace: Trace, capacity: int | None) -> str | None:
+    """Return a fault if the compiled policy places otherwise when the trace comes in batches of 7 rows."""
     whole = _replay(policy, trace, capacity, interpret=False)
     return _difference(whole, _replay(policy, trace, capacity, interpret=False, batch_rows=7))
 
 
 def _difference(one: Placement, other: Placement) -> str | None:
+    """Return the first event at which two placements differ, and in what, as text; None if they are equal."""
     assert one.addresses is not None and other.addresses is not None
     for name, left, right in (
         ("address", one.addresses, other.addresses),
@@ -191,7 +215,10 @@ def _difference(one: Placement, other: Placement) -> str | None:
 
 
 def _recovers(policy: Policy, samples: list[Trace]) -> str | None:
-    """After a trace whose blocks are all freed, one block of the whole capacity fits."""
+    """Return a fault unless one block of the whole capacity fits after all blocks of a trace are freed.
+
+    For each sample a random trace of EVENTS events is replayed, extended by frees of all its blocks and one request.
+    """
     from memtrace.trace import from_events
 
     capacity = 1 << 16
@@ -212,13 +239,14 @@ def _recovers(policy: Policy, samples: list[Trace]) -> str | None:
 
 
 def random_trace(seed: int, events: int) -> Trace:
+    """Return a valid random trace of so many events; the same for the same seed."""
     from memtrace.trace import from_events
 
     return from_events(random_rows(seed, events), name=f"random trace {seed}")
 
 
 def random_rows(seed: int, events: int) -> list[tuple[Any, ...]]:
-    """(op, id, size, time, align) rows of a valid trace: growing, churning and shrinking by turns."""
+    """Return rows (op, id, size, time, align) of a valid trace that grows, churns and shrinks by turns."""
     chance = random.Random(seed)
     rows: list[tuple[Any, ...]] = []
     live: list[int] = []
@@ -237,4 +265,5 @@ def random_rows(seed: int, events: int) -> list[tuple[Any, ...]]:
 
 
 def _size(chance: random.Random) -> int:
+    """Return a random size in bytes: small, medium or a power of two from 16."""
     return chance.choice((chance.randrange(0, 64), chance.randrange(1, 2000), 16 << chance.randrange(6)))

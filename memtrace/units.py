@@ -1,19 +1,27 @@
-"""Sizes, counts, times and ratios <-> text; the only place where `200MiB` exists."""
+"""Convert sizes, counts, times and ratios to text, and sizes from text.
+
+Every text such as `200MiB` that memtrace reads or prints passes through this file.
+"""
 
 import re
 
 from memtrace.errors import UsageError
 
+# Unit name -> bytes.
 BINARY = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50, "EiB": 1 << 60}
 DECIMAL = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15, "EB": 10**18}
 UNITS = {"": 1, "B": 1, **BINARY, **DECIMAL}
-MOST_BYTES = 1 << 62
+MOST_BYTES = 1 << 62  # upper bound of a size that a user may give: 4 EiB
 
 _SIZE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)")
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `200MiB`, `1.5GiB`, `80 GB`, `4096`; UsageError says what is wrong with anything else."""
+    """Return the number of bytes that a text such as `200MiB`, `1.5GiB`, `80 GB` or `4096` stands for.
+
+    A fraction of a unit is cut to whole bytes. Raises UsageError, which says what is wrong, for text that is not a size, an
+    unknown unit, a fraction of a byte, or more than MOST_BYTES.
+    """
     found = _SIZE.fullmatch(text.strip())
     if not found:
         raise UsageError(f"{text!r} is no size; write bytes or a unit: 4096, 200MiB, 1.5GiB, 80GB")
@@ -24,7 +32,7 @@ def parse_size(text: str) -> int:
     whole, _, part = number.partition(".")
     parts = int("1" + "0" * len(part))
     scaled = (int(whole or 0) * parts + int(part or 0)) * UNITS[unit]
-    size, rest = divmod(scaled, parts)  # 7.3GiB is cut to whole bytes
+    size, rest = divmod(scaled, parts)  # a size such as 7.3GiB is cut to whole bytes
     if rest and UNITS[unit] == 1:
         raise UsageError(f"{text!r} is not a whole number of bytes")
     if size > MOST_BYTES:
@@ -33,7 +41,10 @@ def parse_size(text: str) -> int:
 
 
 def _hint(number: str, word: str) -> str:
-    """What to write instead: for a bare letter both readings of it."""
+    """Return the advice for an error about an unknown unit: `number` is the text before the unit, `word` the unknown unit.
+
+    For a bare letter such as `G` the advice offers both its meanings (GiB, GB), else it lists the known units.
+    """
     letter = word[0].upper()
     binary, decimal = f"{letter}iB", f"{letter}B"
     if word.upper() == letter and binary in BINARY:
@@ -43,11 +54,11 @@ def _hint(number: str, word: str) -> str:
 
 
 def format_size(size: float) -> str:
-    """`7.3 GiB`, `512 B`: the largest binary unit that leaves at least 1."""
+    """Return a size in bytes as text such as `7.3 GiB` or `512 B`, in the largest binary unit that leaves at least 1."""
     magnitude = abs(size)
     unit, scale = "B", 1
     for name, value in BINARY.items():
-        # What would be printed as 1024.0 of a unit is 1.0 of the next.
+        # A size that rounds to 1024.0 of this unit is printed as 1.0 of the next unit.
         if round(magnitude / scale, 1 if scale > 1 else 0) < 1024:
             break
         unit, scale = name, value
@@ -57,12 +68,12 @@ def format_size(size: float) -> str:
 
 
 def format_count(count: float) -> str:
-    """`1,234,567`."""
+    """Return a count as text, rounded to a whole number, with commas between thousands: `1,234,567`."""
     return f"{count:,.0f}"
 
 
 def format_seconds(seconds: float) -> str:
-    """`850 ns`, `1.2 µs`, `35.0 ms`, `1.24 s`, `2 min 05 s`, `1 h 02 min`."""
+    """Return a time in seconds as text: `850 ns`, `1.2 µs`, `35.0 ms`, `1.24 s`, `2 min 05 s`, `1 h 02 min`."""
     if seconds < 0:
         return f"-{format_seconds(-seconds)}"
     if seconds == 0:
@@ -77,6 +88,9 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """`1.25x`, with more digits where 1 is near, so that 1.004 is not read as equal."""
+    """Return a ratio as text such as `1.25x`.
+
+    A ratio within 0.01 of 1 gets three digits instead of two, so that 1.004 is not read as equal.
+    """
     digits = 3 if 0 < abs(ratio - 1) < 0.01 else 2
     return f"{ratio:.{digits}f}x"

@@ -1,11 +1,11 @@
-"""A placement -> the first event at which it is wrong, if any. Shares no code with policies, so no mistake either.
+"""The validator: finds the first event at which a placement is wrong. It shares no code with policies, so no mistakes either.
 
-Most blocks are one range that stays where the placement's addresses say. Blocks that move, or come in pieces, are where
+Most blocks are one range that stays where the placement's addresses say. A block that moves, or comes in pieces, lies where
 the placement's rows of ``places`` say, from the event of the row on.
 
-The live ranges are kept in address order: every address that the placement ever uses is known beforehand, so a range is
-a leaf of a complete binary tree over them that counts the live ranges below each entry, and its neighbours are found by
-walking up and down. Memory grows with the number of events, time with its logarithm times that.
+The live ranges are kept in address order. Every address that the placement ever uses is known beforehand, so a range is a leaf
+of a complete binary tree over the addresses, each entry of which counts the live ranges below it. The neighbours of a range are
+found by a walk up and down. Memory grows with the number of events, and time with that number times its logarithm.
 """
 
 from __future__ import annotations
@@ -29,30 +29,31 @@ OVERLAP, OUTSIDE, BEYOND, MISALIGNED, SHORT = 1, 2, 3, 4, 5
 KINDS = {OVERLAP: "overlap", OUTSIDE: "outside", BEYOND: "beyond", MISALIGNED: "misaligned", SHORT: "short"}
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
 
-# of a slot: first range (-1: none), bytes asked for, bytes it has, alignment
+# columns of slots: the block's first range (-1: none), bytes requested, bytes it has, alignment in bytes
 FIRST, WANTED, HELD, ALIGN = range(4)
-# of a range, by the index of its start: end, slot, event, the block's next range (-1: none)
+# columns of ranges, one row per start address in use: end, slot, event, the block's next range (-1: none)
 END, SLOT, EVENT, NEXT = range(4)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block, or a piece of one, as it was placed: [start, end), and the event that placed it."""
+    """A block, or a piece of a block, as it was placed: the range [start, end) in bytes, and the event that placed it."""
 
     start: int
     end: int
     event: int
 
     def __str__(self) -> str:
+        """Return the range and its event as text."""
         return f"[{self.start}, {self.end}) placed at event {self.event}"
 
 
 @dataclass(frozen=True)
 class Offence:
-    """What is wrong at an event, and with which blocks."""
+    """A fault of a placement: the event, the kind of fault, and the blocks concerned."""
 
     event: int
-    kind: str  # overlap, outside (what is reserved), beyond (the capacity), misaligned, short (of what was asked for)
+    kind: str  # overlap, outside (the reserved bytes), beyond (the capacity), misaligned, short (fewer bytes than requested)
     block: Block
     other: Block | None
     text: str
@@ -60,25 +61,28 @@ class Offence:
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said of where the blocks of a trace lie, and is to be checked."""
+    """A claim of where the blocks of a trace lie, which is to be checked."""
 
     trace: Trace
-    addresses: Ints  # per event: of an alloc or realloc; below 0 where there is none
+    addresses: Ints  # per event: the address that an alloc or realloc got; below 0 where there is none
     reserved: Ints  # per event: bytes reserved after it
     places: Ints  # rows (event, block, address, bytes) of blocks that move or come in pieces
     capacity: int | None
-    align: int  # of blocks whose event asks for none
-    pieces: bool  # blocks are where the rows say, and only there
+    align: int  # bytes: of blocks whose event asks for no alignment
+    pieces: bool  # blocks come in pieces: they lie where the rows say, and only there
 
 
 def validate(placement: Placement) -> Offence | None:
-    """The first offence of a placement that was replayed with ``keep=True``; None if it is sound.
+    """Return the first offence of a placement that was replayed with ``keep=True``; None if it is sound.
 
-    After every event each block, [address, address + requested size), overlaps no other, lies within the capacity, lay in
-    what was reserved when it was placed or moved, and is aligned to what its event asks for, else to the policy's option
-    ``align``. A block in pieces has at least the bytes it asked for; no piece overlaps another; all together are no more
-    than what is reserved. Its alignment is that of the address under which the pieces are mapped, and is not looked at.
-    Of a policy whose addresses are virtual (``VIRTUAL``), neither what is reserved nor the capacity bounds the addresses.
+    After every event each block, [address, address + requested size), overlaps no other, lies within the capacity, lay
+    within the reserved bytes when it was placed or moved, and is aligned to what its event asks for, else to the policy's
+    option ``align``. A block in pieces has at least the bytes it asked for; no piece overlaps another; all together are no
+    more than the reserved bytes. Its alignment is that of the address under which the pieces are mapped, and is not
+    checked. For a policy whose addresses are virtual (``VIRTUAL``), neither the reserved bytes nor the capacity bounds the
+    addresses.
+
+    Raise ValueError if the placement has no addresses.
     """
     if placement.addresses is None or placement.reserved is None or placement.places is None:
         raise ValueError("validate needs a placement with its addresses: replay(..., keep=True)")
@@ -91,7 +95,7 @@ def validate(placement: Placement) -> Offence | None:
 
 
 def first_offence(claim: Claim) -> Offence | None:
-    """As many events as there are addresses are looked at."""
+    """Return the first offence of a claim, or None. As many events are checked as the claim has addresses."""
     starts = np.unique(np.concatenate((claim.addresses[claim.addresses >= 0], claim.places[:, 2])))
     leaves = 1 << max(int(starts.size - 1).bit_length(), 1)
     tree = np.zeros(2 * leaves, np.int32)
@@ -115,7 +119,10 @@ def first_offence(claim: Claim) -> Offence | None:
 
 
 def places_of(claim: Claim, events: Events, done: int, n: int) -> Ints:
-    """Rows (event, block, address, bytes) of every range that events ``done`` to ``done + n`` place or move, in order."""
+    """Return rows (event, block, address, bytes) of all ranges that events ``done`` to ``done + n`` place or move, in order.
+
+    ``events`` is the batch, of which ``n`` events count; ``done`` is the number of its first event.
+    """
     first, last = np.searchsorted(claim.places[:, 0], (done, done + n))
     rows = claim.places[first:last]
     if claim.pieces:
@@ -134,9 +141,10 @@ def places_of(claim: Claim, events: Events, done: int, n: int) -> Ints:
 def _check(  # type: ignore[no-untyped-def]
     op, block, size, align, addresses, reserved, first, rows, starts, tree, ranges, slots, total, own_align, capacity, pieces
 ):
-    """The first offence of a batch: its kind, the row, and the range it is with (-1: there is none).
+    """Check one batch; return the kind of its first offence (0: none), the row of it, and the range it conflicts with (-1: none).
 
-    A block without a row that lacks bytes is told by row -1 - i.
+    ``rows`` are those of ``places_of``; ``first`` is the number of the first event. A block without a row that has too few
+    bytes is reported as row -1 - i, where i is its event in the batch. The state of the live ranges is updated in place.
     """
     row = 0
     for i in range(op.size):
@@ -169,7 +177,10 @@ def _check(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _put_in(place, slots, starts, tree, ranges, total, reserved, capacity, pieces):  # type: ignore[no-untyped-def]
-    """One range of a block: what is wrong with it, and the range it is wrong with."""
+    """Insert one range of a block; return the offence (0: none) and the range it overlaps (-1: none).
+
+    ``place`` is a row (event, block, address, bytes).
+    """
     event, slot, start, size = place
     leaves = tree.size // 2
     if not pieces and start % slots[slot, ALIGN] != 0:
@@ -199,7 +210,7 @@ def _put_in(place, slots, starts, tree, ranges, total, reserved, capacity, piece
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _take_out(slot, slots, starts, tree, ranges, total):  # type: ignore[no-untyped-def]
-    """Forget the ranges of the block in a slot, if there is one."""
+    """Remove the ranges of the block in a slot, if there is one."""
     at = slots[slot, FIRST]
     while at >= 0:
         _count(tree, tree.size // 2 + at, -1)
@@ -211,6 +222,7 @@ def _take_out(slot, slots, starts, tree, ranges, total):  # type: ignore[no-unty
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count(tree, entry, change):  # type: ignore[no-untyped-def]
+    """Add ``change`` to the number of live ranges at an entry of the tree and at all its ancestors."""
     while entry > 0:
         tree[entry] += change
         entry >>= 1
@@ -218,7 +230,10 @@ def _count(tree, entry, change):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _neighbour(tree, leaves, at, side):  # type: ignore[no-untyped-def]
-    """The nearest live leaf below (side 0) or above (side 1) a leaf; -1 if there is none."""
+    """Return the nearest live leaf below (side 0) or above (side 1) the leaf ``at``; -1 if there is none.
+
+    ``leaves`` is the number of leaves of the tree, which are numbered from 0.
+    """
     entry = leaves + at
     while entry > 1 and (entry & 1 == side or tree[entry ^ 1] == 0):
         entry >>= 1
@@ -233,6 +248,7 @@ def _neighbour(tree, leaves, at, side):  # type: ignore[no-untyped-def]
 
 
 def _offence(kind: int, place: Ints, other: int, starts: Ints, ranges: Ints, claim: Claim) -> Offence:
+    """Return the offence of a kind with its text. ``place`` is a row (event, block, address, bytes), ``other`` a range or -1."""
     event, start, size = int(place[0]), int(place[2]), int(place[3])
     block = Block(start, start + size, event)
     found = Block(int(starts[other]), int(ranges[other, END]), int(ranges[other, EVENT])) if other >= 0 else None

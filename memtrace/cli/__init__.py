@@ -1,4 +1,8 @@
-"""The command line: parse, call one library function, echo. The one place where errors become text and exit codes."""
+"""The command line. A command parses its options, calls one function of the library, and prints the result.
+
+Commands are imported only when they are called. Errors become messages and exit codes here, in `main`, and nowhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import click
 
 from memtrace.errors import MemtraceError, UsageError
 
+# Command -> the module of this package that has it, and one line on it for `memtrace --help`.
 COMMANDS = {
     "run": ("run", "Replay traces through policies and write measures, plots and a report."),
     "report": ("report", "Write the report of a results folder as PDF, HTML or Markdown."),
@@ -36,23 +41,29 @@ COMMANDS = {
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),
 }
-INTERRUPTED = 130
-INTERNAL = 70  # a mistake of memtrace itself: sysexits.h, EX_SOFTWARE
+INTERRUPTED = 130  # exit code after Ctrl-C
+INTERNAL = 70  # exit code of a mistake in memtrace itself: EX_SOFTWARE of sysexits.h
 
 
 class Commands(click.Group):
-    """Commands that are imported when they are called, so that help needs nothing but click."""
+    """The group of all commands.
+
+    A command's module is imported when the command is called, so `memtrace --help` needs only click.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import and return the command of this name, or return None if there is none."""
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"memtrace.cli.{COMMANDS[name][0]}"), name)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name; raise UsageError with the nearest name if there is none."""
         if args and args[0] not in COMMANDS:
             from memtrace.names import unknown
 
@@ -60,6 +71,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from COMMANDS, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -79,7 +91,7 @@ def commands(ctx: click.Context) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; users see one message, never a traceback (``-vv`` shows it)."""
+    """Run the command line, and exit. An error is printed as one message, without a traceback unless ``-vv`` is given."""
     try:
         commands(standalone_mode=False)
         sys.stdout.flush()
@@ -103,11 +115,13 @@ def main() -> NoReturn:
 
 
 def _usage(error: click.ClickException) -> str:
+    """Return a line that names the help of the command that failed, or an empty text if it is not known."""
     context = getattr(error, "ctx", None)
     return f"\ntry: {context.command_path} --help" if context is not None else ""
 
 
 def _say(text: str, code: int) -> int:
+    """Print a message on standard error, with the traceback if ``-vv`` is given, and return the exit code."""
     if "-vv" in sys.argv:
         import traceback
 
@@ -120,17 +134,20 @@ def _say(text: str, code: int) -> int:
 
 
 def _quiet() -> int:
-    """The reader of our output has gone: that is its affair, and Python shall not complain at exit."""
+    """Redirect standard output to nowhere, and return exit code 0.
+
+    It is called when the reader of our output has gone; without it Python would complain at exit.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def report_options(function: Any) -> Any:
-    """The options that every command has."""
+    """Add the options that every command has: --json, --quiet and --verbose."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output."),
-        click.option("-q", "--quiet", is_flag=True, help="Print results only."),
-        click.option("-v", "--verbose", count=True, help="Say more; -vv shows the traceback of an error."),
+        click.option("-q", "--quiet", is_flag=True, help="Print only results: no progress and no notes."),
+        click.option("-v", "--verbose", count=True, help="Print more; -vv also prints the traceback of an error."),
     ):
         function = option(function)
     return function

@@ -1,4 +1,4 @@
-"""`memtrace anonymize`: a trace that may be given away."""
+"""The command `memtrace anonymize`, which writes a trace that can be given away."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 @INVALID_OPTION
 @report_options
 def anonymize(source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
-    """Write the trace IN as OUT without what could tell whose it is.
+    """Write the trace IN as OUT without anything that could identify its owner.
 
-    Ids, tags, streams and times are numbered anew; frames and metadata are dropped. Order, sizes, alignments and the
-    differences of times stay, so every policy places it as before.
+    Ids, tags, streams and times are numbered anew; frames and most metadata are dropped. The order of events, sizes,
+    alignments and differences of times stay, so every policy places the blocks as before.
 
     \b
     Example:

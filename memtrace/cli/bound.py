@@ -1,4 +1,4 @@
-"""`memtrace bound`: the least memory a trace needs, from below and from above."""
+"""The command `memtrace bound`, which finds how much memory a trace needs at least, by packing its blocks offline."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("trace")
 @FORMAT_OPTION
-@click.option("--align", default="16", show_default=True, metavar="SIZE", help="Alignment of addresses, and unit of sizes.")
+@click.option(
+    "--align", default="16", show_default=True, metavar="SIZE", help="Alignment of addresses; sizes are rounded up to it."
+)
 @click.option(
     "--effort",
     type=click.IntRange(0),
     default=4,
     show_default=True,
-    help="Steps of annealing, or of the search: 1 takes some half a second of annealing.",
+    help="Number of steps of annealing or search; annealing takes about half a second at an effort of 1.",
 )
-@click.option("--capacity", metavar="SIZE", help="Only look for a packing within so much memory, or a proof that there is none.")
+@click.option(
+    "--capacity", metavar="SIZE", help="Only look for a packing within this capacity, or for a proof that there is none."
+)
 @click.option(
     "--solver",
     "solver_seconds",
     type=click.FloatRange(0),
     default=0,
     metavar="SECONDS",
-    help="Let OR-tools' CP-SAT look for a better one, or prove that there is none. Needs the extra `offline`.",
+    help="Let OR-tools' CP-SAT look for a better packing, or prove that there is none. Needs the extra `offline`.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the best packing as CSV: id, lower, upper, size, offset.")
 @report_options
@@ -51,12 +55,13 @@ def bound(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Pack the blocks of TRACE with all lifetimes known, which no online policy can beat by much.
+    """Pack the blocks of TRACE with all lifetimes known in advance; no online policy can beat the result by much.
 
-    Peak live is the bound from below. Each packing is checked by the validator. Policy `optimum` follows the best one.
+    The peak of live bytes is a lower bound. The validator checks each packing. Policy `optimum` follows the best
+    packing.
 
-    With --capacity a depth-first search looks for a packing within it, in 5 million steps at an effort of 1; exit code 1
-    if none is found. With --solver as well CP-SAT goes on where the search gives up.
+    With --capacity, a depth-first search looks for a packing within that capacity, in 5 million steps times the effort.
+    The exit code is 1 if it finds none. With --solver as well, CP-SAT goes on where the search gives up.
 
     \b
     Example:
@@ -110,7 +115,10 @@ def bound(
 def fits(
     trace: Trace, buffers: Buffers, capacity: int, effort: int, seconds: float, align: int, output: str | None, as_json: bool
 ) -> None:
-    """Say whether the buffers fit in so many bytes; exit code 1 if no packing is found."""
+    """Print whether a packing within ``capacity`` bytes was found, as text or JSON, and write it to ``output`` if that is given.
+
+    Exit with code 1 if none was found. ``seconds`` is the time for the solver, ``align`` the alignment of addresses.
+    """
     from memtrace.cli.tables import echo_json
     from memtrace.errors import MemtraceError
     from memtrace.offline.buffers import lasting
@@ -143,7 +151,7 @@ def fits(
 
 
 def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
-    """Raise PolicyError if the validator, which knows nothing of packing, finds an offence."""
+    """Raise PolicyError if the validator, which does not know how packings are made, finds an offence in the packing."""
     import numpy as np
 
     from memtrace.errors import PolicyError
@@ -158,6 +166,7 @@ def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
 
 
 def says(buffers: Buffers, lowest: Packing) -> str:
+    """Return a sentence on how far the lowest packing is above the lower bound."""
     from memtrace.units import format_size
 
     gap = lowest.height - buffers.bound
@@ -168,7 +177,7 @@ def says(buffers: Buffers, lowest: Packing) -> str:
 
 
 def write(path: Path, buffers: Buffers, packing: Packing) -> None:
-    """The packing in the columns of the MiniMalloc benchmarks; whole or not at all."""
+    """Write a packing as CSV in the columns of the MiniMalloc benchmarks, whole or not at all."""
     import os
 
     import pandas as pd

@@ -1,4 +1,7 @@
-"""`memtrace policies`, `metrics` and `formats`: what there is, printed from where it is declared."""
+"""The commands `memtrace policies`, `metrics` and `formats`, which list what there is and explain each entry.
+
+Their texts are the docstrings and declarations in the sources.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     "--check",
     "checked",
     metavar="POLICY",
-    help="Run a policy, such as ./mine.py, on random traces and judge it; exit 4 if it fails.",
+    help="Test a policy, such as ./mine.py, on random traces; exit 4 if it fails.",
 )
 @report_options
 def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
@@ -55,6 +58,7 @@ def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, 
 
 
 def check(policy: str, as_json: bool) -> None:
+    """Test a policy on random traces, print the report, and exit with the code of PolicyError if the policy fails."""
     from memtrace.errors import PolicyError
     from memtrace.testing import check_policy
 
@@ -70,10 +74,12 @@ def check(policy: str, as_json: bool) -> None:
 
 
 def first_line(thing: Any) -> str:
+    """Return the first line of a docstring."""
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
 def options_of(name: str) -> list[Option]:
+    """Return the options of a built-in policy."""
     from memtrace.engine.options import options_of as read_options
     from memtrace.engine.registry import load_builtin
 
@@ -81,12 +87,14 @@ def options_of(name: str) -> list[Option]:
 
 
 def option_row(option: Option) -> tuple[str, str, str]:
+    """Return a line of the table of options: name, default, choices."""
     from memtrace.engine.options import text_of
 
     return option.name, text_of(option.default), "|".join(option.choices)
 
 
 def described(name: str) -> dict[str, Any]:
+    """Return a policy's entry in the JSON document."""
     from memtrace.engine.registry import load_builtin
 
     module = load_builtin(name)
@@ -105,7 +113,8 @@ def described(name: str) -> dict[str, Any]:
 def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """List the measures, which are the columns of summary.parquet, or explain NAME.
 
-    L is live, A allocated, R reserved bytes, h a hole's size, F the sum of all h, after each event.
+    In the definitions, L are live, A allocated and R reserved bytes; h is the size of a hole, F the sum of all h. They
+    are taken after each event.
 
     \b
     Example:
@@ -133,6 +142,7 @@ def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
 
 
 def metric_fields(metric: Metric) -> dict[str, str]:
+    """Return the printed fields of a metric by name."""
     fields = ("name", "unit", "direction", "formula", "source")
     return {field: getattr(metric, field) for field in fields}
 

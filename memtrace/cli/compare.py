@@ -1,4 +1,4 @@
-"""`memtrace compare`: what changed between two results, and whether a budget holds."""
+"""The command `memtrace compare`, which shows what changed between two results and checks gates."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from memtrace.errors import MemtraceError, UsageError
 if TYPE_CHECKING:
     from memtrace.comparing.model import Change, Comparison, Outcome
 
-MOST_ROWS = 6
-MOST_MEASURES = 3
-MOST_CHECKS = 12
+MOST_ROWS = 6  # rows of a table of changes without -v
+MOST_MEASURES = 3  # measures of a row without -v
+MOST_CHECKS = 12  # failed or skipped checks of a gate without -v
 GATE_FAILED = MemtraceError.exit_code
 
 
@@ -30,12 +30,10 @@ GATE_FAILED = MemtraceError.exit_code
     "fail_if",
     multiple=True,
     metavar="GATE",
-    help="Exit 1 if this holds of any row: 'peak_reserved_bytes>+1%'. Repeatable; docs/ci.md has the grammar.",
+    help="Exit 1 if this is true of any row, such as 'peak_reserved_bytes>+1%'. Repeatable; docs/ci.md has the grammar.",
 )
-@click.option(
-    "--reference", metavar="POLICY", help="Within one folder: compare with this policy, not with the one that needs least."
-)
-@click.option("--junit", "junit_file", metavar="FILE", help="Write the gates as JUnit XML.")
+@click.option("--reference", metavar="POLICY", help="Without HEAD: compare with this policy, not with the one that needs least.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write the outcomes of the gates as JUnit XML.")
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Write the comparison as Markdown.")
 @report_options
 def compare(
@@ -49,10 +47,10 @@ def compare(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Show what changed from BASE to HEAD, worst first; exit 1 if a gate failed.
+    """Show what changed from BASE to HEAD, the worst first; exit 1 if a gate failed.
 
-    Each is a results folder, its summary.parquet, or a baseline file. Without HEAD the policies of BASE are compared
-    with each other. In GitHub Actions failed gates become annotations, and the Markdown is added to the job's summary.
+    Each is a results folder, its summary.parquet, or a baseline file. Without HEAD, the policies of BASE are compared
+    with each other. In GitHub Actions, failed gates become annotations, and the Markdown is added to the job's summary.
 
     \b
     Examples:
@@ -78,7 +76,10 @@ def compare(
 
 
 def show_comparison(found: Comparison, verbose: int = 0) -> None:
-    """The sentence, the changes, what has no partner, and the gates last, where they are seen."""
+    """Print a comparison: the headline, the changes, notes, rows without a partner, and the gates.
+
+    Gates are last, where they are seen first in a terminal.
+    """
     from memtrace.comparing.sentences import headline, key_list
 
     for trace, policy in found.reference.items():
@@ -95,6 +96,7 @@ def show_comparison(found: Comparison, verbose: int = 0) -> None:
 
 
 def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
+    """Print a table of changes under a title; with ``verbose`` all of them."""
     from memtrace.cli.tables import print_policies
     from memtrace.comparing.sentences import table_lines
 
@@ -107,7 +109,7 @@ def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
 
 
 def show_outcomes(outcomes: Iterable[Outcome], verbose: int) -> None:
-    """A line for each rule, and beneath it each row that failed or could not be checked."""
+    """Print a line for each gate, and below it the rows that failed or could not be checked."""
     rules: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         rules.setdefault(outcome.rule, []).append(outcome)
@@ -127,7 +129,11 @@ def show_outcomes(outcomes: Iterable[Outcome], verbose: int) -> None:
 def write_documents(
     found: Comparison, title: str, junit_file: str | None, markdown_file: str | None, errors: Sequence[Outcome] = ()
 ) -> list[str]:
-    """The files that were asked for, and what GitHub takes where it runs us."""
+    """Write the JUnit and Markdown files that were asked for, and return their paths.
+
+    In GitHub Actions also append the Markdown to the job's summary and print the annotations. ``errors`` are outcomes
+    of cells whose replay failed.
+    """
     from memtrace.comparing.junit import junit
     from memtrace.comparing.markdown import markdown
     from memtrace.comparing.workflow_commands import workflow_commands
@@ -147,7 +153,10 @@ def write_documents(
 
 
 def write_whole(path: Path, data: bytes) -> str:
-    """Under a temporary name first, so a killed command leaves the old file."""
+    """Write to a temporary file, then rename it, so that a killed command leaves the old file.
+
+    Return the path; raise UsageError if it cannot be written.
+    """
     stage = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +168,7 @@ def write_whole(path: Path, data: bytes) -> str:
 
 
 def append(path: Path, text: str) -> None:
+    """Append a text to the job's summary; raise UsageError if it cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")

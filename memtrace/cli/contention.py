@@ -1,4 +1,4 @@
-"""`memtrace contention`: lock conflicts and blow-up by the number of arenas."""
+"""The command `memtrace contention`, which models lock conflicts and memory for several numbers of arenas."""
 
 from __future__ import annotations
 
@@ -20,27 +20,34 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("trace")
 @click.option("--arenas", default="1,2,4,8", show_default=True, metavar="N,N,...", help="Numbers of arenas, 1 to 32.")
-@click.option("-p", "--policy", "inner", default="best-fit", show_default=True, metavar="POLICY", help="That of each arena.")
+@click.option(
+    "-p", "--policy", "inner", default="best-fit", show_default=True, metavar="POLICY", help="The policy of each arena."
+)
 @click.option(
     "--cache",
     type=click.IntRange(0, 64),
     default=0,
     show_default=True,
     metavar="N",
-    help="Blocks of each size class, 16 bytes apart up to 1024, that a thread keeps and serves without a lock.",
+    help="Freed blocks that a thread keeps in each size class, and serves without a lock; classes are 16 bytes apart up to 1024.",
 )
 @click.option(
     "--hold",
     default="100,50,150,10",
     show_default=True,
     metavar="NS,NS,NS,NS",
-    help="Nanoseconds of an alloc, a free, a realloc, and of one served by a thread's cache.",
+    help="Nanoseconds that an alloc, a free and a realloc take, and an operation that a thread's cache serves.",
 )
 @click.option(
-    "--gap", type=click.IntRange(0), default=100, show_default=True, metavar="NS", help="Between events of a trace without times."
+    "--gap",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="NS",
+    help="Nanoseconds between two events of a trace without times.",
 )
-@click.option("-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes.")
-@click.option("-o", "--output", metavar="FILE", help="Also draw conflicts and blow-up, as PNG.")
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of processes.")
+@click.option("-o", "--output", metavar="FILE", help="Also draw conflicts and blow-up as a PNG file.")
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options
@@ -59,10 +66,11 @@ def contention(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Model the locks of arenas that the threads of TRACE share: conflicts, the time waited, and the memory it takes.
+    """Model the locks of arenas that the threads of TRACE share: conflicts, the time waited, and the reserved memory.
 
-    A thread's operations go to the arena of its number modulo the count, a free to the one its block came from. Each holds
-    that arena's lock for a given time; one that arrives meanwhile is a conflict, and waits. Times are modelled.
+    An alloc goes to the arena whose number is that of the thread modulo the number of arenas; a free or realloc goes to
+    the arena that its block came from. An operation holds the arena's lock for a given time. Another thread's operation
+    that arrives meanwhile is a conflict, and waits. All times are modelled.
 
     \b
     Example:
@@ -94,6 +102,10 @@ def contention(
 
 
 def numbers(option: str, text: str, least: int, most: int) -> list[int]:
+    """Return the numbers of an option such as "1,2,4"; for --arenas they are sorted, each once.
+
+    Raise UsageError if one is not between ``least`` and ``most``.
+    """
     from memtrace.errors import UsageError
 
     parts = text.split(",")
@@ -103,6 +115,7 @@ def numbers(option: str, text: str, least: int, most: int) -> list[int]:
 
 
 def timing_of(hold: str, gap: int) -> Timing:
+    """Return the times of the model from the options --hold and --gap, in nanoseconds."""
     from memtrace.contention.simulating import Timing
     from memtrace.errors import UsageError
 
@@ -114,6 +127,7 @@ def timing_of(hold: str, gap: int) -> Timing:
 
 
 def draw(rows: list[Row], trace: str, path: Path) -> Path:
+    """Draw the figure into a PNG file, and return its path. Raise UsageError for another ending."""
     from memtrace.errors import UsageError
     from memtrace.plots.contention import write
 
@@ -123,6 +137,7 @@ def draw(rows: list[Row], trace: str, path: Path) -> Path:
 
 
 def show(trace: Trace, rows: list[Row], inner: str) -> None:
+    """Print the table with a line for each number of arenas."""
     from memtrace.cli.tables import print_table
     from memtrace.units import format_count, format_ratio, format_seconds, format_size
 
@@ -144,7 +159,7 @@ def show(trace: Trace, rows: list[Row], inner: str) -> None:
 
 
 def model(trace: Trace, timing: Timing, cache: int, named: bool) -> str:
-    """What the figures rest on, in a sentence."""
+    """Return a sentence on what the figures are based on. ``named``: some free in the trace says which thread it is by."""
     times = "the trace's own times" if "time" in trace.columns else f"events {timing.gap} ns apart"
     caches = f", caches of {cache} per size class ({timing.cached} ns)" if cache else ""
     frees = "" if named else "; no free names its thread, so each is by its block's owner"

@@ -1,4 +1,4 @@
-"""`memtrace export`: a replay in the format of another tool."""
+"""The command `memtrace export`, which writes a replay in the format of another tool."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 
 @click.command()
 @click.argument("trace")
-@click.option("-p", "--policy", default="pytorch", show_default=True, metavar="POLICY", help="As of run.")
-@click.option("--to", "target_format", type=click.Choice(["torch-snapshot"]), required=True, help="What to write.")
-@click.option("-o", "--output", required=True, metavar="FILE", help="The file; for torch-snapshot a .pickle.")
-@click.option("--capacity", metavar="SIZE", help="Fixed bytes of memory; what fails is in the snapshot as an oom.")
+@click.option("-p", "--policy", default="pytorch", show_default=True, metavar="POLICY", help="The policy, as for memtrace run.")
+@click.option("--to", "target_format", type=click.Choice(["torch-snapshot"]), required=True, help="The format to write.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="The file to write; a .pickle for torch-snapshot.")
+@click.option("--capacity", metavar="SIZE", help="Fixed size of memory; a request that fails is in the snapshot as an oom event.")
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options
@@ -31,9 +31,9 @@ def export(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Replay TRACE through a policy, and write what happened as a PyTorch memory snapshot.
+    """Replay TRACE through a policy, and write the replay as a PyTorch memory snapshot.
 
-    PyTorch's viewer (https://docs.pytorch.org/memory_viz) opens it: drag the file into it.
+    PyTorch's viewer (https://docs.pytorch.org/memory_viz) opens it: drag the file into its window.
 
     \b
     Example:

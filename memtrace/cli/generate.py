@@ -1,4 +1,4 @@
-"""`memtrace generate` and `memtrace workloads`: traces from a recipe, and what recipes there are."""
+"""The commands `memtrace generate`, which writes the trace of a workload, and `memtrace workloads`, which lists workloads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("workload")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the workload. Repeatable.")
-@click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), metavar="N", help="Of the random numbers. Default: 0.")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Trace to write: .parquet, .csv, .csv.gz or .csv.zst.")
+@click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), metavar="N", help="Seed of the random numbers. Default: 0.")
+@click.option("-o", "--output", required=True, metavar="FILE", help="The trace to write: .parquet, .csv, .csv.gz or .csv.zst.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 @report_options
 def generate(
@@ -32,10 +32,10 @@ def generate(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Generate the trace of WORKLOAD: the same options and seed give the same bytes.
+    """Generate the trace of WORKLOAD; the same options and seed give the same bytes.
 
-    WORKLOAD may carry its options, as in gpt-train:layers=24,batch=8. In that form it also stands where run, info,
-    check and convert expect a trace.
+    WORKLOAD may include its options, as in gpt-train:layers=24,batch=8. In this form it can also be given to run, info,
+    check and convert in place of a trace.
 
     \b
     Examples:
@@ -70,12 +70,16 @@ def generate(
 
 
 def chain_first(first: Any, rest: Any) -> Any:
-    """The first batch is made before the file is opened: wrong options leave nothing behind."""
+    """Yield the first batch, and then the rest.
+
+    The first batch is made before the file is opened, so that wrong options leave no file behind.
+    """
     yield first
     yield from rest
 
 
 def setting(text: str) -> tuple[str, str]:
+    """Return key and value of a text KEY=VALUE; raise UsageError if it is none."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"--set {text}: it is not KEY=VALUE, such as --set layers=24")
@@ -109,10 +113,12 @@ def workloads(name: str | None, as_json: bool, quiet: bool, verbose: int) -> Non
 
 
 def text_of_module(module: Any) -> str:
+    """Return the docstring of a workload's module."""
     return inspect.getdoc(module) or ""
 
 
 def known(name: str) -> list[Option]:
+    """Return the options of a workload, and the seed."""
     from memtrace.workloads import load
     from memtrace.workloads.options import options_of
     from memtrace.workloads.recipe import SEED
@@ -121,12 +127,14 @@ def known(name: str) -> list[Option]:
 
 
 def row(option: Option) -> tuple[str, str, str, str]:
+    """Return a line of the table of options: name, default, what it takes, what it is."""
     from memtrace.workloads.options import text_of
 
     return option.name, text_of(option.default), option.takes().replace("|", " "), option.about
 
 
 def described(name: str) -> dict[str, Any]:
+    """Return a workload's entry in the JSON document."""
     from memtrace.workloads import load
 
     options = [{"name": o.name, "default": o.default, "takes": o.takes(), "about": o.about} for o in known(name)]

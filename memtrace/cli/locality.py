@@ -1,4 +1,4 @@
-"""What `memtrace run --locality` reads and prints."""
+"""Helpers for the option --locality of `memtrace run`: parse the model, check the traces, print the misses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 def locality_model(text: str | None) -> Model | None:
+    """Return the model of caches and TLBs that the option names, None without the option."""
     from memtrace.locality.model import parse_model
 
     return None if text is None else parse_model(text)
 
 
 def check_locality(traces: Sequence[Trace], settings: Settings) -> None:
-    """Raise InputError for a trace without the accesses that are asked for, before anything is replayed."""
+    """Raise InputError, before anything is replayed, if the model needs access events that a trace does not have."""
     if settings.locality is not None:
         from memtrace.locality.counting import derives
 
@@ -30,11 +31,12 @@ def check_locality(traces: Sequence[Trace], settings: Settings) -> None:
 
 
 def locality_rows(results: Results) -> dict[str, Any]:
+    """Return the entry for the JSON document, empty if no locality was counted."""
     return {} if results.locality is None else {"locality": results.locality.to_pylist()}
 
 
 def print_locality(results: Results, trace: str) -> None:
-    """Misses of every level, a row per policy; the fewest misses of the last cache first."""
+    """Print the misses of every level in a row per policy, ordered by the misses of the last cache, the fewest first."""
     if results.locality is None:
         return
     from memtrace.cli.tables import print_policies
@@ -56,5 +58,5 @@ def print_locality(results: Results, trace: str) -> None:
 
 
 def short(level: str) -> str:
-    """`4 KiB TLB1` -> `4K TLB1`: a table has eight of them."""
+    """Return a short name of a level, such as `4K T1` for `4 KiB TLB1`, since a table has up to eight of them."""
     return level.replace(" KiB", "K").replace(" MiB", "M").replace("TLB", "T")

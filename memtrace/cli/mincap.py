@@ -1,4 +1,4 @@
-"""`memtrace mincap`: the smallest capacity at which nothing fails."""
+"""The command `memtrace mincap`, which finds the smallest capacity at which a trace runs without a failure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("trace")
 @click.option(
-    "-p", "--policy", "policies", multiple=True, metavar="POLICY", help="As of run; by default the group default. Repeatable."
+    "-p",
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="POLICY",
+    help="The policy, as for memtrace run; by default the group default. Repeatable.",
 )
 @click.option(
-    "--curve", type=click.IntRange(2), metavar="N", help="Also list N capacities, evenly spaced, and what happens at each."
+    "--curve", type=click.IntRange(2), metavar="N", help="Also list N evenly spaced capacities, and whether each works."
 )
-@click.option("--runs", type=click.IntRange(8), default=400, show_default=True, metavar="N", help="Replays per policy at most.")
+@click.option(
+    "--runs", type=click.IntRange(8), default=400, show_default=True, metavar="N", help="Maximum number of replays per policy."
+)
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options
@@ -38,8 +45,8 @@ def mincap(
 ) -> None:
     """Find the smallest capacity at which TRACE runs without a failure, for each policy.
 
-    Success need not be monotone: a larger capacity may fail where a smaller one works. So two figures are given: the
-    smallest that works, and the smallest from which all larger ones do.
+    A larger capacity may fail where a smaller one works. So two capacities are given: the smallest that works, and the
+    smallest from which on all larger ones work too.
 
     \b
     Examples:
@@ -71,6 +78,7 @@ def mincap(
 
 
 def show(name: str, found: list[Mincap]) -> None:
+    """Print the table of policies, notes on sampled capacities, and the curves."""
     from memtrace.cli.tables import print_policies, print_table
     from memtrace.units import format_size
 
@@ -88,6 +96,7 @@ def show(name: str, found: list[Mincap]) -> None:
 
 
 def row_of(one: Mincap) -> tuple[str, ...]:
+    """Return a policy's line in the table; a ~ marks a smallest capacity that is not exact."""
     from memtrace.units import format_ratio
 
     if one.smallest is None or one.safe is None:
@@ -97,6 +106,7 @@ def row_of(one: Mincap) -> tuple[str, ...]:
 
 
 def document(one: Mincap) -> dict[str, Any]:
+    """Return a policy's entry in the JSON document."""
     return {
         "policy": one.policy,
         "lower_bound_bytes": one.lower_bound,

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, if that is a terminal."""
+"""A progress bar on standard error, drawn only if that is a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def bar(what: str, wanted: bool, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """Gives a function of (done, total), which does nothing where no bar is wanted or nobody would see it."""
+    """Provide a function of (done, total) that moves the bar; a total of None means ``total``.
+
+    The function does nothing if ``wanted`` is false or standard error is not a terminal. ``what`` is the text beside
+    the bar.
+    """
     if not wanted or not sys.stderr.isatty():
         yield lambda done, of: None
         return

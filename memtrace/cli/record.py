@@ -1,4 +1,4 @@
-"""`memtrace record native|python|torch`: run a program, and write what it allocated as a trace."""
+"""The commands `memtrace record native|python|torch`, which run a program and write its allocations as a trace."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from memtrace.cli import report_options
 if TYPE_CHECKING:
     from memtrace.recording.native import Recording
 
+# Settings of click with which all options after the program's name are passed to the program.
 REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-MOST_PROCESSES = 8
+MOST_PROCESSES = 8  # other processes that are listed
 
 
 def output_option(default: str) -> Any:
-    return click.option("-o", "--output", metavar="FILE", default=default, show_default=True, help=".parquet or .csv to write.")
+    """Return the option -o with this default."""
+    return click.option(
+        "-o", "--output", metavar="FILE", default=default, show_default=True, help="The trace to write, .parquet or .csv."
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,14 +38,14 @@ def record() -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @output_option("trace.parquet")
 @click.option(
-    "--process", metavar="NAME", help="Of several processes, the program whose calls are wanted; default: the most calls."
+    "--process", metavar="NAME", help="The program to take if there are several processes; default: the one with the most calls."
 )
 @report_options
 def native(command: tuple[str, ...], output: str, process: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """Run COMMAND and record its calls of malloc, free, realloc and their relatives.
 
-    Any program that is linked dynamically to glibc, with its threads and the processes it starts. Needs Linux and, the
-    first time, a C compiler.
+    Any program that is linked dynamically to glibc can be recorded, with its threads and the processes that it starts.
+    Needs Linux and, the first time, a C compiler.
 
     \b
     Examples:
@@ -68,12 +72,13 @@ def native(command: tuple[str, ...], output: str, process: str | None, as_json: 
 @record.command(context_settings=REST)
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT|-m MODULE [ARGUMENTS]...")
 @output_option("trace.parquet")
-@click.option("--objects", is_flag=True, help="Record Python's own allocator too: every object.")
+@click.option("--objects", is_flag=True, help="Also record Python's own allocator, which means every object.")
 @report_options
 def python(program: tuple[str, ...], output: str, objects: bool, as_json: bool, quiet: bool, verbose: int) -> None:
     """Run a Python program under memray and record its allocations.
 
-    Needs the extra `memray`. For a Python program's malloc calls alone, `record native -- python script.py` does.
+    Needs the extra `memray`. To record only the malloc calls of a Python program, use `record native -- python
+    script.py`.
 
     \b
     Example:
@@ -101,9 +106,10 @@ def python(program: tuple[str, ...], output: str, objects: bool, as_json: bool, 
 @output_option("trace.parquet")
 @report_options
 def torch(program: str, arguments: tuple[str, ...], output: str, as_json: bool, quiet: bool, verbose: int) -> None:
-    """Run a PyTorch program on fake tensors and record their storages: no GPU, and no memory for them.
+    """Run a PyTorch program on fake tensors and record their storages; no GPU is needed, and no memory for the tensors.
 
-    Tags say what each is: weight, gradient, optimizer, activation, with the name of its parameter or module.
+    The tag of a block says what it is (weight, gradient, optimizer, activation), with the name of its parameter or
+    module.
 
     \b
     Examples:
@@ -123,6 +129,7 @@ def torch(program: str, arguments: tuple[str, ...], output: str, as_json: bool, 
 
 
 def say_written(metadata: dict[str, str], exit_code: int, program: str, output: str, events: int) -> None:
+    """Print what was assumed, how the program ended if that was with an error, and the file that was written."""
     from memtrace.cli.traces import say_assumed
 
     say_assumed(metadata, False)
@@ -133,10 +140,12 @@ def say_written(metadata: dict[str, str], exit_code: int, program: str, output: 
 
 
 def how_ended(exit_code: int) -> str:
+    """Return in words how a process with this exit code ended; a negative code is minus the number of a signal."""
     return f"ended with {exit_code}" if exit_code > 0 else f"was ended by signal {-exit_code}"
 
 
 def say_native(done: Recording, command: str, output: str) -> None:
+    """Print notes on a recording and its other processes, and the file that was written."""
     from memtrace.cli.traces import say_assumed
     from memtrace.units import format_size
 
@@ -156,7 +165,7 @@ def say_native(done: Recording, command: str, output: str) -> None:
 
 
 def check_target(output: str) -> None:
-    """Raise UsageError before anything runs where the trace could not be written."""
+    """Raise UsageError if the trace could not be written, before the program is run."""
     from memtrace.errors import UsageError
     from memtrace.trace.files import writer
 

@@ -1,4 +1,4 @@
-"""`memtrace report` and `memtrace show`: results that are there, to read."""
+"""The commands `memtrace report` and `memtrace show`, which present a results folder."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from memtrace.cli import report_options
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-BARS = " ▁▂▃▄▅▆▇█"
+BARS = " ▁▂▃▄▅▆▇█"  # eighths of a line's height
 MOST_SHOWN = 12  # policies of a trace
 
 
 @click.command()
 @click.argument("folder", metavar="DIR")
 @click.option(
-    "-o", "--output", required=True, metavar="FILE", help="report.pdf, report.html or report.md: the ending says which."
+    "-o", "--output", required=True, metavar="FILE", help="The file to write; its ending, .pdf, .html or .md, says which kind."
 )
 @report_options
 def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -> None:
-    """Write the report of a results folder anew: as PDF, as one HTML page to explore, or as Markdown.
+    """Write the report of a results folder again: as PDF, as one HTML page to explore, or as Markdown.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
 def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
     """Show a results folder at the terminal: the ranked table, and reserved bytes and addresses over time.
 
-    Of a folder of memtrace tiers: its tables, and live bytes, traffic and evictions over time.
+    For a folder of `memtrace tiers` it shows the tables, and live bytes, traffic and evictions over time.
 
     \b
     Example:
@@ -80,7 +80,10 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
 
 
 def drawn(results: Results, trace: str, width: int = 50) -> list[str]:
-    """Reserved bytes over time as bars, all to one scale; under the first the addresses of that policy."""
+    """Return the lines of a chart of reserved bytes over time, with a bar of ``width`` characters per policy, all on one scale.
+
+    An x marks a policy that ran out of memory. The address map of the best policy follows.
+    """
     from memtrace.plots.series import held, last_event, summary
     from memtrace.units import format_size
 
@@ -103,7 +106,7 @@ def drawn(results: Results, trace: str, width: int = 50) -> list[str]:
 
 
 def page_map(results: Results, trace: str, policy: str, width: int, height: int = 10) -> list[str]:
-    """Address by time: # in use, + half in use, . holes; the lowest addresses below."""
+    """Return the lines of a map of address by time, the lowest addresses at the bottom: # in use, + half in use, . hole."""
     import numpy as np
 
     from memtrace.plots.cells import cells_of, highest_so_far
@@ -126,6 +129,6 @@ def page_map(results: Results, trace: str, policy: str, width: int, height: int 
 
 
 def shortened(label: str, width: int = 24) -> str:
-    """In this many columns; of a longer one the ends, which tell options apart."""
+    """Return the label in ``width`` columns. Of a longer label its two ends are kept, since the end tells options apart."""
     half = width // 2
     return label.ljust(width) if len(label) <= width else f"{label[: width - half - 1]}…{label[-half:]}"

@@ -1,4 +1,4 @@
-"""`memtrace reuse`: what a trace need not hold at its peak."""
+"""The command `memtrace reuse`, which lists the blocks that a trace need not keep in memory at its peak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 if TYPE_CHECKING:
     from memtrace.reuse.planning import Idle, InPlace, Plan, TagShare
 
-MOST_TAGS = 8
+MOST_TAGS = 8  # that are printed
 
 
 @click.command()
@@ -24,12 +24,19 @@ MOST_TAGS = 8
     default=1,
     show_default=True,
     metavar="N",
-    help="A block may take the place of one freed up to N events after its alloc.",
+    help="A block may take over the bytes of a block that is freed up to N events after its own alloc.",
 )
 @click.option(
-    "--idle", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Events a block lies idle at least."
+    "--idle",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="A block is a candidate if it is idle over the peak for more than N events.",
 )
-@click.option("--keep", multiple=True, metavar="TAG", help="Tags of blocks that are not dropped, such as 'weight*'. Repeatable.")
+@click.option(
+    "--keep", multiple=True, metavar="TAG", help="Pattern of tags whose blocks are never dropped, such as 'weight*'. Repeatable."
+)
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options
@@ -44,11 +51,11 @@ def reuse(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """List the blocks of TRACE that need not be held at its peak, by tag, and how far the peak would fall.
+    """List the blocks of TRACE that need not be in memory at its peak, by tag, and how far the peak would fall.
 
-    In place: a block that takes over the bytes of one freed right after its alloc. Recompute: a block that lies idle over
-    the peak and is used again. Free early: one that is not used again before its free. Candidates, not proof: a trace
-    does not say what a block is computed from.
+    In place: the block takes over the bytes of another block that is freed right after its alloc. Recompute: the block
+    is idle over the peak and used again later. Free early: the block is not used again before its free. All are
+    candidates without proof: a trace does not say what a block is computed from.
 
     \b
     Example:
@@ -69,7 +76,7 @@ def reuse(
 
 
 def matching(patterns: tuple[str, ...], tags: tuple[str, ...]) -> tuple[str, ...]:
-    """The tags that any of the patterns matches; UsageError for a pattern that matches none."""
+    """Return the tags that match any of the patterns; raise UsageError for a pattern that matches no tag."""
     from fnmatch import fnmatchcase
 
     from memtrace.names import unknown
@@ -81,6 +88,7 @@ def matching(patterns: tuple[str, ...], tags: tuple[str, ...]) -> tuple[str, ...
 
 
 def show(found: Plan) -> None:
+    """Print the table of the three kinds of candidates, a table of tags for each kind, and the cost of recomputing."""
     from memtrace.cli.tables import print_table
     from memtrace.units import format_count, format_size
 
@@ -99,6 +107,7 @@ def show(found: Plan) -> None:
 
 
 def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
+    """Print the table of one kind's candidates by tag."""
     from memtrace.cli.tables import print_table
     from memtrace.units import format_count, format_size
 
@@ -111,6 +120,7 @@ def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
 
 
 def cost(recompute: Idle) -> str:
+    """Return a sentence on the bytes, and if known the modelled time, that recomputing takes."""
     from memtrace.units import format_seconds, format_size
 
     time = ""

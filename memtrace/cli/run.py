@@ -1,4 +1,4 @@
-"""`memtrace run`: replay traces through policies."""
+"""The command `memtrace run`, which replays traces through policies."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
 
-DEFAULT_POLICIES = ("default",)
-GPU_POLICIES = ("classic", "gpu")  # where a trace is known to come from a GPU
-GPU_FORMATS = ("torch-snapshot",)
+DEFAULT_POLICIES = ("default",)  # groups of policies
+GPU_POLICIES = ("classic", "gpu")  # groups for a trace that is known to come from a GPU
+GPU_FORMATS = ("torch-snapshot",)  # formats whose traces come from a GPU
 MOST_ROWS = 12  # of the table; summary.parquet has all
 
 
@@ -34,41 +34,45 @@ MOST_ROWS = 12  # of the table; summary.parquet has all
     metavar="POLICY",
     help="name:key=value,..., a .py file, or a group: classic, default, gpu, all. Repeatable.",
 )
-@click.option("--capacity", metavar="SIZE", help="Fixed bytes of memory, such as 80GiB; without it the heap grows as needed.")
+@click.option("--capacity", metavar="SIZE", help="Fixed size of memory, such as 80GiB; without it the heap grows as needed.")
 @click.option(
     "--on-oom",
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="A request that fails ends the replay, or is skipped and counted.",
+    help="What a request that fails does: it ends the replay, or it is skipped and counted.",
 )
 @click.option(
     "--invalid",
     type=click.Choice(["error", "skip"]),
     default="error",
     show_default=True,
-    help="Invalid events are an error, or are skipped and counted.",
+    help="What an invalid event does: it is an error, or it is skipped and counted.",
 )
-@click.option("--format", "trace_format", metavar="NAME", help="The traces' format; by default it is recognised.")
-@click.option("-o", "--output", metavar="DIR", help="Results folder; default reports/<trace name>.")
+@click.option("--format", "trace_format", metavar="NAME", help="The format of the traces; by default it is recognised.")
+@click.option("-o", "--output", metavar="DIR", help="The results folder; by default reports/<trace name>.")
 @click.option(
     "-j",
     "--jobs",
     type=click.IntRange(1),
     metavar="N",
-    help="Processes; by default as many as pay. Results do not depend on it.",
+    help="Number of processes; by default as many as pay. Results do not depend on it.",
 )
-@click.option("--samples", default="2000", show_default=True, metavar="N", help="Points of the timeline, or all.")
-@click.option("--validate", is_flag=True, help="Check every placement with a validator of its own; exit 4 on the first offence.")
-@click.option("--placements", is_flag=True, help="Also write every address (placements.parquet).")
+@click.option(
+    "--samples", default="2000", show_default=True, metavar="N", help="Number of events at which the timeline is sampled, or all."
+)
+@click.option(
+    "--validate", is_flag=True, help="Check every placement with an independent validator; exit 4 at the first offence."
+)
+@click.option("--placements", is_flag=True, help="Also write the address of every block (placements.parquet).")
 @click.option(
     "--locality",
     metavar="MODEL",
-    help="Also run the addresses through caches and TLBs: skylake, skylake-sp, or with changes, skylake:reach=4KiB.",
+    help="Also count misses of caches and TLBs: skylake or skylake-sp, or one with changes, such as skylake:reach=4KiB.",
 )
-@click.option("--no-report", is_flag=True, help="Write tables only, no plots and no PDF.")
-@click.option("--force", is_flag=True, help="Write into a folder that memtrace did not make.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@click.option("--no-report", is_flag=True, help="Write tables only, no plots and no reports.")
+@click.option("--force", is_flag=True, help="Write into the folder even if memtrace did not make it.")
+@click.option("--no-progress", is_flag=True, help="Show no progress bar.")
 @report_options
 def run(
     traces: tuple[str, ...],
@@ -145,17 +149,17 @@ def run(
 
 
 def default_policies(traces: Sequence[Trace]) -> tuple[str, ...]:
-    """The groups to compare where no policy is named."""
+    """Return the groups of policies to compare if no policy is named: those for GPUs if a trace comes from a GPU."""
     return GPU_POLICIES if any(comes_from_gpu(trace.metadata) for trace in traces) else DEFAULT_POLICIES
 
 
 def comes_from_gpu(metadata: Mapping[str, str]) -> bool:
-    """Whether a trace says that it was recorded of a GPU, or of a program for one."""
+    """Return whether a trace's metadata say that it was recorded on a GPU, or from a program written for one."""
     return metadata.get("format") in GPU_FORMATS or metadata.get("recorded", "").startswith("torch ")
 
 
 def say_compiling(policies: Sequence[Policy]) -> None:
-    """The one long wait of a new version is announced."""
+    """Announce the policies that have to be compiled first, which is the one long wait of a new version."""
     from memtrace.running import uncompiled
 
     names = uncompiled(policies)
@@ -164,6 +168,7 @@ def say_compiling(policies: Sequence[Policy]) -> None:
 
 
 def sample_count(text: str) -> int:
+    """Return the number of samples that the option --samples asks for; raise UsageError if it is neither a number nor "all"."""
     from memtrace.replaying import ALL_SAMPLES
 
     if text == "all":
@@ -174,6 +179,7 @@ def sample_count(text: str) -> int:
 
 
 def read_trace(path: str, invalid: str, trace_format: str | None, keep_ids: bool, bars: bool) -> Trace:
+    """Read one trace under a progress bar; ``keep_ids`` keeps the trace's own ids of blocks."""
     from memtrace.cli.progress import bar
     from memtrace.trace import read
 
@@ -182,22 +188,26 @@ def read_trace(path: str, invalid: str, trace_format: str | None, keep_ids: bool
 
 
 def default_folder(traces: Sequence[Trace]) -> Path:
+    """Return the results folder for these traces if none is given."""
     others = f"-and-{len(traces) - 1}-more" if len(traces) > 1 else ""
     return Path("reports") / f"{traces[0].name}{others}"
 
 
 def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
+    """Return a context manager that provides a function of (cell, events done in it), which moves one bar for all cells."""
     from contextlib import contextmanager
 
     from memtrace.cli.progress import bar
 
     @contextmanager
     def progress() -> Any:
+        """Draw the bar, and provide the function."""
         total = policies * sum(trace.facts.events for trace in traces)
         done: dict[int, int] = {}
         with bar("replaying", bars, total) as advance:
 
             def note(cell: int, events: int) -> None:
+                """Move the bar to the sum of the events done in all cells."""
                 done[cell] = events
                 advance(sum(done.values()), total)
 
@@ -207,7 +217,7 @@ def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
 
 
 def write(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:
-    """All tables, and reports of these kinds: pdf, html, md."""
+    """Write all tables, and reports of these kinds (pdf, html, md), and return the paths."""
     from functools import partial
 
     from memtrace.report import render
@@ -217,7 +227,7 @@ def write(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:
 
 
 def print_ranked(results: Results, trace: str) -> None:
-    """The ranked table of a trace, and what it says in a sentence."""
+    """Print the ranked table of a trace, and the first sentence of the verdict."""
     from memtrace.cli.tables import print_policies
     from memtrace.report.verdict import rank, verdict
 
@@ -231,6 +241,7 @@ def print_ranked(results: Results, trace: str) -> None:
 
 
 def headline(row: dict[str, Any]) -> str:
+    """Return the table's title: the trace, its events, the lower bound, the capacity."""
     from memtrace.units import format_count, format_size
 
     text = f"{row['trace']}: {format_count(row['events'])} events, lower bound {format_size(row['lower_bound_bytes'])}"
@@ -242,6 +253,7 @@ def headline(row: dict[str, Any]) -> str:
 
 
 def table_row(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a policy's line in the table."""
     from memtrace.report.verdict import above_bound, is_oom, ratio_text
     from memtrace.units import format_size
 
@@ -263,11 +275,12 @@ def table_row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def percent(share: float | None) -> str:
+    """Return a share as a percentage, or a dash."""
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
-    """Name what was written, and what to try next."""
+    """Print the files that were written; plots are only counted unless ``verbose``."""
     names = [str(file.relative_to(folder)) for file in files]
     plots = [name for name in names if name.startswith("plots/")]
     listed = names if verbose else [name for name in names if name not in plots]
@@ -277,6 +290,7 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
 
 
 def say_next(results: Results, traces: Sequence[Trace]) -> None:
+    """Print the commands to try next, for the first trace."""
     from memtrace.report.suggestions import suggestions
 
     trace = traces[0]

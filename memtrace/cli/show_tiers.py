@@ -1,4 +1,4 @@
-"""A folder of `memtrace tiers` at the terminal: the tables, and over the events what each tier held and each link carried."""
+"""Print the results of `memtrace tiers` at the terminal: tables, and charts of what each tier held and each link carried."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import click
 if TYPE_CHECKING:
     from memtrace.tiers.results import TierResults
 
-STEPS = 50  # of the events, a character each
-NAME, NUMBER = 12, 11  # before them
+STEPS = 50  # characters of a chart, each for an equal part of the events
+NAME, NUMBER = 12, 11  # columns for the name and the number before a chart
+# Name of a flow over a link -> its column.
 FLOWS = {"down": "down_bytes", "up": "up_bytes", "in place": "remote_bytes"}
 
 
 def show(results: TierResults) -> None:
+    """Print the results of a folder: tables and charts."""
     first = results.summary[0]
     print_tables(results, f"{first['trace']}: {first['events']:,} events, evict {first['evict']}")
     for line in drawn(results):
@@ -25,7 +27,7 @@ def show(results: TierResults) -> None:
 
 
 def print_tables(results: TierResults, title: str) -> None:
-    """The tiers, the links, the evictions by tag, the curve, and the model that the times are of."""
+    """Print tables of the tiers, links, evictions by tag and the curve, and sentences on the verdict and the model of times."""
     from memtrace.cli.tables import print_table
     from memtrace.tiers import saying
 
@@ -43,7 +45,11 @@ def print_tables(results: TierResults, title: str) -> None:
 
 
 def drawn(results: TierResults) -> Iterator[str]:
-    """Live bytes of each tier to its own peak; bytes over each link and evictions, in steps, to the most of a step."""
+    """Yield the lines of the charts.
+
+    Live bytes of each tier are scaled to the tier's own peak; bytes over a link and evictions are counted per step, and
+    scaled to the largest step.
+    """
     from memtrace.units import format_size
 
     rows = results.summary
@@ -76,13 +82,13 @@ def drawn(results: TierResults) -> Iterator[str]:
 
 
 def samples(results: TierResults) -> list[dict[str, list[Any]]]:
-    """The timeline of each tier; its rows are all tiers at the first sample, then at the next."""
+    """Return the timeline of each tier, by column. In the results, the rows of all tiers at one sample follow each other."""
     tiers = len(results.summary)
     return [{name: values[k::tiers] for name, values in results.timeline.items()} for k in range(tiers)]
 
 
 def step_ends(results: TierResults) -> list[int]:
-    """Of each of the even steps of the events, the last sample in it, or before it; none where nothing was sampled."""
+    """Return for each step of the events the index of the last sample in it or before it; an empty list without samples."""
     from bisect import bisect_right
 
     events = samples(results)[0]["event"]
@@ -91,11 +97,12 @@ def step_ends(results: TierResults) -> list[int]:
 
 
 def steps(counted: Sequence[int], ends: Sequence[int]) -> list[int]:
-    """What a sum rose by in each step."""
+    """Return by how much a running sum rose in each step; ``ends`` are indexes of samples."""
     return [after - before for before, after in pairwise([0, *(counted[at] for at in ends)])]
 
 
 def line(name: str, number: str, values: Sequence[int], most: int) -> str:
+    """Return one line of a chart: name, number, and a bar for each value; ``most`` is the value of a full bar."""
     from memtrace.cli.report import BARS
 
     bars = "".join(BARS[min(8, -(-value * 8 // most)) if most else 0] for value in values)
@@ -103,4 +110,5 @@ def line(name: str, number: str, values: Sequence[int], most: int) -> str:
 
 
 def short(name: str) -> str:
+    """Return the name, cut to its column."""
     return name if len(name) <= NAME else f"{name[: NAME - 1]}…"

@@ -1,4 +1,4 @@
-"""`memtrace shrink`: the smallest trace that still shows what a large one shows."""
+"""The command `memtrace shrink`, which finds a small trace that still shows what a large one shows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 
 @click.command()
 @click.argument("trace")
-@click.option("--keep", required=True, metavar="WHAT", help="oom, or a measure beyond a bound: 'external_frag_at_peak>0.3'.")
-@click.option("-p", "--policy", required=True, metavar="POLICY", help="The policy that shows it: name:key=value,..., or a file.")
-@click.option("--capacity", metavar="SIZE", help="Fixed bytes of memory, such as 80GiB; without it the heap grows as needed.")
-@click.option("-o", "--output", required=True, metavar="OUT", help="The trace to write: .csv or .parquet, packed or not.")
-@click.option("--seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, metavar="N", help="Stop after this long.")
+@click.option(
+    "--keep", required=True, metavar="WHAT", help="oom, or a measure beyond a bound, such as 'external_frag_at_peak>0.3'."
+)
+@click.option(
+    "-p", "--policy", required=True, metavar="POLICY", help="The policy that shows WHAT: name:key=value,..., or a file."
+)
+@click.option("--capacity", metavar="SIZE", help="Fixed size of memory, such as 80GiB; without it the heap grows as needed.")
+@click.option("-o", "--output", required=True, metavar="OUT", help="The trace to write: .csv or .parquet, compressed or not.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, metavar="N", help="Stop the search after this time."
+)
 @FORMAT_OPTION
 @INVALID_OPTION
 @report_options
@@ -35,8 +41,8 @@ def shrink(
 ) -> None:
     """Write the smallest trace found that still shows WHAT of TRACE, with the same policy and capacity.
 
-    Blocks are left out whole; then one block may stand for several, with their bytes. An OOM that had room enough for
-    the request, in pieces, stays one.
+    First whole blocks are left out; then one block may replace several, with their bytes. If an OOM was due to
+    fragmentation, with enough bytes free for the request but only in pieces, the OOM of the smaller trace is too.
 
     \b
     Examples:
@@ -60,7 +66,7 @@ def shrink(
         raise UsageError(f"-p {policy} names {len(chosen)} policies; shrink takes one")
     limit = None if capacity is None else parse_size(capacity)
     check_options(chosen, limit)
-    writer(Path(output))  # a name that cannot be written is refused at once
+    writer(Path(output))  # raises at once for a name that cannot be written
     warm(chosen[0])
     bars = not quiet
     with bar(f"reading {Path(trace).name}", bars) as progress:

@@ -1,4 +1,4 @@
-"""`memtrace suite`: the cells of a file, replayed, compared with a baseline, judged."""
+"""The command `memtrace suite`, which replays the traces and policies of a file, compares with a baseline and checks gates."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ if TYPE_CHECKING:
     from memtrace.suite import Plan, Ran, Suite
     from memtrace.suite.store import Store
 
-SOME_FAILED = 5
-MOST_ERRORS = 10
+SOME_FAILED = 5  # exit code if cells failed
+MOST_ERRORS = 10  # failed cells that are printed without -v
 
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE]")
-@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Processes of this machine; default one for each core.")
-@click.option("--scheduler", metavar="ADDRESS", help="Replay on a dask cluster instead: tcp://host:8786.")
-@click.option("--resume", is_flag=True, help="Leave out cells that were finished before and would come out the same.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), metavar="N", help="Number of processes on this machine; by default one for each core."
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Replay on a dask cluster instead, such as tcp://host:8786.")
+@click.option("--resume", is_flag=True, help="Skip cells that were finished before and would give the same results.")
 @click.option("--dry-run", is_flag=True, help="List the cells and gates, and replay nothing.")
-@click.option("--update-baseline", is_flag=True, help="Write the baseline anew; gates against the old one are not judged.")
-@click.option("-o", "--output", metavar="DIR", help="Results folder; default what the file says, or reports/suite.")
-@click.option("--junit", "junit_file", metavar="FILE", help="Write gates and failed cells as JUnit XML.")
+@click.option(
+    "--update-baseline", is_flag=True, help="Replace the baseline; gates that compare with the old one are not checked."
+)
+@click.option("-o", "--output", metavar="DIR", help="The results folder; by default that of the file, or reports/suite.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write the outcomes of the gates, and failed cells, as JUnit XML.")
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Write the comparison as Markdown.")
-@click.option("--force", is_flag=True, help="Write into a folder that memtrace did not make.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@click.option("--force", is_flag=True, help="Write into the folder even if memtrace did not make it.")
+@click.option("--no-progress", is_flag=True, help="Show no progress bar.")
 @report_options
 def suite(
     file: str | None,
@@ -53,10 +57,10 @@ def suite(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Replay every trace of FILE through every policy, and judge its gates.
+    """Replay every trace of FILE through every policy, and check its gates.
 
-    FILE is memtrace.toml, or pyproject.toml with a table [tool.memtrace]; without it, that of this folder. Exit 1 if a
-    gate failed, 5 if cells failed; what did not fail is written.
+    FILE is memtrace.toml, or pyproject.toml with a table [tool.memtrace]; by default the one in this folder. Exit 1 if
+    a gate failed, 5 if cells failed. The results of cells that did not fail are written.
 
     \b
     Examples:
@@ -106,7 +110,10 @@ def suite(
 
 
 def baseline_rows(suite: Suite, update: bool) -> list[dict[str, Any]] | None:
-    """The baseline's rows, None where there is none; UsageError if a gate needs one."""
+    """Return the rows of the suite's baseline, None if there is no such file.
+
+    Raise UsageError if a gate needs a baseline, none exists, and ``update`` is false.
+    """
     from memtrace.comparing.baseline import read_baseline
 
     path = None if suite.baseline is None else suite.at(suite.baseline)
@@ -121,11 +128,12 @@ def baseline_rows(suite: Suite, update: bool) -> list[dict[str, Any]] | None:
 
 
 def near(source: str) -> str:
-    """A path below this folder from here on; others, URLs and recipes as they are."""
+    """Return a path in the working directory as a relative path; return other paths, URLs and workloads unchanged."""
     return source.removeprefix(f"{Path.cwd()}/")
 
 
 def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
+    """Print the cells and the gates of a plan, and which cells are finished."""
     from memtrace.cli.tables import echo_json, print_table
 
     finished = {task: store.has(task.key) for task in plan.tasks}
@@ -146,7 +154,11 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
 
 
 def replay(plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: str | None, bars: bool, silent: bool) -> Ran:
-    """Replay under a progress bar; finished cells outlive an interrupt."""
+    """Replay the cells under a progress bar, and return the outcome.
+
+    On Ctrl-C exit with code INTERRUPTED; the cells finished by then stay in the store. ``silent`` prints no failed
+    cells.
+    """
     from memtrace.cli.progress import bar
     from memtrace.suite import replay_cells
     from memtrace.suite.cluster import cluster
@@ -155,6 +167,7 @@ def replay(plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: 
     with cluster(scheduler) if scheduler is not None else nullcontext() as executor, bar("cells", bars, len(plan.tasks)) as step:
 
         def note(task: Any, attempt: Any) -> None:
+            """Move the bar by one cell, and print the cell's error if it failed."""
             nonlocal done
             done += 1
             step(done, None)
@@ -169,10 +182,15 @@ def replay(plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: 
 
 
 def write_results(plan: Plan, store: Store, ran: Ran, started: float) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Write the results of all finished cells, and return the rows of the summary and the paths.
+
+    ``started`` is the command's start by time.perf_counter.
+    """
     from memtrace.cli.run import write as write_run
     from memtrace.suite import write
 
     def write_trace(results: Any, folder: Path) -> list[Path]:
+        """Write the results of one trace, with the suite's kinds of report."""
         return write_run(results, folder, plan.suite.reports)
 
     return write(plan, store, set(ran.errors), write_trace, time.perf_counter() - started)
@@ -181,7 +199,11 @@ def write_results(plan: Plan, store: Store, ran: Ran, started: float) -> tuple[l
 def judged(
     plan: Plan, rows: list[dict[str, Any]], base: list[dict[str, Any]] | None, ran: Ran, update: bool
 ) -> tuple[Comparison, int]:
-    """The comparison, and how many gates were left out because the baseline they compare with is being replaced."""
+    """Return the comparison with its gates checked, and the number of gates that were not checked.
+
+    Gates that compare with a baseline are not checked if ``update`` replaces it. ``base`` are the baseline's rows or
+    None.
+    """
     from memtrace.comparing import compare_rows
     from memtrace.comparing.gates import judge
     from memtrace.comparing.model import Comparison
@@ -196,16 +218,19 @@ def judged(
 
 
 def lost(ran: Ran) -> list[Any]:
+    """Return an outcome for each cell whose replay failed."""
     from memtrace.comparing.model import Outcome
 
     return [Outcome("replay", task.trace, task.label, "failed", reason=error) for task, error in ran.errors.items()]
 
 
 def placed(suite: Suite, path: str | None) -> str | None:
+    """Return a path of the suite's file, relative to the suite's folder; None stays None."""
     return None if path is None else str(suite.at(path))
 
 
 def update(suite: Suite, rows: list[dict[str, Any]], ran: Ran) -> list[str]:
+    """Write the baseline from these rows, and return its path in a list. The baseline is left unchanged if cells failed."""
     from memtrace.comparing.baseline import write_baseline
 
     assert suite.baseline is not None
@@ -217,6 +242,7 @@ def update(suite: Suite, rows: list[dict[str, Any]], ran: Ran) -> list[str]:
 
 
 def echo_results(found: Comparison, ran: Ran, rows: list[dict[str, Any]], files: Sequence[str]) -> None:
+    """Print the JSON document of the suite."""
     from memtrace.cli.tables import echo_json
 
     errors = [{"trace": task.trace, "policy": task.label, "error": error} for task, error in ran.errors.items()]
@@ -235,7 +261,10 @@ def show(
     verbose: int,
     seconds: float,
 ) -> None:
-    """What was replayed, what changed against the baseline, the gates, the cells that failed."""
+    """Print what was replayed, what changed against the baseline, the gates, and the cells that failed.
+
+    ``unjudged`` is the number of gates that were not checked.
+    """
     before = f", {ran.skipped:,} finished before" if ran.skipped else ""
     failed = f", {len(ran.errors):,} failed" if ran.errors else ""
     click.echo(f"{len(plan.tasks):,} cells: {ran.replayed:,} replayed{before}{failed}")

@@ -1,4 +1,4 @@
-"""Tables for a terminal: rich draws them, in as many columns as there are."""
+"""Print tables at a terminal with rich, in as many columns as the terminal has."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from typing import Any
 
 import click
 
-PLAIN_WIDTH = 80  # where standard output is no terminal
-KEPT_WIDTH = 12  # to which a column of text is not cut down
+PLAIN_WIDTH = 80  # columns if standard output is not a terminal
+KEPT_WIDTH = 12  # columns that a column of text keeps in any case
 
 
 def console() -> Any:
+    """Return the rich console of standard output, which prints text without interpreting it."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", PLAIN_WIDTH))
-    return Console(width=width, highlight=False, markup=False, emoji=False)  # a name may hold [bold] or :x:
+    # Markup and emoji are off, since a name may contain [bold] or :x:.
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_policies(
     columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None
 ) -> None:
-    """A table with a column of policies: those too long for it are named in full below, by their numbers."""
+    """Print a table with a column "policy".
+
+    Policies that are too long for the column are cut, marked with a number, and printed in full below the table.
+    ``words`` are the columns of text.
+    """
     at = columns.index("policy")
     others = sum(max(len(row[i]) for row in [columns, *rows]) + 2 for i in range(len(columns)) if i != at)
     room = max(KEPT_WIDTH, console().width - others)
@@ -36,14 +42,14 @@ def print_policies(
 
 
 def _marked(label: str, mark: str, room: int) -> str:
-    """The policy without its options and folder, or as much of it as there is room for, and the mark."""
+    """Return the policy's name without options and folder, cut so that the mark fits into ``room`` columns, and the mark."""
     return label.partition(":")[0].rpartition("/")[2][: room - len(mark)] + mark
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,), title: str | None = None
 ) -> None:
-    """Columns in ``words`` are text, and keep to the left; the rest are numbers."""
+    """Print a table. Columns whose index is in ``words`` are text, aligned left; the others are numbers, aligned right."""
     from rich import box
     from rich.table import Table
 
@@ -69,6 +75,7 @@ def print_table(
 
 
 def echo_json(document: Any) -> None:
+    """Print a JSON document on standard output; raise ValueError for a NaN in it."""
     import json
 
     click.echo(json.dumps(document, indent=1, allow_nan=False))

@@ -1,4 +1,4 @@
-"""`memtrace tiers`: replay a trace over tiers of memory."""
+"""The command `memtrace tiers`, which replays a trace over tiers of memory."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
     "given",
     multiple=True,
     metavar="TIER",
-    help="NAME=SIZE@BANDWIDTH[,LATENCY][,policy=P][,ratio=R][,compress=RATE][,decompress=RATE]; the fastest first. Repeatable.",
+    help="NAME=SIZE@BANDWIDTH[,LATENCY][,policy=P][,ratio=R][,compress=RATE][,decompress=RATE], the fastest first. Repeatable.",
 )
-@click.option("--tiers", "file", metavar="FILE", help="The tiers from a TOML file: tables [[tier]].")
-@click.option("--preset", metavar="NAME", help="The tiers of a machine: a100, a100-40, h100, gh200, rtx4090, laptop.")
-@click.option("--top", metavar="SIZE", help="Capacity of the first tier, instead of the described one.")
-@click.option("-p", "--policy", metavar="POLICY", help="Placement in the tiers that name none; default best-fit.")
+@click.option("--tiers", "file", metavar="FILE", help="Read the tiers from a TOML file with tables [[tier]].")
+@click.option("--preset", metavar="NAME", help="Use the tiers of a machine: a100, a100-40, h100, gh200, rtx4090, laptop.")
+@click.option("--top", metavar="SIZE", help="Capacity of the first tier, in place of the given one.")
+@click.option("-p", "--policy", metavar="POLICY", help="Placement policy of the tiers that name none; by default best-fit.")
 @click.option(
     "--evict",
     default="lru",
     show_default=True,
     metavar="RULE",
-    help="Which block leaves a full tier: lru, fifo, clock, largest, cost, belady (the last two know the future).",
+    help="Rule for the block that leaves a full tier: lru, fifo, clock, largest, cost, belady (the last two know the future).",
 )
 @click.option(
     "--uses",
     default="auto",
     show_default=True,
     metavar="RULE",
-    help="What uses a block: access, lifetimes, training; auto chooses.",
+    help="The events that use a block: access, lifetimes or training (docs/tiers.md); auto chooses.",
 )
-@click.option(
-    "--pin", "pinned", multiple=True, metavar="TAG", help="Blocks of this tag never leave the tier that they are in. Repeatable."
-)
+@click.option("--pin", "pinned", multiple=True, metavar="TAG", help="Blocks with this tag never leave their tier. Repeatable.")
 @click.option(
     "--prefetch",
     type=click.IntRange(0),
     default=0,
     show_default=True,
     metavar="N",
-    help="Bring blocks up N events before their use.",
+    help="Bring blocks to a faster tier N events before their use.",
 )
-@click.option("--overlap/--no-overlap", default=False, show_default=True, help="Transfers run beside the program.")
+@click.option(
+    "--overlap/--no-overlap", default=False, show_default=True, help="Let transfers run at the same time as the program."
+)
 @click.option("--event-time", metavar="TIME", help="The program's own time per event, such as 10us, for a trace without times.")
 @click.option("--curve", "points", type=click.IntRange(2), metavar="N", help="Also replay with N capacities of the first tier.")
 @click.option(
@@ -61,12 +61,12 @@ if TYPE_CHECKING:
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="A request that fits no tier ends the replay, or is skipped.",
+    help="What a request that fits no tier does: it ends the replay, or it is skipped.",
 )
 @INVALID_OPTION
 @FORMAT_OPTION
-@click.option("-o", "--output", metavar="DIR", help="Results folder; default reports/<trace name>-tiers.")
-@click.option("--force", is_flag=True, help="Write into a folder that memtrace did not make.")
+@click.option("-o", "--output", metavar="DIR", help="The results folder; by default reports/<trace name>-tiers.")
+@click.option("--force", is_flag=True, help="Write into the folder even if memtrace did not make it.")
 @report_options
 def tiers(
     trace: str,
@@ -91,9 +91,9 @@ def tiers(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Replay TRACE over tiers of memory: what does not fit the first is evicted to the next, and brought back when it is used.
+    """Replay TRACE over tiers of memory: blocks that do not fit the first tier are evicted to the next, and come back when used.
 
-    Each tier places its blocks by a policy of its own. Times are modelled, from bandwidths and latencies.
+    Each tier places its blocks by a policy of its own. Times are modelled from bandwidths and latencies.
 
     \b
     Examples:
@@ -156,6 +156,7 @@ def tiers(
 
 
 def write(results: TierResults, folder: Path) -> list[Path]:
+    """Write the tables and the reports into the folder, and return the paths."""
     from functools import partial
 
     from memtrace.report import render

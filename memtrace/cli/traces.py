@@ -1,4 +1,4 @@
-"""`memtrace info`, `check` and `convert`: what one does with a trace before it is replayed."""
+"""The commands `memtrace info`, `check` and `convert`, which work on a trace without replaying it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from memtrace.cli import report_options
 if TYPE_CHECKING:
     from memtrace.trace import Trace
 
-FORMAT_OPTION = click.option("--format", "trace_format", metavar="NAME", help="The trace's format; by default it is recognised.")
+FORMAT_OPTION = click.option(
+    "--format", "trace_format", metavar="NAME", help="The format of the trace; by default it is recognised."
+)
 INVALID_OPTION = click.option(
     "--invalid",
     type=click.Choice(["error", "skip"]),
     default="error",
     show_default=True,
-    help="Invalid events are an error, or are skipped and counted.",
+    help="What an invalid event does: it is an error, or it is skipped and counted.",
 )
 
 
@@ -30,7 +32,7 @@ INVALID_OPTION = click.option(
 @INVALID_OPTION
 @report_options
 def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
-    """Show what is in TRACE: events, sizes, lifetimes, the peak of live bytes.
+    """Show what is in TRACE: events, sizes, the peak of live bytes.
 
     \b
     Example:
@@ -60,11 +62,12 @@ def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quie
 
 
 def numbers(trace: Trace) -> dict[str, Any]:
-    """The facts that are single numbers."""
+    """Return the facts of a trace that are integers, by name."""
     return {name: value for name, value in vars(trace.facts).items() if isinstance(value, int)}
 
 
 def rows_of(trace: Trace) -> list[tuple[str, str]]:
+    """Return the lines of the table: a name and a value each."""
     from memtrace.units import format_seconds, format_size
 
     facts = trace.facts
@@ -102,7 +105,7 @@ def rows_of(trace: Trace) -> list[tuple[str, str]]:
 
 
 def say_assumed(metadata: Mapping[str, str], silent: bool) -> None:
-    """Print what the reader of a format assumed; it is kept in the trace's metadata."""
+    """Print the assumptions that the format's reader made, which are in the trace's metadata, unless ``silent``."""
     for line in metadata.get("assumed", "").splitlines() if not silent else ():
         click.echo(f"note: {line}", err=True)
 
@@ -110,7 +113,9 @@ def say_assumed(metadata: Mapping[str, str], silent: bool) -> None:
 @click.command()
 @click.argument("trace")
 @FORMAT_OPTION
-@click.option("--most", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Problems listed.")
+@click.option(
+    "--most", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Maximum number of problems listed."
+)
 @report_options
 def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet: bool, verbose: int) -> None:
     """List the invalid events of TRACE; exit 3 if there are any.
@@ -146,7 +151,9 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @FORMAT_OPTION
-@click.option("--to", metavar="NAME", help="csv, parquet or minimalloc; by default OUT's suffix says which.")
+@click.option(
+    "--to", metavar="NAME", help="The format to write: csv, parquet or minimalloc; by default the suffix of OUT says which."
+)
 @INVALID_OPTION
 @report_options
 def convert(

@@ -1,4 +1,4 @@
-"""`memtrace whatif`: a recorded GPU program under other allocator settings."""
+"""The command `memtrace whatif`, which replays a recorded GPU program under other settings of PyTorch's allocator."""
 
 from __future__ import annotations
 
@@ -15,18 +15,29 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
     from memtrace.whatif.rows import Row
 
-PINS_SHOWN = 6
+PINS_SHOWN = 6  # segments that are printed
 
 
 @click.command()
 @click.argument("snapshot")
 @click.option(
-    "--conf", "confs", multiple=True, metavar="STR", help="As PYTORCH_CUDA_ALLOC_CONF has it; '' is the defaults. Repeatable."
+    "--conf",
+    "confs",
+    multiple=True,
+    metavar="STR",
+    help="Settings in the syntax of PYTORCH_CUDA_ALLOC_CONF; '' stands for the defaults. Repeatable.",
 )
-@click.option("--capacity", metavar="SIZE", help="Memory of the device, such as 24GiB; without it memory never lacks.")
-@click.option("--device", default="", metavar="N", help="Of a snapshot of several devices; by default that with most events.")
-@click.option("--recorded", metavar="STR", help="The settings in force while recording, where the file does not tell them all.")
-@click.option("--recorded-capacity", metavar="SIZE", help="The device's memory while recording, if it ran short then.")
+@click.option("--capacity", metavar="SIZE", help="Memory of the device, such as 24GiB; without it memory is unlimited.")
+@click.option(
+    "--device",
+    default="",
+    metavar="N",
+    help="The device to take from a snapshot of several; by default the one with most events.",
+)
+@click.option(
+    "--recorded", metavar="STR", help="The settings in force during the recording, if the file does not contain all of them."
+)
+@click.option("--recorded-capacity", metavar="SIZE", help="The memory of the device during the recording, if it ran short then.")
 @INVALID_OPTION
 @report_options
 def whatif(
@@ -41,10 +52,10 @@ def whatif(
     quiet: bool,
     verbose: int,
 ) -> None:
-    """Replay SNAPSHOT, or any trace, under settings of PyTorch's allocator.
+    """Replay SNAPSHOT, or any trace, under several settings of PyTorch's allocator.
 
-    First the recorded settings are replayed and compared with the recording; then each setting has a row: peak reserved
-    bytes, retries, whether and where memory runs out, and the smallest device that is enough.
+    First the recorded settings are replayed and compared with the recording. Then each setting gets a row: peak of
+    reserved bytes, retries, whether and where memory runs out, and the smallest device that is enough.
 
     \b
     Examples:
@@ -82,7 +93,11 @@ def whatif(
 
 
 def read(path: str, device: str, recorded: str | None, capacity: int | None, invalid: str) -> tuple[Trace, Fidelity | None]:
-    """The trace, and how true a replay of what was recorded is; None where nothing was."""
+    """Return the trace, and how exactly a replay of the recorded settings repeats the recording.
+
+    The second is None if the file is no snapshot, and so has no recorded addresses. ``device`` chooses a device of the
+    snapshot, ``recorded`` and ``capacity`` replace what it says of settings and memory.
+    """
     from memtrace.formats import find
     from memtrace.trace import read as read_trace
     from memtrace.trace.source import open_source
@@ -107,6 +122,7 @@ def read(path: str, device: str, recorded: str | None, capacity: int | None, inv
 
 
 def fidelity_line(compared: Fidelity | None) -> str:
+    """Return a sentence on how exactly the replay repeats the recording."""
     from memtrace.units import format_size
 
     if compared is None:
@@ -123,6 +139,11 @@ def fidelity_line(compared: Fidelity | None) -> str:
 
 
 def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool, verbose: int) -> None:
+    """Print the table with a row for each setting, how the settings that ran out of memory did so, and warnings.
+
+    Without ``verbose`` only the first of these settings is explained. ``limit`` is the device's memory in bytes or
+    None.
+    """
     from memtrace.cli.tables import print_table
     from memtrace.units import format_size
 
@@ -141,7 +162,7 @@ def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool, verbose:
 
 
 def show_autopsy(row: Row) -> None:
-    """Where the memory was when it ran out, and which blocks keep free bytes from going back."""
+    """Print the state of memory when it ran out, and the blocks that keep free bytes from going back to the device."""
     from memtrace.cli.tables import print_table
     from memtrace.units import format_size
 
@@ -164,6 +185,7 @@ def show_autopsy(row: Row) -> None:
 
 
 def holders_text(pin: Pin) -> str:
+    """Return the blocks that keep a segment: tag, number and bytes of the first two kinds."""
     from memtrace.units import format_size
 
     parts = [
@@ -174,10 +196,12 @@ def holders_text(pin: Pin) -> str:
 
 
 def name_of(row: Row) -> str:
+    """Return the settings of a row, or "defaults"."""
     return row.conf or "defaults"
 
 
 def cells(row: Row) -> tuple[str, ...]:
+    """Return a row's line in the table."""
     from memtrace.units import format_size
 
     if row.status == "refused":
@@ -194,6 +218,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def document(trace: Trace, limit: int | None, compared: Fidelity | None, rows: list[Row], best: Row | None) -> dict[str, Any]:
+    """Return the JSON document; ``limit`` is the device's memory in bytes or None, ``best`` the row with the best settings."""
     said = None
     if compared is not None:
         said = {name: value for name, value in vars(compared).items() if name != "capacity"}
@@ -211,6 +236,7 @@ def document(trace: Trace, limit: int | None, compared: Fidelity | None, rows: l
 
 
 def row_document(row: Row) -> dict[str, Any]:
+    """Return a row's entry in the JSON document."""
     from dataclasses import asdict
 
     return {

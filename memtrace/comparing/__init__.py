@@ -1,4 +1,4 @@
-"""Two results -> what changed, worst first, and whether a budget still holds."""
+"""Compare two results: what changed, worst first, and whether the gates of a budget hold."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 def compare(base: Place, head: Place | None = None, fail_if: Sequence[str] = (), reference: str | None = None) -> Comparison:
-    """What changed from ``base`` to ``head``: results folders, their summary.parquet, baseline files, or Results.
+    """Return what changed from ``base`` to ``head``.
 
-    Without ``head``, the policies of ``base`` against ``reference``, or else for each trace the one that needs least.
-    ``fail_if`` are gates, such as ``peak_reserved_bytes>+1%`` (memtrace.comparing.grammar). Raises UsageError for a
-    gate that cannot be read or looks at nothing, InputError for results that cannot be read.
+    Both are a results folder, its summary.parquet, a baseline file, or Results. Without ``head``, the policies of
+    ``base`` are compared with the policy ``reference``, or if that is None with the policy that needs least on each
+    trace. ``fail_if`` are gates, such as ``peak_reserved_bytes>+1%`` (see memtrace.comparing.grammar). Raise UsageError
+    for a gate that cannot be parsed or applies to no row, InputError for results that cannot be read.
     """
     from memtrace.comparing.grammar import parse_gate
     from memtrace.comparing.pairing import by_key
@@ -34,7 +35,11 @@ def compare(base: Place, head: Place | None = None, fail_if: Sequence[str] = (),
 
 
 def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collection[Key] = ()) -> Comparison:
-    """Base against head, row by row. ``failed``: cells of the head that were lost."""
+    """Compare the rows of two results that have the same trace and policy.
+
+    ``failed`` are keys of cells of the head that have no row because their replay failed; every gate in whose scope
+    they are fails.
+    """
     from memtrace.comparing.changes import changes
     from memtrace.comparing.gates import judge
     from memtrace.comparing.model import Comparison
@@ -54,7 +59,7 @@ def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collecti
 
 
 def compare_policies(rows: Rows, gates: Sequence[Gate], reference: str | None = None, failed: Collection[Key] = ()) -> Comparison:
-    """The policies of one folder against one of them."""
+    """Compare all policies of one result with one of them, on each trace; ``reference`` and ``failed`` are as in `compare`."""
     from memtrace.comparing.changes import changes
     from memtrace.comparing.gates import judge
     from memtrace.comparing.model import Comparison
@@ -67,7 +72,11 @@ def compare_policies(rows: Rows, gates: Sequence[Gate], reference: str | None = 
 
 
 def references(rows: Rows, reference: str | None) -> dict[str, Row]:
-    """Trace -> the row that its others are compared with."""
+    """Return the row of each trace that its other rows are compared with, by trace.
+
+    It is the row of the policy ``reference``, or if that is None the row of the policy that came furthest and needs
+    least. Raise UsageError for an unknown policy.
+    """
     from memtrace.comparing.changes import served
     from memtrace.comparing.pairing import names
     from memtrace.names import unknown
@@ -79,6 +88,11 @@ def references(rows: Rows, reference: str | None) -> dict[str, Row]:
         return {trace: rows[trace, reference] for trace in traces if (trace, reference) in rows}
 
     def place(row: Row) -> tuple[float, int, int, int, str]:
+        """Return the sort key of a row.
+
+        The replay that came furthest is first, then the one with the fewest failed requests, then the one with the
+        smallest peaks.
+        """
         end, refused = served(row)
         return -end, -refused, row["peak_reserved_bytes"], row.get("peak_allocated_bytes") or 0, row["policy"]
 

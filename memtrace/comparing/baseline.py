@@ -1,4 +1,4 @@
-"""A baseline: the rows that a budget is guarded against, as a small CSV file to commit, which a review can read."""
+"""A baseline: the rows that a budget is compared with, as a small CSV file that can be committed and reviewed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from memtrace.comparing.model import Row
 from memtrace.errors import InputError
 from memtrace.names import nearest
 
+# Columns that say what was replayed and how it ended.
 IDENTITY = ("trace", "trace_sha256", "policy", "capacity_bytes", "status", "oom_event", "failed_allocs")
+# Columns of measures that every baseline has; gates may add others.
 MEASURES = ("peak_allocated_bytes", "peak_reserved_bytes", "internal_frag_at_peak", "external_frag_at_peak")
-DIGITS = 16  # of a trace's SHA-256: enough to notice that it is another one
+DIGITS = 16  # hexadecimal digits of a trace's SHA-256 that are kept: enough to notice that the trace is another one
 
 
 def columns(measures: Iterable[str] = ()) -> list[str]:
-    """Who a row is, how it ended, the footprint, and the ``measures`` that gates look at."""
+    """Return the columns of a baseline: what identifies a row, how it ended, the footprint, and ``measures``."""
     return list(dict.fromkeys([*IDENTITY, *MEASURES, *measures]))
 
 
 def baseline_text(rows: Sequence[Row], measures: Iterable[str] = ()) -> str:
-    """Exact: floats are written in as many digits as tell them apart."""
+    """Return the rows as CSV. Values are exact: floats have as many digits as are needed to read the same float back."""
     names = columns(measures)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -38,7 +40,7 @@ def baseline_text(rows: Sequence[Row], measures: Iterable[str] = ()) -> str:
 
 
 def write_baseline(rows: Sequence[Row], path: Path, measures: Iterable[str] = ()) -> None:
-    """Written whole or not at all."""
+    """Write the rows to a CSV file, whole or not at all. Raise InputError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -51,7 +53,7 @@ def write_baseline(rows: Sequence[Row], path: Path, measures: Iterable[str] = ()
 
 
 def read_baseline(path: Path) -> list[Row]:
-    """InputError names the file, the line and what is wrong there."""
+    """Return the rows of a baseline file. Raise InputError, with the file and the line, if it cannot be read or parsed."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -66,6 +68,7 @@ def read_baseline(path: Path) -> list[Row]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
+    """Raise InputError if the header lacks the trace or the policy, or has a column that the summary does not have."""
     from memtrace.results.schema import summary_columns
 
     for name in ("trace", "policy"):
@@ -78,12 +81,17 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _row(path: Path, line: int, header: list[str], fields: list[str]) -> Row:
+    """Return one line's fields by column; raise InputError if their number is not that of the header."""
     if len(fields) != len(header):
         raise InputError(f"{path}:{line}: {len(fields)} fields, but the header has {len(header)}")
     return {name: _value(path, line, name, text) for name, text in zip(header, fields, strict=True)}
 
 
 def _value(path: Path, line: int, name: str, text: str) -> Any:
+    """Return a field as a value of its column's type, None if it is empty.
+
+    Raise InputError if it is not a finite number where a number is expected.
+    """
     from memtrace.results.schema import summary_columns
 
     kind = summary_columns()[name]

@@ -1,4 +1,7 @@
-"""Two rows of a summary -> what changed, with a weight to order it by and words to say it in."""
+"""Compare two rows of a summary measure by measure: what changed, how much, and how to say so.
+
+Rows are dicts of the columns of summary.parquet. Only measures of which one direction is better are compared.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,23 @@ from functools import cache
 from memtrace.comparing.model import Change, Row
 from memtrace.units import format_ratio, format_size
 
-OUTCOME, FOOTPRINT, MEMORY, WORK = range(4)
+OUTCOME, FOOTPRINT, MEMORY, WORK = range(4)  # subjects of a change, the most important first
 FOOTPRINTS = ("peak_reserved_bytes", "peak_allocated_bytes")
 WORK_UNITS = ("count", "holes")
-SEEN = 0.0005  # a change of a factor by less is told as a difference
+SEEN = 0.0005  # a relative change smaller than this is written as a difference, not as a factor
 Number = int | float
 
 
 @cache
 def directed() -> dict[str, tuple[str, str, int]]:
-    """Measure -> unit, better direction, subject; only those of which one direction is better."""
+    """Return unit, better direction and subject of each measure, by name. Measures without a better direction are left out."""
     from memtrace.metrics import declared
 
     return {m.name: (m.unit, m.direction, _subject(m.name, m.compute.__module__, m.unit)) for m in declared() if m.direction}
 
 
 def _subject(name: str, module: str, unit: str) -> int:
+    """Return the subject of a measure: OUTCOME, FOOTPRINT, MEMORY or WORK. ``module`` is the module that declares the measure."""
     if name in FOOTPRINTS:
         return FOOTPRINT
     if module.endswith(".outcome"):
@@ -33,12 +37,21 @@ def _subject(name: str, module: str, unit: str) -> int:
 
 
 def changes(pairs: Iterable[tuple[Row, Row]]) -> list[Change]:
-    """Worse first, then better; within each outcome, footprint, fragmentation, work; within each the largest first."""
+    """Return all changes between pairs of rows (base, head), worse ones first.
+
+    Within worse and better they are ordered by subject: outcome, footprint, fragmentation, work; and within a subject
+    the largest change is first.
+    """
     found = [change for base, head in pairs for change in row_changes(base, head)]
     return sorted(found, key=lambda c: (not c.worse, c.subject, -c.weight, c.trace, c.policy))
 
 
 def row_changes(base: Row, head: Row) -> list[Change]:
+    """Return the changes from one row to another.
+
+    If the two replays served different parts of the trace, the only change is how they ended, because their sums cannot
+    be compared.
+    """
     ended = ending(base, head)
     if ended is not None and unequal_parts(base, head):
         return [ended]
@@ -53,11 +66,12 @@ def row_changes(base: Row, head: Row) -> list[Change]:
 
 
 def _change(head: Row, name: str, old: object, new: object, worse: bool, subject: int, weight: float, text: str) -> Change:
+    """Return a Change with the trace and policy of the head's row."""
     return Change(head["trace"], head["policy"], name, old, new, worse, subject, weight, text)
 
 
 def number(row: Row, name: str) -> Number | None:
-    """The value, or None where there is none that can be compared."""
+    """Return the row's value of a measure, or None if it is absent, not a number, or not finite."""
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -65,18 +79,22 @@ def number(row: Row, name: str) -> Number | None:
 
 
 def unequal_parts(base: Row, head: Row) -> bool:
-    """Whether the two replays did not serve the same part of the trace, so that their sums say nothing."""
+    """Return whether the two replays served different parts of the trace, so that their sums cannot be compared."""
     return served(base) != served(head)
 
 
 def served(row: Row) -> tuple[float, int]:
-    """How far a replay came, in an order: later is better, fewer refused is better."""
+    """Return how far a replay came, as a pair that is larger the further it came.
+
+    The first number is the event at which memory ran out, or infinity; the second is minus the number of failed
+    requests.
+    """
     end = row.get("oom_event") if row.get("status") == "oom" else None
     return math.inf if end is None else float(end), -int(row.get("failed_allocs") or 0)
 
 
 def ending(base: Row, head: Row) -> Change | None:
-    """The change of how the replay ended, if there is one."""
+    """Return the change of how the replay ended, or None if both ended alike."""
     old, new = served(base), served(head)
     if old == new:
         return None
@@ -86,7 +104,7 @@ def ending(base: Row, head: Row) -> Change | None:
 
 
 def said(row: Row) -> str:
-    """How a replay ended, in words."""
+    """Return how a replay ended, in words: "ok", "out of memory at event 1,234", or "3 requests refused"."""
     if row.get("status") == "oom":
         event = row.get("oom_event")
         return "out of memory" + (f" at event {event:,}" if event is not None else "")
@@ -95,7 +113,11 @@ def said(row: Row) -> str:
 
 
 def weight(unit: str, old: Number, new: Number) -> float:
-    """How much that is: for shares the difference, for all else the logarithm of the factor, which are alike when small."""
+    """Return the size of a change, at least 0, by which changes of one subject are ordered.
+
+    It is the difference for ratios, and for all other units the absolute logarithm of the factor; for small changes the
+    two are nearly equal.
+    """
     if unit == "ratio":
         return abs(new - old)
     if min(old, new) <= 0:
@@ -104,7 +126,7 @@ def weight(unit: str, old: Number, new: Number) -> float:
 
 
 def words(unit: str, old: Number, new: Number) -> str:
-    """ "1.25x larger", "+6.0 points", "+16 B"."""
+    """Return a change in words: "1.25x larger", "+6.0 points", "+16 B"."""
     if unit == "ratio" and abs(old) <= 1 and abs(new) <= 1:
         return points(new - old)
     if min(old, new) > 0 and abs(new / old - 1) >= SEEN:
@@ -116,13 +138,13 @@ def words(unit: str, old: Number, new: Number) -> str:
 
 
 def points(difference: float) -> str:
-    """Of a share: hundredths of the whole."""
+    """Return the difference of two shares in percentage points, such as "+6.0 points"."""
     size = abs(100 * difference)
     return f"{100 * difference:+.1f} points" if size >= 0.05 else f"{100 * difference:+.2g} points"
 
 
 def value_text(unit: str, value: object) -> str:
-    """A value of a measure for people: `7.5 GiB`, `12.5 %`, `1,234`, `51.3`."""
+    """Return a measure's value for people: `7.5 GiB`, `12.5 %`, `1,234`, `51.3`; a dash for None."""
     if value is None:
         return "-"
     if isinstance(value, str) or not isinstance(value, int | float):

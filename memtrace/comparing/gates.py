@@ -1,4 +1,7 @@
-"""Gates on rows -> outcomes. Values are compared as fractions, so a limit is exact to the byte."""
+"""Apply gates to rows, and return an outcome for each gate and row.
+
+Values and limits are compared as fractions, so that a limit is exact to the byte.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,24 @@ from memtrace.names import unknown
 from memtrace.units import format_size
 
 NO_VALUE = "there is no value"
-OUTCOME_MODULE = "memtrace.metrics.outcome"
+OUTCOME_MODULE = "memtrace.metrics.outcome"  # declares the measures of how a replay ended
 
 
 def judge(gates: Sequence[Gate], head: Rows, base: Rows | None, failed: Collection[Key] = ()) -> list[Outcome]:
-    """An outcome for each gate and row in its scope. ``failed``: cells of the head that were lost, with no row.
+    """Return an outcome for each gate and each row in its scope.
 
-    UsageError for a gate that looks at nothing, or needs a base where there is none.
+    ``base`` is None if there is no base to compare with. ``failed`` are keys of cells of the head that have no row
+    because their replay failed. Raise UsageError for a gate that applies to no row, or that needs a base where there is
+    none.
     """
     return [outcome for gate in gates for outcome in _gate_outcomes(gate, head, base, failed)]
 
 
 def _gate_outcomes(gate: Gate, head: Rows, base: Rows | None, failed: Collection[Key]) -> list[Outcome]:
+    """Return the outcomes of one gate.
+
+    If no row has a value of its measure, return a single failed outcome, since such a gate guards nothing.
+    """
     if gate.needs_base and base is None:
         raise UsageError(
             f"gate {gate.text!r} compares with a base, and there is none; "
@@ -43,6 +52,7 @@ def _gate_outcomes(gate: Gate, head: Rows, base: Rows | None, failed: Collection
 
 
 def _nothing(gate: Gate, rows: Rows) -> UsageError:
+    """Return the error for a gate that applies to no row, with the nearest trace or policy name."""
     traces, policies = names(rows)
     if not any(matches(name, gate.traces) for name in traces):
         return UsageError(f"gate {gate.text!r} looks at no row: {unknown('trace', gate.traces, traces)}")
@@ -52,12 +62,14 @@ def _nothing(gate: Gate, rows: Rows) -> UsageError:
 
 
 def _check_reference(gate: Gate, rows: Rows) -> None:
+    """Raise UsageError if the gate compares with a policy that no row has."""
     policies = names(rows)[1]
     if gate.limit.kind == "policy" and gate.limit.name not in policies:
         raise UsageError(f"gate {gate.text!r}: {unknown('policy', gate.limit.name, policies)}")
 
 
 def _outcome(gate: Gate, key: Key, head: Rows, base: Rows | None, lost: bool) -> Outcome:
+    """Return the outcome of a gate on one row. ``lost``: the cell's replay failed, so there is no row."""
     if lost:
         return Outcome(gate.text, *key, "failed", reason="its replay failed")
     if key not in head:
@@ -79,7 +91,10 @@ def _outcome(gate: Gate, key: Key, head: Rows, base: Rows | None, lost: bool) ->
 
 
 def told_whole() -> frozenset[str]:
-    """What means the same however far a replay came: how it ended, and facts of the trace."""
+    """Return the columns that can be compared however far the replays came.
+
+    They are the measures of how a replay ended, and facts of the whole trace.
+    """
     from memtrace.comparing.grammar import FACTS
     from memtrace.metrics import declared
 
@@ -88,9 +103,11 @@ def told_whole() -> frozenset[str]:
 
 
 def _unequal(row: Row, other: Row | None) -> tuple[bool, str] | None:
-    """Whether a replay that ended early fails the gate, and why; None where the values can be compared.
+    """Return None if the values of the two rows can be compared, else whether the gate fails and the reason.
 
-    The peak of a replay that ran out of memory is small because it ended, so a limit on it would be met.
+    Without ``other`` the row has to have served every request. With it both have to have served the same part of the
+    trace; the gate fails if the row served less, and is skipped if it served more. The peak of a replay that ran out of
+    memory is small because the replay ended early, so a limit on it would hold for the wrong reason.
     """
     if other is None:
         return None if said(row) == "ok" else (True, f"{said(row)}, so its measures are those of a part of the trace")
@@ -100,6 +117,11 @@ def _unequal(row: Row, other: Row | None) -> tuple[bool, str] | None:
 
 
 def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
+    """Return the outcome of comparing a row's value with the gate's limit.
+
+    ``other`` is the row of the base or of another policy that the limit refers to, if it does. Raise InputError if that
+    row lacks the column.
+    """
     unit, limit = units()[gate.measure], gate.limit
     if unit == "word":
         value, wanted = row.get(gate.measure), limit.name if other is None else other.get(gate.measure)
@@ -123,12 +145,13 @@ def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
 
 
 def holds(measured: Fraction, op: str, limit: Fraction) -> bool:
+    """Return whether ``measured op limit`` is true."""
     order = (measured > limit) - (measured < limit)
     return order in {">": (1,), ">=": (0, 1), "<": (-1,), "<=": (-1, 0), "==": (0,), "!=": (-1, 1)}[op]
 
 
 def exact(unit: str, value: Number | Fraction) -> str:
-    """To the byte, and readable: `8,441,036,801 B (7.9 GiB)`."""
+    """Return a value to the byte, and readable: `8,441,036,801 B (7.9 GiB)`."""
     whole = int(value) if value == int(value) else None
     if unit == "bytes":
         plain = f"{whole:,} B" if whole is not None else f"{float(value):,.2f} B"

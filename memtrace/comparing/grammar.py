@@ -1,4 +1,4 @@
-"""A gate as text -> a Gate. A grammar of a few lines; nothing is ever evaluated.
+"""Parse a gate, such as `peak_reserved_bytes > +1%`, by the grammar below. No part of the text is ever evaluated as code.
 
 gate   = measure op limit [ "where" scope { "and" scope } ]
 op     = ">" | ">=" | "<" | "<=" | "==" | "!="
@@ -22,11 +22,12 @@ from memtrace.errors import UsageError
 from memtrace.names import unknown
 from memtrace.units import UNITS, parse_size
 
-MOST_CHARACTERS = 500
-MOST_DIGITS = 30
+MOST_CHARACTERS = 500  # of a gate
+MOST_DIGITS = 30  # of a number
 OPERATORS = (">=", "<=", "==", "!=", ">", "<")
-NO_UNITS = ("where", "and", "or")
-WORDS = {"status": ("ok", "oom")}
+NO_UNITS = ("where", "and", "or")  # names that may follow a number without being its unit
+WORDS = {"status": ("ok", "oom")}  # measures that are words, and their values
+# Columns of the summary that are facts of the run or of its trace, and that a gate may name like a measure.
 FACTS = ("capacity_bytes", "events", "allocs", "frees", "reallocs", "max_live_blocks", "requested_bytes")
 
 Kind = Literal["value", "base", "policy", "measure", "word"]
@@ -34,7 +35,11 @@ Kind = Literal["value", "base", "policy", "measure", "word"]
 
 @dataclass(frozen=True)
 class Limit:
-    """``factor`` x what ``kind`` and ``name`` refer to + ``offset``; a value has no reference, a word only a name."""
+    """The right side of a gate: ``factor`` times the value that ``kind`` and ``name`` refer to, plus ``offset``.
+
+    ``kind`` "value" refers to nothing (the factor is 0), "base" to the same row of the base, "policy" to the row of
+    policy ``name``, "measure" to the row's own measure ``name``; "word" is the word ``name``.
+    """
 
     kind: Kind
     name: str = ""
@@ -44,24 +49,27 @@ class Limit:
 
 @dataclass(frozen=True)
 class Gate:
-    """Fails a row of which ``measure op limit`` is true."""
+    """A rule: every row in its scope for which ``measure op limit`` is true fails."""
 
-    text: str
+    text: str  # as it was written
     measure: str
     op: str
     limit: Limit
-    traces: str = "*"
-    policies: str = "*"
+    traces: str = "*"  # pattern of the traces in scope, with * and ?
+    policies: str = "*"  # pattern of the policies in scope
 
     @property
     def needs_base(self) -> bool:
+        """Return whether the limit refers to the base."""
         return self.limit.kind == "base"
 
 
 class Token(NamedTuple):
+    """One token of a gate's text."""
+
     kind: str  # number, name, string, op, end
     text: str
-    at: int
+    at: int  # index of its first character in the text
 
 
 _TOKEN = re.compile(
@@ -74,14 +82,17 @@ _TOKEN = re.compile(
 
 
 def parse_gate(text: str) -> Gate:
-    """The gate that this text says; UsageError names the text, the place and what to write instead."""
+    """Return the gate that the text describes.
+
+    Raise UsageError, with the text, the place and what to write instead, if there is none.
+    """
     if len(text) > MOST_CHARACTERS:
         raise UsageError(f"gate {text[:40]!r}...: {len(text):,} characters; a gate has at most {MOST_CHARACTERS}")
     return _Parser(text).gate()
 
 
 def units() -> dict[str, str]:
-    """What a gate may measure, with its unit."""
+    """Return the unit of each column that a gate may name, by name."""
     from memtrace.metrics import declared
 
     facts = {name: "bytes" if name.endswith("_bytes") else "count" for name in FACTS}
@@ -89,13 +100,21 @@ def units() -> dict[str, str]:
 
 
 class _Parser:
+    """A recursive-descent parser of one gate.
+
+    Each method that is named after a rule of the grammar parses that rule at the next token; ``measure`` is the gate's
+    measure, which decides the units of numbers.
+    """
+
     def __init__(self, text: str) -> None:
+        """Split the text into tokens; raise UsageError for a character that begins none."""
         self.text = text
         self.tokens = list(self._tokens())
         self.next = 0
         self.units = units()
 
     def _tokens(self) -> list[Token]:
+        """Return the tokens of the text, and one of kind "end" behind them."""
         found, at = [], 0
         end = len(self.text.rstrip())
         while at < end:
@@ -109,25 +128,29 @@ class _Parser:
         return [*found, Token("end", "", end)]
 
     def fail(self, what: str, at: int | None = None) -> NoReturn:
+        """Raise UsageError with this message and the place, by default that of the next token."""
         at = self.peek().at if at is None else at
         raise UsageError(f"gate {self.text!r}, character {at + 1}: {what}")
 
     def peek(self, ahead: int = 0) -> Token:
+        """Return the next token, or the one ``ahead`` tokens after it, without taking it."""
         return self.tokens[min(self.next + ahead, len(self.tokens) - 1)]
 
     def take(self) -> Token:
+        """Return the next token, and advance past it."""
         token = self.peek()
         self.next += 1
         return token
 
     def took(self, *texts: str) -> bool:
-        """Whether the next token is one of these, which it then takes."""
+        """Advance past the next token if it is one of these texts, and return whether it is."""
         if self.peek().kind in ("op", "name") and self.peek().text in texts:
             self.next += 1
             return True
         return False
 
     def gate(self) -> Gate:
+        """Parse the whole text as a gate."""
         measure = self.measure()
         op = self.peek().text
         if op not in OPERATORS:
@@ -140,6 +163,7 @@ class _Parser:
         return Gate(self.text.strip(), measure, op, limit, scopes.get("trace", "*"), scopes.get("policy", "*"))
 
     def measure(self) -> str:
+        """Parse the name of a measure."""
         token = self.peek()
         if token.kind != "name":
             self.fail("the name of a measure is expected; `memtrace metrics` lists them")
@@ -148,6 +172,7 @@ class _Parser:
         return self.take().text
 
     def word(self, measure: str, op: str) -> Limit:
+        """Parse the limit of a measure that is a word: one of its words, or `base`."""
         if op not in ("==", "!="):
             self.fail(f"{measure} is a word: compare it with == or !=")
         if self.took("base"):
@@ -159,6 +184,7 @@ class _Parser:
         return Limit("word", value)
 
     def limit(self, measure: str) -> Limit:
+        """Parse the limit of a measure that is a number."""
         if self.peek().text in ("+", "-") and self.peek().kind == "op":
             return self.shifted(Limit("base"), measure)
         if self.peek().kind == "number":
@@ -172,6 +198,7 @@ class _Parser:
         self.fail('a limit is expected, such as +1%, 200MiB, 0.15, 1.1 * lower_bound_bytes or policy("best-fit")')
 
     def reference(self, measure: str, factor: Fraction) -> Limit:
+        """Parse `base`, `policy("...")` or the name of a measure, and return a limit of ``factor`` times its value."""
         if self.took("base"):
             return Limit("base", factor=factor)
         if self.peek().text == "policy" and self.peek(1).text == "(":
@@ -187,7 +214,10 @@ class _Parser:
         return Limit("measure", name, factor)
 
     def shifted(self, limit: Limit, measure: str) -> Limit:
-        """The limit with what follows it: + 1% makes it larger by that share of itself, + 10MiB by so much."""
+        """Parse an optional sign and amount after a limit, and return the limit with it.
+
+        A percentage, such as + 1%, enlarges the limit by that share of itself; an amount, such as + 10MiB, is added.
+        """
         sign = 1 if self.took("+") else -1 if self.took("-") else 0
         if not sign:
             return limit
@@ -200,6 +230,7 @@ class _Parser:
         return Limit(limit.kind, limit.name, limit.factor, sign * self.amount(measure))
 
     def number(self) -> Fraction:
+        """Parse a number without unit, exactly."""
         token = self.take()
         if token.kind != "number":
             self.fail("a number is expected", token.at)
@@ -208,7 +239,7 @@ class _Parser:
         return Fraction(token.text.replace("_", ""))
 
     def amount(self, measure: str) -> Fraction:
-        """A plain amount in the unit of the measure."""
+        """Parse a number with an optional unit or percent sign, and return it in the unit of the measure: bytes for sizes."""
         token, unit = self.peek(), self.units[measure]
         value = self.number()
         if self.took("%"):
@@ -228,12 +259,15 @@ class _Parser:
             self.fail(str(error), token.at)
 
     def string(self, what: str) -> str:
+        """Parse a quoted text that is not empty; ``what`` names it in the error message."""
         token = self.take()
         if token.kind != "string" or len(token.text) == 2:
             self.fail(f"{what} is expected", token.at)
         return token.text[1:-1]
 
     def scopes(self) -> dict[str, str]:
+        """Parse an optional `where` part, and return the patterns by "trace" and "policy"."""
+
         found: dict[str, str] = {}
         if not self.took("where"):
             return found

@@ -1,4 +1,4 @@
-"""A comparison's gates -> JUnit XML: a suite for each rule, a case for each row, as CI servers show them."""
+"""Write the gates of a comparison as JUnit XML for CI servers: a test suite for each gate, a test case for each row."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from xml.etree import ElementTree
 
 from memtrace.comparing.model import Comparison, Outcome
 
-# What XML 1.0 cannot hold: control characters and lone surrogates. A name may have them.
+# Characters that XML 1.0 cannot hold: control characters and lone surrogates. The name of a trace may have them.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(comparison: Comparison, errors: Iterable[Outcome] = ()) -> bytes:
-    """The file's bytes. ``errors`` are cells that were lost, in a suite of their own."""
+    """Return the bytes of the XML file.
+
+    ``errors`` are outcomes of cells whose replay failed; they become a suite of their own.
+    """
     root = ElementTree.Element("testsuites", name="memtrace")
     rules = dict.fromkeys(outcome.rule for outcome in comparison.outcomes)
     for rule in rules:
@@ -29,6 +32,7 @@ def junit(comparison: Comparison, errors: Iterable[Outcome] = ()) -> bytes:
 
 
 def _suite(root: ElementTree.Element, name: str, outcomes: list[Outcome], problem: str) -> None:
+    """Append a test suite of this name to the root. ``problem`` is the element of a failed case, "failure" or "error"."""
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     counts = {
         "tests": len(outcomes),
@@ -48,4 +52,5 @@ def _suite(root: ElementTree.Element, name: str, outcomes: list[Outcome], proble
 
 
 def clean(text: str) -> str:
+    """Return the text with each character that XML cannot hold replaced."""
     return _FORBIDDEN.sub("\ufffd", text)

@@ -1,4 +1,4 @@
-"""A comparison -> Markdown for a pull request or a job summary."""
+"""Write a comparison as Markdown for a pull request or a job summary."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from memtrace.comparing.model import Change, Comparison, Outcome
 from memtrace.comparing.sentences import headline, key_list, table_lines
 
-MOST_ROWS = 30
-MOST_MEASURES = 4
-MOST_OUTCOMES = 100
+MOST_ROWS = 30  # of a table of changes
+MOST_MEASURES = 4  # of a row
+MOST_OUTCOMES = 100  # failed gates that are listed
 
 
 def markdown(comparison: Comparison, title: str = "memtrace") -> str:
-    """Verdict, failed gates, changes, notes; of long lists the worst, and how many more."""
+    """Return the verdict, failed gates, changes and notes.
+
+    Of long lists only the worst entries are shown, and the number of the others.
+    """
     parts = [f"### {escape(title)}: {'gates hold' if comparison.ok else 'a gate failed'}", headline(comparison)]
     if not comparison.outcomes:
         parts[0] = f"### {escape(title)}"
@@ -31,6 +34,7 @@ def markdown(comparison: Comparison, title: str = "memtrace") -> str:
 
 
 def _gates(outcomes: Sequence[Outcome]) -> str:
+    """Return the table of failed gates."""
     lines = ["| gate | trace | policy | measured | limit |", "|---|---|---|---:|---:|"]
     for o in outcomes[:MOST_OUTCOMES]:
         measured = [o.reason, ""] if o.reason else [o.measured, o.limit]
@@ -39,6 +43,7 @@ def _gates(outcomes: Sequence[Outcome]) -> str:
 
 
 def _changes(title: str, changes: Sequence[Change]) -> str:
+    """Return the table of changes under a title, or an empty text if there are none."""
     if not changes:
         return ""
     lines = [f"**{title}**", "", "| trace | policy | measure | base | head | change |", "|---|---|---|---:|---:|---|"]
@@ -48,15 +53,17 @@ def _changes(title: str, changes: Sequence[Change]) -> str:
 
 
 def row(cells: Sequence[str]) -> str:
+    """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def more(count: int) -> str:
+    """Return a line that counts the entries that are not shown, or an empty text if there are none."""
     return f"\n\nand {count:,} more" if count > 0 else ""
 
 
 def escape(text: str) -> str:
-    """Text that means nothing in Markdown, HTML or a table."""
+    """Return the text on one line, with all characters escaped that mean something in Markdown, in HTML or in a table."""
     plain = " ".join(text.split())
     for character in "\\`*_[]<>|~#@":
         plain = plain.replace(character, f"&#{ord(character)};" if character in "<>@`|" else f"\\{character}")
@@ -64,5 +71,5 @@ def escape(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """In a code span, where only the bar of the table and the backtick are special."""
+    """Return the text as a code span in a table, where only the bar and the backtick have to be replaced."""
     return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"

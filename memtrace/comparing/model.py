@@ -1,4 +1,4 @@
-"""What a comparison found: changes, rows without a partner, notes, and what became of every gate."""
+"""The result of a comparison as plain data: changes, rows without a partner, notes, and the outcome of every gate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of one row that is not what it was."""
+    """One measure of one row that differs between base and head."""
 
     trace: str
     policy: str
@@ -20,16 +20,16 @@ class Change:
     base: Any
     head: Any
     worse: bool
-    subject: int  # 0 outcome, 1 footprint, 2 fragmentation, 3 work: the order in which they matter
-    weight: float  # within a subject, larger is more; at least 0
+    subject: int  # 0 outcome, 1 footprint, 2 fragmentation, 3 work: the most important first
+    weight: float  # the size of the change, at least 0; it orders changes of one subject
     words: str  # "1.25x larger"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One gate on one row. ``reason`` says why it is not simply passed or failed."""
+    """The outcome of one gate on one row. ``reason`` is set if the gate failed or was skipped without comparing two values."""
 
-    rule: str
+    rule: str  # the gate's text
     trace: str
     policy: str
     state: State
@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """ "trace, policy: peak_reserved_bytes is 12, the limit 10"."""
+        """Return the outcome as a sentence: "trace, policy: measured 12 B, limit 10 B", or the reason in place of the values."""
         where = f"{self.trace}, {self.policy}: " if self.trace else ""
         if self.reason:
             return where + self.reason
@@ -48,34 +48,38 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Base against head, or within one folder (``reference`` says for each trace against which policy)."""
+    """The result of comparing base and head, or the policies of one folder with each other."""
 
-    changes: tuple[Change, ...]  # worse first, the worst at the top; then better, the best at the top
+    changes: tuple[Change, ...]  # worse ones first, the worst at the top; then better ones, the best at the top
     missing: tuple[Key, ...]  # in base only
     extra: tuple[Key, ...]  # in head only
-    rows: int  # in both
-    notes: tuple[str, ...]
+    rows: int  # number of pairs of rows that were compared
+    notes: tuple[str, ...]  # differences that make pairs less comparable, in words
     outcomes: tuple[Outcome, ...]
-    reference: dict[str, str]
+    reference: dict[str, str]  # trace -> the policy that the others are compared with; empty for base against head
 
     @property
     def worse(self) -> tuple[Change, ...]:
+        """Return the changes for the worse."""
         return tuple(change for change in self.changes if change.worse)
 
     @property
     def better(self) -> tuple[Change, ...]:
+        """Return the changes for the better."""
         return tuple(change for change in self.changes if not change.worse)
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
+        """Return the outcomes of gates that failed."""
         return tuple(outcome for outcome in self.outcomes if outcome.state == "failed")
 
     @property
     def ok(self) -> bool:
-        """Whether no gate failed."""
+        """Return whether no gate failed."""
         return not self.failed
 
     def to_json(self) -> dict[str, Any]:
+        """Return the comparison as a JSON document."""
         return {
             "schema": "memtrace.compare/1",
             "ok": self.ok,
@@ -90,5 +94,6 @@ class Comparison:
 
 
 def _plain(change: Change) -> dict[str, Any]:
+    """Return the fields of a change that are part of the JSON document."""
     fields = ("trace", "policy", "measure", "base", "head", "worse", "words")
     return {name: getattr(change, name) for name in fields}

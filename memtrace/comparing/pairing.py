@@ -1,4 +1,4 @@
-"""Rows of two results -> pairs by trace and policy, and what is on one side only."""
+"""Pair the rows of two results by trace and policy, and list the rows that are in one of them only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Rows = dict[Key, Row]
 
 
 def by_key(rows: Iterable[Row], where: str) -> Rows:
-    """InputError if two rows have the same trace and policy."""
+    """Return the rows by trace and policy. Raise InputError, which names ``where`` they come from, if two have the same key."""
     found: Rows = {}
     for row in rows:
         key = (str(row["trace"]), str(row["policy"]))
@@ -23,19 +23,26 @@ def by_key(rows: Iterable[Row], where: str) -> Rows:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """A glob, or the name itself: labels such as `divisions=[256:1]` have brackets of their own."""
+    """Return whether the name matches a pattern with * and ?, or equals it.
+
+    Brackets are literal: labels such as `divisions=[256:1]` have them.
+    """
     return name == pattern or fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def partnered(base: Rows, head: Rows) -> Rows:
-    """The base under the head's keys: what is left over of a policy on both sides once is the same with other options."""
+    """Return the base's rows under the head's keys, so that a policy with changed options keeps its partner.
+
+    A row of the base without a partner takes the key of the head's row of the same trace and policy, if each side has
+    exactly one such row left over.
+    """
     lost, new = _by_name(only(base, head)), _by_name(only(head, base))
     renamed = {lost[name][0]: new[name][0] for name in lost if len(lost[name]) == len(new.get(name, ())) == 1}
     return {renamed.get(key, key): row for key, row in base.items()}
 
 
 def _by_name(keys: Iterable[Key]) -> dict[Key, list[Key]]:
-    """By trace and policy without its options."""
+    """Return the keys grouped by trace and by policy without its options."""
     found: dict[Key, list[Key]] = {}
     for trace, policy in keys:
         start = policy.find(".py:") + 3 if ".py:" in policy else policy.find(":")
@@ -44,7 +51,7 @@ def _by_name(keys: Iterable[Key]) -> dict[Key, list[Key]]:
 
 
 def notes(base: Rows, head: Rows) -> list[str]:
-    """What makes the two less than comparable: another trace of the same name, capacity or options."""
+    """Return sentences on pairs that are less comparable: another trace of the same name, another capacity, other options."""
     said: list[str] = []
     for key in shared(base, head):
         old, new = base[key], head[key]
@@ -60,28 +67,32 @@ def notes(base: Rows, head: Rows) -> list[str]:
 
 
 def shared(base: Rows, head: Rows) -> list[Key]:
+    """Return the keys that are in both, in the order of the head."""
     return [key for key in head if key in base]
 
 
 def only(some: Rows, others: Rows) -> tuple[Key, ...]:
+    """Return the keys of ``some`` that are not in ``others``."""
     return tuple(key for key in some if key not in others)
 
 
 def differ(old: Row, new: Row, column: str) -> bool:
+    """Return whether both rows have the column and its values differ."""
     return column in old and column in new and old[column] != new[column]
 
 
 def short(row: Row) -> str:
-    """A baseline keeps the first digits only."""
+    """Return the first digits of the trace's SHA-256, which a baseline has too."""
     return str(row["trace_sha256"])[:12]
 
 
 def capacity(row: Row) -> str:
+    """Return the row's capacity in words."""
     from memtrace.units import format_size
 
     return "unlimited" if row["capacity_bytes"] is None else format_size(row["capacity_bytes"])
 
 
 def names(rows: Rows) -> tuple[Sequence[str], Sequence[str]]:
-    """The traces and the policies, each once."""
+    """Return the names of the traces and the labels of the policies, each once."""
     return list(dict.fromkeys(key[0] for key in rows)), list(dict.fromkeys(key[1] for key in rows))

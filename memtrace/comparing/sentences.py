@@ -1,4 +1,4 @@
-"""A comparison in a sentence, and lists of rows in few words."""
+"""Say in words what a comparison found: one sentence, lists of rows, and lines of a table."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from memtrace.comparing.changes import directed, value_text
 from memtrace.comparing.model import Change, Comparison, Key
 
-MOST_NAMED = 4
+MOST_NAMED = 4  # rows named in a list
 
 
 def headline(comparison: Comparison) -> str:
-    """How many rows are worse, better, the same, missing or new, and how many gates failed."""
+    """Return a sentence with the numbers of rows that are worse, better, the same, missing or new, and of gates that failed."""
     worse = {(c.trace, c.policy) for c in comparison.worse}
     better = {(c.trace, c.policy) for c in comparison.better} - worse
     same = comparison.rows - len(worse) - len(better)
@@ -33,20 +33,22 @@ def headline(comparison: Comparison) -> str:
 
 
 def _rows(count: int) -> str:
+    """Return a number of rows in words."""
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
 def key_list(keys: Sequence[Key]) -> str:
-    """`gpt with buddy, gpt with bump and 7 more`."""
+    """Return a list of rows in words: `gpt with buddy, gpt with bump and 7 more`."""
     named = [f"{trace} with {policy}" for trace, policy in keys[:MOST_NAMED]]
     left = len(keys) - len(named)
     return ", ".join(named) + (f" and {left:,} more" if left else "")
 
 
 def table_lines(changes: Sequence[Change], most_rows: int, most_measures: int) -> tuple[list[tuple[str, ...]], int]:
-    """Lines of trace, policy, measure, base, head, change: the rows in order, each with its first measures.
+    """Return lines of (trace, policy, measure, base, head, change), and the number of rows left out.
 
-    The second value counts the rows that are left out. Trace and policy stand in the first line of a row.
+    At most ``most_rows`` rows are shown, in the order of the changes, each with its first ``most_measures`` measures.
+    Trace and policy stand in the first line of a row only.
     """
     rows: dict[Key, list[Change]] = {}
     for change in changes:
@@ -61,6 +63,7 @@ def table_lines(changes: Sequence[Change], most_rows: int, most_measures: int) -
 
 
 def _values(change: Change) -> tuple[str, str, str]:
+    """Return base value, head value and change as text; both values are empty for a measure that is a word."""
     unit = directed()[change.measure][0] if change.measure in directed() else "word"
     if unit == "word":
         return "", "", change.words

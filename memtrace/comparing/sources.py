@@ -1,4 +1,4 @@
-"""A results folder, its summary.parquet, a baseline file, or Results in memory -> the rows of the summary."""
+"""Read the rows of a summary from a results folder, its summary.parquet, a baseline file, or Results in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rows_of(place: Place) -> list[Row]:
-    """InputError if it cannot be read, or has no rows."""
+    """Return the rows. Raise UsageError if the path does not exist, InputError if it cannot be read or has no rows."""
     if isinstance(place, Results):
         return list(place.summary)
     path = Path(place)
@@ -30,6 +30,7 @@ def rows_of(place: Place) -> list[Row]:
 
 
 def _missing(path: Path) -> UsageError:
+    """Return the error for a path that does not exist, with the nearest name that does."""
     from memtrace.names import nearest
 
     beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -39,6 +40,7 @@ def _missing(path: Path) -> UsageError:
 
 
 def _read_summary(path: Path) -> list[Row]:
+    """Return the rows of summary.parquet; ``path`` is the file or its folder. Raise InputError if it has another schema."""
     import pyarrow.parquet as pq
 
     from memtrace.results.schema import FORMAT
@@ -57,5 +59,5 @@ def _read_summary(path: Path) -> list[Row]:
 
 
 def source_name(place: Place) -> str:
-    """What messages call it."""
+    """Return what error messages call the source: its path, or "the results"."""
     return "the results" if isinstance(place, Results) else os.fspath(place)

@@ -1,4 +1,4 @@
-"""Arena counts side by side: the model's conflicts, and the memory that the placement in so many arenas needs."""
+"""Arena counts side by side: lock conflicts in the timing model, and the memory that the arenas need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """``blow_up``: peak reserved over that of one arena (Berger et al. 2000)."""
+    """The results for one number of arenas. ``blow_up`` is peak reserved bytes over those of one arena (Berger et al. 2000)."""
 
     contention: Contention
     peak_reserved_bytes: int
@@ -23,7 +23,10 @@ class Row:
 
 
 def policies_for(inner: str, counts: Sequence[int], page: int) -> list[Policy]:
-    """Policy `arenas` over one policy, once per count. Raises UsageError for what arenas cannot be made of."""
+    """Return the policies `arenas` over one inner policy, one for each count of arenas, with pages of ``page`` bytes.
+
+    Raise UsageError for an inner policy that arenas cannot be made of.
+    """
     from memtrace.engine.registry import parse_policy
 
     return [parse_policy(f"arenas:policy=[{inner}],count={count},page={page}") for count in counts]
@@ -38,7 +41,11 @@ def compare(
     page: int = 65536,
     jobs: int = 1,
 ) -> list[Row]:
-    """A row per arena count, the same for any ``jobs``. Placement is by the trace's order, and knows of no thread caches."""
+    """Return a row for each count of arenas, the same for any ``jobs`` (processes).
+
+    ``inner`` is the policy in each arena, ``cache`` the blocks per size class that a thread keeps, ``page`` the bytes of an
+    arena's page. The placement follows the trace's order, and knows of no thread caches.
+    """
     from memtrace.running import Cell, Settings, replay_cells
 
     modelled = [contend(trace, count, timing or Timing(), cache) for count in counts]

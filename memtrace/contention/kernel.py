@@ -1,7 +1,8 @@
-"""The compiled part: a discrete-event simulation of locks, fed with a trace's operations in their order.
+"""Compiled kernel of the contention model: a discrete-event simulation of locks, fed with operations in the trace's order.
 
 An operation arrives at its time, but not before its thread's last operation is done, nor before the block's last one is.
-Locks are given in the order of arrival, ties in that of the trace. What has come but cannot arrive yet is kept in nodes.
+Locks are given in the order of arrival, ties in that of the trace. An operation whose predecessors are not done is kept as
+a node until they are.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ from memtrace.trace import Op
 
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
 
-# of an operation: the event, thread, lock (-1: none), nanoseconds it holds the lock or the thread, earliest arrival, what it
-# waits for, the next of its thread and of its block, its slot
+# columns of nodes, one row per operation: event, thread, lock (-1: none), nanoseconds it holds the lock or the thread, earliest
+# arrival, number of predecessors not done yet, next node of its thread and of its block (-1: none), slot
 EVENT, THREAD, LOCK, HOLD, ARRIVAL, PENDING, NEXT_OF_THREAD, NEXT_OF_BLOCK, SLOT = range(9)
+# places in counts: events of the batches before; nodes in the heap; first of the list of unused nodes; nodes in use; operations;
+# of them with a lock; conflicts; nanoseconds waited in all and at most; frees from another arena; operations served by caches;
+# bytes in caches now and at their peak; when the last operation is done
 READ, HEAPED, SPARE, IN_USE, OPERATIONS, LOCKED, CONFLICTS, WAITED, LONGEST, FOREIGN, CACHED, CACHE_BYTES, CACHE_PEAK, END = (
     range(14)
 )
 COUNTS = 14
-TAIL, DONE = range(2)  # of a thread and of a slot: its last operation that is not done (-1: none); when its last one was
-ARENA, SIZE, OWNER = range(3)  # of a block
-DONE_ALL, FULL = 0, 1
-CLASSES, CLASS_BYTES = 64, 16  # of thread caches: sizes up to 1024 bytes
+TAIL, DONE = range(2)  # of a thread and of a slot: node of its last operation, if not done (-1: none); when its last one was done
+ARENA, SIZE, OWNER = range(3)  # of a slot: the block's arena, its bytes, the thread that allocated it
+DONE_ALL, FULL = 0, 1  # why the kernel returned
+CLASSES, CLASS_BYTES = 64, 16  # of thread caches: 64 size classes of 16 bytes each, up to 1024 bytes
 
 
 @njit(cache=True, nogil=True)
 def push(heap: Any, nodes: Any, counts: Any, node: Any) -> None:
+    """Insert a node into the binary heap of operations that can arrive, ordered by ``earlier``; ``counts[HEAPED]`` goes up."""
     at = counts[HEAPED]
     counts[HEAPED] += 1
     while at > 0 and earlier(nodes, node, heap[(at - 1) // 2]):
@@ -40,6 +45,7 @@ def push(heap: Any, nodes: Any, counts: Any, node: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def pop(heap: Any, nodes: Any, counts: Any) -> Any:
+    """Remove the operation that arrives first from the binary heap, and return its node; ``counts[HEAPED]`` goes down."""
     first = heap[0]
     counts[HEAPED] -= 1
     n, last, at = counts[HEAPED], heap[counts[HEAPED]], np.int64(0)
@@ -57,6 +63,7 @@ def pop(heap: Any, nodes: Any, counts: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def earlier(nodes: Any, a: Any, b: Any) -> Any:
+    """Return whether the operation of node a arrives before that of node b; at the same time the earlier event is first."""
     if nodes[a, ARRIVAL] != nodes[b, ARRIVAL]:
         return nodes[a, ARRIVAL] < nodes[b, ARRIVAL]
     return nodes[a, EVENT] < nodes[b, EVENT]
@@ -64,7 +71,11 @@ def earlier(nodes: Any, a: Any, b: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def settle(until, heap, nodes, counts, threads, slots, locks, lock_counts):  # type: ignore[no-untyped-def]
-    """Do every operation that arrives before a time."""
+    """Carry out every operation that arrives before time ``until``, in order of arrival, and count its wait for the lock.
+
+    A done operation's node is unused again. An operation whose last predecessor it was enters the heap, and arrives no
+    earlier than that operation was done.
+    """
     while counts[HEAPED] > 0 and nodes[heap[0], ARRIVAL] < until:
         node = pop(heap, nodes, counts)
         arrival, lock = nodes[node, ARRIVAL], nodes[node, LOCK]
@@ -102,7 +113,11 @@ def settle(until, heap, nodes, counts, threads, slots, locks, lock_counts):  # t
 
 @njit(cache=True, nogil=True)
 def enter(event, time, thread, slot, lock, hold, new, heap, nodes, counts, threads, slots):  # type: ignore[no-untyped-def]
-    """Take an operation in: behind its thread's last one and, unless its block is new, its block's."""
+    """Add an operation behind the last one of its thread and, unless its block is ``new``, the last one of the block.
+
+    It gets an unused node, and enters the heap if nothing precedes it. ``lock`` -1: it takes no lock; ``hold`` is in
+    nanoseconds.
+    """
     node = counts[SPARE]
     counts[SPARE] = nodes[node, NEXT_OF_THREAD]
     counts[IN_USE] += 1
@@ -148,11 +163,13 @@ def run(  # type: ignore[no-untyped-def]
     caches,
     start,
 ):
-    """One batch from an event on; returns how far it came, and FULL where more nodes are needed.
+    """Simulate one batch from event ``start`` on; return how far it came, and FULL if there are too few nodes, else DONE_ALL.
 
-    ``home`` is the arena of each thread.
-
-    ``hold`` is by op; ``room`` blocks of each size class find place in a thread's cache, and take ``cached`` ns and no lock.
+    ``home`` is the arena of each thread, ``hold`` nanoseconds by op. A thread's cache holds ``room`` blocks of each size
+    class; an operation that it serves takes ``cached`` nanoseconds and no lock. ``owners_free``: a block is freed by the
+    thread that allocated it. ``filled`` is [thread, class], the blocks in a cache; ``caches`` is [thread, class, i], their
+    arenas; ``locks`` is [arena], when the lock is free again; ``lock_counts`` is [arena, (operations, conflicts,
+    nanoseconds waited)]. All are updated in place.
     """
     for i in range(start, op.size):
         kind, slot = op[i], np.int64(block[i])

@@ -1,4 +1,4 @@
-"""A trace's threads over a number of arenas -> conflicts and the time waited, in the model of docs/contention.md."""
+"""Replays a trace's threads over a number of arenas in the model of docs/contention.md: conflicts and the time waited."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 Ints = NDArray[np.int64]
-NEVER = np.int64(1 << 62)
-FIRST_NODES = 1024
+NEVER = np.int64(1 << 62)  # nanoseconds: later than any operation
+FIRST_NODES = 1024  # operations in progress for which there is room at first
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Nanoseconds. An operation holds its arena's lock for ``alloc``, ``free`` or ``realloc``; one that a thread's cache
-    serves takes ``cached`` and no lock. ``gap``: between events, where the trace has no times."""
+    """Times of the model, in nanoseconds.
+
+    An operation holds its arena's lock for ``alloc``, ``free`` or ``realloc``. An operation that a thread's cache serves
+    takes ``cached`` and no lock. ``gap``: between events, where the trace has no times.
+    """
 
     alloc: int = 100
     free: int = 50
@@ -33,23 +36,26 @@ class Timing:
 
 @dataclass(frozen=True)
 class Contention:
-    """What the model counts with so many arenas; times in modelled nanoseconds, one entry of ``locks`` per arena."""
+    """The counts of the model with one number of arenas; times are modelled nanoseconds."""
 
     arenas: int
     operations: int
-    lock_operations: int
-    conflicts: int
-    waited_ns: int
+    lock_operations: int  # operations that took a lock
+    conflicts: int  # operations that waited for a lock
+    waited_ns: int  # by all operations together
     longest_wait_ns: int
-    cached_operations: int
+    cached_operations: int  # served by a thread's cache
     cached_bytes_peak: int
-    foreign_frees: int
-    end_ns: int
-    locks: tuple[tuple[int, int, int], ...]  # operations, conflicts, nanoseconds waited
+    foreign_frees: int  # by a thread of another arena than the block's owner
+    end_ns: int  # when the last operation was done
+    locks: tuple[tuple[int, int, int], ...]  # for each arena: operations, conflicts, nanoseconds waited
 
 
 def threads_of(trace: Trace) -> Ints:
-    """The streams, ascending. Raises InputError if there are fewer than two: nothing could conflict."""
+    """Return the streams of the trace in ascending order, each of which is a thread.
+
+    Raise InputError if there are fewer than two, since nothing could conflict then.
+    """
     found = np.zeros(0, np.int32)
     for events in trace.batches():
         found = np.union1d(found, events.stream)
@@ -60,13 +66,16 @@ def threads_of(trace: Trace) -> Ints:
 
 
 def frees_name_threads(trace: Trace) -> bool:
-    """Whether some free is by another stream than 0; if none is, the trace does not say who frees."""
+    """Return whether a free has another stream than 0; if not, the trace does not say which thread frees."""
     return any(bool(np.any(e.stream[e.op == kernel.FREE])) for e in trace.batches() if e.stream.size > 1)
 
 
 def contend(trace: Trace, arenas: int, timing: Timing, cache: int = 0, batch_rows: int = 1 << 18) -> Contention:
-    """Every alloc, free and realloc, as one thread after the other would do them. ``cache``: blocks per size class that each
-    thread keeps. Where no free names a thread, blocks are freed by who allocated them. Memory follows the live set."""
+    """Return the conflicts when the trace's threads do every alloc, free and realloc over ``arenas`` locks.
+
+    ``cache``: blocks per size class that each thread keeps. Where no free names a thread, blocks are freed by the thread
+    that allocated them. Memory follows the live set, whatever ``batch_rows`` is.
+    """
     known = threads_of(trace)
     owners_free = not frees_name_threads(trace)
     nodes, heap, counts = new_nodes(FIRST_NODES), np.zeros(FIRST_NODES, np.int64), np.zeros(kernel.COUNTS, np.int64)
@@ -112,6 +121,7 @@ def contend(trace: Trace, arenas: int, timing: Timing, cache: int = 0, batch_row
 
 
 def counted(arenas: int, counts: Ints, lock_counts: Ints) -> Contention:
+    """Return the kernel's counts as a `Contention`. ``counts`` and ``lock_counts`` are those of the kernel."""
     return Contention(
         arenas=arenas,
         operations=int(counts[kernel.OPERATIONS]),
@@ -128,14 +138,14 @@ def counted(arenas: int, counts: Ints, lock_counts: Ints) -> Contention:
 
 
 def new_nodes(count: int) -> Ints:
-    """Unused nodes, each of which names the next."""
+    """Return ``count`` unused nodes of operations, each linked to the next."""
     nodes = np.zeros((count, 9), np.int64)
     nodes[:, kernel.NEXT_OF_THREAD] = np.arange(1, count + 1)
     return nodes
 
 
 def more_nodes(nodes: Ints, counts: Ints) -> Ints:
-    """Twice as many: none was unused."""
+    """Return twice as many nodes, none of which was unused; the new ones are the list of unused nodes."""
     count = nodes.shape[0]
     more = new_nodes(count)
     more[:, kernel.NEXT_OF_THREAD] += count

@@ -1,1 +1,1 @@
-"""What lives where: which tag, and how long, in each range of addresses at some events of a replay."""
+"""Record how many live bytes each range of addresses has, their tag and their age, at some events of a replay."""

@@ -1,4 +1,4 @@
-"""Looks at a replay's live blocks at some of its events, and counts their bytes by address, tag and age."""
+"""Count the bytes of a replay's live blocks by address, tag and age, at some of its events."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ Ints = NDArray[np.int64]
 Columns = dict[str, Any]
 
 MOST_ROWS = 512
-MOST_COLUMNS, LEAST_COLUMNS = 400, 100
-LOOKS = 4  # at a block, for each event of the trace: a large live set is looked at less often
-CHEAP = 4_000_000  # looks in all that take no time to speak of
-MOST_TAGS = 7  # the tags with the most bytes x events; the others are one
-OTHER = "(other)"
-SMALLER = 8  # times
+MOST_COLUMNS, LEAST_COLUMNS = 400, 100  # events looked at
+LOOKS = 4  # blocks counted in all, per event of the trace: a large live set is looked at less often
+CHEAP = 4_000_000  # blocks counted in all that take no time to speak of
+MOST_TAGS = 7  # with a kind of their own, those with the most bytes x events; the others are one kind
+OTHER = "(other)"  # name of that kind
+SMALLER = 8  # an unused range of 1/8 of the reserved bytes is left out where addresses are reserved separately from memory
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """What blocks are told apart by: the names, None for no tag, and the kind of each tag's code; the last is that of -1."""
+    """The classes of tags that bytes are counted by."""
 
-    names: tuple[str | None, ...]
-    of_tag: Ints
+    names: tuple[str | None, ...]  # [kind] None for no tag
+    of_tag: Ints  # [tag code] the kind; the last entry is that of code -1
 
 
 class Contents:
-    """A `look` of `replaying.replay`; `columns` tells what it saw. Memory is bounded, but for a number for each live block."""
+    """Counts a replay's live blocks while it runs, as the ``look`` of `replaying.replay`; `columns` returns the counts.
+
+    Memory is bounded, but for a number for each live block.
+    """
 
     def __init__(self, trace: Trace, policy: Policy, samples: int) -> None:
+        """Choose which of the ``samples`` samples of a replay are looked at, and make an empty grid for them."""
         from memtrace.engine.recorder import evenly
 
         facts = trace.facts
@@ -55,7 +59,10 @@ class Contents:
         self.event = 0
 
     def __call__(self, events: Events, came: int, blocks: Any, state: Any) -> None:
-        """These events were replayed up to ``came``."""
+        """Record the allocs in the first ``came`` rows of a batch, and count the live blocks if the last row is to be looked at.
+
+        ``blocks`` are the records by slot and ``state`` is the policy's state, both as they are after that event.
+        """
         compiled("note_births")(events.op[:came], events.block[:came], self.event, self.births)
         self.event += came
         column = int(self.grid.counts[COLUMN])
@@ -63,10 +70,11 @@ class Contents:
             self.take(blocks, self.births, self.kinds.of_tag, self.grid, state)
 
     def columns(self, reserved: int) -> Columns:
-        """As in occupancy.parquet: each row of each column, lowest address first.
+        """Return the columns of occupancy.parquet: the rows of each event looked at, the lowest address first.
 
-        A range that nothing ever lived in is left out if it is larger than all that was reserved at once: it was only
-        addresses. Where a policy reserves addresses apart from memory, a smaller one is, too, and what lies above is.
+        ``reserved``: the most bytes that were reserved at once. A range that no block ever lay in is left out if it is larger
+        than that, as it was addresses only. Where a policy reserves addresses separately from memory, smaller such ranges (over
+        1/8 of ``reserved``) are left out too, and all above the highest block.
         """
         pages, place = layout(self.grid, self.virtual, reserved)
         taken, height = int(self.grid.counts[COLUMN]), 1 << int(self.grid.counts[SHIFT])
@@ -87,9 +95,10 @@ class Contents:
 
 
 def at_the_end(policy: Policy, blocks: Any, state: Any, tags: int) -> Columns:
-    """The live bytes that a replay ended with, by ranges of addresses; gaps are left out as in `Contents.columns`.
+    """Return the live bytes at the end of a replay by ranges of addresses; gaps are left out as in `Contents.columns`.
 
-    The blocks by slot and the policy's state are those of its end; ``tags``: how many the trace has.
+    ``blocks`` are the records by slot and ``state`` is the policy's state, both at the end; ``tags`` is the trace's number of
+    tags.
     """
     from memtrace.structures.ledger import RESERVED
 
@@ -105,7 +114,11 @@ def at_the_end(policy: Policy, blocks: Any, state: Any, tags: int) -> Columns:
 
 
 def layout(grid: Grid, virtual: bool, reserved: int) -> tuple[Ints, Ints]:
-    """The pages that are shown of a heap of so many bytes, and the row of each, -1 where nothing lived."""
+    """Return the pages to show, ascending, and the row of each in ``grid``, -1 where no block lay.
+
+    The grid is folded until these are at most MOST_ROWS pages. ``reserved`` is in bytes; ``virtual``: the policy reserves
+    addresses separately from memory.
+    """
     shown, most = (0, reserved // SMALLER) if virtual else (reserved, reserved)
     while True:
         counts = grid.counts
@@ -117,14 +130,17 @@ def layout(grid: Grid, virtual: bool, reserved: int) -> tuple[Ints, Ints]:
             place = np.full(pages.size, -1, np.int64)
             place[np.searchsorted(pages, used[order])] = order
             return pages, place
+        # All columns are filled, and `fold` goes up to the current one, which is behind them.
         counts[COLUMN] -= 1
         compiled("fold")(grid)
         counts[COLUMN] += 1
 
 
 def filled(used: Ints, most: int, reserved: int) -> Ints:
-    """Ascending pages, and those between and below them, but for gaps of more than ``most``; up to ``reserved`` where there
-    is no such gap."""
+    """Return the pages ``used``, which ascend, with the pages between and below them, but for gaps of more than ``most`` pages.
+
+    Where there is no such gap, the pages above, up to page ``reserved`` (not included), are returned too.
+    """
     if not used.size:
         return np.arange(min(1, reserved))
     before = np.concatenate(([-1], used[:-1]))
@@ -136,7 +152,7 @@ def filled(used: Ints, most: int, reserved: int) -> Ints:
 
 
 def named(kinds: Ints, names: tuple[str | None, ...]) -> Any:
-    """Text, null for -1 and for blocks without a tag."""
+    """Return the names of ``kinds``, indices into ``names``, as Arrow text: null for -1 and for the kind without a tag."""
     import pyarrow as pa
 
     known = np.array([name is not None for name in names])
@@ -146,7 +162,10 @@ def named(kinds: Ints, names: tuple[str | None, ...]) -> Any:
 
 
 def ages(events: Ints, live: Ints, born: NDArray[np.float64]) -> Any:
-    """2^floor(log2) of the mean age of the bytes in each cell, in events; null where there are none."""
+    """Return the mean age of the bytes in each cell, in events, rounded down to a power of two; null where there are no bytes.
+
+    ``events``: by column; ``live``: bytes by column and row; ``born``: as in Grid.
+    """
     import pyarrow as pa
 
     mean = events[:, None] - born / np.maximum(live, 1)
@@ -156,6 +175,7 @@ def ages(events: Ints, live: Ints, born: NDArray[np.float64]) -> Any:
 
 
 def new_grid(columns: int, kinds: int) -> Grid:
+    """Return an empty grid with room for ``columns`` columns and ``kinds`` kinds."""
     return Grid(
         np.zeros(3, np.int64),
         np.zeros(MOST_ROWS, np.int64),
@@ -167,7 +187,7 @@ def new_grid(columns: int, kinds: int) -> Grid:
 
 
 def kinds_of(trace: Trace) -> Kinds:
-    """Each tag by itself where there are few, else those that hold most."""
+    """Return a kind per tag where there are few, else for the MOST_TAGS with the most bytes x events, and OTHER for the rest."""
     tags = trace.tags
     if len(tags) <= MOST_TAGS:
         return Kinds((*tags, None), np.arange(len(tags) + 1))
@@ -186,7 +206,10 @@ def kinds_of(trace: Trace) -> Kinds:
 
 
 def taker(policy: Policy) -> Callable[..., None]:
-    """The compiled `take`; a policy whose blocks come in pieces has one of its own."""
+    """Return the compiled function that fills a column of a grid: called with (blocks, births, of_tag, grid, state).
+
+    A policy whose blocks come in pieces has a function of its own.
+    """
     from memtrace.engine.binding import bind
     from memtrace.engine.compile import closed
     from memtrace.engine.sources import reachable_modules
@@ -206,7 +229,7 @@ _in_pieces: dict[str, Callable[..., None]] = {}
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """A function of the kernel as machine code, cached on disk."""
+    """Return the function of `kernel` of that name, compiled and cached on disk."""
     from numba import njit
 
     from memtrace.engine.compile import FAST, OPTIONS, knows_fast, make_jitable

@@ -1,8 +1,8 @@
-"""The formats that traces are read from, one file each: the file is the registration.
+"""Find the formats that traces are read from. Each format is one file of this folder, which needs no other registration.
 
-A format has NAME, SUFFIXES, `sniff(head, path)`, which says whether these first bytes are its own, and
-`read(source)`, which yields `memtrace.trace.raw.Batch`es (`memtrace.trace.rows.batches` makes them of rows).
-Its first docstring line is what `memtrace formats` prints.
+A format's file defines NAME, SUFFIXES, `sniff(head, path)`, which returns whether the first bytes of a file are of this
+format, and `read(source)`, which yields `memtrace.trace.raw.Batch`es (`memtrace.trace.rows.batches` makes them from rows).
+`memtrace formats` prints the first line of the file's docstring.
 """
 
 from __future__ import annotations
@@ -24,45 +24,53 @@ if TYPE_CHECKING:
 
 
 class Format(Protocol):
-    """What a format's file has."""
+    """Define what a format's file must contain."""
 
-    NAME: str
-    SUFFIXES: tuple[str, ...]
+    NAME: str  # what users call the format
+    SUFFIXES: tuple[str, ...]  # lower-case suffixes of its files, each with its dot
     __doc__: str | None
 
+    # Returns whether a file with these first (decompressed) bytes, or with this name, is of this format.
     def sniff(self, head: bytes, path: str) -> bool: ...
 
+    # Yields the file's rows in batches; raises InputError if the file cannot be read.
     def read(self, source: Source) -> Iterator[Batch]: ...
 
 
-# Suffixes that do not say what a file is: its first bytes must.
+# Suffixes that many kinds of files have: such a file gets a format only by its first bytes.
 COMMON = {".txt", ".log", ".json", ".bin", ".raw", ".trace"}
 
 
 class Part:
-    """A format of files that hold several traces, set on one of them: `torch-snapshot:1` reads device 1."""
+    """Wrap a format whose files contain several traces, to read one of them: `torch-snapshot:1` reads device 1."""
 
     def __init__(self, whole: Format, part: str) -> None:
+        """Wrap the format `whole`; `part` is the text behind the colon. Raises UsageError if the format has no parts."""
         if len(signature(whole.read).parameters) < 2:
             raise UsageError(f"format {whole.NAME!r} takes nothing behind a colon ({part!r})")
         self.NAME, self.SUFFIXES, self.sniff = f"{whole.NAME}:{part}", whole.SUFFIXES, whole.sniff
         self.whole, self.part, self.__doc__ = whole, part, whole.__doc__
 
     def read(self, source: Source) -> Iterator[Batch]:
+        """Yield the batches of the chosen part."""
         chosen = cast("Callable[[Source, str], Iterator[Batch]]", self.whole.read)
         return chosen(source, self.part)
 
 
 @cache
 def formats() -> dict[str, Format]:
-    """All formats by name."""
+    """Return all formats by name; files whose names begin with an underscore are not formats."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = [cast(Format, import_module(f"{__name__}.{name}")) for name in names if not name.startswith("_")]
     return {module.NAME: module for module in modules}
 
 
 def find(source: Source, name: str | None = None) -> Format:
-    """The format of this name; without one that which knows the file's first bytes, or else its suffix."""
+    """Return the format of this name, or, without a name, the format that recognises the file's first bytes.
+
+    Formats with the file's suffix are tried first. A file that no format recognises gets the format of its suffix, unless the
+    suffix is in COMMON. Raises UsageError for an unknown name, InputError if no format fits.
+    """
     known = formats()
     if name is not None:
         name, colon, part = name.partition(":")
@@ -80,5 +88,5 @@ def find(source: Source, name: str | None = None) -> Format:
             return found
     sure = [found for found in named if path.lower().endswith(tuple(set(found.SUFFIXES) - COMMON))]
     if sure:
-        return sure[0]  # its reader says what is wrong with the file
+        return sure[0]  # the error of this format's reader says what is wrong with the file
     raise InputError(f"{source.label}: no known format ({', '.join(known)})\ntry: --format NAME, if it is one of them")

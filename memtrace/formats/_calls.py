@@ -1,8 +1,9 @@
-"""Calls of a recorded program (alloc, free, realloc of pointers) -> events of numbered blocks, compiled once for all.
+"""Convert the calls of a recorded program (alloc, free, realloc of pointers) to events of numbered blocks.
 
-A pointer is given out again and again, and a realloc may change it; a block's number stays. The table of live
-pointers is that of `memtrace.trace.kernel`: memory follows the live set. Calls that do not fit together are settled
-here, in one way for all formats, and counted, so that a reader can say what it assumed.
+The program is given the same pointer again and again, and a realloc may change it; the number of a block stays the same. The
+table of live pointers is the hash table of `memtrace.trace.live_ids`, so memory grows with the number of live blocks. Calls
+that contradict each other are resolved here, in the same way for all formats, and counted, so that a reader can say what it
+assumed. The code is compiled once for all formats.
 """
 
 from __future__ import annotations
@@ -17,76 +18,91 @@ from memtrace.trace.live_ids import find, take_out
 from memtrace.trace.model import Int64s
 from memtrace.trace.raw import MISSING, UNREADABLE
 
-ALLOC, FREE, REALLOC = 0, 1, 2
+ALLOC, FREE, REALLOC = 0, 1, 2  # as in memtrace.trace.model.Op
 
-# Kinds of calls.
+# Kinds of calls. HALF_REALLOC: only the first half of a realloc, that names the old pointer, is recorded. THREAD_ENDS makes no
+# event. BAD_LINE: the line cannot be read.
 MALLOCS, FREES, REALLOCS, HALF_REALLOC, THREAD_ENDS, BAD_LINE = range(6)
 
-# Places in `Log.totals`: the state, then what was assumed how often.
+# Indices in `Log.totals`: first the state (TIMED: 1 once a call had a time; CLOCK: the latest time), then how often each
+# assumption was made (`_reading.settled` has the texts).
 NEXT_BLOCK, LIVE, CLOCK, THREADS, TIMED = range(5)
 FAILED, REUSED, UNKNOWN_FREES, UNKNOWN_REALLOCS, HALF_REALLOCS, CLOCK_BACK, ODD_ALIGNS = range(5, 12)
-TOTALS = 16
+TOTALS = 16  # length of `Log.totals`
 
-DONE, FULL, GROW = range(3)
-SPARE_ROWS = 3  # a call makes at most this many events
+DONE, FULL, GROW = range(3)  # reasons why `settle` returned
+SPARE_ROWS = 3  # upper bound of the events that one call makes
 
 
 class Calls(NamedTuple):
-    """Calls as a parser finds them; 0 is the null pointer, MISSING says nothing."""
+    """Store calls as a parser finds them, one element for each in every column.
 
-    kind: NDArray[np.uint8]
-    pointer: Int64s  # returned, or freed
-    old: Int64s  # the pointer that realloc was given; for MALLOCS the alignment
-    size: Int64s  # of a BAD_LINE: where it starts in the text
-    thread: Int64s
-    time: Int64s
-    line: Int64s
+    Pointer 0 is the null pointer; MISSING marks a value that the format does not have.
+    """
+
+    kind: NDArray[np.uint8]  # MALLOCS, FREES, ...
+    pointer: Int64s  # the pointer that was returned, or freed
+    old: Int64s  # of REALLOCS the pointer that realloc was given; of MALLOCS the alignment in bytes
+    size: Int64s  # bytes requested; of a BAD_LINE the offset of the line in the text
+    thread: Int64s  # thread or stream
+    time: Int64s  # nanoseconds
+    line: Int64s  # where the call is in the input; only passed on to the rows
 
 
 class Rows(NamedTuple):
-    """Where events go."""
+    """Receive the events that calls become, one element for each in every column."""
 
-    op: NDArray[np.uint8]
-    id: Int64s
-    size: Int64s
-    time: Int64s
-    align: Int64s
+    op: NDArray[np.uint8]  # ALLOC, FREE, REALLOC, or UNREADABLE
+    id: Int64s  # number of the block, MISSING for a free of null
+    size: Int64s  # bytes; of an UNREADABLE row the offset of the line in the text
+    time: Int64s  # nanoseconds, not decreasing
+    align: Int64s  # bytes
     stream: Int64s
     line: Int64s
 
 
 class Log(NamedTuple):
-    """What is known so far."""
+    """Keep the state of the conversion between batches of calls."""
 
-    pairs: Int64s  # [2 * places] pointer, block; block -1: the place is empty
-    threads: Int64s  # [2 * places] thread, its number by first appearance
-    totals: Int64s  # [TOTALS]
+    pairs: Int64s  # [2 * places] pointer and number of a live block; block -1: the place is empty
+    threads: Int64s  # [2 * places] thread's id, and its number by first appearance, from 0; -1: the place is empty
+    totals: Int64s  # [TOTALS] state and counts
 
 
 def new_calls(count: int) -> Calls:
+    """Return empty columns for `count` calls."""
     return Calls(np.empty(count, np.uint8), *_columns(count))
 
 
 def new_rows(count: int) -> Rows:
+    """Return empty columns for `count` events."""
     return Rows(np.empty(count, np.uint8), *_columns(count))
 
 
 def _columns(count: int) -> tuple[Int64s, Int64s, Int64s, Int64s, Int64s, Int64s]:
+    """Return the six int64 columns that Calls and Rows have."""
     a, b, c, d, e, f = (np.empty(count, np.int64) for _ in range(6))
     return a, b, c, d, e, f
 
 
 def new_table(places: int) -> Int64s:
+    """Return an empty hash table of `live_ids` with this number of places, a power of two."""
     return np.full(2 * places, -1, np.int64)
 
 
 def new_log(places: int) -> Log:
+    """Return the state before the first call, with tables of this number of places."""
     return Log(new_table(places), new_table(places), np.zeros(TOTALS, np.int64))
 
 
 @compiled
 def settle(calls, start, count, rows, log, code_threads):  # type: ignore[no-untyped-def]
-    """Calls from `start` on -> events; returns (why, next call, rows filled)."""
+    """Convert the calls in the half-open interval [start, count) to events, written to `rows` from index 0 on.
+
+    Returns (reason of return, next call, number of rows written). The reason is DONE (no call is left), FULL (`rows` is full) or
+    GROW (a table of `log` is half full; the caller must enlarge it). `log` is changed in place. With `code_threads` the streams
+    are numbers of threads by first appearance, else the threads' own ids. `rows.line` is `calls.line` of the event's call.
+    """
     pairs, threads, totals = log.pairs, log.threads, log.totals
     mask, thread_mask = pairs.size // 2 - 1, threads.size // 2 - 1
     filled, i, why = 0, start, DONE
@@ -117,7 +133,7 @@ def settle(calls, start, count, rows, log, code_threads):  # type: ignore[no-unt
                 clock = time
             time = clock
 
-        block = np.int64(-1)  # the one that the call was given
+        block = np.int64(-1)  # the block that the call was given, -1 if its pointer is not known
         if kind == FREES or kind == REALLOCS or kind == HALF_REALLOC:
             given = calls.old[i] if kind == REALLOCS else pointer
             place = find(pairs, mask, given)
@@ -126,14 +142,14 @@ def settle(calls, start, count, rows, log, code_threads):  # type: ignore[no-unt
                 if given == 0:
                     kind = np.uint8(MALLOCS)
                 elif pointer == 0:
-                    # It failed, or gave the memory back.
+                    # The realloc freed the block (size 0), or failed, which makes no event.
                     kind = np.uint8(FREES if size == 0 else THREAD_ENDS)
                     totals[FAILED] += size != 0
                 elif block < 0:
                     totals[UNKNOWN_REALLOCS] += 1
                     kind = np.uint8(MALLOCS)
                 elif size == 0:
-                    # A block of no size: the old one ends, another begins.
+                    # realloc returned a block of 0 bytes: the old block ends, and another begins.
                     rows.op[filled], rows.id[filled], rows.size[filled] = FREE, block, MISSING
                     filled += 1
                     kind = np.uint8(MALLOCS)
@@ -158,7 +174,7 @@ def settle(calls, start, count, rows, log, code_threads):  # type: ignore[no-unt
         elif kind == MALLOCS or (kind == REALLOCS and pointer != calls.old[i]):
             place = find(pairs, mask, pointer)
             if pairs[2 * place + 1] >= 0:
-                # The program was given this pointer, so the block that was there is gone: its free was not recorded.
+                # The program was given this pointer, so the block known there was freed: the recording lacks its free.
                 rows.op[filled], rows.id[filled], rows.size[filled] = FREE, pairs[2 * place + 1], MISSING
                 filled += 1
                 totals[REUSED] += 1

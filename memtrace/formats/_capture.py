@@ -1,7 +1,7 @@
-"""Reads a memray capture in a process of its own, because memray's reader may crash on a damaged file.
+"""Read a memray capture in a child process, because memray's reader may crash on a damaged file.
 
-`python -P _capture.py PATH` writes to standard output: chunks of a count and that many records of four
-int64 (allocator, address, size, thread), then ENDED, or FAILED, the length of a message and the message.
+The child, `python -P _capture.py PATH`, writes to its standard output: chunks of a count (int64) and that many records of
+four int64 (allocator, address, size, thread), then ENDED; or FAILED and the text of a message.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from pathlib import Path
 
 import numpy as np
 
-CHUNK = 1 << 14
-ENDED, FAILED, CRASHED = -1, -2, -3
-MOST_MEMORY = 8 << 30  # of the reader
+CHUNK = 1 << 14  # records written at once
+ENDED, FAILED, CRASHED = -1, -2, -3  # how the reading ended; written in place of a chunk's count
+MOST_MEMORY = 8 << 30  # bytes of address space that the child may have
 SIGN = 1 << 63
 
 Record = list[int]
 
 
 class Capture:
-    """The records of a capture; `how` it ended, and what memray said, are known afterwards."""
+    """Read the records of a capture.
+
+    After reading, `how` is ENDED, FAILED or CRASHED, and `message` has the reason if it is not ENDED.
+    """
 
     def __init__(self, path: Path) -> None:
+        """Set the path of the capture; nothing is read yet."""
         self.path, self.how, self.message = path, CRASHED, "its reader crashed"
 
     def records(self) -> Iterator[Record]:
-        command = [sys.executable, "-P", __file__, str(self.path)]  # -P: memray is not the file of that name here
+        """Yield the records, as lists of allocator, address, size in bytes and thread."""
+        command = [sys.executable, "-P", __file__, str(self.path)]  # -P: `import memray` must not find memray.py in this folder
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
             assert child.stdout is not None
             try:
@@ -47,6 +52,7 @@ class Capture:
 
 
 def main(path: str) -> None:
+    """Read the capture at `path` with memray, and write its records to standard output; runs in the child process."""
     import resource
 
     import memray
@@ -67,7 +73,7 @@ def main(path: str) -> None:
 
 
 def signed(number: int) -> int:
-    """As int64: addresses from 2^63 on wrap round."""
+    """Return a number of 64 bits as int64; numbers from 2^63 on wrap round to negative ones."""
     return (int(number) + SIGN) % (2 * SIGN) - SIGN
 
 

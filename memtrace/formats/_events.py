@@ -1,4 +1,4 @@
-"""Events that are kept as texts in a table of a SQLite database, as Umpire's database store does."""
+"""Read events that are stored as texts in a table of a SQLite database, as Umpire's database store writes them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from memtrace.errors import InputError
 if TYPE_CHECKING:
     from memtrace.trace.source import Source
 
-MAGIC = b"SQLite format 3\0"
-TABLE = b"CREATE TABLE EVENTS"
-MOST_TEXT = 1 << 20  # bytes of one event
-STEPS, MOST_TURNS = 1_000_000, 10_000  # of SQLite's machine: a damaged file must not keep it going
+MAGIC = b"SQLite format 3\0"  # first bytes of a SQLite file
+TABLE = b"CREATE TABLE EVENTS"  # text of the schema in the first bytes of Umpire's databases
+MOST_TEXT = 1 << 20  # upper bound of the bytes of one event
+# A read may take MOST_TURNS times STEPS instructions of SQLite's virtual machine: a damaged file must not run for ever.
+STEPS, MOST_TURNS = 1_000_000, 10_000
 
 
 def texts(source: Source) -> Iterator[bytes]:
-    """The events in the order in which they were written. Raises InputError where the file is no such database."""
+    """Yield the events in the order in which they were written; raises InputError if the file is not such a database."""
     left = MOST_TURNS
 
     def turn() -> bool:
+        """Return whether SQLite must stop; SQLite calls this after every STEPS instructions."""
         nonlocal left
         left -= 1
         return left < 0

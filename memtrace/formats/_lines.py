@@ -1,4 +1,4 @@
-"""A text file -> blocks of whole lines, with a damaged or cut end told apart from a whole one."""
+"""Read a text file in blocks of whole lines; a last line without a line end, or a truncated compressed file, is reported."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from memtrace.trace.source import is_cut, last_bytes
 if TYPE_CHECKING:
     from memtrace.trace.source import Source, Stream
 
-BLOCK_BYTES = 4 << 20
-MOST_LINE_BYTES = 1 << 20
-MARK = b"\xef\xbb\xbf"  # of UTF-8, as editors of other systems put it in front
+BLOCK_BYTES = 4 << 20  # bytes read at once
+MOST_LINE_BYTES = 1 << 20  # upper bound of the length of a line
+MARK = b"\xef\xbb\xbf"  # byte order mark of UTF-8, with which some editors begin a file
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lines, each with its end; `cut`: the one line here had none in the file."""
+    """Store consecutive lines of the file, each with its line end."""
 
     text: bytes
-    done: int  # stored bytes read by then
-    cut: bool = False
+    done: int  # stored bytes of the file read so far
+    cut: bool = False  # True: this is the file's last line alone, which has no line end in the file
 
 
 def blocks(source: Source, note: Callable[[str], None]) -> Iterator[Block]:
-    """The file in order, at most a block and a line in memory; `note` hears if its packed stream is cut."""
+    """Yield the file's lines in blocks, in order, with at most a block and a line in memory.
+
+    A UTF-8 byte order mark is left out. `note` is called with a message if the compressed file is truncated. Raises InputError
+    for a line longer than MOST_LINE_BYTES.
+    """
     rest, begun = b"", False
     with source.open() as stream:
         for data in _pieces(source, stream, note):
@@ -47,7 +51,10 @@ def blocks(source: Source, note: Callable[[str], None]) -> Iterator[Block]:
 
 
 def _pieces(source: Source, stream: Stream, note: Callable[[str], None]) -> Iterator[bytes]:
-    """Unpacked bytes; a packed stream that ends too early is read to its last byte."""
+    """Yield the decompressed bytes of a file.
+
+    A truncated compressed file is read as far as it can be decompressed, and `note` is called.
+    """
     read = 0
     while True:
         try:

@@ -1,4 +1,7 @@
-"""Drives a compiled parser of lines over a file: batches of events, and at the end what was assumed."""
+"""Read a text file with a compiled parser of its lines, and yield batches of events.
+
+The last batch is empty, and has the metadata: what was assumed of calls that contradict each other.
+"""
 
 from __future__ import annotations
 
@@ -19,40 +22,46 @@ from memtrace.trace.raw import MISSING, UNREADABLE, Batch, Place, rows_of
 if TYPE_CHECKING:
     from memtrace.trace.source import Source
 
-BATCH_ROWS = 1 << 16
-FIRST_PLACES = 1 << 12
-MOST_NOTES = 100  # of a batch
-SHOWN_BYTES = 60
-LINE = 0  # the place of the line's number in a parser's state; the others are its own
-STATE = 16
+BATCH_ROWS = 1 << 16  # calls parsed at once
+FIRST_PLACES = 1 << 12  # places of the hash tables at the start
+MOST_NOTES = 100  # unreadable rows of a batch that get a reason
+SHOWN_BYTES = 60  # bytes of a line that messages show
+LINE = 0  # index of the line number in a parser's state; the parser uses the other indices as it likes
+STATE = 16  # length of a parser's state
 
-# (text, start, calls, state) -> (place in the text, calls filled); it returns when there is no room for two more.
+# A parser: (text, start, calls, state) -> (offset of the next line, number of calls written). It parses whole lines of `text`
+# (bytes as uint8) from `start` on, and returns at the end or when `calls` has no room for the calls of a line (at most two).
 Parser = Callable[..., tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class CallFormat:
-    """What a format of recorded calls adds to the common reading."""
+    """Describe what a format of recorded calls adds to the common reading."""
 
     name: str
     parse: Parser
-    columns: tuple[str, ...]
-    code_threads: bool = False  # number threads by first appearance, where their ids do not fit
-    notes: Callable[[Int64s], list[str]] = lambda state: []
-    counted: str = "threads"  # what the metadata calls them
+    columns: tuple[str, ...]  # the columns that the format may have
+    code_threads: bool = False  # number threads by first appearance: their ids do not fit a stream
+    notes: Callable[[Int64s], list[str]] = lambda state: []  # parser's state at the end -> sentences for the metadata
+    counted: str = "threads"  # key of the number of threads (or streams) in the metadata
 
 
 class Events:
-    """Settles calls into batches of events."""
+    """Convert calls to batches of events, and keep the state between batches."""
 
     def __init__(self, name: str, columns: tuple[str, ...], code_threads: bool, total: int | None, word: str = "line") -> None:
+        """Start without calls.
+
+        `columns` are those that the format may have; `code_threads` numbers threads by first appearance; `total` is the size of
+        the input for the progress, or None; `word` is the unit of a row's place in messages.
+        """
         self.name, self.columns, self.code_threads, self.total, self.word = name, columns, code_threads, total, word
-        self.counted = "threads"  # what the metadata calls them
+        self.counted = "threads"  # key of the number of threads in the metadata
         self.log = _calls.new_log(FIRST_PLACES)
         self.begun = False
 
     def settled(self, calls: Calls, count: int) -> Iterator[Rows]:
-        """The events of these calls, in pieces."""
+        """Yield the events of the first `count` calls, in parts of at most about BATCH_ROWS rows."""
         at = 0
         while True:
             rows = new_rows(BATCH_ROWS + _calls.SPARE_ROWS)
@@ -66,12 +75,15 @@ class Events:
                 self.log = _grown(self.log)
 
     def batches(self, calls: Calls, count: int, text: bytes, done: int) -> Iterator[Batch]:
-        """The events of these calls, which were read from this text."""
+        """Yield the events of the first `count` calls in batches.
+
+        The calls were parsed from `text`; `done` stored bytes of the file are read so far.
+        """
         for rows in self.settled(calls, count):
             yield self.batch(rows, bad_lines(rows, text), done)
 
     def last(self, said: list[str], more: Mapping[str, str]) -> Batch:
-        """An empty batch, whose metadata is complete."""
+        """Return the empty batch that ends the trace; its metadata has `said` and all other assumptions, and `more`."""
         totals = self.log.totals
         found = {"format": self.name, **more}
         if totals[_calls.THREADS]:
@@ -82,7 +94,10 @@ class Events:
         return self.batch(new_rows(0), {}, self.total or 0, found)
 
     def batch(self, rows: Rows, notes: Mapping[int, str], done: int, metadata: Mapping[str, str] | None = None) -> Batch:
-        """Rows as a batch; `line` is where each stands, notes say what is wrong with unreadable ones."""
+        """Return rows as a batch. `notes` maps unreadable rows to reasons; `rows.line` is where each row is in the input.
+
+        The first batch fixes the columns: time is left out if no call has had a time by then.
+        """
         if not self.begun:
             timed = bool(self.log.totals[_calls.TIMED])
             self.columns = tuple(name for name in COLUMNS if name in self.columns and (name != "time" or timed))
@@ -102,7 +117,7 @@ class Events:
 
 
 def read_calls(source: Source, format: CallFormat) -> Iterator[Batch]:
-    """All events of a text file, and an empty batch at the end, whose metadata is complete."""
+    """Yield all events of a text file of calls of pointers, and then an empty batch whose metadata is complete."""
     state = np.zeros(STATE, np.int64)
     state[LINE] = 1
     said: list[str] = []
@@ -122,7 +137,10 @@ def read_calls(source: Source, format: CallFormat) -> Iterator[Batch]:
 
 
 def read_rows(source: Source, format: CallFormat) -> Iterator[Batch]:
-    """As `read_calls`, for files that number their blocks: the parser's calls are events, kind an op and pointer an id."""
+    """Yield all events of a text file that numbers its blocks, and then an empty batch whose metadata is complete.
+
+    The parser's calls are events already: `kind` is an op and `pointer` an id.
+    """
     state = np.zeros(STATE, np.int64)
     state[LINE] = 1
     said: list[str] = []
@@ -144,7 +162,10 @@ def read_rows(source: Source, format: CallFormat) -> Iterator[Batch]:
 
 
 def without_cut_line(block: Block, kind: NDArray[np.uint8], count: int, line: int, said: list[str]) -> int:
-    """The calls to be kept of a last line that has no end; says which way it was taken."""
+    """Return how many of the `count` calls parsed from a last line without a line end are kept.
+
+    An unreadable line is left out; the decision is appended to `said`. `line` is the number of the line.
+    """
     if count and kind[count - 1] in (_calls.BAD_LINE, UNREADABLE):
         said.append(f"the last line ({line:,}) is cut: {shown(block.text)} left out")
         return 0
@@ -153,7 +174,7 @@ def without_cut_line(block: Block, kind: NDArray[np.uint8], count: int, line: in
 
 
 def settled(totals: Int64s) -> list[str]:
-    """What was assumed of calls that do not fit together."""
+    """Return sentences that say what was assumed of calls that contradict each other, and how often."""
     texts = {
         _calls.FAILED: "requests that failed in the recorded program, left out",
         _calls.REUSED: "pointers given out again without a recorded free, taken as freed by then",
@@ -167,13 +188,16 @@ def settled(totals: Int64s) -> list[str]:
 
 
 def shown(line: bytes) -> str:
-    """A line, or its beginning, for messages."""
+    """Return a line in quotes, cut to SHOWN_BYTES bytes, for a message."""
     text = line[:SHOWN_BYTES].decode(errors="replace").rstrip("\r\n")
     return repr(text + ("..." if len(line) > SHOWN_BYTES else ""))
 
 
 def bad_lines(rows: Rows, text: bytes) -> dict[int, str]:
-    """Row -> what is wrong with it; a bad row's size is the place of its line in the text."""
+    """Return a map from unreadable row to reason, for the first MOST_NOTES of them.
+
+    The size of such a row is the offset of its line in `text`; it is replaced by MISSING, in place.
+    """
     bad = rows.op == UNREADABLE
     notes = {}
     for row in np.flatnonzero(bad)[:MOST_NOTES].tolist():
@@ -185,7 +209,7 @@ def bad_lines(rows: Rows, text: bytes) -> dict[int, str]:
 
 
 def _grown(log: Log) -> Log:
-    """Larger tables where the next call might find no room."""
+    """Return the log with those tables doubled that the next call might find too full."""
     pairs, threads, totals = log
     if 4 * (totals[_calls.LIVE] + 1) > pairs.size:
         pairs = _twice(pairs)
@@ -195,6 +219,7 @@ def _grown(log: Log) -> Log:
 
 
 def _twice(pairs: Int64s) -> Int64s:
+    """Return a hash table with the same pairs and twice the places."""
     larger = new_table(pairs.size)
     with np.errstate(over="ignore"):
         rehash(pairs, larger)

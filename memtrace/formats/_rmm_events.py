@@ -1,6 +1,6 @@
-"""The CSV log of RMM before 0.14 (`rmm.csv_log()`): Event Type,Device ID,Address,Stream,Size (bytes),...,Start,....
+"""Read the CSV log of RMM before 0.14 (`rmm.csv_log()`): Event Type,Device ID,Address,Stream,Size (bytes),...,Start,....
 
-A free has no size. A Realloc names the new pointer only: where that is live it is the block's, else it is a new block.
+A free has no size. A Realloc names only the new pointer: if a block is live there, it is resized, else the block is new.
 Times are seconds since the log began. Source: rapidsai/rmm 0.13, src/memory_manager.cpp.
 """
 
@@ -26,26 +26,30 @@ if TYPE_CHECKING:
     from memtrace.trace.raw import Batch
     from memtrace.trace.source import Source
 
-START = b"Event Type,"
+START = b"Event Type,"  # first bytes of such a log
 NEEDED = ("Event Type", "Device ID", "Address", "Stream", "Size (bytes)", "Start")
-TYPE, DEVICE, ADDRESS, STREAM, SIZE, TIME = range(6)  # of NEEDED
+TYPE, DEVICE, ADDRESS, STREAM, SIZE, TIME = range(6)  # indices in NEEDED
 
-DEVICES = 1  # the place of their set in the parser's state, a bit each
-MOST_DEVICES = 32  # each with pointers of 58 bits
-MOST_FIELDS = 64
-COMMA, QUOTE, DOT, MINUS, PLUS = 44, 34, 46, 45, 43
+DEVICES = 1  # index in the parser's state of the set of devices seen, a bit for each
+MOST_DEVICES = 32  # the device's number goes into the bits of a pointer above the lower 58
+MOST_FIELDS = 64  # further fields of a line are ignored
+COMMA, QUOTE, DOT, MINUS, PLUS = 44, 34, 46, 45, 43  # ASCII codes
 ALLOC, REALLOC, FREE, EVENT = code_of(b"Alloc"), code_of(b"Realloc"), code_of(b"Free"), code_of(b"Event")
-EXACT_POWER, EXACT_DIGITS = 22, 1 << 53  # of ten, and of a mantissa: a quotient of these is rounded once
-MOST_POWER = 999  # beyond any float
+# Powers of ten up to 10^EXACT_POWER and whole numbers below EXACT_DIGITS are exact in float64: their quotient is rounded once.
+EXACT_POWER, EXACT_DIGITS = 22, 1 << 53
+MOST_POWER = 999  # exponents are limited to this, which is beyond the range of floats
 POWERS = np.array([float(f"1e{n}") for n in range(EXACT_POWER + 1)])
 
 
 def read(source: Source, name: str) -> Iterator[Batch]:
-    """Events of numbered blocks, with times and CUDA streams; of several devices each has its own pointers."""
+    """Yield events of numbered blocks, with times and CUDA streams; each device has its own pointers.
+
+    `name` is the format's name. Raises InputError if the header lacks a needed column.
+    """
     head = source.head().removeprefix(MARK).split(b"\n", 1)[0].decode(errors="replace").strip()
     try:
         names = next(csv.reader([head]))[:MOST_FIELDS]
-    except csv.Error:  # no line of CSV: it has none of the columns
+    except csv.Error:  # not a line of CSV, so no column is found
         names = []
     if missing := [column for column in NEEDED if column not in names]:
         raise InputError(f"{source.label}:1: no column {missing[0]!r} in a log of RMM")
@@ -64,13 +68,17 @@ def read(source: Source, name: str) -> Iterator[Batch]:
 
 
 def notes(state: Int64s) -> list[str]:
+    """Return a sentence for the metadata if the log has events of several devices."""
     devices = int(state[DEVICES]).bit_count()
     return [f"events of {devices} devices in one trace"] if devices > 1 else []
 
 
 @njit
 def fields(text, at, end, places):  # type: ignore[no-untyped-def]
-    """Begin and end of each field, without its quotes; how many there are."""
+    """Split a line of CSV: write the half-open interval of each field, without its quotes, to `places`, and return their number.
+
+    The line is `text[at:end]`; `places` is [field, (begin, end)] and limits the number of fields.
+    """
     count = 0
     while count < places.shape[0]:
         begin, quoted = at, at < end and text[at] == QUOTE
@@ -92,7 +100,10 @@ def fields(text, at, end, places):  # type: ignore[no-untyped-def]
 
 @njit
 def scaled(value, power):  # type: ignore[no-untyped-def]
-    """value * 10^power; infinite or 0 where it leaves the floats."""
+    """Return value * 10^power as float, infinite or 0 beyond the range of floats.
+
+    Steps of at most 10^EXACT_POWER are exact in float64, so a number of few digits is rounded once.
+    """
     while power > 0 and value < np.inf and value > 0:
         step = min(power, EXACT_POWER)
         value *= POWERS[step]
@@ -106,7 +117,10 @@ def scaled(value, power):  # type: ignore[no-untyped-def]
 
 @njit
 def seconds(text, at, end):  # type: ignore[no-untyped-def]
-    """(ns, place behind it) of a number of seconds, which may have a point and an exponent."""
+    """Return (nanoseconds, offset behind) of a number of seconds, which may have a point and an exponent.
+
+    The offset is -1 if there is no number, or one beyond 2^33 seconds.
+    """
     whole, place = decimal(text, at, end)
     digits, power = 0, 0
     if place >= 0 and place < end and text[place] == DOT:
@@ -131,7 +145,10 @@ def seconds(text, at, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def parse(text, at, calls, state, columns):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on; the needed fields stand in these columns."""
+    """Parse lines from offset `at` on into `calls`; `columns` are the indices, in a line, of the fields in NEEDED.
+
+    Returns (offset of the next line, number of calls written).
+    """
     filled, places = 0, np.empty((MOST_FIELDS, 2), np.int64)
     while at < text.size and filled < calls.kind.size:
         start, end, following = next_line(text, at)
@@ -142,7 +159,7 @@ def parse(text, at, calls, state, columns):  # type: ignore[no-untyped-def]
         kind, pointer, size, stream, time = BAD_LINE, 0, 0, 0, MISSING
         if fields(text, start, end, places) > columns.max():
             name, place = word(text, places[columns[TYPE], 0], places[columns[TYPE], 1])
-            if name == EVENT:  # the header, also of a log put behind another
+            if name == EVENT:  # the header, which is repeated where logs were concatenated
                 continue
             if name == ALLOC:
                 kind = MALLOCS

@@ -1,18 +1,25 @@
-"""Compiled reading of text: blanks, words and numbers in an array of bytes, without an object per line."""
+"""Scan text in compiled code: lines, words and numbers in an array of bytes (uint8), without a Python object for each line.
+
+A function takes an offset `at` and the end of the line, and returns the offset behind what it read, -1 for nothing.
+Functions accept the offset -1, so calls can be chained and only the last result be checked.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-NEWLINE = 10
-MOST = np.uint64((1 << 63) - 1)
-NEARLY = np.uint64(922337203685477579)  # from here on another digit would pass MOST
+NEWLINE = 10  # ASCII code
+MOST = np.uint64((1 << 63) - 1)  # upper bound of a decimal number
+NEARLY = np.uint64(922337203685477579)  # a number from here on passes MOST with one more digit
 
 
 @njit
 def next_line(text, at):  # type: ignore[no-untyped-def]
-    """(first place that is no blank, end without blanks, start of the next line) of the line at this place."""
+    """Return (first offset that is not blank, end without trailing blanks, start of the next line) of the line at offset `at`.
+
+    The text must contain the line's end.
+    """
     newline = at
     while text[newline] != NEWLINE:
         newline += 1
@@ -26,7 +33,10 @@ def next_line(text, at):  # type: ignore[no-untyped-def]
 
 @njit
 def decimal(text, at, end):  # type: ignore[no-untyped-def]
-    """(number, place behind it) after blanks; the place is -1 if there is none. Beyond 63 bits it stays at 2^63 - 1."""
+    """Return (number, offset behind) of a decimal number after blanks; the offset is -1 if there is none.
+
+    Numbers beyond 63 bits become 2^63 - 1.
+    """
     if at < 0:
         return np.int64(0), np.int64(-1)
     while at < end and (text[at] == 32 or text[at] == 9):
@@ -40,9 +50,9 @@ def decimal(text, at, end):  # type: ignore[no-untyped-def]
 
 @njit
 def hexadecimal(text, at, end):  # type: ignore[no-untyped-def]
-    """As `decimal`, to base 16, with or without 0x; from 2^63 on it wraps round, and more than 64 bits are none.
+    """Return (number, offset behind) as `decimal`, to base 16, with or without 0x.
 
-    `(nil)` is 0.
+    Numbers from 2^63 on wrap round to negative ones; more than 16 digits are not a number. `(nil)` is 0.
     """
     if at < 0:
         return np.int64(0), np.int64(-1)
@@ -66,14 +76,14 @@ def hexadecimal(text, at, end):  # type: ignore[no-untyped-def]
 
 @njit
 def product(one, other):  # type: ignore[no-untyped-def]
-    """one * other, held to 2^61: more than any block may have."""
+    """Return one * other for numbers that are not negative, limited to 2^61, which is more than a block may have."""
     if one > 0 and other > (1 << 61) // one:
         return np.int64(1 << 61)
     return one * other
 
 
 def code_of(name: bytes) -> int:
-    """What `word` gives for this word."""
+    """Return the hash that `word` returns for this word."""
     code = 0
     for byte in name:
         code = (code * 131 + byte) % (1 << 63)
@@ -82,7 +92,7 @@ def code_of(name: bytes) -> int:
 
 @njit
 def word(text, at, end):  # type: ignore[no-untyped-def]
-    """(code, place behind it) of the letters, digits and underscores here; the place is -1 if there is none."""
+    """Return (hash, offset behind) of the letters, digits and underscores at `at`; the offset is -1 if there are none."""
     code, start = np.int64(0), at
     while at < end and (text[at] == 95 or np.uint8((text[at] | 32) - 97) < 26 or np.uint8(text[at] - 48) <= 9):
         code = (code * 131 + text[at]) & ((1 << 63) - 1)
@@ -92,7 +102,7 @@ def word(text, at, end):  # type: ignore[no-untyped-def]
 
 @njit
 def after(text, at, end, byte):  # type: ignore[no-untyped-def]
-    """The place behind this byte, -1 if it does not lie here."""
+    """Return the offset behind `at` if the text has this byte there, else -1."""
     if at >= 0 and at < end and text[at] == byte:
         return np.int64(at + 1)
     return np.int64(-1)

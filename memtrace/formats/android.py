@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NAME = "android"
 SUFFIXES = (".txt",)
 
+# Hashes of the names of calls.
 MALLOC, CALLOC, MEMALIGN = code_of(b"malloc"), code_of(b"calloc"), code_of(b"memalign")
 REALLOC, FREE, THREAD_DONE = code_of(b"realloc"), code_of(b"free"), code_of(b"thread_done")
 
@@ -30,18 +31,18 @@ _CALL = re.compile(rb"\s*\d+: *(malloc|calloc|memalign|realloc|free|thread_done)
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line is a call of a thread."""
+    """Return whether the first line is a call of a thread."""
     return _CALL.match(head) is not None
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks; the stream is the thread's id."""
+    """Yield events of numbered blocks; the stream is the thread's id."""
     return read_calls(source, CallFormat(NAME, parse, ("op", "id", "size", "time", "align", "stream")))
 
 
 @compiled
 def parse(text, at, calls, state):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on."""
+    """Parse lines from offset `at` on into `calls`; returns (offset of the next line, number of calls written)."""
     filled = 0
     while at < text.size and filled < calls.kind.size:
         start, end, following = next_line(text, at)

@@ -1,8 +1,8 @@
 """What `memtrace record native` writes while a program runs: its calls of malloc and free, 40 bytes each.
 
-A header names the process, how many calls follow, and the most that glibc held from the system for it; it is kept in the
-metadata. The tag is the function that was called (aligned: memalign and its relatives). A program that was killed leaves a
-file that is whole up to its last call.
+A header names the process, the number of calls that follow, and the most that glibc held from the system for the process,
+which is kept in the metadata. The tag is the function that was called (aligned: memalign and its relatives). A program that
+was killed leaves a file that is whole up to its last call.
 """
 
 from __future__ import annotations
@@ -26,31 +26,33 @@ NAME = "calls"
 SUFFIXES = (".calls",)
 
 MAGIC = b"memtrace.calls/1"
-FIRST_RECORD = 4096
+FIRST_RECORD = 4096  # offset in the file
+# As in recorder.c. inherited: calls of the parent before the fork; heap_peak: bytes, 0 if unknown.
 HEADER = np.dtype(
     [
         *(("magic", "S16"), ("count", "<u8"), ("inherited", "<u8"), ("heap_peak", "<u8"), ("heap_count", "<u8")),
         *(("pid", "<u4"), ("parent", "<u4"), ("number", "<u4"), ("parent_number", "<u4"), ("program", "S56")),
     ]
 )
+# As in recorder.c. time: ns; block: the pointer returned or freed; old: the pointer that realloc was given; align: log2.
 RECORD = np.dtype(
     [
         *(("time", "<u8"), ("block", "<u8"), ("old", "<u8"), ("size", "<u8")),
         *(("thread", "<u4"), ("call", "u1"), ("align", "u1"), ("unused", "<u2")),
     ]
 )
-TAGS = ("malloc", "free", "realloc", "calloc", "aligned")  # by the number of the call
-KINDS = np.array([MALLOCS, FREES, REALLOCS, MALLOCS, MALLOCS], np.uint8)
-FREE, REALLOC, ALIGNED = 1, 2, 4
+TAGS = ("malloc", "free", "realloc", "calloc", "aligned")  # by `call` of a record
+KINDS = np.array([MALLOCS, FREES, REALLOCS, MALLOCS, MALLOCS], np.uint8)  # by `call` of a record
+FREE, REALLOC, ALIGNED = 1, 2, 4  # values of `call`
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the file starts as the recorder's do."""
+    """Return whether the file starts with the recorder's magic bytes."""
     return head.startswith(MAGIC)
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks."""
+    """Yield events of numbered blocks."""
     events = Events(NAME, ("op", "id", "size", "time", "align", "stream", "tag"), True, None, word="call")
     said: list[str] = []
     metadata: dict[str, str] = {}
@@ -71,13 +73,17 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _header(data: bytes, label: str) -> Any:
+    """Return the header's fields; raises InputError if `data`, the file's first bytes, is no such header."""
     if len(data) < HEADER.itemsize or not data.startswith(MAGIC):
         raise InputError(f"{label} is no recording of memtrace record native: its header is missing")
     return np.frombuffer(data, HEADER, 1)[0]
 
 
 def _records(stream: Any, most: int, label: str, done: int) -> Any:
-    """The next calls; a stream may give less than it is asked for."""
+    """Return the next records, at most `most`; fewer at the end of the file.
+
+    Raises InputError for a call of an unknown kind; `label` and `done`, the number of records before, are for its message.
+    """
     parts, missing = [], most * RECORD.itemsize
     while missing and (data := stream.read(missing)):
         parts.append(data)
@@ -94,11 +100,13 @@ def _records(stream: Any, most: int, label: str, done: int) -> Any:
 
 
 def _batches(records: Any, events: Events, done: int) -> Iterator[Batch]:
+    """Yield the events of some records in batches; `done` is the number of records before these."""
     call = records["call"]
     old = np.where(call == REALLOC, _signed(records["old"]), MISSING)
     aligned = call == ALIGNED
     old[aligned] = np.int64(1) << np.minimum(records["align"][aligned], 62).astype(np.int64)
-    which = np.arange(records.size)  # settle hands it on, so that a row knows its call
+    # In place of line numbers: `settle` passes this column on, so that each row has the index of its call.
+    which = np.arange(records.size)
     time, thread = _signed(records["time"]), records["thread"].astype(np.int64)
     calls = Calls(KINDS[call], _signed(records["block"]), old, _signed(records["size"]), thread, time, which)
     for rows in events.settled(calls, records.size):
@@ -109,4 +117,5 @@ def _batches(records: Any, events: Events, done: int) -> Iterator[Batch]:
 
 
 def _signed(column: Any) -> Any:
+    """Return a column of uint64 as int64, without converting the bits."""
     return np.ascontiguousarray(column).view(np.int64)

@@ -1,7 +1,7 @@
 """Chrome trace JSON (Perfetto reads it too) as PyTorch's profiler writes it with profile_memory=True: `[memory]` events.
 
-Each has an address and bytes, negative for a free. One device's are read: the accelerator with most bytes allocated,
-or the CPU if there is no other. They are sorted by time in memory, some 100 bytes an event. Aggregated dumps
+Each event has an address and bytes, negative for a free. The events of one device are read: the accelerator with most bytes
+allocated, or the CPU if there is no other. They are sorted by time in memory, some 100 bytes an event. Aggregated dumps
 (memory-infra, heapprofd's binary traces) hold no single allocations, and are refused.
 Source: pytorch/kineto, libkineto/src/output_json.cpp.
 """
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 NAME = "chrome"
 SUFFIXES = (".json", ".perfetto-trace", ".pftrace")
 
-MEMORY = "[memory]"
-CPU, CUDA = 0, 1
+MEMORY = "[memory]"  # name of memory events
+CPU, CUDA = 0, 1  # device types of PyTorch (c10::DeviceType)
 DEVICES = {0: "cpu", 1: "cuda", 6: "hip", 12: "xpu", 20: "privateuse"}
 KINDS = {name: kind for kind, name in DEVICES.items()}
 BLANK = "\ufeff \t\r\n"
-PIECE_BYTES = 1 << 20
-MOST_OBJECT = 16 << 20  # characters of one event
+PIECE_BYTES = 1 << 20  # bytes read at once
+MOST_OBJECT = 16 << 20  # upper bound of the characters of one event
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether it is JSON with trace events, or named as a Perfetto trace."""
+    """Return whether the file is JSON with trace events, or named as a Perfetto trace."""
     start = head.lstrip()[:1]
     if start == b"{":
         return b'"traceEvents"' in head or b'"schemaVersion"' in head[:200]
@@ -49,17 +49,17 @@ def sniff(head: bytes, path: str) -> bool:
 
 @dataclass(frozen=True)
 class Happening:
-    """A memory event."""
+    """Describe a memory event of the file."""
 
-    time: int  # ns
-    number: int  # of the event in the file, from 1
+    time: int  # nanoseconds
+    number: int  # of the event among all events of the file, from 1
     address: int
-    bytes: int
+    bytes: int  # negative for a free
     thread: int
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks of one device, in the order of time."""
+    """Yield events of numbered blocks of one device, in the order of time; raises InputError if there is no memory event."""
     said: list[str] = []
     found: dict[tuple[int, int], list[Happening]] = {}
     kinds = {"events": 0, "dumps": 0, "bad": 0}
@@ -89,6 +89,7 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _call(happening: Happening) -> Call:
+    """Return the alloc or free that a memory event stands for."""
     more = {"time": happening.time, "thread": happening.thread}
     if happening.bytes < 0:
         return _given.free(happening.number, happening.address, **more)
@@ -96,6 +97,10 @@ def _call(happening: Happening) -> Call:
 
 
 def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Happening]:
+    """Return the device, as (device type, index), and the memory event in a JSON event; `number` is the event's in the file.
+
+    Raises KeyError, TypeError or ValueError if a field is missing or malformed.
+    """
     args = event["args"]
     thread = event.get("tid", 0)
     index = int(args.get("Device Id", -1))
@@ -112,17 +117,19 @@ def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Hap
 
 
 def _whole(value: Any) -> int:
-    """A number, or the text of one, hexadecimal with 0x."""
+    """Return a number, which may be a text, hexadecimal with 0x."""
     return int(value, 0) if isinstance(value, str) else int(value)
 
 
 def _named(device: tuple[int, int]) -> str:
+    """Return the name of a device, such as "cuda:0" or "cpu"; a device without an index has -1."""
     kind, index = device
     name = DEVICES.get(kind, f"device type {kind}")
     return name if index < 0 else f"{name}:{index}"
 
 
 def _nothing(source: Source, kinds: dict[str, int]) -> InputError:
+    """Return (not raise) the InputError for a file without usable memory events."""
     if kinds["dumps"]:
         said = "memory dumps hold sums, no single allocations"
     elif kinds["bad"]:
@@ -133,7 +140,10 @@ def _nothing(source: Source, kinds: dict[str, int]) -> InputError:
 
 
 def _events(source: Source, said: list[str]) -> Iterator[Any]:
-    """The objects of the array of events, one at a time."""
+    """Yield the elements of the array of trace events, one at a time, as parsed JSON.
+
+    Raises InputError if there is no such array, or an element is not JSON. Appends to `said` if the file is truncated.
+    """
     text = _Text(source, said)
     if not text.find_array():
         raise InputError(
@@ -158,19 +168,21 @@ def _events(source: Source, said: list[str]) -> Iterator[Any]:
 
 
 class _Text:
-    """The file as text, in a window that moves on."""
+    """Read the file as text through a window, `text`, of which the part before offset `at` is read already."""
 
     def __init__(self, source: Source, said: list[str]) -> None:
+        """Open the source; messages about a truncated file are appended to `said`."""
         self.source, self.said = source, said
         self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self.stream: Stream = source.open()
         self.text, self.at, self.ended = "", 0, False
 
     def left(self) -> int:
+        """Return the number of characters in the window that are not read yet."""
         return len(self.text) - self.at
 
     def more(self) -> bool:
-        """Add a piece; False at the end of the file."""
+        """Append a piece of the file to the window, and drop what is read; returns False at the end of the file."""
         if self.ended:
             return False
         try:
@@ -189,7 +201,7 @@ class _Text:
         return True
 
     def find_array(self) -> bool:
-        """Go behind the `[` of the events."""
+        """Move behind the `[` of the array of events; returns False if there is none."""
         while not (begun := self.text.lstrip(BLANK)):
             if not self.more():
                 return False
@@ -208,7 +220,7 @@ class _Text:
         return True
 
     def to_object(self) -> bool:
-        """Go to the next event; False where the array ends."""
+        """Move to the next element of the array; returns False at the end of the array or of the file."""
         while True:
             while self.at < len(self.text) and self.text[self.at] in " \t\r\n,":
                 self.at += 1

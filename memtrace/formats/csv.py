@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 NAME = "csv"
 SUFFIXES = (".csv",)
 
-BLOCK_BYTES = 4 << 20
-MOST_LINE_BYTES = 1 << 20
-PARSERS = 2  # blocks parsed at a time
+BLOCK_BYTES = 4 << 20  # bytes read at once
+MOST_LINE_BYTES = 1 << 20  # upper bound of the length of a line
+PARSERS = 2  # threads that parse blocks
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line names the columns."""
+    """Return whether the first line names the columns of a trace."""
     names = _names(head.partition(b"\n")[0])
     return "op" in names and "id" in names
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of the file."""
+    """Store consecutive whole lines of the file, without its header."""
 
     text: bytes
-    start: int  # of the unpacked file, in bytes
-    done: int  # stored bytes read by then
-    header: tuple[str, ...]
+    start: int  # offset in the decompressed file, in bytes
+    done: int  # stored bytes of the file read so far
+    header: tuple[str, ...]  # names of all columns of the file
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Batches of rows; blocks are parsed ahead, in threads, and yielded in order."""
+    """Yield batches of rows in order; threads parse up to PARSERS blocks ahead."""
     total = source.size
     columns: tuple[str, ...] = ()
     with ThreadPoolExecutor(PARSERS, "memtrace-csv") as pool:
@@ -64,7 +64,10 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _blocks(source: Source) -> Iterator[Block]:
-    """The file cut at line ends, without its header."""
+    """Yield the file in blocks of whole lines, without its header; at least one block, which may be empty.
+
+    Raises InputError for a line longer than MOST_LINE_BYTES, or if the first line is no header.
+    """
     with source.open() as stream:
         rest, start = b"", 0
         header: tuple[str, ...] = ()
@@ -89,6 +92,7 @@ def _blocks(source: Source) -> Iterator[Block]:
 
 
 def _names(line: bytes) -> tuple[str, ...]:
+    """Return the names in a header line; a UTF-8 byte order mark is left out."""
     text = line.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").rstrip("\r").replace("\0", "\ufffd")
     try:
         return tuple(name.strip() for row in csv.reader([text]) for name in row)
@@ -97,7 +101,7 @@ def _names(line: bytes) -> tuple[str, ...]:
 
 
 def _header(label: str, line: bytes) -> tuple[str, ...]:
-    """The columns' names; InputError if the first line has none."""
+    """Return the names of the columns; raises InputError if the first line names no column of a trace."""
     if len(line) > MOST_LINE_BYTES:
         raise InputError(f"{label}:1: the line is longer than {MOST_LINE_BYTES >> 20} MiB; this looks like no CSV trace")
     names = _names(line)
@@ -108,6 +112,7 @@ def _header(label: str, line: bytes) -> tuple[str, ...]:
 
 
 def _parse(source: Source, block: Block, columns: tuple[str, ...], total: int) -> Batch:
+    """Return the rows of a block as a batch; `total` is the number of the file's stored bytes."""
     import pyarrow as pa
 
     try:
@@ -119,12 +124,16 @@ def _parse(source: Source, block: Block, columns: tuple[str, ...], total: int) -
 
 
 def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total: int) -> Batch:
-    """As `_parse`, for a block with a row that cannot be read: every column as bytes, every row by itself."""
+    """Return the rows of a block as `_parse`, for a block with a row that cannot be read.
+
+    All columns are parsed as bytes, and each value is then checked by itself.
+    """
     import pyarrow as pa
 
     odd: list[tuple[int, str]] = []
 
     def skip(row: Any) -> str:
+        """Note a line with too few or too many fields, and tell pyarrow to skip the line."""
         fields = f"{row.actual_columns} field{'s' if row.actual_columns != 1 else ''}"
         odd.append((row.number - 1, f"the line has {fields}, the header {row.expected_columns}"))
         return "skip"
@@ -136,13 +145,16 @@ def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total:
 
 
 def _table(block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: Any = None) -> dict[str, pa.Array]:
-    """The columns of a block, parsed in one piece."""
+    """Return the trace's columns of a block as Arrow arrays of the given types.
+
+    `odd` is pyarrow's handler of invalid rows; without it, such a row raises ArrowInvalid.
+    """
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
     if not block.text or block.text.isspace():
         return {name: pa.array([], types[name]) for name in columns}
-    # Columns that are not ours may be called anything, also the same.
+    # Other columns than a trace's may have any names, even equal ones, so each gets a unique name.
     names = [name if name in columns else f"{place}:{name}" for place, name in enumerate(block.header)]
     table = arrow_csv.read_csv(
         pa.BufferReader(block.text),
@@ -154,6 +166,7 @@ def _table(block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: A
 
 
 def _types(columns: tuple[str, ...]) -> dict[str, Any]:
+    """Return the Arrow type in which each column is parsed."""
     import pyarrow as pa
 
     text = pa.dictionary(pa.int32(), pa.string())
@@ -161,10 +174,13 @@ def _types(columns: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _with_odd_rows(rows: Rows, notes: dict[int, str], odd: list[tuple[int, str]]) -> tuple[Rows, dict[int, str]]:
-    """Put the lines with too few or too many fields back among the others, so that lines can be counted."""
+    """Insert unreadable rows for the lines with too few or too many fields, so that row numbers count all lines.
+
+    `odd` has their row numbers, ascending, and reasons; returns the rows, and `notes` extended to the new row numbers.
+    """
     if not odd:
         return rows, notes
-    places = np.array([row for row, _ in odd]) - np.arange(len(odd))  # in the rows without them
+    places = np.array([row for row, _ in odd]) - np.arange(len(odd))  # row numbers among the rows without them
     fill = {"op": UNREADABLE, "tag": -1}
     filled: list[Any] = []
     for name, column in rows._asdict().items():
@@ -176,11 +192,15 @@ def _with_odd_rows(rows: Rows, notes: dict[int, str], odd: list[tuple[int, str]]
 
 
 def _placer(source: Source, block: Block) -> Any:
+    """Return a function from a row of the block to its Place."""
     return lambda row: _place(source, block.start, block.text, row)
 
 
 def _place(source: Source, start: int, text: bytes, row: int) -> Place:
-    """The line of a row: lines are counted only when someone asks. Empty lines are no rows."""
+    """Return the line of a row, by counting lines from the start of the file: only messages need it. Empty lines are no rows.
+
+    `start` is the offset of `text`, the block, in the decompressed file; `row` is the row's number in the block.
+    """
     line = 1
     with source.open() as stream:
         while start > 0 and (data := stream.read(min(start, BLOCK_BYTES))):

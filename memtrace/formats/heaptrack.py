@@ -1,9 +1,9 @@
 """heaptrack's files, interpreted (`+ N`, `- N` of allocation info N) and raw (`+ SIZE TRACE POINTER`, `- POINTER`).
 
 An interpreted file holds no pointers: a free ends the latest live block of its size and call site, which may not be
-the block that it was. Times are those of the clock lines, every few ms; all numbers are hexadecimal. heaptrack
-records neither threads nor alignments, and a realloc as a free and an alloc. A recording that was killed, and whose
-packed file is cut, is read up to there. Source: KDE/heaptrack, src/interpret and src/analyze.
+the block that was freed. Times are those of the clock lines, every few ms; all numbers are hexadecimal. heaptrack
+records neither threads nor alignments, and a realloc as a free and an alloc. If the recording was killed and its
+compressed file is cut, the file is read up to the cut. Source: KDE/heaptrack, src/interpret and src/analyze.
 """
 
 from __future__ import annotations
@@ -29,31 +29,35 @@ if TYPE_CHECKING:
 NAME = "heaptrack"
 SUFFIXES = (".heaptrack", ".raw")
 
-# Places in the parser's state.
+# Indices in the parser's state. CLOCK: ns; INFOS: allocation infos so far; SLOTS: slots used so far; SPARE: height of the stack
+# of free slots; COMMAND: 1 in the lines of the recorded command, which may have several; COMMAND_LINES: how many were left out.
 CLOCK, INFOS, SLOTS, SPARE, INTERPRETED, ATTACHED, ENDED, CLOCK_BACK, VERSION, COMMAND, COMMAND_LINES = range(1, 12)
-KNOWN_VERSION = 3
-LETTERS = b"vxXImtaisRSAK#"  # lines that are no events; + - c a are read
-FIRST = 1 << 10
+KNOWN_VERSION = 3  # latest version of the file format that is known here
+LETTERS = b"vxXImtaisRSAK#"  # first letters of lines that are no events; those with + - c a are read
+FIRST = 1 << 10  # length of the arrays of Pairing at the start
 
 _HEAD = re.compile(rb"v [0-9a-f]+( [0-9a-f]+)?\r?\n([xXsIim#A] ?)")
 
 
 class Pairing(NamedTuple):
-    """Live blocks of an interpreted file, on a stack for each allocation info."""
+    """Keep the live blocks of an interpreted file on a stack for each allocation info, so that a free can be paired with a block.
 
-    sizes: Int64s  # of an info
-    latest: Int64s  # slot of an info's latest live block, -1 for none
-    below: Int64s  # the slot below one on its stack
-    spare: Int64s  # slots to be used again
+    A slot is the index of a live block's record; its pointer in the calls is slot + 1.
+    """
+
+    sizes: Int64s  # [info] bytes of its blocks
+    latest: Int64s  # [info] slot of its latest live block, the top of its stack, -1 for none
+    below: Int64s  # [slot] the slot below this one on its stack, -1 for none
+    spare: Int64s  # stack of free slots
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether it begins with heaptrack's version."""
+    """Return whether the file begins with heaptrack's version line."""
     return _HEAD.match(head) is not None
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks."""
+    """Yield events of numbered blocks."""
     state = np.zeros(STATE, np.int64)
     state[LINE] = 1
     said: list[str] = []
@@ -75,6 +79,7 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def notes(state: Int64s) -> list[str]:
+    """Return the sentences for the metadata that the parser's state at the end of the file calls for."""
     said = []
     if state[INTERPRETED]:
         said.append("an interpreted file holds no pointers: a free ends the latest live block of its size and call site")
@@ -92,9 +97,13 @@ def notes(state: Int64s) -> list[str]:
 
 
 def enlarged(pairing: Pairing, infos: int, slots: int) -> Pairing:
-    """Twice the room where the next line might find none."""
+    """Return the pairing with those arrays doubled in which the next line might find no room.
+
+    `infos` and `slots` are the numbers of elements in use.
+    """
 
     def grown(column: Int64s, used: int) -> Int64s:
+        """Return the column with room for more than `used` elements; new elements are -1."""
         return np.concatenate([column, np.full(column.size, -1, np.int64)]) if used + 1 > column.size else column
 
     return Pairing(
@@ -104,7 +113,10 @@ def enlarged(pairing: Pairing, infos: int, slots: int) -> Pairing:
 
 @compiled
 def parse(text, at, calls, state, pairing):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on; returns (why, place, calls filled)."""
+    """Parse lines from offset `at` on into `calls`; `state` and `pairing` are changed in place.
+
+    Returns (0, or GROW if `pairing` must be enlarged, offset of the next line, number of calls written).
+    """
     filled = 0
     while at < text.size and filled < calls.kind.size:
         if state[INFOS] + 1 > pairing.sizes.size or state[SLOTS] + 1 > pairing.below.size:

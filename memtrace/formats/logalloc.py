@@ -1,7 +1,7 @@
 """Mozilla's replace-malloc log: `PID TID malloc(SIZE)=POINTER`, and as logalloc_munge.py leaves it (`#1` for pointers).
 
 malloc, calloc, realloc, free, memalign, posix_memalign, aligned_alloc, valloc; older logs have no TID. As in
-logalloc-replay the process of the first line counts; lines of others are left out. Threads are numbered by first
+logalloc-replay, only the process of the first line is read; lines of others are left out. Threads are numbered by first
 appearance, because pthread ids do not fit a stream. Source: mozilla-central, memory/replace/logalloc.
 """
 
@@ -28,27 +28,29 @@ if TYPE_CHECKING:
 NAME = "logalloc"
 SUFFIXES = (".log",)
 
-BEGUN, PROCESS, OTHER_PROCESSES, OTHER_CALLS = 1, 2, 3, 4  # places in the parser's state
+# Indices in the parser's state: whether a call was read, the process's id, and numbers of lines left out.
+BEGUN, PROCESS, OTHER_PROCESSES, OTHER_CALLS = 1, 2, 3, 4
 MALLOC, VALLOC, CALLOC, FREE = code_of(b"malloc"), code_of(b"valloc"), code_of(b"calloc"), code_of(b"free")
 REALLOC, MEMALIGN = code_of(b"realloc"), code_of(b"memalign")
 POSIX_MEMALIGN, ALIGNED_ALLOC = code_of(b"posix_memalign"), code_of(b"aligned_alloc")
-PAGE = 4096  # what valloc aligns to
+PAGE = 4096  # alignment of valloc's blocks, in bytes
 
 _HEAD = re.compile(rb"\s*\d+ (\d+ )?[a-z_]+\([#x0-9a-f,() nil]*\)(=\S+)?\s*$", re.MULTILINE)
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line is a call of a process."""
+    """Return whether the first line is a call of a process."""
     return _HEAD.match(head) is not None
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks of the first process."""
+    """Yield events of numbered blocks of the first process."""
     columns = ("op", "id", "size", "align", "stream")
     return read_calls(source, CallFormat(NAME, parse, columns, code_threads=True, notes=notes))
 
 
 def notes(state: Int64s) -> list[str]:
+    """Return the sentences for the metadata that the parser's state at the end of the file calls for."""
     said = []
     if state[OTHER_PROCESSES]:
         said.append(f"calls of other processes than {state[PROCESS]}, left out: {state[OTHER_PROCESSES]:,}")
@@ -59,7 +61,7 @@ def notes(state: Int64s) -> list[str]:
 
 @njit
 def handle(text, at, end):  # type: ignore[no-untyped-def]
-    """A pointer, or `#` and a number."""
+    """Return (number, offset behind) of a pointer, or of `#` and a decimal number; the offset is -1 if there is none."""
     if at >= 0 and at < end and text[at] == 35:
         return decimal(text, at + 1, end)
     return hexadecimal(text, at, end)
@@ -67,7 +69,7 @@ def handle(text, at, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def parse(text, at, calls, state):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on."""
+    """Parse lines from offset `at` on into `calls`; returns (offset of the next line, number of calls written)."""
     filled = 0
     while at < text.size and filled < calls.kind.size:
         start, end, following = next_line(text, at)

@@ -1,6 +1,6 @@
 """memray's capture files (memray run, Tracker): needs the extra `memtrace-replay[memray]`.
 
-Every call that memray saw is read, as it counts them itself; the tag is the allocator that was called. memray records
+Every call that memray saw is read, as memray counts them itself; the tag is the allocator that was called. memray records
 a realloc as a free and an alloc. With --trace-python-allocators the objects and the arenas beneath them are both in
 the file. Threads are numbered by first appearance. A munmap of part of a mapping is left out.
 Source: bloomberg/memray, FileReader.get_allocation_records.
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 NAME = "memray"
 SUFFIXES = (".bin", ".memray")
 
-MAGIC, LZ4 = b"memray", b"\x04\x22\x4d\x18"  # a capture is packed by default
+MAGIC, LZ4 = b"memray", b"\x04\x22\x4d\x18"  # a capture is compressed with LZ4 by default
 EXTRA = "pip install 'memtrace-replay[memray]'"
-PARTS = ("parts", "pymalloc")
+PARTS = ("parts", "pymalloc")  # keys of `counts` in `_calls`
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the file starts as memray's do."""
+    """Return whether the file starts with memray's magic bytes, compressed or not."""
     return head.startswith(MAGIC) or (head.startswith(LZ4) and MAGIC in head[:32])
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks."""
+    """Yield events of numbered blocks; raises UsageError if memray is not installed, InputError if it cannot read the file."""
     try:
         import memray
     except ImportError:
@@ -54,6 +54,11 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _calls(memray: Any, source: Source, path: Path, counts: dict[str, int], said: list[str]) -> Iterator[Call]:
+    """Yield the calls in a capture file.
+
+    `counts` counts, in place, partial unmappings (left out) and calls of Python's allocator; `said` gets a sentence if the file
+    is damaged.
+    """
     kinds = memray.AllocatorType
     names = {int(kind): kind.name.lower() for kind in kinds}
     frees = {int(kinds.FREE), int(kinds.PYMALLOC_FREE), int(kinds.MUNMAP)}

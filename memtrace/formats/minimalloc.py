@@ -26,27 +26,30 @@ if TYPE_CHECKING:
 NAME = "minimalloc"
 SUFFIXES = (".csv",)
 
+# Names of the converter -> names of minimalloc.
 NAMES = {"buffer": "id", "buffer_id": "id", "start": "lower", "begin": "lower", "end": "upper"}
-NEED = ("id", "lower", "upper", "size")
-COLUMNS = ("op", "id", "size", "time", "align")
-LEFT_OUT = ("gaps", "hint", "offset")
-BATCH_ROWS = 1 << 17
-FREE_FIRST, BORN, FREE_LAST = range(3)  # the order of events at one time
+NEED = ("id", "lower", "upper", "size")  # columns that a file must have
+COLUMNS = ("op", "id", "size", "time", "align")  # of the trace
+LEFT_OUT = ("gaps", "hint", "offset")  # columns of the file that are ignored
+BATCH_ROWS = 1 << 17  # rows of a batch
+# The order of events at one time: frees, allocs, and then the frees of empty lifetimes.
+FREE_FIRST, BORN, FREE_LAST = range(3)
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line names a lifetime's columns."""
+    """Return whether the first line names a lifetime's columns, and no op."""
     names = _header(head.partition(b"\n")[0])
     return all(names.count(name) == 1 for name in NEED) and "op" not in names
 
 
 def _header(line: bytes) -> list[str]:
+    """Return the names in a header line, with those of the converter's names that differ replaced by minimalloc's."""
     text = line.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").strip()
     return [NAMES.get(name.strip(), name.strip()) for name in text.split(",")]
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Allocs and frees in the order of time; a block's id is its row, from 1."""
+    """Yield allocs and frees in the order of time; a block's id is the number of its lifetime in the file, from 1."""
     said: list[str] = []
     columns, lines, bad = _lifetimes(source, said)
     lower, upper, size, align = columns
@@ -87,11 +90,12 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _placer(lines: Int64s) -> Any:
+    """Return a function from a row of a batch to its Place; `lines` has the line of each row."""
     return lambda row: Place("line", int(lines[row]))
 
 
 def _bad_batch(bad: dict[int, str], names: tuple[str, ...]) -> Iterator[Batch]:
-    """The lines that are no lifetimes."""
+    """Yield a batch of unreadable rows, one for each line that is no lifetime, if there are any; `bad` maps lines to reasons."""
     if bad:
         lines = np.array(sorted(bad), np.int64)
         op = np.full(lines.size, UNREADABLE, np.uint8)
@@ -101,7 +105,10 @@ def _bad_batch(bad: dict[int, str], names: tuple[str, ...]) -> Iterator[Batch]:
 
 
 def _lifetimes(source: Source, said: list[str]) -> tuple[tuple[Int64s, ...], Int64s, dict[int, str]]:
-    """(lower, upper, size, align), the lines they stand at, and what is wrong with other lines."""
+    """Return (lower, upper, size, align) as columns, the line of each lifetime, and a map from other lines to what is wrong.
+
+    What is assumed of the file is appended to `said`.
+    """
     parts: list[Int64s] = []
     bad: dict[int, str] = {}
     names: list[str] = []
@@ -134,6 +141,7 @@ def _lifetimes(source: Source, said: list[str]) -> tuple[tuple[Int64s, ...], Int
 
 
 def _checked(label: str, line: bytes) -> list[str]:
+    """Return the names in the header line; raises InputError unless each needed one is there once."""
     names = _header(line)
     for name in NEED:
         if names.count(name) != 1:
@@ -142,7 +150,7 @@ def _checked(label: str, line: bytes) -> list[str]:
 
 
 def _row(text: bytes, names: list[str], line: int) -> tuple[int, ...] | str:
-    """(lower, upper, size, align, line), or what is wrong."""
+    """Return (lower, upper, size, align, line) of a line of the file, or a text that says what is wrong with the line."""
     try:
         fields = next(csv.reader(io.StringIO(text.decode())))
     except (UnicodeDecodeError, csv.Error, StopIteration):
@@ -162,5 +170,5 @@ def _row(text: bytes, names: list[str], line: int) -> tuple[int, ...] | str:
     if max(abs(number) for number in numbers if number != MISSING) >= 1 << 62:
         return "a number is beyond 2^62"
     if numbers[3] == 1:
-        numbers[3] = MISSING  # minimalloc's default: no alignment
+        numbers[3] = MISSING  # minimalloc writes 1 for no alignment
     return (*numbers, line)

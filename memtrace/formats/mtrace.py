@@ -26,22 +26,24 @@ if TYPE_CHECKING:
 NAME = "mtrace"
 SUFFIXES = (".mtrace",)
 
-OLD, WAITING, STARTS = 1, 2, 3  # places in the parser's state
+# Indices in the parser's state: the pointer of a `<` line, whether its `>` line is awaited, and the number of Start lines.
+OLD, WAITING, STARTS = 1, 2, 3
 
 _CALL = re.compile(rb"(@ .*)?([+>!] (0x[0-9a-f]+|\(nil\)) (0x[0-9a-f]+|0)|[-<] (0x[0-9a-f]+|\(nil\)))\r?$", re.MULTILINE)
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether it begins as mtrace does, or with one of its calls."""
+    """Return whether the file begins with mtrace's first line, or with one of its calls."""
     return head.startswith(b"= Start") or _CALL.match(head) is not None
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks."""
+    """Yield events of numbered blocks."""
     return read_calls(source, CallFormat(NAME, parse, ("op", "id", "size"), notes=notes))
 
 
 def notes(state: Int64s) -> list[str]:
+    """Return the sentences for the metadata that the parser's state at the end of the file calls for."""
     said = []
     if state[WAITING]:
         said.append("the file ends in the middle of a realloc: left out")
@@ -52,7 +54,7 @@ def notes(state: Int64s) -> list[str]:
 
 @njit
 def word_before(text, start, end):  # type: ignore[no-untyped-def]
-    """(start, end) of the last word before `end`."""
+    """Return the half-open interval (start, end) of the last word before `end`, not before `start`; empty if there is none."""
     while end > start and (text[end - 1] == 32 or text[end - 1] == 9):
         end -= 1
     at = end
@@ -63,7 +65,10 @@ def word_before(text, start, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def parse(text, at, calls, state):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on."""
+    """Parse lines from offset `at` on into `calls`; returns (offset of the next line, number of calls written).
+
+    A line can make two calls: a first half of a realloc without its second half, and the line's own call.
+    """
     filled = 0
     while at < text.size and filled + 1 < calls.kind.size:
         start, end, following = next_line(text, at)
@@ -100,7 +105,7 @@ def parse(text, at, calls, state):  # type: ignore[no-untyped-def]
             state[STARTS] += text[last] == 83
             continue
         if state[WAITING]:
-            # The half of a realloc that was read before has no other half.
+            # The `<` line that was read before has no `>` line.
             calls.kind[filled], calls.pointer[filled], calls.old[filled] = HALF_REALLOC, state[OLD], MISSING
             calls.size[filled], calls.line[filled] = 0, line - 1
             calls.thread[filled], calls.time[filled] = MISSING, MISSING

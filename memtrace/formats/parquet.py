@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 NAME = "parquet"
 SUFFIXES = (".parquet", ".pq")
 
-BATCH_ROWS = 1 << 17
-TOOLS = ("ARROW:schema", "pandas")  # metadata that is about the file, not about the trace
+BATCH_ROWS = 1 << 17  # rows of a batch
+TOOLS = ("ARROW:schema", "pandas")  # keys of metadata that describe the file, not the trace
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the file starts as Parquet does."""
+    """Return whether the file starts with Parquet's magic bytes."""
     return head.startswith(b"PAR1")
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Batches of rows, a row group at a time."""
+    """Yield batches of at most BATCH_ROWS rows."""
     import pyarrow.parquet as pq
 
     with source.seekable() as path:
@@ -40,6 +40,7 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _batches(label: str, file: Any) -> Iterator[Batch]:
+    """Yield the rows of an open Parquet file in batches; raises InputError if a column is missing or a part cannot be read."""
     names = check_columns(label, file.schema_arrow.names)
     metadata = _metadata(label, {**(file.schema_arrow.metadata or {}), **(file.metadata.metadata or {})})
     total, first = file.metadata.num_rows, 0
@@ -56,11 +57,12 @@ def _batches(label: str, file: Any) -> Iterator[Batch]:
 
 
 def _placer(first: int) -> Any:
+    """Return a function from a row of a batch to its Place; `first` is the batch's first row in the file, from 0."""
     return lambda row: Place("row", first + row + 1)
 
 
 def _metadata(label: str, stored: Mapping[bytes, bytes]) -> dict[str, str]:
-    """What the file says about its trace."""
+    """Return the trace's metadata among the file's; raises InputError for a schema of memtrace that is not SCHEMA."""
     found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in stored.items()}
     schema = found.pop("schema", SCHEMA)
     if schema.startswith("memtrace.") and schema != SCHEMA:

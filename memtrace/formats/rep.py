@@ -1,8 +1,8 @@
 """Malloc-lab traces (.rep) of CS:APP and the courses after it: a header of numbers, then `a ID SIZE`, `r ID SIZE`, `f ID`.
 
 The header says heap size (or weight), ids, operations, weight (or peak), in lines or in one line, as fscanf reads it;
-some courses keep ids and operations only, or none. The operations are compared with what is there. `f -1` frees null,
-`#` begins a comment. Ids are kept. Source: CS:APP malloc lab, traces/README.
+some courses keep ids and operations only, or none. The announced number of operations is compared with that in the file.
+`f -1` frees null, `#` begins a comment. Ids are kept. Source: CS:APP malloc lab, traces/README.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ NAME = "rep"
 SUFFIXES = (".rep",)
 
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
-HEADER, OPERATIONS, SECOND, THIRD, COMMENTS = 1, 2, 3, 4, 5  # places in the parser's state
-MOST_HEADER = 8
+# Indices in the parser's state: numbers in the header, operations in the file, the header's second and third number, comments.
+HEADER, OPERATIONS, SECOND, THIRD, COMMENTS = 1, 2, 3, 4, 5
+MOST_HEADER = 8  # upper bound of the numbers in the header
 
 _CALL = rb"([ar][ \t]+\d+[ \t]+\d+|f[ \t]+-?\d+)[ \t]*\r?$"
 _HEAD = re.compile(rb"\s*(\d+\s+){2,8}" + _CALL, re.MULTILINE)
@@ -38,18 +39,19 @@ _COMMENTS = re.compile(rb"(\s*#[^\n]*\n)*\s*")
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether a header of numbers is followed by an operation, or two operations come first."""
+    """Return whether a header of numbers is followed by an operation, or two operations come first; comments may come before."""
     start = _COMMENTS.match(head)
     at = start.end() if start else 0
     return _HEAD.match(head, at) is not None or _BARE.match(head, at) is not None
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events with the file's ids."""
+    """Yield events with the file's ids."""
     return read_rows(source, CallFormat(NAME, parse, ("op", "id", "size"), notes=notes))
 
 
 def notes(state: Int64s) -> list[str]:
+    """Return the sentences for the metadata that the parser's state at the end of the file calls for."""
     said = []
     announced = {2: state[SECOND], 4: state[THIRD]}.get(int(state[HEADER]))
     if announced is None:
@@ -65,7 +67,10 @@ def notes(state: Int64s) -> list[str]:
 
 @njit
 def header(text, at, end, state):  # type: ignore[no-untyped-def]
-    """Note the numbers of a line of the header; whether it holds nothing else."""
+    """Read a line `text[at:end]` as numbers of the header into `state`, in place.
+
+    Returns False if the line contains anything else or the header more than MOST_HEADER numbers; the count then stays.
+    """
     count = state[HEADER]
     place = at
     while place < end:
@@ -83,7 +88,10 @@ def header(text, at, end, state):  # type: ignore[no-untyped-def]
 
 @compiled
 def parse(text, at, rows, state):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on."""
+    """Parse lines from offset `at` on; returns (offset of the next line, number of rows written).
+
+    `rows` are Calls in which `kind` is an op and `pointer` an id.
+    """
     filled = 0
     while at < text.size and filled < rows.kind.size:
         start, end, following = next_line(text, at)

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 NAME = "rmm"
 SUFFIXES = (".csv", ".log", ".dev0", ".txt")
 
-LAST, DAYS = 1, 2  # places in the parser's state
-SECOND = 10**9
+LAST, DAYS = 1, 2  # indices in the parser's state: the last time of day in ns, and the number of days that have begun since
+SECOND = 10**9  # nanoseconds
 DAY = 86_400 * SECOND
-COMMA, COLON, DOT, DASH = 44, 58, 46, 45
+COMMA, COLON, DOT, DASH = 44, 58, 46, 45  # ASCII codes
 ALLOCATE, FREE, DEALLOCATE = code_of(b"allocate"), code_of(b"free"), code_of(b"deallocate")
 FAILURE, THREAD = code_of(b"failure"), code_of(b"Thread")
 
@@ -43,12 +43,12 @@ _LINE = re.compile(
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line is RMM's header or an action."""
+    """Return whether the first line is a header of RMM's or an action."""
     return _HEADER.match(head) is not None or _LINE.match(head) is not None or head.startswith(_rmm_events.START)
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks, with times and CUDA streams."""
+    """Yield events of numbered blocks, with times and CUDA streams."""
     if source.head().removeprefix(MARK).startswith(_rmm_events.START):
         yield from _rmm_events.read(source, NAME)
         return
@@ -76,7 +76,11 @@ def read(source: Source) -> Iterator[Batch]:
 
 @njit
 def clock(text, at, end, state):  # type: ignore[no-untyped-def]
-    """(ns, place behind it) of `14:21:19.998533`, with or without a date before it, or of seconds since the epoch."""
+    """Return (nanoseconds, offset behind) of a time of day `14:21:19.998533`, with or without a date before it, or of seconds.
+
+    Seconds are since the epoch; dates are not read, but a time of day that goes back by half a day or more begins the next day
+    (in `state`). The offset is -1 if there is no time.
+    """
     hours, place = decimal(text, at, end)
     if after(text, place, end, DASH) >= 0:
         while place < end and text[place] != 32 and text[place] != 84 and text[place] != COMMA:
@@ -113,7 +117,10 @@ def clock(text, at, end, state):  # type: ignore[no-untyped-def]
 
 @compiled
 def parse(text, at, calls, state, threads):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on."""
+    """Parse lines from offset `at` on into `calls`, and the thread of each call into `threads`.
+
+    `calls.thread` is the CUDA stream. Returns (offset of the next line, number of calls written).
+    """
     filled = 0
     while at < text.size and filled < calls.kind.size:
         start, end, following = next_line(text, at)
@@ -126,7 +133,8 @@ def parse(text, at, calls, state, threads):  # type: ignore[no-untyped-def]
         if place < 0:
             mark = start + 3 if text[start] == 239 else start
             name, behind = word(text, mark, end)
-            if name == THREAD and after(text, behind, end, COMMA) >= 0:  # also of a log put behind another
+            # The header, which is repeated where logs were concatenated.
+            if name == THREAD and after(text, behind, end, COMMA) >= 0:
                 continue
         place = after(text, place, end, COMMA)
         if place >= 0:

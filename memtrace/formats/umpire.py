@@ -1,8 +1,8 @@
 """Umpire's replay log (UMPIRE_REPLAY): JSON lines of allocate, deallocate, reallocate, move, release and others.
 
-The calls of the program are read, on whatever allocator; the memory that pools get from below is not in the log. The
-tag is the allocator's name. Pointers of one allocator are told apart from the same pointers of another. Lines of a
-reallocate come in pairs, with its own allocate and deallocate between where it moved. Both the form since 2022 and
+The calls of the program are read, on whatever allocator; the memory that pools get from other allocators is not in the log.
+The tag is the allocator's name. Pointers of one allocator are told apart from the same pointers of another. Lines of a
+reallocate come in pairs; if the block moved, its own allocate and deallocate are between them. Both the form since 2022 and
 the older one ("kind":"replay") are read, and SQLite databases of such events.
 Source: LLNL/Umpire, src/umpire/event and tools/replay.
 """
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 NAME = "umpire"
 SUFFIXES = (".replay", ".stats")
 
+# Events that neither allocate nor free: they make no call and are not counted.
 QUIET = {"version", "make_memory_resource", "make_allocator", "set_default_allocator", "deregister_external_allocation", "memset"}
+# Names of events in the older form -> names in the newer form.
 OLD_NAMES = {
     "makeMemoryResource": "make_memory_resource",
     "makeAllocator": "make_allocator",
@@ -34,7 +36,7 @@ OLD_NAMES = {
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line that is no comment is an event of Umpire's, or it is a database with their table."""
+    """Return whether the first line that is not a comment is an event of Umpire's, or the file is a database with their table."""
     if head.startswith(_events.MAGIC):
         return _events.TABLE in head
     for line in head.splitlines()[:100]:
@@ -45,7 +47,7 @@ def sniff(head: bytes, path: str) -> bool:
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events of numbered blocks, with times, and allocators as tags."""
+    """Yield events of numbered blocks, with times, and allocators as tags."""
     said: list[str] = []
     log = _Log()
     events = Events(NAME, ("op", "id", "size", "time", "tag"), False, None)
@@ -54,6 +56,10 @@ def read(source: Source) -> Iterator[Batch]:
 
 
 def _calls(source: Source, log: _Log, said: list[str]) -> Iterator[Call]:
+    """Yield the calls in all lines; a line that is no event becomes a bad call.
+
+    Messages about a last line without a line end are appended to `said`.
+    """
     for number, line, cut in _lines(source, said):
         if not line.strip() or line.startswith(b"#"):
             continue
@@ -69,7 +75,7 @@ def _calls(source: Source, log: _Log, said: list[str]) -> Iterator[Call]:
 
 
 def _lines(source: Source, said: list[str]) -> Iterator[tuple[int, bytes, bool]]:
-    """(number, text, whether its end is missing) of each event, from text or a database."""
+    """Yield (number, text, whether its line end is missing) of each event, from a text file or a database."""
     if source.head().startswith(_events.MAGIC):
         for number, line in enumerate(_events.texts(source), 1):
             yield number, line, False
@@ -82,22 +88,26 @@ def _lines(source: Source, said: list[str]) -> Iterator[tuple[int, bytes, bool]]
 
 
 def _reason(error: Exception) -> str:
+    """Return the reason of an error, for a message."""
     return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)[:60]
 
 
 class _Log:
-    """What the lines so far have said."""
+    """Keep what the lines so far have said about allocators and live pointers."""
 
     def __init__(self) -> None:
-        self.names: dict[int, str] = {}  # of allocators, by reference
-        self.live: dict[tuple[int, int], int] = {}  # allocator and pointer -> a pointer like no other
-        self.owner: dict[int, int] = {}  # pointer -> the allocator that gave it last
-        self.default = 0  # allocator
-        self.next = 1
-        self.opened: tuple[int, int, int, int] | None = None  # a reallocate: allocator, old, size, blocks made before it
-        self.counts: dict[str, int] = {}
+        """Start without a known allocator or pointer."""
+        self.names: dict[int, str] = {}  # allocator's reference -> its name
+        self.live: dict[tuple[int, int], int] = {}  # allocator and live pointer -> number, unique among all allocators
+        self.owner: dict[int, int] = {}  # live pointer -> the allocator that returned it last
+        self.default = 0  # reference of the default allocator
+        self.next = 1  # the next number
+        # A reallocate whose second line is awaited: allocator, old pointer, size, and the value of `next` before it.
+        self.opened: tuple[int, int, int, int] | None = None
+        self.counts: dict[str, int] = {}  # events left out, by reason
 
     def notes(self) -> list[str]:
+        """Return sentences about the events that were left out, for the metadata; to be called once, at the end."""
         texts = {
             "copy": "copies between parts of blocks, which place nothing, left out",
             "external": "external allocations, which Umpire did not place, left out",
@@ -110,10 +120,11 @@ class _Log:
         return [f"{text}: {self.counts[name]:,}" for name, text in texts.items() if name in self.counts]
 
     def _count(self, what: str) -> None:
+        """Count an event that is left out; `what` is a key of the texts in `notes`."""
         self.counts[what] = self.counts.get(what, 0) + 1
 
     def calls(self, line: int, event: Any) -> Iterator[Call]:
-        """The calls of one line; ValueError, KeyError or TypeError if it is no event."""
+        """Yield the calls of one event, given as parsed JSON; raises ValueError, KeyError or TypeError if it is no event."""
         name, fields, time = _fields(event)
         allocator = _reference(fields.get("allocator_ref", "0"))
         if name in ("make_memory_resource", "make_allocator") and "allocator_name" in fields:
@@ -122,7 +133,7 @@ class _Log:
             self.default = allocator
         more = {"time": time, "tag": self.names.get(allocator) or fields.get("allocator_name")}
         if name in ("allocate", "named_allocate"):
-            if "pointer" in fields:  # the older form says it twice, at first without the pointer
+            if "pointer" in fields:  # the older form has two lines for an allocate, the first without the pointer
                 pointer, size = _reference(fields["pointer"]), _whole(fields["size"])
                 yield _given.alloc(line, self._born(allocator, pointer), size, **more)
         elif name == "deallocate":
@@ -135,10 +146,14 @@ class _Log:
             self._count("external")
         elif name == "copy":
             self._count("copy")
-        elif name not in QUIET and name != "move":  # a move that moves has its own allocate and deallocate
+        elif name not in QUIET and name != "move":  # a move that copies has its own allocate and deallocate
             self._count("other")
 
     def _reallocate(self, line: int, allocator: int, fields: dict[str, Any], more: dict[str, Any]) -> Iterator[Call]:
+        """Yield the call of a reallocate at its second line; the first line is only kept in `self.opened`.
+
+        A reallocate whose own allocate and deallocate are in the log makes no call.
+        """
         if "new_ptr" not in fields:
             if self.opened is not None:
                 self._count("half")
@@ -154,7 +169,7 @@ class _Log:
         more["tag"] = self.names.get(allocator) or more["tag"]
         self.opened = None
         if self.live.get((allocator, new), 0) >= before:
-            return  # its own allocate, and deallocate, are in the log
+            return  # the allocate and the deallocate of this reallocate are in the log
         if old == 0:
             yield _given.alloc(line, self._born(allocator, new), size, **more)
             return
@@ -162,7 +177,10 @@ class _Log:
         yield _given.realloc(line, known, self._born(allocator, new), size, **more)
 
     def _born(self, allocator: int, pointer: int) -> int:
-        """A number for this pointer of this allocator; the same again if it is live, which the common rules settle."""
+        """Return the number of an allocator's pointer that was returned now; a live pointer keeps its number (0: null).
+
+        The common rules then take the live block as freed.
+        """
         if pointer == 0:
             return 0
         self.owner[pointer] = allocator
@@ -171,6 +189,7 @@ class _Log:
         return number
 
     def _gone(self, allocator: int, pointer: int) -> int:
+        """Return the number of an allocator's pointer that is freed, and forget the pointer; 0 for null, -1 if it is not live."""
         if pointer == 0:
             return 0
         self.owner.pop(pointer, None)
@@ -178,7 +197,7 @@ class _Log:
 
 
 def _fields(event: Any) -> tuple[str, dict[str, Any], int]:
-    """(name, arguments under one roof, time) of either form."""
+    """Return (name, arguments in one dictionary, time in nanoseconds) of an event in either form."""
     if "category" in event:
         fields = {**event.get("numeric_args", {}), **event.get("string_args", {}), **event.get("tags", {})}
         name = event["name"] if event["category"] == "operation" else "version"
@@ -198,11 +217,12 @@ def _fields(event: Any) -> tuple[str, dict[str, Any], int]:
 
 
 def _reference(text: Any) -> int:
-    """The number in `0x10210640`, `0`, or `(nil)`."""
+    """Return the number in `0x10210640`, `0`, or `(nil)`."""
     return 0 if text == "(nil)" else int(str(text), 16)
 
 
 def _whole(value: Any) -> int:
+    """Return the value if it is an int; raises ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{value!r} is no whole number")
     return value

@@ -25,24 +25,24 @@ NAME = "wee_alloc"
 SUFFIXES = (".trace",)
 
 ALLOC, FREE = int(Op.ALLOC), int(Op.FREE)
-NEXT = 1  # place in the parser's state
+NEXT = 1  # index in the parser's state of the next allocation's number
 
 _HEAD = re.compile(rb"\s*(Alloc|Free)\(\d+\),?\s*$", re.MULTILINE)
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Whether the first line is an allocation or a free."""
+    """Return whether the first line is an allocation or a free."""
     return _HEAD.match(head) is not None
 
 
 def read(source: Source) -> Iterator[Batch]:
-    """Events whose ids are the allocations' numbers."""
+    """Yield events whose ids are the allocations' numbers."""
     return read_rows(source, CallFormat(NAME, parse, ("op", "id", "size")))
 
 
 @njit
 def closes(text, at, end):  # type: ignore[no-untyped-def]
-    """Whether `)` or `),` is all that is left."""
+    """Return whether `)` or `),` is all that is left of the line at offset `at`."""
     if at < 0 or at >= end or text[at] != 41:
         return False
     return at + 1 == end or (at + 2 == end and text[at + 1] == 44)
@@ -50,7 +50,10 @@ def closes(text, at, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def parse(text, at, rows, state):  # type: ignore[no-untyped-def]
-    """Read lines from `at` on."""
+    """Parse lines from offset `at` on; returns (offset of the next line, number of rows written).
+
+    `rows` are Calls in which `kind` is an op and `pointer` an id.
+    """
     filled = 0
     while at < text.size and filled < rows.kind.size:
         start, end, following = next_line(text, at)

@@ -1,4 +1,4 @@
-"""Watches a replay, batch by batch, and counts what its addresses miss in the levels of a model."""
+"""Counts the cache and TLB misses of a placement: watches its replay, batch by batch, and runs the addresses through a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LevelCount:
-    """What one level saw: lines (of TLBs: pages) looked up in it, and those that it did not hold."""
+    """The counts of one level: lines (of TLBs: pages) looked up in it, and those of them that it did not hold."""
 
     level: str
     lookups: int
@@ -31,15 +31,15 @@ class LevelCount:
 
 @dataclass(frozen=True)
 class Locality:
-    """What a placement did to a model's levels."""
+    """The counts of one placement in all levels of a model."""
 
-    touches: int
+    touches: int  # ranges of blocks touched
     touched_bytes: int
-    derived: bool  # from lifetimes; False: of the trace's own accesses
+    derived: bool  # touches are derived from lifetimes; False: they are the trace's own accesses
     levels: tuple[LevelCount, ...]
 
     def columns(self) -> dict[str, Any]:
-        """As in locality.parquet: a row per level."""
+        """Return the columns of locality.parquet by name, with a row for each level."""
         count = len(self.levels)
         return {
             "level": [level.level for level in self.levels],
@@ -52,9 +52,14 @@ class Locality:
 
 
 class Watcher:
-    """A `watch` of `replaying.replay`; `found` tells what was counted so far. Memory follows the live set."""
+    """Run the addresses of a replay through the caches and TLBs of a model, batch by batch.
+
+    A watcher is the argument `watch` of `replaying.replay`; ``found`` returns the counts so far. Its memory grows with the
+    number of blocks live at once, and not with the trace.
+    """
 
     def __init__(self, trace: Trace, policy: Policy, model: Model) -> None:
+        """Prepare to watch a replay of ``trace`` through ``policy``, with all levels of ``model`` empty."""
         self.model = model
         self.derived = derives(trace, model)
         self.in_pieces = hasattr(policy.module, "first_piece")
@@ -63,6 +68,11 @@ class Watcher:
         self.event = 0
 
     def __call__(self, events: Events, addresses: Ints, rows: Ints) -> None:
+        """Count the touches of one batch of events.
+
+        ``addresses[i]`` is what event i of the batch got, if it is an alloc or realloc; ``rows`` are (event, block,
+        address, bytes) of blocks that move or come in pieces (`engine.places`).
+        """
         if self.in_pieces:
             self.blocks = with_spare(self.blocks, rows.shape[0])
         kernel.run(
@@ -72,20 +82,24 @@ class Watcher:
         self.event += addresses.size
 
     def found(self) -> Locality:
+        """Return the counts of all batches so far."""
         touches, touched = self.levels.touched.tolist()
         counts = zip(self.model.level_names(), self.levels.counts.tolist(), strict=True)
         return Locality(touches, touched, self.derived, tuple(LevelCount(name, *pair) for name, pair in counts))
 
 
 def derives(trace: Trace, model: Model) -> bool:
-    """Whether the touches are derived from lifetimes. Raises InputError if the trace lacks the accesses that are asked for."""
+    """Return whether the touches are derived from lifetimes, instead of taken from the trace's accesses.
+
+    Raise InputError if the model asks for accesses and the trace has none.
+    """
     if model.touches == "accesses" and trace.facts.accesses == 0:
         raise InputError(f"{trace.name} has no access events; try: touches=lifetimes, derived from allocs and frees")
     return model.touches == "lifetimes" or (model.touches == "auto" and trace.facts.accesses == 0)
 
 
 def new_levels(model: Model) -> Levels:
-    """All levels empty."""
+    """Return the levels of a model, all empty and with all counts 0."""
     chains: list[int] = []
     rows: list[tuple[int, ...]] = []
     first = 0
@@ -100,13 +114,13 @@ def new_levels(model: Model) -> Levels:
 
 
 def new_blocks(slots: int) -> Blocks:
-    """No slot has a block."""
+    """Return the table of live blocks for ``slots`` slots, none of which has a block."""
     pieces = np.tile(np.array([kernel.NOTHING, 0, -1], np.int64), (slots, 1))
     return Blocks(pieces, np.zeros(slots, np.int64), np.array([-1, 0], np.int64))
 
 
 def with_spare(blocks: Blocks, needed: int) -> Blocks:
-    """The same blocks with at least so many unused pieces: the arrays are made larger where there are fewer."""
+    """Return ``blocks`` with at least ``needed`` unused pieces, in larger arrays if there are fewer."""
     first, unused = blocks.spare.tolist()
     if unused >= needed:
         return blocks

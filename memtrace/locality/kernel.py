@@ -1,7 +1,8 @@
-"""The compiled part: set-associative LRU levels in chains, and the touches of a batch of events run through them.
+"""Compiled kernel of the cache model: set-associative LRU levels in chains, and the touches of a batch run through them.
 
-A chain is a cache hierarchy or the TLBs of one page size: what misses in a level is looked up in the next, and every level
-that was asked then holds the line. The lines of a set are kept in order, the last used first. No function here allocates.
+A chain is a cache hierarchy or the TLBs of one page size: a line that misses in a level is looked up in the next one, and
+every level that was asked then holds the line. The lines of a set are kept in order, the last used first. No function here
+allocates.
 """
 
 from __future__ import annotations
@@ -21,36 +22,41 @@ if TYPE_CHECKING:
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS = (int(op) for op in (Op.ALLOC, Op.FREE, Op.REALLOC, Op.COPY, Op.SWAP, Op.ACCESS))
 HEADER = 16  # bytes that a free touches: the two links of a free list
 
-FIRST, SETS, WAYS, SHIFT, NEXT = range(5)  # of a level: its first entry in lines; log2 of its line; the level behind it, or -1
-LOOKUPS, MISSES = range(2)
-TOUCHES, BYTES = range(2)
-ADDRESS, EXTENT, AFTER = range(3)  # of a piece of a block; the next piece, or -1
-FAILED, NOTHING = -1, -2  # addresses: the request failed; there is none
+# columns of Levels.levels: first entry in lines; sets; lines of a set; log2 of the bytes of a line; the level behind, or -1
+FIRST, SETS, WAYS, SHIFT, NEXT = range(5)
+LOOKUPS, MISSES = range(2)  # columns of Levels.counts
+TOUCHES, BYTES = range(2)  # entries of Levels.touched
+ADDRESS, EXTENT, AFTER = range(3)  # columns of Blocks.pieces: address and bytes; the block's next piece, or -1
+FAILED, NOTHING = -1, -2  # in place of an address: the request failed; there is no block
 
 compiled = njit(**OPTIONS, **(FAST if knows_fast() else {}))
 
 
 class Levels(NamedTuple):
-    """All chains of a model, and what is counted in them."""
+    """The levels of all chains of a model, and their counts."""
 
     chains: NDArray[np.int64]  # [chain]: its first level
-    levels: NDArray[np.int64]  # [level, 5]
-    lines: NDArray[np.int64]  # all sets of all levels; -1: empty
-    counts: NDArray[np.int64]  # [level, 2]
-    touched: NDArray[np.int64]  # [2]
+    levels: NDArray[np.int64]  # [level, (FIRST, SETS, WAYS, SHIFT, NEXT)]
+    lines: NDArray[np.int64]  # line numbers in all sets of all levels; -1: empty
+    counts: NDArray[np.int64]  # [level, (LOOKUPS, MISSES)]
+    touched: NDArray[np.int64]  # [TOUCHES, BYTES]
 
 
 class Blocks(NamedTuple):
-    """Where the live blocks are. The first piece of the block in a slot has the slot's number, further ones come after."""
+    """The addresses of the live blocks. The first piece of a block has the number of its slot; further pieces follow it."""
 
-    pieces: NDArray[np.int64]  # [piece, 3]; the address of a slot without a block is -2
-    sizes: NDArray[np.int64]  # [slot] bytes requested
-    spare: NDArray[np.int64]  # [2] first of a list of unused pieces, -1 for none; and how many they are
+    pieces: NDArray[np.int64]  # [piece, (ADDRESS, EXTENT, AFTER)]; the address of a slot without a block is NOTHING
+    sizes: NDArray[np.int64]  # [slot]: bytes requested
+    spare: NDArray[np.int64]  # [2]: head of the list of unused pieces, -1 for none; number of unused pieces
 
 
 @compiled
 def look_up(levels: Any, lines: Any, counts: Any, level: Any, line: Any) -> None:
-    """One line in one level, and where it misses in those behind."""
+    """Look one line up in a level, and in the levels behind as long as it misses; each level then holds the line.
+
+    ``levels``, ``lines`` and ``counts`` are those of `Levels`; ``level`` is a row of ``levels``, ``line`` a line or page
+    number.
+    """
     while level >= 0:
         ways = levels[level, WAYS]
         start = levels[level, FIRST] + line % levels[level, SETS] * ways
@@ -59,7 +65,7 @@ def look_up(levels: Any, lines: Any, counts: Any, level: Any, line: Any) -> None
         last = lines[start]
         while last != line and way < ways - 1:
             way += 1
-            # What is passed moves one place back, which makes room in front.
+            # The lines passed move one place back, which makes room in front.
             held = lines[start + way]
             lines[start + way] = last
             last = held
@@ -72,7 +78,7 @@ def look_up(levels: Any, lines: Any, counts: Any, level: Any, line: Any) -> None
 
 @compiled
 def sweep(levels: Any, lines: Any, counts: Any, level: Any, first: Any, last: Any) -> None:
-    """The lines first to last, one after the other, in a chain from a level on.
+    """Look the lines ``first`` to ``last`` (inclusive) up in ascending order, from a level of a chain on.
 
     Once a level has seen as many new lines as it holds, it holds nothing else: every later line of the sweep is a miss, and
     goes to the level behind in the same order. So a sweep costs no more than twice what the levels hold.
@@ -93,7 +99,7 @@ def sweep(levels: Any, lines: Any, counts: Any, level: Any, first: Any, last: An
 
 @compiled
 def enter(levels: Any, lines: Any, level: Any, line: Any) -> None:
-    """Put a line that a level does not hold in front of its set."""
+    """Put a line that a level does not hold at the front of its set; the line used least recently is dropped."""
     ways = levels[level, WAYS]
     start = levels[level, FIRST] + line % levels[level, SETS] * ways
     for way in range(ways - 1, 0, -1):
@@ -103,7 +109,7 @@ def enter(levels: Any, lines: Any, level: Any, line: Any) -> None:
 
 @compiled
 def touch(all_levels: Any, blocks: Any, slot: Any, first: Any, last: Any) -> None:
-    """The bytes [first, last) of the block in a slot."""
+    """Touch the bytes [first, last) of the block in a slot, piece by piece, in all chains; nothing happens without a block."""
     pieces, levels = blocks.pieces, all_levels.levels
     if first >= last or pieces[slot, ADDRESS] < 0:
         return
@@ -124,7 +130,7 @@ def touch(all_levels: Any, blocks: Any, slot: Any, first: Any, last: Any) -> Non
 
 @compiled
 def forget(blocks: Any, slot: Any) -> None:
-    """The block in a slot is no more: its further pieces can be used again."""
+    """Clear a slot whose block is freed: its further pieces go back to the list of unused ones."""
     pieces = blocks.pieces
     piece = pieces[slot, AFTER]
     while piece >= 0:
@@ -139,7 +145,10 @@ def forget(blocks: Any, slot: Any) -> None:
 
 @compiled
 def put(blocks: Any, slot: Any, address: Any, size: Any, rows: Any, row: Any, last: Any) -> None:
-    """A block in one piece at an address; or in the pieces that the rows of its event name, if any do."""
+    """Record the block of ``size`` bytes in a slot: one piece at ``address``, or the pieces that ``rows[row:last]`` give for it.
+
+    ``rows`` are (event, slot, address, bytes). A block that was in the slot is forgotten.
+    """
     pieces = blocks.pieces
     forget(blocks, slot)
     blocks.sizes[slot] = size
@@ -163,7 +172,10 @@ def put(blocks: Any, slot: Any, address: Any, size: Any, rows: Any, row: Any, la
 
 @compiled
 def move(all_levels: Any, blocks: Any, slot: Any, address: Any, reach: Any) -> None:
-    """The policy moved a block: it is read where it was, and written where it is."""
+    """Move the block in a slot to ``address``, as the policy did: it is read at the old place and written at the new one.
+
+    At most ``reach`` bytes are touched.
+    """
     size = min(blocks.sizes[slot], reach)
     touch(all_levels, blocks, slot, 0, size)
     blocks.pieces[slot, ADDRESS] = address
@@ -174,7 +186,11 @@ def move(all_levels: Any, blocks: Any, slot: Any, address: Any, reach: Any) -> N
 def resize(  # type: ignore[no-untyped-def]
     all_levels, blocks, slot, address, size, rows, row, last, reach, lifetimes
 ) -> None:
-    """A realloc that gave a block: the bytes that move are read and written, and those that are new are written too."""
+    """Record a realloc that gave the block in a slot ``size`` bytes at ``address``, or in the pieces of ``rows[row:last]``.
+
+    If the block moves, the kept bytes are read at the old place and written at the new one. With ``lifetimes`` the added
+    bytes are written too. No touch goes beyond ``reach`` bytes.
+    """
     before = blocks.pieces[slot, ADDRESS]
     old = blocks.sizes[slot] if before >= 0 else np.int64(0)
     moves = before >= 0 and before != address
@@ -192,9 +208,11 @@ def resize(  # type: ignore[no-untyped-def]
 def run(  # type: ignore[no-untyped-def]
     op, block, size, dst, addresses, rows, event, in_pieces, reach, lifetimes, all_levels, blocks
 ) -> None:
-    """A batch whose first event has a number: ``rows`` are (event, slot, address, bytes) of moves or pieces, in order.
+    """Run the touches of a batch through all chains. ``event`` is the number of its first event.
 
-    ``lifetimes``: an alloc writes the whole block, a free its header. No touch goes beyond ``reach`` bytes of a block.
+    ``rows`` are (event, slot, address, bytes) of moves, or with ``in_pieces`` of pieces, in order of events. With
+    ``lifetimes`` an alloc writes the whole block, and a free its first HEADER bytes. No touch goes beyond ``reach`` bytes
+    of a block.
     """
     pieces, row = blocks.pieces, 0
     for i in range(addresses.size):
@@ -210,7 +228,7 @@ def run(  # type: ignore[no-untyped-def]
             for k in range(row, last):
                 if rows[k, 1] != slot or addresses[i] < 0:
                     move(all_levels, blocks, rows[k, 1], rows[k, 2], reach)
-            row = last  # the event's own block is where its address says
+            row = last  # the event's own block lies at its address
         if kind == ALLOC and addresses[i] >= 0:
             put(blocks, slot, addresses[i], size[i], rows, row, last)
             if lifetimes:

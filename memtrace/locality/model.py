@@ -1,4 +1,4 @@
-"""The caches and TLBs of a model: presets, and the text `NAME:key=value,...` that chooses and changes one."""
+"""The caches and TLBs of a locality model: presets, and the text `NAME:key=value,...` that chooses and changes one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from memtrace.errors import UsageError
 from memtrace.names import unknown
 from memtrace.units import parse_size
 
-MOST_LINES = 1 << 26  # of all levels: 8 bytes each
-UNLIMITED = 1 << 62
+MOST_LINES = 1 << 26  # upper bound on the lines of all levels together; each takes 8 bytes of memory
+UNLIMITED = 1 << 62  # bytes: the default of `reach`
 PAGES = {"tlb4k": 4 << 10, "tlb2m": 2 << 20}  # bytes of a page
 TOUCHES = ("auto", "accesses", "lifetimes")
-FULL = "full"
+FULL = "full"  # ways of a level that is one set
 
 _LEVEL = re.compile(r"([^/]+)/([0-9]+|full)")
 
@@ -28,15 +28,17 @@ class Level:
 
     @property
     def sets(self) -> int:
+        """The number of sets."""
         return self.lines // self.ways
 
 
 @dataclass(frozen=True)
 class Model:
-    """Levels, nearest first. ``caches`` hold lines of ``line`` bytes; ``tlb4k`` and ``tlb2m`` hold pages of 4 KiB and 2 MiB.
+    """The levels of caches and TLBs, nearest first, and which touches are counted.
 
-    ``touches``: what of a trace touches memory: its ``accesses``, or its ``lifetimes`` (derived), or ``auto``: its accesses if
-    it has any. ``reach``: the most bytes of a block that one touch comes to.
+    ``caches`` hold lines of ``line`` bytes; ``tlb4k`` and ``tlb2m`` hold pages of 4 KiB and 2 MiB. ``touches``: the trace's
+    ``accesses``, or touches derived from ``lifetimes``, or ``auto``: accesses if the trace has any. ``reach``: the most
+    bytes of a block, from its start, that one touch comes to.
     """
 
     name: str
@@ -48,12 +50,12 @@ class Model:
     reach: int = UNLIMITED
 
     def chains(self) -> list[tuple[str, int, tuple[Level, ...]]]:
-        """Name, bytes of a line, and levels of each chain that there is."""
+        """Return the name, the bytes of a line (of TLBs: a page) and the levels of each chain that has levels."""
         found = [("cache", self.line, self.caches), *((name, page, getattr(self, name)) for name, page in PAGES.items())]
         return [chain for chain in found if chain[2]]
 
     def level_names(self) -> list[str]:
-        """`L1`, `L2`, ... of the caches, then `4 KiB TLB1` and so on; in the order of the counts."""
+        """Return the names of all levels, in the order of the counts: `L1`, `L2`, ..., then `4 KiB TLB1` and so on."""
         words = {"cache": "L", "tlb4k": "4 KiB TLB", "tlb2m": "2 MiB TLB"}
         return [f"{words[name]}{number}" for name, _, levels in self.chains() for number in range(1, len(levels) + 1)]
 
@@ -77,7 +79,10 @@ PRESETS = {
 
 
 def parse_model(text: str) -> Model:
-    """The model of `skylake-sp`, or of a preset with changes: `skylake:caches=32KiB/8+1MiB/16,reach=4KiB`."""
+    """Return the model that a text names: `skylake-sp`, or a preset with changes: `skylake:caches=32KiB/8+1MiB/16,reach=4KiB`.
+
+    Raise UsageError if the text is no model, or its levels are too large.
+    """
     name, _, rest = text.partition(":")
     if name not in PRESETS:
         raise unknown("model of caches", name, PRESETS)
@@ -104,6 +109,7 @@ def parse_model(text: str) -> Model:
 
 
 def _value(model: Model, key: str, text: str) -> Any:
+    """Return the value of the option ``key`` read from its text. Levels of caches are in lines of ``model.line`` bytes."""
     if key == "line":
         return model.line
     if key == "reach":
@@ -119,6 +125,7 @@ def _value(model: Model, key: str, text: str) -> Any:
 
 
 def _line(text: str) -> int:
+    """Return the bytes of a cache line read from text; raise UsageError if it is not a power of two."""
     line = parse_size(text)
     if line < 1 or line & (line - 1):
         raise UsageError(f"line={text} is not a power of two")
@@ -126,7 +133,10 @@ def _line(text: str) -> int:
 
 
 def _level(key: str, text: str, line: int) -> Level:
-    """`32KiB/8` of a cache, `64/4` of a TLB: what it holds, and in how many ways (`full`: in one set)."""
+    """Return a level read from `32KiB/8` (cache) or `64/4` (TLB): how much it holds, and in how many ways.
+
+    `/full` is one set. ``key`` is the option; ``line`` is the bytes of a cache line.
+    """
     found = _LEVEL.fullmatch(text)
     example = "32KiB/8" if key == "caches" else "64/4"
     if not found:

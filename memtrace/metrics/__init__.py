@@ -1,4 +1,8 @@
-"""Placement -> measures. Each is declared once, beside its formula; every file here is found, in the order of ORDER."""
+"""The measures of a replay, which are the columns of summary.parquet that depend on the policy.
+
+Each measure is declared once, as a function with `@metric` in a module of this package; its formula stands beside the
+function. Modules are found by themselves. A module's ORDER says where its measures stand among the columns.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
 
 @cache
 def declared() -> tuple[Metric, ...]:
-    """All metrics, in the order of the columns of summary.parquet."""
+    """Return all declared metrics, in the order of their columns in summary.parquet."""
     import pkgutil
     from importlib import import_module
 
@@ -24,7 +28,10 @@ def declared() -> tuple[Metric, ...]:
 
 
 def measure(placement: Placement) -> dict[str, Any]:
-    """A row of summary.parquet without what the run is called: every declared metric by name."""
+    """Compute every declared metric of a placement, and return the values by metric name.
+
+    These are the columns of one row of summary.parquet without those that identify the run.
+    """
     from memtrace.metrics.readings import Readings
 
     readings = Readings(placement)

@@ -1,4 +1,4 @@
-"""What a metric is: its definition in words beside the function that computes it."""
+"""The declaration of a metric: its name, unit, formula and source beside the function that computes its value."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ if TYPE_CHECKING:
     from memtrace.metrics.readings import Readings
 
 Unit = Literal["bytes", "ratio", "count", "event", "holes", "word"]
-Direction = Literal["lower", "higher", ""]  # which is better; "" where neither is
+Direction = Literal["lower", "higher", ""]  # the direction that is better; "" where neither is
 Value = int | float | str | None
-DESIGN = "this project"
+DESIGN = "this project"  # the source of measures that were not taken from a publication
 JOHNSTONE_WILSON = "Johnstone and Wilson 1998, The memory fragmentation problem: solved?, section 3"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of summary.parquet."""
+    """One measure, which is one column of summary.parquet."""
 
-    name: str
+    name: str  # of the column
     unit: Unit
     direction: Direction
-    formula: str
-    source: str
-    compute: Callable[[Readings], Value]
+    formula: str  # the definition in words, printed by `memtrace metrics`
+    source: str  # the paper or book that defines the measure, or DESIGN
+    compute: Callable[[Readings], Value]  # None where the measure has no value
 
 
 def metric(
     unit: Unit, direction: Direction, formula: str, source: str = DESIGN
 ) -> Callable[[Callable[[Readings], Value]], Metric]:
-    """Declare a function of Readings as a metric of the same name."""
+    """Return a decorator that turns a function of Readings into a Metric of the function's name."""
 
     def declare(compute: Callable[[Readings], Value]) -> Metric:
+        """Wrap the function in a Metric."""
         return Metric(compute.__name__, unit, direction, formula, source, compute)
 
     return declare

@@ -1,4 +1,4 @@
-"""How the reserved bytes that are not requested are lost: inside blocks, and between them."""
+"""Measures of fragmentation: the reserved bytes that are lost inside blocks (internal) and between blocks (external)."""
 
 import numpy as np
 
@@ -63,6 +63,11 @@ def unusable_p99_at_peak(r: Readings) -> float | None:
 
 
 def unusable(r: Readings, column: str) -> float | None:
+    """Return the share of the free bytes at the peak of reserved bytes that lies in holes too small for a request of some size.
+
+    ``column`` names the recorded count of bytes in such holes. Return 0 where nothing is free, and None where the holes
+    are not known.
+    """
     return float(np.nan_to_num(r.at_peak().ratio(column, "free"))[0]) if r.knows_holes else None
 
 

@@ -1,4 +1,4 @@
-"""What went wrong, if anything."""
+"""Measures of how a replay ended: its status, failed requests, and events that were skipped."""
 
 from memtrace.engine import recorder as rec
 from memtrace.metrics.declaration import metric

@@ -1,4 +1,4 @@
-"""Peaks, and reserved over live in four readings."""
+"""Peaks of live, allocated and reserved bytes, and the four measures of Johnstone and Wilson of reserved over live bytes."""
 
 from memtrace.engine import recorder as rec
 from memtrace.metrics.declaration import JOHNSTONE_WILSON, metric
@@ -63,4 +63,5 @@ def jw4(r: Readings) -> float | None:
 
 
 def above_one(ratio: float | None) -> float | None:
+    """Return the ratio less 1, or None if there is no ratio."""
     return None if ratio is None else ratio - 1.0

@@ -1,4 +1,8 @@
-"""A placement's recorder -> the figures that metrics are computed from, under their names."""
+"""Named access to the figures that a replay recorded: metrics are computed from them.
+
+Readings wraps a placement's recorder and ledger. Rows wraps the recorded samples or peaks and computes the
+fragmentation of each row.
+"""
 
 from __future__ import annotations
 
@@ -19,88 +23,106 @@ Ints = NDArray[np.int64]
 
 
 class Rows:
-    """States written down by the recorder, one per row: int64 arrays under the names of ``recorder.ROW``."""
+    """Recorded states of a replay, one per row, with the columns that ``recorder.ROW`` names."""
 
     def __init__(self, table: Ints) -> None:
+        """Wrap an int64 array `[row, column]`."""
         self.table = table
 
     def column(self, name: str) -> Ints:
+        """Return the column of this name, one value per row."""
         return self.table[:, rec.ROW.index(name)]
 
     def ratio(self, above: str, below: str) -> Floats:
-        """One column over another, nan where that is 0."""
+        """Return column ``above`` divided by column ``below``, and NaN where the divisor is 0."""
         return divided(self.column(above), self.column(below))
 
     def internal(self) -> Floats:
-        """1 - live / allocated, 0 where nothing is allocated."""
+        """Return the internal fragmentation of each row: 1 - live / allocated, 0 where nothing is allocated."""
         return 1.0 - divided(self.column("live"), self.column("allocated"), 1.0)
 
     def external(self) -> Floats:
-        """1 - largest / free, 0 where nothing is free."""
+        """Return the external fragmentation of each row: 1 - largest hole / free bytes, 0 where nothing is free."""
         return 1.0 - divided(self.column("largest"), self.column("free"), 1.0)
 
     def squares(self) -> Floats:
-        """1 - sqrt(sum of squares) / free, 0 where nothing is free."""
+        """Return 1 - sqrt(sum of the squares of hole sizes) / free bytes of each row, 0 where nothing is free."""
         high, low = self.column("squares_high"), self.column("squares")
         root = np.sqrt(high.astype(np.float64) * float(led.SQUARE_UNIT) + low.astype(np.float64))
         return np.maximum(1.0 - divided(root, self.column("free"), 1.0), 0.0)
 
 
 class Readings:
-    """What one replay wrote down."""
+    """The figures that one replay recorded: running counts, peaks, samples, and the policy's ledger."""
 
     def __init__(self, placement: Placement) -> None:
+        """Take the recorder and the ledger of a finished replay."""
         self.placement = placement
         self.facts = placement.trace.facts
         self.totals = placement.recorder.totals
         self.sums = placement.recorder.sums
         self.ledger = placement.ledger
-        # A replay that ran out of memory took only some of the samples that were planned.
+        # A replay that ran out of memory took only the first of the planned samples; the rows behind them were never written.
         self.samples = Rows(placement.recorder.samples[: int(self.totals[rec.SAMPLE])])
 
     @cached_property
     def knows_holes(self) -> bool:
-        """Whether the policy counts the sizes of its holes, which an adapted one does not."""
+        """Return whether the policy's ledger counts the sizes of its holes.
+
+        An adapted policy has no ledger, and a real allocator shows no holes.
+        """
         from memtrace.engine.binding import has_ledger
 
         return has_ledger(self.placement.policy.module) and not self.hides
 
     @cached_property
     def hides(self) -> bool:
-        """Whether only addresses and footprint are known, and the footprint only where it was read: a real allocator."""
+        """Return whether the policy stands for a real allocator.
+
+        Then only the addresses are known, and the footprint at those events at which it was read.
+        """
         from memtrace.engine.registry import is_real
 
         return is_real(self.placement.policy.module)
 
     def total(self, index: int) -> int:
+        """Return one running count of the recorder; ``index`` is a constant of memtrace.engine.recorder such as PEAK_LIVE."""
         return int(self.totals[index])
 
     def booked(self, index: int) -> int:
+        """Return one count of the policy's ledger; ``index`` is a constant of memtrace.structures.ledger such as SPLITS."""
         return int(self.ledger[index])
 
     def peak(self, which: int) -> Rows:
+        """Return the recorded state at one of the three peaks, as a single row.
+
+        ``which`` is AT_PEAK_LIVE, AT_PEAK_ALLOCATED or AT_PEAK_RESERVED.
+        """
         return Rows(self.placement.recorder.peaks[which : which + 1])
 
     def at_peak(self) -> Rows:
-        """The state at the first event of the peak of reserved bytes."""
+        """Return the state at the first event with the peak of reserved bytes, as a single row."""
         return self.peak(rec.AT_PEAK_RESERVED)
 
 
 def divided(above: NDArray[np.generic], below: NDArray[np.generic], if_zero: float = float("nan")) -> Floats:
+    """Return the quotients of two arrays, with ``if_zero`` where the divisor is 0."""
     result = np.full(above.shape, if_zero, np.float64)
     np.divide(above, below, out=result, where=below != 0, casting="unsafe")
     return result
 
 
 def mean(values: Floats) -> float | None:
-    """The mean of what is no nan; None if nothing is."""
+    """Return the mean of the values that are not NaN, or None if all are."""
     kept = values[~np.isnan(values)]
     return float(kept.mean()) if kept.size else None
 
 
 def only(values: Floats) -> float | None:
+    """Return the first value, or None if it is NaN."""
     return None if np.isnan(values[0]) else float(values[0])
 
 
 def share(above: float, below: float) -> float | None:
+    """Return the quotient, or None if the divisor is 0."""
     return above / below if below else None

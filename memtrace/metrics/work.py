@@ -1,4 +1,4 @@
-"""What a policy had to do: searches, splits, merges, calls to the system, bytes moved."""
+"""Measures of a policy's work: holes searched, splits, merges, calls to the system, and bytes moved."""
 
 from memtrace.engine import recorder as rec
 from memtrace.metrics.declaration import metric

@@ -1,4 +1,9 @@
-"""A trace -> what a real allocator did with it: the driver (`driver.c`) is handed it in a file, and answers in another."""
+"""Run the events of a trace through a real malloc and free, and read back the addresses and the memory footprint.
+
+The calls are made by a C program, the driver (`driver.c`), in a process of its own, with the allocator loaded by LD_PRELOAD.
+The trace is written to the driver's input file; the driver writes its answers to an output file. The records of both
+files are the NumPy types below, which match the structs of `driver.c`.
+"""
 
 from __future__ import annotations
 
@@ -24,53 +29,68 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 SOURCE = Path(__file__).with_name("driver.c")
-FLAGS = ("-fno-builtin", "-pthread")
-MOST_THREADS = 1000
-EXTRA_READINGS = 1 << 14  # besides the samples: allocated bytes at most double some 60 times, in steps of 1/256
-NO_SLOT = 0xFFFFFFFF
-NO_TAG = -2  # no event's
-CALLOC, OTHER = 3, 4  # codes of the driver's own
+FLAGS = ("-fno-builtin", "-pthread")  # the compiler must not replace calls of malloc by code of its own
+MOST_THREADS = 1000  # as many streams may have a thread of their own
+# Room for readings besides the samples: one each time that allocated bytes pass their peak by 1/256, and they double at
+# most some 60 times.
+EXTRA_READINGS = 1 << 14
+NO_SLOT = 0xFFFFFFFF  # slot of an event that is about no block
+NO_TAG = -2  # a tag code that no event has
+# Op codes of the driver alone, in place of those of a copy and a swap: an alloc by calloc; an event that is ignored.
+CALLOC, OTHER = 3, 4
 
+# The header of the input file; behind it are the sampled event numbers, and an EVENT for each event of the trace.
 INPUT_NAMES = (
-    "events",
-    "slots",
-    "samples",
-    "capacity",
-    "touch",
-    "threads",
-    "stop",
-    "most_readings",
-    "base_mapped",
-    "base_resident",
+    "events",  # number of events
+    "slots",  # number of slots
+    "samples",  # number of sampled events
+    "capacity",  # bytes that may be mapped, 0: no limit
+    "touch",  # 1: write to every page of every block
+    "threads",  # number of threads
+    "stop",  # 1: end at the first request that fails
+    "most_readings",  # room for readings in the output file
+    "base_mapped",  # bytes mapped by a driver without events, taken off every reading
+    "base_resident",  # bytes resident likewise
 )
 INPUT = np.dtype([(name, "<u8") for name in INPUT_NAMES])
+# size in bytes; slot or NO_SLOT; thread number; op code; log2 of the alignment in bytes, 0 for none
 EVENT = np.dtype([("size", "<i8"), ("slot", "<u4"), ("thread", "<u2"), ("op", "u1"), ("align", "u1")])
+# The header of the output file: counts of answers, readings and replayed events; ns in the replay; bytes mapped and resident
+# before the first event; the path of the library that malloc is called in. Behind it are the ANSWERs and the READINGs.
 OUTPUT = np.dtype(
     [
         *((n, "<u8") for n in ("requests", "readings", "events", "nanoseconds", "base_mapped", "base_resident")),
         ("library", "S216"),
     ]
 )
+# A request's address (0: it failed) and usable bytes.
 ANSWER = np.dtype([("address", "<u8"), ("usable", "<u8")])
+# The number of an event, and after it: calls made so far, bytes mapped, bytes resident.
 READING = np.dtype([("event", "<i8"), ("calls", "<i8"), ("mapped", "<i8"), ("resident", "<i8")])
 
 
 @dataclass(frozen=True)
 class Driven:
-    """What the library did. Addresses and usable sizes are one per request, -1 and 0 where it failed."""
+    """The answers of one run of the driver.
 
-    library: str
-    addresses: Ints
-    usable: Ints  # bytes that the block has for the program, by malloc_usable_size
-    readings: Any  # READING: bytes mapped and resident after an event, and calls made by then
-    events: int
-    nanoseconds: int  # in the replay, without the readings
+    A request is an alloc or realloc that was made; a realloc of a block whose alloc failed is not made.
+    """
+
+    library: str  # path of the library that malloc was called in
+    addresses: Ints  # [request] -1 where it failed
+    usable: Ints  # [request] bytes that the block has for the program, by malloc_usable_size; 0 where it failed
+    readings: Any  # [reading] of type READING, less the footprint of a driver without events
+    events: int  # events replayed
+    nanoseconds: int  # spent in the replay, without the readings
 
 
 def drive(trace: Trace, library: str, samples: Ints, *, capacity: int | None, touch: bool, threads: bool, stop: bool) -> Driven:
-    """Replay a trace through a library by name or path; footprints are read after the events ``samples`` and at new peaks.
+    """Replay ``trace`` through the allocator ``library``, a known name or a path, and return its answers.
 
-    Raises UsageError where the library or a compiler is missing, PolicyError where the library fails.
+    The footprint is read after the events ``samples`` (ascending numbers), where allocated bytes pass their peak, and where a
+    request fails. ``capacity`` limits the mapped bytes, ``touch`` writes to every page of every block, ``threads`` gives
+    each stream a thread of its own, and ``stop`` ends the run at the first request that fails.
+    Raises UsageError where the library or a compiler is missing or cannot serve, PolicyError where the driver's process fails.
     """
     if not sys.platform.startswith("linux"):
         raise UsageError("native needs Linux: it reads /proc and loads libraries with LD_PRELOAD")
@@ -94,7 +114,10 @@ def drive(trace: Trace, library: str, samples: Ints, *, capacity: int | None, to
 
 
 def _measure_base(driver: Path, folder: Path, header: Any) -> None:
-    """Note what the driver has that replays no events, and whose malloc is glibc's, which then takes nothing."""
+    """Measure the bytes mapped and resident of a driver that replays no events, and store them in ``header`` in place.
+
+    That run uses glibc's malloc, which takes no memory if it is not called. The run's files are written to ``folder``.
+    """
     given, made, none = folder / "no-events", folder / "nothing", header.copy()
     for name in ("events", "samples", "capacity"):
         none[name] = 0
@@ -106,7 +129,10 @@ def _measure_base(driver: Path, folder: Path, header: Any) -> None:
 
 
 def _write(trace: Trace, path: Path, header: Any, samples: Ints, threads: bool) -> int:
-    """Write the driver's input, a batch at a time; returns how many threads it takes."""
+    """Write the driver's input file: ``header``, ``samples`` and a record per event, a batch at a time.
+
+    Return the number of threads, which is 1 if ``threads`` is False. The caller writes the final header over the first one.
+    """
     numbers: dict[int, int] = {}
     calloc = trace.tags.index("calloc") if "calloc" in trace.tags else NO_TAG
     with path.open("wb") as file:
@@ -122,7 +148,11 @@ def _write(trace: Trace, path: Path, header: Any, samples: Ints, threads: bool) 
 
 
 def _ops(events: Events, calloc: int) -> NDArray[np.uint8]:
-    """The driver's codes: those of Op, but that a block tagged calloc is asked for by calloc; allocators tell them apart."""
+    """Return the driver's op code of each event: the code of `Op`, but OTHER for a copy or swap, and CALLOC for some allocs.
+
+    An alloc is made by calloc if its tag has code ``calloc`` and it asks for no alignment, since allocators tell calls of
+    calloc from calls of malloc.
+    """
     ops = np.where((events.op == Op.COPY) | (events.op == Op.SWAP), OTHER, events.op)
     wanted = (events.op == Op.ALLOC) & (events.tag == calloc) & (events.align <= 1)
     found: NDArray[np.uint8] = np.where(wanted, CALLOC, ops).astype(np.uint8)
@@ -130,12 +160,17 @@ def _ops(events: Events, calloc: int) -> NDArray[np.uint8]:
 
 
 def _log2(align: Ints) -> NDArray[np.uint8]:
+    """Return log2, rounded down, of each alignment in bytes; 0 where there is none."""
     found: NDArray[np.uint8] = np.log2(np.maximum(align, 1)).astype(np.uint8)
     return found
 
 
 def _threads(stream: Any, numbers: dict[int, int]) -> Any:
-    """Streams as threads, numbered by first appearance."""
+    """Return the thread number of each stream in ``stream``.
+
+    ``numbers`` maps the streams of earlier batches to threads and is extended in place; new streams are numbered in ascending
+    order. Raises UsageError if there are more than MOST_THREADS.
+    """
     values, where = np.unique(stream, return_inverse=True)
     codes = np.array([numbers.setdefault(value, len(numbers)) for value in values.tolist()], np.uint16)
     if len(numbers) > MOST_THREADS:
@@ -144,6 +179,10 @@ def _threads(stream: Any, numbers: dict[int, int]) -> Any:
 
 
 def _run(command: list[str], library: str, file: Path | None) -> None:
+    """Run the driver's ``command`` with the library ``file`` in LD_PRELOAD (None: glibc's malloc), and wait for it to end.
+
+    Raises PolicyError, which names ``library``, if the process fails.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     if file is not None:
         environment["LD_PRELOAD"] = str(file)
@@ -155,6 +194,7 @@ def _run(command: list[str], library: str, file: Path | None) -> None:
 
 
 def _read(path: Path, events: int) -> Driven:
+    """Read the driver's output file ``path``; ``events`` of the trace tell where its tables begin."""
     header = np.fromfile(path, OUTPUT, 1)[0]
     answers = np.fromfile(path, ANSWER, int(header["requests"]), offset=OUTPUT.itemsize)
     at = OUTPUT.itemsize + events * ANSWER.itemsize

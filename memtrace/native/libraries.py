@@ -1,4 +1,7 @@
-"""A library's name -> its file on this machine, and how to get it where it is missing."""
+"""Find the shared library of an allocator by its name or path.
+
+An error says how to get a library that is missing: LIBRARIES names the Debian package of each known one.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from pathlib import Path
 from memtrace.errors import UsageError
 from memtrace.names import unknown
 
-SYSTEM = "glibc"  # what a program has anyway
+SYSTEM = "glibc"  # the malloc of the C library, which every program has
 
 
 @dataclass(frozen=True)
 class Library:
-    """An allocator by name: its file names, best first, and the Debian package that has it."""
+    """A known allocator: the files that its shared library may be called, and the package that has it."""
 
-    files: tuple[str, ...]
-    package: str
+    files: tuple[str, ...]  # file names, the preferred one first
+    package: str  # Debian package
 
 
 LIBRARIES = {
@@ -27,11 +30,15 @@ LIBRARIES = {
     "mimalloc": Library(("libmimalloc.so.3", "libmimalloc.so.2", "libmimalloc.so"), "libmimalloc2.0"),
     "tcmalloc": Library(("libtcmalloc_minimal.so.4", "libtcmalloc.so.4"), "libtcmalloc-minimal4"),
 }
+# Folders searched besides the list of the loader.
 FOLDERS = ("/usr/local/lib", "/usr/local/lib64", "/usr/lib64", "/usr/lib", "/opt/homebrew/lib")
 
 
 def find(name: str) -> Path | None:
-    """The file of a library by name or by path; None for the system's own. Raises UsageError where it is missing."""
+    """Return the path of the library ``name``, a known name or a path; None for SYSTEM, which every program has loaded.
+
+    Raises UsageError for an unknown name and where the file is missing.
+    """
     if name == SYSTEM:
         return None
     if "/" in name or name.endswith(".so"):
@@ -52,7 +59,7 @@ def find(name: str) -> Path | None:
 
 @cache
 def _loadable() -> dict[str, str]:
-    """File name -> path of the libraries that the loader knows, and of those in the usual folders."""
+    """Return file name -> path of the shared libraries in FOLDERS and, before those, of the ones that the loader lists."""
     found = {}
     for folder in FOLDERS:
         if Path(folder).is_dir():

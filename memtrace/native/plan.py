@@ -1,4 +1,4 @@
-"""What a real allocator did with a trace, as the plan that policy ``native`` follows."""
+"""Make the plan that policy ``native`` follows: the addresses and the memory footprint that a real allocator gave to a trace."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-REGION_SHIFT = 16  # address space is laid together in units of 64 KiB, so alignments up to that stay
+REGION_SHIFT = 16  # addresses move by multiples of 2^16 bytes = 64 KiB, so alignments up to 64 KiB stay
 
 
 class Plan(NamedTuple):
-    """By request: addresses, usable bytes. By reading: the calls made until then, bytes reserved and resident."""
+    """What an allocator did with a trace, by request and by reading of the footprint.
 
-    addresses: Ints
-    usable: Ints
-    calls: Ints
-    reserved: Ints
-    resident: Ints
-    seconds: float  # in the library, for all events
+    A request is an alloc or realloc. The last reading is a sentinel, whose number of calls is never reached.
+    """
+
+    addresses: Ints  # [request] -1 where it failed
+    usable: Ints  # [request] bytes that the block has for the program; 0 where it failed
+    calls: Ints  # [reading] calls that had been made by then
+    reserved: Ints  # [reading] bytes, mapped or resident
+    resident: Ints  # [reading] bytes in RAM
+    seconds: float  # time of all calls, with the touching and without the readings
 
 
 def plan(
@@ -42,7 +45,12 @@ def plan(
     capacity: int | None,
     stop: bool,
 ) -> Plan:
-    """Have the library serve the trace. ``footprint`` says which of both is called reserved: mapped or resident bytes."""
+    """Run ``trace`` through the allocator ``library`` and return its answers as a plan.
+
+    The footprint is read after the events ``samples`` (numbers), at the peak of live bytes, and where allocated bytes pass their
+    peak. ``footprint`` says which bytes are called reserved: "mapped" or "resident". ``touch``, ``threads``, ``capacity`` and
+    ``stop`` are as in `driving.drive`. Raises UsageError or PolicyError as that function does, and as `check_room` does.
+    """
     if touch:
         check_room(trace.facts.peak_live_bytes)
     wanted = np.unique(np.append(samples, trace.facts.peak_live_event)).astype(np.int64)
@@ -59,7 +67,7 @@ def plan(
 
 
 def check_room(peak_live_bytes: int) -> None:
-    """Raise UsageError where touching the blocks would take more memory than this machine has."""
+    """Raise UsageError if touching ``peak_live_bytes`` of blocks would take more than half of the physical memory."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if peak_live_bytes > pages // 2:
         need, have = format_size(peak_live_bytes), format_size(pages)
@@ -70,7 +78,11 @@ def check_room(peak_live_bytes: int) -> None:
 
 
 def laid_together(driven: Driven, sizes: Ints) -> Ints:
-    """The addresses with the parts of the address space left out that no block ever lies in; their order stays."""
+    """Return the addresses of ``driven`` with the parts of the address space left out that no block ever lies in.
+
+    ``sizes`` are the bytes that each block covers, by request. The used ranges, in units of 2^REGION_SHIFT bytes, are put end to
+    end from 0 on, in ascending order. Requests that failed keep address -1.
+    """
     served = driven.addresses >= 0
     start = driven.addresses[served] >> REGION_SHIFT
     end = (driven.addresses[served] + np.maximum(sizes[served], 1) - 1 >> REGION_SHIFT) + 1
@@ -78,7 +90,7 @@ def laid_together(driven: Driven, sizes: Ints) -> Ints:
         return driven.addresses
     order = np.argsort(start, kind="stable")
     start, reach = start[order], np.maximum.accumulate(end[order])
-    opens = np.append(True, start[1:] > reach[:-1])  # a region begins where the one before has ended
+    opens = np.append(True, start[1:] > reach[:-1])  # a region begins where all earlier ranges have ended
     begins, ends = start[opens], np.append(reach[:-1][opens[1:]], reach[-1])
     before = np.append(0, np.cumsum(ends - begins))[:-1]
     found = driven.addresses.copy()

@@ -1,10 +1,10 @@
 """Simulated annealing over the order in which buffers are stacked, each upon the highest neighbour placed before it.
 
-Some order of that kind is optimal: take an optimal packing, let everything fall, and stack from below. A step takes a
-buffer on a chain from the top to the ground, each touching the next, and moves it to another place in the order; cost is
-the height, and a little of what stands out above the lower bound. A step stacks all anew, on a floor for each section,
-until chance is sure to refuse what it costs. The steps are counted, not timed, and the chance is seeded, so the result is
-the same on every machine.
+Neighbours are buffers that live at the same time. Some order of that kind is optimal: take an optimal packing, let everything
+fall, and stack from below. A step takes a buffer on a chain from the top to the ground, in which each touches the next, and
+moves it to another place in the order. The cost of an order is its height, and a little of what stands out above the lower
+bound. A step stacks all buffers anew, with a floor for each section, until it is sure that chance refuses the change.
+Steps are counted, not timed, and the random numbers are seeded, so the result is the same on every machine.
 Source: Kirkpatrick, Gelatt and Vecchi 1983, "Optimization by simulated annealing"; the move along critical chains is that
 of job-shop scheduling, van Laarhoven, Aarts and Lenstra 1992.
 """
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-HOT, COLD = 0.02, 0.0005  # temperature at the start and at the end, of the lower bound
+HOT, COLD = 0.02, 0.0005  # temperature at the start and at the end, as a part of the lower bound
 
 
 def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, seed: int = 0) -> Ints:
-    """The best packing met in so many steps from a given one; never higher than that."""
+    """Return the lowest packing met in ``steps`` steps from the packing ``addresses``; it is never higher than that.
+
+    Packings are addresses in bytes, by buffer. The result is the same for the same ``seed``.
+    """
     order = np.argsort(addresses, kind="stable")
     begin, end, _ = spans(buffers)
     problem = (begin, end, overlaps.first, overlaps.others, buffers.size, buffers.align, buffers.bound)
@@ -39,7 +42,11 @@ def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, se
 
 @njit(cache=True, nogil=True)
 def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) -> Any:
-    """Stack all buffers in order; the height, and the change in cost. Height -1 as soon as chance refuses the change."""
+    """Stack all buffers in ``order``; write their addresses to ``at``. Return the height, and the change from ``cost``.
+
+    ``problem`` is (begin, end, first, others, size, align, bound) and ``heat`` the temperature in bytes; ``floor`` is scratch, by
+    section. The height is -1 as soon as chance refuses the change, and ``at`` is then incomplete.
+    """
     begin, end, _, _, size, align, bound = problem
     floor[:] = 0
     height, above, chance = 0, 0, -1.0
@@ -55,7 +62,7 @@ def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) 
         above += max(top - bound, 0)
         if top > height or p == order.size - 1:
             height = max(height, top)
-            change = height + above / order.size - cost  # so far; it only rises
+            change = height + above / order.size - cost  # of the buffers so far; it only rises with more
             if change > 0:
                 if chance < 0:
                     chance = np.random.random()
@@ -66,7 +73,11 @@ def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) 
 
 @njit(cache=True, nogil=True)
 def _chain(position: Any, first: Any, others: Any, size: Any, align: Any, at: Any, height: Any, chain: Any) -> Any:
-    """A chain of buffers that hold the height up, from the top to the ground; its length. Ties fall by chance."""
+    """Write to ``chain`` buffers that hold the height up, from the top to the ground, each touching the next; return how many.
+
+    Ties fall by chance. ``position`` is the place of each buffer in the order, ``at`` its address; the neighbours of buffer b are
+    ``others[first[b]:first[b + 1]]``.
+    """
     b, met = -1, 0
     for i in range(size.size):
         if at[i] + size[i] == height:
@@ -91,7 +102,7 @@ def _chain(position: Any, first: Any, others: Any, size: Any, align: Any, at: An
 
 @njit(cache=True, nogil=True)
 def _shift(order: Any, position: Any, i: Any, j: Any) -> None:
-    """Move the buffer at place i of the order to place j."""
+    """Move the buffer at place ``i`` of ``order`` to place ``j``, and update ``position``, the place of each buffer."""
     b = order[i]
     way = 1 if j > i else -1
     while i != j:
@@ -104,6 +115,10 @@ def _shift(order: Any, position: Any, i: Any, j: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _anneal(order: Any, problem: Any, steps: Any, seed: Any) -> Any:
+    """Anneal for ``steps`` steps from the packing that stacking in ``order`` gives; return the addresses of the lowest one met.
+
+    ``order`` is changed in place; ``problem`` is as in `_stack`.
+    """
     np.random.seed(seed)
     _, end, first, others, size, align, bound = problem
     n, floor = order.size, np.empty(end.max(), np.int64)

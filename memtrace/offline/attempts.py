@@ -1,8 +1,8 @@
-"""The searches for a packing one after the other: in which fixed order, and for how many steps.
+"""Choose the searches for a packing that are made one after the other: the order of the buffers and the most steps of each.
 
-The order decides how soon a packing is met, by luck as much as by rule: so most steps go to many short searches whose
-orders are disturbed by chance, and the others to searches of undisturbed orders, each twice as long as the last, which come
-to an end at some time. Lifetimes count in events, and in turn by the program's clock where the trace has one.
+The order decides how soon a packing is met, by luck as much as by rule. So most steps go to many short searches whose orders
+are disturbed at random. The others go to searches of undisturbed orders, each round twice as long as the last, so that one
+ends at some time. Lifetimes count in events, and in turn by the program's clock where the trace has one.
 Source: Gomes, Selman and Kautz 1998, "Boosting combinatorial search through randomization"; orders: Moffitt 2023.
 """
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Keys = NDArray[np.float64]
 
-TOTAL, WIDTH, AREA, SIZE, SPAN, NEIGHBOURS = range(6)  # bytes of a buffer's fullest section, lifetime, bytes x lifetime, ...
+# Rows of the keys of a buffer: bytes still to be placed in its fullest section, lifetime, bytes x lifetime, bytes, number of
+# sections, number of neighbours.
+TOTAL, WIDTH, AREA, SIZE, SPAN, NEIGHBOURS = range(6)
 ORDERS = (
     (WIDTH, AREA, TOTAL),
     (TOTAL, AREA, WIDTH),
@@ -32,14 +34,17 @@ ORDERS = (
     (SPAN,),
     (NEIGHBOURS,),
     (SIZE,),
-)  # largest first
+)  # the largest key first; of equals the next key decides
 DISTURBED = 0.3  # standard deviation of the logarithm of the factor that a disturbed key is multiplied by
-SHORT = 16  # steps of a short search, of the buffers
-RESTARTS = 4  # times the steps of the undisturbed searches
+SHORT = 16  # steps of a short search, per buffer
+RESTARTS = 4  # steps of the short searches, per step of the undisturbed search before them
 
 
 def attempts(buffers: Buffers, overlaps: Overlaps, parts: Sections, lasts: Ints | None) -> Iterator[tuple[Ints, Keys, int]]:
-    """Order, keys and most steps of each search, without end."""
+    """Yield the order (rows of the keys, the first to compare first), the keys and the most steps of each search, without end.
+
+    ``parts`` are the sections of ``buffers``; ``lasts`` is how long each lives by the program's clock, None if that is unknown.
+    """
     lives = buffers.upper - buffers.lower
     tables = [_keys(buffers, overlaps, parts, lives)]
     if lasts is not None and not np.array_equal(lasts, lives):
@@ -55,7 +60,7 @@ def attempts(buffers: Buffers, overlaps: Overlaps, parts: Sections, lasts: Ints 
 
 
 def _keys(buffers: Buffers, overlaps: Overlaps, parts: Sections, lives: Ints) -> Keys:
-    """What buffers are ordered by, a row each; TOTAL changes in the search."""
+    """Return what buffers are ordered by, `[key, buffer]`: rows TOTAL to NEIGHBOURS; TOTAL is 0, since the search fills it."""
     long = lives.astype(np.float64)
     rows = (np.zeros(len(buffers)), long, long * buffers.size, buffers.size, parts.end - parts.begin, np.diff(overlaps.first))
     return np.stack([row.astype(np.float64) for row in rows])

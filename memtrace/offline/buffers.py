@@ -1,4 +1,4 @@
-"""A trace -> its buffers: for each block that a request asks for, when it lives and how large it is."""
+"""Turn a trace into buffers: when the block of each request lives, and how large it is."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-MOST_BUFFERS = 20_000_000
+MOST_BUFFERS = 20_000_000  # that are packed: memory holds all at once
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
 
 
 @dataclass(frozen=True)
 class Buffers:
-    """One entry per request, in their order; a buffer lives over the events [lower, upper)."""
+    """The buffers of a trace, one entry per request, in their order; a buffer lives over the events [lower, upper)."""
 
-    lower: Ints
-    upper: Ints
+    lower: Ints  # event of the request
+    upper: Ints  # event of the free, or just after the next realloc of the block; the number of events if neither comes
     size: Ints  # bytes, rounded up to the alignment
-    align: Ints
-    follows: Ints  # the next request of the same block, a realloc; -1 if there is none
+    align: Ints  # bytes
+    follows: Ints  # index of the next request of the same block, a realloc; -1 if there is none
 
     def __len__(self) -> int:
+        """Return the number of buffers."""
         return int(self.size.size)
 
     @property
     def bound(self) -> int:
-        """The most bytes that live at once: no packing is lower."""
+        """Return the most bytes that live at once: no packing is lower."""
         times = np.concatenate((self.upper, self.lower))
         change = np.concatenate((-self.size, self.size))
-        order = np.argsort(times, kind="stable")  # what ends at a time goes before what begins at it
+        order = np.argsort(times, kind="stable")  # at the same time ends go before begins
         return int(np.cumsum(change[order]).max(initial=0))
 
 
 def buffers_of(trace: Trace, align: int = 16) -> Buffers:
-    """The buffers of a trace, sizes rounded up to ``align``. A realloc begins a new buffer, and for its event both live.
+    """Return the buffers of a trace, with sizes rounded up to ``align`` bytes.
 
-    Raises UsageError where they are more than memory can hold.
+    A realloc begins a new buffer, and for its event both buffers live. Raises UsageError if there are more than MOST_BUFFERS.
     """
     facts = trace.facts
     requests = facts.allocs + facts.reallocs
@@ -67,7 +68,7 @@ def buffers_of(trace: Trace, align: int = 16) -> Buffers:
 
 
 def lasting(trace: Trace, buffers: Buffers) -> Ints | None:
-    """How long each buffer lives by the trace's own clock, if it has one."""
+    """Return how long each buffer lives by the trace's own clock, in ns; None if the trace has no times, or no buffers."""
     if "time" not in trace.columns or len(buffers) == 0:
         return None
     ends = np.minimum(buffers.upper, trace.facts.events - 1)
@@ -76,7 +77,11 @@ def lasting(trace: Trace, buffers: Buffers) -> Ints | None:
 
 @njit(cache=True, nogil=True)
 def _note(op, block, size, align, event, found, current, lower, upper, sizes, aligned, follows):  # type: ignore[no-untyped-def]
-    """Note the buffers that begin or end in a batch whose first event has this number; returns how many there are now."""
+    """Write down the buffers that begin or end in a batch whose first event has number ``event``.
+
+    ``found`` is how many buffers have begun, and the new number of them is returned; ``current`` is the live buffer of each slot,
+    -1 for none. ``op`` to ``align`` are columns of `trace.Events`. The others are fields of Buffers (``sizes`` not rounded yet).
+    """
     for i in range(op.size):
         slot = block[i]
         if slot < 0:

@@ -1,4 +1,4 @@
-"""Whether a trace fits in so many bytes: a packing, a proof that there is none, or neither."""
+"""Decide whether a trace fits in a capacity: by a packing, or a proof that there is none; both may fail."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ STEPS_OF_ONE = 5_000_000  # placements tried at an effort of 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """A packing, or a proof that there is none, or neither."""
+    """The outcome of a search for a packing within a capacity: the packing, or a proof that there is none, or neither."""
 
     packing: Packing | None
-    impossible: bool
-    method: str  # what found or proved it, or was the last to give up
-    steps: int
+    impossible: bool  # it is proven that there is no packing
+    method: str  # "search" or "CP-SAT", whichever found or proved it, or gave up last
+    steps: int  # placements that the search tried
     seconds: float
 
     def says(self, buffers: Buffers, capacity: int) -> str:
+        """Return the outcome as a sentence; ``buffers`` and ``capacity`` (bytes) are those that were searched for."""
         if self.packing is not None:
             return f"{self.method} packs {len(buffers):,} blocks in {format_size(self.packing.height)}"
         if buffers.bound > capacity:
@@ -44,10 +45,10 @@ class Outcome:
 def within(
     buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: float = 0, lasts: NDArray[np.int64] | None = None
 ) -> Outcome:
-    """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if it has seconds.
+    """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if ``solver_seconds`` is more than 0.
 
-    ``lasts`` is how long each buffer lives by the program's clock, if that is known.
-    Raises UsageError where there are too many buffers for the search, or the solver lacks its extra.
+    ``effort`` scales the steps of the search. ``lasts`` is how long each buffer lives by the program's clock, if that is known.
+    Raises UsageError where there are too many buffers for the search, or where the solver is not installed.
     """
     if len(buffers) > search.MOST_BUFFERS and buffers.bound <= capacity:
         raise UsageError(

@@ -1,6 +1,6 @@
-"""Greedy packing: one buffer after the other at the lowest address at which it meets none of those placed before.
+"""Greedy packing: place one buffer after the other, at the lowest address at which it meets none of those placed before.
 
-The order is what matters: largest first, longest-lived first, largest area (bytes x events) first.
+The order decides the height. Three are tried: largest first, longest-lived first, largest area (bytes x events) first.
 Source: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference", greedy by size.
 """
 
@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 
 
 def orders(buffers: Buffers) -> dict[str, Ints]:
-    """The orders tried, by name; of equals the one that lives first goes first."""
+    """Return the orders that are tried, by name; of equals the buffer that lives first goes first."""
     lives = buffers.upper - buffers.lower
     area = buffers.size.astype(np.float64) * lives
     return {
@@ -31,13 +31,14 @@ def orders(buffers: Buffers) -> dict[str, Ints]:
 
 
 def place(order: Ints, buffers: Buffers, overlaps: Overlaps) -> Ints:
-    """Addresses of all buffers, placed in this order."""
+    """Return the addresses of all buffers, in bytes, by buffer, as greedy packing places them in ``order``."""
     addresses: Ints = _place(order, overlaps.first, overlaps.others, buffers.size, buffers.align)
     return addresses
 
 
 @njit(cache=True, nogil=True)
 def _place(order: Any, first: Any, others: Any, size: Any, align: Any) -> Any:
+    """Return the addresses that `place` does; the neighbours of buffer b are ``others[first[b]:first[b + 1]]``."""
     addresses = np.full(order.size, -1, np.int64)
     starts, ends = np.empty(order.size, np.int64), np.empty(order.size, np.int64)
     for b in order:

@@ -1,4 +1,4 @@
-"""Which buffers live at the same time: for each, a list of the others. Only those must not overlap in addresses."""
+"""Find which buffers live at the same time: only those must not overlap in addresses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 
 class Overlaps(NamedTuple):
-    """The neighbours of buffer i are ``others[first[i]:first[i + 1]]``."""
+    """For each buffer the buffers that live at the same time, its neighbours.
+
+    Those of buffer i are ``others[first[i]:first[i + 1]]``.
+    """
 
     first: NDArray[np.int64]
     others: NDArray[np.int32]
@@ -18,7 +21,7 @@ class Overlaps(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def count_pairs(lower: Any, upper: Any) -> Any:
-    """Pairs of buffers that live at the same time."""
+    """Return the number of pairs of buffers that live at the same time; buffer i lives over the events [lower[i], upper[i])."""
     starts, ends = np.sort(lower), np.sort(upper)
     pairs, ended = 0, 0
     for i in range(starts.size):
@@ -30,7 +33,10 @@ def count_pairs(lower: Any, upper: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def find(lower: Any, upper: Any) -> Any:
-    """All pairs, both ways; takes 8 bytes for each."""
+    """Return the arrays of Overlaps: each pair of buffers that live at the same time, both ways; that takes 8 bytes per pair.
+
+    Buffer i lives over the events [lower[i], upper[i]).
+    """
     first = np.zeros(lower.size + 1, np.int64)
     order = np.argsort(lower)
     _sweep(order, lower, upper, first, np.zeros(0, np.int32), False)
@@ -42,7 +48,10 @@ def find(lower: Any, upper: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _sweep(order: Any, lower: Any, upper: Any, at: Any, others: Any, fill: Any) -> None:
-    """Go through the buffers by their begin with those that live; count each one's neighbours, or write them down."""
+    """Go through the buffers by begin (``order``), with a list of those that live, and count each one's neighbours in ``at``.
+
+    If ``fill``, ``at[i]`` is where the next neighbour of buffer i goes in ``others``, and the neighbours are written there.
+    """
     live = np.empty(lower.size, np.int64)
     count = 0
     for new in order:
@@ -62,4 +71,5 @@ def _sweep(order: Any, lower: Any, upper: Any, at: Any, others: Any, fill: Any) 
 
 
 def overlaps(lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Overlaps:
+    """Return the neighbours of each buffer; buffer i lives over the events [lower[i], upper[i])."""
     return Overlaps(*find(lower, upper))

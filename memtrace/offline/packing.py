@@ -1,4 +1,4 @@
-"""All methods over one trace's buffers, and the lowest packing of them."""
+"""Pack a trace's buffers by each method: greedy packing, annealing, and the solver if it is asked for."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ if TYPE_CHECKING:
 
     from memtrace.offline.buffers import Buffers
 
-MOST_PAIRS = 40_000_000  # of buffers that live at the same time: 8 bytes each
-STEPS_OF_ONE = 1_000_000_000  # of annealing times the pairs and buffers, at an effort of 1: some half a second
+MOST_PAIRS = 40_000_000  # pairs of buffers that live at the same time: 8 bytes each
+# Steps of annealing x (neighbours + buffers) at an effort of 1: some half a second.
+STEPS_OF_ONE = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where a method puts every buffer: bytes, by request."""
+    """A packing of all buffers, and the method that found it."""
 
     method: str
-    addresses: NDArray[np.int64]
-    height: int
+    addresses: NDArray[np.int64]  # [request] bytes
+    height: int  # bytes
     seconds: float
-    proven: bool = False  # that no packing is lower
+    proven: bool = False  # it is proven that no packing is lower
 
 
 def height(addresses: NDArray[np.int64], buffers: Buffers) -> int:
+    """Return the height of a packing in bytes: the end of the buffer that reaches highest."""
     return int((addresses + buffers.size).max(initial=0))
 
 
 def packings(buffers: Buffers, effort: int = 1, solver_seconds: float = 0) -> Iterator[Packing]:
-    """Each method's packing, as it is found; none if too many buffers live at the same time for any method.
+    """Yield each method's packing as it is found; none if more than MOST_PAIRS pairs of buffers live at the same time.
 
-    ``effort`` scales the steps of annealing. ``solver_seconds`` is how long the solver may look for a better one
-    (0: it is not asked; otherwise extra `offline` is needed).
+    ``effort`` scales the steps of annealing. ``solver_seconds`` is how long the solver may look for a better packing (0: the
+    solver is not called; otherwise extra `offline` is needed).
     """
     if len(buffers) == 0 or count_pairs(buffers.lower, buffers.upper) > MOST_PAIRS:
         return

@@ -1,4 +1,4 @@
-"""The lowest packing known for a trace, as the addresses that policy ``optimum`` follows."""
+"""Make the plan that policy ``optimum`` follows: the addresses of the lowest packing known for a trace."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    addresses: NDArray[np.int64]  # for every request of the trace, in order
-    follows: NDArray[np.int64]  # the next request of the same block, -1 if there is none
+    """The addresses of a packing, by request of the trace, in order."""
+
+    addresses: NDArray[np.int64]  # [request] bytes
+    follows: NDArray[np.int64]  # [request] the next request of the same block, -1 if there is none
 
 
 def plan(trace: Trace, align: int, effort: int, online: Iterable[NDArray[np.int64]]) -> Plan:
-    """Where every request goes.
+    """Return the lowest packing of ``trace`` as a plan, with sizes and addresses aligned to ``align`` bytes.
 
-    ``online`` are placements of policies that do not know the future: one of them is taken where no packing is lower,
-    as a block that grows in place may be worth more than a better address.
+    ``effort`` scales the steps of annealing. ``online`` are the addresses, by request, that policies give which do not know
+    the future. One of them is taken where no packing is lower, as a block that grows in place may be worth more than a better
+    address.
     """
     buffers = buffers_of(trace, align)
     found = [(packing.height, packing.addresses) for packing in packings(buffers, effort)]

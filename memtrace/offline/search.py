@@ -1,15 +1,21 @@
 """Depth-first search for a packing within a capacity: it finds one, proves that there is none, or gives up after its steps.
 
-Buffers are placed from the bottom upwards, each as low as those placed before it allow: in some packing within the capacity
-every buffer rests so (let everything fall), and placing it by address meets it. Equals in address go in a fixed order. So a
-buffer lower than the last one placed must wait till a neighbour lifts it, and none is placed where another would fit
-beneath (that one could fall). A branch ends where a section cannot hold what is still to come above its floor. Where
-nothing lives across two sections any longer, both sides are searched apart, and either's failure is final.
-A buffer that must wait will stand on a neighbour still to come, so no lower than the lowest top any of those can have. With
-that in mind, what is still to come in a section must fit above each height at or above which all of it will stand.
-Steps are counted, not timed, and the chance is seeded: the result is the same on every machine.
+Buffers are placed from the bottom upwards, each as low as those placed before it allow. That is enough: if there is a packing
+within the capacity, there is one in which every buffer rests on another or on the ground (let everything fall), and placing its
+buffers by address gives that packing. Buffers of equal address go in a fixed order. So a buffer that could go lower than the
+last one placed must wait until a neighbour lifts it, and none is placed where another buffer would fit beneath it (that one
+could fall).
+
+A branch ends where a section cannot hold the bytes still to be placed above its floor, the lowest address at which any of
+them can start. A second bound is sharper: a buffer that must wait will stand on a neighbour that is not placed yet, so no
+lower than the lowest top that any of those can have. With that, the buffers of a section that stand at or above a height
+must fit above that height, for every height.
+
+Where no buffer that is still to be placed lives across two sections, the sections on both sides are searched separately, and
+if either side has no packing, the branch has none.
+Steps are counted, not timed, and the random numbers are seeded: the result is the same on every machine.
 Source: Moffitt 2023, "MiniMalloc: a lightweight memory allocator for hardware-accelerated machine learning", ASPLOS;
-the last rule is Jackson 1955's bound for one machine with release dates, a section being the machine.
+the second bound is that of Jackson 1955 for one machine with release dates, a section being the machine.
 """
 
 from __future__ import annotations
@@ -30,20 +36,24 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 
 MOST_BUFFERS = 1500  # the search keeps what it knows for every depth: some 100 bytes x buffers squared
-FOUND, NONE, GAVE_UP = 1, 0, -1
+FOUND, NONE, GAVE_UP = 1, 0, -1  # outcomes: a packing; a proof that there is none; neither
+# States of the search: try the next candidate at this depth; a part is solved, go on to the next one; go back a depth.
 TRY, SOLVED, FAILED = 0, 1, 2
 
 
 class Fit(NamedTuple):
-    """``addresses`` if a packing was found; otherwise ``impossible`` says whether it is proven that there is none."""
+    """The result of a search; without ``addresses`` it gave up, unless ``impossible``."""
 
-    addresses: Ints | None
-    impossible: bool
-    steps: int
+    addresses: Ints | None  # [buffer] bytes, if a packing was found
+    impossible: bool  # it is proven that there is none
+    steps: int  # placements tried
 
 
 def fit(buffers: Buffers, overlaps: Overlaps, capacity: int, steps: int, lasts: Ints | None = None) -> Fit:
-    """A packing no higher than ``capacity`` bytes, in at most ``steps`` placements; ``lasts``: see `attempts`."""
+    """Look for a packing no higher than ``capacity`` bytes, in at most ``steps`` placements over all attempts.
+
+    ``lasts`` is how long each buffer lives by the program's clock, None if that is unknown.
+    """
     if buffers.bound > capacity:
         return Fit(None, True, 0)
     parts, addresses = sections(buffers), np.zeros(len(buffers), np.int64)
@@ -59,7 +69,7 @@ def fit(buffers: Buffers, overlaps: Overlaps, capacity: int, steps: int, lasts: 
 
 @njit(cache=True, nogil=True)
 def _before(a: Any, b: Any, keys: Any, order: Any) -> Any:
-    """Whether buffer a precedes b in the fixed order."""
+    """Return whether buffer ``a`` precedes ``b`` in the fixed order: by the rows ``order`` of ``keys``, the larger first."""
     for k in order:
         if keys[k, a] != keys[k, b]:
             return keys[k, a] > keys[k, b]
@@ -68,7 +78,11 @@ def _before(a: Any, b: Any, keys: Any, order: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _sort(members: Any, low: Any, high: Any, keys: Any, order: Any, rest: Any, begin: Any, end: Any) -> None:
-    """Bring members[low:high] into the fixed order; they are nearly in it but for the first time."""
+    """Bring members[low:high] into the fixed order, and their keys TOTAL up to date.
+
+    Insertion sort, since the members are nearly in order but for the first time. ``rest`` has the bytes still to be placed in
+    each section, and buffer b lives in the sections [begin[b], end[b]).
+    """
     for i in range(low, high):
         b = members[i]
         keys[TOTAL, b] = rest[begin[b] : end[b]].max()
@@ -81,7 +95,11 @@ def _sort(members: Any, low: Any, high: Any, keys: Any, order: Any, rest: Any, b
 
 @njit(cache=True, nogil=True)
 def _candidates(members: Any, low: Any, high: Any, at: Any, placed: Any, size: Any, bottom: Any, turn: Any, into: Any) -> Any:
-    """Places in members of those that may come next, lowest first; how many they are, or -1 if all are placed."""
+    """Write to ``into`` the indices in members[low:high] of the buffers that may come next, the lowest first; return how many.
+
+    Return -1 if all are placed. ``at`` has the lowest possible address of each buffer. A buffer may come next unless another
+    fits beneath it, or its address is below that of the last one placed, ``bottom``, or equal with an index below ``turn``.
+    """
     roof = np.int64(2**62)
     for i in range(low, high):
         b = members[i]
@@ -105,7 +123,12 @@ def _candidates(members: Any, low: Any, high: Any, at: Any, placed: Any, size: A
 
 @njit(cache=True, nogil=True)
 def _place(b: Any, problem: Any, at: Any, floor: Any, rest: Any, placed: Any, touched: Any) -> None:
-    """Put buffer b where it stands; lift its neighbours, and the floors of the sections they live in."""
+    """Place buffer ``b`` at its address ``at[b]``; lift its neighbours in ``at``, and the floors of the sections concerned.
+
+    ``floor`` and ``rest`` have, by section, the lowest address and the bytes of what is still to be placed; ``touched`` is
+    set to mark the sections of the lifted neighbours. ``problem`` is (size, align, first, others, begin, end, section, members,
+    across), from Buffers, Overlaps and Sections.
+    """
     size, align, first, others, begin, end, section, members, _ = problem
     top = at[b] + size[b]
     placed[b] = True
@@ -131,7 +154,10 @@ def _place(b: Any, problem: Any, at: Any, floor: Any, rest: Any, placed: Any, to
 
 @njit(cache=True, nogil=True)
 def _holds(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: Any) -> Any:
-    """Whether every section has room for what is still to come, none of it below its floor or the last one placed."""
+    """Return whether each section [``low``, ``high``) has room for the bytes still to be placed, ``rest``, within the capacity.
+
+    They go above its floor, and above ``bottom``, the address of the last buffer placed.
+    """
     for s in range(low, high):  # noqa: SIM110 (compiled)
         if max(floor[s], bottom) + rest[s] > capacity:
             return False
@@ -140,7 +166,12 @@ def _holds(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: An
 
 @njit(cache=True, nogil=True)
 def _waits(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, at: Any, placed: Any, touched: Any, stands: Any) -> Any:
-    """How low all still to come can stand; touches sections of those that wait. The highest top, -1 if one waits for ever."""
+    """Write to ``stands`` how low each buffer still to be placed can stand; return the highest top, -1 if one waits for ever.
+
+    ``part`` is (low, high, left, right): members[low:high] in the sections [left, right). The last buffer placed has address
+    ``bottom`` and index ``turn`` in members. A buffer that is lower, or as low with a lower index, must wait until a neighbour
+    lifts it; if that puts it higher than ``at``, its sections are marked in ``touched``.
+    """
     size, align, first, others, begin, end = problem[:6]
     top = np.int64(0)
     for i in range(part[0], part[1]):
@@ -165,7 +196,10 @@ def _waits(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, at: An
 
 @njit(cache=True, nogil=True)
 def _fits(part: Any, problem: Any, placed: Any, touched: Any, stands: Any, capacity: Any, queue: Any) -> Any:
-    """Whether in every touched section what stands no lower than a height fits above it, for all heights."""
+    """Return whether, for all heights, the buffers of each touched section that stand at or above a height fit above it.
+
+    ``part`` and ``stands`` are as in `_waits`; `_place` and `_waits` marked the sections; ``queue`` is scratch, by buffer.
+    """
     size, section, members = problem[0], problem[6], problem[7]
     for s in range(part[2], part[3]):
         if not touched[s]:
@@ -190,9 +224,10 @@ def _fits(part: Any, problem: Any, placed: Any, touched: Any, stands: Any, capac
 
 @njit(cache=True, nogil=True)
 def _split(members: Any, m: Any, sides: Any, c: Any, part: Any, across: Any, placed: Any, begin: Any) -> Any:
-    """Write the parts into which a part of the sections falls, where nothing lives across: (members, sections) from - to.
+    """Split a part where no buffer still to be placed lives across two sections; return the new ends (m, c) of members and sides.
 
-    The places behind what was written: in members, in sides.
+    ``part`` and each row of ``sides`` is (low, high, left, right): members[low:high] in the sections [left, right). The buffers
+    of each new part are written to ``members`` from ``m`` on, the parts to ``sides`` from row ``c`` on; empty ones are left out.
     """
     low, high, left, right = part
     for s in range(left, right):
@@ -213,7 +248,11 @@ def _split(members: Any, m: Any, sides: Any, c: Any, part: Any, across: Any, pla
 
 @njit(cache=True, nogil=True)
 def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addresses: Any) -> Any:
-    """Outcome, and the placements tried. Depth d knows what is so before its buffer is placed: row d of each table."""
+    """Search for a packing; return FOUND, NONE or GAVE_UP (after ``limit`` placements), and the placements tried.
+
+    FOUND: the packing is in ``addresses``, in bytes by buffer. ``problem`` is as in `_place`, ``keys`` and ``order`` as in
+    `_before`. Row d of each table is what is known before the buffer of depth d is placed, so going back needs no undoing.
+    """
     size, begin, end, across = problem[0], problem[4], problem[5], problem[8]
     n, width = size.size, across.size
     at, placed = np.zeros((n + 2, n), np.int64), np.zeros((n + 2, n), np.bool_)
@@ -229,7 +268,8 @@ def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addr
     room = n * (n + 1) // 2 + 2 * n + 2
     members, options, sides = np.empty(room, np.int64), np.empty(room, np.int64), np.empty((room, 4), np.int64)
     members[:n] = np.arange(n)
-    # of each depth: its part of members and sections, the last address and place in the order, what is tried, what is to solve
+    # By depth: its part of members and sections; address and index of the last buffer placed; its candidates, from the one
+    # that is tried next; the parts that are to be solved once its buffer is placed, from the next one; the end of its members.
     part, bottom, turn = np.zeros((n + 2, 4), np.int64), np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64)
     option, options_end = np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64)
     side, sides_end, members_end = np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64)

@@ -1,4 +1,7 @@
-"""The times at which it is tight: the sets of buffers that live at once, those left out that are part of another."""
+"""Sections: the sets of buffers that live at once, without those sets that are part of another.
+
+The buffers of a section must not overlap in addresses; two buffers that share no section may.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ Ints = NDArray[np.int64]
 
 
 class Sections(NamedTuple):
-    """Buffer i lives in the sections [begin[i], end[i]), which follow each other in time.
+    """Buffer i lives in the sections [begin[i], end[i]); sections follow each other in time.
 
-    Those of section s are ``members[first[s]:first[s + 1]]``. ``across[s]`` buffers live in both s and s + 1.
+    The buffers of section s are ``members[first[s]:first[s + 1]]``. ``across[s]`` buffers live in both s and s + 1.
     """
 
     begin: Ints
@@ -27,21 +30,21 @@ class Sections(NamedTuple):
 
 
 def spans(buffers: Buffers) -> tuple[Ints, Ints, int]:
-    """Begin and end of each buffer in sections, and how many there are.
+    """Return the begin and the end of each buffer in sections, a half-open interval, and the number of sections.
 
-    A section is as late as it may be: nothing has ended since the last of its buffers began.
+    A section is as late as it may be: no buffer has ended since the last of its buffers began.
     """
     starts, ends = np.sort(buffers.lower), np.sort(buffers.upper)
-    followed = np.searchsorted(ends, starts, side="right")  # how many have ended by the time each begins
+    followed = np.searchsorted(ends, starts, side="right")  # number of buffers that have ended when each begins
     ended = np.append(followed[1:], -1)
-    last_start = starts[followed != ended]  # the next begins only after another end
+    last_start = starts[followed != ended]  # begins that an end follows before the next begin
     begin = np.searchsorted(last_start, buffers.lower, side="left")
     end = np.searchsorted(last_start, buffers.upper, side="left")
     return begin, end, last_start.size
 
 
 def sections(buffers: Buffers) -> Sections:
-    """All sections with their members: memory for each buffer's every section."""
+    """Return all sections with their members; that takes memory for each section of each buffer."""
     begin, end, count = spans(buffers)
     lives = end - begin
     which = np.repeat(np.arange(lives.size), lives)

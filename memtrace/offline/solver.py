@@ -1,4 +1,7 @@
-"""Packing by OR-tools' CP-SAT: better ones where greedy and annealing leave a gap, and proofs. Needs extra `offline`."""
+"""Packing by the constraint solver CP-SAT of OR-tools, which needs extra `offline`.
+
+It finds better packings where greedy packing and annealing leave a gap, and proofs that there are none.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def solve(known: Packing, buffers: Buffers, seconds: float) -> Packing:
-    """The lowest packing found in so many seconds, starting from a known one. Raises UsageError without the extra."""
+    """Return the lowest packing found in ``seconds`` seconds, starting from the packing ``known``, and never higher than that.
+
+    Raises UsageError if OR-tools is not installed.
+    """
     from memtrace.offline.packing import Packing
 
     started = time.perf_counter()
@@ -35,7 +41,10 @@ def solve(known: Packing, buffers: Buffers, seconds: float) -> Packing:
 
 
 def decide(buffers: Buffers, capacity: int, seconds: float) -> tuple[NDArray[np.int64] | None, bool]:
-    """Addresses of a packing no higher than ``capacity`` bytes, and whether it is proven that there is none."""
+    """Look for a packing no higher than ``capacity`` bytes for ``seconds`` seconds.
+
+    Return its addresses in bytes, or None; and whether it is proven that there is none. Raises UsageError without OR-tools.
+    """
     if (buffers.size > capacity).any():
         return None, True
     model, at, _, _ = _model(buffers, capacity)
@@ -44,7 +53,11 @@ def decide(buffers: Buffers, capacity: int, seconds: float) -> tuple[NDArray[np.
 
 
 def _model(buffers: Buffers, top: int) -> tuple[Any, list[Any], list[Any], int]:
-    """Buffers that do not overlap within ``top`` bytes: model, addresses in alignments, ends in units, bytes of a unit."""
+    """Return a model of buffers that do not overlap within ``top`` bytes: (model, addresses, ends, unit).
+
+    Addresses are variables, each in multiples of the buffer's alignment; ends are expressions in units; ``unit`` is the bytes of
+    a unit, the greatest common divisor of all sizes and alignments. Raises UsageError if OR-tools is not installed.
+    """
     try:
         from ortools.sat.python import cp_model
     except ImportError:
@@ -65,7 +78,10 @@ def _model(buffers: Buffers, top: int) -> tuple[Any, list[Any], list[Any], int]:
 
 
 def _run(model: Any, at: list[Any], buffers: Buffers, seconds: float) -> tuple[NDArray[np.int64] | None, bool]:
-    """Addresses if any were found, and whether the answer is final."""
+    """Solve ``model`` for at most ``seconds`` seconds; ``at`` are its variables for the addresses.
+
+    Return the addresses in bytes, None if none were found; and whether the answer is final: optimal, or proven impossible.
+    """
     from ortools.sat.python import cp_model
 
     solver = cp_model.CpSolver()

@@ -1,4 +1,4 @@
-"""Results to figures: each module here with an ORDER is one plot, drawn from what a run has found out."""
+"""Draw the results of a run as figures. Each module of this package that has an ORDER is one plot of one trace."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ if TYPE_CHECKING:
 
 
 class Plot(Protocol):
-    """What a plot module has; `height` is in inches, the width is that of a page's text."""
+    """The names that a plot module defines."""
 
-    ORDER: int
-    NAME: str
+    ORDER: int  # place in the report
+    NAME: str  # part of the file's name
     TITLE: str
 
     def caption(self, results: Results, trace: str) -> str:
-        """What is seen, and how to read it."""
+        """Return the text below the figure: what it shows, and how to read it."""
 
     def height(self, results: Results, trace: str) -> float:
-        """The height that this many policies need."""
+        """Return the figure's height in inches; its width is that of a page's text."""
 
     def draw(self, results: Results, trace: str, frame: Frame) -> None:
-        """Draw everything but the title."""
+        """Draw everything but the title into the frame."""
 
 
 @cache
 def plots() -> tuple[Plot, ...]:
-    """Every plot, in the order of the report."""
+    """Return every plot module, in the order of the report."""
     modules = (import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__))
     found = [cast(Plot, module) for module in modules if hasattr(module, "ORDER")]
     return tuple(sorted(found, key=lambda plot: plot.ORDER))
 
 
 def wanted(results: Results, trace: str) -> list[Plot]:
-    """Those that have something to say of this trace: a plot may have a function `wanted` of its own."""
+    """Return the plots that have something to show of this trace.
+
+    A plot module may define a function `wanted(results, trace)` that says so.
+    """
     return [plot for plot in plots() if getattr(plot, "wanted", lambda results, trace: True)(results, trace)]
 
 
@@ -57,7 +60,7 @@ def draw_into(canvas: Figure | SubFigure, height: float, plot: Plot, results: Re
 
 
 def figure(plot: Plot, results: Results, trace: str) -> Figure:
-    """The plot of one trace as a figure of its own."""
+    """Return the plot of one trace as a figure of its own."""
     from matplotlib.figure import Figure
 
     from memtrace.plots.frame import WIDTH
@@ -71,7 +74,7 @@ def figure(plot: Plot, results: Results, trace: str) -> Figure:
 
 
 def write_all(results: Results, directory: Path) -> list[Path]:
-    """Every plot of every trace as `<trace>-<plot>.png`."""
+    """Write every plot of every trace into the directory as `<trace>-<plot>.png`, and return the paths."""
     from memtrace.plots.saving import file_names, write_png
     from memtrace.plots.style import style
 

@@ -1,4 +1,8 @@
-"""Small multiples of address by time: an image a policy, what is not mapped left out, and what is at the axis."""
+"""Draw maps of address by time, one image per policy, side by side.
+
+The maps show what a colour function makes of the cells of each policy. Large ranges of addresses that nothing ever
+lived in are left out; a dashed line marks such a gap.
+"""
 
 from __future__ import annotations
 
@@ -22,33 +26,33 @@ from memtrace.units import format_size
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-HOLE: Colour = (0.86, 0.86, 0.86)  # a grey, which no policy has
+HOLE: Colour = (0.86, 0.86, 0.86)  # a grey that is no policy's colour
 UNUSED: Colour = (1.0, 1.0, 1.0)
-COLUMNS, ROWS = 400, 320  # of the image of a single panel
-PANEL = 1.4
+COLUMNS, ROWS = 400, 320  # pixels of the image if there is a single panel
+PANEL = 1.4  # inches: a panel's height
 MOMENTS = " A column is the fullest of the recorded moments within it; what came and went between two of those is not seen."
 GAPS = " A dashed line is a gap: addresses that were only reserved, and that nothing ever lived in, are left out."
-APART = 0.13  # inches between labels
+APART = 0.13  # inches: the least distance between two labels
 
-Paint = Callable[[Cells, str], NDArray[numpy.uint8]]
+Paint = Callable[[Cells, str], NDArray[numpy.uint8]]  # cells and policy -> pixels [row, column, RGB]
 Palette = Sequence[Colour]
 
 
 def height(results: Results, trace: str) -> float:
-    """A panel for each policy."""
+    """Return the height in inches of a figure with a panel for each policy, or of one line of text if there is no occupancy."""
     if not len(results.rows("occupancy", trace)["event"]):
         return TITLE_ROOM + 0.3
     return layout(len(results.policies(trace)), PANEL).height
 
 
 def notes(results: Results, trace: str) -> str:
-    """A caption's last sentences."""
+    """Return the last sentences of the caption of an address map."""
     cut = any(has_gaps(results.rows("occupancy", trace, policy)) for policy in results.policies(trace))
     return MOMENTS + SCALES + (GAPS if cut else "") + left_out(len(results.policies(trace)))
 
 
 def has_gaps(rows: Rows) -> bool:
-    """Whether a range of addresses is left out."""
+    """Return whether a range of addresses is left out of a policy's rows of the table `occupancy`."""
     first = rows["event"] == rows["event"][0] if rows["event"].size else numpy.zeros(0, bool)
     address, height = rows["address_from_bytes"][first], rows["address_bytes"][first]
     return bool((address[1:] != address[:-1] + height[:-1]).any()) or bool(address.size and address[0] > 0)
@@ -62,7 +66,12 @@ def draw_maps(
     tags: Sequence[str] = (),
     seen: Callable[[Sequence[Cells | None]], None] = lambda cells: None,
 ) -> list[tuple[Panel, Cells]]:
-    """An image a policy; equal scales, but a policy far above the others has its own. ``seen`` is told all before."""
+    """Draw one image per policy, and return each drawn panel with its cells.
+
+    All panels have the same scale, except that a policy far above the others has its own. ``paint`` turns cells and a
+    policy into pixels. ``tags`` are the tags that get codes. ``seen`` is called with the cells of all policies before
+    the first image is painted.
+    """
     rows, last = summary(results, trace)[:MOST_PANELS], last_event(results, trace)
     side_by_side = layout(len(rows), PANEL).columns
     columns, most_rows = COLUMNS // max(1, side_by_side - 1), ROWS * 2 // (side_by_side + 1)
@@ -86,7 +95,7 @@ def draw_maps(
 
 
 def none_there(results: Results, trace: str, frame: Frame) -> bool:
-    """Whether there is nothing to draw, which is then said."""
+    """Return whether the results have no occupancy of this trace; if so, draw a sentence that says so."""
     if len(results.rows("occupancy", trace)["event"]):
         return False
     frame.text(LEFT, TITLE_ROOM + 0.1, "The results hold no occupancy.", BODY, colour=FAINT)
@@ -94,12 +103,16 @@ def none_there(results: Results, trace: str, frame: Frame) -> bool:
 
 
 def all_tags(results: Results, trace: str) -> tuple[str, ...]:
-    """The tags of a trace's blocks, in one order for all policies."""
+    """Return the tags of a trace's blocks in one order for all policies, the tag with the most bytes first."""
     return tag_names([results.rows("occupancy", trace)])
 
 
 def painted(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[numpy.uint8]:
-    """Colours by code; HOLE for -1, and UNUSED above the highest address used so far and after the end."""
+    """Return pixels for colour codes.
+
+    A code is an index into the palette or -1 for HOLE. Cells above the highest address used so far, and cells after the
+    policy's last event, get UNUSED.
+    """
     below = highest_so_far(cells)
     level = numpy.where(below, codes + 1, len(palette) + 1)
     colours = numpy.array([HOLE, *palette, UNUSED])
@@ -108,7 +121,10 @@ def painted(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[nump
 
 
 def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
-    """The scale up where addresses are left out: a line across each gap, and the address behind it."""
+    """Draw the vertical scale of a panel with left-out addresses: a dashed line at each gap, and the address above it.
+
+    ``labelled`` draws the other ticks' labels; ``inside`` draws labels inside the panel.
+    """
     taken: list[float] = []
     starts = [(float(panel.y(region.row * cells.row_bytes)), region) for region, _ in cells.ends()]
     for at, region in starts:

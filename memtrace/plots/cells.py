@@ -1,4 +1,4 @@
-"""Rows of the occupancy table to one image a policy: shares, tags and ages of cells, and the addresses of its rows."""
+"""Turn the table `occupancy` of one policy into images: for each cell of addresses and time the live share, tag and age."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from numpy.typing import NDArray
 
 from memtrace.plots.series import Floats, Rows, distinct, held, unknown
 
-MOST_TAGS = 8
-OTHERS = "(other)"
+MOST_TAGS = 8  # that are told apart, OTHERS included
+OTHERS = "(other)"  # the tag that stands for all further tags
 
 
 class Region(NamedTuple):
-    """A range of addresses without a gap: its first row in the image, and the address of that."""
+    """A range of addresses without a gap."""
 
-    row: int
-    address: int
+    row: int  # of the image, where the range begins
+    address: int  # of its first byte
 
 
 class Cells(NamedTuple):
-    """Lowest address first. NaN, or -1 for tags, after the policy's last event and where nothing is live."""
+    """Images `[row, column]` of one policy, the lowest address in row 0.
 
-    share: Floats  # that is live; 0 where nothing is
-    tag: NDArray[numpy.int64]  # of most of the live bytes: its place in the names given
-    age: Floats  # log2 of events
-    row_bytes: int
-    regions: tuple[Region, ...]
+    Share and age are NaN, and tag is -1, after the policy's last event; tag and age are also so where nothing is live.
+    """
+
+    share: Floats  # live bytes of the cell over its bytes
+    tag: NDArray[numpy.int64]  # the tag with most of the live bytes, as its index in the given names; -1 if it has no tag
+    age: Floats  # log2 of the events since the bytes were allocated, in the mean
+    row_bytes: int  # bytes of addresses that one row shows
+    regions: tuple[Region, ...]  # ascending
 
     @property
     def span(self) -> int:
-        """Bytes of addresses that are shown; gaps between regions are not."""
+        """Return the number of bytes of addresses that are shown; gaps between regions do not count."""
         return self.share.shape[0] * self.row_bytes
 
     def ends(self) -> list[tuple[Region, int]]:
-        """Each region with its number of rows."""
+        """Return each region with its number of rows."""
         edges = [region.row for region in self.regions] + [self.share.shape[0]]
         return [(region, edges[i + 1] - region.row) for i, region in enumerate(self.regions)]
 
 
 def tag_names(tables: Iterable[Rows]) -> tuple[str, ...]:
-    """The tags of all these tables, those of most bytes first; no more than can be told apart."""
+    """Return the tags in these tables, those with the most bytes first.
+
+    At most MOST_TAGS names are returned; if there are more tags, the last name is OTHERS.
+    """
     weights: dict[str, int] = {}
     for rows in tables:
         if "tag" not in rows or not rows["tag"].size:
@@ -56,7 +62,11 @@ def tag_names(tables: Iterable[Rows]) -> tuple[str, ...]:
 
 
 def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence[str] = ()) -> Cells | None:
-    """The cells of one policy as an image of about `most_rows` x `columns` at most; None without cells."""
+    """Return the images of one policy, or None if its rows of `occupancy` are empty.
+
+    ``last`` is the event at the right edge. The images have ``columns`` columns, and about ``most_rows`` rows at most:
+    neighbouring ranges of addresses are merged, never across a gap. ``tags`` are the names that get codes.
+    """
     events, address, tall = rows["event"], rows["address_from_bytes"], rows["address_bytes"]
     if not events.size:
         return None
@@ -69,6 +79,7 @@ def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence
     live[at_row, at_sample] = rows["live_bytes"]
 
     def summed(values: Floats) -> Floats:
+        """Return the sums of the values over each row of the image."""
         return numpy.add.reduceat(values, merged)
 
     total = summed(live)
@@ -95,7 +106,11 @@ def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence
 
 
 def _fullest(samples: NDArray[Any], live: Floats, last: int, columns: int) -> NDArray[numpy.int64]:
-    """The sample to show in each column: of those within it that with most live, so that no peak is lost; else the one before."""
+    """Return the sample that each column of the image shows.
+
+    Of the samples within a column it is the one with the most live bytes, so that no peak is lost; a column without a
+    sample shows the sample before. ``live`` are the live bytes at each sample.
+    """
     when = numpy.maximum(0, held(samples, last, columns))
     column = (samples * (columns / max(1, last))).astype(numpy.int64).clip(0, columns - 1)
     order = numpy.lexsort((live, column))
@@ -105,7 +120,7 @@ def _fullest(samples: NDArray[Any], live: Floats, last: int, columns: int) -> ND
 
 
 def highest_so_far(cells: Cells) -> NDArray[numpy.bool_]:
-    """Where a cell is below the highest address of its region that was used so far."""
+    """Return a mask of the cells up to the highest address of their region that was used so far."""
     used = numpy.nan_to_num(cells.share) > 0
     below = numpy.zeros(used.shape, bool)
     for region, count in cells.ends():
@@ -117,7 +132,10 @@ def highest_so_far(cells: Cells) -> NDArray[numpy.bool_]:
 
 
 def _merged(starts: NDArray[Any], heights: NDArray[Any], most_rows: int) -> tuple[NDArray[Any], tuple[Region, ...], int]:
-    """The first of the rows that become one, never across a gap; the regions; how many rows become one."""
+    """Return the first of the ranges that become each row of the image, the regions, and how many ranges become one row.
+
+    ``starts`` and ``heights`` are the ascending ranges in bytes; ranges on both sides of a gap are never merged.
+    """
     gaps = numpy.flatnonzero(starts[1:] != starts[:-1] + heights[:-1]) + 1
     firsts = [0, *gaps.tolist()]
     factor = -(-starts.size // most_rows)
@@ -130,7 +148,10 @@ def _merged(starts: NDArray[Any], heights: NDArray[Any], most_rows: int) -> tupl
 
 
 def _codes(names: NDArray[Any], tags: Sequence[str]) -> NDArray[numpy.int64]:
-    """The place of each name among the tags; that of the others for one that is not there, -1 for none."""
+    """Return the index of each name among the tags.
+
+    A name that is not among them gets the index of OTHERS, or -1 if there is none; no name (None) gets -1.
+    """
     place = {tag: at for at, tag in enumerate(tags)}
     others = place.get(OTHERS, -1)
     found = {name: -1 if name is None else place.get(name, others) for name in set(names.tolist())}

@@ -1,4 +1,4 @@
-"""A policy's label to its colour and line: the same in every plot, report and run."""
+"""Choose the colour and the line style of a policy from its label alone, so that they are the same in every plot and report."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from zlib import crc32
 
 Colour = tuple[float, float, float]
 
-# Far apart from each other, to normal eyes and to those that lack one kind of cone (simulated), and dark enough for a line
-# on white: tests hold them to both.
+# Colours that differ clearly, also to eyes that lack one kind of cone (simulated), and dark enough for a line on white.
+# Tests check both.
 BUILT_IN = {
     "first-fit": "#0072B2", "next-fit": "#A884B4", "best-fit": "#24A860", "worst-fit": "#F05448",
     "buddy": "#C08400", "segregated": "#542400", "size-class": "#B42478", "tlsf": "#6030A8",
@@ -16,10 +16,11 @@ BUILT_IN = {
     "stack": "#543C30", "bump": "#846054", "compact": "#304854", "optimum": "#222222",
     "native": "#6C9C84", "arenas": "#186024", "region": "#3C003C",
 }  # fmt: skip
+# The colours of a user's own policies.
 OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")
-SHADES = (0.0, 0.25, -0.3, 0.45)  # towards white, towards black
-LIGHT = 0.65
-LIGHTEST = 0.3  # luminance of a line that stands out 3 to 1 from white paper (WCAG 2, 1.4.11)
+SHADES = (0.0, 0.25, -0.3, 0.45)  # shares of white (above 0) or black (below 0) that variants of a policy are mixed with
+LIGHT = 0.65  # luminance of an area
+LIGHTEST = 0.3  # highest luminance of a line; at it the contrast to white paper is 3 to 1 (WCAG 2, 1.4.11)
 DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
     "-",
     (0, (5, 1.5)),
@@ -29,52 +30,60 @@ DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
 
 
 def base_name(label: str) -> str:
-    """The policy without its options."""
+    """Return the policy's name without its options."""
     return label.partition(":")[0]
 
 
 def policy_colour(label: str) -> Colour:
-    """The colour of a policy, from its label alone; variants of one policy are shades of it."""
+    """Return the colour of a policy; variants of one policy, which differ in their options, are shades of one colour."""
     base = base_name(label)
     text = BUILT_IN.get(base) or OTHERS[crc32(base.encode()) % len(OTHERS)]
     return darkened(mixed(_parsed(text), SHADES[_variant(label) % len(SHADES)]))
 
 
 def policy_dashes(label: str) -> str | tuple[float, tuple[float, ...]]:
-    """The line style of a policy: solid without options, dashed by its options otherwise."""
+    """Return the line style of a policy: solid without options, otherwise one of DASHES chosen by the options."""
     if label == base_name(label):
         return DASHES[0]
     return DASHES[1 + _variant(label) // len(SHADES) % (len(DASHES) - 1)]
 
 
 def mixed(colour: Colour, share: float) -> Colour:
-    """The colour mixed with white (share > 0) or black (share < 0), solid: alpha would not print alike."""
+    """Return the colour mixed with white (share > 0) or black (share < 0).
+
+    A mixed colour prints alike everywhere; a transparent one does not.
+    """
     other = 1.0 if share > 0 else 0.0
     red, green, blue = (part + (other - part) * abs(share) for part in colour)
     return (red, green, blue)
 
 
 def darkened(colour: Colour) -> Colour:
-    """The colour, mixed with black as far as it has to be to stand out from white paper."""
+    """Return the colour mixed with as little black as makes its luminance LIGHTEST or less."""
     return next(dark for step in range(21) if luminance(dark := mixed(colour, -step / 20)) <= LIGHTEST)
 
 
 def luminance(colour: Colour) -> float:
-    """Relative luminance, as WCAG 2 has it: 0 is black, 1 is white."""
+    """Return the relative luminance of WCAG 2: 0 for black, 1 for white."""
     linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour)
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def light(colour: Colour) -> Colour:
-    """The colour mixed with white to one luminance for all policies, for areas: in grey between what is live and paper."""
+    """Return the colour for areas: mixed with white until its luminance is LIGHT, which is the same for all policies.
+
+    In print without colour it lies between the grey of live bytes and the paper.
+    """
     return next(pale for step in range(101) if luminance(pale := mixed(colour, step / 100)) >= LIGHT)
 
 
 def _variant(label: str) -> int:
+    """Return a number that depends on the options of a label only, 0 without options."""
     options = label.partition(":")[2]
     return crc32(options.encode()) if options else 0
 
 
 def _parsed(text: str) -> Colour:
+    """Return the colour of a text such as "#0072B2"."""
     red, green, blue = (int(text[at : at + 2], 16) / 255 for at in (1, 3, 5))
     return (red, green, blue)

@@ -1,4 +1,4 @@
-"""Conflicts and blow-up against the number of arenas: what `memtrace contention -o` draws."""
+"""Draw lock conflicts and memory against the number of arenas, for `memtrace contention -o`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write(rows: list[Row], trace: str, path: Path) -> Path:
-    """A PNG of two panels over one scale of arenas."""
+    """Write a PNG with two panels over one scale of arenas: the share of conflicts, and the peak of reserved bytes."""
     from matplotlib.figure import Figure
 
     from memtrace.plots.saving import write_png
@@ -31,6 +31,7 @@ def write(rows: list[Row], trace: str, path: Path) -> Path:
 
 
 def draw(axes: Any, arenas: list[int], values: list[float], label: str, colour: str, form: str) -> None:
+    """Draw one panel: a curve of values over numbers of arenas. ``form`` is the format of the value beside each point."""
     from memtrace.plots.style import BODY, FAINTEST, SMALL
 
     axes.set_xscale("log", base=2)

@@ -1,4 +1,4 @@
-"""Sizes and lifetimes of the trace's blocks: what the program asks for, whatever the policy."""
+"""Plot of the sizes and lifetimes of a trace's blocks, which are the same for all policies."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ORDER = 60
 NAME = "distributions"
 TITLE = "Sizes and lifetimes in the trace"
 
-COUNT, BYTES = "#4a4a4a", "#b9b9b9"  # the trace's own, so no policy's colour
+COUNT, BYTES = "#4a4a4a", "#b9b9b9"  # greys, since the bars belong to the trace and to no policy
 KINDS = (("size", "size of requests"), ("lifetime", "lifetime of blocks, in events"))
-GAP = 0.5
-BAR = 0.4  # of a class
+GAP = 0.5  # inches between the panels
+BAR = 0.4  # width of a bar, as a share of its class
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the bars count."""
+    """Return the text below the figure."""
     return (
         "Share of the requests (dark) and of the requested bytes (pale) in classes of powers of two; a "
         "label is the lower end of its class. Lifetimes are those of blocks that were freed, counted in "
@@ -35,12 +35,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """Two panels side by side."""
+    """Return the figure's height in inches: two panels side by side."""
     return 2.3
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """Sizes at the left, lifetimes at the right."""
+    """Draw the sizes of requests at the left and the lifetimes of blocks at the right."""
     found = results.rows("distributions", trace)
     wide = (frame.width - LEFT - GAP - 0.1) / 2
     tall = frame.height - TITLE_ROOM - BOTTOM
@@ -52,6 +52,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def _bars(frame: Frame, left: float, wide: float, tall: float, rows: dict[str, Any], kind: str, title: str) -> None:
+    """Draw one panel with two bars for each power-of-two class: the share of requests or blocks, and the share of bytes."""
     classes = [class_of(start) for start in rows["class_from"]] or [0]
     shares = [rows[name] / max(1, rows[name].sum()) for name in ("count", "bytes")]
     up = max((float(share.max()) for share in shares if len(share)), default=1.0) * 1.05
@@ -68,11 +69,13 @@ def _bars(frame: Frame, left: float, wide: float, tall: float, rows: dict[str, A
 
 
 def _levels(up: float) -> list[float]:
+    """Return the shares at which the vertical scale up to ``up`` is labelled."""
     step = 0.1 if up < 0.5 else 0.2
     return [step * k for k in range(int(up / step) + 1)]
 
 
 def _class_ticks(classes: list[int], kind: str) -> list[Tick]:
+    """Return at most seven ticks for the classes of ``kind``, "size" or "lifetime"."""
     lowest, highest = min(classes), max(classes)
     step = -(-(highest - lowest + 1) // 7)
     smallest = 0 if kind == "size" else 1  # class 0 also holds requests of no bytes

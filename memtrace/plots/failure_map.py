@@ -1,4 +1,7 @@
-"""Memory at the event at which it ran out: all addresses, line by line like text, with the blocks that pin most."""
+"""A map of all addresses at the event at which memory ran out, with the blocks that pin most.
+
+Addresses go on from line to line like text; each line shows 64 cells.
+"""
 
 from __future__ import annotations
 
@@ -21,31 +24,34 @@ if TYPE_CHECKING:
 
     from memtrace.results.tables import Results
 
-ACROSS = 64
-LINE, STEP = 0.17, 0.23
-NUMBERED = 6.0  # points
+ACROSS = 64  # cells in a line
+LINE, STEP = 0.17, 0.23  # inches: height of a line, and distance from one line to the next
+NUMBERED = 6.0  # points: size of the blocks' numbers
 
 
 def caption(pins: int) -> str:
-    """How to read the lines."""
+    """Return the text below the map; ``pins`` is the number of blocks that have a number in it."""
     marks = " Numbers: the blocks of the table below, at their addresses." if pins else ""
     return "Addresses go on from line to line; at the left where each begins. Full colour: live; grey: not." + marks
 
 
 def height(results: Results, trace: str, policy: str) -> float:
-    """As many lines as there are."""
+    """Return the height in inches that the lines of the map need."""
     return TITLE_ROOM + max(1, len(lines(results.rows("last_map", trace, policy)))) * STEP + 0.05
 
 
 def lines(rows: dict[str, Any]) -> list[tuple[int, int]]:
-    """The first cell of each line, and the one behind its last: 64 cells, or fewer where addresses are left out."""
+    """Return for each line its first cell and the cell behind its last.
+
+    A line has 64 cells, or fewer before a gap in the addresses. ``rows`` are the rows of the table `last_map`.
+    """
     start, tall = rows["address_from_bytes"], rows["address_bytes"]
     regions = [0, *(numpy.flatnonzero(start[1:] != start[:-1] + tall[:-1]) + 1).tolist(), len(start)]
     return [(first, min(first + ACROSS, end)) for begin, end in pairwise(regions) for first in range(begin, end, ACROSS)]
 
 
 def draw_into(canvas: Figure | SubFigure, tall: float, results: Results, trace: str, policy: str) -> None:
-    """The map, with its title, on a canvas of this height in inches."""
+    """Draw the map with its title on a canvas of this height in inches."""
     frame = Frame(canvas, WIDTH, tall)
     frame.text(0, 0.09, "Memory at that event", TITLE, bold=True)
     draw(results, trace, policy, frame)
@@ -53,7 +59,7 @@ def draw_into(canvas: Figure | SubFigure, tall: float, results: Results, trace: 
 
 
 def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
-    """The cells as images, a line each."""
+    """Draw each line of cells as an image, the first address of the line at its left, and the numbers of the blocks."""
     rows, colour = results.rows("last_map", trace, policy), policy_colour(policy)
     if not len(rows["live_bytes"]):
         frame.text(LEFT, TITLE_ROOM + 0.1, "Nothing was live.", BODY, colour=FAINT)
@@ -71,6 +77,11 @@ def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
 
 
 def _numbers(frame: Frame, rows: dict[str, Any], addresses: Any, wide: float) -> None:
+    """Draw the number of each block at its address, unless it would cover another number.
+
+    ``wide`` is the width of a full line in inches.
+    """
+
     taken: list[tuple[float, float]] = []
     begins = [start for start, _ in lines(rows)]
     for number, address in enumerate(addresses.tolist(), start=1):

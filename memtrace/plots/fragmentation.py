@@ -1,4 +1,4 @@
-"""External fragmentation over time: a strip for each policy, so that the same moment lines up."""
+"""Plot of external fragmentation over time: one strip per policy, all over the same scale of events."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ORDER = 40
 NAME = "fragmentation"
 TITLE = "External fragmentation over time"
 
-COLUMNS = 400
-NAMES = 1.45  # inches for the labels
-NUMBERS = 1.2
-HEAD = 0.14
-STRIP = 0.36
-FILLED = 0.82  # of a strip's height is 100 %
+COLUMNS = 400  # of a curve
+NAMES = 1.45  # inches for the policies' names
+NUMBERS = 1.2  # inches for mean and maximum
+HEAD = 0.14  # inches for the titles of mean and maximum
+STRIP = 0.36  # inches: height of a strip
+FILLED = 0.82  # share of a strip's height that stands for 100 %
 MOST_STRIPS = 30
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the height of a strip means."""
+    """Return the text below the figure."""
     shown, count = _shown(results, trace), len(showing_holes(results, trace))
     more = f" The best {shown} of {count} policies are shown." if shown < count else ""
     return (
@@ -41,13 +41,13 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """A strip for each policy."""
+    """Return the figure's height in inches, for a strip per policy."""
     shown = _shown(results, trace)
     return TITLE_ROOM + HEAD + shown * (STRIP if shown <= 16 else 0.75 * STRIP) + BOTTOM
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """All strips in one panel, best policy on top."""
+    """Draw all strips in one panel, the best policy on top."""
     rows = showing_holes(results, trace)[:MOST_STRIPS]
     top, wide = TITLE_ROOM + HEAD, frame.width - NAMES - NUMBERS
     across = max(1, last_event(results, trace))
@@ -66,10 +66,15 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def _shown(results: Results, trace: str) -> int:
+    """Return the number of strips."""
     return min(MOST_STRIPS, len(showing_holes(results, trace)))
 
 
 def _strip(panel: Panel, base: int, found: dict[str, Any], row: dict[str, Any]) -> None:
+    """Draw one policy's strip, whose foot is at ``base`` on the panel's vertical scale.
+
+    ``found`` are the columns of its timeline, ``row`` is its row of the summary.
+    """
     colour = policy_colour(row["policy"])
     x, share = curve(found["event"], found["external_frag"], COLUMNS)
     y = base + FILLED * share
@@ -86,4 +91,5 @@ def _strip(panel: Panel, base: int, found: dict[str, Any], row: dict[str, Any]) 
 
 
 def _percent(share: float | None) -> str:
+    """Return a share as a whole percentage, or a dash."""
     return "-" if share is None else f"{100 * share:.0f} %"

@@ -1,4 +1,7 @@
-"""The part of a figure that a plot draws into, in inches from its top left corner, as few artists."""
+"""The part of a figure that a plot draws into, in inches from its top left corner.
+
+Everything that is drawn is gathered first, and becomes one matplotlib artist of each kind, since artists are slow.
+"""
 
 from __future__ import annotations
 
@@ -19,30 +22,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.transforms import Transform
 
-WIDTH = 7.27  # A4 less half an inch on either side
-TALLEST = 9.0  # with its heading and a caption it still stands on one page
-POINTS = 72  # an inch
-PLATE = 0.012  # inches of ground beside a text
+WIDTH = 7.27  # inches: A4 less half an inch on either side
+TALLEST = 9.0  # inches: a figure of this height fits on a page with its heading and a caption
+POINTS = 72  # in an inch
+PLATE = 0.012  # inches of white beside a text on a plate
 
-Points = NDArray[numpy.float64]
+Points = NDArray[numpy.float64]  # [point, (left, top)] in inches
 Dashes = str | tuple[float, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line, or the edge of nothing."""
+    """A line through points."""
 
     points: Points
     colour: Any
-    width: float
+    width: float  # points
     dashes: Dashes
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What is to be drawn is gathered first; `finish` makes one artist of all of a kind.
+    """A rectangle to draw into. The drawing methods gather what is to be drawn; `finish` puts it on the canvas.
 
-    Order from the back: the grid, areas, images, lines, text; within a kind the order of the calls.
+    From back to front these are drawn: the grid, areas, images, lines, text; within a kind in the order of the calls.
+    All places are in inches from the left and the top; sizes of text and widths of lines are in points.
     """
 
     canvas: Figure | SubFigure
@@ -55,45 +59,45 @@ class Frame:
     words: list[Words] = field(default_factory=list)
 
     def grid(self, points: Any, colour: Any, width: float = 0.5) -> None:
-        """A line behind everything."""
+        """Add a thin line behind everything else."""
         self.behind.append(Stroke(numpy.asarray(points, dtype=float), colour, width, "-"))
 
     def line(self, points: Any, colour: Any, width: float = 1.1, dashes: Dashes = "-") -> None:
-        """A line through points (left, top)."""
+        """Add a line through points (left, top)."""
         self.lines.append(Stroke(numpy.asarray(points, dtype=float), colour, width, dashes))
 
     def area(self, points: Any, colour: Any) -> None:
-        """A filled outline."""
+        """Add a filled outline through points (left, top)."""
         self.areas.append((numpy.asarray(points, dtype=float), colour))
 
     def box(self, left: float, top: float, width: float, height: float, colour: Any) -> None:
-        """A filled rectangle."""
+        """Add a filled rectangle."""
         right, low = left + width, top + height
         self.area([(left, top), (right, top), (right, low), (left, low)], colour)
 
     def image(self, pixels: NDArray[numpy.uint8], left: float, top: float, width: float, height: float) -> None:
-        """Pixels, the first row lowest."""
+        """Add an image of pixels `[row, column, RGB]`, the first row lowest, that fills a rectangle."""
         self.images.append((pixels, (left, left + width, top + height, top)))
 
     def text(self, left: float, middle: float, text: str, size: float, **options: Any) -> None:
-        """A line of text; the options are those of Words."""
+        """Add one line of text, vertically centred on ``middle``; the options are the further fields of Words."""
         if text:
             self.words.append(Words(text, left, middle, size, **options))
 
     def plate(self, left: float, middle: float, text: str, size: float, **options: Any) -> None:
-        """A line of text on a white ground, legible on whatever was drawn before."""
+        """Add one line of text on a white ground, so that it can be read on whatever was drawn before."""
         wide = text_width(text, size) / POINTS
         start = left - ALIGNED[options.get("align", "left")] * wide
         self.line([(start - PLATE, middle), (start + wide + PLATE, middle)], "white", size * 1.25)
         self.text(left, middle, text, size, **options)
 
     def cross(self, left: float, middle: float, colour: Any, size: float) -> None:
-        """Where something ended."""
+        """Add a cross, which marks where something ended; ``size`` is half its width in inches."""
         for lean in (-size, size):
             self.line([(left - size, middle - lean), (left + size, middle + lean)], colour, 1.8)
 
     def finish(self) -> None:
-        """Put everything on the canvas."""
+        """Put everything on the canvas. Call this once, at the end."""
         place = Affine2D().scale(1 / self.width, -1 / self.height).translate(0, 1) + self.canvas.transSubfigure
         if self.behind:
             self._add(_strokes(self.behind), place, 1)
@@ -108,11 +112,12 @@ class Frame:
         self._add(Writing(self.words, place), place, 5)
 
     def _add(self, artist: Artist, place: Transform, order: int) -> None:
+        """Add an artist to the canvas; ``place`` transforms inches to the figure, ``order`` is its place from back to front."""
         artist.set(transform=place, zorder=order)
         self.canvas.add_artist(artist, clip=False)
 
     def _place_images(self) -> None:
-        """Only images need axes: one without any decoration carries all."""
+        """Put all images on one pair of axes without decoration: matplotlib places images on axes only."""
         axes = self.canvas.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[], zorder=3)
         axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         axes.set_axis_off()
@@ -123,6 +128,7 @@ class Frame:
 
 
 def _strokes(strokes: list[Stroke]) -> LineCollection:
+    """Return all strokes as one artist."""
     return LineCollection(
         [stroke.points for stroke in strokes],
         colors=[stroke.colour for stroke in strokes],

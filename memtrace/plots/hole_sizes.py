@@ -1,4 +1,4 @@
-"""Hole sizes over time: how many holes of each size a policy has."""
+"""Plot of hole sizes over time: for each policy the number of holes of each size class."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ORDER = 50
 NAME = "hole-sizes"
 TITLE = "Hole sizes over time"
 
-COLUMNS = 200
-SHADES = 24
-PANEL = 1.05
+COLUMNS = 200  # of an image
+SHADES = 24  # colours, the white of no hole not counted
+PANEL = 1.05  # inches: a panel's height
 PALE, DARK = (0.68, 0.80, 0.91), (0.03, 0.19, 0.42)
 
 
 def caption(results: Results, trace: str) -> str:
-    """What a dark pixel means."""
+    """Return the text below the figure."""
     return (
         "Number of holes by size (classes of powers of two) over time: the darker, the more. Dark low down "
         "is dust that few requests fit into; one pale line high up is a single large free range."
@@ -40,14 +40,14 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """A panel for each policy."""
+    """Return the figure's height in inches, for a panel per policy."""
     if not len(results.rows("holes", trace)["event"]):
         return TITLE_ROOM + 0.3
     return layout(len(showing_holes(results, trace)), PANEL).height
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """One image a policy, all with the same scale of sizes and of counts."""
+    """Draw one image per policy, all with the same scale of sizes and of counts."""
     found = results.rows("holes", trace)
     if not len(found["event"]):
         frame.text(LEFT, TITLE_ROOM + 0.1, "No policy had a hole at any of the samples.", BODY, colour=FAINT)
@@ -71,7 +71,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def shaded(counts: Floats, most: int) -> NDArray[numpy.uint8]:
-    """Counts as pixels: clear for none, from PALE for one hole to DARK for `most`, by their logarithm."""
+    """Return counts as pixels: white for 0, from PALE for 1 to DARK for ``most``, by the logarithm of the count."""
     share = numpy.log(numpy.maximum(1, counts)) / log(max(2, most))
     level = numpy.where(counts > 0, 1 + numpy.round(share * (SHADES - 1)), 0).astype(numpy.int64).clip(0, SHADES)
     steps = numpy.linspace(0, 1, SHADES)[:, None]
@@ -81,7 +81,7 @@ def shaded(counts: Floats, most: int) -> NDArray[numpy.uint8]:
 
 
 def scale(frame: Frame, most: int, name: str) -> None:
-    """The colours with their counts, at the top right."""
+    """Draw the colours with their counts at the top right of the frame; ``name`` says what is counted."""
     end = log10(max(2, most))
     bar = Panel(frame, frame.width - 1.75, 0.03, 1.6, 0.09, end, 1)
     bar.image(shaded(numpy.geomspace(1, max(2, most), 64)[None, :], most), 0, 1)

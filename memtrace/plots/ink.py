@@ -1,4 +1,7 @@
-"""Lines of text as one artist: matplotlib's own lays each out several times, and a page has hundreds."""
+"""Draw many lines of text as one matplotlib artist, which is much faster than one artist per line.
+
+matplotlib's own text artist lays out its text several times, and a page has hundreds of lines.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +22,34 @@ if TYPE_CHECKING:
     from matplotlib.backend_bases import RendererBase
     from matplotlib.transforms import Transform
 
-CAPITALS = 0.73  # height of a capital letter of this font, times its size
+CAPITALS = 0.73  # height of a capital letter of this font, as a share of its size
+# Alignment -> share of the text's width that lies left of its place.
 ALIGNED = {"left": 0.0, "center": 0.5, "right": 1.0}
 
 
 @dataclass(frozen=True)
 class Words:
-    """One line of text whose capitals are centred on `middle`; places are inches from the top left."""
+    """One line of text whose capitals are vertically centred on `middle`; places are in inches from the top left."""
 
     text: str
     left: float
     middle: float
-    size: float
+    size: float  # points
     colour: Any = INK
     align: str = "left"
     bold: bool = False
 
 
 class Writing(Artist):
-    """Many Words; `place` takes inches from the top left to pixels."""
+    """An artist that draws many Words; `place` transforms inches from the top left to pixels."""
 
     def __init__(self, words: Sequence[Words], place: Transform) -> None:
-        """Nothing is drawn before the canvas is."""
+        """Keep the words; they are drawn when the canvas is."""
         super().__init__()
         self.words, self.place = tuple(words), place
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw each line once, at the place that its measured width asks for."""
+        """Draw each line once, aligned by its measured width."""
         if not self.get_visible():
             return
         pixels = float(cast(float, renderer.points_to_pixels(1.0)))
@@ -65,12 +69,16 @@ class Writing(Artist):
 
 @cache
 def _font(size: float, bold: bool) -> FontProperties:
+    """Return the font of this size in points."""
     return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
 
 
 @cache
 def _features() -> Text:
-    """No ligatures: they would hide `best-fit` from a search in the PDF, and need a font of their own."""
+    """Return a text object that switches ligatures off.
+
+    Ligatures would hide `best-fit` from a search in the PDF, and would need a font of their own.
+    """
     text = Text()
     if hasattr(text, "set_fontfeatures"):  # before 3.11 matplotlib drew none
         text.set_fontfeatures(("-liga", "-clig"))

@@ -1,4 +1,4 @@
-"""What the colours and lines of a figure are, at its top right."""
+"""Draw the key of a figure, which says what its colours and lines are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from memtrace.plots.frame import POINTS, Dashes, Frame
 from memtrace.plots.style import FAINT, SMALL
 from memtrace.plots.text import width
 
-SWATCH = 0.2
+SWATCH = 0.2  # inches: width of the sample of a colour
 MIDDLE = 0.1  # inches below the figure's top
 
 
 def key(frame: Frame, entries: Sequence[tuple[str, str, Any]], dashes: Mapping[str, Dashes] | None = None) -> None:
-    """Entries (text, "area" or "line", colour), set from the right; ``dashes`` of the lines that are not solid."""
+    """Draw the key at the top right of the frame.
+
+    An entry is (text, "area" or "line", colour); ``dashes`` are the styles of lines that are not solid, by text.
+    """
     right = frame.width - 0.1
     for text, kind, colour in reversed(entries):
         frame.text(right, MIDDLE, text, SMALL, colour=FAINT, align="right")

@@ -1,4 +1,4 @@
-"""Memory over time: what each policy holds, above what is live."""
+"""Plot of memory over time: the reserved bytes of every policy in one panel, above the live bytes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ORDER = 10
 NAME = "memory"
 TITLE = "Memory over time"
 
-COLUMNS = 500
+COLUMNS = 500  # of a curve
 LIST = 2.15  # inches for the list of policies
-LINE = 0.165
-LETTER = 0.12  # inches from one to the next
-MOST_LINES = 30
-SEEN = 1.35  # a capacity further above the highest curve would flatten all curves
+LINE = 0.165  # inches from one line of the list to the next
+LETTER = 0.12  # inches between two letters on curves, at least
+MOST_LINES = 30  # of the list
+SEEN = 1.35  # times the highest curve: a capacity above would flatten all curves, so the scale does not reach it
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the lines are."""
+    """Return the text below the figure."""
     return (
         "Lines: bytes that each policy holds from the system (reserved). Grey: bytes that the program has "
         "asked for and not freed (live), which no policy can go below. The list is in the order of the peaks; a curve has its "
@@ -44,13 +44,13 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """As tall as the list of policies, at least a readable plot."""
+    """Return the figure's height in inches: that of the list of policies, or more if the plot needs it to be readable."""
     listed = min(MOST_LINES, len(results.policies(trace))) + 1
     return max(3.0, TITLE_ROOM + BOTTOM + listed * LINE)
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """One panel for all policies, and the list of them."""
+    """Draw one panel with the curves of all policies, and the list of policies beside it."""
     worst_first = reversed(summary(results, trace))
     rows = sorted(worst_first, key=lambda row: -int(row["peak_reserved_bytes"]))
     capacity = capacity_of(rows)
@@ -80,16 +80,19 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def _live(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]) -> None:
-    """Live bytes are the trace's own: taken from the policy that came furthest."""
+    """Draw the live bytes, which are the trace's own, from the timeline of the policy that came furthest."""
     furthest = max(rows, key=lambda row: (not is_oom(row), oom_event(row)))
     found = results.rows("timeline", trace, furthest["policy"])
     panel.area(*curve(found["event"], found["live_bytes"], COLUMNS), LIVE)
 
 
 def _letters(panel: Panel, results: Results, trace: str, letters: dict[str, str], taken: Sequence[tuple[float, float]]) -> None:
-    """Each policy's letter on its curve, one after the other from left to right, or beside the cross where it ended before.
+    """Draw each policy's letter on its curve, one after the other from left to right.
 
-    ``taken`` are places where letters would cover something.
+    If the policy ran out of memory before that place, its letter stands beside the cross at its end.
+
+    ``letters`` maps policies to letters. ``taken`` are places (left, top) in inches where a letter would cover
+    something; a letter that would overlap another is left out.
     """
     taken = list(taken)
     crosses = {row["policy"]: (oom_event(row), row["peak_reserved_bytes"]) for row in summary(results, trace) if is_oom(row)}
@@ -109,7 +112,11 @@ def _letters(panel: Panel, results: Results, trace: str, letters: dict[str, str]
 
 
 def _list(frame: Frame, rows: list[dict[str, Any]], step: float, up: float, count: int, letters: dict[str, str]) -> None:
-    """Policies beside the panel, highest peak first as the lines are."""
+    """Draw the list of policies, the highest peak first.
+
+    ``step`` is the height of a line in inches, ``up`` the end of the vertical scale, ``count`` the number of all
+    policies.
+    """
     left, right = frame.width - LIST, frame.width - 0.05
     names = short_labels([row["policy"] for row in rows], SMALL, (LIST - 1.25) * POINTS)
     for at, row in enumerate(rows):
@@ -125,7 +132,7 @@ def _list(frame: Frame, rows: list[dict[str, Any]], step: float, up: float, coun
 
 
 def _join(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]], step: float) -> None:
-    """Each curve's end with its place in the list, for eyes and printers that do not tell the colours apart."""
+    """Join the end of each curve with its line in the list, for readers and printers that do not tell the colours apart."""
     for at, row in enumerate(rows):
         found = results.rows("timeline", trace, row["policy"])
         if not found["event"].size or is_oom(row):
@@ -136,6 +143,7 @@ def _join(panel: Panel, results: Results, trace: str, rows: list[dict[str, Any]]
 
 
 def _peak(row: dict[str, Any], up: float) -> str:
+    """Return the text of a policy's peak in the list; ``up`` is the end of the vertical scale."""
     if is_oom(row):
         return f"OOM at {oom_event(row):,}"
     beyond = "above: " if row["peak_reserved_bytes"] > up else ""

@@ -1,4 +1,4 @@
-"""Memory of each policy over time: how much of what it holds is live, rounding or holes."""
+"""Plot of each policy's memory over time: how much of its reserved bytes is live, rounding or holes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ORDER = 20
 NAME = "memory-by-policy"
 TITLE = "Memory by policy"
 
-COLUMNS = 240
-PANEL = 1.15
+COLUMNS = 240  # of a curve
+PANEL = 1.15  # inches: a panel's height
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the layers are."""
+    """Return the text below the figure."""
     return (
         "Grey is live. The tint above it is rounding, headers and padding (allocated, not live); the white "
         "gap below the line is holes (reserved, not allocated). Best policy first; the numbers are peaks "
@@ -34,12 +34,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """A panel for each policy."""
+    """Return the figure's height in inches, for a panel per policy."""
     return layout(len(results.policies(trace)), PANEL).height
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """Panels of equal scale; a policy far above the others has a scale of its own."""
+    """Draw a panel per policy. All have the same scale, except that a policy far above the others has its own."""
     rows = summary(results, trace)[:MOST_PANELS]
     peaks = [row["peak_reserved_bytes"] for row in rows]
     limit = common_limit([*peaks, rows[0]["peak_live_bytes"]])
@@ -51,6 +51,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def _layers(place: Place, found: Rows) -> None:
+    """Draw live, allocated and reserved bytes into a policy's panel; ``found`` are the columns of its timeline."""
     row, panel, colour = place.row, place.panel, policy_colour(place.row["policy"])
     kept = fullest(found["event"], found["allocated_bytes"], COLUMNS)
     x, live = curve(found["event"][kept], found["live_bytes"][kept], 2 * COLUMNS)

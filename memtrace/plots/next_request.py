@@ -1,4 +1,4 @@
-"""The largest hole against the next request: whether what is asked for next is there in one piece."""
+"""Plot of the largest hole against the next request: whether the bytes requested next are free in one piece."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NAME = "next-request"
 TITLE = "The largest hole and the next request"
 
 REQUEST = "#c4c4c4"
-COLUMNS = 160
-PANEL = 1.05
+COLUMNS = 160  # of a curve
+PANEL = 1.05  # inches: a panel's height
 
 
 def caption(results: Results, trace: str) -> str:
-    """How to read the two curves."""
+    """Return the text below the figure."""
     return (
         "Grey: the bytes that the next request asks for; the line: the largest hole at that moment (scale of powers of "
         "two). Where grey is above the line, free memory is no help: the policy reserves more, or fails. The numbers "
@@ -38,12 +38,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """A panel for each policy."""
+    """Return the figure's height in inches, for a panel per policy, or for one sentence."""
     return layout(len(_shown(results, trace)), PANEL).height if _shown(results, trace) else TITLE_ROOM + 0.3
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """Both curves of each policy, all with one scale."""
+    """Draw both curves of each policy, all with the same scale of powers of two."""
     rows = _shown(results, trace)[:MOST_PANELS]
     if not rows:
         frame.text(LEFT, TITLE_ROOM + 0.1, "The results do not say what was requested next.", BODY, colour=FAINT)
@@ -67,18 +67,19 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def too_large(rows: Rows) -> float:
-    """The share of the samples whose next request does not fit the largest hole."""
+    """Return the share of the samples whose next request does not fit the largest hole."""
     asked = rows["next_request_bytes"].astype(float)
     known = ~numpy.isnan(asked)
     return float((asked[known] > rows["largest_hole_bytes"][known]).mean()) if known.any() else 0.0
 
 
 def _log(values: object) -> numpy.ndarray:
+    """Return the base-2 logarithms of the values; values below 1 count as 1."""
     return numpy.log2(numpy.maximum(1, numpy.asarray(values, dtype=float)))
 
 
 def _shown(results: Results, trace: str) -> list[dict[str, Any]]:
-    """The policies whose holes are known, where the trace's requests are."""
+    """Return the summary rows of policies whose holes are known; an empty list if the results do not have the next requests."""
     asked = results.rows("timeline", trace).get("next_request_bytes")
     if asked is None or not asked.size or unknown(asked):
         return []

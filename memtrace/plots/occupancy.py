@@ -1,4 +1,4 @@
-"""Address by time: which addresses are in use, and where the holes are."""
+"""Plot of address by time: which addresses are in use, and where the holes are."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ORDER = 30
 NAME = "occupancy"
 TITLE = "Addresses over time"
 
-SHADES = 12  # few colours keep the image's palette, and the file, small
+SHADES = 12  # few, since few colours keep the image's palette and the file small
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the colours are."""
+    """Return the text below the figure."""
     return (
         "Time goes right, addresses go up. Full colour: in use; grey: free, below the highest address "
         "used so far (holes), mixed where a cell is used in part; white: never used so far." + notes(results, trace)
@@ -35,7 +35,7 @@ def caption(results: Results, trace: str) -> str:
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """One image a policy, in its colour."""
+    """Draw one image per policy, in the policy's colour."""
     if none_there(results, trace, frame):
         return
     draw_maps(results, trace, frame, lambda cells, policy: coloured(cells, policy_colour(policy)))
@@ -44,7 +44,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def coloured(cells: Cells, colour: Colour) -> NDArray[numpy.uint8]:
-    """Shares as pixels: white above the highest address used so far, HOLE to full colour below."""
+    """Return the live shares as pixels: from HOLE to the full colour below the highest address used so far, UNUSED above."""
     level = numpy.ceil(numpy.nan_to_num(cells.share) * SHADES).astype(numpy.int64).clip(0, SHADES)
     steps = numpy.linspace(0, 1, SHADES + 1)[1:, None]
     palette = [tuple(row) for row in ((1 - steps) * HOLE + steps * colour).tolist()]

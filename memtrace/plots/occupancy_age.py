@@ -1,4 +1,4 @@
-"""Address by time, coloured by the age of what lives there: old blocks among young ones are what keeps holes apart."""
+"""Plot of address by time, coloured by the age of the blocks. Old blocks among young ones keep holes from joining."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NAME = "occupancy-age"
 TITLE = "Addresses over time, by age"
 
 SHADES = 12
-Range = tuple[float, float] | None
-# From young to old darker at every step, and the palest darker than a hole, so that it reads in grey; from yellow to blue,
-# which all eyes tell apart (after cividis).
+Range = tuple[float, float] | None  # log2 of the ages at both ends of the scale of colours
+# From young to old. Each colour is darker than the one before, and the palest is darker than a hole, so the order can be seen
+# without colour. They go from yellow to blue, which all eyes tell apart (after cividis).
 STOPS = ((0.93, 0.72, 0.16), (0.70, 0.60, 0.36), (0.48, 0.48, 0.47), (0.26, 0.31, 0.42), (0.0, 0.13, 0.30))
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the colours are."""
+    """Return the text below the figure."""
     return (
         "How many events ago the bytes of a cell were allocated, in the mean: the darker, the older (by powers of two; nearly "
         "all cells are within the scale). Grey: holes. Old blocks strewn "
@@ -43,7 +43,7 @@ def caption(results: Results, trace: str) -> str:
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """One image a policy, all with the same scale of ages."""
+    """Draw one image per policy, all with the same scale of ages."""
     if none_there(results, trace, frame):
         return
     ranges: list[Range] = []
@@ -57,7 +57,10 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def range_of(cells: Sequence[Cells | None]) -> Range:
-    """The log2 of the ages from which to which the colours go: of nearly all cells; None where no age is known."""
+    """Return the ends of the scale of colours, as log2 of ages; None if no age is known.
+
+    They are the 1st and the 99th percentile of all cells, rounded outwards.
+    """
     known = [one.age[~numpy.isnan(one.age)] for one in cells if one]
     every = numpy.concatenate([*known, numpy.zeros(0)])
     if not every.size:
@@ -67,14 +70,14 @@ def range_of(cells: Sequence[Cells | None]) -> Range:
 
 
 def palette(shades: int = SHADES) -> list[Colour]:
-    """From young to old."""
+    """Return so many colours from young to old."""
     at = numpy.linspace(0, len(STOPS) - 1, shades)
     parts = [numpy.interp(at, range(len(STOPS)), [stop[k] for stop in STOPS]) for k in range(3)]
     return [(float(r), float(g), float(b)) for r, g, b in zip(*parts, strict=True)]
 
 
 def aged(cells: Cells, ends: Range) -> NDArray[numpy.uint8]:
-    """Ages as pixels."""
+    """Return the ages as pixels; ``ends`` are the ends of the scale of colours."""
     low, high = ends or (0.0, 1.0)
     share = (numpy.nan_to_num(cells.age) - low) / (high - low)
     live = numpy.nan_to_num(cells.share) > 0
@@ -83,7 +86,7 @@ def aged(cells: Cells, ends: Range) -> NDArray[numpy.uint8]:
 
 
 def _scale(frame: Frame, low: float, high: float) -> None:
-    """The colours with their ages, at the top right."""
+    """Draw the colours with their ages at the top right; ``low`` and ``high`` are log2 of ages."""
     bar = Panel(frame, frame.width - 1.75, 0.03, 1.6, 0.09, high, 1, from_across=low)
     bar.image(numpy.round(numpy.array([palette()]) * 255).astype(numpy.uint8), 0, 1)
     bar.ticks_across([(low, age_text(low)), (high, age_text(high))])
@@ -91,5 +94,5 @@ def _scale(frame: Frame, low: float, high: float) -> None:
 
 
 def age_text(log: float) -> str:
-    """2^log events, short."""
+    """Return the age of 2^log events as a short text."""
     return class_label(1 << int(log), "lifetime")

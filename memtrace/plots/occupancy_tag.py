@@ -1,4 +1,4 @@
-"""Address by time, coloured by the tag of what lives there."""
+"""Plot of address by time, coloured by the tag of the blocks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ORDER = 32
 NAME = "occupancy-tag"
 TITLE = "Addresses over time, by tag"
 
-# Far apart to all eyes (simulated), each of a lightness of its own, and all darker than a hole: in grey they would else be
-# one. The first differ most. A letter says it without colour.
+# Colours that all eyes tell apart (simulated), the first ones most clearly. Each has a lightness of its own and all are darker
+# than a hole, so that they differ in grey too. Letters name the tags without colour.
 COLOURS: tuple[Colour, ...] = (
     (0.18, 0.00, 0.71),
     (0.94, 0.53, 0.41),
@@ -36,15 +36,15 @@ COLOURS: tuple[Colour, ...] = (
     (0.94, 0.06, 0.00),
     (0.29, 0.06, 0.18),
 )
-NONE: Colour = (0.58, 0.58, 0.58)
+NONE: Colour = (0.58, 0.58, 0.58)  # of blocks without a tag
 LETTERS = "abcdefgh"
-ACROSS, UP = 14, 12  # places for letters in a panel
-ENOUGH = 0.25  # of a place has to be of the tag
-KEY, IN_LINE = 0.17, 3
+ACROSS, UP = 14, 12  # columns and rows of places for letters in a panel
+ENOUGH = 0.25  # share of a place's cells that have to be of a tag for its letter to stand there
+KEY, IN_LINE = 0.17, 3  # inches: height of a line of the key; entries in a line
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the colours are."""
+    """Return the text below the figure."""
     return (
         "The tag of most of the bytes that live in a cell; a letter stands where much of the tag lies. Light grey: holes. "
         "The tags with the most bytes have a colour each." + notes(results, trace)
@@ -52,19 +52,19 @@ def caption(results: Results, trace: str) -> str:
 
 
 def wanted(results: Results, trace: str) -> bool:
-    """Whether there is anything to tell apart."""
+    """Return whether live blocks have at least two different tags."""
     rows = results.rows("occupancy", trace)
     return "tag" in rows and len(set(rows["tag"][rows["live_bytes"] > 0].tolist())) > 1
 
 
 def height(results: Results, trace: str) -> float:
-    """A panel for each policy, and the key."""
+    """Return the figure's height in inches, for a panel per policy and the key."""
     tags = all_tags(results, trace)
     return addresses.height(results, trace) + _lines(len(tags)) * KEY if tags else TITLE_ROOM + 0.3
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """One image a policy; letters in it, and the key below."""
+    """Draw one image per policy with letters in it, and the key below."""
     tags = all_tags(results, trace)
     if not tags:
         if not none_there(results, trace, frame):
@@ -81,14 +81,17 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def tagged(cells: Cells) -> NDArray[numpy.uint8]:
-    """Tags as pixels."""
+    """Return the tags as pixels."""
     live = numpy.nan_to_num(cells.share) > 0
     codes = numpy.where(live, numpy.where(cells.tag < 0, len(COLOURS), cells.tag), -1)
     return painted(cells, codes, [*COLOURS, NONE])
 
 
 def letters(cells: Cells) -> Iterator[tuple[int, float, float]]:
-    """For each tag the middle of the place that it fills most, if it fills one: code, share across, share up."""
+    """Yield for each tag where its letter stands: code, place across, place up, both as shares of the panel.
+
+    It is the middle of the place that the tag fills most; tags that fill no place well enough get no letter.
+    """
     rows, columns = cells.tag.shape
     row_edges = numpy.linspace(0, rows, min(UP, rows) + 1).astype(int)
     column_edges = numpy.linspace(0, columns, min(ACROSS, columns) + 1).astype(int)
@@ -107,11 +110,12 @@ def letters(cells: Cells) -> Iterator[tuple[int, float, float]]:
 
 
 def _lines(tags: int) -> int:
+    """Return the number of lines of the key for so many tags."""
     return -(-(tags + 1) // IN_LINE)
 
 
 def _key(frame: Frame, tags: tuple[str, ...], untagged: bool, top: float) -> None:
-    """Swatch, letter and name, three in a line."""
+    """Draw the key, with IN_LINE entries in a line; ``untagged`` adds an entry for blocks without a tag, ``top`` is in inches."""
     wide = (frame.width - LEFT) / IN_LINE
     names = short_labels(tags, SMALL, (wide - 0.55) * POINTS)
     entries = [(COLOURS[at], LETTERS[at], names[tag]) for at, tag in enumerate(tags)]

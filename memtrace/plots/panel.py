@@ -1,4 +1,4 @@
-"""A panel: a rectangle of a frame with a scale of events across and of bytes or shares up."""
+"""A panel: a rectangle of a frame with a horizontal and a vertical scale, mostly events across and bytes or shares up."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from memtrace.plots.text import width as text_width
 from memtrace.report.verdict import oom_event
 from memtrace.units import format_size
 
-TICK = 0.035
-CROSS = 0.05
-HAIR = 0.004  # inches
-HEADROOM = 1.05  # times the highest value
+TICK = 0.035  # inches: length of a tick
+CROSS = 0.05  # inches: half the width of a cross
+HAIR = 0.004  # inches: two curves closer than this count as one
+HEADROOM = 1.05  # the end of a scale, as a multiple of the highest value
 
 
 @dataclass(frozen=True)
 class Panel:
-    """`across` and `up` are the scales' ends; `from_across` and `from_up` where they start."""
+    """A rectangle with scales, in inches from the frame's top left.
+
+    The horizontal scale goes from `from_across` to `across`, the vertical one from `from_up` to `up`.
+    """
 
     frame: Frame
     left: float
@@ -39,35 +42,46 @@ class Panel:
 
     @property
     def low(self) -> float:
+        """Return the lower edge, in inches from the frame's top."""
         return self.top + self.height
 
     @property
     def right(self) -> float:
+        """Return the right edge, in inches from the frame's left."""
         return self.left + self.width
 
     def x(self, value: Any) -> Any:
-        """Where values are across, in inches; what is beyond the scale stops at its end."""
+        """Return the places of values on the horizontal scale, in inches from the frame's left.
+
+        Values beyond the scale are placed at its end.
+        """
         share = (numpy.asarray(value, dtype=float) - self.from_across) / (self.across - self.from_across)
         return self.left + numpy.clip(share, 0, 1) * self.width
 
     def y(self, value: Any) -> Any:
-        """Where values are up, in inches from the top."""
+        """Return the places of values on the vertical scale, in inches from the frame's top.
+
+        Values beyond the scale are placed at its end.
+        """
         share = (numpy.asarray(value, dtype=float) - self.from_up) / (self.up - self.from_up)
         return self.low - numpy.clip(share, 0, 1) * self.height
 
     def line(self, x: Any, y: Any, colour: Any, width: float = 1.1, dashes: Dashes = "-") -> None:
-        """A curve; nothing for less than two points."""
+        """Draw a curve; nothing is drawn for less than two points."""
         if len(x) > 1:
             self.frame.line(numpy.column_stack([self.x(x), self.y(y)]), colour, width, dashes)
 
     def area(self, x: Any, y: Any, colour: Any, base: float = 0.0) -> None:
-        """What is between a curve and a level."""
+        """Fill the area between a curve and a level."""
         if len(x) > 1:
             ends = [(self.x(x[-1]), self.y(base)), (self.x(x[0]), self.y(base))]
             self.frame.area(numpy.vstack([numpy.column_stack([self.x(x), self.y(y)]), ends]), colour)
 
     def band(self, x: Any, low: Any, high: Any, colour: Any) -> None:
-        """What is between two curves over the same places across; nothing where they are one: a PDF would show a hairline."""
+        """Fill the area between two curves over the same places.
+
+        Nothing is drawn where the curves coincide, since a PDF would show a hairline there.
+        """
         seen = numpy.flatnonzero(self.y(low) - self.y(high) > HAIR)
         for part in numpy.split(seen, numpy.flatnonzero(numpy.diff(seen) > 1) + 1):
             if part.size > 1:
@@ -76,12 +90,12 @@ class Panel:
                 self.frame.area(numpy.column_stack([across, self.y(numpy.concatenate([high[there], low[there][::-1]]))]), colour)
 
     def image(self, pixels: NDArray[numpy.uint8], bottom: float, top: float) -> None:
-        """Pixels over the whole width, between two levels of the scale."""
+        """Draw pixels over the whole width, between two levels of the vertical scale."""
         high = float(self.y(top))
         self.frame.image(pixels, self.left, high, self.width, float(self.y(bottom)) - high)
 
     def ticks_across(self, ticks: Sequence[Tick], *, labelled: bool = True, name: str = "") -> None:
-        """The lower edge with its ticks and, where labelled, their numbers and the scale's name."""
+        """Draw the lower edge with its ticks and, if ``labelled``, the ticks' labels and the scale's name."""
         self.frame.line([(self.left, self.low), (self.right, self.low)], FAINT, 0.5)
         for value, label in ticks:
             at = float(self.x(value))
@@ -94,7 +108,7 @@ class Panel:
             self.frame.text(self.left + self.width / 2, self.low + 0.24, name, SMALL, align="center")
 
     def ticks_up(self, ticks: Sequence[Tick], *, labelled: bool = True, inside: bool = False) -> None:
-        """Grid lines and their labels, left of the panel or, where a neighbour is in the way, inside it."""
+        """Draw grid lines and, if ``labelled``, their labels: left of the panel, or inside it if a neighbour is in the way."""
         for value, label in ticks:
             at = float(self.y(value))
             self.frame.grid([(self.left, at), (self.right, at)], FAINTEST)
@@ -105,15 +119,18 @@ class Panel:
                 self.frame.text(self.left - 0.05, at, label, SMALL, align="right")
 
     def events(self, *, labelled: bool = True, most: int = 6) -> None:
-        """The scale across is events."""
+        """Draw the horizontal scale as numbers of events, with about ``most`` ticks."""
         self.ticks_across(count_ticks(self.across, most), labelled=labelled, name="events")
 
     def sizes(self, *, labelled: bool = True, inside: bool = False, most: int = 4) -> None:
-        """The scale up is bytes."""
+        """Draw the vertical scale as bytes, with about ``most`` ticks."""
         self.ticks_up(size_ticks(self.up, most), labelled=labelled, inside=inside)
 
     def capacity(self, capacity: int | None, *, labelled: bool = True, at_left: bool = False) -> list[tuple[float, float]]:
-        """A dashed line at the capacity, if it is in sight; places along its label, a tenth of an inch apart."""
+        """Draw a dashed line at the capacity if it lies on the scale.
+
+        Return places (left, top) along its label, a tenth of an inch apart, so that the caller draws nothing over it.
+        """
         if not capacity or capacity > self.up:
             return []
         at = float(self.y(capacity))
@@ -127,7 +144,10 @@ class Panel:
         return [(float(x), middle) for x in numpy.arange(left, left + wide + 0.1, 0.1)]
 
     def out_of_memory(self, row: Mapping[str, Any], level: float, colour: Colour, *, named: bool = False) -> None:
-        """A cross where the policy ran out of memory."""
+        """Draw a cross where the policy ran out of memory, at this level of the vertical scale.
+
+        ``row`` is the policy's row of the summary; ``named`` writes OOM beside it.
+        """
         at = min(max(float(self.x(oom_event(row))), self.left + CROSS), self.right)
         up = min(max(float(self.y(level)), self.top), self.low - CROSS)
         self.frame.cross(at, up, colour, CROSS)
@@ -135,6 +155,6 @@ class Panel:
             self.frame.text(at + 0.1, up, "OOM", SMALL, colour=ALARM)
 
     def title(self, name: str, value: str, size: float, value_colour: str = FAINT) -> None:
-        """A name above the panel, and a number at the other end."""
+        """Draw a name above the panel at its left, and a number at its right."""
         self.frame.text(self.left, self.top - 0.085, name, size, colour=INK)
         self.frame.text(self.right, self.top - 0.085, value, SMALL, colour=value_colour, align="right")

@@ -1,4 +1,4 @@
-"""Small multiples: one panel a policy in rows and columns, titled with its name and peak."""
+"""Small multiples: one panel per policy in rows and columns, each titled with the policy's name and peak."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ from memtrace.plots.text import short_labels, width
 from memtrace.report.verdict import is_oom, oom_event
 from memtrace.units import format_size
 
-RIGHT = 0.1
-GAP = 0.2
-PANEL_TITLE = 0.24
-MOST_PANELS = 24
-OWN_SCALE = " *"
+RIGHT = 0.1  # inches right of the panels
+GAP = 0.2  # inches between panels
+PANEL_TITLE = 0.24  # inches for a panel's title
+MOST_PANELS = 24  # of a figure
+OWN_SCALE = " *"  # marks the number of a panel with a scale of its own
 SCALES = " A * marks a panel with a scale of its own."
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Equal panels below the figure's title."""
+    """The arrangement of equal panels below the figure's title."""
 
-    count: int
+    count: int  # panels
     columns: int
-    panel_height: float
+    panel_height: float  # inches
 
     @property
     def rows(self) -> int:
+        """Return the number of rows."""
         return ceil(self.count / self.columns)
 
     @property
     def height(self) -> float:
-        """The figure's height: as the panels ask, cut to the page."""
+        """Return the figure's height in inches that the panels need, at most that of a page."""
         return min(TALLEST, TITLE_ROOM + self.rows * (PANEL_TITLE + self.panel_height) + BOTTOM)
 
     @property
     def panel_width(self) -> float:
+        """Return a panel's width in inches."""
         return (WIDTH - LEFT - RIGHT - GAP * (self.columns - 1)) / self.columns
 
 
 @dataclass(frozen=True)
 class Place:
-    """A panel with what its neighbours mean for it."""
+    """A policy's panel, and its position among the others, which decides about its labels."""
 
-    row: dict[str, Any]
+    row: dict[str, Any]  # the policy's row of the summary
     panel: Panel
-    own_scale: bool
-    leftmost: bool
-    lowest: bool
+    own_scale: bool  # its vertical scale is not that of the others
+    leftmost: bool  # no panel is left of it
+    lowest: bool  # no panel is below it
 
 
 @dataclass(frozen=True)
 class Across:
-    """A scale across that is not of events."""
+    """A horizontal scale other than events."""
 
     start: float
     end: float
@@ -67,14 +69,14 @@ class Across:
 
 
 def layout(count: int, panel_height: float) -> Layout:
-    """Few panels large, many small."""
+    """Return the layout of so many panels, at most MOST_PANELS: few panels are large, many are small."""
     count = max(1, min(count, MOST_PANELS))
     columns = 1 if count == 1 else 2 if count <= 4 else 3 if count <= 15 else 4
     return Layout(count, columns, panel_height * (1.5 if count == 1 else 1.0))
 
 
 def left_out(count: int) -> str:
-    """A caption's last sentence where there are more policies than panels."""
+    """Return the caption's last sentence if there are more policies than panels, else an empty text."""
     return f" The best {MOST_PANELS} of {count} policies are shown." if count > MOST_PANELS else ""
 
 
@@ -88,9 +90,11 @@ def places(
     numbers: Sequence[str] | None = None,
     across: Across | None = None,
 ) -> Iterator[Place]:
-    """A titled panel for each row; one whose top is above the common limit has a scale of its own.
+    """Draw a title and scale for each row's panel, and yield the panels one after the other.
 
-    ``numbers`` stand for the peaks in the titles, ``across`` for the scale of events.
+    ``rows`` are rows of the summary, ``last`` is the event at the right end, ``tops`` are the highest values of the
+    panels, and ``limit`` is the common end of the vertical scales. A panel whose top is above the limit gets a scale of
+    its own. ``numbers`` replace the peaks in the titles, ``across`` replaces the scale of events.
     """
     plan = layout(len(rows), panel_height)
     tall = (frame.height - TITLE_ROOM - BOTTOM) / plan.rows - PANEL_TITLE
@@ -116,6 +120,7 @@ def places(
 
 
 def _number(row: dict[str, Any], own_scale: bool) -> str:
+    """Return the number in a panel's title: the peak of reserved bytes, or the event at which memory ran out."""
     if is_oom(row):
         return f"OOM at {oom_event(row):,}"
     return format_size(row["peak_reserved_bytes"]) + (OWN_SCALE if own_scale else "")

@@ -1,4 +1,4 @@
-"""Overhead against work: which policies no other beats in both."""
+"""Plot of memory overhead against work, and of the Pareto front: the policies that no other policy beats in both."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ORDER = 5
 NAME = "overhead-and-work"
 TITLE = "Overhead and work"
 
-MOST = 30
-STEEP = 8  # times the bound: from there overheads are drawn by their logarithm
-DOT = 0.045
-NAME_ROOM = 1.5
-LINE = 0.12
-Box = tuple[float, float, float, float]
+MOST = 30  # policies
+STEEP = 8  # if an overhead is larger than this multiple of the bound, the vertical scale is logarithmic
+DOT = 0.045  # inches: radius of a dot
+NAME_ROOM = 1.5  # inches: the longest name
+LINE = 0.12  # inches: height of a line of text
+Box = tuple[float, float, float, float]  # left, top, right, bottom in inches
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the axes are, and who is left out."""
+    """Return the text below the figure, with the number of policies left out."""
     count, shown = len(results.policies(trace)), len(_shown(results, trace))
     more = f" {count - shown} of {count} policies are left out: they ran out of memory, or do not count." if shown < count else ""
     return (
@@ -42,12 +42,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """One panel."""
+    """Return the figure's height in inches, for one panel or one sentence."""
     return 3.2 if _shown(results, trace) else TITLE_ROOM + 0.3
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """A dot a policy, named beside it."""
+    """Draw a dot per policy, with its name beside it."""
     rows = _shown(results, trace)
     if not rows:
         frame.text(LEFT, TITLE_ROOM + 0.1, "No policy that served all requests counts its work.", BODY, colour=FAINT)
@@ -69,7 +69,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def front(work: Sequence[float], over: Sequence[float]) -> list[int]:
-    """The policies that no other beats in both, by work."""
+    """Return the indexes of the policies that no other beats in both work and overhead, in the order of work."""
     order = sorted(range(len(work)), key=lambda i: (work[i], over[i]))
     kept: list[int] = []
     for i in order:
@@ -79,7 +79,7 @@ def front(work: Sequence[float], over: Sequence[float]) -> list[int]:
 
 
 def _panel(frame: Frame, work: Any, over: Any, steep: bool) -> Panel:
-    """``steep``: overheads are logarithms."""
+    """Return a panel with scales for the work and the overheads; with ``steep`` the overheads are logarithms to base 10."""
     decades = max(1, int(numpy.ceil(numpy.log10(work.max()) + 0.15)))
     low, high = (0.0, float(over.max()) * 1.08) if steep else (1.0, max(1.1, 1 + (float(over.max()) - 1) * 1.15))
     wide, tall = frame.width - LEFT - 0.3, frame.height - TITLE_ROOM - BOTTOM
@@ -97,7 +97,11 @@ def _panel(frame: Frame, work: Any, over: Any, steep: bool) -> Panel:
 
 
 def _front(panel: Panel, work: Any, over: Any) -> list[Box]:
-    """Steps, since nothing on them is had for less of either; where they are."""
+    """Draw the Pareto front, and return the boxes that it covers.
+
+    It is drawn as steps: from one policy to the next, more work brings no lower overhead until there is enough for the
+    next policy.
+    """
     chosen = front(work.tolist(), over.tolist())
     x = [numpy.log10(work[i]) for i in chosen]
     y = [over[i] for i in chosen]
@@ -110,7 +114,10 @@ def _front(panel: Panel, work: Any, over: Any) -> list[Box]:
 
 
 def _named(panel: Panel, text: str, x: float, y: float, taken: list[Box], colour: Any) -> None:
-    """The name at the first free place around the dot, with a line to it if that is not beside it."""
+    """Draw a policy's name at the first free place around its dot, and a line between them if they are not adjacent.
+
+    ``taken`` are the boxes that are covered already; the name's box is appended. Without a free place nothing is drawn.
+    """
     wide = width(text, SMALL) / POINTS
     for left, middle, away in _around(x, y, wide):
         box = (left - 0.02, middle - LINE / 2, left + wide + 0.02, middle + LINE / 2)
@@ -125,7 +132,10 @@ def _named(panel: Panel, text: str, x: float, y: float, taken: list[Box], colour
 
 
 def _around(x: float, y: float, wide: float) -> Iterator[tuple[float, float, bool]]:
-    """Places for a name, the nearest first: right, left, above, below, then in wider circles."""
+    """Yield places for a name of this width: left, middle, and whether it needs a line to its dot.
+
+    The nearest are first: right, left, above and below of the dot, then in wider circles.
+    """
     yield from ((x + 0.08, y, False), (x - 0.08 - wide, y, False))
     yield from ((x - wide / 2, y - 0.12, False), (x - wide / 2, y + 0.12, False))
     for ring in range(1, 24):
@@ -136,6 +146,6 @@ def _around(x: float, y: float, wide: float) -> Iterator[tuple[float, float, boo
 
 
 def _shown(results: Results, trace: str) -> list[dict[str, Any]]:
-    """Those that served the trace and count what they inspect."""
+    """Return the summary rows of policies that served the whole trace and whose search length is known, the best first."""
     rows = summary(results, trace)
     return [row for row in rows if above_bound(row) is not None and row.get("search_mean") is not None][:MOST]

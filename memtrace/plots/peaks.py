@@ -1,4 +1,4 @@
-"""Peaks of reserved bytes as bars, against the lower bound."""
+"""Plot of the peaks of reserved bytes as bars, with the lower bound."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ ORDER = 0
 NAME = "peaks"
 TITLE = "Peak memory"
 
-NAMES = 1.75  # inches for the labels
-NUMBERS = 1.75
-HEAD = 0.16
-BAR = 0.24
+NAMES = 1.75  # inches for the policies' names
+NUMBERS = 1.75  # inches for the numbers
+HEAD = 0.16  # inches for the label of the lower bound
+BAR = 0.24  # inches from one bar to the next
 MOST_BARS = 30
-UNREACHED = 0.55  # paler: reserved but not allocated
+UNREACHED = 0.55  # share of white in the part of a bar that is reserved but not allocated
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the parts of a bar are."""
+    """Return the text below the figure."""
     count = len(results.policies(trace))
     more = f" The best {MOST_BARS} of {count} policies are shown." if count > MOST_BARS else ""
     return (
@@ -42,12 +42,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """A bar for each policy."""
+    """Return the figure's height in inches, for a bar per policy."""
     return TITLE_ROOM + HEAD + min(MOST_BARS, len(results.policies(trace))) * BAR + BOTTOM - 0.1
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """One bar a policy, best on top."""
+    """Draw one bar per policy, the best on top."""
     rows = summary(results, trace)[:MOST_BARS]
     bound = max(row["lower_bound_bytes"] for row in rows)
     across = common_limit([*(row["peak_reserved_bytes"] for row in rows), bound]) * 1.02
@@ -69,6 +69,10 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def _bar(panel: Panel, row: dict[str, Any], top: float, tall: float) -> None:
+    """Draw a policy's bar: allocated bytes dark, further reserved bytes pale, or an outline if the policy ran out of memory.
+
+    ``top`` and ``tall`` are in inches.
+    """
     frame, colour = panel.frame, policy_colour(row["policy"])
     reserved, allocated = (float(panel.x(row[f"peak_{of}_bytes"])) for of in ("reserved", "allocated"))
     if is_oom(row):
@@ -80,6 +84,7 @@ def _bar(panel: Panel, row: dict[str, Any], top: float, tall: float) -> None:
 
 
 def _number(panel: Panel, row: dict[str, Any], middle: float) -> None:
+    """Write the peak and its multiple of the lower bound beside a bar, or the event at which memory ran out."""
     left = panel.right + 0.1
     if is_oom(row):
         panel.frame.text(left, middle, f"out of memory at {oom_event(row):,}", BODY, colour=ALARM)
@@ -90,6 +95,7 @@ def _number(panel: Panel, row: dict[str, Any], middle: float) -> None:
 
 
 def _bound(panel: Panel, bound: int) -> None:
+    """Draw the line of the lower bound with its label."""
     at = float(panel.x(bound))
     text = f"lower bound {format_size(bound)}"
     panel.frame.line([(at, panel.top - 0.03), (at, panel.low)], INK, 1.0)

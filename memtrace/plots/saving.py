@@ -1,4 +1,4 @@
-"""Figures and reports to files: whole or not at all, and the same bytes for the same figure."""
+"""Write figures and reports to files: each file whole or not at all, and equal figures as equal bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 DOTS_PER_INCH = 150
-COLOURS = 128  # of a PNG
+COLOURS = 128  # in a PNG's palette
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write under a temporary name, then rename: a killed run leaves the old file or the new one."""
+    """Write to a temporary file, then rename it, so that a killed run leaves the old file or the new one. Return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(content)
@@ -27,7 +27,7 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 def png(figure: Figure, part: Bbox | None = None) -> bytes:
-    """The figure, or the part of it in this box of inches, as PNG."""
+    """Return the figure as PNG, or the part of it in a box of inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     content = BytesIO()
@@ -38,7 +38,10 @@ def png(figure: Figure, part: Bbox | None = None) -> bytes:
 
 
 def few_colours(content: bytes) -> bytes:
-    """The PNG with a palette: a third of the bytes, and no colour is off by more than one can see."""
+    """Return the PNG with a palette of COLOURS colours.
+
+    It has a third of the bytes, and the colours differ by less than one can see.
+    """
     from PIL import Image
 
     with Image.open(BytesIO(content)) as image:
@@ -49,11 +52,15 @@ def few_colours(content: bytes) -> bytes:
 
 
 def write_png(figure: Figure, path: Path, part: Bbox | None = None) -> Path:
+    """Write the figure, or the part of it in a box of inches, as a PNG file."""
     return write_whole(path, png(figure, part))
 
 
 def file_names(traces: Iterable[str]) -> dict[str, str]:
-    """A trace's part of the file names, no two alike and without characters that file systems refuse."""
+    """Return for each trace its part of file names.
+
+    No two are alike, also not where letter case does not count, and none has characters that file systems refuse.
+    """
     names: dict[str, str] = {}
     for trace in traces:
         clean = re.sub(r"[^\w.+-]+", "_", trace)[:60].strip(".") or "trace"

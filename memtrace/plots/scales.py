@@ -1,19 +1,20 @@
-"""Numbers to scales in people's units: sizes in KiB to TiB, events in k and M."""
+"""Make scales in people's units: ticks at round sizes (KiB to EiB) or round counts (k, M, G, T), and their labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from math import floor, log10
 
+# Units of sizes, by power of 1024, and of counts, by power of 1000.
 BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 DECIMAL = ("", " k", " M", " G", " T")
-OUTLIER = 4  # times the middle of the others: beyond, a value would flatten all the rest
+OUTLIER = 4  # times the median: a larger value is left out of a common scale, since it would flatten all others
 
-Tick = tuple[float, str]
+Tick = tuple[float, str]  # value, label
 
 
 def size_ticks(limit: float, most: int = 5) -> list[Tick]:
-    """Round sizes from 0 to `limit` with their labels, in one unit."""
+    """Return ticks at about ``most`` round sizes from 0 to ``limit`` bytes, all in one unit."""
     power = 0
     while limit >= 1000 * 1024**power and power + 1 < len(BINARY):
         power += 1
@@ -24,7 +25,7 @@ def size_ticks(limit: float, most: int = 5) -> list[Tick]:
 
 
 def count_ticks(limit: float, most: int = 5) -> list[Tick]:
-    """Round counts from 0 to `limit` with their labels: 0, 0.5 M, 1 M."""
+    """Return ticks at about ``most`` round counts from 0 to ``limit``, such as 0, 0.5 M, 1 M."""
     power = 0
     while limit >= 1000 ** (power + 1) and power + 1 < len(DECIMAL):
         power += 1
@@ -34,6 +35,7 @@ def count_ticks(limit: float, most: int = 5) -> list[Tick]:
 
 
 def _round_values(limit: float, most: int, whole: bool) -> list[float]:
+    """Return evenly spaced round values from 0 to ``limit``, about ``most``; only integers if ``whole``."""
     if limit <= 0:
         return [0.0]
     rough = max(1.0, limit / most) if whole else limit / most
@@ -44,30 +46,37 @@ def _round_values(limit: float, most: int, whole: bool) -> list[float]:
 
 
 def class_label(class_from: int, kind: str) -> str:
-    """The lower end of a power-of-two class: `4 KiB` for sizes, `4096` as `4 k` for lifetimes."""
+    """Return the label of a power-of-two class, which is its lower end.
+
+    It is `4 KiB` for sizes, and `4 k` (of 1024) for lifetimes.
+    """
     if kind != "size":
         return str(class_from) if class_from < 1000 else _binary(class_from, ("", "k", "M", "G", "T", "P", "E"))
     return _binary(class_from, BINARY)
 
 
 def class_of(start: int) -> int:
-    """The number of a power-of-two class from its lower end; class 0 also holds 0."""
+    """Return the number of the power-of-two class with this lower end; class 0 also holds 0."""
     return max(0, int(start).bit_length() - 1)
 
 
 def _binary(value: int, units: tuple[str, ...]) -> str:
+    """Return the value in the largest unit, a power of 1024, that is not larger than the value."""
     power = min((value.bit_length() - 1) // 10, len(units) - 1) if value else 0
     return f"{value >> (10 * power)} {units[power]}".rstrip()
 
 
 def class_ticks(classes: range, most: int = 5) -> list[Tick]:
-    """Round size classes: 1 KiB, 32 KiB, 1 MiB."""
+    """Return at most about ``most`` ticks at round size classes, such as 1 KiB, 32 KiB, 1 MiB."""
     step = next(step for step in (1, 2, 5, 10, 20, 40, 80) if len(classes) <= most * step)
     return [(k, class_label(1 << k, "size")) for k in classes if k % step == 0]
 
 
 def common_limit(values: Iterable[float]) -> float:
-    """The top of an axis for these values: their maximum, unless outliers would flatten the rest."""
+    """Return the end of a scale for these values: the largest of them that is at most OUTLIER times the median.
+
+    Values of 0 and below do not count; without others it is 1.
+    """
     known = sorted(value for value in values if value > 0)
     if not known:
         return 1.0

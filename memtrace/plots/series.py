@@ -1,4 +1,4 @@
-"""Rows of the results to the arrays that are drawn: curves without invisible points, even grids."""
+"""Turn rows of the results into the arrays that are drawn: curves without points that nobody could see, and even grids."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
 Floats = NDArray[numpy.float64]
-Rows = Mapping[str, NDArray[Any]]
+Rows = Mapping[str, NDArray[Any]]  # columns of a table by name
 
 
 def summary(results: Results, trace: str) -> list[dict[str, Any]]:
-    """The summary rows of a trace, best first: the order of panels and bars everywhere."""
+    """Return the summary rows of a trace, the best policy first, which is the order of panels and bars in every plot."""
     return rank([row for row in results.summary if row["trace"] == trace])
 
 
 def showing_holes(results: Results, trace: str) -> list[dict[str, Any]]:
-    """Those rows of policies whose holes are known, which a real allocator's are not."""
+    """Return those summary rows whose policies' holes are known; those of a real allocator are not."""
     return [row for row in summary(results, trace) if row["external_frag_mean"] is not None]
 
 
 def capacity_of(rows: Sequence[Mapping[str, Any]]) -> int | None:
-    """The capacity of these runs; None where memory was not limited."""
+    """Return the capacity in bytes of these summary rows; None if memory was not limited."""
     return next((int(row["capacity_bytes"]) for row in rows if row.get("capacity_bytes")), None)
 
 
 def last_event(results: Results, trace: str) -> int:
-    """The right end of the event axis: the furthest that any of these policies came."""
+    """Return the last event that any policy was sampled at, which is the right end of the scale of events."""
     events = [results.rows("timeline", trace, policy)["event"] for policy in results.policies(trace)]
     return max((int(one[-1]) for one in events if one.size), default=0)
 
 
 def curve(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Floats, Floats]:
-    """Points of the curve of samples: each value holds until the next, as memory does.
+    """Return the points (x, y) of the curve of samples, as steps: each value holds until the next sample.
 
-    Where many samples share a column of pixels only the lowest and highest are kept: no peak is lost.
+    If there are more samples than ``columns``, only the lowest and the highest of each column of pixels are kept, so
+    that no peak is lost.
     """
     x, y = events.astype(numpy.float64), values.astype(numpy.float64)
     if x.size <= columns:
@@ -53,7 +54,10 @@ def curve(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Flo
 
 
 def means(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Floats, Floats]:
-    """As `curve`, but where many samples share a column of pixels, their mean: for layers, whose sum it keeps."""
+    """Return the points of a curve like `curve`, but with the mean of the samples in each column of pixels.
+
+    For layers this keeps their sum.
+    """
     x, y = events.astype(numpy.float64), values.astype(numpy.float64)
     if x.size <= columns:
         return curve(events, values, columns)
@@ -63,7 +67,11 @@ def means(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Flo
 
 
 def fullest(events: NDArray[Any], values: NDArray[Any], columns: int) -> NDArray[numpy.int64]:
-    """The samples to draw of curves that belong together: all, or of each column that with the highest value."""
+    """Return the indexes of the samples to draw of curves that belong together.
+
+    They are all samples, or if there are more than ``columns``, the one with the highest value in each column of
+    pixels.
+    """
     if events.size <= columns:
         return numpy.arange(events.size)
     starts, ends = _columns(events.astype(numpy.float64), columns)
@@ -72,13 +80,14 @@ def fullest(events: NDArray[Any], values: NDArray[Any], columns: int) -> NDArray
 
 
 def _columns(x: Floats, columns: int) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64]]:
-    """The first and the last sample of each column of pixels that has any."""
+    """Return the indexes of the first and the last sample of each column of pixels that has samples."""
     bucket = ((x - x[0]) * (columns / max(1.0, x[-1] - x[0]))).astype(numpy.int64)
     starts = numpy.flatnonzero(numpy.diff(bucket, prepend=-1))
     return starts, numpy.append(starts[1:], x.size) - 1
 
 
 def _envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
+    """Return points through the lowest and the highest value of each column of pixels, in the order in which the curve goes."""
     starts, ends = _columns(x, columns)
     low, high = numpy.minimum.reduceat(y, starts), numpy.maximum.reduceat(y, starts)
     rising = y[ends] >= y[starts]
@@ -87,18 +96,25 @@ def _envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
 
 
 def unknown(values: NDArray[Any]) -> bool:
-    """Whether a column is null: a real allocator shows no holes."""
+    """Return whether a column is null throughout, as the columns of holes are for a real allocator."""
     return values.dtype.kind == "O" or (values.dtype.kind == "f" and bool(numpy.isnan(values).all()))
 
 
 def held(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.int64]:
-    """For each of `columns` even steps from event 0 to `last`: the sample that holds, -1 before the first."""
+    """Return the index of the sample that holds at each of ``columns`` even steps from event 0 to ``last``.
+
+    It is the last sample at or before the middle of the step, and -1 before the first sample. ``samples`` are ascending
+    events.
+    """
     at = (numpy.arange(columns) + 0.5) * (max(1, last) / columns)
     return numpy.searchsorted(samples, at, side="right") - 1
 
 
 def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
-    """Distinct values in order, and the place of each value among them; sorted ones are not sorted again."""
+    """Return the distinct values in order, and for each value its index among them.
+
+    Values that are sorted already are not sorted again.
+    """
     steps = numpy.diff(values)
     if values.size and (steps >= 0).all():
         place = numpy.concatenate([[0], numpy.cumsum(steps > 0)])
@@ -108,9 +124,11 @@ def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
 
 
 def hole_counts(rows: Rows, timeline: Rows, samples: NDArray[Any], last: int, columns: int) -> dict[int, Floats]:
-    """Number of holes over even steps of time, by their power-of-two class.
+    """Return the number of holes at even steps of time, by power-of-two class.
 
-    The table has rows only where there are holes, so the timeline says where there are none.
+    ``rows`` are those of the table `holes`, ``samples`` the events at which that table was sampled.
+
+    The table has no rows where there are no holes, so the timeline is needed to tell no holes from no sample.
     """
     place = held(samples, last, columns)
     at = held(timeline["event"], last, columns)

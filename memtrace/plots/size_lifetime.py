@@ -1,4 +1,4 @@
-"""Sizes against lifetimes: which blocks are short-lived, and whether long-lived ones stand apart."""
+"""Plot of sizes against lifetimes of freed blocks: which sizes are short-lived, and whether the long-lived blocks differ."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 ORDER = 65
 NAME = "size-lifetime"
 TITLE = "Sizes and lifetimes together"
-WIDE = 5.2
+WIDE = 5.2  # inches: the panel's width
 
 
 def caption(results: Results, trace: str) -> str:
-    """What a dark field means."""
+    """Return the text below the figure."""
     return (
         "Freed blocks by size and lifetime (in events), both in classes of powers of two: the darker, the more. Two clouds apart "
         "can be kept in separate arenas; long-lived small blocks among short-lived large ones are what fragments."
@@ -30,12 +30,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """One panel."""
+    """Return the figure's height in inches, for one panel or one sentence."""
     return 2.6 if _cells(results, trace)[0].size else TITLE_ROOM + 0.3
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """Sizes across, lifetimes up."""
+    """Draw the number of blocks as an image, sizes across and lifetimes up."""
     sizes, lives, counts = _cells(results, trace)
     if not sizes.size:
         frame.text(LEFT, TITLE_ROOM + 0.1, "No block was freed, or the results do not say.", BODY, colour=FAINT)
@@ -53,11 +53,13 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def _ticks(low: int, high: int, most: int, kind: str) -> list[tuple[float, str]]:
+    """Return at most ``most`` ticks for the classes ``low`` to ``high`` of ``kind``, "size" or "lifetime"."""
     step = -(-(high - low + 1) // most)
     return [(float(k), class_label(1 << k if k else int(kind != "size"), kind)) for k in range(low, high + 1, step)]
 
 
 def _cells(results: Results, trace: str) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Return size class, lifetime class and number of blocks of each cell that has blocks; empty arrays if there are none."""
     found = results.rows("distributions", trace)
     kept = found["kind"] == "size x lifetime"
     if "lifetime_from" not in found or not kept.any():

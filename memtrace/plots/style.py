@@ -1,4 +1,4 @@
-"""The one style of all figures, whatever the reader's own matplotlib settings are."""
+"""The style of all figures, independent of the reader's own matplotlib settings."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 import matplotlib
 
-INK = "#222222"
-FAINT = "#666666"
-FAINTEST = "#e4e4e4"
-RULE = "#cccccc"
-LIVE = "#b4b4b4"
-ALARM = "#b00020"
+INK = "#222222"  # text and strong lines
+FAINT = "#666666"  # secondary text and the edges of panels
+FAINTEST = "#e4e4e4"  # grid lines
+RULE = "#cccccc"  # lines of tables
+LIVE = "#b4b4b4"  # live bytes
+ALARM = "#b00020"  # capacity, out of memory
 
-SMALL = 7.0  # points
+SMALL = 7.0  # points: sizes of text
 BODY = 8.0
 TITLE = 10.0
 
-TITLE_ROOM = 0.3  # inches
-LEFT = 0.62  # room for size labels
-BOTTOM = 0.36  # room for event labels and the scale's name
+TITLE_ROOM = 0.3  # inches at the top for the figure's title
+LEFT = 0.62  # inches at the left for the labels of sizes
+BOTTOM = 0.36  # inches at the bottom for the labels of events and the scale's name
 
 STYLE: dict[str, Any] = {
     "image.interpolation": "none",
@@ -36,9 +36,9 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Everything drawn and saved inside looks the same: defaults first, then STYLE."""
+    """Give everything that is drawn and saved inside the block the same look: matplotlib's defaults, and then STYLE."""
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
-    del settings["backend"]  # none is used: figures are saved, never shown
+    del settings["backend"]  # no backend is used: figures are saved, never shown
     with matplotlib.rc_context():
         matplotlib.rcParams.update(settings)
         yield

@@ -1,4 +1,4 @@
-"""Waste over time: what a policy holds above what is live, by how it is lost."""
+"""Plot of waste over time: the reserved bytes of a policy that are not live, by the way in which they are lost."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ORDER = 25
 NAME = "waste"
 TITLE = "Waste over time"
 
-# Told apart by their lightness alone, so in grey too.
+# The colours differ in lightness too, so that they can be told apart in grey.
 INTERNAL, EXTERNAL, CACHED = "#332288", "#dd7f3b", "#f3e3b0"
-COLUMNS = 120
-PANEL = 1.15
+COLUMNS = 120  # of a curve
+PANEL = 1.15  # inches: a panel's height
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the layers are."""
+    """Return the text below the figure."""
     return (
         "Reserved bytes that are not live. Internal: rounding, headers and padding inside blocks. External: free, "
         "between blocks. Cached: free and could go back to the system as it lies, which is the free top of a heap, or whole "
@@ -42,12 +42,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """A panel for each policy."""
+    """Return the figure's height in inches, for a panel per policy."""
     return layout(len(results.policies(trace)), PANEL).height
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """Panels of equal scale; a policy far above the others has a scale of its own."""
+    """Draw a panel per policy. All have the same scale, except that a policy far above the others has its own."""
     rows = summary(results, trace)[:MOST_PANELS]
     found = [results.rows("timeline", trace, row["policy"]) for row in rows]
     tops = [float(layers(one)[-1].max(initial=0)) for one in found]
@@ -60,7 +60,10 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def layers(rows: Rows) -> tuple[Floats, Floats, Floats]:
-    """The upper ends of internal, external and cached waste, from 0 up."""
+    """Return the upper ends of internal, external and cached waste, stacked from 0, for each sample.
+
+    ``rows`` are the columns of a timeline. A policy that does not count its releasable bytes has no cached waste.
+    """
     live, allocated, reserved = (rows[f"{of}_bytes"].astype(float) for of in ("live", "allocated", "reserved"))
     top = numpy.maximum(reserved - live, 0)
     internal = numpy.clip(allocated - live, 0, top)
@@ -70,6 +73,7 @@ def layers(rows: Rows) -> tuple[Floats, Floats, Floats]:
 
 
 def _stack(place: Place, rows: Rows) -> None:
+    """Draw the three layers into a policy's panel, and a thin line at the highest waste if layers are means."""
     below = numpy.zeros(rows["event"].size)
     for top, colour in zip(layers(rows), (INTERNAL, EXTERNAL, CACHED), strict=True):
         x, low = means(rows["event"], below, COLUMNS)

@@ -1,4 +1,4 @@
-"""Internal waste by size class: which requests a policy's rounding is dear for."""
+"""Plot of internal waste by size class of the request: for which requests a policy's rounding costs most."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ORDER = 27
 NAME = "waste-by-size"
 TITLE = "Internal waste by size of request"
 
-PANEL = 1.0
-BAR = 0.42  # of a class
+PANEL = 1.0  # inches: a panel's height
+BAR = 0.42  # width of a bar, as a share of its class
 
 
 def caption(results: Results, trace: str) -> str:
-    """What the two bars of a class are."""
+    """Return the text below the figure."""
     return (
         "Over all requests that got a block, in classes of powers of two. Dark: the share of the class's block bytes that "
         "nobody asked for (rounding, headers, padding). Pale: the class's part of all such bytes. Only where both are high does "
@@ -36,12 +36,12 @@ def caption(results: Results, trace: str) -> str:
 
 
 def height(results: Results, trace: str) -> float:
-    """A panel for each policy."""
+    """Return the figure's height in inches, for a panel per policy, or for one sentence."""
     return layout(len(_shown(results, trace)), PANEL).height if _shown(results, trace) else TITLE_ROOM + 0.3
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
-    """Two bars a class in each panel, all with one scale."""
+    """Draw two bars per class in each policy's panel, all with one scale."""
     rows = _shown(results, trace)[:MOST_PANELS]
     if not rows:
         frame.text(LEFT, TITLE_ROOM + 0.1, "The results do not say how large the blocks of requests were.", BODY, colour=FAINT)
@@ -62,7 +62,10 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 
 
 def lost(rows: Rows) -> tuple[float, Any, Any]:
-    """The share lost over all, by class, and each class's part of what is lost."""
+    """Return how many of the blocks' bytes nobody requested: as a share over all classes, and as a share of each class.
+
+    The third value is each class's part of all such bytes. ``rows`` are those of the table `requests`.
+    """
     waste = (rows["block_bytes"] - rows["requested_bytes"]).clip(0)
     whole, all_waste = rows["block_bytes"].sum(), waste.sum()
     by_class = waste / numpy.maximum(1, rows["block_bytes"])
@@ -70,6 +73,7 @@ def lost(rows: Rows) -> tuple[float, Any, Any]:
 
 
 def _bars(panel: Panel, rows: Rows, colour: Any) -> None:
+    """Draw the two bars of each class into a panel."""
     _, by_class, part = lost(rows)
     for values, shade, side in ((by_class, colour, -BAR), (part, light(colour), 0.0)):
         for start, value in zip(rows["size_bytes_from"], values, strict=True):
@@ -79,5 +83,5 @@ def _bars(panel: Panel, rows: Rows, colour: Any) -> None:
 
 
 def _shown(results: Results, trace: str) -> list[dict[str, Any]]:
-    """The policies of which anything was counted."""
+    """Return the summary rows of policies for which requests were counted."""
     return [row for row in summary(results, trace) if results.rows("requests", trace, row["policy"])["requests"].size]

@@ -6,10 +6,10 @@ reallocation stays there. Frees by another stream than the arena's are counted: 
 whose frees name no stream counts them as stream 0.
 
 Memory comes in pages from one source: as an arena's heap grows, pages are mapped under its next addresses, the numbers given
-back last first, then new ones; as it shrinks they go back, the highest first. So arenas take from each other what one gave
+back last first, then new ones; as it shrinks they go back, the highest first. So an arena may take pages that another gave
 back, no two overlap, and within a capacity each can grow by what is left of it. A block may lie on pages that are no
-neighbours; the address that is reported is where its first byte is, and its alignment that of its address in the arena's
-heap. Reserved bytes are the pages held; what the last page of an arena has above its heap is neither block nor hole. Holes
+neighbours; the reported address is where its first byte lies, and its alignment holds for its address in the arena's
+heap. Reserved bytes are the pages held; the part of an arena's last page above its heap is neither block nor hole. Holes
 are counted in each arena by itself, since a request can only use those of its own.
 
     stream 0  -> arena 0 | A |   | B |      pages of one source:  0: A.   1: C   2: .B   3: D
@@ -60,28 +60,30 @@ from memtrace.structures.ledger import first_holes as holes_at_start
 ORDER = 80
 GROUPS = ()
 COUNTERS = ("foreign_frees", "foreign_bytes", "arenas_in_use")
-INNER = "policy"  # the option that names the policy within
+INNER = "policy"  # the option that names the inner policy
 MOST_ARENAS = 32
-MOST_PAGES = 1 << 22
+MOST_PAGES = 1 << 22  # per arena
 
-# source
-SPARE, FRESH, ENLARGED, FOREIGN, FOREIGN_BYTES = range(5)  # pages given back; first number never used; the arena that asked
-# to be enlarged; frees by other streams, and their bytes
+# places in State.source: number of pages given back; first page number never used; the arena that last answered ENLARGE; frees by
+# streams of other arenas, and their bytes
+SPARE, FRESH, ENLARGED, FOREIGN, FOREIGN_BYTES = range(5)
 
 
 class State(NamedTuple):
-    arenas: Any  # the policy's states
-    arena_of: np.ndarray  # by handle: the block's arena, its address there, and what it asked for
-    start_of: np.ndarray
-    size_of: np.ndarray
-    pages: np.ndarray  # pages[arena, i]: the page under [i page, (i + 1) page) of the arena's heap
-    mapped: np.ndarray  # mapped[arena]: how many there are
-    spare: np.ndarray  # numbers of pages given back
-    source: np.ndarray
-    ledger: np.ndarray
-    page: int
-    room: int  # pages that all may have together
-    by_stream: bool
+    """The arenas' own states, where each block lies, and the pages that the arenas share."""
+
+    arenas: Any  # tuple of the inner policy's states, one per arena
+    arena_of: np.ndarray  # arena_of[handle]: number of the block's arena
+    start_of: np.ndarray  # start_of[handle]: the block's offset in the arena's heap, in bytes
+    size_of: np.ndarray  # size_of[handle]: bytes requested
+    pages: np.ndarray  # pages[arena, i]: number of the page under [i page, (i + 1) page) of the arena's heap
+    mapped: np.ndarray  # mapped[arena]: how many pages the arena has
+    spare: np.ndarray  # numbers of the pages given back, a stack of source[SPARE] entries
+    source: np.ndarray  # SPARE, FRESH, ENLARGED, FOREIGN, FOREIGN_BYTES
+    ledger: np.ndarray  # the sums over the arenas
+    page: int  # bytes of a page
+    room: int  # the most pages that all arenas may have together
+    by_stream: bool  # arenas go by stream; False: by tag
 
 
 def init(
@@ -96,11 +98,16 @@ def init(
 
 
 def over(inner, options_of):
-    """The functions of arenas of one policy: ``inner`` has its functions, ``options_of`` its options by name, from its text."""
+    """Return the functions of policy `arenas` around an inner policy, by name.
+
+    ``inner`` is the module of the inner policy's functions; ``options_of(text)`` returns the inner policy's options by
+    name, read from the value of the option `policy`.
+    """
     inner_alloc, inner_free, inner_resize, inner_trim = inner.alloc, inner.free, inner.resize, inner.trim
     inner_largest = inner.largest_hole
 
     def init(capacity, max_live, policy="", by="stream", count=4, page=65536):
+        """Return the state of ``count`` empty arenas, each with a state of the inner policy; raise ValueError for bad options."""
         if not 1 <= count <= MOST_ARENAS or page < 1:
             raise ValueError(f"count is 1 to {MOST_ARENAS}, and page at least 1 byte")
         options = options_of(policy)
@@ -121,15 +128,21 @@ def over(inner, options_of):
         return state
 
     def enlarge(state):
+        """Return the state with the arrays of one arena enlarged: the arena that last answered ENLARGE."""
         arena = int(state.source[ENLARGED])
         arenas = (*state.arenas[:arena], inner.enlarge(state.arenas[arena]), *state.arenas[arena + 1 :])
         return state._replace(arenas=arenas)
 
     def first_holes(state):
+        """Return the sizes in bytes of the holes that exist before the first event, over all arenas."""
         of_one = inner.first_holes or (lambda arena: list(holes_at_start(arena.ledger)))
         return [size for arena in state.arenas for size in of_one(arena)]
 
     def alloc(state, request):
+        """Place a block by the inner policy in the arena of the request's stream or tag; return its address in bytes.
+
+        Answers below 0 are those of the inner policy. ENLARGE: the arena is noted for ``enlarge``.
+        """
         arena = choose(state, request)
         one = state.arenas[arena]
         own, ledger = one.ledger, state.ledger
@@ -148,6 +161,7 @@ def over(inner, options_of):
         return address_at(state, arena, start)
 
     def free(state, request, address):
+        """Free the block with the handle ``request.block`` in the arena that it came from. ``address`` is not used."""
         arena = np.int64(state.arena_of[request.block])
         one = state.arenas[arena]
         enter(state, one, arena)
@@ -156,6 +170,10 @@ def over(inner, options_of):
 
     @apart
     def resize(state, request, address, old_size):
+        """Resize a block in place in its arena, by the inner policy; return ``address``.
+
+        Return NOWHERE if the block has to move, ENLARGE if the arena's arrays are too small.
+        """
         arena, start = np.int64(state.arena_of[request.block]), state.start_of[request.block]
         one = state.arenas[arena]
         enter(state, one, arena)
@@ -170,6 +188,7 @@ def over(inner, options_of):
 
     @apart
     def trim(state):
+        """Let the inner policy give free memory back in each arena; the pages go back to the common source."""
         for arena in range(len(state.arenas)):
             one = state.arenas[arena]
             enter(state, one, arena)
@@ -178,7 +197,11 @@ def over(inner, options_of):
 
     @apart
     def largest_hole(state):
-        """The largest of all arenas; and the sizes of their holes are added up."""
+        """Return the size in bytes of the largest hole of all arenas.
+
+        The counts of holes by size class are added up over the arenas into the ledger too, as they are read only with this
+        result.
+        """
         most = np.int64(0)
         state.ledger[CLASS_HOLES:LENGTH] = 0
         for arena in range(len(state.arenas)):
@@ -192,12 +215,17 @@ def over(inner, options_of):
 
 
 def choose(state, request):
+    """Return the number of the arena for a request: its stream, or its tag plus 1, modulo the number of arenas."""
     count = len(state.arenas)
     return (request.stream if state.by_stream else request.tag + 1) % count
 
 
 def enter(state, one, arena):
-    """Before a call: what the policy may reserve and has to count; its counts leave the sums."""
+    """Prepare a call of the inner policy on one arena: set the limit of its heap and what it has to count.
+
+    ``one`` is the state of arena number ``arena``. Its counts are subtracted from the sums of the ledger until ``leave``
+    adds them again.
+    """
     own, ledger = one.ledger, state.ledger
     left = state.room - ledger[RESERVED] // state.page
     one.rules.limit[0] = min(left + state.mapped[arena], state.pages.shape[1] - 1) * state.page
@@ -209,7 +237,10 @@ def enter(state, one, arena):
 
 
 def leave(state, own, arena):
-    """After a call: its counts join the sums again, and pages follow its heap."""
+    """Finish a call of the inner policy on one arena: add its counts to the sums again, and map or unmap pages.
+
+    ``own`` is the ledger of arena number ``arena``. Afterwards the arena has just the pages that cover its heap.
+    """
     add(state, own, 1)
     if (own[RESERVED] + state.page - 1) // state.page != state.mapped[arena]:
         if own[RESERVED] > state.mapped[arena] * state.page:
@@ -219,7 +250,7 @@ def leave(state, own, arena):
 
 
 def add(state, own, sign):
-    """Count an arena into the sums, or out of them (sign -1)."""
+    """Add the counts of an arena's ledger ``own`` to the sums in the ledger (``sign`` 1), or subtract them (``sign`` -1)."""
     ledger = state.ledger
     for i in range(ALLOCATED, FREE + 1):
         ledger[i] += sign * own[i]
@@ -241,7 +272,7 @@ def add(state, own, sign):
 
 @apart
 def map_pages(state, arena):
-    """Pages under all of the arena's heap."""
+    """Map pages behind those of an arena until they cover its heap: pages given back last first, then new ones."""
     source, mapped = state.source, state.mapped
     while mapped[arena] * state.page < state.arenas[arena].ledger[RESERVED]:
         if source[SPARE] > 0:
@@ -257,7 +288,7 @@ def map_pages(state, arena):
 
 @apart
 def unmap_pages(state, arena):
-    """Give back the pages above the arena's heap."""
+    """Give back the pages above an arena's heap, the highest first."""
     source, mapped = state.source, state.mapped
     while (mapped[arena] - 1) * state.page >= state.arenas[arena].ledger[RESERVED]:
         mapped[arena] -= 1
@@ -269,39 +300,43 @@ def unmap_pages(state, arena):
 
 
 def address_at(state, arena, start):
-    """Where a byte of an arena's heap is."""
+    """Return the address of a byte of an arena's heap: ``start`` is its offset in the heap, and the pages say where it lies."""
     i = start // state.page
     return np.int64(state.pages[arena, i]) * state.page + start % state.page
 
 
 def freed_by(state, request, stream):
-    """A block is about to be freed by ``stream``."""
+    """With `by=stream`: count a free by a stream whose arena is not the block's own. Called before the block is freed."""
     if state.by_stream and stream % len(state.arenas) != state.arena_of[request.block]:
         state.source[FOREIGN] += 1
         state.source[FOREIGN_BYTES] += request.size
 
 
 def first_piece(state, handle):
-    """Pieces are numbered by where they start in the arena's heap."""
+    """Return the first piece of a block. A piece is called by the offset in the arena's heap at which it starts."""
     return state.start_of[handle]
 
 
 def next_piece(state, handle, piece):
+    """Return the piece that follows ``piece`` in a block, at the start of the next page; -1 if the block ends before it."""
     after = (piece // state.page + 1) * state.page
     return after if after < state.start_of[handle] + state.size_of[handle] else np.int64(-1)
 
 
 def piece_at(state, handle, piece):
+    """Return the address and the bytes of a piece of a block: the part of the block on one page."""
     end = state.start_of[handle] + state.size_of[handle]
     extent = min((piece // state.page + 1) * state.page, end) - piece
     return address_at(state, np.int64(state.arena_of[handle]), piece), extent
 
 
 def most_pieces(state):
+    """Return an upper bound on the number of pieces of a block."""
     return state.pages.shape[1] + 1
 
 
 def write_counters(state, row):
+    """Write the frees by other streams, their bytes, and the number of arenas with pages into ``row``."""
     row[0] = state.source[FOREIGN]
     row[1] = state.source[FOREIGN_BYTES]
     row[2] = 0

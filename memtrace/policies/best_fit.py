@@ -19,6 +19,11 @@ COALESCES = True
 
 
 def alloc(state, request):
+    """Place a block in the smallest hole that the request fits, the lowest of equals; return its address in bytes.
+
+    If no hole fits, the heap grows. Return NOTHING if a request of 0 bytes gets no block (`zero=null`), NOWHERE if the heap
+    cannot grow within the capacity. The number of holes inspected goes to the ledger.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -28,12 +33,22 @@ def alloc(state, request):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its range coalesces with the holes beside it.
+
+    With the option `trim` the free tail of the heap then goes back to the system. ``address`` is not used.
+    """
     heap.free_block(state, request.block, size_bins)
 
 
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    ``request`` has the block's handle, its new size and alignment; ``address`` is where the block starts. A block grows
+    into the hole behind it, or at the top of the heap. ``old_size`` is not used.
+    """
     return heap.resize_block(state, request, address, size_bins)
 
 
 def trim(state):
+    """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start."""
     heap.trim_top(state, size_bins)

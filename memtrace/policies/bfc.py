@@ -59,38 +59,40 @@ GROUPS = ("gpu",)
 VIRTUAL = True
 COUNTERS = ("regions", "next_region_bytes")
 
-UNIT = 256
-FIRST_REGION = 2 << 20
-GRANULE = 2 << 20  # of the addresses at which the device gives memory
-MOST_WASTE = 128 << 20
-UNLIMITED = 1 << 62
-# Each region asked for is twice the one before or takes all that is left, and taking all again needs one given back.
+UNIT = 256  # bytes: requests are rounded up to a multiple
+FIRST_REGION = 2 << 20  # bytes of the first region
+GRANULE = 2 << 20  # bytes: regions start at multiples of it
+MOST_WASTE = 128 << 20  # bytes: the default of Rules.waste
+UNLIMITED = 1 << 62  # capacity in bytes that stands for none
+# Upper bound: each region is twice as large as the one before or takes all that is left; before another can take all that is
+# left, one has to be given back.
 MOST_REGIONS = 64
-REGIONS, NEXT_BYTES, NEXT_ADDRESS = 2, 3, 4  # places in State.pool, behind those of the nodes
+# places in State.pool, behind the two of the nodes: number of regions; bytes and address of the next one
+REGIONS, NEXT_BYTES, NEXT_ADDRESS = 2, 3, 4
 
 REGION = np.dtype((np.record, np.dtype([("extent", "i8"), ("first", "i8")], align=True)))
 
 
 class Rules(NamedTuple):
-    """In bytes."""
+    """The options, in bytes."""
 
     capacity: int
-    waste: int  # what a chunk has too much from here on is cut off
-    collect: bool
+    waste: int  # a rest of a chunk of at least so many bytes is cut off
+    collect: bool  # regions in which nothing is live are given back before a request fails
 
 
 class State(NamedTuple):
-    """Chunks are the nodes of size_bins; those of a region are linked by address, and its first one stays the first."""
+    """Chunks are nodes of size_bins; those of a region are linked by address, and its first chunk stays the first."""
 
-    nodes: Any
-    node_of: Any
-    pool: Any
-    heads: Any
-    words: Any
-    regions: Any
+    nodes: Any  # nodes[x]: a chunk, live or free
+    node_of: Any  # node_of[handle]: the block's chunk
+    pool: Any  # first chunk never used, head of the list of spare ones, REGIONS, NEXT_BYTES, NEXT_ADDRESS
+    heads: Any  # heads[bin]: root of the heap of free chunks in a size bin, or 0
+    words: Any  # bitmap of the bins that are not empty
+    regions: Any  # regions[i]: bytes and first chunk of a region, of dtype REGION
     ledger: Any
     rules: Rules
-    granule: int
+    granule: int  # log2 of the unit in which chunk sizes are counted
 
 
 def init(capacity, max_live, allow_growth=True, garbage_collection=False, fragmentation_fraction="0"):
@@ -115,6 +117,10 @@ def init(capacity, max_live, allow_growth=True, garbage_collection=False, fragme
 
 
 def most_waste(fraction, capacity):
+    """Return the bytes from which on a rest of a chunk is cut off: ``fraction`` of the capacity, or 128 MiB for 0.
+
+    ``fraction`` is the option's text. Raise ValueError if it is no number from 0 to 1, or the capacity has no limit.
+    """
     try:
         share = float(fraction)
     except ValueError:
@@ -127,6 +133,11 @@ def most_waste(fraction, capacity):
 
 
 def alloc(state, request):
+    """Place a block in the smallest free chunk that the request fits, the lowest of equals; return its address.
+
+    If none fits, the device is asked for a region. Return NOTHING for a request of 0 bytes, NOWHERE if the device has no
+    room.
+    """
     if request.size == 0:
         return NOTHING
     ledger, align = state.ledger, max(request.align, UNIT)
@@ -146,7 +157,10 @@ def alloc(state, request):
 
 
 def hand_out(state, x, size, handle):
-    """Free chunk x becomes a block; what it has too much is cut off."""
+    """Turn free chunk x into a block of at least ``size`` bytes for this handle; return its address.
+
+    The rest is cut off as a free chunk if it is at least as large as the block, or has `Rules.waste` bytes.
+    """
     nodes, ledger = state.nodes, state.ledger
     close_hole(ledger, nodes[x].extent)
     size_bins.remove(state, x)
@@ -160,7 +174,7 @@ def hand_out(state, x, size, handle):
 
 
 def cut(state, x, size):
-    """Chunk x keeps ``size`` bytes; the rest is a free chunk behind it, which is returned."""
+    """Shorten chunk x to ``size`` bytes; return the free chunk made of the rest, or x if nothing is left."""
     nodes = state.nodes
     rest = nodes[x].extent - size
     if rest == 0:
@@ -177,7 +191,10 @@ def cut(state, x, size):
 
 @apart
 def cut_front(state, x, align):
-    """Leave the bytes of free chunk x before its first aligned one to a chunk of their own; the aligned one is returned."""
+    """Split free chunk x at its first address aligned to ``align``; return the upper chunk, which begins there.
+
+    Both are free chunks. The chunk does not begin at an aligned address.
+    """
     nodes = state.nodes
     gap = align_up(nodes[x].addr, align) - nodes[x].addr
     close_hole(state.ledger, nodes[x].extent)
@@ -189,6 +206,7 @@ def cut_front(state, x, align):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its chunk coalesces with its free neighbours. ``address`` is not used."""
     nodes, ledger = state.nodes, state.ledger
     x = np.int64(state.node_of[request.block])
     ledger[ALLOCATED] -= nodes[x].extent
@@ -211,7 +229,7 @@ def free(state, request, address):
 
 
 def swallow(state, x, after):
-    """Chunk x, which is in no bin, takes the free chunk behind it in."""
+    """Extend chunk x, which is in no bin, by the free chunk ``after``, directly behind it."""
     nodes = state.nodes
     close_hole(state.ledger, nodes[after].extent)
     size_bins.remove(state, after)
@@ -224,7 +242,10 @@ def swallow(state, x, after):
 
 @apart
 def in_new_region(state, size, align):
-    """A free chunk for a request that none can serve: of a new region; 0 if the device has no more."""
+    """Return a free chunk of a new region in which the request fits; 0 if there is none.
+
+    With `garbage_collection`, unused regions are given back first if there is no room otherwise.
+    """
     x = np.int64(0)
     if extend(state, size):
         x = np.int64(best(state, size, align))
@@ -235,7 +256,10 @@ def in_new_region(state, size, align):
 
 @apart
 def extend(state, size):
-    """Ask the device for a region with room for ``size`` bytes; whether it has one."""
+    """Ask the device for a region with room for ``size`` bytes, one free chunk; return whether it has one.
+
+    The region has `State.pool[NEXT_BYTES]` bytes, doubled until the request fits, at most what the capacity leaves.
+    """
     pool, ledger = state.pool, state.ledger
     left = (state.rules.capacity - ledger[RESERVED]) & -UNIT
     if size > left:
@@ -264,7 +288,10 @@ def extend(state, size):
 
 @apart
 def collect(state, size):
-    """Give back the regions in which nothing is live, if that can make room for ``size`` bytes; whether it did."""
+    """Give back all regions in which nothing is live, if that can make room for ``size`` bytes; return whether it did.
+
+    If it cannot, nothing changes.
+    """
     nodes, pool, ledger = state.nodes, state.pool, state.ledger
     unused = releasable(state)
     if unused == 0 or size > state.rules.capacity - ledger[RESERVED] + unused:
@@ -286,14 +313,14 @@ def collect(state, size):
 
 
 def is_unused(state, i):
-    """Whether a region is one free chunk."""
+    """Return whether region i is one free chunk, so that nothing in it is live."""
     x = state.regions[i].first
     return state.nodes[x].free == 1 and state.nodes[x].extent == state.regions[i].extent
 
 
 @apart
 def releasable(state):
-    """Bytes of regions in which nothing is live."""
+    """Return the bytes of the regions in which nothing is live."""
     unused = np.int64(0)
     for i in range(state.pool[REGIONS]):
         if is_unused(state, i):
@@ -302,5 +329,6 @@ def releasable(state):
 
 
 def write_counters(state, row):
+    """Write the number of regions and the size of the next one in bytes into ``row``."""
     row[0] = state.pool[REGIONS]
     row[1] = state.pool[NEXT_BYTES]

@@ -68,18 +68,20 @@ ORDER = 5
 GROUPS = ("default",)
 COALESCES = True
 VARIANTS = {"kind": {"fibonacci": fibonacci}}
-UNBOUNDED = 1 << 62
-FIRST_WINDOW = 16  # log2 of the smallest blocks that the bitmaps cover at first
+UNBOUNDED = 1 << 62  # capacity in bytes that stands for none
+FIRST_WINDOW = 16  # log2 of the number of smallest blocks that the bitmaps cover at first
 
 
 class State(NamedTuple):
-    bitmaps: Bitmaps
-    order_of: np.ndarray  # order_of[handle]: the block's order
+    """The free blocks by order, the orders of the live blocks, and the counts of a binary buddy system."""
+
+    bitmaps: Bitmaps  # the free blocks of every order within the window
+    order_of: np.ndarray  # order_of[handle]: the block's order, log2 of its bytes
     ledger: np.ndarray
     rules: Rules
     unit: int  # the lowest order
-    base: int
-    root: int  # order of the free block at address 0 when all is free; -1 if the window covers the whole space
+    base: int  # address at which the space starts
+    root: int  # order of the block at address 0 when all of an unbounded space is free; -1: it is bounded or has a base
 
 
 def init(capacity, max_live, kind: Literal["binary", "fibonacci"] = "binary", **options):
@@ -106,7 +108,10 @@ def init(capacity, max_live, kind: Literal["binary", "fibonacci"] = "binary", **
 
 
 def enlarge(state):
-    """Four times the window. The new part is free, and one with the old one if that is free as a whole."""
+    """Return a state whose window is four times as large, but not larger than the bitmaps can be.
+
+    The new part of the window is free. If the whole old window was free, old and new part become one free block.
+    """
     old, old_top = state.bitmaps, int(state.bitmaps.shape[TOP])
     top = min(old_top + 2, widest(state.unit))
     state = state._replace(bitmaps=new_bitmaps(state.unit, top))
@@ -122,24 +127,38 @@ def enlarge(state):
 
 
 def widest(unit):
+    """Return log2 of the largest window that the bitmaps can cover, for smallest blocks of 2^``unit`` bytes."""
     return min(unit + WIDEST, 62)
 
 
 def outside_window(state, reserved):
+    """Return whether the address ``reserved`` lies above the window, in an unbounded space, where the window can grow."""
     return state.rules.capacity == UNBOUNDED and reserved > 1 << state.bitmaps.shape[TOP]
 
 
 def order_for(size, align):
-    """The order of a block of ``size`` bytes, which is at least min_block."""
+    """Return the order (log2 of bytes) of the block for a request.
+
+    ``size`` is in bytes, at least min_block; the order is large enough for the alignment ``align`` too.
+    """
     return highest_set(2 * max(size, align) - 1)
 
 
 def beyond_window(state):
-    """Halvings, or merges, between the window and the block of the whole space, when the window is free."""
+    """Return how many splits lead from the block of the whole space to the window, or merges back, while the window is free.
+
+    The result is 0 if the window covers the whole space. These splits and merges are counted, and never carried out.
+    """
     return max(state.root - state.bitmaps.shape[TOP], 0)
 
 
 def alloc(state, request):
+    """Place a block in the lowest free block of the smallest sufficient order; return its address in bytes.
+
+    The free block is halved until it has the order of the request; the upper halves become free. Return NOTHING if a
+    request of 0 bytes gets no block (`zero=null`), ENLARGE if the window has to grow, NOWHERE if no free block is large
+    enough or the capacity does not allow it.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -168,7 +187,10 @@ def alloc(state, request):
 
 @apart
 def reach(state, end, size):
-    """Reserve up to ``end`` for a block of ``size``: 0, or ENLARGE, or NOWHERE if the capacity does not allow it."""
+    """Raise the reserved bytes so that a block of ``size`` bytes may end at address ``end``; return 0.
+
+    Return ENLARGE if the window has to grow first, NOWHERE if the capacity does not allow it; nothing changes then.
+    """
     reserved = state.ledger[RESERVED]
     more = growth(state.rules, reserved, end - reserved, size)
     if more == 0:
@@ -182,7 +204,10 @@ def reach(state, end, size):
 
 @apart
 def halve(state, found, order, address):
-    """The upper halves become free, from a block of order ``found`` down to one of ``order``."""
+    """Free the upper halves of a block at ``address``, from order ``found`` down, so that a block of ``order`` is left.
+
+    The block is used already. One split is counted per half, and those of ``beyond_window`` if it is the whole window.
+    """
     if found == state.bitmaps.shape[TOP]:
         state.ledger[SPLITS] += beyond_window(state)
     state.ledger[SPLITS] += found - order
@@ -192,13 +217,20 @@ def halve(state, found, order, address):
 
 
 def free(state, request, address):
+    """Free the block of order `order_of[request.block]` at ``address``; it merges with its buddy as often as that is free.
+
+    With the option `trim` the free top of the heap then goes back to the system.
+    """
     release(state, state.order_of[request.block], address)
     if state.rules.trim:
         trim(state)
 
 
 def release(state, order, address):
-    """Free a block, and merge it with its buddy if that is free."""
+    """Free the block of ``order`` at ``address``, and merge it with its buddy as often as the buddy is free.
+
+    The common case, a buddy in use, needs no call of ``merge``.
+    """
     ledger, bitmaps, top = state.ledger, state.bitmaps, state.bitmaps.shape[TOP]
     ledger[ALLOCATED] -= 1 << order
     i = address >> order
@@ -213,7 +245,10 @@ def release(state, order, address):
 
 @apart
 def merge(state, order, i):
-    """Merge a block with its buddy, that with its own, and so on, and make it free."""
+    """Merge block i of ``order`` with its buddy, the result with its own buddy, and so on; mark the last result free.
+
+    ``i`` is the block's address divided by its size.
+    """
     ledger, bitmaps, top = state.ledger, state.bitmaps, state.bitmaps.shape[TOP]
     while order < top and is_free(bitmaps, order, i ^ 1):
         take_free(state, order, i ^ 1)
@@ -227,6 +262,11 @@ def merge(state, order, i):
 
 @apart
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    A block shrinks by halving, and grows if it is the lower half at each order and the upper halves are free. ENLARGE: the
+    window has to grow first. ``request`` has the handle, the new size and alignment; ``old_size`` is not used.
+    """
     if not state.rules.inplace or address & (max(request.align, 1) - 1):
         return NOWHERE
     ledger = state.ledger
@@ -248,7 +288,11 @@ def resize(state, request, address, old_size):
 
 
 def grow_in_place(state, address, now, wanted):
-    """Take the free upper buddies up to the wanted order: 0, or NOWHERE if one of them is not free."""
+    """Merge a block at ``address`` with its free upper buddies, from order ``now`` up to order ``wanted``; return 0.
+
+    Return NOWHERE if an upper buddy is not free or the capacity does not allow it, ENLARGE if the window has to grow first;
+    nothing changes then.
+    """
     ledger, bitmaps = state.ledger, state.bitmaps
     for order in range(now, wanted):
         if order >= bitmaps.shape[TOP] and state.rules.capacity == UNBOUNDED and address == 0 and state.base == 0:
@@ -269,7 +313,7 @@ def grow_in_place(state, address, now, wanted):
 
 @apart
 def trim(state):
-    """Let the top fall to the highest block's end, in whole chunks above what there was at first."""
+    """Lower the reserved bytes to the end of the highest block, in whole chunks above what was reserved at the start."""
     used = state.ledger[RESERVED]
     unit = state.unit
     while used > state.rules.floor:
@@ -288,8 +332,10 @@ def trim(state):
 
 
 def usable_from(state):
+    """Return the lowest address at which a block of the lowest order can start: the base, rounded up to such a block."""
     return ((state.base + (1 << state.unit) - 1) >> state.unit) << state.unit
 
 
 def usable_to(state):
+    """Return the highest address at which a block of the lowest order can end: the capacity, rounded down to such a block."""
     return (state.rules.capacity >> state.unit) << state.unit

@@ -1,8 +1,8 @@
 """Compact: first fit that slides the live blocks down, so that their holes become one, when a request fails or holes abound.
 
 A slide takes the blocks in the order of their addresses and moves each down to the end of the one below it, aligned as its
-own request asked; what an alignment leaves between two blocks stays a hole, all else becomes one hole at the top. What is
-moved is the whole block. `when` says when:
+own request asked; a gap that an alignment needs between two blocks stays a hole, all other holes become one at the top. The
+whole block is moved. `when` says when:
 
 - always: a request that no hole can serve, and for which the capacity does not let the heap grow, slides the blocks if it
   fits then. If it does not, nothing moves and it fails.
@@ -41,17 +41,17 @@ from memtrace.structures.rules import Rules, alignment, growth
 ORDER = 50
 COALESCES = True
 COUNTERS = ("slides", "slid_bytes", "pause_bytes", "largest_pause_bytes")
-FAILURE, GROWTH, THRESHOLD = 0, 1, 2
+FAILURE, GROWTH, THRESHOLD = 0, 1, 2  # values of the option `when`
 WHEN = {"failure": FAILURE, "growth": GROWTH, "threshold": THRESHOLD}
 
-# slides: as the counters, then the bytes of holes that the last slide left between blocks
+# places in State.slides: the counters in the order of COUNTERS, then the bytes of holes that the last slide left between blocks
 COUNT, BYTES, PAUSE, LONGEST, LEFT = range(5)
 
 
 class State(NamedTuple):
-    """That of ``address_tree``, and what is needed to move blocks."""
+    """The fields of an `address_tree` heap, and what is needed to move blocks."""
 
-    nodes: np.ndarray
+    nodes: np.ndarray  # this field and those down to ``rules`` are as in address_tree.State
     node_of: np.ndarray
     pool: np.ndarray
     roots: np.ndarray
@@ -61,11 +61,11 @@ class State(NamedTuple):
     rover: np.ndarray
     ledger: np.ndarray
     rules: Rules
-    align_of: np.ndarray  # align_of[node]: what the block's address has to be a multiple of
-    slides: np.ndarray
-    when: int
-    threshold: int
-    base: int
+    align_of: np.ndarray  # align_of[node]: what the block's address has to be a multiple of, in bytes
+    slides: np.ndarray  # [COUNT, BYTES, PAUSE, LONGEST, LEFT]
+    when: int  # FAILURE, GROWTH or THRESHOLD
+    threshold: int  # percent of the reserved bytes
+    base: int  # address at which the heap starts
 
 
 def init(
@@ -89,6 +89,12 @@ def init(
 
 
 def alloc(state, request):
+    """Place a block in the lowest hole that the request fits; return its address in bytes.
+
+    If no hole fits, blocks may slide down first, as the option `when` says; then the heap grows. Return NOTHING if a
+    request of 0 bytes gets no block (`zero=null`), NOWHERE if the request fails. A slide changes the addresses of other
+    blocks (``address_of``).
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -106,7 +112,10 @@ def alloc(state, request):
 
 @apart
 def make_room(state, size, align):
-    """Slide if that is due and serves the request; the hole it then fits in, or 0."""
+    """Slide the blocks if that is due and the request then fits; return the node of the hole that it fits in, else 0.
+
+    Called when no hole fits. ``size`` and ``align`` are in bytes.
+    """
     x = lowest(state, 1)
     if x == 0 or x == state.nodes[0].prev:
         return np.int64(0)
@@ -119,13 +128,13 @@ def make_room(state, size, align):
 
 
 def can_end_at(state, end, size):
-    """Whether the heap reaches up to ``end``, or can grow so that it does."""
+    """Return whether the heap reaches up to address ``end``, or can grow for a block of ``size`` bytes so that it does."""
     top = state.ledger[RESERVED]
     return end <= top or growth(state.rules, top, end - top, size) > 0
 
 
 def slid_top(state):
-    """Where the highest block would end after a slide."""
+    """Return the address at which the highest block would end after a slide. There is a hole."""
     nodes = state.nodes
     x = lowest(state, 1)
     top = nodes[x].addr
@@ -138,6 +147,11 @@ def slid_top(state):
 
 @apart
 def slide(state):
+    """Move each block above the lowest hole down to the end of the block below it, at the alignment of its own request.
+
+    The gaps that alignments need stay holes; all other holes become one at the top. The moved bytes go to the ledger's
+    MOVED and to `State.slides`.
+    """
     nodes, ledger, slides = state.nodes, state.ledger, state.slides
     x = lowest(state, 1)
     if x == 0:
@@ -164,7 +178,7 @@ def slide(state):
 
 
 def leave_hole(state, x, address, size):
-    """A hole in front of block x, for its alignment."""
+    """Insert a hole of ``size`` bytes at ``address``, directly below block x: a gap that the alignment of x needs."""
     y = new_node(state, address, size)
     link(state.nodes, y, state.nodes[x].prev, x)
     state.nodes[y].free = 1
@@ -174,6 +188,7 @@ def leave_hole(state, x, address, size):
 
 
 def note_pause(state, pause):
+    """Count one slide that moved ``pause`` bytes, in the ledger and in `State.slides`."""
     slides = state.slides
     state.ledger[MOVED] += pause
     slides[COUNT] += 1
@@ -183,7 +198,7 @@ def note_pause(state, pause):
 
 
 def slide_if_due(state):
-    """Slide if holes below the last block are above the threshold."""
+    """With `when=threshold`: slide the blocks if the holes below the last block are above the threshold."""
     if state.when == THRESHOLD and scattered(state) > part_of(state.ledger[RESERVED], state.threshold):
         slide(state)
         if state.rules.trim:
@@ -191,24 +206,32 @@ def slide_if_due(state):
 
 
 def scattered(state):
-    """Bytes of holes below the last block, without those that the last slide left."""
+    """Return the bytes of holes below the last block, without those that the last slide left."""
     ledger, tail = state.ledger, state.nodes[0].prev
     top = state.nodes[tail].extent if state.nodes[tail].free == 1 else 0
     return ledger[RESERVED] - state.base - ledger[ALLOCATED] - top - state.slides[LEFT]
 
 
 def part_of(size, percent):
-    """``size`` times ``percent`` / 100, rounded down, without overflow."""
+    """Return ``size`` times ``percent`` / 100, rounded down, without overflow."""
     return size // 100 * percent + size % 100 * percent // 100
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its range coalesces with the holes beside it.
+
+    The blocks slide then if the threshold is passed. ``address`` is not used.
+    """
     heap.free_block(state, request.block, address_tree)
     slide_if_due(state)
 
 
 def resize(state, request, address, old_size):
-    """In place only where the block's address has the new alignment, which is the policy's own if none is asked for."""
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    The block stays only if its address has the new alignment, which is the policy's own if the request asks for none. The
+    blocks slide then if the threshold is passed, which may move this one too.
+    """
     align = alignment(state.rules, request)
     if address & (align - 1):
         return NOWHERE
@@ -220,13 +243,16 @@ def resize(state, request, address, old_size):
 
 
 def trim(state):
+    """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start."""
     heap.trim_top(state, address_tree)
 
 
 def address_of(state, handle):
+    """Return the present address of the block with this handle."""
     return state.nodes[state.node_of[handle]].addr
 
 
 def write_counters(state, row):
+    """Write the counters named by COUNTERS into ``row``, in that order."""
     for i in range(4):
         row[i] = state.slides[i]

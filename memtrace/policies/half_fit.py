@@ -6,7 +6,7 @@ it is large enough. Blocks are cut to the request and take the low end of the ho
 last in, first out (the paper leaves the order open). It is two-level segregated fit without the second level.
 
 A request that no list serves makes the heap grow until the search would find its tail; with a fixed pool it fails. An
-aligned request looks for a hole that is sure to fit: larger by the alignment, less that of all holes.
+aligned request looks for a hole that is sure to fit: larger by its alignment, less the alignment that all holes have.
 
 Cost: constant: one bit scan finds the list.
 Source: Ogasawara 1995, "An algorithm with constant execution time for dynamic storage allocation", section 3.
@@ -30,6 +30,11 @@ def init(capacity, max_live, **options):
 
 
 def alloc(state, request):
+    """Place a block in the hole freed last of the first size class whose holes all fit; return its address in bytes.
+
+    Return NOTHING if a request of 0 bytes gets no block (`zero=null`). If no list has a hole that is sure to fit, the heap
+    grows; return NOWHERE if it cannot within the capacity.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -43,12 +48,22 @@ def alloc(state, request):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its range coalesces with the holes beside it.
+
+    With the option `trim` the free tail of the heap then goes back to the system. ``address`` is not used.
+    """
     heap.free_block(state, request.block, class_lists)
 
 
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    ``request`` has the block's handle, its new size and alignment; ``address`` is where the block starts. A block grows
+    into the hole behind it, or at the top of the heap. ``old_size`` is not used.
+    """
     return heap.resize_block(state, request, address, class_lists)
 
 
 def trim(state):
+    """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start."""
     heap.trim_top(state, class_lists)

@@ -20,23 +20,25 @@ from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, MOVED, RESERVED, n
 
 ORDER = 90
 SWAPS = ("inplace",)  # the library has served the trace's requests, and no scratch blocks
-FORESEES = "native"  # the engine hands it what the library did, before the first event
+FORESEES = "native"  # the engine hands what the library did to ``follow`` before the first event
 BARE = "library"  # the option that may be given as a word alone
-FOOTPRINT_ONLY = True  # how it keeps its free memory is not to be seen
-VIRTUAL = True  # addresses are of an address space, of which it holds some pages
+FOOTPRINT_ONLY = True  # its holes cannot be observed, only its footprint
+VIRTUAL = True  # addresses are of an address space of which only some pages are reserved
 COUNTERS = ("resident_bytes",)
 
-REQUEST, CALL, READING = 0, 1, 2  # in at: what comes next
+REQUEST, CALL, READING = 0, 1, 2  # places in State.at: the next request; the calls made; the next reading
 
 
 class State(NamedTuple):
-    addresses: np.ndarray  # by request
-    usable: np.ndarray
-    calls: np.ndarray  # by reading: the calls made by then; the last never comes
-    reserved: np.ndarray
-    resident: np.ndarray
-    held: np.ndarray  # by block: its usable bytes
-    at: np.ndarray
+    """What the library did with the trace, and how far the replay has followed it."""
+
+    addresses: np.ndarray  # addresses[request]: what the library returned; NOWHERE if the call failed
+    usable: np.ndarray  # usable[request]: the block's usable bytes
+    calls: np.ndarray  # calls[reading]: the calls made before the reading; the last entry is never reached
+    reserved: np.ndarray  # reserved[reading]: bytes, resident or mapped as the option `footprint` says
+    resident: np.ndarray  # resident[reading]: resident bytes
+    held: np.ndarray  # held[handle]: the live block's usable bytes
+    at: np.ndarray  # REQUEST, CALL, READING
     ledger: np.ndarray
 
 
@@ -53,7 +55,7 @@ def init(
 
 
 def follow(state, plan):
-    """The state with what the library did."""
+    """Return the state with what the library did: `memtrace.native.plan.Plan`."""
     return state._replace(
         addresses=plan.addresses,
         usable=plan.usable,
@@ -64,11 +66,15 @@ def follow(state, plan):
 
 
 def alloc(state, request):
+    """Return the address that the library gave the next request; NOWHERE if its call failed."""
     return serve(state, request, 0)
 
 
 def serve(state, request, old_usable):
-    """The library's next answer; a block of its own size takes the place of ``old_usable`` bytes."""
+    """Return the library's answer to the next request, and count the block; NOWHERE if its call failed.
+
+    ``old_usable``: the usable bytes that the block had before, which are no longer allocated (0 for a new block).
+    """
     k = state.at[REQUEST]
     address = state.addresses[k]
     state.at[REQUEST] = k + 1
@@ -81,7 +87,7 @@ def serve(state, request, old_usable):
 
 
 def called(state):
-    """One more call was made: the footprint is as it was read after it."""
+    """Count one more call of the library, and set the reserved bytes to those of the last reading made by then."""
     call = state.at[CALL] + 1
     state.at[CALL] = call
     while state.calls[state.at[READING]] <= call:
@@ -90,12 +96,17 @@ def called(state):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``. ``address`` is not used."""
     state.ledger[ALLOCATED] -= state.held[request.block]
     called(state)
 
 
 def resize(state, request, address, old_size):
-    """A realloc that failed is answered by ``alloc``, as the engine asks for that next."""
+    """Return the address that the library gave the next request, a realloc: the old one or another; NOWHERE if it failed.
+
+    The plan does not move past a failed realloc, because the engine asks ``alloc`` for that request next. Bytes that the
+    library moved go to the ledger's MOVED.
+    """
     k = state.at[REQUEST]
     if state.addresses[k] == NOWHERE:
         return NOWHERE
@@ -105,12 +116,15 @@ def resize(state, request, address, old_size):
 
 
 def trim(state):
+    """Count the call for a trim event, which the library has served before the replay."""
     called(state)
 
 
 def write_counters(state, row):
+    """Write the resident bytes of the last reading into ``row``."""
     row[0] = state.resident[max(state.at[READING] - 1, np.int64(0))]
 
 
 def largest_hole(state):
+    """Return 0, because the library's holes are not known."""
     return np.int64(0)  # not known

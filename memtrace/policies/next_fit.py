@@ -1,7 +1,7 @@
 """Next fit: as first fit, but the search goes on where the last one succeeded, and wraps round once.
 
-The rover is the address of the block that the last successful search placed; a request that makes the heap grow leaves
-it. A hole that contains the rover is looked at first.
+The rover is the address of the block that the last successful search placed; a request that makes the heap grow does
+not move it. A hole that contains the rover is looked at first.
 
          rover
     |AA|...|BB|..|CC|.....|      if BB is freed, the hole `...BB..` contains the rover and comes first
@@ -32,11 +32,17 @@ ORDER = 2
 GROUPS = ("classic", "default")
 COALESCES = True
 
-ROVER = 0
-FROM = 1  # where the search starts: the hole that contains the rover, or the rover itself
+# places in State.rover, both addresses in bytes
+ROVER = 0  # the block that the last successful search placed
+FROM = 1  # where the next search starts: the hole that contains the rover, or the rover itself
 
 
 def alloc(state, request):
+    """Place a block in the first hole from the rover on that the request fits; return its address in bytes.
+
+    The search wraps round once, then the heap grows, which does not move the rover. Return NOTHING if a request of 0 bytes
+    gets no block (`zero=null`), NOWHERE if the heap cannot grow within the capacity.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -59,7 +65,11 @@ def alloc(state, request):
 
 
 def inspected(state, low, x, wrapped):
-    """Holes looked at from ``low`` on, round to and with hole x (0: all)."""
+    """Return how many holes a search from address ``low`` looks at up to and with hole x.
+
+    ``x`` is the node index of the hole found; 0 means that none fits, so all holes were looked at. ``wrapped``: the search
+    passed the highest hole and went on from the lowest.
+    """
     holes = state.ledger[HOLES]
     if x == 0:
         return holes
@@ -70,15 +80,23 @@ def inspected(state, low, x, wrapped):
 
 @apart
 def settle_rover(state):
-    """Find the hole that contains the rover, after a change that was no search."""
+    """Set the address at which the next search starts: that of the hole that contains the rover, else the rover itself.
+
+    Called after a growth, a resize or a trim, since each of them may change that hole.
+    """
     hole = hole_at(state, state.rover[ROVER])
     state.rover[FROM] = state.nodes[hole].addr if hole != 0 else state.rover[ROVER]
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its range coalesces with the holes beside it.
+
+    If the resulting hole contains the rover, the next search starts at that hole. With the option `trim` the free tail of
+    the heap then goes back to the system. ``address`` is not used.
+    """
     hole = heap.free_block(state, request.block, address_tree)
     if state.rules.trim:
-        settle_rover(state)  # the hole may be cut or gone
+        settle_rover(state)  # the trim may have shortened or removed the hole
         return
     start, rover = state.nodes[hole].addr, state.rover
     if start < rover[ROVER] and rover[ROVER] < start + state.nodes[hole].extent:
@@ -86,6 +104,11 @@ def free(state, request, address):
 
 
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    ``request`` has the block's handle, its new size and alignment; ``address`` is where the block starts. A block grows
+    into the hole behind it, or at the top of the heap. ``old_size`` is not used. The start of the next search is set anew.
+    """
     address = heap.resize_block(state, request, address, address_tree)
     if address >= 0:
         settle_rover(state)
@@ -93,5 +116,9 @@ def resize(state, request, address, old_size):
 
 
 def trim(state):
+    """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start.
+
+    The start of the next search is set anew.
+    """
     heap.trim_top(state, address_tree)
     settle_rover(state)

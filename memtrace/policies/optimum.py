@@ -3,7 +3,7 @@
 Peak live is the bound from below; this is one from above, as packing is NP-hard (Garey and Johnson, SR2). The lowest of
 greedy packing by size, lifetime and area, annealing from the best of those, and the placements of first and best fit is
 followed; where too many blocks live at once for packing (40 million pairs), only the last two. A realloc is a new block,
-and for its event both are there, unless it can stay where it is. `effort` scales the steps of annealing.
+and during its event both blocks are live, unless it can stay in place. `effort` scales the steps of annealing.
 Cost: O(log n) an event, to keep count of the holes; before it, the packing: time and memory for every pair of blocks that
 live at once.
 Source: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference"; Moffitt 2023, "MiniMalloc".
@@ -23,18 +23,20 @@ from memtrace.structures.ledger import HOLE_TAKEN
 
 ORDER = 95
 SWAPS = ("inplace",)  # a plan has no scratch blocks
-FORESEES = "packing"  # the engine hands it a plan before the first event
+FORESEES = "packing"  # the engine hands a plan to ``follow`` before the first event
 
-NEXT = 0  # in at: the next request of the plan
-FIRST, LATER, VOID = 0, 1, 2  # kind of a request: a new block; a realloc; one of a block that has failed
+NEXT = 0  # place in State.at: the index of the next request of the plan
+FIRST, LATER, VOID = 0, 1, 2  # kinds of requests: for a new block; a realloc; for a block that has failed
 
 
 class State(NamedTuple):
-    tree: Tree
-    addresses: np.ndarray  # addresses[request], as planned
-    follows: np.ndarray  # follows[request]: the next one of the same block; -1 if there is none
-    kinds: np.ndarray
-    at: np.ndarray
+    """The heap, and the plan that it follows: what each request gets, in the order of the trace."""
+
+    tree: Tree  # the heap, with its holes by address
+    addresses: np.ndarray  # addresses[request]: where the plan puts it, in bytes
+    follows: np.ndarray  # follows[request]: the next request of the same block; -1 if there is none
+    kinds: np.ndarray  # kinds[request]: FIRST, LATER or VOID
+    at: np.ndarray  # one entry, NEXT
     ledger: np.ndarray  # the tree's
 
 
@@ -47,20 +49,25 @@ def init(capacity, max_live, align=16, effort=1):
 
 
 def follow(state, plan):
-    """The state with a plan to follow."""
+    """Return the state with a plan to follow: `memtrace.offline.plan.Plan`, an address for each request of the trace."""
     kinds = np.zeros(plan.addresses.size, np.int64)
     kinds[plan.follows[plan.follows >= 0]] = LATER
     return state._replace(addresses=plan.addresses, follows=plan.follows, kinds=kinds)
 
 
 def planned(state):
-    """The request of the plan that is due."""
+    """Return the index of the next request of the plan, after moving past the requests of blocks that have failed."""
     while state.kinds[state.at[NEXT]] == VOID:
         state.at[NEXT] += 1
     return state.at[NEXT]
 
 
 def alloc(state, request):
+    """Place a block at its planned address; return the address.
+
+    Return NOWHERE if the range is not free or the capacity does not allow it. If a new block fails, the later requests of
+    that block are taken out of the plan.
+    """
     tree, k = state.tree, planned(state)
     size = open_request(tree, request)
     if size == NOTHING:
@@ -76,6 +83,10 @@ def alloc(state, request):
 
 
 def put(tree, address, size, handle):
+    """Place a block of ``size`` bytes at ``address``, in the hole that contains the range or in the tail, which may grow.
+
+    Return the address; NOWHERE if the range is not free or the capacity does not allow it.
+    """
     if address >= tail_address(tree, 1) and address + size > tree.ledger[heap.RESERVED]:
         return heap.grow(tree, address, size, handle, address_tree)
     hole = hole_at(tree, address)
@@ -86,11 +97,15 @@ def put(tree, address, size, handle):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its range coalesces with the holes beside it."""
     heap.free_block(state.tree, request.block, address_tree)
 
 
 def resize(state, request, address, old_size):
-    """In place if that is the plan."""
+    """Resize a block in place if the plan gives the next request the address that the block has.
+
+    Return ``address``, or NOWHERE if the block has to move. ``old_size`` is not used.
+    """
     if state.addresses[planned(state)] != address:
         return NOWHERE
     address = heap.resize_block(state.tree, request, address, address_tree)
@@ -100,12 +115,15 @@ def resize(state, request, address, old_size):
 
 
 def largest_hole(state):
+    """Return the size of the largest hole, in bytes."""
     return address_tree.largest_hole(state.tree)
 
 
 def expect(state, handle):
+    """Prefetch the node of a block that will be freed some events from now."""
     heap.expect(state.tree, handle)
 
 
 def expect_soon(state, handle):
+    """Prefetch the neighbours of a block that will be freed after the next few events."""
     address_tree.expect_soon(state.tree, handle)

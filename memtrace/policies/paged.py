@@ -9,10 +9,10 @@ list's head, wherever they are. The page table itself is not counted.
     page      0     1     2     3     4     5          A is 2.5 pages, B 1.2: half a page and 0.8 of one are lost inside,
             | A   | B   | A   |     | B.. | A.. |      nothing between: the free page 3 is as good as any
 
-What that means for the measures. A request of all free bytes can be served, so all free pages count as one hole: holes
-are 0 or 1, and every external measure is 0. What is lost is inside blocks: less than one page per block. A request for
-one contiguous range of memory is not possible: what users see is contiguous by the page table only, and an alignment
-above the page's is that of the address there. The address that is reported is the first page's; no hole is chosen, so
+The measures: a request of all free bytes can be served, so all free pages count as one hole; holes are 0 or 1, and every
+external measure is 0. Waste is inside blocks only: less than one page per block. A request for
+one contiguous range of memory is not possible: users see a contiguous block by the page table only, and an alignment
+above the page's holds for the address there. The reported address is the first page's; no hole is chosen, so
 there is no fit ratio. Reserved bytes are the pages held, wherever they are: a page's number may be above it after a trim.
 
 Options: page, bytes of a page, any number (default 64 KiB: one of the page sizes of NVIDIA's cards, and the keys and
@@ -45,32 +45,34 @@ from memtrace.structures.ledger import (
 ORDER = 60
 GROUPS = ("gpu",)
 COUNTERS = ("free_pages", "pages_mapped")
-FIRST_PAGES = 1 << 12
-MOST_PAGES = (1 << 31) - 1
+FIRST_PAGES = 1 << 12  # pages for which there is room at first
+MOST_PAGES = (1 << 31) - 1  # page numbers are of 32 bits
 
-# pool
-LIST, FREE, GIVEN, FRESH, MAPPED = range(5)  # head of the free list; its length; head of those given back; the first
-# number never used; pages mapped so far
+# places in State.pool: head of the free list; its length; head of the list of pages given back to the system (-1: a list is
+# empty); the first page number never used; pages mapped so far
+LIST, FREE, GIVEN, FRESH, MAPPED = range(5)
 
 
 class Rules(NamedTuple):
-    """In pages, but for ``page``."""
+    """The options, in pages, except ``page``, which is in bytes."""
 
-    page: int
-    capacity: int
-    floor: int
-    chunk: int
-    inplace: bool
-    null: bool
-    trim: bool
+    page: int  # bytes of a page
+    capacity: int  # the most pages that may be reserved
+    floor: int  # pages reserved at the start, which are never given back
+    chunk: int  # the heap grows and is trimmed by multiples of it
+    inplace: bool  # a realloc stays; False: it moves
+    null: bool  # a request of 0 bytes gets no block
+    trim: bool  # free pages go back to the system after every free
 
 
 class State(NamedTuple):
-    next: np.ndarray  # next[page]: of its block, or of its list; -1 after the last
-    first: np.ndarray  # first[handle], last[handle]: the block's pages
-    last: np.ndarray
-    pages: np.ndarray  # pages[handle]: how many
-    pool: np.ndarray
+    """The pages and the lists that they are in."""
+
+    next: np.ndarray  # next[page]: the page after it in its block, or in its list; -1 after the last
+    first: np.ndarray  # first[handle]: the block's first page
+    last: np.ndarray  # last[handle]: the block's last page
+    pages: np.ndarray  # pages[handle]: how many pages the block has
+    pool: np.ndarray  # LIST, FREE, GIVEN, FRESH, MAPPED
     ledger: np.ndarray
     rules: Rules
 
@@ -103,19 +105,26 @@ def init(
 
 
 def enlarge(state):
-    """Twice the pages."""
+    """Return a state with room for twice as many pages."""
     return state._replace(next=np.concatenate((state.next, np.full(state.next.size, -1, np.int32))))
 
 
 def pages_for(rules, size):
+    """Return how many pages a request of ``size`` bytes needs, at least 1."""
     return max((size + rules.page - 1) // rules.page, 1)
 
 
 def held(state):
+    """Return the number of pages that are reserved, live and free."""
     return state.ledger[RESERVED] // state.rules.page
 
 
 def alloc(state, request):
+    """Give the request pages from the head of the free list; return the address of the first page.
+
+    Return NOTHING if a request of 0 bytes gets no block (`zero=null`), ENLARGE if the array of pages is too small, NOWHERE
+    if the capacity has too few pages left.
+    """
     rules, ledger, pool = state.rules, state.ledger, state.pool
     if request.size == 0 and rules.null:
         return NOTHING
@@ -134,7 +143,10 @@ def alloc(state, request):
 
 @apart
 def get_pages(state, missing):
-    """Get ``missing`` pages at least from the system: 0, or why not."""
+    """Get at least ``missing`` pages from the system, in whole chunks if the capacity allows it; return 0.
+
+    Return NOWHERE if the capacity has fewer pages left, ENLARGE if the array of pages is too small; nothing changes then.
+    """
     rules, now = state.rules, held(state)
     more = min(round_up(missing, rules.chunk), rules.capacity - now)
     if more < missing:
@@ -147,7 +159,7 @@ def get_pages(state, missing):
 
 
 def add_pages(state, more):
-    """Put pages at the head of the list: those given back before, then those with new numbers."""
+    """Put ``more`` pages at the head of the free list: those given back before, the last one first, then those never used."""
     pool, after = state.pool, state.next
     old, tail = pool[LIST], np.int64(-1)
     for _ in range(more):
@@ -168,7 +180,10 @@ def add_pages(state, more):
 
 
 def count_free(state, more):
-    """Pages that come to the list, or leave it: all that are free are one hole."""
+    """Add ``more`` pages (negative: subtract) to the number of free ones, and update the hole in the ledger.
+
+    All free pages together count as one hole, since any of them can serve a request.
+    """
     before = state.pool[FREE] * state.rules.page
     state.pool[FREE] += more
     now = state.pool[FREE] * state.rules.page
@@ -181,7 +196,10 @@ def count_free(state, more):
 
 
 def cut_list(state, pages):
-    """Take pages from the head of the list, which has as many, for a block; the last of them."""
+    """Take ``pages`` pages from the head of the free list for a block; return the last of them.
+
+    The list has at least as many. They stay linked in order, and the last one is followed by -1.
+    """
     pool, after = state.pool, state.next
     page = pool[LIST]
     for _ in range(pages - 1):
@@ -195,7 +213,10 @@ def cut_list(state, pages):
 
 
 def give_up(state, first, last, pages):
-    """The pages from ``first`` to ``last`` of a block go to the head of the list."""
+    """Put ``pages`` linked pages of a block, from ``first`` to ``last``, at the head of the free list.
+
+    With the option `trim` free pages then go back to the system.
+    """
     state.next[last] = state.pool[LIST]
     state.pool[LIST] = first
     state.ledger[ALLOCATED] -= pages * state.rules.page
@@ -205,12 +226,18 @@ def give_up(state, first, last, pages):
 
 
 def free(state, request, address):
+    """Free all pages of the block with the handle ``request.block``. ``address`` is not used."""
     block = request.block
     give_up(state, state.first[block], state.last[block], state.pages[block])
 
 
 @apart
 def resize(state, request, address, old_size):
+    """Add pages at the end of a block, or free pages there; return ``address``.
+
+    Return NOWHERE with `realloc=move` or if the capacity has too few pages left, ENLARGE if the array of pages is too
+    small. ``old_size`` is not used.
+    """
     rules, pool, block = state.rules, state.pool, request.block
     now, wanted = np.int64(state.pages[block]), pages_for(rules, request.size)
     if not rules.inplace:
@@ -236,7 +263,7 @@ def resize(state, request, address, old_size):
 
 @apart
 def trim(state):
-    """Give free pages back, from the list's head, in whole chunks above those held from the start."""
+    """Give free pages back to the system, from the head of the list, in whole chunks above those reserved at the start."""
     rules, pool, after = state.rules, state.pool, state.next
     used = held(state) - pool[FREE]
     surplus = held(state) - rules.floor - round_up(max(used - rules.floor, 0), rules.chunk)
@@ -253,25 +280,31 @@ def trim(state):
 
 
 def largest_hole(state):
+    """Return the bytes of all free pages, which are the one hole."""
     return state.pool[FREE] * state.rules.page
 
 
 def first_piece(state, handle):
+    """Return the first page of the block with this handle."""
     return np.int64(state.first[handle])
 
 
 def next_piece(state, handle, piece):
+    """Return the page of the block that follows the page ``piece``; -1 after the last one."""
     return np.int64(state.next[piece])
 
 
 def piece_at(state, handle, piece):
+    """Return the address and the bytes of the page ``piece``."""
     return piece * state.rules.page, np.int64(state.rules.page)
 
 
 def most_pieces(state):
+    """Return an upper bound on the number of pages of a block: the pages for which there is room in the array."""
     return state.next.size
 
 
 def write_counters(state, row):
+    """Write the number of free pages, and of pages mapped so far, into ``row``."""
     row[0] = state.pool[FREE]
     row[1] = state.pool[MAPPED]

@@ -2,9 +2,9 @@
 
 A pool is a block of the heap, cut into `cells` cells of `cell` bytes (rounded up to the alignment). A request whose block
 is at most a cell gets the lowest free cell of the pool that was full last; if all are in use, another pool is made, up to
-`pools` of them (0: as many as it takes). A request fits too only if it is aligned to no more than the largest power of two
-that divides the cell. All else, and what finds no cell and no room for another pool, goes to the `fallback`: `best-fit`
-places it in the heap; with `none` it fails. Pools stay, though empty, until room is needed or a trim asks for it.
+`pools` of them (0: as many as it takes). A request also has to be aligned to no more than the largest power of two that
+divides the cell. Every other request, and one that finds no cell and no room for another pool, goes to the `fallback`:
+`best-fit` places it in the heap; with `none` it fails. Pools stay, though empty, until room is needed or a trim asks for it.
 
     |ooo.oo..oo......|  block  |.....|  block  |oooooooo........|       two pools of 16 cells, and best fit around them
 
@@ -41,17 +41,19 @@ COALESCES = True
 
 
 class State(NamedTuple):
-    nodes: np.ndarray
-    node_of: np.ndarray
-    pool: np.ndarray
-    heads: np.ndarray
-    words: np.ndarray
+    """The fields of a `size_bins` heap, in which pools are blocks, and those of the pools."""
+
+    nodes: np.ndarray  # nodes[x]: a block or hole of the heap (size_bins.NODE)
+    node_of: np.ndarray  # node_of[handle]: the block's node
+    pool: np.ndarray  # of nodes: the first never used, the first of the list of spare ones
+    heads: np.ndarray  # heads[bin]: root of the heap of holes in a size bin, or 0
+    words: np.ndarray  # bitmap of the bins that are not empty
     ledger: np.ndarray
     rules: Rules
-    granule: int
-    runs: Runs
-    cell: int
-    falls_back: bool
+    granule: int  # log2 of the unit in which hole sizes are counted
+    runs: Runs  # the pools: each is a run of cells
+    cell: int  # bytes of a cell
+    falls_back: bool  # requests that get no cell are placed in the heap; False: they fail
 
 
 def init(
@@ -91,10 +93,16 @@ def init(
 
 
 def fits_cell(state, size, request):
+    """Return whether a block of ``size`` bytes fits a cell, and the request's alignment is one that every cell has."""
     return size <= state.cell and request.align <= state.runs.align
 
 
 def alloc(state, request):
+    """Give the request a free cell, or place it by the fallback; return its address in bytes.
+
+    Return NOTHING if a request of 0 bytes gets no block (`zero=null`), ENLARGE if the arrays have no room for another pool,
+    NOWHERE if there is neither a free cell nor room for the block elsewhere.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -107,6 +115,10 @@ def alloc(state, request):
 
 @apart
 def fall_back(state, request, size):
+    """Place a block of ``size`` bytes in the heap, outside the pools, by best fit; return its address.
+
+    Return NOWHERE with `fallback=none`, or if the heap has no room.
+    """
     if not state.falls_back:
         return np.int64(NOWHERE)
     state.ledger[BLOCK_SIZE] = size
@@ -116,7 +128,10 @@ def fall_back(state, request, size):
 
 @apart
 def resize(state, request, address, old_size):
-    """In the cell while it suffices; outside of the pools as the heap does it."""
+    """Resize a block in place: within its cell as long as it fits, outside the pools as the heap does; return ``address``.
+
+    Return NOWHERE if the block has to move. ``old_size`` is not used.
+    """
     if state.runs.home[request.block] == 0:
         return np.int64(heap.resize_block(state, request, address, page_index))
     fits = fits_cell(state, block_size(state.rules, request.size), request)

@@ -7,8 +7,8 @@ With expandable_segments, blocks lie in reserved address space into which memory
 
 The options are those of PYTORCH_CUDA_ALLOC_CONF, in its own grammar or with `=`:
 `pytorch:max_split_size_mb:128,garbage_collection_threshold:0.8`. Three are ours: va, events, history. Addresses are
-virtual, offsets from the first that the device gave. An alignment above 512 is had as a program would have it: a larger
-block is asked for. Not modelled: graph capture and private pools, settings that change in mid-run, cudaMallocAsync.
+virtual, offsets from the first that the device gave. For an alignment above 512 a larger block is requested, as a program
+would do it. Not modelled: graph capture and private pools, settings that change in mid-run, cudaMallocAsync.
 
 Cost: treaps of free blocks in size classes under a bitmap, a few loads each; what the device is asked is rare.
 Source: behaviour of PyTorch 2.14.1, to the bit: addresses, statistics and events, compared with the library itself.
@@ -42,7 +42,7 @@ ORDER = 40
 GROUPS = ("gpu",)
 ALSO_WITH = ("expandable_segments=True",)
 VIRTUAL = True
-EXABYTE = 1 << 60
+EXABYTE = 1 << 60  # bytes: a request from this size on fails
 
 
 def init(
@@ -78,6 +78,11 @@ def init(
 
 
 def alloc(state, request):
+    """Serve a request from the cached blocks of its stream, or from the device; return the block's address.
+
+    Return NOTHING for a request of 0 bytes, ENLARGE if an array is too small, NOWHERE if the device has no memory left,
+    even after cached segments were given back.
+    """
     state.node_of[request.block] = 0
     if request.size == 0:
         return NOTHING
@@ -109,6 +114,10 @@ def alloc(state, request):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``, unless other streams still use it: then it waits for their events.
+
+    A freed block joins its free neighbours and is cached for its own stream. ``address`` is not used.
+    """
     x = np.int64(state.node_of[request.block])
     request_free(state, x)
     if state.nodes[x].recorded == 1:
@@ -119,16 +128,20 @@ def free(state, request, address):
 
 
 def record(state, request, stream, address):
+    """Note that ``stream`` uses the block with the handle ``request.block``.
+
+    Return NOTHING, or ENLARGE if an array is too small.
+    """
     return record_use(state, request.block, stream)
 
 
 def complete(state, request, stream, address):
-    """The stream work of a freed block is done; of all blocks if the request's block is -1."""
+    """Note that the stream work of a freed block is done, or of all freed blocks if ``request.block`` is -1."""
     events_done(state, request.block)
 
 
 def releasable(state):
-    """Bytes of segments that are free as a whole."""
+    """Return the bytes of segments that are free as a whole, which `empty_cache` would give back."""
     stats = state.stats
     held = stats[RESERVED_BYTES + 4] + stats[RESERVED_BYTES + 8]
     active = stats[ACTIVE_BYTES + 4] + stats[ACTIVE_BYTES + 8]
@@ -136,9 +149,10 @@ def releasable(state):
 
 
 def trim(state):
-    """empty_cache."""
+    """Give cached segments back to the device, as PyTorch's `empty_cache` does."""
     release_cached(state)
 
 
 def write_counters(state, row):
+    """Write PyTorch's statistics into ``row``, in the order of COUNTERS."""
     write_statistics(state.stats, row)

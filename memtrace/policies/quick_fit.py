@@ -1,4 +1,4 @@
-"""Quick fit: a list of free blocks for each small size; what is not in one comes by first fit. Joined only when needed.
+"""Quick fit: a list of free blocks for each small size, first fit for the rest. Listed blocks coalesce only when needed.
 
 A freed block of at most `quick` bytes goes to the list of its exact size, unjoined; a request takes the block of its size
 that was freed last, if there is one (and if it is aligned as asked: only the first is looked at). Everything else is
@@ -7,9 +7,9 @@ first fit: the lowest hole, at its low end, what is larger joins its neighbours 
     quick list 32:  -> 480 -> 96 -> 1024        first fit:  |AA|......|B|32|32|CCC|....
 
 The lists are emptied, every block in them joined with its neighbours, when first fit finds no hole
-(`coalesce=growth`: before the heap grows; `coalesce=failure`: only when it cannot grow), and by a trim event, first
-things first. A block in a list is a hole of its own, though its neighbour may be one too. The tail that a realloc cuts
-off goes to first fit's holes at once.
+(`coalesce=growth`: before the heap grows; `coalesce=failure`: only when it cannot grow), and by a trim event,
+before it gives memory back. A block in a list is a hole of its own, though its neighbour may be one too. The tail that a
+realloc cuts off goes to first fit's holes at once.
 
 Cost: constant from a list; else O(log n) in first fit's holes; emptying the lists costs as much as the frees that it
 makes up for.
@@ -36,13 +36,16 @@ ORDER = 10
 COALESCES = True
 COUNTERS = ("listed_bytes", "emptyings")
 
-LARGEST_QUICK = 64 * WORDS
-COUNT, BYTES, EMPTYINGS = 0, 1, 2  # in listed
-NEW_NODES = 4  # no request makes more
+LARGEST_QUICK = 64 * WORDS  # bytes: upper bound of the option `quick`
+# places in State.listed: blocks in lists; their bytes; how often the lists were emptied
+COUNT, BYTES, EMPTYINGS = 0, 1, 2
+NEW_NODES = 4  # upper bound on the nodes that one request makes
 
 
 class State(NamedTuple):
-    nodes: np.ndarray  # from here on as address_tree has it
+    """The fields of an `address_tree` heap, and the quick lists."""
+
+    nodes: np.ndarray  # this field and those down to ``rules`` are as in address_tree.State
     node_of: np.ndarray
     pool: np.ndarray
     roots: np.ndarray
@@ -52,10 +55,10 @@ class State(NamedTuple):
     rover: np.ndarray
     ledger: np.ndarray
     rules: Rules
-    heads: np.ndarray  # heads[size - 1]: the block of that size freed last; its `left` is the one before it
-    words: np.ndarray  # a bit per size whose list is not empty
-    listed: np.ndarray
-    quick: int
+    heads: np.ndarray  # heads[size - 1]: node of the block of that size freed last, or 0; its `left` is the one freed before it
+    words: np.ndarray  # bitmap: bit size - 1 is set while the list of that size is not empty
+    listed: np.ndarray  # COUNT, BYTES, EMPTYINGS
+    quick: int  # bytes: blocks up to this size have lists
     patient: bool  # the lists are emptied only when the heap cannot grow
 
 
@@ -67,17 +70,23 @@ def init(capacity, max_live, quick=512, coalesce: Literal["growth", "failure"] =
 
 
 def enlarge(state):
-    """Room for twice as many blocks, in lists or not."""
+    """Return a state with room for twice as many nodes: blocks, whether listed or not, and holes."""
     nodes = np.zeros(2 * state.nodes.size, address_tree.NODE).view(np.recarray)
     nodes[: state.nodes.size] = state.nodes
     return state._replace(nodes=nodes)
 
 
 def is_full(state):
+    """Return whether there may be too few unused nodes for one request."""
     return state.pool[FRESH] + NEW_NODES > state.nodes.size
 
 
 def alloc(state, request):
+    """Give the request the block freed last of its exact size, or place it by first fit; return its address in bytes.
+
+    If first fit finds no hole, the quick lists are emptied or the heap grows. Return NOTHING if a request of 0 bytes gets
+    no block (`zero=null`), ENLARGE if there are too few nodes, NOWHERE if the capacity does not allow it.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -99,6 +108,10 @@ def alloc(state, request):
 
 
 def search(state, size, align):
+    """Return the lowest hole outside the lists in which ``size`` bytes fit at the alignment; 0 if none fits.
+
+    The holes inspected are added to the ledger's count.
+    """
     x = first_fit(state, 0, size, align)
     if state.ledger[SEARCHES] != 0:
         holes = state.ledger[HOLES] - state.listed[COUNT]
@@ -108,7 +121,11 @@ def search(state, size, align):
 
 @apart
 def empty_and_search(state, size, align, request):
-    """First fit found nothing: empty the lists and search again, or grow; a patient heap grows first."""
+    """Serve a request for which first fit found no hole: empty the quick lists and search again, or grow; return the address.
+
+    With `coalesce=failure` the heap grows first, and the lists are emptied only if it cannot. Return NOWHERE if the
+    capacity does not allow it.
+    """
     if state.patient:
         address = heap.grow(state, tail_address(state, align), size, request.block, address_tree)
         if address != NOWHERE:
@@ -118,7 +135,7 @@ def empty_and_search(state, size, align, request):
 
 
 def take_listed(state, x, size):
-    """Take the head of its list out."""
+    """Remove block x, of ``size`` bytes, from the head of its quick list, and count it as allocated."""
     before = state.nodes[x].left
     state.heads[size - 1] = before
     if before == 0:
@@ -131,7 +148,10 @@ def take_listed(state, x, size):
 
 @apart
 def empty_lists(state):
-    """Every listed block joins its neighbours: from the smallest size up, each list from the block freed last."""
+    """Empty all quick lists: each listed block becomes a hole that coalesces with its neighbours.
+
+    The lists go from the smallest size up, each from the block freed last.
+    """
     words = state.words
     state.listed[EMPTYINGS] += 1
     while words[SUMMARY] != 0:
@@ -143,6 +163,10 @@ def empty_lists(state):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``: a small one joins the quick list of its size, unmerged.
+
+    A block of more than `quick` bytes coalesces with its neighbours at once. ``address`` is not used.
+    """
     x = np.int64(state.node_of[request.block])
     size = state.nodes[x].extent
     if size > state.quick:
@@ -160,18 +184,24 @@ def free(state, request, address):
 
 
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move, or ENLARGE if there are too few nodes.
+
+    A tail that is cut off becomes a hole at once, whatever its size. ``old_size`` is not used.
+    """
     if is_full(state):
         return ENLARGE
     return heap.resize_block(state, request, address, address_tree)
 
 
 def trim(state):
+    """Empty the quick lists, then give the free tail of the heap back, in whole chunks above what it reserved at the start."""
     if state.listed[COUNT] > 0:
         empty_lists(state)
     heap.trim_top(state, address_tree)
 
 
 def largest_hole(state):
+    """Return the size in bytes of the largest hole, or of the largest block in a quick list if that is larger."""
     summary = state.words[SUMMARY]
     if summary == 0:
         return address_tree.largest_hole(state)
@@ -180,5 +210,6 @@ def largest_hole(state):
 
 
 def write_counters(state, row):
+    """Write the bytes in quick lists, and how often the lists were emptied, into ``row``."""
     row[0] = state.listed[BYTES]
     row[1] = state.listed[EMPTYINGS]

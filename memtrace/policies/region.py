@@ -46,17 +46,17 @@ ORDER = 81
 COALESCES = True
 COUNTERS = ("waiting_bytes", "regions")
 
-NEW_NODES = 6  # no request makes more
-FIRST_REGIONS = 16
+NEW_NODES = 6  # upper bound on the nodes that one request makes
+FIRST_REGIONS = 16  # regions for which there is room at first
 
 REGION = np.dtype(
     (
         np.record,
         np.dtype(
             [
-                ("top", "i8"),  # where the next block goes
-                ("live", "i8"),  # blocks
-                ("page", "i8"),  # the page it fills; 0 if it has none
+                ("top", "i8"),  # address at which its last block ends, and the next one goes
+                ("live", "i8"),  # number of live blocks
+                ("page", "i8"),  # node of the page that it fills; 0 if it has none
             ]
         ),
     )
@@ -64,7 +64,9 @@ REGION = np.dtype(
 
 
 class State(NamedTuple):
-    nodes: np.ndarray  # from here on as address_tree has it
+    """The fields of an `address_tree` heap, in which pages are blocks, and those of the regions."""
+
+    nodes: np.ndarray  # this field and those down to ``rules`` are as in address_tree.State
     node_of: np.ndarray
     pool: np.ndarray
     roots: np.ndarray
@@ -74,11 +76,11 @@ class State(NamedTuple):
     rover: np.ndarray
     ledger: np.ndarray
     rules: Rules
-    sizes: np.ndarray  # see census: of the holes in regions
-    places: np.ndarray  # places[node]
-    regions: np.ndarray  # regions[tag + 1]
-    totals: np.ndarray
-    page: int
+    sizes: np.ndarray  # tree of the largest waiting hole (census)
+    places: np.ndarray  # places[node]: the page that the node is in, and whether it waits (pages.PLACE)
+    regions: np.ndarray  # regions[tag + 1], of dtype REGION; entry 0 is that of blocks without a tag
+    totals: np.ndarray  # HELD, REGIONS, WAITING_HOLES (pages)
+    page: int  # bytes of a page
 
 
 def init(capacity, max_live, page=65536, **options):
@@ -97,7 +99,7 @@ def init(capacity, max_live, page=65536, **options):
 
 
 def enlarge(state):
-    """Room for twice as many blocks, pages and regions."""
+    """Return a state with room for twice as many blocks, pages and regions."""
     return state._replace(
         nodes=twice(state.nodes),
         sizes=census.enlarged(state.sizes, 2 * state.nodes.size),
@@ -107,16 +109,23 @@ def enlarge(state):
 
 
 def twice(records):
+    """Return a copy of an array of records with as many zeroed records appended."""
     larger = np.zeros(2 * records.size, records.dtype).view(np.recarray)
     larger[: records.size] = records
     return larger
 
 
 def is_full(state):
+    """Return whether there may be too few unused nodes for one request."""
     return state.pool[FRESH] + NEW_NODES > state.nodes.size
 
 
 def alloc(state, request):
+    """Place a block behind the last one in the page that its region fills; return its address in bytes.
+
+    A block that does not fit there begins a new page, or gets one of its own. Return NOTHING if a request of 0 bytes gets
+    no block (`zero=null`), ENLARGE if the arrays are too small, NOWHERE if the heap has no page.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -134,13 +143,19 @@ def alloc(state, request):
 
 
 def count_block(state, region):
+    """Count one more live block in a region (and the region, if this is its first). ``region`` is a record of `State.regions`."""
     state.totals[REGIONS] += region.live == 0
     region.live += 1
 
 
 @apart
 def put_in_new_page(state, region, size, align, request):
-    """Begin a page, or place a block in one of its own."""
+    """Take a page from the heap for a region and place a block of ``size`` bytes in it; return its address.
+
+    The region goes on filling the new page. But a block that is larger than a page, or for which no whole page can be had,
+    gets a page of its own size, and the region goes on with the page it had, if any. Return NOWHERE if the heap has no
+    page.
+    """
     nodes, places = state.nodes, state.places
     own = size > state.page
     x = take_page(state, max(size, state.page), align, request)
@@ -165,14 +180,17 @@ def put_in_new_page(state, region, size, align, request):
 
 
 def take_page(state, size, align, request):
-    """A page of at least ``size`` bytes from the heap; 0 if it has none."""
+    """Take a page of at least ``size`` bytes from the heap by first fit; return its node, or 0 if the heap has none.
+
+    The page counts as held by regions, and not as allocated.
+    """
     ledger = state.ledger
     x = first_fit(state, 0, size, align)
     if ledger[SEARCHES] != 0:
         ledger[INSPECTED] += rank(state, x) + 1 if x != 0 else ledger[HOLES] - state.totals[WAITING_HOLES]
     if take_or_grow(state, x, size, align, request, address_tree) == NOWHERE:
         return np.int64(0)
-    ledger[HOLE_TAKEN] = 0  # the page was taken from that hole, the block is not
+    ledger[HOLE_TAKEN] = 0  # the hole served the page, and not the block
     page = np.int64(state.node_of[request.block])
     ledger[ALLOCATED] -= state.nodes[page].extent
     state.totals[HELD] += state.nodes[page].extent
@@ -180,6 +198,10 @@ def take_page(state, size, align, request):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``, which then waits in its page as a hole.
+
+    If it was the last live block of its tag, all pages of the region go back to the heap. ``address`` is not used.
+    """
     x = np.int64(state.node_of[request.block])
     state.ledger[ALLOCATED] -= state.nodes[x].extent
     wait(state, x)
@@ -191,7 +213,10 @@ def free(state, request, address):
 
 @apart
 def free_region(state, region):
-    """All its pages, each of which is one waiting range by now, become part of the heap's holes."""
+    """Give all pages of a region without live blocks back to the heap's holes.
+
+    Each page is one waiting range by now. With the option `trim` the free tail of the heap then goes back to the system.
+    """
     page = np.int64(region.page)
     while page != 0:
         older = np.int64(state.places[page].older)
@@ -210,7 +235,10 @@ def free_region(state, region):
 
 @apart
 def resize(state, request, address, old_size):
-    """In place: a smaller block, or the one placed last in its region while the page has room."""
+    """Resize a block in place if it shrinks, or if it is the last one of its region and its page has room; return ``address``.
+
+    Return NOWHERE if the block has to move, ENLARGE if the arrays are too small. ``old_size`` is not used.
+    """
     if not state.rules.inplace or address & (max(request.align, 1) - 1):
         return NOWHERE
     if is_full(state):
@@ -230,13 +258,16 @@ def resize(state, request, address, old_size):
 
 
 def trim(state):
+    """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start."""
     heap.trim_top(state, address_tree)
 
 
 def largest_hole(state):
+    """Return the size in bytes of the largest hole, whether it waits in a page or is free for pages."""
     return max(census.largest_hole(state), address_tree.largest_hole(state))
 
 
 def write_counters(state, row):
+    """Write the bytes that wait in regions and the number of regions with live blocks into ``row``."""
     row[0] = state.totals[HELD] - state.ledger[ALLOCATED]
     row[1] = state.totals[REGIONS]

@@ -7,9 +7,9 @@ cell larger than a page has pages of its own. A cell keeps its size for good, an
          16           64          16           4096
     |oooooooooooo|oo..oo..oo..|oo......||................|    `.` free cells: holes, whatever their neighbours are
 
-A block that is aligned to more than a page starts inside its cell, which is larger by as much as that may take.
-A hole is a free cell, carved or not yet carved: two neighbours are two, as no block can have both. What the heap has
-above its last page (`initial`, `chunk`) is one hole, and so is what lies between `base` and the first page. Reserved is the
+A block that is aligned to more than a page starts inside its cell, which is larger by the bytes that this may need.
+A hole is a free cell, carved or not yet carved: two neighbours are two, as no block can have both. The range above
+the last page (`initial`, `chunk`) is one hole, and so is the range between `base` and the first page. Reserved is the
 top of the heap. A search inspects 1 hole if the list has a cell; else the free top of the heap, if there is one.
 `realloc=inplace`: a block stays where it is while its power of two is the same.
 
@@ -44,22 +44,24 @@ ORDER = 6
 GROUPS = ("default",)
 
 CELL = np.dtype((np.record, np.dtype([("addr", "i8"), ("next", "u4"), ("order", "u4")], align=True)))
-FIRST_CELLS = 1024
-ORDERS = 64
-# top: the end of the last page in use; cells that have a number, plus one; bytes below the first page
+FIRST_CELLS = 1024  # cells for which there is room at first
+ORDERS = 64  # orders of cells, log2 of their bytes
+# places in State.top: address at which the last page in use ends; the next cell number; bytes between the base and the first page
 FRONTIER, CARVED, GAP = 0, 1, 2
 
 
 class State(NamedTuple):
-    cells: np.ndarray  # each cell that was ever used; cell 0 is none
-    cell_of: np.ndarray  # cell_of[handle]
-    heads: np.ndarray  # heads[order]: the cell freed last
-    fresh: np.ndarray  # fresh[order]: the next cell to be carved ...
+    """The cells, and for each order (log2 of the cell size) its list of free cells and the page that is being carved."""
+
+    cells: np.ndarray  # each cell that was ever used, of dtype CELL; cell 0 is none
+    cell_of: np.ndarray  # cell_of[handle]: the block's cell
+    heads: np.ndarray  # heads[order]: the cell freed last; 0 if no cell that was used is free
+    fresh: np.ndarray  # fresh[order]: address of the next cell to be carved ...
     ends: np.ndarray  # ... unless the page ends there
-    top: np.ndarray
+    top: np.ndarray  # FRONTIER, CARVED, GAP
     ledger: np.ndarray
     rules: Rules
-    page: int
+    page: int  # bytes of a page
 
 
 def init(
@@ -96,14 +98,17 @@ def init(
 
 
 def enlarge(state):
-    """Room for twice as many cells."""
+    """Return a state with room for twice as many cells."""
     cells = np.zeros(2 * state.cells.size, CELL).view(np.recarray)
     cells[: state.cells.size] = state.cells
     return state._replace(cells=cells)
 
 
 def order_of(state, request):
-    """log2 of the cell for a request; one that is aligned to more than a page gets the room to move up."""
+    """Return the order of the cell that a request needs: log2 of its bytes.
+
+    A request that is aligned to more than a page needs a larger cell, in which the block can start at an aligned address.
+    """
     rules = state.rules
     align = max(rules.align, request.align)
     size = align_up(max(request.size + rules.header, rules.min_block), min(align, state.page))
@@ -113,6 +118,11 @@ def order_of(state, request):
 
 
 def alloc(state, request):
+    """Give the request the cell of its order that was freed last, or a new one; return the block's address in bytes.
+
+    Return NOTHING if a request of 0 bytes gets no block (`zero=null`), ENLARGE if the array of cells is full, NOWHERE if
+    the capacity does not allow another page.
+    """
     if request.size == 0 and state.rules.null:
         return NOTHING
     ledger, cells = state.ledger, state.cells
@@ -140,7 +150,11 @@ def alloc(state, request):
 
 @apart
 def carve(state, order, size):
-    """The next cell of a size, which gets a number; from a new page if the last is used up."""
+    """Carve the next cell of an order from its page, or from a new page if the last is used up; return the cell's address.
+
+    The cell gets the number ``State.top[CARVED]``, before that goes up by 1. ``size`` is 2^``order``. Return NOWHERE if the
+    capacity does not allow another page.
+    """
     ledger, top = state.ledger, state.top
     if state.fresh[order] < state.ends[order]:
         ledger[INSPECTED] = 1
@@ -158,7 +172,10 @@ def carve(state, order, size):
 
 @apart
 def take_page(state, order, size):
-    """Pages for cells of a size; whether there are any."""
+    """Take the next pages of the heap for cells of an order; return whether the capacity allows it.
+
+    One page, or as many as a cell of ``size`` = 2^``order`` bytes needs. All their cells become holes.
+    """
     ledger, top = state.ledger, state.top
     bytes = max(size, state.page)
     first, end = top[FRONTIER], ledger[RESERVED]
@@ -187,6 +204,7 @@ def take_page(state, order, size):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``: its cell becomes the head of the free list of its order."""
     cells, ledger = state.cells, state.ledger
     cell = np.uint64(state.cell_of[request.block])
     order = np.uint64(cells[cell].order)
@@ -198,7 +216,10 @@ def free(state, request, address):
 
 
 def resize(state, request, address, old_size):
-    """In place while the power of two is the same."""
+    """Return ``address`` if the block can stay in its cell: the new size needs the same order; else NOWHERE.
+
+    The address also has to have the new alignment. ``old_size`` is not used.
+    """
     same = order_of(state, request) == state.cells[state.cell_of[request.block]].order
     fits = address & (max(request.align, 1) - 1) == 0
     return address if state.rules.inplace and same and fits else np.int64(NOWHERE)
@@ -206,6 +227,7 @@ def resize(state, request, address, old_size):
 
 @apart
 def largest_hole(state):
+    """Return the size of the largest hole, in bytes: a free cell, the free top of the heap, or the gap below the first page."""
     top = state.top
     most = max(state.ledger[RESERVED] - top[FRONTIER], top[GAP])
     for order in range(ORDERS - 1, -1, -1):
@@ -215,10 +237,10 @@ def largest_hole(state):
 
 
 def expect(state, handle):
-    """A block will be freed some events from now: fetch its number."""
+    """Prefetch the cell number of a block that will be freed some events from now."""
     prefetch(state.cell_of, handle)
 
 
 def expect_soon(state, handle):
-    """Fetch its cell."""
+    """Prefetch the cell of a block that will be freed after the next few events."""
     prefetch(state.cells, state.cell_of[handle])

@@ -4,7 +4,7 @@ A request of size + header bytes, at least min_block, is rounded up to its align
 classes (1, 2, 4 or 8) per doubling: with 4, and an alignment of 16, they are 16 32 48 64 80 96 112 128 160 192 ... A run is
 the fewest pages of which at most 1/`tail` is left over behind the last cell. Its cells are listed by groups of up to 64
 neighbours: each class has a list of the groups that have a free cell, and takes the lowest free cell of the first group. A
-group that was full comes to the front. A run whose last block is freed is given back at once. What is larger than `small`
+group that was full moves to the front. A run whose last block is freed is given back at once. A request larger than `small`
 (0: spacing times page), or aligned to more than a page, gets whole pages by best fit, as the runs do.
 
     | 80 | 80 |    | 80 | ... |tail|......|  48  |  48  |    holes: one free cell of 80 bytes, and `......`

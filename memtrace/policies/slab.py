@@ -4,14 +4,14 @@ A request of size + header bytes, at least min_block, is rounded up to its align
 `spacing` classes (1, 2, 4 or 8) per doubling; with 1 they are powers of two. A slab is the fewest pages of which at most
 1/`tail` is left over behind its last object. An object comes from the partial slab that was full last; from an empty one if
 none is partial; from a new one if none is empty. A slab whose last object is freed becomes empty; if its cache has `empty` of
-those already, it is given back. When there is no room, and at a trim, all empty slabs are given back. What is larger than
+those already, it is given back. When there is no room, and at a trim, all empty slabs are given back. A request larger than
 `small` (0: spacing times page), or aligned to more than a page, gets whole pages by best fit, as the slabs do.
 
     cache of 80:    partial -> |80|80|  |80|...     empty -> |  |  |  |...     and full ones, in no list
 
 Objects are taken by groups of up to 64 neighbours, of the first group in the list the lowest free one. (The paper takes the
-object freed last; which one of a slab it is changes no measure, only addresses.) Objects are not coloured. What describes a
-slab lies outside of it.
+object freed last; which one of a slab it is changes no measure, only addresses.) Objects are not coloured. The descriptor
+of a slab lies outside of it.
 
 A hole is what one request can get: a free object, in an empty slab too, or a range of free pages. Neighbouring free objects
 are holes of their own. The tail of a slab is neither allocated nor a hole. Reserved is the top of the heap of pages. A

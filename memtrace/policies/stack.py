@@ -1,7 +1,7 @@
 """Stack: each block goes on top of the last; a block freed below the top waits until all above it is free.
 
-A block's address is the mark to which the stack falls back when the block and everything above it are free. What waits
-is a hole, and is counted as one, though nothing is placed in it; `waiting_bytes` in the timeline says how much does.
+A block's address is the mark to which the stack falls back when the block and everything above it are free. A waiting block
+is counted as a hole, though nothing is placed in it; `waiting_bytes` in the timeline says how many bytes wait.
 
     |AAAA|....|CC|......      B was freed, and waits for C; when C is freed, the top falls to the end of A
 
@@ -58,10 +58,12 @@ COUNTERS = ("waiting_bytes",)
 
 
 class State(NamedTuple):
-    entries: np.ndarray  # blocks from the bottom up, freed ones too, and gaps; entry 0 ends at the base
-    entry_of: np.ndarray  # entry_of[handle]
-    shape: np.ndarray
-    sizes: np.ndarray  # see census
+    """The entries of the stack, and the counts of its holes."""
+
+    entries: np.ndarray  # from the bottom up: blocks, freed blocks and gaps (stacked.ENTRY); entry 0 ends at the base
+    entry_of: np.ndarray  # entry_of[handle]: the block's entry
+    shape: np.ndarray  # LAST, TAIL, GAPS (stacked)
+    sizes: np.ndarray  # tree of the largest hole (census)
     ledger: np.ndarray
     rules: Rules
 
@@ -83,6 +85,11 @@ def init(capacity, max_live, **options):
 
 
 def alloc(state, request):
+    """Place a block on top of the stack at the request's alignment; return its address in bytes.
+
+    A gap that the alignment needs below the block becomes an entry of its own, and a hole. Return NOTHING if a request of 0
+    bytes gets no block (`zero=null`), NOWHERE if the heap cannot grow within the capacity.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -128,7 +135,10 @@ def alloc(state, request):
 
 
 def room_above(state, end, least):
-    """Bytes reserved above ``end``, by a growth for a block of ``least`` bytes if that takes one; -1 if it cannot be reached."""
+    """Return the bytes reserved above address ``end``, after a growth if the heap is reserved to below ``end``.
+
+    ``least``: bytes of the block that the growth is for. Return -1 if the capacity does not allow the growth.
+    """
     top = state.ledger[RESERVED]
     rest = top - end
     if rest >= 0:
@@ -141,6 +151,11 @@ def room_above(state, end, least):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; it joins the waiting ranges beside it in constant time.
+
+    If the block is on top, the stack falls back to the lower end of the joined range. With the option `trim` what is
+    reserved above the top then goes back to the system. ``address`` is not used.
+    """
     entries, ledger, shape = state.entries, state.ledger, state.shape
     x = np.uint64(state.entry_of[np.uint64(request.block)])
     below, above = np.uint64(entries[x - ONE].run), np.uint64(entries[x + ONE].run)
@@ -169,7 +184,10 @@ def free(state, request, address):
 
 @apart
 def resize(state, request, address, old_size):
-    """In place: a smaller block, or the one on top."""
+    """Resize a block in place if it shrinks, or if it is the block on top; return ``address``.
+
+    Return NOWHERE if the block has to move. ``old_size`` is not used.
+    """
     if not state.rules.inplace or address & (max(request.align, 1) - 1):
         return NOWHERE
     entries, ledger = state.entries, state.ledger
@@ -197,6 +215,11 @@ def resize(state, request, address, old_size):
 
 
 def grow(state, x, end):
+    """Let the block of entry x, if it is on top, end at address ``end`` or above; return its start.
+
+    A rest below min_block goes to the block too. Return NOWHERE if the block is not on top or the capacity does not allow
+    it.
+    """
     entries, ledger = state.entries, state.ledger
     old, top = entries[x].end, ledger[RESERVED]
     rest = room_above(state, end, end - top) if x == state.shape[LAST] else np.int64(-1)
@@ -215,6 +238,7 @@ def grow(state, x, end):
 
 @apart
 def trim(state):
+    """Give the free bytes above the stack back to the system, in whole chunks above what was reserved at the start."""
     ledger = state.ledger
     top, used = ledger[RESERVED], state.entries[state.shape[LAST]].end
     keep = trimmed(state.rules, used)
@@ -225,14 +249,17 @@ def trim(state):
 
 
 def write_counters(state, row):
+    """Write the bytes of waiting holes, those below the top of the stack, into ``row``."""
     row[0] = state.ledger[FREE] - (state.ledger[RESERVED] - state.entries[state.shape[LAST]].end)
 
 
 def expect(state, handle):
+    """Prefetch the entry number of a block that will be freed some events from now."""
     prefetch(state.entry_of, handle)
 
 
 def expect_soon(state, handle):
+    """Prefetch the entries around that of a block that will be freed after the next few events."""
     x = np.int64(state.entry_of[np.uint64(handle)])
     prefetch(state.entries, x - 1)
     prefetch(state.entries, x + 2)

@@ -14,7 +14,7 @@ A request of 2 MiB or more is rounded up to whole pages of 2 MiB and served, by 
 
 Physical blocks are cut, never joined, and never given back (`trim` does nothing). When a block is freed its physical
 blocks are idle, and what was stitched is remembered: a program that repeats itself is soon served by exact ones alone.
-`stitched=1024`: so many that no request has are remembered; the one used least recently is forgotten first.
+`stitched=1024`: so many stitched blocks without a request are remembered; the one used least recently is forgotten first.
 Requests below 2 MiB are rounded up to 512 bytes and cut from physical blocks of 2 MiB by best fit; neighbours join, and
 a page that is all free is idle again. One with an alignment above 512 gets pages of its own.
 
@@ -74,27 +74,29 @@ from memtrace.structures.stitching import (
 ORDER = 44
 GROUPS = ("gpu",)
 COUNTERS = ("exact", "single", "stitched", "grown", "idle_blocks", "remembered")
-UNIT = 512
-FIRST = 1 << 10
+UNIT = 512  # bytes: requests below a page are rounded up to a multiple
+FIRST = 1 << 10  # nodes, pieces and stitched blocks for which there is room at first
 
 
 class Rules(NamedTuple):
+    """The limits of the policy."""
+
     capacity: int  # bytes
-    stitched: int
+    stitched: int  # the most stitched blocks without a request that are remembered
 
 
 class State(NamedTuple):
-    """Physical blocks and small ones are nodes; the physical ones are linked by address, the small ones of a page too."""
+    """Physical blocks and small blocks are nodes, linked by address: the physical ones, and the small ones of each page."""
 
-    nodes: Any
-    node_of: Any  # node_of[handle]: its physical or small block
-    stitch_of: Any  # stitch_of[handle]: its stitched block; 0: it has a block of its own
-    pieces: Any
-    stitches: Any
-    chains: Any
-    idle: Any
-    small: Any
-    pool: Any
+    nodes: Any  # nodes[x]: a physical or small block (stitching.NODE)
+    node_of: Any  # node_of[handle]: the physical or small block, for a block that is not stitched
+    stitch_of: Any  # stitch_of[handle]: the stitched block; 0: the block is not stitched
+    pieces: Any  # pieces[i]: a physical range of a stitched block, linked in its order (stitching.PIECE)
+    stitches: Any  # stitches[s]: a stitched block, live or remembered (stitching.STITCH)
+    chains: Any  # chains[hash of the size]: the remembered stitched block used last; 0 if there is none
+    idle: Any  # the idle physical blocks by size (stitching.Bins)
+    small: Any  # the free small blocks by size (stitching.Bins)
+    pool: Any  # counts and heads of lists, at the places that stitching names
     ledger: Any
     rules: Rules
 
@@ -122,7 +124,7 @@ def init(capacity, max_live, stitched=1024):
 
 
 def enlarge(state):
-    """Twice of what there is too little of."""
+    """Return a state in which each array that has too little room is larger, by doubling."""
     if lacks_nodes(state):
         nodes = longer(state.nodes, 2 * state.nodes.size)
         state = state._replace(nodes=nodes, idle=state.idle._replace(nodes=nodes), small=state.small._replace(nodes=nodes))
@@ -134,6 +136,10 @@ def enlarge(state):
 
 
 def alloc(state, request):
+    """Serve a request with idle physical blocks, stitched if need be, or with a small block; return the first byte's address.
+
+    Return NOTHING for a request of 0 bytes, ENLARGE if an array is too small, NOWHERE if the capacity does not allow it.
+    """
     if request.size == 0:
         return NOTHING
     if lacks_nodes(state) or lacks_pieces(state) or lacks_stitches(state):
@@ -156,7 +162,11 @@ def alloc(state, request):
 
 
 def whole_or_cut(state, x, size, handle):
-    """Serve a request of which idle physical block x has enough; the first physical block that it gets."""
+    """Serve a request of ``size`` bytes, for which idle physical block x is large enough; return its first physical block.
+
+    A block of the same size is taken whole. Else a remembered stitched block of this size is used again if all of it is
+    idle; else x is cut, and the whole that it was is remembered as a stitched block.
+    """
     nodes, pool = state.nodes, state.pool
     if nodes[x].extent > size:
         s = known_stitch(state, size)
@@ -174,7 +184,7 @@ def whole_or_cut(state, x, size, handle):
 
 
 def use_again(state, s, handle):
-    """Hand out a stitched block from before."""
+    """Give the idle stitched block s to the block with this handle; return its first physical block."""
     state.pool[EXACT] += 1
     recall(state, s)
     set_idle(state, s, False)
@@ -184,7 +194,11 @@ def use_again(state, s, handle):
 
 @apart
 def gather(state, size, handle):
-    """Serve a request for which no idle physical block is enough: its first physical block, 0 if memory lacks."""
+    """Serve a request for which no idle physical block is large enough; return its first physical block.
+
+    In this order: an idle stitched block of the size; idle physical blocks, the largest first, stitched; all idle ones, and
+    new memory for the missing bytes. Return 0 if the capacity does not allow it; nothing changes then.
+    """
     pool = state.pool
     s = known_stitch(state, size)
     if s != 0:
@@ -214,6 +228,10 @@ def gather(state, size, handle):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``: its physical blocks become idle, and its stitched block is remembered.
+
+    A small block joins its free neighbours in its page. ``address`` is not used.
+    """
     nodes, s = state.nodes, np.int64(state.stitch_of[request.block])
     x = np.int64(state.node_of[request.block])
     if s != 0:
@@ -229,25 +247,28 @@ def free(state, request, address):
 
 @apart
 def largest_hole(state):
-    """All idle memory, or the largest free range of a small page."""
+    """Return the bytes of all idle memory, which is one hole, or of the largest free range of a small page if that is larger."""
     return max(state.pool[IDLE_BYTES], np.int64(size_bins.largest_hole(state.small)))
 
 
 def releasable(state):
-    """Bytes of idle physical blocks: each page is memory of its own."""
+    """Return the bytes of idle physical blocks, which could all go back to the system: each page is memory of its own."""
     return state.pool[IDLE_BYTES]
 
 
 def first_piece(state, handle):
+    """Return the first piece of a block: an index into `State.pieces` if it is stitched, else its node."""
     s = np.int64(state.stitch_of[handle])
     return np.int64(state.stitches[s].first) if s != 0 else np.int64(state.node_of[handle])
 
 
 def next_piece(state, handle, piece):
+    """Return the piece behind ``piece`` in a stitched block; -1 after the last one, and for a block that is not stitched."""
     return np.int64(state.pieces[piece].next) if state.stitch_of[handle] != 0 else np.int64(-1)
 
 
 def piece_at(state, handle, piece):
+    """Return the physical address and the bytes of a piece of the block with this handle."""
     if state.stitch_of[handle] != 0:
         start = state.nodes[state.pieces[piece].node].addr
         return start, state.pieces[piece].end - start
@@ -256,10 +277,12 @@ def piece_at(state, handle, piece):
 
 
 def most_pieces(state):
+    """Return an upper bound on the number of pieces of a block."""
     return state.pieces.size
 
 
 def write_counters(state, row):
+    """Write the counters named by COUNTERS into ``row``, in that order."""
     for i in range(4):
         row[i] = state.pool[EXACT + i]
     row[4] = state.pool[IDLE_BLOCKS]

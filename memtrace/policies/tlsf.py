@@ -1,14 +1,14 @@
 """Two-level segregated fit: the hole freed last in the first class whose holes are all large enough. Constant time.
 
 A size's class is its power of two (first level) and which of 2^sl equal parts of it the size lies in (second level);
-below `small` bytes all classes have one width. What is classed is a hole's size less one header. A request is rounded up
+below `small` bytes all classes have one width. A hole is classed by its size less one header. A request is rounded up
 to the next class, so the head of any list from there on fits and no list is searched; a hole of the request's own class
 is passed over, though it may be large enough. Lists are last in, first out; holes coalesce at once; a hole that changes
 its size becomes the head of its class.
 
 A request that no list serves makes the heap grow until the search would find its tail; with a fixed pool
 (`initial` as large as the capacity) it fails, as a pool's does. An aligned request looks for a hole that is sure to fit:
-larger by the alignment, less that of all holes.
+larger by its alignment, less the alignment that all holes have.
 
 `cut=request` gives a block the size that was asked for; `cut=class` the size that it was rounded up to, so blocks of a
 class are alike (realloc in place cuts to the request). `sl`: log2 of the classes of a power of two, 0 to 6. `small`: a
@@ -48,6 +48,11 @@ def init(capacity, max_live, sl=5, small=0, fl=62, cut: Literal["request", "clas
 
 
 def alloc(state, request):
+    """Place a block in the hole freed last of the first size class whose holes all fit; return its address in bytes.
+
+    Return NOTHING if a request of 0 bytes gets no block (`zero=null`). If no list has a hole that is sure to fit, the heap
+    grows; return NOWHERE if it cannot within the capacity. With `cut=class` the block's size is rounded up to its class.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -63,7 +68,10 @@ def alloc(state, request):
 
 
 def class_size(state, size):
-    """A block's size rounded up to its class."""
+    """Return the block size ``size`` (bytes, header included) rounded up to the least size of its class and the alignment.
+
+    The ledger's BLOCK_SIZE is set to the result if that is larger.
+    """
     header = state.rules.header
     least = rounded(state.classes, max(size - header, 1)) + header
     if least > size:
@@ -73,12 +81,22 @@ def class_size(state, size):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its range coalesces with the holes beside it.
+
+    With the option `trim` the free tail of the heap then goes back to the system. ``address`` is not used.
+    """
     heap.free_block(state, request.block, class_lists)
 
 
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    ``request`` has the block's handle, its new size and alignment; ``address`` is where the block starts. A block grows
+    into the hole behind it, or at the top of the heap. ``old_size`` is not used.
+    """
     return heap.resize_block(state, request, address, class_lists)
 
 
 def trim(state):
+    """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start."""
     heap.trim_top(state, class_lists)

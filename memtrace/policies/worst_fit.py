@@ -22,6 +22,11 @@ COALESCES = True
 
 
 def alloc(state, request):
+    """Place a block in the largest hole that the request fits, the lowest of equals; return its address in bytes.
+
+    If no hole fits, the heap grows. Return NOTHING if a request of 0 bytes gets no block (`zero=null`), NOWHERE if the heap
+    cannot grow within the capacity. The number of holes inspected goes to the ledger.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -31,6 +36,10 @@ def alloc(state, request):
 
 
 def largest_fit(state, size, align):
+    """Return the node of the largest hole in which ``size`` bytes fit at the alignment, the lowest of equals; 0 if none fits.
+
+    ``size`` and ``align`` are in bytes.
+    """
     largest = largest_hole(state)
     if largest < size:
         return np.int64(0)
@@ -40,7 +49,11 @@ def largest_fit(state, size, align):
 
 @apart
 def largest_aligned(state, size, align):
-    """The largest hole does not fit, because of the alignment: look at all that are large enough."""
+    """Return the largest hole in which ``size`` bytes fit at the alignment, the lowest of equals; 0 if none fits.
+
+    Called when the alignment keeps the request out of the lowest of the largest holes: every hole of at least ``size``
+    bytes is looked at.
+    """
     nodes = state.nodes
     found = np.int64(0)
     x = first_fit(state, 0, size, align)
@@ -52,12 +65,22 @@ def largest_aligned(state, size, align):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``; its range coalesces with the holes beside it.
+
+    With the option `trim` the free tail of the heap then goes back to the system. ``address`` is not used.
+    """
     heap.free_block(state, request.block, address_tree)
 
 
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    ``request`` has the block's handle, its new size and alignment; ``address`` is where the block starts. A block grows
+    into the hole behind it, or at the top of the heap. ``old_size`` is not used.
+    """
     return heap.resize_block(state, request, address, address_tree)
 
 
 def trim(state):
+    """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start."""
     heap.trim_top(state, address_tree)

@@ -1,1 +1,1 @@
-"""Recording: programs of one kind in each file, run and turned into a trace."""
+"""Run a program, record its allocations, and write them as a trace; each file records one kind of program."""

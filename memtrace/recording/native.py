@@ -1,7 +1,7 @@
-"""A program's calls of malloc and free, through a library that is loaded before its own.
+"""Record the malloc and free calls of any program on Linux, with a library that LD_PRELOAD loads before the program's own.
 
-The library (`recorder.c`) is compiled at first use. Every process of the program writes a log; the one that is asked for,
-or else the one with the most calls, becomes the trace.
+The library (`recorder.c`) is compiled at first use. Every process of the program writes a log. One log becomes the trace: that
+of the process that the user names, or else that with the most calls.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
 
 SOURCE = Path(__file__).with_name("recorder.c")
-COPY_BYTES = 1 << 20
+COPY_BYTES = 1 << 20  # bytes copied at once
 
 
 @dataclass(frozen=True)
 class Process:
-    """The log of one process, from its start or its fork to its end, or until it executed another program."""
+    """Describe the log of one process, from its start or fork until its end or its execution of another program."""
 
-    path: Path
-    program: str
-    calls: int
-    inherited: int  # calls of its parent, before its fork
-    parent: str  # the name of its parent's log, "" if it has none
+    path: Path  # of the log
+    program: str  # file name of the executable
+    calls: int  # number of calls in the log
+    inherited: int  # number of calls in the parent's log before the fork
+    parent: str  # file name of the parent's log, "" if there is none
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What was recorded: the process that became the trace, all that there were, and how the command ended."""
+    """Describe a finished recording: all processes, the one that became the trace, and how the command ended."""
 
-    process: Process
-    processes: tuple[Process, ...]
-    events: int
-    exit_code: int
-    metadata: dict[str, str]
+    process: Process  # the process that became the trace
+    processes: tuple[Process, ...]  # all processes of the command
+    events: int  # number of events in the trace
+    exit_code: int  # of the command
+    metadata: dict[str, str]  # of the trace
 
 
 def record(
@@ -60,8 +60,9 @@ def record(
 ) -> Recording:
     """Run a command and write the calls of one of its processes as a trace.
 
-    ``process`` is the name of the program whose calls are wanted. ``environment`` replaces this process's own, ``output``
-    its standard output. Raises UsageError if the command cannot be run or records nothing.
+    `process` is the name of the program whose calls are wanted (None: the process with the most calls). `environment` replaces
+    the environment of this process, `output` its standard output. Raises UsageError if the command cannot be run or no process
+    has this name, InputError if no call was recorded.
     """
     from memtrace.trace import convert
 
@@ -83,7 +84,7 @@ def record(
 
 
 def preloaded() -> Path:
-    """The recorder's library."""
+    """Return the path of the recorder's library, compiled if needed; raises UsageError unless this is Linux."""
     if not sys.platform.startswith("linux"):
         raise UsageError(
             "record native needs Linux with glibc\ntry: record python, or convert the log of another tool (memtrace formats)"
@@ -92,7 +93,10 @@ def preloaded() -> Path:
 
 
 def _run(command: list[str], folder: Path, library: Path, given: dict[str, str] | None, output: IO[Any] | int | None) -> int:
-    """The exit code; Ctrl-C ends the program, and its calls up to then are kept."""
+    """Run the command with the library, and return its exit code; the logs are written to `folder`.
+
+    `given` is the environment, None for that of this process. Ctrl-C ends the program, and its calls up to then are kept.
+    """
     environment = dict(os.environ if given is None else given)
     before = environment.get("LD_PRELOAD")
     environment |= {"LD_PRELOAD": f"{library}:{before}" if before else str(library), "MEMTRACE_CALLS": str(folder)}
@@ -101,11 +105,11 @@ def _run(command: list[str], folder: Path, library: Path, given: dict[str, str] 
         try:
             return running.wait()
         except KeyboardInterrupt:
-            continue  # the terminal has told the program too
+            continue  # the terminal has interrupted the program too
 
 
 def _processes(folder: Path) -> Iterator[Process]:
-    """All logs, in the order of their beginnings."""
+    """Yield the processes whose logs are in a folder, in the order in which they began."""
     import numpy as np
 
     from memtrace.formats.calls import HEADER
@@ -120,7 +124,10 @@ def _processes(folder: Path) -> Iterator[Process]:
 
 
 def choose(processes: Sequence[Process], name: str | None, command: str) -> Process:
-    """The process with the most calls, of those of this name."""
+    """Return the process with the most calls among those of this name (None: among all).
+
+    Raises InputError if there is no call at all, UsageError if no process has this name; `command` is named in messages.
+    """
     wanted = [each for each in processes if name is None or each.program == name]
     if not processes or not any(each.calls for each in processes):
         raise InputError(
@@ -133,7 +140,11 @@ def choose(processes: Sequence[Process], name: str | None, command: str) -> Proc
 
 
 def _with_inherited(process: Process, known: dict[str, Process]) -> Path:
-    """The log of a process with its parent's calls before the fork in front, or its own where it has none."""
+    """Return the path of a log that has also the calls that a forked process inherited: its parent's calls before the fork.
+
+    These come first, with what the parent inherited itself. `known` maps log names to processes. A process without a known
+    parent has its own log returned.
+    """
     from memtrace.formats.calls import FIRST_RECORD, RECORD
 
     if process.parent not in known or not process.inherited:
@@ -154,6 +165,7 @@ def _with_inherited(process: Process, known: dict[str, Process]) -> Path:
 
 
 def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
+    """Copy `count` bytes, or as many as there are, from one file to the other."""
     while count and (data := source.read(min(count, COPY_BYTES))):
         target.write(data)
         count -= len(data)

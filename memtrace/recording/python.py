@@ -1,7 +1,7 @@
-"""A Python program's allocations, through memray (extra `memray`), whose captures are a format of their own.
+"""Record the allocations of a Python program with memray (extra `memray`), and convert memray's capture to a trace.
 
-memray leaves its own allocations out. What it sees: malloc and its relatives, mmap, and with ``objects`` Python's own
-allocator as well, every object on top of the arenas beneath them.
+memray leaves its own allocations out. It records malloc and its relatives and mmap; with `objects` also the calls of
+Python's own allocator, so that each object is recorded besides the arena that contains it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ EXTRA = "pip install 'memtrace-replay[memray]'"
 
 @dataclass(frozen=True)
 class Recording:
-    """What was recorded, and how the program ended."""
+    """Describe a finished recording, and how the program ended."""
 
-    events: int
-    exit_code: int
-    metadata: dict[str, str]
+    events: int  # number of events in the trace
+    exit_code: int  # of the program
+    metadata: dict[str, str]  # of the trace
 
 
 def record(
@@ -41,9 +41,10 @@ def record(
     output: IO[Any] | int | None = None,
     progress: Progress | None = None,
 ) -> Recording:
-    """Run a script with its arguments, or ``-m module ...``, under memray, and write its trace.
+    """Run a script with its arguments, or `-m module ...`, under memray, and write its trace.
 
-    Raises UsageError where memray is missing, InputError where nothing was recorded.
+    `objects` also records Python's own allocator; `output` replaces the standard output. Raises UsageError if memray or the
+    script is missing, InputError if nothing was recorded.
     """
     from memtrace.trace import convert
 

@@ -1,4 +1,4 @@
-"""Results to a report: gather a Document, then write it."""
+"""Turn results into a report: gather a Document, then write it as PDF, HTML or Markdown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
     from memtrace.tiers.results import TierResults
 
+# The endings of a report's file, each for one kind of report.
 ENDINGS = (".pdf", ".html", ".md")
 
 
 def render(results: Results | TierResults, folder: Path, kinds: Collection[str] = ("pdf", "html")) -> list[Path]:
-    """report.pdf, report.html, report.md: those asked for; and each figure as PNG in plots/. Every figure is drawn once."""
+    """Write the reports of these kinds into the folder, and each figure as PNG into its folder plots/. Return the paths.
+
+    The reports are called report.pdf, report.html and report.md. Every figure is drawn once, for the PDF, and taken
+    from there for the other kinds.
+    """
     from memtrace.report import html, markdown, pdf
 
     plots = folder / "plots"
@@ -24,7 +29,7 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
     path, *figures = pdf.write(document, folder / "report.pdf", plots)
     written = [path] if "pdf" in kinds else []
     if not written:
-        path.unlink()  # it was the way to the figures
+        path.unlink()  # the PDF was written only to draw the figures
     if "html" in kinds:
         written.append(html.write(document, explored, folder / "report.html", plots))
     if "md" in kinds:
@@ -33,9 +38,9 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
 
 
 def write(results: Results | TierResults, path: Path, plots: Path | None = None) -> Path:
-    """One report, of the kind that the file's ending names; figures are taken from ``plots`` where they are there.
+    """Write one report, of the kind that the file's ending names, and return its path.
 
-    Raises UsageError for another ending.
+    Figures that are in the folder ``plots`` are taken from there. Raise UsageError for another ending.
     """
     from memtrace.errors import UsageError
     from memtrace.report import html, markdown, pdf
@@ -50,7 +55,7 @@ def write(results: Results | TierResults, path: Path, plots: Path | None = None)
 
 
 def document_of(results: Results | TierResults) -> tuple[Document, Results | None]:
-    """The report's parts, and the results to explore where there are such."""
+    """Return the report's document, and the results for the explorer of the HTML report; None for a replay over tiers."""
     from memtrace.report import document, tiers
     from memtrace.tiers.results import TierResults
 

@@ -1,4 +1,7 @@
-"""Why a policy ran out of memory: the request, what was free, whether it is fragmentation or really full, what is in the way."""
+"""The part of a report that explains why a policy ran out of memory.
+
+It has the request, the free bytes, whether memory was fragmented or really full, and the blocks that pin most.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from memtrace.units import format_size
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-Failure = Mapping[str, Any]
+Failure = Mapping[str, Any]  # the row of the table `failures`
 Cause = Literal["fragmentation", "rounding", "full"]
 FACTS = (Column("at that event", 3.0), Column("bytes", 1.0, numbers=True))
 PINS = (
@@ -30,7 +33,11 @@ PINS = (
 
 
 def autopsy(results: Results, trace: str, row: Mapping[str, Any], name: str) -> Iterator[Any]:
-    """Blocks for a policy that ran out of memory; none for others, or where the results do not hold the state."""
+    """Yield the blocks of the report that explain why a policy ran out of memory.
+
+    Yield none for other policies, nor if the results lack the state. ``row`` is the policy's row of the summary,
+    ``name`` begins the name of the figure's file.
+    """
     failure = failure_of(results, trace, row["policy"])
     if not is_oom(row) or failure is None:
         return
@@ -53,17 +60,22 @@ def autopsy(results: Results, trace: str, row: Mapping[str, Any], name: str) -> 
 
 
 def failure_of(results: Results, trace: str, policy: str) -> dict[str, Any] | None:
-    """The state at the failure; None where there was none."""
+    """Return the policy's row of the table `failures`, or None if there is none."""
     rows = results.rows("failures", trace, policy)
     return {name: _plain(values[0]) for name, values in rows.items()} if len(rows["event"]) else None
 
 
 def _plain(value: Any) -> Any:
+    """Return the value, or None for NaN, which stands for null in a column of numbers."""
     return None if value is None or value != value else value
 
 
 def cause(failure: Failure, limit: int) -> Cause:
-    """Full: the live bytes and the request exceed the limit. Rounding: their blocks do. Fragmentation: neither does."""
+    """Return why the request failed within ``limit`` bytes.
+
+    It is "full" if the live bytes and the request exceed the limit, "rounding" if only their blocks do, else
+    "fragmentation".
+    """
     if failure["live_bytes"] + failure["request_bytes"] > limit:
         return "full"
     if failure["allocated_bytes"] + failure["needed_bytes"] > limit:
@@ -72,7 +84,7 @@ def cause(failure: Failure, limit: int) -> Cause:
 
 
 def sentence(failure: Failure, limit: int) -> str:
-    """The verdict on a failure."""
+    """Return the verdict on a failure, in one or two sentences."""
     asked, live = format_size(failure["request_bytes"]), format_size(failure["live_bytes"])
     lost = failure["allocated_bytes"] - failure["live_bytes"]
     found = cause(failure, limit)
@@ -98,7 +110,7 @@ def sentence(failure: Failure, limit: int) -> str:
 
 
 def facts(failure: Failure, limit: int) -> Iterator[tuple[str, str]]:
-    """The sums, exact to the byte."""
+    """Yield the rows of the table of sizes, exact to the byte."""
     tag = f" ({failure['request_tag']})" if failure["request_tag"] else ""
     yield f"event {failure['event']:,} asked for{tag}", f"{failure['request_bytes']:,}"
     yield "which the policy rounded to", f"{failure['needed_bytes']:,}"
@@ -112,6 +124,7 @@ def facts(failure: Failure, limit: int) -> Iterator[tuple[str, str]]:
 
 
 def pin_rows(pins: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the table of blocks that pin most, numbered from 1."""
     for number, (address, size, opens, tag) in enumerate(
         zip(*(pins[name].tolist() for name in ("address", "bytes", "opens_bytes", "tag")), strict=True), start=1
     ):

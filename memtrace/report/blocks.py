@@ -1,4 +1,4 @@
-"""The parts of a report as plain data, before any of it is PDF, HTML or Markdown."""
+"""The parts of a report as plain data, independent of PDF, HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading; level 1 starts a page."""
+    """A heading; level 1 starts a new page."""
 
     text: str
     level: int = 2
@@ -20,7 +20,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Running text; `strong` is what a reader in a hurry reads."""
+    """Running text; a `strong` paragraph holds what a reader in a hurry should read."""
 
     text: str
     strong: bool = False
@@ -28,7 +28,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Command:
-    """A command to type, and what it tells."""
+    """A command to type, and the reason to do so."""
 
     text: str
     reason: str
@@ -36,7 +36,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column: its heading, its share of the width, and whether it holds numbers."""
+    """A column of a table: its heading, its width relative to the other columns, and whether it holds numbers."""
 
     title: str
     share: float
@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text, as they are to be read."""
+    """A table of text, with numbers already formatted."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that draws itself at a height in inches; `file_name` has no ending."""
+    """A figure that draws itself on a canvas at a height in inches; `file_name` has no ending."""
 
     file_name: str
     title: str
@@ -61,13 +61,13 @@ class Picture:
     width: float
     height: float
     draw: Callable[[Figure | SubFigure, float], None]
-    pages_only: bool = False  # elsewhere the explorer shows it
-    yields: bool = False  # it may be drawn lower, where that leaves room on a page for another
+    pages_only: bool = False  # only in the PDF; in the HTML report the explorer shows the same
+    yields: bool = False  # may be drawn less high if one more picture fits on the page then
 
 
 @dataclass(frozen=True)
 class Section:
-    """What only some readers want: a page of its own, or folded away under its title."""
+    """A part for some readers only: in the PDF on a page of its own, in the other reports folded away under its title."""
 
     title: str
     blocks: tuple[Heading | Paragraph | Command | Table | Picture, ...]
@@ -78,7 +78,7 @@ Block = Heading | Paragraph | Command | Table | Picture | Section
 
 @dataclass(frozen=True)
 class Document:
-    """A report: a title and its parts in order."""
+    """A report: a title, and its blocks in order."""
 
     title: str
     blocks: tuple[Block, ...]

@@ -1,4 +1,4 @@
-"""A PDF's bookmarks: traces and policies, in the order of the pages."""
+"""Add bookmarks for traces and policies to a PDF, in the order of the pages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from memtrace.report.flow import Page
 if TYPE_CHECKING:
     from matplotlib.backends.backend_pdf import PdfPages
 
-DEEPEST = 2
+DEEPEST = 2  # level of the headings that still get a bookmark
 
 
 class Mark(NamedTuple):
-    """A heading, its level and the number of its page, from 0."""
+    """A bookmark: a heading's text, its level, and the index of its page from 0."""
 
     title: str
     level: int
@@ -23,13 +23,17 @@ class Mark(NamedTuple):
 
 
 def marks(pages: Sequence[Page]) -> list[Mark]:
-    """The headings of the first two levels."""
+    """Return a bookmark for each heading of the first two levels."""
     found = [(piece, number) for number, page in enumerate(pages) for _, piece in page]
     return [Mark(printable(piece.title), piece.level, number) for piece, number in found if 1 <= piece.level <= DEEPEST]
 
 
 def bookmark(pdf: PdfPages, pages: Sequence[Page]) -> None:
-    """Write the bookmarks before the file is closed. The catalog, which comes first in the file, is written once more."""
+    """Write the bookmarks into a PDF that is not closed yet.
+
+    The document's catalog, which is the first object of the file, is written a second time so that it refers to the
+    bookmarks.
+    """
     from matplotlib.backends.backend_pdf import Name
 
     file: Any = pdf._ensure_file()
@@ -61,5 +65,5 @@ def bookmark(pdf: PdfPages, pages: Sequence[Page]) -> None:
 
 
 def _parent(found: Sequence[Mark], i: int) -> Any:
-    """The number of the nearest heading above that is of a higher level, None for none."""
+    """Return the index of the last heading before ``i`` with a smaller level number, None if there is none."""
     return next((k for k in range(i - 1, -1, -1) if found[k].level < found[i].level), None)

@@ -1,4 +1,4 @@
-"""Results to a Document: the verdict and the ranked table, the figures, and what the measures mean."""
+"""Turn results into a Document: verdict, ranked table, figures, a page for each policy, and the definitions of the measures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MEASURES = (
 
 
 def build(results: Results) -> Document:
-    """The whole report of a run."""
+    """Return the whole report of a run."""
     traces = results.traces()
     names = file_names(traces)
     blocks: list[Block] = list(_overview(results)) if len(traces) != 1 else []
@@ -59,11 +59,12 @@ def build(results: Results) -> Document:
 
 
 def _rows(results: Results, trace: str) -> list[dict[str, Any]]:
+    """Return the summary rows of a trace, the best policy first."""
     return rank(row for row in results.summary if row["trace"] == trace)
 
 
 def _overview(results: Results) -> Iterator[Block]:
-    """Many traces at a glance: one line each."""
+    """Yield the table with one line per trace, for a run of several traces."""
     yield Heading("All traces", 1)
     if not results.traces():
         yield Paragraph("Nothing was replayed.")
@@ -72,6 +73,7 @@ def _overview(results: Results) -> Iterator[Block]:
 
 
 def _overview_row(trace: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the line of one trace, whose summary rows are ``rows``."""
     winners = best(rows)
     failed = sum(is_oom(row) for row in rows)
     oom = f"{failed} of {len(rows)}" if failed else "-"
@@ -83,6 +85,7 @@ def _overview_row(trace: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _verdict(results: Results, trace: str) -> Iterator[Block]:
+    """Yield the verdict on a trace, the ranked table of policies, and the commands to try next."""
     rows = _rows(results, trace)
     yield Heading(trace, 1)
     first, *others = verdict(rows)
@@ -100,11 +103,16 @@ def _verdict(results: Results, trace: str) -> Iterator[Block]:
 
 
 def _typed(source: str) -> str:
-    """The trace as one would type it: a workload or URL whole, a file without its folder, which is the writer's alone."""
+    """Return the trace as one would type it in a command.
+
+    A workload or URL is returned whole; a file loses its folder, which exists only on the machine that wrote the
+    report.
+    """
     return source if ":" in source else PurePath(source).name
 
 
 def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a policy's line in the ranked table."""
     if is_oom(row):
         peak, ratio = "out of memory", f"at {oom_event(row):,}"
     else:
@@ -121,11 +129,12 @@ def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _percent(share: float | None) -> str:
+    """Return a share as a percentage, or a dash."""
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def _trace_facts(row: Mapping[str, Any]) -> str:
-    """What was replayed, in a sentence under the table."""
+    """Return the sentences below the table on the trace that was replayed."""
     return (
         f"Fragmentation is that at the peak of reserved bytes. The trace: {row['events']:,} events, "
         f"{row['allocs']:,} allocations and {row['frees']:,} frees, "
@@ -135,6 +144,7 @@ def _trace_facts(row: Mapping[str, Any]) -> str:
 
 
 def _figures(results: Results, trace: str, name: str) -> Iterator[Block]:
+    """Yield the figures of a trace; ``name`` begins the names of their files."""
     for plot in wanted(results, trace):
         yield Picture(
             f"{name}-{plot.NAME}",
@@ -148,6 +158,7 @@ def _figures(results: Results, trace: str, name: str) -> Iterator[Block]:
 
 
 def _definitions() -> Iterator[Block]:
+    """Yield the definitions of all measures."""
     from memtrace.metrics import declared
 
     yield Heading("What the measures mean", 1)
@@ -160,7 +171,10 @@ def _definitions() -> Iterator[Block]:
 
 
 def _provenance(results: Results) -> Iterator[Block]:
-    """What the numbers came from: what is the same for the same results, so no clock and no machine."""
+    """Yield the origin of the numbers:
+
+    SHA-256 of the traces, and versions. There is no time and no machine in it, so equal results give equal reports.
+    """
     yield Heading("Where the numbers come from")
     hashes = {row["trace"]: row["trace_sha256"] for row in results.summary}
     yield Table((Column("trace", 2.5), Column("SHA-256", 5)), tuple(hashes.items()))

@@ -1,4 +1,8 @@
-"""Blocks to pages: what stands where, cut between pages, before anything is drawn."""
+"""Lay out the blocks of a report on pages before anything is drawn.
+
+Blocks are cut into pieces, which are never split between pages. A table has a piece for each row and a text one for
+each line, so that both can run on over several pages.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,17 @@ from memtrace.report.blocks import Block, Column, Command, Heading, Paragraph, P
 
 PAGE_WIDTH, PAGE_HEIGHT = 8.27, 11.69  # A4 in inches
 LEFT = (PAGE_WIDTH - WIDTH) / 2
-TOP, END = 0.5, PAGE_HEIGHT - 0.7
-ROOM = WIDTH * POINTS
-LEADING = 1.4  # times the size of the letters
+TOP, END = 0.5, PAGE_HEIGHT - 0.7  # inches: where the content of a page begins and ends
+ROOM = WIDTH * POINTS  # points: width of a line
+LEADING = 1.4  # distance of lines, as a multiple of the size of their letters
 SPACE = 0.1  # inches above a picture
 CELL = 6.0  # points between columns
-SHRINKS = 0.15  # of the height of a page's pictures, so that one more fits
+SHRINKS = 0.15  # share of their height that a page's pictures may lose so that one more piece fits
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text; `left` in inches from the margin, the end of the line if it is a number."""
+    """A line of text. `left` is where it begins, in inches from the margin; for a number it is where it ends."""
 
     text: str
     size: float
@@ -32,24 +36,31 @@ class Line:
 
 @dataclass(frozen=True)
 class Piece:
-    """What is never cut between pages: lines, each so far below the piece's top, a rule or a picture."""
+    """A part of a page that is never split between pages.
+
+    It has lines, each with its distance in inches from the piece's top, or a picture with its caption.
+    """
 
     height: float
     lines: tuple[tuple[float, Line], ...] = ()
     picture: Picture | None = None
-    rule: bool = False
+    rule: bool = False  # a line below it
     starts_page: bool = False
     title: str = ""  # of a heading, for the bookmarks
-    level: int = 0
-    keeps_next: bool = False
-    head: Piece | None = None  # stands above it again where it begins a page
+    level: int = 0  # of a heading
+    keeps_next: bool = False  # stays on one page with the next piece
+    head: Piece | None = None  # the head of the table, which is repeated above this row if the row begins a page
 
 
-Page = list[tuple[float, Piece]]
+Page = list[tuple[float, Piece]]  # pieces with their distances in inches from the page's top
 
 
 def pages(blocks: Iterable[Block]) -> list[Page]:
-    """Pieces on pages, each with its distance from the page's top."""
+    """Return the pages of a report.
+
+    If a group of pieces does not fit on the rest of a page, the page's pictures are made a little lower, or the group
+    begins the next page.
+    """
     found: list[Page] = [[]]
     place = TOP
     groups = list(_groups(piece for block in blocks for piece in pieces_of(block)))
@@ -72,7 +83,11 @@ def pages(blocks: Iterable[Block]) -> list[Page]:
 
 
 def _squeezed(pieces: Sequence[Piece], over: float) -> list[Piece]:
-    """The pieces with pictures lower by ``over`` inches in all, the same share of each; empty if that is too much of them."""
+    """Return the pieces with their pictures lower by ``over`` inches in all, each by the same share.
+
+    Return an empty list if the last piece is no picture, or if the pictures would lose more than SHRINKS of their
+    height.
+    """
     heights = sum(piece.picture.height for piece in pieces if piece.picture and piece.picture.yields)
     if not pieces[-1].picture or over > SHRINKS * heights:
         return []
@@ -80,6 +95,7 @@ def _squeezed(pieces: Sequence[Piece], over: float) -> list[Piece]:
 
 
 def _lower(piece: Piece, share: float) -> Piece:
+    """Return the piece with its picture lower by this share of its height, if the picture yields."""
     if not piece.picture or not piece.picture.yields:
         return piece
     by = share * piece.picture.height
@@ -88,7 +104,7 @@ def _lower(piece: Piece, share: float) -> Piece:
 
 
 def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """A heading stays with what follows it."""
+    """Yield groups of pieces that stay on one page, such as a heading and what follows it."""
     group: list[Piece] = []
     for piece in pieces:
         if group and (piece.starts_page or not group[-1].keeps_next):
@@ -100,13 +116,14 @@ def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 
 def pieces_of(block: Block) -> list[Piece]:
-    """A block's pieces; a section's begin with its title, on a new page."""
+    """Return a block's pieces; those of a section begin with its title on a new page."""
     if isinstance(block, Section):
         return [piece for inner in (Heading(block.title, 1), *block.blocks) for piece in _pieces(inner)]
     return _pieces(block)
 
 
 def _pieces(block: Block) -> list[Piece]:
+    """Return the pieces of a block that is no section."""
     if isinstance(block, Heading):
         return [_heading(block)]
     if isinstance(block, Paragraph):
@@ -120,6 +137,7 @@ def _pieces(block: Block) -> list[Piece]:
 
 
 def _heading(block: Heading) -> Piece:
+    """Return the piece of a heading."""
     size, before = (17.0, 0.0) if block.level == 1 else (11.0, 0.16)
     lines = _lines(wrap(printable(block.text), size, ROOM, True), size, True)
     return Piece(
@@ -133,7 +151,7 @@ def _heading(block: Heading) -> Piece:
 
 
 def _text(text: str, size: float, bold: bool, after: float, keeps_next: bool = False) -> list[Piece]:
-    """Each line is a piece, so that long text runs on over pages."""
+    """Return the pieces of a text: each line is one, so that a long text runs on over pages. ``after`` are inches below it."""
     pieces = []
     for line in wrap(printable(text), size, ROOM, bold):
         tall = size * LEADING / POINTS
@@ -143,15 +161,18 @@ def _text(text: str, size: float, bold: bool, after: float, keeps_next: bool = F
 
 
 def _lines(texts: Sequence[str], size: float, bold: bool, left: float = 0.0, number: bool = False) -> list[tuple[float, Line]]:
+    """Return the lines with their distances in inches from the top. ``left`` is in inches; for numbers it is where they end."""
     step = size * LEADING / POINTS
     return [(at * step, Line(text, size, left, bold, number)) for at, text in enumerate(texts)]
 
 
 def _height(lines: Sequence[tuple[float, Line]]) -> float:
+    """Return the height of lines in inches."""
     return max(top + line.size * LEADING / POINTS for top, line in lines)
 
 
 def _table(table: Table) -> Iterator[Piece]:
+    """Yield the pieces of a table: its head, its rows, and a space below."""
     head = replace(_row(table.columns, [column.title for column in table.columns], True), keeps_next=True)
     yield head
     for row in table.rows:
@@ -160,6 +181,7 @@ def _table(table: Table) -> Iterator[Piece]:
 
 
 def _row(columns: Sequence[Column], cells: Sequence[str], bold: bool, size: float = 8.0) -> Piece:
+    """Return the piece of a row, whose cells are wrapped in the widths of their columns."""
     shares = sum(column.share for column in columns)
     lines: list[tuple[float, Line]] = []
     left = 0.0
@@ -173,6 +195,7 @@ def _row(columns: Sequence[Column], cells: Sequence[str], bold: bool, size: floa
 
 
 def _picture(block: Picture) -> Piece:
+    """Return the piece of a picture with its caption."""
     size = 8.0
     texts = wrap(printable(block.caption), size, ROOM)
     lines = _lines(texts, size, False)

@@ -1,4 +1,4 @@
-"""A Document to Markdown, for pull requests and wikis: headings, sentences, tables; figures as links to their files."""
+"""Write a Document as Markdown, for pull requests and wikis. Figures are links to their files."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from pathlib import Path
 from memtrace.plots.saving import write_whole
 from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Section, Table
 
+# Characters that mean something in Markdown.
 ODD = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
 def write(document: Document, path: Path, plots_dir: Path | None = None) -> Path:
-    """Write the file. Figures that are in ``plots_dir`` are linked, relative to the file."""
+    """Write the file, and return its path.
+
+    Figures that are in ``plots_dir`` are linked, relative to the file; others are left out.
+    """
     blocks = (_block(block, path.parent, plots_dir) for block in document.blocks)
     return write_whole(path, ("\n\n".join(text for text in blocks if text) + "\n").encode())
 
 
 def plain(text: str) -> str:
-    """Text in which nothing is markup."""
+    """Return the text on one line, with every character escaped that is markup."""
     return ODD.sub(r"\\\1", " ".join(text.split()))
 
 
 def plain_line(text: str) -> str:
-    """On one line."""
+    """Return the text on one line."""
     return " ".join(text.split())
 
 
 def _block(block: Block, folder: Path, plots_dir: Path | None) -> str:
+    """Return a block as Markdown; ``folder`` is that of the report."""
     if isinstance(block, Section):
         inner = "\n\n".join(text for each in block.blocks if (text := _block(each, folder, plots_dir)))
         return f"<details><summary>{escape(plain_line(block.title))}</summary>\n\n{inner}\n\n</details>"
@@ -46,6 +51,7 @@ def _block(block: Block, folder: Path, plots_dir: Path | None) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
+    """Yield the lines of a table."""
     yield "| " + " | ".join(plain(column.title) for column in table.columns) + " |"
     yield "|" + "|".join("---:" if column.numbers else "---" for column in table.columns) + "|"
     for row in table.rows:
@@ -53,6 +59,7 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _picture(picture: Picture, folder: Path, plots_dir: Path | None) -> str:
+    """Return a link to the picture's file with the caption, or an empty text if there is no file."""
     file = (plots_dir or folder) / f"{picture.file_name}.png"
     if plots_dir is None or not file.exists():
         return ""

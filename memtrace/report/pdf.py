@@ -1,4 +1,4 @@
-"""A Document to PDF: A4 pages of searchable text and vector figures, the same bytes for the same document."""
+"""Write a Document as PDF: A4 pages of searchable text and vector figures. Equal documents give equal bytes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from memtrace.report.flow import LEFT, PAGE_HEIGHT, PAGE_WIDTH, SPACE, Page, pag
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-FOOTER = PAGE_HEIGHT - 0.5
+FOOTER = PAGE_HEIGHT - 0.5  # inches from the page's top
 
 
 def write(document: Document, path: Path, plots_dir: Path | None = None) -> list[Path]:
-    """Write the PDF; with a folder, also each figure as PNG, of the very figure that is on the page."""
+    """Write the PDF and, if a folder is given, each figure as PNG; return the paths, the PDF's first.
+
+    The PNGs are made of the figures on the pages, so each figure is drawn once.
+    """
     from matplotlib.backends.backend_pdf import PdfPages
 
     content, written = BytesIO(), []
@@ -38,7 +41,10 @@ def write(document: Document, path: Path, plots_dir: Path | None = None) -> list
 
 
 def _sheet(page: Page, title: str, number: str) -> tuple[Figure, list[tuple[Picture, SubFigure, float]]]:
-    """One page with all that stands on it, and its pictures with their place."""
+    """Draw one page, and return it with its pictures.
+
+    Each picture comes with the subfigure that it is drawn in and its distance from the page's top in inches.
+    """
     from matplotlib.figure import Figure
 
     sheet = Figure(figsize=(PAGE_WIDTH, PAGE_HEIGHT))
@@ -62,7 +68,7 @@ def _sheet(page: Page, title: str, number: str) -> tuple[Figure, list[tuple[Pict
 
 
 def _part(sheet: Figure, picture: Picture, top: float) -> SubFigure:
-    """The rectangle of the page that a picture draws into."""
+    """Return the rectangle of the page that a picture is drawn into, whose top is ``top`` inches from the page's."""
     widths = [LEFT, picture.width, PAGE_WIDTH - LEFT - picture.width]
     heights = [top, picture.height, PAGE_HEIGHT - top - picture.height]
     cells = sheet.add_gridspec(3, 3, width_ratios=widths, height_ratios=heights)
@@ -70,7 +76,7 @@ def _part(sheet: Figure, picture: Picture, top: float) -> SubFigure:
 
 
 def _pngs(sheet: Figure, pictures: list[tuple[Picture, SubFigure, float]], folder: Path) -> list[Path]:
-    """Each picture of the page alone: the rest is not drawn while it is saved."""
+    """Write each picture of a page as PNG, and return the paths. Everything else on the page is invisible meanwhile."""
     from matplotlib.transforms import Bbox
 
     written = []

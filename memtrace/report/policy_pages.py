@@ -1,4 +1,4 @@
-"""A page for each policy: where it stands, all its measures beside the best of each, its memory, and why it failed."""
+"""The report's page for each policy: its place, its measures beside the best of each, its memory, and why it failed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from memtrace.units import format_size
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-MOST = 30  # best first, and all that ran out of memory
-DRAWN = ("memory-by-policy", "occupancy")
-TALL = 2.0  # inches: a policy that served all has one page
+MOST = 30  # policies with a page, the best ones; those that ran out of memory have one in any case
+DRAWN = ("memory-by-policy", "occupancy")  # the plots on a policy's page
+TALL = 2.0  # inches: height of a plot, so that a policy that served everything needs one page
 HALF = (Column("measure", 2.0), Column("value", 1.0, numbers=True), Column("best of all", 1.0, numbers=True))
 GAP = Column("", 0.12)
 Row = Mapping[str, Any]
 
 
 def policy_pages(results: Results, trace: str, name: str) -> Iterator[Block]:
-    """Sections, best policy first."""
+    """Yield a section for each policy, the best first; ``name`` begins the names of the figures' files."""
     rows = rank(row for row in results.summary if row["trace"] == trace)
     for place, row in enumerate(rows):
         if place < MOST or is_oom(row):
@@ -35,6 +35,7 @@ def policy_pages(results: Results, trace: str, name: str) -> Iterator[Block]:
 
 
 def page(results: Results, trace: str, rows: Sequence[dict[str, Any]], place: int, name: str) -> Iterator[Any]:
+    """Yield the blocks of the page of ``rows[place]``; ``rows`` are the trace's summary rows, the best first."""
     row = rows[place]
     yield Paragraph(standing(rows, place), strong=True)
     options = json.loads(row.get("options") or "{}")
@@ -47,7 +48,7 @@ def page(results: Results, trace: str, rows: Sequence[dict[str, Any]], place: in
 
 
 def standing(rows: Sequence[Row], place: int) -> str:
-    """The policy's place and peak in a sentence."""
+    """Return a sentence with the policy's place among the others and its peak."""
     row = rows[place]
     where = f"Number {place + 1} of {len(rows)}: " if len(rows) > 1 else ""
     if is_oom(row):
@@ -60,7 +61,11 @@ def standing(rows: Sequence[Row], place: int) -> str:
 
 
 def measures(rows: Sequence[Row], row: Row) -> Table:
-    """Name, value and the best value of those that served all, in two halves side by side; a * where this policy has it."""
+    """Return the table of measures: name, value, and the best value of all policies that did not run out of memory.
+
+    It has two halves side by side; a * marks a best value that is this policy's own. Measures that are the same for all
+    policies are left out.
+    """
     from memtrace.metrics import declared
 
     known = [metric for metric in declared() if row.get(metric.name) is not None and _differs(rows, metric.name)]
@@ -71,12 +76,16 @@ def measures(rows: Sequence[Row], row: Row) -> Table:
 
 
 def _differs(rows: Sequence[Row], name: str) -> bool:
-    """Whether a measure tells apart policies that served all; what is the same for all is the trace's."""
+    """Return whether a measure differs between policies that did not run out of memory.
+
+    One that does not is a fact of the trace.
+    """
     served = [row for row in rows if not is_oom(row)]
     return len(served) < 2 or len({row.get(name) for row in served}) > 1
 
 
 def _value(metric: Any, rows: Sequence[Row], row: Row) -> tuple[str, str]:
+    """Return the texts of the policy's value and of the best value of a metric. The second is empty if no direction is better."""
     text = shown(row[metric.name], metric.unit)
     values = [other[metric.name] for other in rows if other.get(metric.name) is not None and not is_oom(other)]
     if metric.direction not in ("lower", "higher") or not values or len(rows) == 1:
@@ -86,7 +95,7 @@ def _value(metric: Any, rows: Sequence[Row], row: Row) -> tuple[str, str]:
 
 
 def shown(value: Any, unit: str) -> str:
-    """A measure as it is to be read."""
+    """Return a measure's value as text."""
     if isinstance(value, str):
         return value
     if unit == "bytes":
@@ -97,7 +106,7 @@ def shown(value: Any, unit: str) -> str:
 
 
 def pictures(results: Results, trace: str, policy: str, name: str) -> Iterator[Picture]:
-    """The policy's own panels, large."""
+    """Yield the plots of this policy alone."""
     alone = only(results, trace, policy)
     for plot in plots():
         if plot.NAME in DRAWN:
@@ -113,5 +122,5 @@ def pictures(results: Results, trace: str, policy: str, name: str) -> Iterator[P
 
 
 def only(results: Results, trace: str, policy: str) -> Results:
-    """The results as if this policy alone had been run."""
+    """Return the results as if this policy alone had replayed the trace."""
     return replace(results, summary=[row for row in results.summary if (row["trace"], row["policy"]) == (trace, policy)])

@@ -1,4 +1,4 @@
-"""Summary rows of one trace to the commands worth trying next."""
+"""Suggest the commands that are worth trying next, from the summary rows of one trace."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 
 from memtrace.report.verdict import best, is_oom, rank
 
-MOST = 3
+MOST = 3  # suggestions
 MIB = 1 << 20
 
 Rows = Sequence[dict[str, Any]]
 
 
 class Suggestion(NamedTuple):
-    """A command to try next, and what it tells."""
+    """A command to try next, and what it shows."""
 
     command: str
     reason: str
 
 
 def suggestions(rows: Rows, source: str) -> list[Suggestion]:
-    """At most three commands, the most useful first; `source` is the trace as one would type it."""
+    """Return at most three suggestions, the most useful first; `source` is the trace as one would type it."""
     ranked, trace = rank(rows), shlex.quote(source)
     if not ranked:
         return []
@@ -31,13 +31,14 @@ def suggestions(rows: Rows, source: str) -> list[Suggestion]:
 
 
 def _check(ranked: Rows, trace: str) -> Suggestion | None:
+    """Suggest `memtrace check` if the trace had invalid events."""
     if not ranked[0].get("invalid_events"):
         return None
     return Suggestion(f"memtrace check {trace}", "names each event that was skipped")
 
 
 def _skip(ranked: Rows, trace: str) -> Suggestion | None:
-    """How much is missing, where memory ran out."""
+    """Suggest to skip failed requests if a policy ran out of memory, which shows how much memory is missing."""
     failed = [row["policy"] for row in ranked if is_oom(row)]
     if not failed:
         return None
@@ -47,7 +48,7 @@ def _skip(ranked: Rows, trace: str) -> Suggestion | None:
 
 
 def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
-    """Who else would do with what the best one needs."""
+    """Suggest to limit all policies to the memory that the best one needs."""
     chosen = best(ranked)
     if not chosen or ranked[0].get("capacity_bytes") or not chosen[0]["peak_reserved_bytes"] or len(ranked) < 2:
         return None
@@ -59,6 +60,7 @@ def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
 
 
 def _others(ranked: Rows, trace: str) -> Suggestion | None:
+    """Suggest to compare with other policies if only one was run."""
     if len(ranked) > 1:
         return None
     return Suggestion(f"memtrace run {trace} -p default", "compares with other policies")

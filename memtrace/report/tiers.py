@@ -1,4 +1,4 @@
-"""Results of a replay over tiers to a Document: the verdict and the tables, the model in words, the figures."""
+"""Turn the results of a replay over tiers into a Document: verdict, tables, the model in words, figures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from memtrace.units import format_seconds, format_size
 if TYPE_CHECKING:
     from memtrace.tiers.results import TierResults
 
+# Eviction rule -> the block that leaves a full tier under it, in words.
 LEAVES = {
     "lru": "the block whose last use is longest ago",
     "fifo": "the block that came first",
@@ -26,13 +27,14 @@ LEAVES = {
 
 
 def build(results: TierResults) -> Document:
-    """The whole report of `memtrace tiers`."""
+    """Return the whole report of `memtrace tiers`."""
     trace, names = results.summary[0]["trace"], ", ".join(row["name"] for row in results.summary)
     blocks = [*_verdict(results), *_model(results), *_figures(results), *_more(results), *_provenance(results)]
     return Document(f"memtrace: {trace} over {names}", tuple(blocks))
 
 
 def _verdict(results: TierResults) -> Iterator[Block]:
+    """Yield the verdict and the tables of tiers and links."""
     rows = results.summary
     yield Heading(rows[0]["trace"], 1)
     yield Paragraph(sentence(saying.verdict(rows)), strong=True)
@@ -49,12 +51,13 @@ def _verdict(results: TierResults) -> Iterator[Block]:
 
 
 def _tier_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the line of one tier."""
     name, *rest = saying.table_row(row)
     return name, row["policy"], *rest
 
 
 def _how(row: Mapping[str, Any]) -> str:
-    """What was replayed, and by which rules."""
+    """Return sentences on what was replayed, and by which rules."""
     told = [f"{row['events']:,} events were replayed. What leaves a full tier is {LEAVES[row['evict']]} ({row['evict']})."]
     told.append(sentence(saying.USES[row["uses"]]))
     if row["pinned"]:
@@ -67,7 +70,7 @@ def _how(row: Mapping[str, Any]) -> str:
 
 
 def _model(results: TierResults) -> Iterator[Block]:
-    """Modelled times, in words: nothing here was measured on a machine."""
+    """Yield how times are modelled; no time in the report was measured on a machine."""
     rows = results.summary
     yield Heading("How times are modelled")
     yield Paragraph(sentence(saying.model(rows)))
@@ -84,6 +87,7 @@ def _model(results: TierResults) -> Iterator[Block]:
 
 
 def _figures(results: TierResults) -> Iterator[Block]:
+    """Yield the figures that have something to show."""
     for plot in plots():
         if (tall := plot.height(results)) > 0:
             draw = partial(draw_into, plot=plot, results=results)
@@ -91,7 +95,10 @@ def _figures(results: TierResults) -> Iterator[Block]:
 
 
 def _more(results: TierResults) -> Iterator[Block]:
-    """The curve's numbers; the last figure has its own."""
+    """Yield the table of the curve of capacities, if there is one.
+
+    Evictions need no table, since their figure has the numbers.
+    """
     if results.curve:
         yield Heading(f"Capacities of {results.summary[0]['name']}")
         columns = ("capacity", *saying.CURVE_COLUMNS[:-1], "ended")
@@ -99,7 +106,10 @@ def _more(results: TierResults) -> Iterator[Block]:
 
 
 def _provenance(results: TierResults) -> Iterator[Block]:
-    """What the numbers came from: what is the same for the same results, so no clock and no machine."""
+    """Yield the origin of the numbers: the tiers, the trace's SHA-256, versions.
+
+    There is no time and no machine in it, so equal results give equal reports.
+    """
     yield Heading("Where the numbers come from")
     first = results.summary[0]
     given = [
@@ -114,10 +124,11 @@ def _provenance(results: TierResults) -> Iterator[Block]:
 
 
 def table(titles: tuple[str, ...], rows: list[tuple[str, ...]], words: int = 1) -> Table:
-    """The first ``words`` columns hold names, the rest numbers."""
+    """Return a table whose first ``words`` columns hold text and the others numbers."""
     columns = (Column(title, 1.0 if at else 1.1, numbers=at >= words) for at, title in enumerate(titles))
     return Table(tuple(columns), tuple(rows))
 
 
 def sentence(text: str) -> str:
+    """Return the text with a capital letter at its start and a full stop at its end."""
     return f"{text[0].upper()}{text[1:]}."

@@ -1,4 +1,7 @@
-"""Summary rows of one trace to an order and to sentences: which policy needs least, and what failed."""
+"""Rank the policies of one trace and say in sentences which needs least and what failed.
+
+Functions take summary rows of one trace; ``ranked`` are rows in the order of `rank`.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +12,51 @@ from memtrace.units import format_ratio, format_size
 
 Row = Mapping[str, Any]
 
-MOST_NAMED = 4  # policies named in one sentence; the table has them all
-CLEARLY = 1.01  # times the least: below it, the two are as good as equal
-REFERENCE = "optimum"  # knows the future: a bound to compare with, nothing one can choose
+MOST_NAMED = 4  # policies named in one sentence; the table has all
+CLEARLY = 1.01  # times the least: a policy that needs less than this counts as equal to the best
+REFERENCE = "optimum"  # the policy that knows the future, so it is a bound to compare with and cannot be chosen
 
 
 def rank(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Best first: those that served all, then those that skipped requests, then those that ran out of memory.
+    """Return the rows in order, the best policy first.
 
-    Within these by peak reserved, peak allocated and name; of those that ran out, who came furthest is first,
-    since a run that ends early has a small peak.
+    Policies that served all requests come first, by peak reserved bytes, peak allocated bytes and name. Those that
+    skipped requests follow, by the number of failed requests. Those that ran out of memory are last: the policy that
+    came furthest is first among them, since a run that ends early has a small peak.
     """
     return sorted(rows, key=_place)
 
 
 def _place(row: Row) -> tuple[int, int, int, int, str]:
+    """Return the sort key of a row for `rank`."""
     failed = int(row.get("failed_allocs") or 0)
     group, progress = (2, -oom_event(row)) if is_oom(row) else (1, failed) if failed else (0, 0)
     return group, progress, row["peak_reserved_bytes"], row["peak_allocated_bytes"], row["policy"]
 
 
 def is_oom(row: Row) -> bool:
-    """The run ended for lack of memory."""
+    """Return whether the replay ended because memory ran out."""
     return bool(row["status"] == "oom")
 
 
 def oom_event(row: Row) -> int:
-    """The event at which memory ran out, 0 where none did."""
+    """Return the event at which memory ran out, 0 if it did not."""
     return int(row.get("oom_event") or 0)
 
 
 def above_bound(row: Row) -> float | None:
-    """Peak reserved as a multiple of the lower bound; None where that says nothing."""
+    """Return the peak of reserved bytes as a multiple of the lower bound; None if memory ran out or the bound is 0."""
     bound = row["lower_bound_bytes"]
     return None if is_oom(row) or not bound else float(row["peak_reserved_bytes"] / bound)
 
 
 def ratio_text(ratio: float | None) -> str:
-    """The multiple as text, or a dash."""
+    """Return the multiple as text, or a dash for None."""
     return "-" if ratio is None else format_ratio(ratio)
 
 
 def verdict(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What the run of one trace says, the most important first."""
+    """Return the sentences on one trace, the most important first."""
     ranked = rank(rows)
     if not ranked:
         return ["Nothing was replayed."]
@@ -61,17 +66,22 @@ def verdict(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def best(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The policies that need least, several if equal; none if no policy served every request."""
+    """Return the policies that need least, several if equal; none if no policy served every request.
+
+    The reference policy counts only if no other served every request.
+    """
     served = [row for row in ranked if not is_oom(row) and not row.get("failed_allocs")]
     real = [row for row in served if not _is_reference(row)] or served
     return [row for row in real if row["peak_reserved_bytes"] == real[0]["peak_reserved_bytes"]]
 
 
 def _is_reference(row: Row) -> bool:
+    """Return whether the row is of the policy REFERENCE."""
     return str(row["policy"]).partition(":")[0] == REFERENCE
 
 
 def _least(ranked: Sequence[dict[str, Any]]) -> str:
+    """Return the sentence on the policy that needs least, or an empty text."""
     winners = best(ranked)
     if not winners:
         return ""
@@ -89,6 +99,7 @@ def _least(ranked: Sequence[dict[str, Any]]) -> str:
 
 
 def _most(ranked: Sequence[dict[str, Any]]) -> str:
+    """Return the sentence on the policy that needs most, or an empty text if it needs hardly more than the best."""
     served = [row for row in ranked if not is_oom(row) and not row.get("failed_allocs")]
     winners = best(ranked)
     if not winners or served[-1]["peak_reserved_bytes"] == winners[0]["peak_reserved_bytes"]:
@@ -101,6 +112,7 @@ def _most(ranked: Sequence[dict[str, Any]]) -> str:
 
 
 def _reference(ranked: Sequence[dict[str, Any]]) -> str:
+    """Return the sentence on the reference policy beside others, or an empty text."""
     rows = [row for row in ranked if _is_reference(row) and not is_oom(row)]
     if not rows or len(ranked) == 1:
         return ""
@@ -110,7 +122,7 @@ def _reference(ranked: Sequence[dict[str, Any]]) -> str:
 
 
 def _composition(ranked: Sequence[dict[str, Any]]) -> str:
-    """Where the best policy's reserved bytes go: live, rounding, holes."""
+    """Return the sentence on the best policy's reserved bytes at their peak: live, rounding, holes."""
     winners = best(ranked)
     if not winners or not winners[0]["peak_reserved_bytes"]:
         return ""
@@ -126,6 +138,7 @@ def _composition(ranked: Sequence[dict[str, Any]]) -> str:
 
 
 def _out_of_memory(ranked: Sequence[dict[str, Any]]) -> str:
+    """Return the sentence on the policies that ran out of memory, or that none did."""
     capacity = ranked[0].get("capacity_bytes")
     failed = [row for row in ranked if is_oom(row)]
     if not failed:
@@ -148,7 +161,7 @@ def _out_of_memory(ranked: Sequence[dict[str, Any]]) -> str:
 
 
 def _too_small(ranked: Sequence[dict[str, Any]]) -> str:
-    """The capacity is below what is live: no policy could have helped."""
+    """Return a sentence if the capacity is below the peak of live bytes, so that no policy could have served the trace."""
     capacity, bound = ranked[0].get("capacity_bytes"), max(row["lower_bound_bytes"] for row in ranked)
     if not capacity or bound <= capacity or best(ranked):
         return ""
@@ -156,12 +169,14 @@ def _too_small(ranked: Sequence[dict[str, Any]]) -> str:
 
 
 def _skipped(ranked: Sequence[dict[str, Any]]) -> str:
+    """Return the sentence on the policies that refused requests and went on, or an empty text."""
     rows = [row for row in ranked if not is_oom(row) and row.get("failed_allocs")]
     parts = [f"{row['policy']} refused {_number(row['failed_allocs'], 'request')}" for row in rows]
     return f"{_names(parts)}; their blocks were left out of its sums." if parts else ""
 
 
 def _about_trace(row: Row) -> list[str]:
+    """Return the sentences on invalid events and on blocks that were never freed."""
     counts = [
         (row.get("invalid_events") or 0, "invalid event", "skipped"),
         (row.get("never_freed") or 0, "block", "never freed"),
@@ -170,11 +185,12 @@ def _about_trace(row: Row) -> list[str]:
 
 
 def _number(count: int, noun: str) -> str:
+    """Return a count with its noun in the singular or plural."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _names(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and 7 others (see the table)`."""
+    """Return names as a list in words: `a`, `a and b`, `a, b and 7 others (see the table)`."""
     if len(names) == 1:
         return names[0]
     if len(names) <= MOST_NAMED:

@@ -1,4 +1,8 @@
-"""Parts of many replays -> one Results, in the order of the run whatever the order in which they came."""
+"""Build the tables of a run from the parts that its replays returned.
+
+A part holds the columns of one replay. The tables hold the parts one below the other in the order in which they are
+given, so they do not depend on which replay ended first.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 
 
 def build(parts: Sequence[Part], distributions: Sequence[Columns], manifest: dict[str, Any]) -> Results:
+    """Return the Results of a run.
+
+    ``parts`` has an entry for each replay in the order of the run, ``distributions`` one for each trace. The timeline
+    gets the counters of all policies as further columns.
+    """
     counters = tuple(dict.fromkeys(name for part in parts for name in part.counters))
     tables = {
         name: table(name, [part.tables[name] for part in parts if name in part.tables], counters if name == "timeline" else ())
@@ -35,7 +44,11 @@ def build(parts: Sequence[Part], distributions: Sequence[Columns], manifest: dic
 
 
 def table(name: str, parts: Sequence[Columns], counters: tuple[str, ...] = ()) -> pyarrow.Table:
-    """The parts below each other; a column that a part lacks is null there, one that is a single value is repeated."""
+    """Return an arrow table of the parts one below the other, with the columns that the schema of table ``name`` declares.
+
+    A column that a part lacks becomes null. A column that is a single text is repeated in every row of the part.
+    ``counters`` names further columns, of int64.
+    """
     import pyarrow as pa
 
     shape = schema(name, counters)
@@ -44,6 +57,7 @@ def table(name: str, parts: Sequence[Columns], counters: tuple[str, ...] = ()) -
 
 
 def summary_table(rows: Sequence[dict[str, Any]]) -> pyarrow.Table:
+    """Return the arrow table of summary.parquet from its rows, each a dict by column name."""
     import pyarrow as pa
 
     shape = schema("summary")
@@ -51,6 +65,10 @@ def summary_table(rows: Sequence[dict[str, Any]]) -> pyarrow.Table:
 
 
 def _array(part: Columns, field: Any) -> Any:
+    """Return one column of a part as an arrow array of the field's type.
+
+    An absent column becomes nulls, a text is repeated, and NaN in a float array becomes null.
+    """
     import pyarrow as pa
 
     length = next(len(column) for column in part.values() if not isinstance(column, str))

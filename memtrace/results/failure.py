@@ -1,4 +1,8 @@
-"""A placement that ran out of memory -> the state at that event: what was asked, what was free, which blocks are in the way."""
+"""Describe how a replay ran out of memory: the state at that event, the blocks that pin most, and a map of all addresses.
+
+The three become the tables `failures`, `pins` and `last_map` of the results. A block pins free bytes that lie on both
+sides of it: if it were freed, they would be one range.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ if TYPE_CHECKING:
     from memtrace.replaying import Placement
 
 Columns = dict[str, Any]
-MOST_PINS = 10
+MOST_PINS = 10  # blocks listed in the table `pins`
 
 
 def failure(placement: Placement) -> dict[str, Columns]:
-    """The rows of `failures`, `pins` and `last_map`; none if memory did not run out."""
+    """Return the columns of the tables `failures`, `pins` and `last_map`, by table; an empty dict if memory did not run out."""
     if placement.oom_event is None:
         return {}
     last_map = at_the_end(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
@@ -26,7 +30,11 @@ def failure(placement: Placement) -> dict[str, Columns]:
 
 
 def state(placement: Placement) -> Columns:
-    """One row. The request's block size is what the policy rounded it to; the request's own bytes if it did not come so far."""
+    """Return the single row of `failures`, as columns: sizes and counts at the event at which memory ran out.
+
+    `needed_bytes` is the size that the policy rounded the request to, or the request's own size if the policy did not
+    come as far as rounding. What concerns holes is left out for a real allocator.
+    """
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import PLACED
     from memtrace.engine.recorder import LIVE
@@ -52,7 +60,10 @@ def state(placement: Placement) -> Columns:
 
 
 def requested(placement: Placement, event: int) -> tuple[int, str | None]:
-    """Bytes and tag of the request at an event."""
+    """Return the bytes and the tag of the request at this event; the tag is None if the block has none.
+
+    Raise IndexError if the trace has no such event.
+    """
     at = 0
     for events in placement.trace.batches():
         if event < at + events.op.size:
@@ -63,7 +74,11 @@ def requested(placement: Placement, event: int) -> tuple[int, str | None]:
 
 
 def pins(placement: Placement) -> Columns:
-    """The blocks that pin most: the most bytes lie free beside them. Most first, no two of them sharing a gap."""
+    """Return the columns of `pins`, which has the blocks with the most free bytes on their two sides.
+
+    The block with the most comes first; there are at most MOST_PINS. No two of them are neighbours, so that no gap
+    counts twice. There are no rows for a real allocator, nor for a policy whose blocks come in pieces.
+    """
     empty: Columns = {name: np.zeros(0, np.int64) for name in ("address", "bytes", "opens_bytes")}
     if Readings(placement).hides or comes_in_pieces(placement):
         return {**empty, "tag": []}
@@ -75,13 +90,17 @@ def pins(placement: Placement) -> Columns:
 
 
 def comes_in_pieces(placement: Placement) -> bool:
+    """Return whether the policy may place a block in several pieces that are not contiguous."""
     from memtrace.engine.binding import bind
 
     return bool(bind(placement.policy.module).first_piece)
 
 
 def apart(order: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """The first of ``order`` of which no two are neighbours."""
+    """Return the first ``most`` positions of ``order`` of which no two are next to each other.
+
+    ``order`` is gone through from its start, and a position next to a chosen one is left out.
+    """
     kept: list[int] = []
     for one in order.tolist():
         if len(kept) == most:
@@ -92,10 +111,12 @@ def apart(order: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def opened(placement: Placement) -> tuple[NDArray[np.int64], ...]:
-    """Address, bytes and slot of each live block, by address, and the bytes between its neighbours on either side.
+    """Return four arrays, one entry per live block in the order of addresses: address, requested bytes, slot, opened bytes.
 
-    A policy that keeps its blocks in segments says by ``neighbours`` what is free beside each; elsewhere the neighbours are
-    live blocks, or the ends of what is reserved, and bytes that were rounded up count as free.
+    The opened bytes are those that would be contiguous if the block were freed: its own, and the free bytes on both
+    sides. If the policy keeps its blocks in segments, its function ``neighbours`` says how many bytes are free beside
+    each block. For other policies the range goes from one live neighbour, or end of what is reserved, to the other;
+    bytes that were lost by rounding count as free.
     """
     from memtrace.engine.blocks import PLACED
     from memtrace.structures.ledger import RESERVED

@@ -1,4 +1,8 @@
-"""Results <-> a folder: every file is written whole to a temporary name first, so a killed run leaves the old ones."""
+"""Write results to a folder, and read them back.
+
+All files are first written to a temporary folder inside the target and then moved to their places, so a run that is
+killed leaves the old files intact. The file manifest.json says which version wrote the folder and lists its files.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,14 @@ if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "manifest.json"
-PARTIAL = ".partial-"  # and a number: files that are not whole yet, or were left by a run that was killed
-OURS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")
-TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")
-MORE = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written where there is something to say
+PARTIAL = ".partial-"  # the temporary folder's name, before the process id; a killed run leaves such a folder behind
+OURS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
+TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
+MORE = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written only if they have rows
 
 
 def check_folder(folder: Path, force: bool) -> None:
-    """Raises UsageError if the folder has content that memtrace did not write."""
+    """Raise UsageError if the path is a file, or a folder with content that memtrace did not write. ``force`` skips the check."""
     if not folder.exists() or force:
         return
     if not folder.is_dir():
@@ -36,16 +40,20 @@ def check_folder(folder: Path, force: bool) -> None:
 
 
 def content(folder: Path) -> list[Path]:
-    """All that is in the folder, but for what a killed run left there; nothing where there is no folder."""
+    """Return all items in the folder, except what a killed run left there; an empty list if there is no such folder."""
     return [item for item in folder.iterdir() if not item.name.startswith(PARTIAL)] if folder.is_dir() else []
 
 
 def is_ours(folder: Path) -> bool:
+    """Return whether the folder has a manifest of memtrace."""
     return schema_of(folder).startswith(OURS)
 
 
 def schema_of(folder: Path) -> str:
-    """What the manifest says the folder's files are; nothing where there is none."""
+    """Return the schema that the folder's manifest names, such as `memtrace.results/1`.
+
+    It is an empty text if there is no manifest that can be read.
+    """
     try:
         return str(json.loads((folder / MANIFEST).read_text()).get("schema", ""))
     except (OSError, ValueError, AttributeError):
@@ -53,9 +61,14 @@ def schema_of(folder: Path) -> str:
 
 
 def write_folder(results: Results, folder: Path, render: Callable[[Path], list[Path]] | None = None) -> list[Path]:
-    """All tables, and what ``render`` draws into the folder that it is given, whose files it returns."""
+    """Write all tables of the results into the folder, and return the paths of all files.
+
+    If given, ``render`` is called with the temporary folder, draws figures and reports into it, and returns their
+    paths.
+    """
 
     def produce(stage: Path) -> list[Path]:
+        """Write the tables and the reports into the temporary folder."""
         return _write_tables(results, stage) + (render(stage) if render is not None else [])
 
     return _write_whole(folder, results.manifest, produce)
@@ -64,10 +77,14 @@ def write_folder(results: Results, folder: Path, render: Callable[[Path], list[P
 def write_summary_folder(
     rows: list[dict[str, Any]], timing: list[pyarrow.Table], manifest: dict[str, Any], folder: Path
 ) -> list[Path]:
-    """The summary and the times of many runs, whose other tables are in folders of their own."""
+    """Write the summary and the times of many runs, and return the paths.
+
+    The other tables of each run are in a folder of their own.
+    """
     import pyarrow as pa
 
     def produce(stage: Path) -> list[Path]:
+        """Write both tables into the temporary folder."""
         tables = {"summary": summary_table(rows)} | ({"timing": pa.concat_tables(timing)} if timing else {})
         return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
@@ -77,7 +94,7 @@ def write_summary_folder(
 def write_tables(
     tables: dict[str, pyarrow.Table], manifest: dict[str, Any], folder: Path, render: Callable[[Path], list[Path]]
 ) -> list[Path]:
-    """Tables by name, and what ``render`` draws."""
+    """Write arrow tables by name, and what ``render`` draws into the temporary folder; return the paths of all files."""
     return _write_whole(
         folder,
         manifest,
@@ -86,7 +103,11 @@ def write_tables(
 
 
 def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path], list[Path]]) -> list[Path]:
-    """Write all files beside their places, then move them there; what an earlier run left and this one did not make goes."""
+    """Let ``produce`` write all files into a temporary folder, then move them to their places, and return their paths.
+
+    Files that an earlier run listed in its manifest and that were not written this time are removed. Raise InputError
+    if the folder cannot be written; if that happens before the move, the old files are unchanged.
+    """
     stage, was_there = folder / f"{PARTIAL}{os.getpid()}", folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +118,7 @@ def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path
         names = [file.relative_to(stage) for file in files]
         _write_manifest(manifest, [str(name) for name in names], stage / MANIFEST)
         stale = _stale(folder, names)
-        # The manifest goes last: while it is the old one, so is what it speaks for.
+        # The manifest is moved last, so that a new manifest is never beside old files.
         for name in [*names, Path(MANIFEST)]:
             (folder / name).parent.mkdir(exist_ok=True)
             os.replace(stage / name, folder / name)
@@ -114,6 +135,10 @@ def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path
 
 
 def _write_tables(results: Results, stage: Path) -> list[Path]:
+    """Write the tables of the results as Parquet, and return their paths.
+
+    A table of MORE without rows is not written, except for `placements`, which is written if it was asked for.
+    """
     tables = {"summary": summary_table(results.summary)}
     tables |= {name: getattr(results, name) for name in TABLES}
     tables |= {name: table for name in MORE if (table := getattr(results, name)) is not None and (table or name == "placements")}
@@ -121,6 +146,7 @@ def _write_tables(results: Results, stage: Path) -> list[Path]:
 
 
 def _write_table(table: pyarrow.Table, path: Path) -> Path:
+    """Write one table as Parquet, compressed with zstd, and return the path."""
     import pyarrow.parquet as pq
 
     pq.write_table(table, path, compression="zstd")
@@ -128,11 +154,15 @@ def _write_table(table: pyarrow.Table, path: Path) -> Path:
 
 
 def _write_manifest(manifest: dict[str, Any], files: list[str], path: Path) -> None:
+    """Write the manifest as JSON, with the names of all files."""
     path.write_text(json.dumps({**manifest, "files": files}, indent=1, sort_keys=True) + "\n")
 
 
 def _stale(folder: Path, names: list[Path]) -> list[Path]:
-    """The files that an earlier run says it wrote and this one does not write."""
+    """Return the files in the folder that its present manifest lists and that are not among ``names``.
+
+    Paths that lead out of the folder are left out.
+    """
     try:
         before = json.loads((folder / MANIFEST).read_text()).get("files", [])
     except (OSError, ValueError, AttributeError):
@@ -143,7 +173,7 @@ def _stale(folder: Path, names: list[Path]) -> list[Path]:
 
 
 def read_folder(folder: Path) -> Results:
-    """Raises InputError if the folder is no results folder, or is of another version."""
+    """Read the results of a folder. Raise InputError if the folder has no results, or those of another version."""
     import pyarrow.parquet as pq
 
     try:

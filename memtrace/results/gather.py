@@ -1,4 +1,8 @@
-"""A placement -> its part of every results table, as plain columns that travel between processes."""
+"""Turn a placement into its rows of every results table.
+
+The rows are plain columns (lists, numpy arrays, single texts), so that they can be sent from one process to another.
+Each function that returns `Columns` computes the columns of the table of its name.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +23,26 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 Columns = dict[str, Any]
-# What only a policy that shows its holes can say.
+# Columns of the timeline that are left out for a real allocator, whose holes are not known.
 HOLES = ("free_bytes", "holes", "largest_hole_bytes", "external_frag", "squares_frag")
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one replay adds to the results: a row of the summary, and columns for the other tables."""
+    """The contribution of one replay to the results: a row of the summary, and columns for the other tables."""
 
-    summary: dict[str, Any]
-    tables: dict[str, Columns]
-    counters: tuple[str, ...]
-    seconds: float
+    summary: dict[str, Any]  # by column
+    tables: dict[str, Columns]  # by table, then by column
+    counters: tuple[str, ...]  # names of the policy's own counters, which are columns of the timeline
+    seconds: float  # of the replay itself
 
 
 def gather(placement: Placement, contents: Contents, keep_placements: bool = False) -> Part:
-    """``contents`` looked at the replay."""
+    """Return the part of a placement.
+
+    ``contents`` looked at the live blocks during the replay and has the occupancy. The table `placements` is added if
+    ``keep_placements``.
+    """
     readings = Readings(placement)
     counters = tuple(getattr(placement.policy.module, "COUNTERS", ()))
     tables = {
@@ -52,6 +60,7 @@ def gather(placement: Placement, contents: Contents, keep_placements: bool = Fal
 
 
 def summary(placement: Placement) -> dict[str, Any]:
+    """Return the placement's row of summary.parquet: what identifies the run, facts of the trace, and all measures."""
     facts = placement.trace.facts
     return {
         "trace": placement.trace.name,
@@ -70,7 +79,10 @@ def summary(placement: Placement) -> dict[str, Any]:
 
 
 def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]) -> Columns:
-    """The samples and the three peaks among them, by event."""
+    """Return the columns of timeline.parquet: a row for each sample and for each of the three peaks, by event, no event twice.
+
+    ``counters`` names the policy's own counters. The columns of HOLES are left out for a real allocator.
+    """
     recorder = placement.recorder
     taken = readings.samples.table.shape[0]
     table = np.concatenate((readings.samples.table, recorder.peaks))
@@ -98,14 +110,17 @@ def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]
 
 
 def known_only(values: NDArray[np.int64]) -> Any:
-    """-1 becomes null."""
+    """Return an arrow array in which negative values are null."""
     import pyarrow as pa
 
     return pa.array(values, mask=values < 0)
 
 
 def next_requests(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The bytes that the first request after each of these events asks for, -1 where there is none; ascending events."""
+    """Return the size in bytes of the first request after each of the given events, and -1 where no request follows.
+
+    ``events`` is ascending.
+    """
     from memtrace.trace import Op
 
     found, start = np.full(events.size, -1, np.int64), 0
@@ -120,7 +135,11 @@ def next_requests(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def requests(placement: Placement) -> Columns:
-    """Requests that got a block, by floor(log2(bytes)): how many, their bytes, and those of their blocks."""
+    """Return the columns of `requests`: the requests that got a block, by size class floor(log2(bytes)).
+
+    For each class they are the number of requests, their bytes, and the bytes of their blocks. Empty classes have no
+    row.
+    """
     table = placement.recorder.requests
     filled = np.flatnonzero(table[0])
     return {
@@ -132,7 +151,10 @@ def requests(placement: Placement) -> Columns:
 
 
 def holes(placement: Placement) -> Columns:
-    """Holes by floor(log2(size)) at some of the samples; classes without holes have no row."""
+    """Return the columns of `holes`: the number and the bytes of holes by floor(log2(size)), at some of the samples.
+
+    Classes without holes have no row.
+    """
     from memtrace.engine.recorder import CLASS_SAMPLE
 
     taken = int(placement.recorder.totals[CLASS_SAMPLE])
@@ -150,7 +172,10 @@ def holes(placement: Placement) -> Columns:
 
 
 def placements(placement: Placement) -> Columns:
-    """Where every request was placed; -1, a failure, and -2, no block, become null."""
+    """Return the columns of `placements`: event, id and address of every request.
+
+    The address is null where the request failed (-1) or made no block (-2).
+    """
     import pyarrow as pa
 
     from memtrace.trace import Op
@@ -163,7 +188,11 @@ def placements(placement: Placement) -> Columns:
 
 
 def distributions(trace: Trace) -> Columns:
-    """Requests by size, freed blocks by lifetime and by both, in classes of powers of two."""
+    """Return the columns of `distributions` for a trace.
+
+    The rows count requests by size, freed blocks by lifetime, and freed blocks by size and lifetime, all in classes of
+    powers of two.
+    """
     facts = trace.facts
     rows: list[tuple[Any, ...]] = []
     for kind in ("size", "lifetime"):

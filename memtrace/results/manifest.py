@@ -1,4 +1,7 @@
-"""Provenance of a run: versions, command, machine, times. The only results file that may differ between two runs."""
+"""The provenance of a run: versions, command, machine and times.
+
+The manifest is the only results file that may differ between two runs of the same command.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ LIBRARIES = ("numpy", "numba", "pyarrow", "matplotlib")
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of memtrace, Python and the libraries that results may depend on, by name."""
     from memtrace import __version__
 
     return {
@@ -25,7 +29,10 @@ def versions() -> dict[str, str]:
 
 
 def manifest(sources: dict[str, str], wall_seconds: float) -> dict[str, Any]:
-    """``sources``: trace name to where it came from."""
+    """Return the content of manifest.json.
+
+    ``sources`` maps each trace's name to its path, URL or recipe; ``wall_seconds`` is the duration of the run.
+    """
     return {
         "schema": FORMAT,
         "versions": versions(),

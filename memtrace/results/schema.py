@@ -1,4 +1,8 @@
-"""The columns of every file of a results folder, declared once: arrow schemas with the format's name and version."""
+"""The columns of every file of a results folder, declared once.
+
+From them come arrow schemas, which carry the name and the version of the format in their metadata. The columns of
+summary.parquet are IDENTITY, COUNTS, and a column for each declared metric.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
 
 FORMAT = "memtrace.results/1"
 
+# Column -> arrow type of the summary: what identifies a row.
 IDENTITY = {
     "trace": "string",
     "trace_sha256": "string",
@@ -19,6 +24,7 @@ IDENTITY = {
     "options": "string",
     "capacity_bytes": "int64",
 }
+# Column -> arrow type of the summary: facts of the trace, which are the same for all policies.
 COUNTS = {
     "events": "int64",
     "allocs": "int64",
@@ -27,6 +33,7 @@ COUNTS = {
     "max_live_blocks": "int64",
     "requested_bytes": "int64",
 }
+# Unit of a metric -> arrow type of its column.
 ARROW_TYPE = {
     "bytes": "int64",
     "count": "int64",
@@ -36,8 +43,10 @@ ARROW_TYPE = {
     "word": "string",
 }
 
+# Tables with rows for each trace and policy that every replay may write.
 BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "pins", "last_map")
 
+# Table -> column -> arrow type, for all tables but the summary.
 TABLES: dict[str, dict[str, str]] = {
     "timeline": {
         "trace": "string",
@@ -136,18 +145,19 @@ TABLES: dict[str, dict[str, str]] = {
 
 
 def summary_columns() -> dict[str, str]:
-    """Column -> arrow type of summary.parquet; means are float64 whatever their unit."""
+    """Return the arrow type of each column of summary.parquet, in order. Means are float64 whatever their unit."""
     metrics = {m.name: "float64" if m.name.endswith("_mean") else ARROW_TYPE[m.unit] for m in declared()}
     return {**IDENTITY, **COUNTS, **metrics}
 
 
 def columns_of(table: str) -> dict[str, str]:
+    """Return the arrow type of each column of a table, in order."""
     return summary_columns() if table == "summary" else TABLES[table]
 
 
 @cache
 def schema(table: str, counters: tuple[str, ...] = ()) -> pyarrow.Schema:
-    """The arrow schema of a table; ``counters`` are further nullable int64 columns."""
+    """Return the arrow schema of a table. ``counters`` names further columns, of nullable int64."""
     import pyarrow as pa
 
     from memtrace import __version__
@@ -158,5 +168,5 @@ def schema(table: str, counters: tuple[str, ...] = ()) -> pyarrow.Schema:
 
 
 def _arrow(pa: Any, kind: str) -> Any:
-    """Text repeats a lot, so it is stored as codes."""
+    """Return the arrow type of this name."""
     return {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}[kind]

@@ -1,4 +1,4 @@
-"""Results: what one run found out, as tables in memory (the same columns as in the results folder)."""
+"""The results of one run as tables in memory, with the same columns as the files of a results folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of a results folder; `timeline`, `holes`, `occupancy`, `distributions` as the schema has them."""
+    """The tables of one run; memtrace.results.schema declares their columns.
 
-    summary: list[dict[str, Any]]
+    A table that is None was not written, or comes from a folder of an older version.
+    """
+
+    summary: list[dict[str, Any]]  # a row for each trace and policy, in the order of the run
     timeline: pyarrow.Table
     holes: pyarrow.Table
     occupancy: pyarrow.Table
@@ -29,15 +32,18 @@ class Results:
     last_map: pyarrow.Table | None = None
 
     def traces(self) -> list[str]:
-        """The traces, in the order of the run."""
+        """Return the names of the traces, in the order of the run."""
         return list(dict.fromkeys(row["trace"] for row in self.summary))
 
     def policies(self, trace: str) -> list[str]:
-        """The policies that replayed this trace, in the order of the run."""
+        """Return the labels of the policies that replayed this trace, in the order of the run."""
         return [row["policy"] for row in self.summary if row["trace"] == trace]
 
     def rows(self, table: str, trace: str, policy: str | None = None) -> dict[str, numpy.ndarray]:
-        """The columns of one table ("timeline", "holes", ...) for one trace, and one policy where given."""
+        """Return the columns of one table ("timeline", "holes", ...) as numpy arrays, for one trace and, if given, one policy.
+
+        The columns `trace` and `policy` are left out. A table that is None has no rows.
+        """
         import pyarrow.compute as compute
 
         found = getattr(self, table)

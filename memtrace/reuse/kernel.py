@@ -1,4 +1,4 @@
-"""The compiled passes over a trace's events. Memory follows the live set; no function allocates."""
+"""Compiled passes over a trace's events for reuse planning. Memory follows the live set; no function allocates."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from memtrace.trace import Op
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS = (int(op) for op in (Op.ALLOC, Op.FREE, Op.REALLOC, Op.COPY, Op.SWAP, Op.ACCESS))
 
-SIZE, BORN, STREAM, TAG, TAKEN = range(5)  # of a slot; BORN -1: not an alloc's block; TAKEN: it is in another's place already
-LIVE, PLANNED_PEAK, EVENT = range(3)
+# columns of slots: bytes; event of the alloc (-1: the slot is free); stream; tag; 1: the block can no longer be paired, since
+# it is in the place of another or was reallocated
+SIZE, BORN, STREAM, TAG, TAKEN = range(5)
+LIVE, PLANNED_PEAK, EVENT = range(3)  # places in totals: live bytes, peak with pairs, events so far
 
 
 @njit(cache=True, nogil=True)
 def pair(op, block, size, stream, tag, window, slots, totals, recent, fresh, pairs, peak_event):  # type: ignore[no-untyped-def]
-    """One batch: notes every pair, and the live bytes of the last ``window`` events, less what pairs save.
+    """Find the in-place pairs of one batch: blocks that could take over the bytes of a block freed a little later.
 
-    ``recent[e % (window + 1)]`` are the planned live bytes after event e; ``fresh`` is likewise the slot that e allocated.
+    Each free of a block A takes the largest block of A's stream that was allocated after A and in the ``window`` events
+    before the free, fits into A, and was neither freed nor reallocated; the earliest of equals. ``slots`` is [slot, (SIZE,
+    BORN, STREAM, TAG, TAKEN)]. ``recent[e % (window + 1)]`` are the live bytes after event e, less what pairs save;
+    ``fresh`` is likewise the slot that event e allocated, or -1. ``pairs`` is [tag + 1, (blocks, bytes, bytes saved at
+    ``peak_event``)]. All arrays are updated in place.
     """
     n = window + 1
     for i in range(op.size):
@@ -54,7 +60,7 @@ def pair(op, block, size, stream, tag, window, slots, totals, recent, fresh, pai
                 for e in range(slots[best, BORN], event):
                     recent[e % n] -= slots[best, SIZE]
                 at = slots[best, BORN] <= peak_event < event
-                tagged = slots[best, TAG] + 1  # of the block that takes over; row 0 is that of no tag
+                tagged = slots[best, TAG] + 1  # the tag of the block that takes over; row 0 is for blocks without a tag
                 pairs[tagged, 0] += 1
                 pairs[tagged, 1] += slots[best, SIZE]
                 pairs[tagged, 2] += slots[best, SIZE] if at else 0
@@ -64,10 +70,12 @@ def pair(op, block, size, stream, tag, window, slots, totals, recent, fresh, pai
 
 @njit(cache=True, nogil=True)
 def idle_at(op, block, size, dst, tag, event, peak, accesses, live, idle):  # type: ignore[no-untyped-def]
-    """One batch: for each block live after event ``peak``, its last use up to there and its next use after.
+    """Note, over one batch, the last use up to event ``peak`` and the next use after it of each block live then.
 
-    ``live`` is [slot, (bytes, born, last use, tag)], ``idle`` [slot, (from, until, bytes, tag, late)]: from -1, not
-    live at the peak; until -1, not known yet. ``accesses``: a free is no use.
+    ``live`` is [slot, (bytes, born, last use, tag)], ``idle`` [slot, (from, until, bytes, tag, late)], with events as
+    numbers. ``from`` -1: no block of the slot is live at the peak; ``until`` -1: not known yet; ``late`` 1: the next event
+    of the block is a free that is no use. ``event`` is the number of the first event. ``accesses``: the trace has accesses,
+    so a free is no use.
     """
     for i in range(op.size):
         kind, slot, now = op[i], block[i], event + i
@@ -99,9 +107,11 @@ def idle_at(op, block, size, dst, tag, event, peak, accesses, live, idle):  # ty
 
 @njit(cache=True, nogil=True)
 def peak_without(op, block, size, event, starts, ends, start_bytes, end_bytes, sizes, totals):  # type: ignore[no-untyped-def]
-    """One batch: the peak of live bytes when, after the events in ``starts`` and until those in ``ends``, bytes are away.
+    """Follow, over one batch, the peak of live bytes if some bytes are away: after event ``starts[i]``, until event ``ends[i]``.
 
-    ``totals``: live, peak, away, next start, next end.
+    ``starts`` and ``ends`` ascend; ``start_bytes`` and ``end_bytes`` are the bytes of each. ``sizes`` is [slot] bytes;
+    ``totals`` is (live, peak, away, next start, next end). Both are updated in place. ``event`` is the number of the first
+    event.
     """
     live, most, away, start, end = totals[0], totals[1], totals[2], totals[3], totals[4]
     for i in range(op.size):
@@ -125,6 +135,6 @@ def peak_without(op, block, size, event, starts, ends, start_bytes, end_bytes, s
 
 
 def final(totals: Any, recent: Any, window: int) -> int:
-    """The planned peak, with the events that the passes left in ``recent``."""
+    """Return the planned peak of live bytes, when all batches have been through ``pair``: the events in ``recent`` count too."""
     filled = min(int(totals[EVENT]), window + 1)
     return max(int(totals[PLANNED_PEAK]), int(recent[:filled].max(initial=0)))

@@ -1,4 +1,4 @@
-"""A trace -> what it need not hold: blocks that could take over another's bytes, be dropped over the peak, or be freed sooner."""
+"""Reuse planning: finds blocks that could take over another block's bytes, be dropped over the peak, or be freed sooner."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ NO_TAG = "(none)"
 
 @dataclass(frozen=True)
 class TagShare:
-    """What one tag's candidates come to."""
+    """The candidates of one tag, added up."""
 
     tag: str
-    blocks: int
+    blocks: int  # candidates
     bytes: int  # of all candidates
     peak_bytes: int  # of those that would be away after the event of the peak
 
 
 @dataclass(frozen=True)
 class InPlace:
-    """Blocks that could be put in the place of one that is freed up to ``window`` events later."""
+    """Blocks that could be put in the place of a block that is freed up to ``window`` events later."""
 
-    window: int
+    window: int  # events
     tags: tuple[TagShare, ...]
-    peak_live_bytes: int  # if all of them are
+    peak_live_bytes: int  # if all of them are put there
 
 
 @dataclass(frozen=True)
 class Idle:
-    """Blocks that lie idle over the peak: from the use before it to the next one, or to a free."""
+    """Blocks that lie idle over the peak: from the last use before it to the next one, or to the free."""
 
-    least_events: int
+    least_events: int  # a block counts if it is idle for more events
     tags: tuple[TagShare, ...]
-    peak_live_bytes: int
-    rebuilt_bytes: int  # written again, each once; of late frees 0
+    peak_live_bytes: int  # if all of them are away while idle
+    rebuilt_bytes: int  # bytes to write again, once for each block; 0 for blocks that are freed early
     rebuilt_ns: int | None  # modelled: the time from each block's alloc to the next event; None without times
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Candidates, most bytes at the peak first. Each kind's peak is by itself; they cannot be added up."""
+    """The candidates of a trace by kind. The peaks of the kinds hold for one kind alone; they cannot be added up."""
 
-    trace: str
-    peak_live_bytes: int
+    trace: str  # name
+    peak_live_bytes: int  # of the unchanged trace
     peak_live_event: int
     in_place: InPlace
     recompute: Idle
@@ -60,13 +60,18 @@ class Plan:
 
 
 def plan(trace: Trace, window: int = 1, least_idle: int = 100, keep: tuple[str, ...] = ()) -> Plan:
-    """Blocks tagged with one of ``keep`` are neither dropped nor freed early. Exact, for any batches; see docs/reuse.md."""
+    """Return what a trace need not hold at its peak: pairs in place, blocks to recompute, and blocks to free early.
+
+    Blocks must be idle for more than ``least_idle`` events. Blocks tagged with one of ``keep`` are neither dropped nor
+    freed early. The result is exact, however the trace is cut into batches; see docs/reuse.md.
+    """
     facts = trace.facts
     recompute, late = idle_blocks(trace, least_idle, keep)
     return Plan(trace.name, facts.peak_live_bytes, facts.peak_live_event, in_place(trace, window), recompute, late)
 
 
 def in_place(trace: Trace, window: int) -> InPlace:
+    """Return the pairs of blocks that could share their bytes, for frees up to ``window`` events after the alloc."""
     slots = np.zeros((trace.facts.max_live + 1, 5), np.int64)
     totals, recent, fresh = np.zeros(3, np.int64), np.zeros(window + 1, np.int64), np.full(window + 1, -1, np.int64)
     pairs = np.zeros((len(trace.tags) + 1, 3), np.int64)
@@ -77,7 +82,10 @@ def in_place(trace: Trace, window: int) -> InPlace:
 
 
 def idle_blocks(trace: Trace, least_idle: int, keep: tuple[str, ...]) -> tuple[Idle, Idle]:
-    """What could be recomputed, and what could be freed early: the blocks that are live and idle at the peak."""
+    """Return two kinds of blocks live and idle at the peak: those to recompute, and those that could be freed early.
+
+    A block of the first kind is used again after the peak; one of the second kind is only freed.
+    """
     facts = trace.facts
     live = np.zeros((facts.max_live + 1, 4), np.int64)
     born = np.zeros(facts.max_live + 1, np.int64)
@@ -109,7 +117,7 @@ def idle_blocks(trace: Trace, least_idle: int, keep: tuple[str, ...]) -> tuple[I
 
 
 def born_before(trace: Trace) -> Ints:
-    """By slot: the event of the alloc of the block that is there at the peak."""
+    """Return the event of the alloc of each block that is live at the peak, by slot. Slots without a block have any value."""
     born, first = np.zeros(trace.facts.max_live + 1, np.int64), 0
     for e in trace.batches():
         ends = min(e.op.size, trace.facts.peak_live_event + 1 - first)
@@ -122,7 +130,10 @@ def born_before(trace: Trace) -> Ints:
 
 
 def peak_without(trace: Trace, rows: Ints) -> int:
-    """The peak of live bytes if the blocks of ``rows`` are away between their uses."""
+    """Return the peak of live bytes if the blocks of ``rows`` are away between their uses.
+
+    ``rows`` is [block, (from, until, bytes, tag, late)].
+    """
     starts, ends = np.argsort(rows[:, 0], kind="stable"), np.argsort(rows[:, 1], kind="stable")
     edges = (rows[starts, 0], rows[ends, 1], rows[starts, 2], rows[ends, 2])
     sizes, totals, first = np.zeros(trace.facts.max_live + 1, np.int64), np.zeros(5, np.int64), 0
@@ -133,6 +144,7 @@ def peak_without(trace: Trace, rows: Ints) -> int:
 
 
 def shares(trace: Trace, pairs: Ints) -> tuple[TagShare, ...]:
+    """Return the candidates by tag, most bytes at the peak first; ``pairs`` is [tag + 1, (blocks, bytes, bytes at the peak)]."""
     names = [NO_TAG, *trace.tags]
     found = [TagShare(names[row], *pairs[row].tolist()) for row in np.flatnonzero(pairs[:, 0]).tolist()]
     return tuple(sorted(found, key=lambda share: (-share.peak_bytes, -share.bytes, share.tag)))

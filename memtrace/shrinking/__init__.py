@@ -1,4 +1,4 @@
-"""A trace -> the smallest one found that still shows the same: delta debugging over the lifetimes of its blocks."""
+"""Shrinking: finds a smaller trace that still shows the same fault, by delta debugging over the lives of its blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shrunk trace has to show: `oom`, or a measure beyond a bound such as `external_frag_at_peak>0.3`."""
+"""The conditions that a shrunk trace has to show: `oom`, or a measure beyond a bound such as `external_frag_at_peak>0.3`."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-SAMPLES = 2000
+SAMPLES = 2000  # events sampled in a replay that measures
 
 _BOUND = re.compile(r"\s*(\w+)\s*(>=|<=|==|>|<)\s*(.+?)\s*")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """`text` as it was given; without a metric it is oom."""
+    """A condition that a shrunk trace has to meet: out of memory if ``metric`` is None, else a metric beyond a bound."""
 
-    text: str
-    metric: str | None = None
-    sign: str = ""
+    text: str  # as it was given
+    metric: str | None = None  # name of the metric; None for `oom`
+    sign: str = ""  # key of OPERATORS
     bound: float = 0.0
 
     def shown(self, trace: Trace, policy: Policy, capacity: int | None, loop: Loop | None = None) -> Placement | None:
-        """The placement that shows it, or None."""
+        """Replay a trace, and return the placement if it shows the condition, else None.
+
+        ``loop`` is the policy's compiled loop, for a caller that replays often.
+        """
         from memtrace.metrics import measure
         from memtrace.replaying import replay
 
@@ -51,7 +54,10 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """UsageError says what is wrong."""
+    """Return the condition that a text describes: `oom`, or `METRIC>BOUND` with one of the OPERATORS.
+
+    Raise UsageError for a text that is neither, or an unknown metric or one that is no number.
+    """
     if text.strip() == "oom":
         return Condition("oom")
     found = _BOUND.fullmatch(text)
@@ -69,7 +75,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def _number(text: str) -> float:
-    """A ratio, a percentage, or a size with its unit."""
+    """Return the number in a text: a ratio, a percentage, or a size with its unit."""
     from memtrace.units import parse_size
 
     try:

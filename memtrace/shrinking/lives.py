@@ -1,4 +1,4 @@
-"""A trace taken apart into the lives of its blocks, and put together again from some of them."""
+"""Takes a trace apart into the lives of its blocks, and puts it together again from some of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from memtrace.trace.store import Keeper, columns_of
 if TYPE_CHECKING:
     from memtrace.trace import Trace
 
-NO_LIFE = -1
-MEMORY = 1 << 62
+NO_LIFE = -1  # in place of a life
+MEMORY = 1 << 62  # bytes that the prepared columns may take: no limit, so they stay in memory
 
 
 @dataclass(frozen=True, eq=False)
 class Lives:
-    """Events in columns; a life is a block from its alloc to its free, numbered by birth."""
+    """The events of a trace in columns, each with its life: a block from its alloc to its free, numbered by birth."""
 
     trace: Trace
     op: NDArray[np.uint8]
-    life: Int64s  # NO_LIFE: a trim, a free of null, a completion after the block's end
-    other: Int64s  # the second block of a copy or swap, NO_LIFE else
+    life: Int64s  # per event; NO_LIFE: a trim, a free of null, a completion after the block's end
+    other: Int64s  # per event: the life of the second block of a copy or swap, NO_LIFE else
     size: Int64s
     align: Int64s
     stream: Int64s
@@ -40,21 +40,28 @@ class Lives:
 
     @property
     def count(self) -> int:
+        """The number of lives."""
         return self.born.size
 
     def sizes(self) -> Int64s:
-        """Per life: the bytes of its alloc."""
+        """Return the bytes of each life's alloc."""
         return self.size[self.born]
 
     def events(self, kept: NDArray[np.bool_], stop: int, null: bool) -> NDArray[np.bool_]:
-        """Which of the first `stop` events belong to these lives; `null`: those of no life too."""
-        known = np.append(kept, null)  # the last is for NO_LIFE
+        """Return a mask of the first ``stop`` events, which is true for the events of the lives in ``kept``.
+
+        ``null``: events that belong to no life are true too. A copy or swap needs both its lives.
+        """
+        known = np.append(kept, null)  # the last element is the one that NO_LIFE (-1) indexes
         found: NDArray[np.bool_] = known[self.life] & (known[self.other] | (self.other == NO_LIFE))
         found[stop:] = False
         return found
 
     def part(self, kept: NDArray[np.bool_], sizes: Int64s, stop: int, null: bool = False) -> Trace:
-        """The trace of these lives alone, with these bytes, up to event `stop`."""
+        """Return the trace of the lives in ``kept`` alone, with ``sizes`` as bytes of their allocs, up to event ``stop``.
+
+        ``null``: events that belong to no life are in it too.
+        """
         which = np.flatnonzero(self.events(kept, stop, null))
         op, life = self.op[which], self.life[which]
         size, allocs = self.size[which], op == Op.ALLOC
@@ -76,7 +83,7 @@ class Lives:
 
 
 def _prepared(whole: Trace, batch: Batch) -> Trace:
-    """The trace of one batch; without threads, because it is made thousands of times."""
+    """Return the trace ``whole`` with the events of one batch; no threads prepare it, as that is done thousands of times."""
     preparer = Preparer(batch.columns)
     keeper = Keeper(MEMORY)
     for out in [*preparer.prepare(batch, None), preparer.taken()]:
@@ -87,10 +94,11 @@ def _prepared(whole: Trace, batch: Batch) -> Trace:
 
 
 def lives_of(trace: Trace) -> Lives:
-    """The trace's events in memory, each with its life."""
+    """Read all events of a trace into memory, and return them with the life of each."""
     batches = list(trace.batches())
 
     def whole(name: str, kind: Any) -> Any:
+        """Return the column ``name`` of all batches as one array."""
         parts = [np.broadcast_to(getattr(batch, name), batch.op.size) for batch in batches]
         return np.concatenate(parts).astype(kind) if parts else np.empty(0, kind)
 
@@ -101,7 +109,7 @@ def lives_of(trace: Trace) -> Lives:
     order = np.argsort(keys)
 
     def life(slot: Int64s) -> Int64s:
-        """Of the block in this slot when the event happens: the latest that was allocated there."""
+        """Return the life of the block in ``slot[event]`` at each event: the latest that was allocated there; NO_LIFE for -1."""
         place = np.searchsorted(keys[order], slot * count + np.arange(count), side="right") - 1
         return np.where(slot >= 0, order[np.maximum(place, 0)] if born.size else NO_LIFE, NO_LIFE)
 

@@ -27,44 +27,45 @@ if TYPE_CHECKING:
     from memtrace.replaying import Placement
     from memtrace.trace import Trace
 
-SECONDS = 60.0
+SECONDS = 60.0  # default time for trials
 
 Progress = Callable[[int, int], None]  # events left, events at first
 
 
 @dataclass(frozen=True)
 class Shrunk:
-    """What was found."""
+    """The result of shrinking: the smallest trace found, and how it was found."""
 
     trace: Trace
-    lives: int
-    merged: int  # lives for whose bytes another block stands
+    lives: int  # blocks that are left
+    merged: int  # lives whose bytes another block stands for
     replays: int
-    seconds: float
-    complete: bool  # nothing more could go; else the time was up
+    seconds: float  # of the search
+    complete: bool  # True: nothing more could go; False: the time was up
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Some of the lives, up to an event, each with its bytes; `null`: events of no life are in it too."""
+    """A candidate trace: some of the lives, each with its bytes, and their events up to ``stop``."""
 
-    kept: NDArray[np.bool_]
-    sizes: Int64s
-    stop: int
-    null: bool
-    merged: int = 0
+    kept: NDArray[np.bool_]  # per life
+    sizes: Int64s  # per life: bytes
+    stop: int  # events from this one on are left out
+    null: bool  # events of no life, such as trims, are in it
+    merged: int = 0  # lives whose bytes another block stands for
 
 
 class OutOfTime(Exception):
-    """The best so far has to do."""
+    """The time for shrinking is over; the best choice so far is the result."""
 
 
 class _Search:
-    """The best choice so far, and the trials."""
+    """The best choice so far, and the trials that look for a smaller one."""
 
     def __init__(
         self, lives: Lives, policy: Policy, condition: Condition, capacity: int | None, until: float, progress: Progress
     ) -> None:
+        """Begin with the whole trace. ``until`` is the time of `time.monotonic` at which trials end."""
         self.lives, self.policy, self.condition, self.capacity = lives, policy, condition, capacity
         self.until, self.progress = until, progress
         self.replays, self.loop = 0, loop_of(policy)
@@ -73,7 +74,11 @@ class _Search:
         self.best = Choice(np.ones(lives.count, np.bool_), lives.sizes(), count, True)
 
     def shows(self, choice: Choice) -> Placement | None:
-        """The placement if the choice still shows it; an OOM with room enough for the request has to stay one."""
+        """Replay a choice, and return its placement if it shows the condition, else None.
+
+        If the whole trace ran out of memory with room enough for the request, in pieces, so must the choice. Raise
+        OutOfTime after the end of the time.
+        """
         if time.monotonic() > self.until:
             raise OutOfTime
         if not choice.kept.any():
@@ -86,7 +91,10 @@ class _Search:
         return placement
 
     def keep(self, choice: Choice) -> bool:
-        """Make it the best if it shows it; after an OOM nothing need follow."""
+        """Make a choice the best if it shows the condition; return whether it does.
+
+        If it runs out of memory, the events after that are dropped from it, since nothing need follow.
+        """
         placement = self.shows(choice)
         if placement is None:
             return False
@@ -99,7 +107,7 @@ class _Search:
 
 
 def had_room(trace: Trace, placement: Placement) -> bool:
-    """Whether an OOM came though as many bytes were free as the request asks for, in pieces."""
+    """Return whether a replay ran out of memory though as many bytes were free, in pieces, as the request asks for."""
     event = placement.oom_event
     if event is None or placement.capacity is None:
         return False
@@ -117,7 +125,11 @@ def shrink(
     seconds: float = SECONDS,
     progress: Progress | None = None,
 ) -> Shrunk:
-    """The smallest trace found within `seconds` that still shows the condition; UsageError if the whole one does not."""
+    """Return the smallest trace found within ``seconds`` that still shows the condition.
+
+    ``progress`` is called with the events left and the events at first. Raise UsageError if the whole trace does not show
+    it.
+    """
     began = time.monotonic()
     search = _Search(lives_of(trace), policy, condition, capacity, began + seconds, progress or (lambda left, of: None))
     whole = condition.shown(trace, policy, capacity)
@@ -141,7 +153,7 @@ def shrink(
 
 
 def _cut_tail(search: _Search, whole: Placement) -> None:
-    """Leave out what comes after the OOM; else the longest tail that halving finds."""
+    """Drop the events after the out-of-memory one, or else the longest tail that bisection finds."""
     if whole.oom_event is not None and search.condition.metric is None:
         search.keep(replace(search.best, stop=whole.oom_event + 1))
         return
@@ -155,18 +167,24 @@ def _cut_tail(search: _Search, whole: Placement) -> None:
 
 
 def _without_null(search: _Search) -> None:
-    """Leave out trims, frees of null, and lives that begin after the end."""
+    """Drop trims, frees of null, and lives that begin after the end of the best choice.
+
+    Then try without all lives that have ended by then, since most of a full heap is live blocks.
+    """
     begun = search.best.kept & (search.lives.born < search.best.stop)
     search.best = replace(search.best, kept=begun)
     search.keep(replace(search.best, null=False))
-    # Most of a heap that is full is what is live: try without all that has gone before.
+    # Most of a full heap is live blocks, so the ones freed before the end may not matter.
     live = begun & (search.lives.died >= search.best.stop)
     if live.sum() < begun.sum():
         search.keep(replace(search.best, kept=live))
 
 
 def _reduce(search: _Search) -> None:
-    """From halves to single lives: at each grain leave out, then merge, so that few are left when grains are fine."""
+    """Try to leave out and merge chunks of lives, from halves down to single lives, until nothing changes.
+
+    At each grain chunks are left out first and merged after that, so few lives are left when the grain is fine.
+    """
     grains = 2
     while True:
         size = max(int(search.best.kept.sum()) // grains, 1)
@@ -180,7 +198,7 @@ def _reduce(search: _Search) -> None:
 
 
 def _leave_out(search: _Search, size: int) -> bool:
-    """Leave out chunks of `size` lives, from the last to the first; whether any could go."""
+    """Try to leave out each chunk of ``size`` lives, from the last to the first; return whether any could go."""
     members = np.flatnonzero(search.best.kept)
     changed = False
     for start in reversed(range(0, members.size, size)):
@@ -191,7 +209,10 @@ def _leave_out(search: _Search, size: int) -> bool:
 
 
 def _merge(search: _Search, size: int) -> bool:
-    """Let one block stand for each chunk of `size` lives that end together, or were born together; whether any does."""
+    """Try to let one block stand for each chunk of ``size`` lives that end one after the other; return whether any does.
+
+    Only lives to which nothing happens but alloc and free are merged, and the last one to be born is never merged.
+    """
     lives, best = search.lives, search.best
     members = np.flatnonzero(best.kept & lives.plain)
     members = members[members != _last(search)]
@@ -204,12 +225,15 @@ def _merge(search: _Search, size: int) -> bool:
 
 
 def _last(search: _Search) -> int:
-    """The life that is born last: the request that fails keeps its size."""
+    """Return the life that is born last. It is the request that fails, so it keeps its size."""
     return int(np.flatnonzero(search.best.kept)[-1])
 
 
 def _merged(choice: Choice, chunk: Int64s, policy: Policy) -> Choice:
-    """The first of these lives, with the bytes of all, as the policy's common options round them up."""
+    """Return the choice with the chunk of lives replaced by the first of them, with the bytes of all.
+
+    The bytes are rounded as the policy's options `header` and `align` round blocks up, if it has them.
+    """
     kept, sizes = choice.kept.copy(), choice.sizes.copy()
     first = int(chunk.min())
     header, align = (policy.options.get(name, default) for name, default in (("header", 0), ("align", 1)))

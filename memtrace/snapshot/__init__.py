@@ -1,1 +1,1 @@
-"""PyTorch memory snapshots: read without torch and without running anything, replayed, and written."""
+"""PyTorch memory snapshots: read without torch and without running anything from the file, replayed, and written."""

@@ -1,7 +1,8 @@
-"""A caching allocator that ran out of memory: what it held, what of it was cached, and what keeps it from going back.
+"""Explain why a caching allocator ran out of memory: how much it had reserved, how much of that was cached, and which blocks keep
+cached memory from going back.
 
-Cached memory goes back to the device by whole segments. A live block in a segment pins all that is free beside it: that
-is the memory which is there, and which no request that it does not fit can have.
+Cached memory goes back to the device only as whole segments (or whole free pages of expandable ones). A live block pins the free
+memory beside it in its segment: that memory is reserved, but only requests that fit it can use it.
 """
 
 from __future__ import annotations
@@ -19,36 +20,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pin:
-    """A segment that a live block keeps. In bytes."""
+    """Describe a segment that a live block keeps from going back. Sizes are in bytes."""
 
     address: int
-    extent: int
-    free: int
-    largest_free: int
-    live: int  # blocks in use or pending
-    live_bytes: int
-    holders: list[tuple[str, int, int]]  # tag, blocks, bytes; the most bytes first
+    extent: int  # mapped bytes
+    free: int  # bytes in free blocks
+    largest_free: int  # the largest free block
+    live: int  # number of blocks that are live or pending
+    live_bytes: int  # their bytes
+    holders: list[tuple[str, int, int]]  # (tag, number of live blocks, their bytes), the most bytes first
 
 
 @dataclass(frozen=True)
 class Autopsy:
-    """The state at the failure. In bytes."""
+    """Describe the state of the allocator when a request failed. Sizes are in bytes."""
 
-    event: int
-    request: int
+    event: int  # number of the event that failed
+    request: int  # what it requested
     capacity: int | None
     reserved: int
-    active: int  # in blocks that are in use or pending
-    requested: int  # of them what the program asked for
-    cached: int  # free, of what is reserved
-    splits: int  # free beside live blocks: it cannot go back
-    releasable: int  # free segments, and whole free pages of expandable ones
-    largest_free: int
-    pins: list[Pin]  # by free bytes, the most first
+    active: int  # in blocks that are live or pending
+    requested: int  # what the program requested for these blocks
+    cached: int  # reserved and free
+    splits: int  # cached in segments that have a live or pending block
+    releasable: int  # cached in segments that are free as a whole
+    largest_free: int  # the largest free block
+    pins: list[Pin]  # segments with live or pending blocks and free ones, the most free bytes first
 
 
 def autopsy(placed: Placement) -> Autopsy:
-    """Take apart the state at the event at which a replay stopped; the policy is a caching allocator's."""
+    """Return the state of the allocator at the event at which a replay stopped.
+
+    The replay must be one of a caching allocator; ValueError if nothing failed in it.
+    """
     from memtrace.structures.caching.model import FREE, FRESH, LIVE, PENDING
 
     state, event = placed.state, placed.oom_event
@@ -78,7 +82,10 @@ def autopsy(placed: Placement) -> Autopsy:
 
 
 def _tags(placed: Placement, event: int) -> tuple[dict[int, str], int]:
-    """The tag of the block that is in each slot at an event, and the bytes that this event asks for."""
+    """Return the tag of the last block allocated in each slot before an event, and the bytes that the event requests.
+
+    Slots whose block has no tag are left out.
+    """
     found: dict[int, int] = {}
     at, names = 0, placed.trace.tags
     for events in placed.trace.batches():
@@ -94,7 +101,7 @@ def _tags(placed: Placement, event: int) -> tuple[dict[int, str], int]:
 
 
 def _pin(nodes: Any, tags: dict[int, str]) -> Pin:
-    """A segment with its blocks."""
+    """Describe a segment; ``nodes`` are its mapped nodes, ``tags`` the tag by slot."""
     from memtrace.structures.caching.model import FREE
 
     free = nodes["state"] == FREE

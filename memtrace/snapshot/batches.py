@@ -1,4 +1,4 @@
-"""A snapshot file -> batches of rows for the trace, with what its reader should know as metadata."""
+"""Convert a snapshot file to batches of trace rows, with remarks for the user as metadata."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from memtrace.trace.source import Source
 
 BATCH_ROWS = 1 << 17
-MOST_SITES = 2000  # in the metadata
+MOST_SITES = 2000  # upper bound of the sites in the metadata
 
 
 def read_batches(source: Source, device: str) -> Iterator[Batch]:
-    """The rows of one device (a number as text; empty: the busiest)."""
+    """Yield the rows of one device of a snapshot file; ``device`` is its number as text, or empty for the busiest.
+
+    Raises InputError if the file cannot be read or its events are not enough for a trace, UsageError if ``device`` is no number.
+    """
     snapshot = load(source)
     recording = chosen(snapshot, device, source.label)
     check_history(recording, source.label)
@@ -35,7 +38,10 @@ def read_batches(source: Source, device: str) -> Iterator[Batch]:
 
 
 def chosen(snapshot: Snapshot, device: str, label: str) -> Recording:
-    """The recording of a device."""
+    """Return the recording of a device; ``device`` is its number as text, or empty for the busiest.
+
+    Raises UsageError if ``device`` is no number, InputError if nothing is recorded of it. ``label`` names the file in errors.
+    """
     if not device:
         return snapshot.busiest()
     there = ", ".join(map(str, snapshot.recordings))
@@ -47,7 +53,10 @@ def chosen(snapshot: Snapshot, device: str, label: str) -> Recording:
 
 
 def batches(rows: TraceRows, sites: list[Site], said: dict[str, str]) -> Iterator[Batch]:
-    """Batches of BATCH_ROWS; columns that say nothing are left out."""
+    """Yield the rows in batches of BATCH_ROWS; ``said`` is the metadata of each batch.
+
+    Columns without information are left out: stream if there is only one, tag if no row has one.
+    """
     columns = ["op", "id", "size", "time"]
     columns += ["stream"] if rows.streams.size > 1 or rows.late else []
     columns += ["tag"] if (rows.tag >= 0).any() else []
@@ -62,11 +71,12 @@ def batches(rows: TraceRows, sites: list[Site], said: dict[str, str]) -> Iterato
 
 
 def _placer(rows: TraceRows, start: int):  # type: ignore[no-untyped-def]
+    """Return a function from a row of the batch that begins at row ``start`` to its place: the number of its event, from 1."""
     return lambda row: Place("event", max(int(rows.event[start + row]), 0) + 1)
 
 
 def metadata(snapshot: Snapshot, recording: Recording, found: Lives, rows: TraceRows) -> dict[str, str]:
-    """What is kept with the trace."""
+    """Return the metadata of the trace: format, device, settings, remarks (``assumed``), and the sites as JSON."""
     said = {
         "format": "torch-snapshot",
         "device": str(recording.device),

@@ -1,9 +1,10 @@
-"""The allocator's state at the first event, rebuilt from its state at the end and the events in between.
+"""Rebuild the allocator's state at the first event from its state at the end and the events in between.
 
-Almost every real recording starts in mid-run. Segments and mapped ranges come from walking backwards; blocks from
-`lives`. What no event tells is a block's true size where it may be larger than what was rounded: a large block that
-was not split takes a rest of up to 1 MiB. A rest that small cannot be free, so it belongs to the block; of a larger
-gap the block may still have a part, which shows when something is placed in the gap while the block lives.
+Almost every real recording starts in mid-run. Segments and mapped ranges are found by walking the events backwards; the blocks
+come from `lives`. Only one fact is recorded nowhere: the true size of a block that may be larger than its rounded request. A
+large block that was not split includes a rest of up to 1 MiB. A gap behind a block that is no larger cannot be free, so it
+belongs to the block. Of a larger gap, a part may belong to the block too; this shows if another block is placed in the gap while
+the first one lives.
 """
 
 from __future__ import annotations
@@ -18,38 +19,45 @@ from memtrace.snapshot.model import Action, Recording
 from memtrace.structures.caching.seeding import FREE_BLOCK, LIVE_BLOCK, UNMAPPED, Piece, Seed
 from memtrace.trace.model import Int64s
 
-SMALL_SEGMENT = 2 << 20
-MOST_REST = 1 << 20
-UNIT = 2 << 20
+SMALL_SEGMENT = 2 << 20  # bytes of a segment of the small pool, and of a page of a small expandable one
+MOST_REST = 1 << 20  # bytes: upper bound of the rest that a large block keeps
+UNIT = 2 << 20  # bytes: granularity of the device's memory and of its addresses
 
 
 @dataclass(frozen=True)
 class Range:
-    """A segment, or the mapped part of an expandable one, at the first event."""
+    """Describe a segment, or a mapped range of an expandable one, at the first event. Sizes are in bytes."""
 
-    start: int
+    start: int  # address
     extent: int
-    stream: int
-    large: bool
+    stream: int  # handle, with the private pool above it
+    large: bool  # whether it is of the large pool
     expandable: bool
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """The settings that block sizes depend on."""
+    """Hold the settings that block sizes depend on. Sizes are in bytes."""
 
-    rounded: Callable[[int], int]  # requested bytes -> block bytes
-    max_split: int
-    large_page: int  # of expandable segments
+    rounded: Callable[[int], int]  # requested bytes -> bytes of a block
+    max_split: int  # blocks of this size or more are not split
+    large_page: int  # page size of expandable segments of the large pool
 
 
 def first_ranges(recording: Recording, large_page: int) -> list[Range]:
-    """Segments and mapped ranges that were there before the first event, by address."""
+    """Return the segments and mapped ranges that existed before the first event, by address.
+
+    ``large_page``: bytes of a page of expandable segments of the large pool.
+    """
     return sorted([*_segments(recording), *_mapped(recording, large_page)], key=lambda one: one.start)
 
 
 def _segments(recording: Recording) -> list[Range]:
-    """Of each address the first event tells; without one, what is there at the end was there."""
+    """Return the ordinary segments that existed before the first event.
+
+    An address whose first event frees a segment had that segment; an address without such events had the segment that it has at
+    the end.
+    """
     events, segments = recording.events, recording.segments
     which = np.flatnonzero((events.action == Action.SEGMENT_ALLOC) | (events.action == Action.SEGMENT_FREE))
     told, first = np.unique(events.address[which], return_index=True)
@@ -64,14 +72,18 @@ def _segments(recording: Recording) -> list[Range]:
 
 
 def _range(recording: Recording, i: int) -> Range:
+    """Return row i of the recorded segments as a Range."""
     one = recording.segments
     return Range(int(one.address[i]), int(one.size[i]), int(one.stream[i]), bool(one.large[i]), bool(one.expandable[i]))
 
 
 def _mapped(recording: Recording, large_page: int) -> list[Range]:
-    """Mapped ranges of expandable segments: those at the end, without what was mapped, with what was unmapped."""
+    """Return the mapped ranges of expandable segments before the first event, as large as possible, by address.
+
+    These are the ranges at the end, without those mapped meanwhile, and with those unmapped meanwhile.
+    """
     events = recording.events
-    owners: dict[int, tuple[int, bool]] = {}  # unit of 2 MiB -> stream, large
+    owners: dict[int, tuple[int, bool]] = {}  # address / UNIT -> stream, whether large
     for i in np.flatnonzero(recording.segments.expandable).tolist():
         one = _range(recording, i)
         owners.update(dict.fromkeys(_units(one.start, one.extent), (one.stream, one.large)))
@@ -96,10 +108,11 @@ def _mapped(recording: Recording, large_page: int) -> list[Range]:
 
 
 def _large(recording: Recording, changes: Int64s, large_page: int) -> dict[int, bool]:
-    """Of each event that maps or unmaps: whether the pool is that of large blocks.
+    """Return for each event that maps or unmaps (their numbers are ``changes``) whether its pool is the large one.
 
-    Small ones are mapped one page of 2 MiB at a time. So many pages of it may be unmapped at once that they could be one of
-    the other pool; the pools are far apart, so then it is that of the nearest address of the stream of which it is known.
+    The small pool maps one page of 2 MiB at a time. But it may unmap so many pages at once that their size is one that the large
+    pool could unmap too. The address ranges of the two pools are far from each other, so such an event belongs to the pool of the
+    nearest address of the same stream whose pool is known.
     """
     events, segments = recording.events, recording.segments
     maps = changes[events.action[changes] == Action.SEGMENT_MAP]
@@ -126,11 +139,15 @@ def _large(recording: Recording, changes: Int64s, large_page: int) -> dict[int, 
 
 
 def _units(start: int, extent: int) -> range:
+    """Return the numbers of the units of 2 MiB in a range of addresses."""
     return range(start // UNIT, (start + extent) // UNIT)
 
 
 def seeds(recording: Recording, lives: Lives, handles: dict[int, int], rounding: Rounding) -> list[Seed]:
-    """Segments with all their blocks; `handles`: the slot of each block that was there."""
+    """Return the segments at the first event with all their blocks; their streams are handles, with the private pool above.
+
+    ``handles``: number of a block in ``lives`` -> its handle (slot), for each block that existed before the first event.
+    """
     there = lives.before[np.argsort(lives.address[lives.before], kind="stable")]
     placed = _Placed(recording, lives, there, rounding)
     ranges = first_ranges(recording, rounding.large_page)
@@ -138,9 +155,10 @@ def seeds(recording: Recording, lives: Lives, handles: dict[int, int], rounding:
 
 
 class _Placed:
-    """The blocks that were there, laid out in their segments."""
+    """Lay out the blocks that existed before the first event in their segments."""
 
     def __init__(self, recording: Recording, lives: Lives, there: Int64s, rounding: Rounding) -> None:
+        """Sort the blocks and the alloc events by address; ``there``: numbers of the blocks in ``lives``, by address."""
         self.recording, self.lives, self.there, self.rounding = recording, lives, there, rounding
         self.address = lives.address[there]
         allocs = np.flatnonzero(recording.events.action == Action.ALLOC)
@@ -148,7 +166,7 @@ class _Placed:
         self.allocs, self.alloc_address = allocs[order], recording.events.address[allocs[order]]
 
     def pieces(self, one: Range, handles: dict[int, int]) -> list[Piece]:
-        """The blocks of a range by address, one free block for each gap."""
+        """Return the blocks of a range in address order, with a free block for each gap; ``handles`` as of ``seeds``."""
         end = one.start + one.extent
         low, high = np.searchsorted(self.address, (one.start, end)).tolist()
         found: list[Piece] = []
@@ -167,6 +185,11 @@ class _Placed:
         return found
 
     def _extent(self, one: Range, block: int, address: int, following: int) -> int:
+        """Return the size in bytes of a block at ``address``.
+
+        ``following`` is the address of the next block, or the end of the range. The size is known if the block still exists at
+        the end of the recording; otherwise it is found as the module's docstring says.
+        """
         last = int(self.lives.last[block])
         if last != NEVER:
             return int(self.recording.blocks.size[last])
@@ -178,7 +201,11 @@ class _Placed:
         return size + self._rest(block, address + size, following)
 
     def _rest(self, block: int, end: int, following: int) -> int:
-        """Bytes behind its rounded end that belong to a block: up to where the first one is placed while it lives."""
+        """Return the bytes behind the block's rounded end (address ``end``) that belong to the block.
+
+        They reach to where the first alloc in the gap, which ends at ``following``, is placed while the block lives. The answer
+        is 0 if there is no such alloc, or if it lies more than MOST_REST away.
+        """
         low, high = np.searchsorted(self.alloc_address, (end, following)).tolist()
         freed = int(max(self.lives.freed[block], self.lives.completed[block]))
         while_it_lives = [int(i) for i in self.allocs[low:high] if freed < 0 or i < freed]
@@ -189,7 +216,10 @@ class _Placed:
 
 
 def _reservations(parts: list[tuple[Range, list[Piece]]], recording: Recording, rounding: Rounding) -> list[Seed]:
-    """Ordinary segments as they are; mapped ranges of one stream and pool joined in one reservation, with holes between."""
+    """Return ordinary segments unchanged, and the mapped ranges of each stream and pool joined into one reservation.
+
+    ``parts``: each range with its pieces. Unmapped ranges fill the gaps of a reservation, and one of about 1 TiB is its end.
+    """
     found = [Seed(*_fields(one), pieces) for one, pieces in parts if not one.expandable]
     kinds = {(one.stream, one.large) for one, _ in parts if one.expandable}
     for stream, large in sorted(kinds):
@@ -210,11 +240,15 @@ def _reservations(parts: list[tuple[Range, list[Piece]]], recording: Recording, 
 
 
 def _fields(one: Range) -> tuple[int, int, int, bool, bool]:
+    """Return the fields of a Range in the order of those of a Seed."""
     return one.start, one.extent, one.stream, one.large, one.expandable
 
 
 def _lowest_mapped(recording: Recording, own: list[tuple[Range, list[Piece]]]) -> int:
-    """The lowest address ever mapped near these ranges, by the same stream."""
+    """Return the lowest address that was mapped less than 1 TiB below these ranges, by the same stream and pool.
+
+    Their own lowest address is returned if there is none.
+    """
     events = recording.events
     near = (events.action == Action.SEGMENT_MAP) & (events.stream == own[0][0].stream)
     near &= (events.address < own[0][0].start) & (events.address > own[0][0].start - (1 << 40))
@@ -223,9 +257,10 @@ def _lowest_mapped(recording: Recording, own: list[tuple[Range, list[Piece]]]) -
 
 
 def given_segments(recording: Recording, seeded: list[Seed], large_page: int) -> list[tuple[int, int]]:
-    """Start and bytes of the segments that the device gave, in order; of a reservation (0 bytes: any) the first mapping.
+    """Return (start, bytes) of the segments that the device gave during the recording, in order.
 
-    Reserved addresses are given up when nothing is mapped there any more; what is mapped next is a new reservation.
+    A reservation of expandable segments counts when its first page is mapped; its bytes are 0, which stands for any size. A
+    reservation is dropped when nothing in it is mapped any more, so a later mapping is in a new one.
     """
     events = recording.events
     mapped: dict[tuple[int, bool], int] = {}

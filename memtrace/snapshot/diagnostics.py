@@ -1,4 +1,4 @@
-"""What a reader should know of a recording, in sentences; and what makes it useless, as an error."""
+"""Remarks on a recording for the user, as sentences, and the errors for recordings that no trace can be made of."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from memtrace.snapshot.settings import collects
 from memtrace.units import format_size
 
 RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
-ASCEND_HEADER = 32
+ASCEND_HEADER = 32  # bytes that torch_npu adds to each request
 
 
 def check_history(recording: Recording, label: str) -> None:
-    """InputError unless the events of the device tell what the program asked for."""
+    """Raise InputError unless the events of the device include the program's allocs and frees; ``label`` names the file."""
     action = recording.events.action
     allocs = int(np.count_nonzero(action == Action.ALLOC))
     frees = int(np.count_nonzero((action == Action.FREE_REQUESTED) | (action == Action.FREE_COMPLETED)))
@@ -36,7 +36,10 @@ def check_history(recording: Recording, label: str) -> None:
 
 
 def _must_have_freed(recording: Recording) -> bool:
-    """Whether some address was allocated twice, or is no longer in use."""
+    """Return whether frees must have occurred.
+
+    They must if an address was allocated twice, or was allocated and is not in use at the end.
+    """
     events, blocks = recording.events, recording.blocks
     address = events.address[events.action == Action.ALLOC]
     used = blocks.address[blocks.state != State.INACTIVE]
@@ -44,7 +47,7 @@ def _must_have_freed(recording: Recording) -> bool:
 
 
 def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRows) -> list[str]:
-    """Sentences."""
+    """Return the remarks on a recording and its trace, each a sentence."""
     found = list(snapshot.notes)
     others = [
         device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size
@@ -86,14 +89,18 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
 
 
 def private_pools(recording: Recording) -> str:
-    """How private pools are replayed."""
+    """Return the sentence that says how the private pools of a recording are replayed."""
     if (recording.events.pool > 0).any():
         return "private pools (CUDA graphs, MemPool) were used; each is replayed as streams of its own, which share no memory"
     return "private pools (CUDA graphs, MemPool) were used; which events are theirs is not recorded: the common pools have them"
 
 
 def is_ascend(recording: Recording) -> bool:
-    """Whether most blocks at the end are as large as torch_npu makes them, and no CUDA allocator would."""
+    """Return whether the recording comes from torch_npu.
+
+    It does if at least 8 small blocks are in use at the end, and more than nine tenths of those whose size tells the two
+    allocators apart have the size that torch_npu gives them.
+    """
     blocks = recording.blocks
     used = (blocks.state == State.ALLOCATED) & (blocks.requested > 0) & (blocks.requested < 1 << 20)
     if np.count_nonzero(used) < 8:

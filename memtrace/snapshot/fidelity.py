@@ -1,4 +1,6 @@
-"""How true a replay of the recorded settings is: the share of addresses that are equal, and the blocks at the end."""
+"""Measure how exactly a replay of the recorded settings repeats a recording: the share of equal addresses, the peak of reserved
+bytes, and the blocks at the end.
+"""
 
 from __future__ import annotations
 
@@ -18,36 +20,41 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 
-BY_ADDRESS = "ties:address"
-MOST_AGES = 200  # pairs
+BY_ADDRESS = "ties:address"  # option of the pytorch policy
+MOST_AGES = 200  # upper bound of the pairs of segments whose order is inferred
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The recorded settings, replayed from the recorded beginning, at the addresses that the device gave. In bytes."""
+    """Compare a recording with a replay of its settings. Sizes are in bytes.
 
-    conf: str
+    The replay starts from the recorded state and gets its segments at the recorded addresses.
+    """
+
+    conf: str  # the settings of the replay, as in PYTORCH_CUDA_ALLOC_CONF
     capacity: int | None
-    addresses_equal: int
-    addresses_total: int
+    addresses_equal: int  # recorded allocs that the replay places at the recorded address
+    addresses_total: int  # recorded allocs
     reserved_peak_recorded: int
     reserved_peak_replayed: int
-    first_difference: int | None  # number of the recorded event
-    blocks_recorded: int  # in all segments at the end
-    blocks_equal: bool
-    ages_inferred: int = 0  # pairs of segments of which the recording shows which is older
+    first_difference: int | None  # number of the first recorded event whose address differs
+    blocks_recorded: int  # number of blocks in all segments at the end
+    blocks_equal: bool  # whether the replay ends with the same blocks
+    ages_inferred: int = 0  # pairs of segments whose order of age was inferred from differences
 
     @property
     def exact(self) -> bool:
+        """Return whether all addresses and the peak of reserved bytes are equal."""
         return self.addresses_equal == self.addresses_total and self.reserved_peak_recorded == self.reserved_peak_replayed
 
 
 def fidelity(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
-    """Replay the recorded settings, and compare.
+    """Replay the recorded settings and return how exactly that repeats the recording.
 
-    Which of equal free blocks is taken depends on the version, which is not recorded: by the age of the segment (since
-    about 2.10), or else by address. What fits better is taken. Of segments that were there before the first event no age
-    is recorded: they are taken to be as old as their addresses are low, until a block that is placed shows otherwise.
+    Which of equal free blocks is taken depends on PyTorch's version, which is not recorded: the one in the oldest segment (since
+    about 2.10), or the one at the lowest address. Unless ``conf`` decides this, both are tried if the first is not exact, and the
+    better result is returned. The age of segments that existed before the first event is not recorded either: at first, a lower
+    address counts as older; then ages are inferred from blocks that the replay places elsewhere.
     """
     found, _ = compared(recording, lives, rows, trace, conf, capacity)
     if found.exact or "ties" in conf:
@@ -60,7 +67,12 @@ def fidelity(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, 
 
 
 def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
-    """Replays in which the first block that lies elsewhere tells that its segment is older than the one that was taken."""
+    """Return the best of several replays, each with one more inferred order of age between two segments.
+
+    If a block is recorded in another segment than the one where the replay places it, the recorded segment must be older than the
+    other. This stops when nothing differs, when nothing new can be inferred or ages contradict each other, when the first
+    difference comes earlier than before, or after MOST_AGES pairs.
+    """
     older: list[tuple[int, int]] = []
     best, wrong = compared(recording, lives, rows, trace, conf, capacity)
     ranges = first_ranges(recording, 20 << 20)
@@ -68,6 +80,7 @@ def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace,
     ends = np.array([one.start + one.extent for one in ranges], np.int64)
 
     def segment_at(address: int) -> int | None:
+        """Return the start of the segment, among those at the first event, that contains an address; None if there is none."""
         i = int(np.searchsorted(starts, address, side="right")) - 1
         return int(starts[i]) if i >= 0 and address < ends[i] else None
 
@@ -89,7 +102,11 @@ def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace,
 
 
 def by_age(starts: list[int], older: list[tuple[int, int]]) -> list[int] | None:
-    """Starts, the oldest first: as `older` says of pairs, else by address; None if it contradicts itself."""
+    """Return the starts of segments from the oldest to the newest; None if ``older`` contradicts itself.
+
+    ``older``: pairs of starts, of which the first segment is older than the second. Where the pairs leave the order open, it is
+    by address.
+    """
     before: dict[int, set[int]] = {start: set() for start in starts}
     for first, second in older:
         before[second].add(first)
@@ -114,7 +131,10 @@ def compared(
     capacity: int | None,
     ages: list[int] | None = None,
 ) -> tuple[Fidelity, tuple[int, int] | None]:
-    """One replay, and what differs; the recorded and the replayed address of the first block that lies elsewhere."""
+    """Return the comparison with one replay, and the recorded and the replayed address of the first block that differs.
+
+    These addresses are None if all are equal, or if the replay stopped before that block. ``ages``: see ``replayed``.
+    """
     placed = replayed(recording, lives, rows, trace, conf, capacity, ages)
     assert placed.addresses is not None
     events = recording.events
@@ -124,7 +144,7 @@ def compared(
     done = of < placed.addresses.size
     same = np.zeros(of.size, np.bool_)
     same[done] = placed.addresses[of[done]] == recorded[done]
-    # A request of 0 bytes never reaches the allocator, and no recording has one.
+    # A request of 0 bytes never reaches PyTorch's allocator, so no recording has one.
     wrong = np.flatnonzero(~same)
     final = final_blocks(placed.state)
     first = None
@@ -153,22 +173,30 @@ def replayed(
     capacity: int | None,
     ages: list[int] | None = None,
 ) -> Placement:
-    """The replay itself, with its addresses; `ages`: the starts of segments that were there, the oldest first."""
+    """Replay the recorded settings from the recorded state, and keep all addresses.
+
+    ``ages``: start addresses of the segments at the first event, from the oldest to the newest; None: a lower address is older.
+    """
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
     from memtrace.structures.caching.model import DIVISIONS_AT
     from memtrace.structures.caching.seeding import seed
     from memtrace.structures.caching.sizes import doubling_of, rounded
 
-    # Where the recording tells what was done when, nothing else is done at once.
+    # If the recording says when frees were completed, no free completes at any other time.
     told = (recording.events.action == Action.FREE_COMPLETED).any()
     policy = parse_policy(policy_of(",".join(filter(None, [conf, "events:manual" if told else ""]))))
     first = lives.before.size
 
     def begin(state: Any, blocks: Any) -> tuple[Any, int]:
+        """Return the state with the recorded segments and blocks, and the number of the first event after their allocs.
+
+        ``blocks``: the replay's records by slot, which are filled in for the blocks that existed before the first event.
+        """
         rules = state.rules
 
         def block_size(size: int) -> int:
+            """Return the bytes of a block for a request of ``size`` bytes, by the rules of the replay."""
             return int(rounded(size, state.at[DIVISIONS_AT + doubling_of(size)]))
 
         rounding = Rounding(block_size, rules.max_split, rules.large_buffer)
@@ -182,7 +210,7 @@ def replayed(
             rank = {start: i for i, start in enumerate(ages)}
             found.sort(key=lambda one: rank.get(one.start, len(rank)))
         streams = dict(zip(rows.streams.tolist(), range(rows.streams.size), strict=True))
-        for one in found:  # streams that have segments and no blocks come behind those that use blocks
+        for one in found:  # streams that have segments but no blocks are numbered behind those that use blocks
             streams.setdefault(one.stream, len(streams) + int(rows.stream.max(initial=0)) + 1)
         found = [one._replace(stream=streams[one.stream]) for one in found]
         for block, slot in slots.items():
@@ -197,16 +225,23 @@ def replayed(
 
 
 def policy_of(conf: str) -> str:
+    """Return the text of the pytorch policy with the settings ``conf``, which may be empty."""
     return f"pytorch:{conf}" if conf else "pytorch"
 
 
 def held_before(recording: Recording, unit: int = 1, large_page: int = 20 << 20) -> int:
-    """Bytes reserved at the first event, each segment in units of so many bytes."""
+    """Return the bytes reserved at the first event, with each ordinary segment rounded up to a multiple of ``unit``.
+
+    ``large_page``: bytes of a page of expandable segments of the large pool.
+    """
     return sum(one.extent if one.expandable else -(-one.extent // unit) * unit for one in first_ranges(recording, large_page))
 
 
 def _changes(recording: Recording, unit: int = 1) -> Int64s:
-    """Bytes reserved by each event; negative where they are given back."""
+    """Return by how many bytes each event changes what is reserved; negative for memory that is given back.
+
+    Ordinary segments are rounded up to a multiple of ``unit`` bytes.
+    """
     action, size = recording.events.action, recording.events.size
     taken = np.isin(action, (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP))
     back = np.isin(action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
@@ -217,16 +252,18 @@ def _changes(recording: Recording, unit: int = 1) -> Int64s:
 
 
 def recorded_peak(recording: Recording) -> int:
-    """Peak reserved bytes over the recording."""
+    """Return the peak of reserved bytes over the recording."""
     held = held_before(recording) + np.cumsum(_changes(recording))
     return int(max(held.max(initial=0), held_before(recording)))
 
 
 def recorded_capacity(recording: Recording, released: Released) -> int | None:
-    """What the device can have had for this process, if the recording tells; None if memory never lacked.
+    """Return the bytes of device memory that this process could have; None if the recording does not show them.
 
-    A request that failed recorded the device's free bytes. A request for which the cache was emptied did not fit beside
-    what was held, and whatever was held did: its peak is a capacity that explains both.
+    A request that failed recorded the device's free bytes, so the capacity is what was reserved plus these. If instead the cache
+    was emptied for a request, that request did not fit beside what was reserved then; the peak of reserved bytes is a capacity
+    that explains both this and that the peak itself fitted. None if memory never ran out, or if garbage collection, which was on,
+    may have emptied the cache.
     """
     events = recording.events
     held = held_before(recording, UNIT) + np.cumsum(_changes(recording, UNIT))
@@ -240,7 +277,7 @@ def recorded_capacity(recording: Recording, released: Released) -> int | None:
 
 
 def final_blocks(state: Any) -> Int64s:
-    """[n, 3] address, bytes, 1 if in use or pending, by address; of a caching allocator's state."""
+    """Return the blocks of a caching allocator's state, by address: [n, 3] address, bytes, and 1 if live or pending, else 0."""
     from memtrace.structures.caching.model import FREE, FRESH, LIVE, PENDING
 
     nodes = np.asarray(state.nodes)[1 : int(state.at[FRESH])]
@@ -251,7 +288,7 @@ def final_blocks(state: Any) -> Int64s:
 
 
 def recorded_blocks(recording: Recording) -> Int64s:
-    """The same of the recording."""
+    """Return the blocks at the end of a recording in the form of ``final_blocks``."""
     blocks = recording.blocks
     found = np.stack((blocks.address, blocks.size, blocks.state != State.INACTIVE), axis=1).astype(np.int64)
     return found[np.argsort(found[:, 0])]

@@ -1,4 +1,4 @@
-"""A Tree of plain data -> a Snapshot, whatever version of PyTorch wrote it."""
+"""Convert the plain data of a snapshot (a Tree) to a Snapshot, whatever version of PyTorch wrote it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from memtrace.trace.model import Int32s, Int64s
 if TYPE_CHECKING:
     from memtrace.trace.source import Source
 
+# Names in the file -> codes.
 ACTIONS = {action.name.lower(): action for action in Action} | {"free": Action.FREE_COMPLETED}
 STATES = {
     "active_allocated": State.ALLOCATED,
@@ -23,11 +24,11 @@ STATES = {
     "active_awaiting_free": State.PENDING,
 }
 RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
-MISSING = -1
+MISSING = -1  # in place of a number that was not recorded
 
 
 def load(source: Source) -> Snapshot:
-    """Read a snapshot file; InputError if it is none, or would run code."""
+    """Read a snapshot file; InputError if it is no snapshot, holds neither events nor segments, or would run code."""
     tree = read_tree(source)
     segments, traces = _parts(tree, source.label)
     stacks: list[Values] = []
@@ -49,7 +50,10 @@ def load(source: Source) -> Snapshot:
 
 
 def _parts(tree: Tree, label: str) -> tuple[Values, list[Values]]:
-    """The segments, and the events of each device."""
+    """Return the segments, and the events of each device by device number; InputError if the data is no snapshot.
+
+    A bare list, which torch.cuda.memory_snapshot() returns, has segments only.
+    """
     if tree.is_list(tree.root):  # torch.cuda.memory_snapshot()
         return _dicts(tree, tree.items(tree.root), label), []
     keys = tree.keys(tree.root)
@@ -65,13 +69,14 @@ def _parts(tree: Tree, label: str) -> tuple[Values, list[Values]]:
 
 
 def _dicts(tree: Tree, values: Values, label: str) -> Values:
+    """Return ``values`` if all are dicts; otherwise raise InputError."""
     if not all(tree.is_dict(value) for value in np.unique(values & 15).tolist()):
         raise InputError(f"{label}: a pickle, but no memory snapshot: its segments and events are no dicts")
     return values
 
 
 def _by_device(tree: Tree, segments: Values, traces: list[Values]) -> dict[int, Values]:
-    """Events of every device that has any, or has segments."""
+    """Return the events of every device that has events or segments, by device number."""
     with_segments = set(np.unique(tree.numbers(tree.column(segments, "device"), 0)).tolist())
     none = np.empty(0, np.int64)
     found = {device: events for device, events in enumerate(traces) if events.size or device in with_segments}
@@ -79,7 +84,7 @@ def _by_device(tree: Tree, segments: Values, traces: list[Values]) -> dict[int, 
 
 
 def _codes(tree: Tree, values: Values, names: dict[str, Any], default: int) -> Any:
-    """Texts as the codes of their names."""
+    """Return the code in ``names`` of each text, as uint8; ``default`` for other texts and for values that are no text."""
     texts = tree.text_codes(values)
     if not texts.size:
         return np.empty(0, np.uint8)
@@ -91,7 +96,7 @@ def _codes(tree: Tree, values: Values, names: dict[str, Any], default: int) -> A
 
 
 def _pools(tree: Tree, values: Values) -> Int32s:
-    """Ids of pools, pairs of numbers, as codes: 0 for the default pool (0, 0) and where there is none."""
+    """Return ids of pools, which are pairs of numbers, as codes; 0 for the default pool (0, 0) and where there is no id."""
     pairs = np.zeros((values.size, 2), np.int64)
     found, both = tree.pairs(values)
     pairs[found] = tree.numbers(both, 0)
@@ -99,13 +104,14 @@ def _pools(tree: Tree, values: Values) -> Int32s:
         return np.zeros(values.size, np.int32)
     unique, inverse = np.unique(np.concatenate((np.zeros((1, 2), np.int64), pairs)), axis=0, return_inverse=True)
     codes = inverse.reshape(-1)
-    # The default pool comes first, in the row that was put in front; whatever sorts before it moves up.
+    # The row put in front is the default pool's, so codes[0] is its code; it becomes 0, and codes below it move up by one.
     moved = np.where(np.arange(len(unique)) < codes[0], np.arange(len(unique)) + 1, np.arange(len(unique)))
     moved[codes[0]] = 0
     return moved[codes[1:]].astype(np.int32)
 
 
 def _recording(tree: Tree, device: int, events: Values, segments: Values, sites: Any) -> Recording:
+    """Return the columns of a device; ``sites``: the index of each event's site, -1 for none."""
     action = _codes(tree, tree.column(events, "action"), ACTIONS, Action.OTHER)
     address = tree.numbers(tree.column(events, "addr"), MISSING)
     free = tree.numbers(tree.column(events, "device_free"), MISSING)
@@ -124,12 +130,18 @@ def _recording(tree: Tree, device: int, events: Values, segments: Values, sites:
 
 
 def _apart(streams: Int64s, pools: Int32s) -> Int64s:
-    """Private pools share no memory, as streams do not: the streams of each become streams of their own."""
+    """Return streams in which those of each private pool are different from all others.
+
+    Private pools share no memory with each other, just as streams do not, so each stream of a pool becomes a stream of its own.
+    """
     return streams + (pools.astype(np.int64) << POOL_BITS)
 
 
 def _layout(tree: Tree, values: Values, told: bool) -> tuple[Segments, Blocks]:
-    """Segments with an address, and their blocks, both by address; `told`: events say which pool they are of."""
+    """Return the segments that have an address, and their blocks, by address.
+
+    ``told``: whether events say which pool they are of.
+    """
     address = tree.numbers(tree.column(values, "address"), MISSING)
     values = values[address >= 0]
     address = address[address >= 0]
@@ -149,7 +161,10 @@ def _layout(tree: Tree, values: Values, told: bool) -> tuple[Segments, Blocks]:
 
 
 def _blocks(tree: Tree, values: Values, segments: Segments) -> Blocks:
-    """The blocks of all segments; where they have no address (PyTorch 2.0) one follows the other."""
+    """Return the blocks of all segments.
+
+    Blocks without an address (PyTorch 2.0) follow each other directly from the start of their segment.
+    """
     inside = [tree.items(int(value)) for value in tree.column(values, "blocks")]
     counts = [part.size for part in inside]
     whole = np.concatenate(inside) if inside else np.empty(0, np.int64)
@@ -169,7 +184,7 @@ def _blocks(tree: Tree, values: Values, segments: Segments) -> Blocks:
 
 
 def _settings(tree: Tree) -> dict[str, Any]:
-    """allocator_settings, with the dict of roundups as a dict of numbers."""
+    """Return allocator_settings as plain values, with the table of roundups as a dict of numbers."""
     value = tree.get(tree.root, "allocator_settings") if tree.is_dict(tree.root) else 0
     found = {key: tree.plain(tree.get(value, key)) for key in tree.keys(value)}
     roundup = tree.get(value, "roundup_power2_divisions") if tree.is_dict(value) else 0

@@ -1,8 +1,8 @@
-"""A pickle machine, compiled, that knows plain data and nothing else: no opcode of it can import, call or build.
+"""The data structures of a compiled pickle machine that knows only plain data: no opcode can import, call or build.
 
-Values are int64: a payload above a kind of KIND_BITS. Lists are chains of chunks of `items`, because a pickle appends
-in batches; a dict is a shape (its keys, kept once) and its values, so an event costs 8 bytes a field and no Python
-object. Texts are kept once each. Everything has a bound, and memory follows the size of the file.
+A value is an int64: a payload above a kind of KIND_BITS bits. A list is a chain of chunks of `items`, because a pickle appends in
+batches. A dict is a shape (its keys, stored once for all dicts that share them) and its values, so an event takes 8 bytes per
+field and no Python object. Equal texts are stored once. Everything is bounded, and memory grows with the size of the file.
 
 Source: the opcodes of Python's pickletools, protocols 2 to 5.
 """
@@ -16,63 +16,70 @@ from numba import njit
 from numpy.typing import NDArray
 
 KIND_BITS = 4
-NONE, FALSE, TRUE, INT, FLOAT, TEXT, LIST, DICT, BIG, BYTES = range(10)  # a tuple is a list
-MOST_INT = 1 << 58  # a larger number becomes BIG: no size or address is
+# Kinds of values. The payload is the number of an INT, and an index into the heap of a FLOAT, TEXT, LIST or DICT. A tuple is a
+# LIST. BIG and BYTES stand for values whose content is dropped.
+NONE, FALSE, TRUE, INT, FLOAT, TEXT, LIST, DICT, BIG, BYTES = range(10)
+MOST_INT = 1 << 58  # a number from here on becomes BIG: no size or address is so large
 
-# Why the machine returned.
+# Why the machine returned: it is done, needs more input, needs larger arrays, or refused an opcode.
 DONE, MORE, GROW, REFUSED = range(4)
 
-# What it refused.
+# Why it refused an opcode.
 FINE, RUNS_CODE, UNKNOWN, MEMO_RANGE, NO_MARK, EMPTY_STACK, NOT_A_LIST, NOT_A_DICT, ODD_ITEMS, TOO_DEEP = range(10)
 TOO_LONG, TOO_MANY_KEYS, TOO_MANY_SHAPES, BAD_LENGTH = range(10, 14)
 
-# Places in `Heap.totals`: how much of each array is used, and what the driver is told.
+# Indices into `Heap.totals`. First, how many entries of each array are used.
 STACK, MARKS, MEMO, ITEMS, DICTS, CHUNKS, LISTS, SHAPES, SHAPE_KEYS, TEXTS, TEXT_BYTES, FLOATS = range(12)
+# Then the machine's answers to its driver: which array has to grow, and by how many entries (or how many bytes of input it
+# needs); why it refused, and which opcode; the value that the pickle holds.
 WHICH, NEED, WRONG, OPCODE, RESULT = range(12, 17)
-TOTALS = 20
+TOTALS = 20  # length
 
-MOST_STACK = 1 << 25
-MOST_MARKS = 200
-MOST_TEXT = 1 << 24
-MOST_KEYS = 1 << 12
-MOST_SHAPES = 1 << 16
-MEMO_AHEAD = 1 << 12  # a pickler numbers its memo one by one
+# Upper bounds; a pickle that exceeds one is refused.
+MOST_STACK = 1 << 25  # values on the stack
+MOST_MARKS = 200  # nested marks
+MOST_TEXT = 1 << 24  # bytes of a text
+MOST_KEYS = 1 << 12  # keys of a dict
+MOST_SHAPES = 1 << 16  # different sequences of keys
+MEMO_AHEAD = 1 << 12  # how far a memo index may be beyond those in use: a pickler numbers its memo one by one
 
 
 class Heap(NamedTuple):
-    """All that has been read; `totals` says how much of each array is used."""
+    """Hold all values that have been read; `totals` says how many entries of each array are used."""
 
     totals: NDArray[np.int64]
-    stack: NDArray[np.int64]
-    marks: NDArray[np.int64]
-    memo: NDArray[np.int64]
-    items: NDArray[np.int64]
-    dict_shape: NDArray[np.int32]
-    dict_start: NDArray[np.int64]
-    chunk_start: NDArray[np.int64]
-    chunk_count: NDArray[np.int32]
-    chunk_next: NDArray[np.int64]
-    list_first: NDArray[np.int64]
-    list_last: NDArray[np.int64]
-    shape_start: NDArray[np.int64]
-    shape_count: NDArray[np.int32]
-    shape_keys: NDArray[np.int64]
-    text_start: NDArray[np.int64]
+    stack: NDArray[np.int64]  # values
+    marks: NDArray[np.int64]  # height of the stack at each mark
+    memo: NDArray[np.int64]  # values
+    items: NDArray[np.int64]  # values in lists and dicts
+    dict_shape: NDArray[np.int32]  # [dict] its shape, -1 if it is empty
+    dict_start: NDArray[np.int64]  # [dict] index in items of its first value
+    chunk_start: NDArray[np.int64]  # [chunk] index in items of its first value
+    chunk_count: NDArray[np.int32]  # [chunk] number of values
+    chunk_next: NDArray[np.int64]  # [chunk] the list's next chunk, -1 for none
+    list_first: NDArray[np.int64]  # [list] its first chunk, -1 if it is empty
+    list_last: NDArray[np.int64]  # [list] its last chunk, -1 if it is empty
+    shape_start: NDArray[np.int64]  # [shape] index in shape_keys of its first key
+    shape_count: NDArray[np.int32]  # [shape] number of keys
+    shape_keys: NDArray[np.int64]  # values
+    text_start: NDArray[np.int64]  # [text] half-open interval of its bytes in `text`
     text_end: NDArray[np.int64]
-    text: NDArray[np.uint8]
+    text: NDArray[np.uint8]  # bytes of all texts, as in the file
     floats: NDArray[np.float64]
-    text_table: NDArray[np.int64]  # open addressing, a power of two, at most half full; -1 is empty
+    # Hash tables of the indices of texts and shapes: open addressing, length a power of two, at most half full; -1 is empty.
+    text_table: NDArray[np.int64]
     shape_table: NDArray[np.int64]
 
 
 @njit(inline="always")
 def pack(kind: Any, payload: Any) -> Any:
+    """Return the value of this kind with this payload."""
     return (np.int64(payload) << KIND_BITS) | kind
 
 
 @njit(inline="always")
 def unsigned(data: Any, at: Any, count: Any) -> Any:
-    """A little-endian number of up to 7 bytes."""
+    """Return the unsigned little-endian number in ``count`` bytes of ``data`` from index ``at``; at most 7 bytes."""
     value = np.int64(0)
     for i in range(count):
         value |= np.int64(data[at + i]) << (8 * i)
@@ -81,7 +88,10 @@ def unsigned(data: Any, at: Any, count: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def integer(data, at, count):  # type: ignore[no-untyped-def]
-    """The signed little-endian number of `count` bytes as a value; BIG if it is beyond MOST_INT."""
+    """Return the signed little-endian number in ``count`` bytes of ``data`` from index ``at``, as a value.
+
+    The value is BIG if the number is MOST_INT or more in size.
+    """
     if count == 0:
         return pack(INT, 0)
     if count > 8:
@@ -98,7 +108,7 @@ def integer(data, at, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def hash_text(text, start, end):  # type: ignore[no-untyped-def]
-    """FNV-1a, mixed."""
+    """Return a hash (FNV-1a with its bits mixed, not negative) of the bytes ``start`` to ``end`` of ``text``."""
     value = np.uint64(0xCBF29CE484222325)
     for i in range(start, end):
         value = (value ^ np.uint64(text[i])) * np.uint64(0x100000001B3)
@@ -107,6 +117,7 @@ def hash_text(text, start, end):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def same_text(heap, one, data, at, count):  # type: ignore[no-untyped-def]
+    """Return whether text number ``one`` of the heap equals the ``count`` bytes of ``data`` from index ``at``."""
     start = heap.text_start[one]
     if heap.text_end[one] - start != count:
         return False
@@ -118,7 +129,10 @@ def same_text(heap, one, data, at, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def keep_text(heap, data, at, count):  # type: ignore[no-untyped-def]
-    """The number of a text, which is stored if it is new; there is room."""
+    """Return the index of the text in ``count`` bytes of ``data`` from index ``at``; it is stored if it is new.
+
+    The heap must have room for it.
+    """
     totals, table = heap.totals, heap.text_table
     place = hash_text(data, at, at + count) & (table.size - 1)
     while table[place] >= 0:
@@ -137,6 +151,7 @@ def keep_text(heap, data, at, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def hash_keys(keys, start, count, step):  # type: ignore[no-untyped-def]
+    """Return a hash (not negative) of ``count`` keys: every ``step``-th value of ``keys`` from index ``start``."""
     value = np.uint64(0xCBF29CE484222325)
     for i in range(count):
         value = (value ^ np.uint64(keys[start + step * i])) * np.uint64(0x9E3779B97F4A7C15)
@@ -146,7 +161,10 @@ def hash_keys(keys, start, count, step):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def keep_shape(heap, keys, start, count, step):  # type: ignore[no-untyped-def]
-    """The number of a sequence of keys, every `step`th of `keys`; there is room."""
+    """Return the index of the shape with these keys, in this order; it is stored if it is new.
+
+    The keys are ``count`` values: every ``step``-th one of ``keys`` from index ``start``. The heap must have room for them.
+    """
     totals, table = heap.totals, heap.shape_table
     place = hash_keys(keys, start, count, step) & (table.size - 1)
     while table[place] >= 0:
@@ -171,7 +189,7 @@ def keep_shape(heap, keys, start, count, step):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def new_list(heap, first, count):  # type: ignore[no-untyped-def]
-    """A list of stack entries from `first` on."""
+    """Return the value of a new list with ``count`` values of the stack from index ``first``; the heap must have room."""
     totals = heap.totals
     number = totals[LISTS]
     totals[LISTS] += 1
@@ -182,7 +200,10 @@ def new_list(heap, first, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def extend(heap, number, first, count):  # type: ignore[no-untyped-def]
-    """Append stack entries to a list: to its last chunk, if that ends where the items do."""
+    """Append ``count`` values of the stack, from index ``first``, to list ``number``; the heap must have room.
+
+    They extend the list's last chunk if that ends where the used part of `items` does, and else become a new chunk.
+    """
     totals = heap.totals
     if count == 0:
         return
@@ -205,7 +226,11 @@ def extend(heap, number, first, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def update(heap, number, first, pairs):  # type: ignore[no-untyped-def]
-    """Set pairs on the stack in a dict; what it had is copied behind them, so a key set twice has the later value first."""
+    """Set ``pairs`` pairs of key and value, on the stack from index ``first``, in dict ``number``; the heap must have room.
+
+    The dict gets new values in `items`: the new pairs, and behind them what it had before. A lookup takes the first of equal
+    keys, so a key that is set again has its later value.
+    """
     totals = heap.totals
     old = heap.dict_shape[number]
     had = np.int64(heap.shape_count[old]) if old >= 0 else np.int64(0)
@@ -228,7 +253,7 @@ def update(heap, number, first, pairs):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def hash_texts_again(heap, table):  # type: ignore[no-untyped-def]
-    """Fill an empty, larger table with all texts."""
+    """Insert all texts of the heap into an empty hash table, which has to be larger than their number."""
     for number in range(heap.totals[TEXTS]):
         place = hash_text(heap.text, heap.text_start[number], heap.text_end[number]) & (table.size - 1)
         while table[place] >= 0:
@@ -238,7 +263,7 @@ def hash_texts_again(heap, table):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def hash_shapes_again(heap, table):  # type: ignore[no-untyped-def]
-    """Fill an empty, larger table with all shapes."""
+    """Insert all shapes of the heap into an empty hash table, which has to be larger than their number."""
     for number in range(heap.totals[SHAPES]):
         start, count = heap.shape_start[number], heap.shape_count[number]
         place = hash_keys(heap.shape_keys, start, count, 1) & (table.size - 1)

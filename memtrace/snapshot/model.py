@@ -1,4 +1,6 @@
-"""What a memory snapshot says, as columns: per device the recorded events, and the segments and blocks at the end."""
+"""The contents of a memory snapshot as columns: for each device the recorded events, and the segments and blocks at the end of
+the recording.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ from numpy.typing import NDArray
 
 from memtrace.trace.model import Int32s, Int64s
 
-POOL_BITS = 50  # of a stream's number, above its handle, which is small or an address: the private pool
+# A stream here is PyTorch's handle of it (a small number or an address), plus the code of its private pool << POOL_BITS.
+POOL_BITS = 50
 
 
 class Action(IntEnum):
-    """What the allocator recorded."""
+    """Name the kinds of recorded events; OTHER is any kind that no replay needs."""
 
     ALLOC = 0
     FREE_REQUESTED = 1
@@ -28,49 +31,55 @@ class Action(IntEnum):
 
 
 class State(IntEnum):
-    """Of a block at the end."""
+    """Name the states of a block at the end of the recording."""
 
     INACTIVE = 0
     ALLOCATED = 1
-    PENDING = 2  # freed, but a stream may still use it
+    PENDING = 2  # freed, but another stream may still use it
 
 
 class Recorded(NamedTuple):
-    """Events, oldest first; sizes as PyTorch records them: requested bytes of a block, bytes of a segment."""
+    """Hold the events of a device as columns, oldest first.
 
-    action: NDArray[Any]
-    address: Int64s  # of an OOM: free bytes of the device
-    size: Int64s
-    stream: Int64s  # handles
-    time_us: Int64s  # -1 where it was not recorded
-    site: Int32s  # number of a site, -1 for none
-    pool: Int32s  # code of a pool's id, 0 for the default pool
+    Sizes are as PyTorch records them: of a block the requested bytes, of a segment its bytes, of an OOM the rounded request.
+    """
+
+    action: NDArray[Any]  # codes of Action
+    address: Int64s  # of an OOM: free bytes of the device; -1 where it was not recorded
+    size: Int64s  # bytes, -1 where it was not recorded
+    stream: Int64s  # handles, above them the private pool (POOL_BITS)
+    time_us: Int64s  # microseconds, -1 where it was not recorded
+    site: Int32s  # index into Snapshot.sites, -1 for none
+    pool: Int32s  # code of the pool's id, 0 for the default pool
 
 
 class Segments(NamedTuple):
-    """At the end, by address; an expandable segment has an entry for each mapped range."""
+    """Hold the segments of a device at the end as columns, by address.
+
+    An expandable segment has a row for each contiguous mapped range.
+    """
 
     address: Int64s
-    size: Int64s
-    stream: Int64s
-    large: NDArray[Any]
-    expandable: NDArray[Any]
-    pool: Int32s
+    size: Int64s  # bytes
+    stream: Int64s  # as in Recorded, where events say which pool they are of; otherwise handles alone
+    large: NDArray[Any]  # bool: of the large pool
+    expandable: NDArray[Any]  # bool
+    pool: Int32s  # code of the pool's id, 0 for the default pool
 
 
 class Blocks(NamedTuple):
-    """At the end, by address; requested says nothing of an inactive block."""
+    """Hold the blocks of a device at the end as columns, in the order of their segments."""
 
     address: Int64s
     size: Int64s
-    requested: Int64s
-    state: NDArray[Any]
-    segment: Int64s  # its number
+    requested: Int64s  # bytes; meaningless for an inactive block, -1 where it was not recorded
+    state: NDArray[Any]  # codes of State
+    segment: Int64s  # row in Segments
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One device."""
+    """Hold what a snapshot says about one device."""
 
     device: int
     events: Recorded
@@ -79,22 +88,26 @@ class Recording:
 
 
 class Site(NamedTuple):
-    """Where in the user's program a block was asked for."""
+    """Name a place in the user's program where blocks were requested."""
 
-    tag: str
+    tag: str  # file, line and function, with as few folders as tell the sites apart
     file: str
     line: int
-    name: str
+    name: str  # of the function
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A whole file."""
+    """Hold the contents of a snapshot file."""
 
-    recordings: dict[int, Recording]  # of devices with events or segments
-    settings: dict[str, Any]  # as recorded; empty in old files
+    recordings: dict[int, Recording]  # by device number; devices with neither events nor segments are left out
+    settings: dict[str, Any]  # allocator_settings as recorded; empty in old files
     sites: list[Site]
-    notes: list[str] = field(default_factory=list)  # what a reader should know, in sentences
+    notes: list[str] = field(default_factory=list)  # remarks for the user, in sentences
 
     def busiest(self) -> Recording:
+        """Return the recording of the device with the most events.
+
+        Of equals, it is the device with the most reserved bytes at the end.
+        """
         return max(self.recordings.values(), key=lambda one: (one.events.action.size, one.segments.size.sum()))

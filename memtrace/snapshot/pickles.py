@@ -1,4 +1,8 @@
-"""A file of pickled plain data -> a Tree, in bounded time and memory, and without running anything."""
+"""Read a file of pickled plain data into a Tree, in bounded time and memory, and without running anything from the file.
+
+The pickle machine (``running.run``) reads the file window by window. It returns here when it needs more input or larger arrays,
+and when it refuses the file.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,11 @@ from memtrace.snapshot.tree import Tree
 if TYPE_CHECKING:
     from memtrace.trace.source import Source
 
-BLOCK_BYTES = 4 << 20
-KEPT_FIRST = 1 << 30  # bytes of values kept whatever the size of the file
-KEPT_RATIO = 24  # and for each byte of it
+BLOCK_BYTES = 4 << 20  # least number of bytes that are read at a time
+KEPT_FIRST = 1 << 30  # bytes that the values of any file may take, however small ...
+KEPT_RATIO = 24  # ... and how many more for each byte of the file
 
-# Which arrays grow together, by the count that fills them.
+# The arrays of the heap that grow together, by the index in `Heap.totals` of their common count.
 GROUPS = {
     m.STACK: ("stack",),
     m.MARKS: ("marks",),
@@ -35,6 +39,7 @@ GROUPS = {
     m.SHAPES: ("shape_start", "shape_count"),
     m.SHAPE_KEYS: ("shape_keys",),
 }
+# Why the machine refused an opcode -> the text of the error; `name` is the opcode's.
 WORDS = {
     m.UNKNOWN: "{name} does not belong in plain data of protocol 2 to 5",
     m.MEMO_RANGE: "{name} refers to a value that is not there",
@@ -53,15 +58,18 @@ WORDS = {
 
 @dataclass
 class Window:
-    """A piece of the unpacked file, and where it starts."""
+    """Hold the part of the unpacked file that the machine sees."""
 
-    data: Any
-    start: int
-    length: int
+    data: Any  # uint8
+    start: int  # byte of the file at which it begins
+    length: int  # bytes
 
 
 def read_tree(source: Source) -> Tree:
-    """The data in a pickle; InputError if it is cut, is no plain data, or would run code."""
+    """Return the data in a pickle.
+
+    Raises InputError if the pickle is cut, holds anything but plain data, or would run code.
+    """
     heap = new_heap()
     with source.open() as stream:
         window = Window(np.empty(0, np.uint8), 0, 0)
@@ -89,7 +97,7 @@ def read_tree(source: Source) -> Tree:
 
 
 def new_heap() -> m.Heap:
-    """Empty, with little room."""
+    """Return a heap that holds no values; its arrays are small and grow as needed."""
     kinds: dict[str, Any] = {"text": np.uint8, "floats": np.float64}
     kinds |= dict.fromkeys(("dict_shape", "chunk_count", "shape_count"), np.int32)
     arrays = {name: np.empty(1 << 12, kinds.get(name, np.int64)) for name in m.Heap._fields}
@@ -101,7 +109,11 @@ def new_heap() -> m.Heap:
 
 
 def grown(heap: m.Heap, read: int, label: str) -> m.Heap:
-    """The same with room for what it lacks; InputError if the file unfolds to more than it has any reason to."""
+    """Return the heap with more room in the arrays that the machine asked for (``totals[WHICH]``, ``totals[NEED]``).
+
+    ``read``: bytes of the file read so far. Raises InputError, which begins with ``label``, if the values take more memory than a
+    snapshot of this size could need.
+    """
     which, need = int(heap.totals[m.WHICH]), int(heap.totals[m.NEED])
     kept = sum(array.nbytes for array in heap)
     if kept > KEPT_FIRST + KEPT_RATIO * read:
@@ -110,7 +122,7 @@ def grown(heap: m.Heap, read: int, label: str) -> m.Heap:
     for name in GROUPS[which]:
         old = getattr(heap, name)
         size = max(old.size + old.size // 2, int(heap.totals[which]) + need) + need
-        larger[name] = np.empty(size, old.dtype)  # pages that nothing is written to cost no memory
+        larger[name] = np.empty(size, old.dtype)  # pages that are never written to take no memory
         larger[name][: old.size] = old
         if name == "memo":
             larger[name][old.size :] = m.NONE
@@ -125,12 +137,12 @@ def grown(heap: m.Heap, read: int, label: str) -> m.Heap:
 
 
 def larger_table(entries: int) -> Any:
-    """An empty table of a power of two of places, which so many entries fill to a half at most."""
+    """Return an empty hash table that ``entries`` entries fill to at most a half; its length is a power of two."""
     return np.full(1 << (2 * entries - 1).bit_length(), -1, np.int64)
 
 
 def refusal(label: str, heap: m.Heap, at: int) -> InputError:
-    """Why the pickle is not read, in words."""
+    """Return the error that says why the machine refused the opcode at byte ``at`` of the pickle."""
     code, wrong = int(heap.totals[m.OPCODE]), int(heap.totals[m.WRONG])
     known = {ord(op.code): op.name for op in pickletools.opcodes}
     name = known.get(code, f"opcode 0x{code:02x}")

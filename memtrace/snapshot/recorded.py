@@ -1,4 +1,4 @@
-"""A file -> all that a comparison with a recording needs: the snapshot's columns, its blocks, its trace."""
+"""Read a snapshot file together with its trace, for a comparison of a replay with the recording."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from memtrace.snapshot.rows import TraceRows, trace_rows
 from memtrace.snapshot.settings import released
 from memtrace.trace.model import Trace
 
-MEMORY_LIMIT = 256 << 20
+MEMORY_LIMIT = 256 << 20  # bytes of prepared columns that are kept in memory; a longer trace goes to a file
 
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """One device of a snapshot file."""
+    """Hold one device of a snapshot file: the recording, its blocks (``lives``), and its trace as raw rows and prepared."""
 
     snapshot: Snapshot
     recording: Recording
@@ -29,7 +29,10 @@ class Recorded:
 
 
 def read_recorded(path: str | os.PathLike[str], device: str = "") -> Recorded:
-    """Read a snapshot file; `device` is a number, or empty for the busiest."""
+    """Return one device of the snapshot file at ``path``; ``device`` is its number as text, or empty for the busiest.
+
+    Raises InputError if the file cannot be read or its events are not enough for a trace, UsageError if ``device`` is no number.
+    """
     from memtrace.trace.passes import Raw, prepare
     from memtrace.trace.source import open_source
 

@@ -1,8 +1,9 @@
-"""A recording -> the rows of a trace: what the program asked for, without what the recorded allocator did about it.
+"""Convert a recording to the rows of a trace: what the program requested, without what the recorded allocator did.
 
-Blocks that were there before the first event are allocated first, by address. A block whose free completed at once is
-freed; one that a stream still used is recorded, freed, and completed where it was. A request that failed is asked
-for and given up at once. Caches emptied by the program (segments given back for no request) are a trim.
+Blocks that existed before the first event are allocated first, by address. A block whose free completed at once becomes a free; a
+block that another stream still used becomes a record, a free, and a complete where the free completed. A request that failed
+becomes an alloc and a free directly behind it. If the program emptied the cache (segments were given back for no request), that
+is a trim.
 """
 
 from __future__ import annotations
@@ -21,41 +22,43 @@ from memtrace.trace.raw import MISSING
 
 GIVEN_BACK = (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP)
 TAKEN = (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP)
-SMALL_SEGMENT, SMALL_REQUEST = 2 << 20, 1 << 20  # bytes of a segment for small requests, and the largest of them
-NEAR = 64  # events within which a request follows the segments that were taken for it
+SMALL_SEGMENT, SMALL_REQUEST = 2 << 20, 1 << 20  # bytes: a segment of the small pool, and the largest request of that pool
+NEAR = 64  # upper bound of the events between a run of segments given back and the request for which this was done
 
 
 class Released(NamedTuple):
-    """The settings that decide when segments are given back."""
+    """Hold the settings that decide when segments are given back."""
 
-    collects: bool = False  # garbage is collected, before any memory lacks
-    max_split: int = 1 << 62  # bytes
+    collects: bool = False  # whether garbage is collected, which happens before memory runs out
+    max_split: int = 1 << 62  # bytes from which a block is oversize
 
 
-RELEASED = Released()
+RELEASED = Released()  # PyTorch's defaults
 
 
 @dataclass(frozen=True, eq=False)
 class TraceRows:
-    """Columns of a trace, and for each row the event behind it (NEVER: the block was there before)."""
+    """Hold the rows of a trace as columns, and for each row the event from which it comes."""
 
     op: NDArray[np.uint8]
-    id: Int64s  # the number of the block in Lives; failed requests have those after
-    size: Int64s
+    id: Int64s  # number of the block in Lives; failed requests have the numbers behind those; MISSING in a trim
+    size: Int64s  # bytes, MISSING except in an alloc
     time: Int64s  # ns since the first event
-    stream: Int64s  # the handles in order, from 0
-    tag: Int32s
-    event: Int64s
-    before: int  # rows that only set the scene
-    streams: Int64s  # the handles
-    trims: int
-    late: int  # blocks that a stream used on after they were freed
+    # Index into `streams`; in a record or complete a number from len(streams) on, which stands for a stream that is not
+    # known; MISSING in a trim and in the free of a failed request.
+    stream: Int64s
+    tag: Int32s  # index into Snapshot.sites, -1 for none
+    event: Int64s  # number of the event; NEVER for rows before the first event
+    before: int  # number of rows before the first event
+    streams: Int64s  # handles, ascending
+    trims: int  # number of trims
+    late: int  # number of completes: blocks that another stream still used when they were freed
 
 
 def trace_rows(recording: Recording, lives: Lives, released: Released = RELEASED) -> TraceRows:
-    """The rows, in the order of the events; several of one event stay together.
+    """Return the rows of a trace, in the order of the events; all rows of an event stay together.
 
-    `released`: when the recorded allocator gave segments back.
+    ``released``: the settings by which the recorded allocator gave segments back.
     """
     events = recording.events
     streams = np.unique(np.concatenate((lives.stream, events.stream[events.action == Action.OOM], [0])))
@@ -91,12 +94,16 @@ def trace_rows(recording: Recording, lives: Lives, released: Released = RELEASED
 
 
 def _lanes(lives: Lives, blocks: Int64s) -> Int64s:
-    """Which stream used a block is not recorded. Events of one stream complete in order, so blocks that completed in
-    another order than they were freed are put on different ones: each on that which completed last before it."""
+    """Return for each block, which another stream used, a number from 0 that stands for this stream.
+
+    Which stream used a block is not recorded. But events of one stream complete in order, so blocks that completed in another
+    order than they were freed are given different numbers: each block gets the number whose last completion is the latest one
+    before its own.
+    """
     late = np.unique(blocks)
     late = late[np.argsort(lives.freed[late], kind="stable")]
     done = np.where(lives.completed[late] == NEVER, np.iinfo(np.int64).max, lives.completed[late])
-    lasts: list[int] = []  # of each lane the last completion, negative, so ascending
+    lasts: list[int] = []  # for each number the last completion, negated, so that the list ascends
     lane_of: dict[int, int] = {}
     lanes: list[int] = []
     for block, completed in zip(late.tolist(), done.tolist(), strict=True):
@@ -110,30 +117,41 @@ def _lanes(lives: Lives, blocks: Int64s) -> Int64s:
     return np.array([lane_of[block] for block in blocks.tolist()], np.int64)
 
 
-Part = tuple[Int64s, Int64s, Int64s, Int64s, Int64s]  # event, order within it, op, block, size
+# Rows as columns: event, place among the rows of that event, op, block, size.
+Part = tuple[Int64s, Int64s, Int64s, Int64s, Int64s]
 
 
 def _part(op: Op, event: Int64s, block: Int64s | int, order: Int64s | int, size: Int64s | int = MISSING) -> Part:
+    """Return rows of one op, one row for each element of ``event``; the other columns may be single numbers."""
+
     def whole(column: Int64s | int) -> Int64s:
+        """Return a column of the length of ``event``."""
         return np.array(np.broadcast_to(np.asarray(column, np.int64), event.size))
 
     return event, whole(order), whole(int(op)), whole(block), whole(size)
 
 
 def _before(lives: Lives) -> Part:
-    """Allocs of the blocks that were there, by address; those already freed go on to `_frees`."""
+    """Return the allocs of the blocks that existed before the first event, by address.
+
+    Blocks that were already freed then are allocated too; `_frees` adds their frees.
+    """
     there = lives.before
     there = there[np.argsort(lives.address[there], kind="stable")]
     return _part(Op.ALLOC, np.full(there.size, NEVER, np.int64), there, np.arange(there.size), lives.requested[there])
 
 
 def _allocs(lives: Lives) -> Part:
+    """Return the allocs of the blocks whose alloc was recorded."""
     born = np.flatnonzero(lives.born != NEVER)
     return _part(Op.ALLOC, lives.born[born], born, 3, lives.requested[born])
 
 
 def _frees(recording: Recording, lives: Lives, trims: Int64s) -> list[Part]:
-    """Frees; of those that completed later also the use by a stream, and the completion."""
+    """Return the frees, and for each free that completed later also the record of a use by another stream and the complete.
+
+    ``trims``: events at which the program emptied the cache. Blocks that were pending before the first event are freed there.
+    """
     freed, completed = lives.freed, lives.completed
     asked = np.flatnonzero((freed != NEVER) | (completed != NEVER))
     at_once = (completed[asked] == freed[asked] + 1) | (freed[asked] == NEVER) & (lives.born[asked] != NEVER)
@@ -141,9 +159,9 @@ def _frees(recording: Recording, lives: Lives, trims: Int64s) -> list[Part]:
     late = asked[~at_once & ((completed[asked] != NEVER) | waits)]
     plain = np.setdiff1d(asked, late, assume_unique=True)
     when = np.where(freed != NEVER, freed, completed)
-    pending = freed[late] == NEVER  # since before the recording
+    pending = freed[late] == NEVER  # freed before the first event
     moment = np.where(pending, NEVER, freed[late])
-    base = np.where(pending, lives.address.size, 0)  # behind the allocs
+    base = np.where(pending, lives.address.size, 0)  # behind the allocs of `_before`
     done = late[completed[late] != NEVER]
     asked_for, order = _completions(recording, lives, late, done, trims)
     return [
@@ -155,10 +173,11 @@ def _frees(recording: Recording, lives: Lives, trims: Int64s) -> list[Part]:
 
 
 def _completions(recording: Recording, lives: Lives, late: Int64s, done: Int64s, trims: Int64s) -> tuple[Int64s, Int64s]:
-    """At which event and where in it completions stand: those that a failing request waited for come behind it.
+    """Return the event of the complete of each block in ``done``, and its place among the rows of that event.
 
-    Such a request waits for all: its completions stand right before the segments that it gives back, or before the
-    failure, and leave nothing pending.
+    A request that finds no memory makes the recorded allocator wait for all stream events. Completions are due to this if they
+    stand right before segments that are given back for a request, or before a failure, and leave nothing pending. These come
+    behind the request; all others stay where they were recorded. ``late``: the blocks that were pending at some time.
     """
     action = recording.events.action
     completed = lives.completed[done]
@@ -168,7 +187,7 @@ def _completions(recording: Recording, lives: Lives, late: Int64s, done: Int64s,
     pending = np.cumsum(change)
     is_done = action == Action.FREE_COMPLETED
     number = np.arange(action.size)
-    run_end = np.minimum.accumulate(np.where(is_done, action.size, number)[::-1])[::-1]  # the next event of another kind
+    run_end = np.minimum.accumulate(np.where(is_done, action.size, number)[::-1])[::-1]  # next event that is no completion
     after = np.minimum(run_end[completed], action.size - 1)
     waited = np.isin(action[after], (*GIVEN_BACK, Action.OOM)) & (pending[after - 1] == 0)
     waited &= ~np.isin(after, trims)
@@ -180,11 +199,12 @@ def _completions(recording: Recording, lives: Lives, late: Int64s, done: Int64s,
 
 
 def _completions_recorded(action: NDArray[np.uint8]) -> bool:
+    """Return whether the recording has events of completed frees."""
     return bool((action == Action.FREE_COMPLETED).any())
 
 
 def _failed(recording: Recording, lives: Lives) -> Part:
-    """Requests that failed: asked for, and given up at once."""
+    """Return the requests that failed: an alloc, and a free directly behind it."""
     events = recording.events
     failed = np.flatnonzero((events.action == Action.OOM) & (events.size > 0))
     block = lives.address.size + np.arange(failed.size)
@@ -194,11 +214,12 @@ def _failed(recording: Recording, lives: Lives) -> Part:
 
 
 def emptied(recording: Recording, released: Released) -> Int64s:
-    """The events at which the program emptied the cache: the first of a run of segments given back for no request.
+    """Return the events at which the program emptied the cache: the first of each run of segments given back for no request.
 
-    A run is for a request if memory is taken, or lacks, right after it. It is not if one of the segments given back would
-    have served that request from the cache, or if all would have fitted beside what was held: so much was held at once
-    somewhere in the recording. (Where garbage is collected, any run of what that collects precedes a request for it.)
+    A run is for a request if the allocator took memory, or ran out of it, right after the run. An exception are runs that the
+    request did not need before memory was taken: a segment given back would have served the request from the cache, or the new
+    memory would have fitted beside what was reserved, because as much was reserved at another time. (If garbage is collected, a
+    run of what that can collect is always for the request behind it.)
     """
     action, size = recording.events.action, recording.events.size
     back, taken = np.isin(action, GIVEN_BACK), np.isin(action, TAKEN)
@@ -221,14 +242,20 @@ def emptied(recording: Recording, released: Released) -> Int64s:
 
 
 def _collectable(recording: Recording, start: int, end: int) -> bool:
-    """Whether a run can be of garbage: neither small segments nor expandable ones are ever collected."""
+    """Return whether a run of segments given back can be garbage: small segments and expandable ones are never collected.
+
+    ``start`` and ``end`` are the first and the last event of the run.
+    """
     run = slice(start, end + 1)
     events = recording.events
     return bool(((events.action[run] == Action.SEGMENT_FREE) & (events.size[run] != SMALL_SEGMENT)).all())
 
 
 def _would_have_served(recording: Recording, start: int, end: int, max_split: int) -> bool:
-    """Whether a segment given back in a run is free memory that the request after the run could have had."""
+    """Return whether a segment given back in a run could have served the request behind the run from the cache.
+
+    ``start`` and ``end`` are the first and the last event of the run.
+    """
     events = recording.events
     asked = np.flatnonzero(events.action[end + 1 : end + 1 + NEAR] == Action.ALLOC)
     if not asked.size:
@@ -243,7 +270,11 @@ def _would_have_served(recording: Recording, start: int, end: int, max_split: in
 
 
 def _times(recording: Recording, event: Int64s) -> Int64s:
-    """Nanoseconds since the first event; clocks of several threads are set right where they run back."""
+    """Return nanoseconds since the first event for each event number; 0 for those before it.
+
+    Where time runs back (events come from threads with different clocks), it stands still. Without recorded times these are the
+    event numbers.
+    """
     times = recording.events.time_us
     if not times.size or times[0] < 0:
         return np.maximum(event, 0)

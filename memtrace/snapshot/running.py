@@ -1,4 +1,4 @@
-"""The loop of the pickle machine: opcodes in, values in its heap out. It stops where its driver has to act."""
+"""The loop of the pickle machine: it reads opcodes and puts values into its heap, and returns when its driver has to act."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numba import njit
 from memtrace.snapshot import machine as m
 from memtrace.snapshot.machine import extend, integer, keep_text, new_list, pack, unsigned, update
 
-# Opcodes, by name as pickletools has them.
+# Opcodes, named as in pickletools.
 PROTO, FRAME, STOP, MARK, POP, POP_MARK, DUP = 0x80, 0x95, 0x2E, 0x28, 0x30, 0x31, 0x32
 NONE_OP, NEWTRUE, NEWFALSE, BININT, BININT1, BININT2, LONG1, LONG4, BINFLOAT = (
     0x4E,
@@ -36,13 +36,13 @@ EMPTY_LIST, APPEND, APPENDS, LIST_OP, EMPTY_TUPLE, TUPLE, TUPLE1, TUPLE2, TUPLE3
 )
 EMPTY_DICT, DICT_OP, SETITEM, SETITEMS = 0x7D, 0x64, 0x73, 0x75
 MEMOIZE, BINPUT, LONG_BINPUT, BINGET, LONG_BINGET = 0x94, 0x71, 0x72, 0x68, 0x6A
-# EXT1-4, GLOBAL, STACK_GLOBAL, REDUCE, BUILD, INST, OBJ, NEWOBJ, NEWOBJ_EX, PERSID, BINPERSID
+# Opcodes that import or call: EXT1-4, GLOBAL, STACK_GLOBAL, REDUCE, BUILD, INST, OBJ, NEWOBJ, NEWOBJ_EX, PERSID, BINPERSID.
 RUNNING = (0x82, 0x83, 0x84, 0x63, 0x93, 0x52, 0x62, 0x69, 0x6F, 0x81, 0x92, 0x50, 0x51)
-SLACK = 4  # entries of each array that any opcode may need
+SLACK = 4  # upper bound of the entries of an array that an opcode uses, if it has no variable number of them
 
 
 def _argument_bytes() -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """By opcode: the bytes of its fixed argument (for texts, of the length)."""
+    """Return a table by opcode: the bytes of its fixed argument, which for a text is its length."""
     table = np.zeros(256, np.int64)
     for code in (PROTO, BININT1, LONG1, SHORT_BINUNICODE, SHORT_BINSTRING, SHORT_BINBYTES, BINPUT, BINGET):
         table[code] = 1
@@ -55,7 +55,7 @@ def _argument_bytes() -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def _payloads() -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """By opcode: whether its argument is the length of what follows."""
+    """Return a table by opcode: whether its argument is the length of data that follows it."""
     table = np.zeros(256, np.bool_)
     table[[LONG1, LONG4, SHORT_BINUNICODE, BINUNICODE, BINUNICODE8]] = True
     table[[BINSTRING, SHORT_BINSTRING, BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8]] = True
@@ -68,7 +68,7 @@ PAYLOAD = _payloads()
 
 @njit(cache=True, nogil=True)
 def lacking(heap):  # type: ignore[no-untyped-def]
-    """The first array that an opcode of fixed needs could overfill, or -1."""
+    """Return the first array (an index into ``totals``) that has fewer than SLACK entries left; -1 if none."""
     totals = heap.totals
     sizes = (
         (m.STACK, heap.stack.size),
@@ -90,18 +90,21 @@ def lacking(heap):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def stopped(heap, why, at, which, need):  # type: ignore[no-untyped-def]
+    """Return (``why``, ``at``) from the loop, after noting which array lacks room and how many entries or bytes are needed."""
     heap.totals[m.WHICH], heap.totals[m.NEED] = which, need
     return why, at
 
 
 @njit(cache=True, nogil=True)
 def refused(heap, at, code, wrong):  # type: ignore[no-untyped-def]
+    """Return (REFUSED, ``at``) from the loop, and note the opcode and the reason ``wrong`` in ``totals``."""
     heap.totals[m.OPCODE], heap.totals[m.WRONG] = code, wrong
     return m.REFUSED, at
 
 
 @njit(cache=True, nogil=True)
 def runs_code(code):  # type: ignore[no-untyped-def]
+    """Return whether an opcode imports or calls something."""
     found = False
     for other in RUNNING:
         found |= code == other
@@ -110,7 +113,11 @@ def runs_code(code):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def run(data, at, end, heap):  # type: ignore[no-untyped-def]
-    """Run opcodes from `at`; returns (why it stopped, the opcode at which). Nothing of that opcode has been done."""
+    """Run the opcodes in ``data`` from index ``at`` up to ``end``; return (why it stopped, index of the opcode there).
+
+    Why: DONE, MORE, GROW or REFUSED, with details in ``heap.totals``. Nothing of the opcode at which it stopped has been done, so
+    the loop can go on there with more input or a larger heap.
+    """
     totals, stack = heap.totals, heap.stack
     while True:
         which = lacking(heap)
@@ -204,7 +211,7 @@ def run(data, at, end, heap):  # type: ignore[no-untyped-def]
             if many and base == 0:
                 return refused(heap, at, code, m.NO_MARK)
             first = mark if many else top - (1 if code == APPEND else 2)
-            # What is filled lies below the mark, so it has to be above the mark before that.
+            # The list or dict to fill lies directly below the top mark, so it has to be above the mark before that one.
             under = (heap.marks[base - 2] if base > 1 else np.int64(0)) if many else floor
             if first - 1 < under:
                 return refused(heap, at, code, m.EMPTY_STACK)
@@ -284,7 +291,10 @@ def run(data, at, end, heap):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def filled(heap, number, first, given):  # type: ignore[no-untyped-def]
-    """Put pairs into a dict: FINE, GROW, or what is wrong, negative."""
+    """Set the pairs in ``given`` stack entries from index ``first`` in dict ``number``.
+
+    Returns FINE; GROW if `shape_keys` lacks room, with nothing done; or the reason for which the pickle is refused, negated.
+    """
     if given % 2 != 0:
         return -m.ODD_ITEMS
     pairs = given // 2

@@ -1,4 +1,4 @@
-"""Stacks -> sites: of each stack the innermost frame of the user's own code, named once."""
+"""Convert recorded stacks to sites: of each stack the innermost frame of the user's own code, each stored once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from memtrace.snapshot.model import Site
 from memtrace.snapshot.tree import Tree, Values
 from memtrace.trace.model import Int32s
 
-SKIPPED, LIBRARY, USER = 0, 1, 2  # native or nameless; installed Python; the user's own
+SKIPPED, LIBRARY, USER = 0, 1, 2  # kinds of files: native or without a name; installed Python code; the user's own code
 LIBRARIES = re.compile(
     r"(^|/)(site-packages|dist-packages)/|(^|/)lib(64)?/python3[^/]*/|^<|(^|/)torch/(_|nn/|optim/|utils/|cuda/|autograd/)"
 )
 
 
 def kind_of_file(name: str) -> int:
-    """What a frame in this file is."""
+    """Return the kind of a file from its name: SKIPPED, LIBRARY or USER."""
     if not name.endswith(".py") and not name.startswith("<"):
         return USER if name.endswith(".ipynb") or "ipykernel" in name else SKIPPED
     if name.startswith("<ipython-input"):
@@ -29,7 +29,10 @@ def kind_of_file(name: str) -> int:
 
 
 def find_sites(tree: Tree, stacks: Values) -> tuple[Int32s, list[Site]]:
-    """For each list of frames the number of its site, -1 if no frame is in Python; and the sites."""
+    """Return the index of the site of each stack, -1 if no frame is in Python, and the sites.
+
+    ``stacks``: values of ``tree``, each a list of frames.
+    """
     heap = tree.heap
     file_at = _places(tree, "filename")
     kinds = np.full(int(heap.totals[TEXTS]) + 1, -1, np.int8)
@@ -59,7 +62,7 @@ def find_sites(tree: Tree, stacks: Values) -> tuple[Int32s, list[Site]]:
 
 
 def _tagged(named: list[tuple[str, int, str]]) -> list[Site]:
-    """Sites with as few folders in the tag as tell them apart, but at least one."""
+    """Return (file, line, function) triples as sites, with as few folders in the tag as tell them apart, but at least one."""
     parts = [file.split("/") for file, _, _ in named]
     for depth in range(2, 2 + max(map(len, parts))):
         tags = [f"{'/'.join(p[-depth:])}:{line} {name}".rstrip() for p, (_, line, name) in zip(parts, named, strict=True)]
@@ -69,7 +72,7 @@ def _tagged(named: list[tuple[str, int, str]]) -> list[Site]:
 
 
 def _places(tree: Tree, key: str) -> Any:
-    """By shape: where its dicts have this key, -1 if they do not."""
+    """Return by shape the place of a key among the keys of its dicts, -1 if they lack the key."""
     heap = tree.heap
     places = np.full(min(int(heap.totals[SHAPES]), MOST_SHAPES) + 1, -1, np.int32)
     code = tree.key(key)
@@ -82,9 +85,11 @@ def _places(tree: Tree, key: str) -> Any:
 
 @njit(cache=True, nogil=True)
 def innermost(heap, stacks, file_at, kinds):  # type: ignore[no-untyped-def]
-    """The number of each stack's innermost user frame, or else innermost Python frame, -1 if there is none.
+    """Return for each stack the dict number of its innermost user frame, else of its innermost Python frame, else -1.
 
-    A file whose kind is not known (-1) is marked (-2), and the number of one such is returned, else -1.
+    ``file_at``: by shape, the place of the file name. ``kinds``: by text, the kind of the file of that name, -1 if it is not
+    known yet. Such files are marked -2, and one of their text numbers is returned too (-1 if there are none): the caller then
+    fills in ``kinds`` and calls again.
     """
     mask = (np.int64(1) << KIND_BITS) - 1
     frames = np.full(stacks.size, -1, np.int64)

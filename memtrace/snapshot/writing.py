@@ -1,7 +1,8 @@
-"""A replay -> a memory snapshot, as torch.cuda.memory._dump_snapshot writes it: for PyTorch's own viewer.
+"""Write a replay as a memory snapshot, in the form of torch.cuda.memory._dump_snapshot, for PyTorch's own viewer.
 
-Of the pytorch policy the events are those of the allocator itself. Of any other policy, blocks are allocs and frees, and
-what it reserved is one segment that is mapped and unmapped. Addresses begin at BASE, because a viewer may take 0 for none.
+For the pytorch policy, the events are those of the allocator itself. For any other policy, blocks become allocs and frees, and
+the reserved range is one segment that is mapped and unmapped. Addresses begin at BASE, because a viewer may take 0 for no
+address.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 BASE = 0x7F0000000000
-PROTOCOL = 4  # the viewer reads no other
+PROTOCOL = 4  # of pickle; the viewer reads no other
 Json = dict[str, Any]
 
 
 def export(trace: Trace, policy: Policy, capacity: int | None, target: Path) -> dict[str, int]:
-    """Replay, and write the snapshot; how many events, segments and blocks it has."""
+    """Replay a trace and write the snapshot to ``target``; return the numbers of its events, segments and blocks."""
     from memtrace.trace.files import whole
 
     snapshot = snapshot_of(trace, policy, capacity)
@@ -38,7 +39,7 @@ def export(trace: Trace, policy: Policy, capacity: int | None, target: Path) -> 
 
 
 def snapshot_of(trace: Trace, policy: Policy, capacity: int | None) -> Json:
-    """The plain data of the snapshot."""
+    """Replay a trace and return the snapshot as plain data."""
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
 
@@ -57,9 +58,10 @@ def snapshot_of(trace: Trace, policy: Policy, capacity: int | None) -> Json:
 
 
 class _Told:
-    """What the trace tells of events: times and tags."""
+    """Hold what the trace says about events: op, size, time and tag, and the addresses of the replay."""
 
     def __init__(self, trace: Trace, placed: Placement) -> None:
+        """Load the columns of the whole trace; UsageError if the replay kept no addresses."""
         if placed.addresses is None:
             raise UsageError("an export needs the addresses of a replay")
         parts = list(trace.batches())
@@ -71,6 +73,7 @@ class _Told:
         self.time_us = trace.times(np.arange(self.op.size)) // 1000 if "time" in trace.columns else np.arange(self.op.size)
 
     def frames(self, event: int) -> list[Json]:
+        """Return the stack of an event: one frame, made from its tag (``file:line name`` or any text); none without a tag."""
         code = int(self.tag[event])
         if code < 0:
             return []
@@ -81,6 +84,10 @@ class _Told:
         return [{"name": name, "filename": file, "line": int(line)}]
 
     def event(self, action: str, address: int, size: int, stream: int, event: int, frames: list[Json]) -> Json:
+        """Return an event of the snapshot; ``event`` is the number of the trace's event, from which it has its time.
+
+        ``address`` is an offset from BASE, or for an ``oom`` the free bytes of the device.
+        """
         where = "device_free" if action == "oom" else "addr"
         at = address if action == "oom" else BASE + address
         time_us = int(self.time_us[event]) if self.time_us.size else 0
@@ -88,6 +95,7 @@ class _Told:
 
 
 def _of_caching(placed: Placement, told: _Told) -> tuple[list[Json], list[Json]]:
+    """Return the events and segments of a replay of the pytorch policy, from the history that it kept."""
     from memtrace.structures.caching.history import events as history
 
     served = np.flatnonzero((told.op == Op.ALLOC) & (told.addresses >= 0)).tolist()
@@ -103,7 +111,10 @@ def _of_caching(placed: Placement, told: _Told) -> tuple[list[Json], list[Json]]
 
 
 def _segments(state: Any, stacks: dict[int, list[Json]]) -> list[Json]:
-    """The segments; of an expandable one each mapped range."""
+    """Return the segments of a caching allocator's state by address; an expandable segment has one for each mapped range.
+
+    ``stacks``: the stack of the last alloc at each address.
+    """
     from memtrace.structures.caching.model import FREE, FRESH, HOLE, LIVE, PENDING
 
     nodes = np.asarray(state.nodes)[1 : int(state.at[FRESH])]
@@ -130,6 +141,7 @@ def _segments(state: Any, stacks: dict[int, list[Json]]) -> list[Json]:
 
 
 def _segment(address: int, stream: int, large: bool, expandable: bool) -> Json:
+    """Return a segment without blocks, which ``_add_block`` fills."""
     return {
         "device": 0,
         "address": BASE + address,
@@ -147,6 +159,7 @@ def _segment(address: int, stream: int, large: bool, expandable: bool) -> Json:
 
 
 def _add_block(segment: Json, address: int, size: int, requested: int, state: str, frames: list[Json]) -> None:
+    """Append a block to a segment and add its bytes to the segment's sums; ``state`` is PyTorch's name of the block's state."""
     segment["blocks"].append(
         {"address": BASE + address, "size": size, "requested_size": requested, "state": state, "frames": frames}
     )
@@ -157,12 +170,14 @@ def _add_block(segment: Json, address: int, size: int, requested: int, state: st
 
 
 def _of_any(placed: Placement, told: _Told) -> tuple[list[Json], list[Json]]:
+    """Return the events and the one segment of a replay of any policy, from the kept addresses and reserved bytes."""
     found: list[Json] = []
     live: dict[int, tuple[int, int, list[Json]]] = {}  # slot -> address, size, frames
     held = 0
     assert placed.reserved is not None
 
     def free(slot: int, event: int) -> None:
+        """Append the free of the block in a slot, if it is live, at an event."""
         address, size, frames = live.pop(slot, (-1, 0, []))
         if address >= 0:
             found.append(told.event("free_requested", address, size, 0, event, frames))
@@ -185,6 +200,10 @@ def _of_any(placed: Placement, told: _Told) -> tuple[list[Json], list[Json]]:
 
 
 def _one_segment(held: int, live: list[tuple[int, int, list[Json]]]) -> Json:
+    """Return a segment of ``held`` bytes with the live blocks, and a free block in each gap.
+
+    ``live``: (address, bytes, stack) of each block, by address.
+    """
     segment, at = _segment(0, 0, True, True), 0
     for address, size, frames in live:
         if address > at:
@@ -197,6 +216,7 @@ def _one_segment(held: int, live: list[tuple[int, int, list[Json]]]) -> Json:
 
 
 def _settings(policy: Policy) -> Json:
+    """Return allocator_settings for the pytorch policy with these options."""
     label = policy.label.partition(":")[2]
     conf = ",".join(part.replace("=", ":", 1) for part in label.split(",") if not part.startswith("history"))
     return {"PYTORCH_CUDA_ALLOC_CONF": conf, "expandable_segments": bool(policy.options["expandable_segments"])}

@@ -1,9 +1,11 @@
-"""Holes by address: the lowest hole that is large enough, from any address on, and its rank.
+"""Index of a heap's holes by address: the lowest hole that is large enough, from any address on, and the rank of a hole.
 
-The address space is cut into chunks of 2^shift bytes. The holes that start in a chunk are in a treap by address, each
-node knowing the largest hole below it; over the chunks stands a complete binary tree of the same maxima (its root is
-entry 1, the children of i are 2i and 2i + 1). With few holes in a chunk both walks are short and touch few cache lines.
-Chunks double in width when the heap outgrows them, and are cut finer when more than two holes share one on average.
+The address space is cut into chunks of 2^shift bytes. The holes that start in a chunk form a treap ordered by address, in
+which each node stores the size of the largest hole in its subtree. Over the chunks stands a complete binary tree of maxima:
+each entry stores the size of the largest hole in the chunks below it (the root is entry 1, the children of entry i are 2i
+and 2i + 1). With few holes in a chunk, a walk through either tree is short and touches few cache lines. ``rebuild`` doubles
+the chunk width when the heap outgrows the chunks, and makes more and narrower chunks when more than two holes share a chunk
+on average.
 """
 
 import sys
@@ -31,41 +33,49 @@ NODE = np.dtype(
         np.record,
         np.dtype(
             [
-                ("addr", "i8"),
-                ("extent", "i8"),
-                ("most", "i8"),  # largest hole in the subtree
-                ("prev", "u4"),
+                ("addr", "i8"),  # address of the block or hole
+                ("extent", "i8"),  # its bytes
+                ("most", "i8"),  # bytes of the largest hole in the node's subtree
+                ("prev", "u4"),  # neighbours in the heap's list by address
                 ("next", "u4"),
-                ("left", "u4"),
+                ("left", "u4"),  # children and parent in the treap; 0: none
                 ("right", "u4"),
                 ("up", "u4"),
-                ("free", "u4"),
+                ("free", "u4"),  # 1: a hole; 0: a block
                 ("rank", "i4"),  # treap priority: no child's is above its parent's
-                ("count", "i4"),  # holes in the subtree
+                ("count", "i4"),  # number of holes in the node's subtree
             ],
             align=True,
         ),
     )
 )
 
+# in shape: log2 of a chunk's bytes; number of chunks; state of the generator of priorities; upper bound of the chunks
 SHIFT, LEAVES, SEED, MOST_LEAVES = 0, 1, 2, 3
-FIRST_LEAVES = 16
+FIRST_LEAVES = 16  # chunks at the start
 
 
 class State(NamedTuple):
-    nodes: np.ndarray
+    """State of a heap whose holes are indexed by address; the state of first fit, next fit, worst fit and bump."""
+
+    nodes: np.ndarray  # nodes[node]: a NODE record of a block or hole; node 0 closes the heap's list
     node_of: np.ndarray  # node_of[handle]: the block's node
-    pool: np.ndarray
-    roots: np.ndarray  # roots[chunk]: its treap
-    most: np.ndarray  # the tree of maxima over chunks; leaf of chunk c is LEAVES + c
-    counts: np.ndarray  # the same tree, of numbers of holes
-    shape: np.ndarray
-    rover: np.ndarray  # next fit's, bump's: see there
-    ledger: np.ndarray
+    pool: np.ndarray  # first fresh node and first spare node: see heap.FRESH and heap.SPARE
+    roots: np.ndarray  # roots[chunk]: root node of the chunk's treap; 0 if no hole starts in the chunk
+    most: np.ndarray  # most[entry]: the tree of maxima over chunks, in bytes; the leaf of chunk c is shape[LEAVES] + c
+    counts: np.ndarray  # counts[entry]: a tree of the same form, of numbers of holes; kept while searches are counted
+    shape: np.ndarray  # SHIFT, LEAVES, SEED, MOST_LEAVES
+    rover: np.ndarray  # two addresses that next fit and bump keep from request to request: see these policies
+    ledger: np.ndarray  # see ledger
     rules: Rules
 
 
 def init(capacity, max_live, **options):
+    """Return the state of a heap that is empty but for its initial hole.
+
+    ``capacity`` is in bytes, ``max_live`` is the largest number of blocks alive at once, and ``options`` are those of
+    ``heap_rules``. Raises ValueError if an option is invalid.
+    """
     rules = heap_rules(capacity, **options)
     leaves = max(FIRST_LEAVES, int(next_power(max_live)))
     pool = np.zeros(2, np.int64)
@@ -87,13 +97,14 @@ def init(capacity, max_live, **options):
 
 
 def raise_leaf(most, i, size):
+    """Raise the maxima from entry ``i`` of the tree ``most`` upward to ``size`` bytes; stop at the first that is not smaller."""
     while i != 0 and most[i] < size:
         most[i] = size
         i >>= 1
 
 
 def set_leaf(most, i, size):
-    """Correct the maxima above a leaf, as far as they change."""
+    """Set leaf ``i`` of the tree of maxima ``most`` to ``size`` bytes; correct the entries above it as far as they change."""
     if size >= most[i]:
         raise_leaf(most, i, size)
         return
@@ -107,6 +118,7 @@ def set_leaf(most, i, size):
 
 
 def add_count(state, i, sign):
+    """Add ``sign`` (1 or -1) to the number of holes of leaf ``i`` and of all entries above it, if searches are counted."""
     if state.ledger[SEARCHES] == 0:
         return
     counts = state.counts
@@ -116,7 +128,12 @@ def add_count(state, i, sign):
 
 
 def insert(state, x):
-    # A generator that stays below 2^62, so it does not overflow; only its high bits matter here.
+    """Insert node x, a new hole, into the index under a pseudorandom priority.
+
+    If the heap has outgrown or crowded the chunks, the index is rebuilt. The node must be in the heap's list and marked free
+    already, because a rebuild inserts every hole of the list.
+    """
+    # A linear congruential generator whose products stay below 2^62, so nothing overflows. Only its high bits matter here.
     shape = state.shape
     shape[SEED] = (shape[SEED] * 1103515245 + 12345) & 0x7FFFFFFF
     state.nodes[x].rank = shape[SEED]
@@ -127,15 +144,17 @@ def insert(state, x):
 
 
 def outgrown(state):
+    """Return whether the reserved end of the heap is at or above the end of the last chunk."""
     return state.ledger[RESERVED] >> state.shape[SHIFT] >= state.shape[LEAVES]
 
 
 def crowded(state):
+    """Return whether more than two holes share a chunk on average and the number of chunks may still grow."""
     return state.ledger[HOLES] > 2 * state.shape[LEAVES] and state.shape[LEAVES] < state.shape[MOST_LEAVES]
 
 
 def hang(state, x):
-    """Insert a node whose priority is set."""
+    """Insert node x, a hole whose priority is set, into the treap of its chunk, and update the trees over the chunks."""
     nodes, shape = state.nodes, state.shape
     nodes[x].left = 0
     nodes[x].right = 0
@@ -149,6 +168,10 @@ def hang(state, x):
 
 
 def remove(state, x):
+    """Remove node x, a hole, from the treap of its chunk, and update the trees over the chunks.
+
+    The node's address and extent must still be those under which it was inserted.
+    """
     nodes, shape = state.nodes, state.shape
     chunk = nodes[x].addr >> shape[SHIFT]
     root = remove_node(nodes, state.roots[chunk], x)
@@ -160,7 +183,11 @@ def remove(state, x):
 
 
 def move(state, x, address, size):
-    """A hole changes its extent; its neighbours stay the same, so within a chunk the treap keeps its form."""
+    """Change hole x to ``address`` and ``size`` bytes, in its node and in the index.
+
+    The hole keeps its neighbours in the heap's list, so it keeps its place among the holes; as long as it also stays in its
+    chunk, the treap keeps its form.
+    """
     nodes, shape = state.nodes, state.shape
     chunk = nodes[x].addr >> shape[SHIFT]
     if chunk == address >> shape[SHIFT]:
@@ -182,7 +209,7 @@ def move(state, x, address, size):
 
 @apart
 def rebuild(state):
-    """Fit the chunks to the heap and to the number of holes, and hang every hole of the list in anew."""
+    """Adapt the width and number of the chunks to the heap and its number of holes, and insert every hole of the list anew."""
     nodes, shape = state.nodes, state.shape
     state.most[:] = 0
     state.counts[:] = 0
@@ -200,12 +227,12 @@ def rebuild(state):
 
 
 def lowest(state, size):
-    """The lowest hole of at least ``size``; 0 if there is none."""
+    """Return the lowest hole of at least ``size`` bytes, as a node; 0 if there is none."""
     return lowest_below(state, 1, size) if state.most[1] >= size else np.int64(0)
 
 
 def lowest_below(state, i, size):
-    """The lowest hole of at least ``size`` in the chunks below entry i of the tree, which has one."""
+    """Return the lowest hole of at least ``size`` bytes in the chunks below entry ``i`` of the tree; there must be one."""
     most, leaves = state.most, state.shape[LEAVES]
     while i < leaves:
         i <<= 1
@@ -215,7 +242,7 @@ def lowest_below(state, i, size):
 
 
 def lowest_from(state, low, size):
-    """The lowest hole of at least ``size`` that starts at ``low`` or above; 0 if there is none."""
+    """Return the lowest hole of at least ``size`` bytes that starts at address ``low`` or above; 0 if there is none."""
     most, shape = state.most, state.shape
     if most[1] < size:
         return np.int64(0)
@@ -235,7 +262,10 @@ def lowest_from(state, low, size):
 
 
 def first_fit(state, low, size, align):
-    """The lowest hole from ``low`` on in which a block of ``size`` fits at the alignment; 0 if there is none."""
+    """Return the lowest hole that starts at ``low`` or above and in which a block fits; 0 if there is none.
+
+    The block has ``size`` bytes and the alignment ``align``, a power of two; ``low`` is an address.
+    """
     x = lowest_from(state, low, size) if low > 0 else lowest(state, size)
     while x != 0 and not fits(state.nodes[x], size, align):
         x = lowest_from(state, state.nodes[x].addr + 1, size)
@@ -243,7 +273,7 @@ def first_fit(state, low, size, align):
 
 
 def rank(state, x):
-    """How many holes start below hole x."""
+    """Return the number of holes that start below hole x; valid only while searches are counted."""
     nodes, counts = state.nodes, state.counts
     below = np.int64(nodes[nodes[x].left].count)
     child = x
@@ -261,7 +291,7 @@ def rank(state, x):
 
 
 def hole_at(state, address):
-    """The hole that contains an address; 0 if there is none."""
+    """Return the hole that contains ``address``, as a node; 0 if no hole contains it."""
     nodes, most, shape = state.nodes, state.most, state.shape
     chunk = address >> shape[SHIFT]
     if chunk >= shape[LEAVES]:
@@ -283,11 +313,12 @@ def hole_at(state, address):
 
 
 def largest_hole(state):
+    """Return the bytes of the largest hole; 0 if there is none."""
     return state.most[1]
 
 
 def expect_soon(state, handle):
-    """A block will be freed after the next few events: fetch its neighbours, and its chunk."""
+    """Prefetch the list neighbours and the chunk of the block ``handle``, which will be freed within the next few events."""
     heap.expect_soon(state, handle)
     chunk = state.nodes[state.node_of[handle]].addr >> state.shape[SHIFT]
     prefetch(state.roots, chunk)

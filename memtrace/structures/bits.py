@@ -1,31 +1,34 @@
-"""Bit scans over 64-bit words; the engine compiles them to one machine instruction each."""
+"""Bit scans over 64-bit words, and rounding to multiples and powers of two.
+
+The engine compiles ``lowest_set`` and ``highest_set`` to one machine instruction each.
+"""
 
 import numpy as np
 
-WORD = (1 << 64) - 1
+WORD = (1 << 64) - 1  # mask that makes a negative number its 64-bit pattern
 
 
 def lowest_set(word):
-    """Index of the lowest set bit of a word that is not 0."""
+    """Return the index (0 to 63) of the lowest set bit of ``word``, which must not be 0."""
     bits = int(word) & WORD
     return np.int64((bits & -bits).bit_length() - 1)
 
 
 def highest_set(word):
-    """Index of the highest set bit of a word that is not 0."""
+    """Return the index (0 to 63) of the highest set bit of ``word``, which must not be 0."""
     return np.int64((int(word) & WORD).bit_length() - 1)
 
 
 def round_up(value, step):
-    """The smallest multiple of ``step`` that is not below ``value``; any step above 0."""
+    """Return the smallest multiple of ``step`` that is not below ``value``; ``step`` is any number above 0."""
     return -(-value // step) * step
 
 
 def align_up(address, align):
-    """``round_up`` for a step that is a power of two."""
+    """Return the smallest multiple of ``align``, a power of two, that is not below ``address``."""
     return (address + align - 1) & -align
 
 
 def next_power(value):
-    """The smallest power of two that is not below ``value``; value at least 1."""
+    """Return the smallest power of two that is not below ``value``, which is at least 1."""
     return 1 if value <= 1 else 1 << (highest_set(value - 1) + 1)

@@ -1,7 +1,8 @@
-"""The space of a buddy system: which blocks are free, and what of them is reserved and so is a hole.
+"""The free space of a binary buddy system: marks free blocks in bitmaps, and counts them as holes in the ledger.
 
-Functions over a state with `bitmaps`, `ledger` and `unit`. Every free block below the reserved end is a hole; one that
-the end cuts is a hole as far as it is reserved.
+The functions work on a state with the fields `bitmaps` (see ``order_bitmaps``), `ledger` and `unit` (log2 of the smallest
+block's bytes). Block i of order o covers the bytes [i 2^o, (i + 1) 2^o). Every free block below the reserved end is a hole of
+its own; of a free block that the reserved end cuts, the reserved part is a hole.
 """
 
 import numpy as np
@@ -13,7 +14,11 @@ from memtrace.structures.order_bitmaps import MASK, free_block_at, lowest_free, 
 
 
 def give_space(state, start, end):
-    """Cut [start, end) into the fewest aligned powers of two, which become free."""
+    """Make the addresses [start, end) free blocks: the fewest powers of two that are aligned to their size.
+
+    ``start`` is rounded up to a multiple of the smallest block, 2^unit bytes; a rest at the end that is smaller than this
+    block is not used.
+    """
     address = -(-start // (1 << state.unit)) << state.unit
     while address + (1 << state.unit) <= end:
         order = int(highest_set(end - address))
@@ -24,11 +29,12 @@ def give_space(state, start, end):
 
 
 def visible(start, size, reserved):
-    """Bytes of a free block that are reserved."""
+    """Return how many of the ``size`` bytes from address ``start`` on lie below the reserved end ``reserved``."""
     return max(min(start + size, reserved) - start, 0)
 
 
 def add_free(state, order, i):
+    """Mark block ``i`` of ``order`` as free, and count the reserved part of it as a hole."""
     set_free(state.bitmaps, order, i)
     size = visible(i << order, 1 << order, state.ledger[RESERVED])
     if size > 0:
@@ -36,6 +42,7 @@ def add_free(state, order, i):
 
 
 def take_free(state, order, i):
+    """Mark the free block ``i`` of ``order`` as used, and stop counting the reserved part of it as a hole."""
     set_used(state.bitmaps, order, i)
     size = visible(i << order, 1 << order, state.ledger[RESERVED])
     if size > 0:
@@ -44,7 +51,7 @@ def take_free(state, order, i):
 
 @apart
 def change_reserved(state, reserved):
-    """Move the top; the free blocks that it uncovers or covers are counted anew."""
+    """Set the reserved end to the address ``reserved``, and count the free blocks between the old and the new end anew."""
     ledger, bitmaps, unit = state.ledger, state.bitmaps, state.unit
     before = ledger[RESERVED]
     address, end = min(before, reserved), max(before, reserved)
@@ -66,7 +73,7 @@ def change_reserved(state, reserved):
 
 
 def largest_hole(state):
-    """The largest free block, as far as it is reserved."""
+    """Return the bytes of the largest hole, which is the reserved part of a free block; 0 if there is none."""
     bitmaps = state.bitmaps
     reserved = state.ledger[RESERVED]
     mask = bitmaps.shape[MASK]
@@ -74,7 +81,8 @@ def largest_hole(state):
     while mask != 0:
         order = highest_set(mask)
         mask &= ~(1 << order)
+        # Of an order's free blocks, the lowest has the largest reserved part.
         most = max(most, visible(lowest_free(bitmaps, order) << order, 1 << order, reserved))
-        if most >= 1 << order >> 1:
+        if most >= 1 << order >> 1:  # the blocks of lower orders are at most half as large
             break
     return most

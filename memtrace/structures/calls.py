@@ -1,4 +1,8 @@
-"""How the compiler treats a call: hot paths are one piece of code, the rest is compiled apart."""
+"""Marks for the compiler: which functions are compiled out of line, what is passed by reference, what is prefetched.
+
+The compiler inlines a function into each of its callers unless the function is marked with ``apart``, so a hot path is one
+piece of machine code. In the interpreter none of the marks has an effect.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,18 +11,21 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def apart(function: Function) -> Function:
-    """Mark a function that is called seldom: it is compiled once, and not into each of its callers."""
+    """Mark a function that is called seldom: it is compiled once, out of line, and not inlined into its callers. Return it."""
     function.apart = True  # type: ignore[attr-defined]
     return function
 
 
 def hold(value):
-    """A NamedTuple to be handed on by its address, as an argument of a call and nowhere else; see ``engine.held``."""
+    """Return a NamedTuple that compiled code passes by reference; the result is only for use as an argument of a call.
+
+    The compiler stores the tuple in memory once and passes its address, instead of a copy at every call; see ``engine.held``.
+    """
     return value
 
 
 def prefetch(records, i):
-    """Ask for the cache line of ``records[i]`` ahead of its use; compiled to one instruction, and nothing interpreted.
+    """Prefetch the cache line of ``records[i]``; compiled to one instruction, which never faults, and nothing in the interpreter.
 
-    The events to come are known, so the lines they need can be on their way while earlier events are served.
+    The events to come are known, so the cache lines that they need can be loaded while earlier events are served.
     """

@@ -1,6 +1,6 @@
-"""A heap of pages with size classes: small requests get cells of runs, large ones whole pages by best fit.
+"""A heap of pages with size classes: small requests get cells of runs, large requests whole pages by best fit.
 
-What ``size_class`` and ``slab`` have in common; they differ in how many empty runs each class keeps.
+The policies ``size_class`` and ``slab`` share this module; they differ in how many empty runs each class keeps.
 """
 
 from typing import NamedTuple
@@ -21,30 +21,38 @@ from memtrace.structures.size_classes import Spacing, class_of, class_size, new_
 
 
 class State(NamedTuple):
-    nodes: np.ndarray
+    """State of a heap of pages with size classes."""
+
+    nodes: np.ndarray  # this and the next seven fields are those of size_bins.State
     node_of: np.ndarray
     pool: np.ndarray
     heads: np.ndarray
     words: np.ndarray
     ledger: np.ndarray
-    rules: Rules  # of pages
+    rules: Rules  # of blocks of whole pages: align and min_block are the page size
     granule: int
     runs: Runs
-    spacing: Spacing
-    align: int  # of cells
-    least: int  # the smallest block
-    small: int  # the largest cell
+    spacing: Spacing  # of the size classes
+    align: int  # bytes: cell sizes are multiples of it
+    least: int  # bytes of the smallest block in a cell
+    small: int  # bytes of the largest cell
 
 
 def new_state(capacity, max_live, keep, spacing, page, small, tail, align, min_block, header, options):
-    """``keep``: empty runs that each class keeps; the rest are options of the policies, in bytes."""
+    """Return the state of a heap without blocks; raise ValueError if an option is invalid.
+
+    ``keep`` is the number of empty runs that each class keeps and ``spacing`` the number of classes per doubling. At most
+    1/``tail`` of a run is left over behind its last cell. In bytes: ``page``, ``small`` (the largest cell before rounding up
+    to a class; 0 stands for spacing times page), ``align``, ``min_block`` and ``header``. ``options`` are the other options
+    of ``heap_rules``.
+    """
     check_page(page, align, tail)
     steps = new_spacing(align, spacing)
-    heap_rules(capacity, align, min_block, header)  # complains of what is wrong with them
+    heap_rules(capacity, align, min_block, header)  # raises ValueError if one of them is invalid
     largest = class_size(steps, class_of(steps, max(small if small > 0 else spacing * page, min_block)))
     sizes = [int(class_size(steps, number)) for number in range(class_of(steps, largest) + 1)]
     least = int(class_of(steps, min_block))
-    # Classes below min_block are never asked for; they need no run of their own.
+    # No request has a class below that of min_block, so those classes need no cell size of their own.
     cells = [run_of(max(size, sizes[least]), page, tail) for size in sizes]
     rules = heap_rules(capacity, align=page, min_block=page, header=header, **options)
     pool = np.zeros(2, np.int64)
@@ -70,6 +78,7 @@ def new_state(capacity, max_live, keep, spacing, page, small, tail, align, min_b
 
 
 def check_page(page, align, tail):
+    """Raise ValueError unless ``page`` is a power of two of at least ``align`` bytes and ``tail`` is at least 1."""
     if page < 1 or page & (page - 1):
         raise ValueError(f"page={page} is not a power of two")
     if page < align:
@@ -79,7 +88,10 @@ def check_page(page, align, tail):
 
 
 def run_of(size, page, tail):
-    """Cell size, cells, bytes: the fewest pages of which at most 1/tail is left over behind the last cell."""
+    """Return the bytes of a cell, the number of cells and the bytes of a run whose cells have ``size`` bytes.
+
+    The run is the fewest whole pages (of ``page`` bytes) of which at most 1/``tail`` is left over behind the last cell.
+    """
     bytes = round_up(size, page)
     while bytes % size * tail > bytes:
         bytes += page
@@ -87,16 +99,21 @@ def run_of(size, page, tail):
 
 
 def cell_request(state, request):
-    """The bytes that a cell has to have; a power of two that divides them divides the cell too."""
+    """Return the bytes that a cell needs for a request: with header, at least the smallest block, rounded up to the alignment.
+
+    A power of two that divides this number also divides the size of its class, so all cells of the class have that alignment.
+    """
     align = max(state.align, request.align)
     return align_up(max(request.size + state.rules.header, state.least), align)
 
 
 def is_small(state, size, request):
+    """Return whether a request whose cell needs ``size`` bytes (see ``cell_request``) gets a cell and not whole pages."""
     return size <= state.small and request.align <= state.rules.align
 
 
 def alloc(state, request):
+    """Serve a request; return the address, or NOTHING (``zero=null``), NOWHERE (no room) or ENLARGE (too few rows for groups)."""
     if request.size == 0 and state.rules.null:
         return NOTHING
     size = cell_request(state, request)
@@ -106,6 +123,7 @@ def alloc(state, request):
 
 
 def alloc_pages(state, request):
+    """Place the block of a large request in whole pages by best fit; return its address, or NOWHERE if there is no room."""
     size = block_size(state.rules, request.size)
     state.ledger[BLOCK_SIZE] = size
     state.runs.home[request.block] = 0
@@ -114,7 +132,11 @@ def alloc_pages(state, request):
 
 @apart
 def resize(state, request, address, old_size):
-    """In place within the class of a cell, and within or into neighbouring pages; not from one to the other."""
+    """Resize a block in place if possible; return ``address``, or NOWHERE if the block has to move.
+
+    A cell stays where it is as long as the new size has the same class. A block of pages shrinks, or grows into the free
+    pages behind it. No block changes from a cell to pages or back in place.
+    """
     home, size = state.runs.home[request.block], cell_request(state, request)
     if is_small(state, size, request):
         number = state.runs.groups[at(home >> BITS, CLASS)]

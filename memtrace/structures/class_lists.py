@@ -1,12 +1,13 @@
-"""Holes by size class: a doubly linked list for each class, last in, first out, under a bitmap. All in constant time.
+"""Index of a heap's holes by size class: one list of holes per class, last in, first out, and a bitmap of the nonempty lists.
 
-Every power of two is cut into 2^sl classes of equal width; below 2^small bytes all classes have the width that they have
-there. What is classed is what a hole can hold: its size less one header. Class 0 has what is too small for any request.
+Each list is doubly linked, so all operations take constant time. Every power of two is cut into 2^sl classes of equal width;
+below 2^small bytes all classes have the width of those just above 2^small. A hole is classed by what it can hold: its size
+less one header. Class 0 contains the holes that are too small for any request.
 
     sl = 2, small = 4:   0  4  8  12  16  20  24  28  32      40      48      56      64 ...
 
-A search begins at the first class whose holes are all large enough, and takes the head of the first list that is not
-empty: no hole is looked at that does not fit. Holes of 2^fl bytes and above share the last list.
+A search begins at the first class whose holes are all large enough, and takes the head of the first list that is not empty,
+so it never looks at a hole that does not fit. Holes of 2^fl bytes and above share the last list.
 """
 
 import sys
@@ -23,21 +24,21 @@ from memtrace.structures.ledger import RESERVED, new_ledger
 from memtrace.structures.rules import Rules, growth, heap_rules
 from memtrace.structures.size_bins import above, granule
 
-WORDS = 64
-SUMMARY = WORDS  # in words, behind the bitmap: which of its words are not 0
+WORDS = 64  # words of the bitmap; it has a bit per class
+SUMMARY = WORDS  # index of the word behind the bitmap, whose bit i is set while word i of the bitmap is not 0
 
 NODE = np.dtype(
     (
         np.record,
         np.dtype(
             [
-                ("addr", "i8"),
-                ("extent", "i8"),
-                ("prev", "u4"),
+                ("addr", "i8"),  # address of the block or hole
+                ("extent", "i8"),  # its bytes
+                ("prev", "u4"),  # neighbours in the heap's list by address
                 ("next", "u4"),
-                ("free", "u4"),
-                ("ahead", "u4"),  # next in the class's list
-                ("behind", "u4"),  # previous in it; 0 for the head
+                ("free", "u4"),  # 1: a hole; 0: a block
+                ("ahead", "u4"),  # next hole in the class's list; 0 for the last
+                ("behind", "u4"),  # previous hole in the class's list; 0 for the head
             ],
             align=True,
         ),
@@ -46,30 +47,36 @@ NODE = np.dtype(
 
 
 class Classes(NamedTuple):
-    """How sizes are classed; ``sl``, ``small``, ``step`` and ``granule`` are log2."""
+    """Parameters of the size classes; ``sl``, ``small``, ``step`` and ``granule`` are log2."""
 
-    sl: int
-    small: int
-    step: int  # width of the classes below 2^small
-    last: int
-    granule: int  # every hole's address is a multiple of 2^granule
-    whole: bool  # blocks are as large as their class's least size
+    sl: int  # log2 of the number of classes per power of two
+    small: int  # log2 of the bytes below which all classes have one width
+    step: int  # log2 of the bytes of that width
+    last: int  # number of the last class
+    granule: int  # every hole's address is a multiple of 2^granule bytes
+    whole: bool  # True: a request is rounded up to the least size of a class
 
 
 class State(NamedTuple):
-    nodes: np.ndarray
+    """State of a heap whose holes are indexed by size class; the state of half fit and TLSF."""
+
+    nodes: np.ndarray  # nodes[node]: a NODE record of a block or hole; node 0 closes the heap's list
     node_of: np.ndarray  # node_of[handle]: the block's node
-    pool: np.ndarray
-    heads: np.ndarray  # heads[class]: the hole freed last; 0 if there is none
-    words: np.ndarray
+    pool: np.ndarray  # first fresh node and first spare node: see heap.FRESH and heap.SPARE
+    heads: np.ndarray  # heads[class]: head of the class's list, the hole that entered it last; 0 if the list is empty
+    words: np.ndarray  # bitmap of the classes whose list is not empty, and the SUMMARY word behind it
     sizes: np.ndarray  # see census
-    ledger: np.ndarray
+    ledger: np.ndarray  # see ledger
     rules: Rules
     classes: Classes
 
 
 def new_state(capacity, max_live, sl, small, fl, whole, **options):
-    """An empty heap; ``sl``, ``small`` and ``fl`` are log2."""
+    """Return the state of a heap that is empty but for its initial hole.
+
+    ``max_live`` is the largest number of blocks alive at once, ``sl``, ``small`` and ``whole`` are fields of ``Classes``,
+    ``fl`` is log2 of the bytes from which on all holes share the last class, and ``options`` are those of ``heap_rules``.
+    """
     rules = heap_rules(capacity, **options)
     classes = Classes(sl, small, small - sl, 0, int(granule(rules, options.get("base", 0))), whole)
     classes = classes._replace(last=int(class_of(classes, np.int64((1 << fl) - 1))))
@@ -91,35 +98,47 @@ def new_state(capacity, max_live, sl, small, fl, whole, **options):
 
 
 def octave(classes, size):
-    """How many powers of two ``size`` lies above 2^small; 0 below it. The classes there are 2^(step + octave) wide."""
+    """Return the k for which 2^(small + k) is the largest power of two up to ``size`` bytes; 0 for sizes below 2^small.
+
+    The classes of octave k are 2^(step + k) bytes wide.
+    """
     return max(highest_set(size | 1) - classes.small, 0)
 
 
 def class_of(classes, size):
+    """Return the number of the class that contains ``size``, the bytes of a hole less one header."""
     e = octave(classes, size)
     return (e << classes.sl) + (size >> (classes.step + e))
 
 
 def rounded(classes, size):
-    """The least size of the first class that has none below ``size``."""
+    """Return the least size of the first class that contains no size below ``size``, in bytes."""
     mask = (1 << (classes.step + octave(classes, size))) - 1
     return (size + mask) & ~mask
 
 
 def hole_class(state, size):
+    """Return the class of a hole of ``size`` bytes, at most the last class, as an unsigned index."""
     usable = max(size - state.rules.header, 0)
     return np.uint64(min(class_of(state.classes, usable), state.classes.last))
 
 
 def wanted_hole(state, size, align):
-    """The least hole in which a search for a block of ``size`` is sure to find room at the alignment: a class's least."""
+    """Return the bytes of the smallest hole with which a search for a block of ``size`` bytes at alignment ``align`` begins.
+
+    The result is the least size of a class, plus a header. Every hole of that class or above has room for the aligned block:
+    hole addresses are multiples of 2^granule, so the alignment costs at most align - 2^granule bytes.
+    """
     classes, header = state.classes, state.rules.header
     slack = max(align - (1 << classes.granule), 0)
     return rounded(classes, max(size + slack - header, 1)) + header
 
 
 def find(state, wanted):
-    """The head of the first list from that of ``wanted`` on that is not empty; 0 if there is none."""
+    """Return the head of the first nonempty list, from the class of ``wanted`` on, as a node; 0 if there is none.
+
+    ``wanted`` is a result of ``wanted_hole``, in bytes, so every hole of these classes is large enough.
+    """
     c = class_of(state.classes, wanted - state.rules.header)
     if c > state.classes.last:
         return np.int64(0)
@@ -137,7 +156,11 @@ def find(state, wanted):
 
 @apart
 def grow(state, size, wanted, align, handle, index):
-    """Lengthen the free tail of the heap until a search would find it, and put the block there."""
+    """Extend the free tail of the heap until a search for ``wanted`` bytes would find it, and place the block ``handle`` there.
+
+    The block has ``size`` bytes and the alignment ``align``; ``index`` is the index module. Returns the address, or NOWHERE
+    if the heap cannot grow that far or no class has holes of ``wanted`` bytes.
+    """
     nodes, ledger, classes = state.nodes, state.ledger, state.classes
     top, tail = ledger[RESERVED], nodes[0].prev
     start = nodes[tail].addr if nodes[tail].free == 1 else top
@@ -153,17 +176,19 @@ def grow(state, size, wanted, align, handle, index):
 
 
 def insert(state, x):
+    """Insert node x, a new hole, into the index."""
     push(state, x)
     note(state, x, state.nodes[x].extent)
 
 
 def remove(state, x):
+    """Remove hole x from the index."""
     take_out(state, x)
     note(state, x, 0)
 
 
 def move(state, x, address, size):
-    """A hole that changes becomes the head of its class, whether or not it was in it."""
+    """Change hole x to ``address`` and ``size`` bytes; make it the head of its class's list, even if the class is the same."""
     take_out(state, x)
     state.nodes[x].addr = address
     state.nodes[x].extent = size
@@ -172,6 +197,7 @@ def move(state, x, address, size):
 
 
 def push(state, x):
+    """Make hole x the head of the list of its class, and mark the class as nonempty."""
     nodes, heads = state.nodes, state.heads
     c = hole_class(state, nodes[x].extent)
     head = heads[c]
@@ -184,6 +210,7 @@ def push(state, x):
 
 
 def take_out(state, x):
+    """Unlink hole x from the list of its class, and mark the class as empty if x was its only hole."""
     nodes = state.nodes
     ahead, behind = nodes[x].ahead, nodes[x].behind
     nodes[ahead].behind = behind
@@ -197,12 +224,14 @@ def take_out(state, x):
 
 
 def mark(words, c):
+    """Set bit ``c`` of the bitmap ``words``, and the summary bit of its word."""
     i = c >> 6
     words[i] |= 1 << (c & 63)
     words[SUMMARY] |= 1 << i
 
 
 def unmark(words, c):
+    """Clear bit ``c`` of the bitmap ``words``, and the summary bit of its word if the word becomes 0."""
     i = c >> 6
     word = words[i] & ~(1 << (c & 63))
     words[i] = word

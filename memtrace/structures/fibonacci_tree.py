@@ -1,8 +1,9 @@
-"""The space of a Fibonacci buddy system: a tree of splits, and the free blocks of each order by address.
+"""The space of a Fibonacci buddy system: a binary tree of splits, and per order a pairing heap of the free blocks by address.
 
-Order k has blocks of F units, F = 1, 2, 3, 5, 8, ... A block of order k is split into one of order k - 1, the low part,
-and one of order k - 2, the high part; one of two units into two of one. Leaves of the tree are blocks, free or used; a
-node that has parts knows both. Per order, the free blocks are a pairing heap by address (as in ``size_bins``).
+A block of order k has F_k units, F = 1, 2, 3, 5, 8, ... A block of order k is split into a block of order k - 1, the low
+part, and a block of order k - 2, the high part; a block of two units is split into two of one unit. The leaves of the tree
+are the blocks, free or used; an inner node is a block that was split and links to its two parts. The pairing heaps are those
+of ``size_bins``. The state is ``State`` in ``policies.buddy_kinds.fibonacci``.
 """
 
 import numpy as np
@@ -18,14 +19,14 @@ NODE = np.dtype(
         np.record,
         np.dtype(
             [
-                ("addr", "i8"),
-                ("extent", "i8"),
+                ("addr", "i8"),  # address of the block
+                ("extent", "i8"),  # its bytes
                 ("order", "i4"),
-                ("free", "u4"),
-                ("up", "u4"),  # the block it is a part of; 0: it is a part of none
-                ("low", "u4"),  # its parts; 0: it is whole
+                ("free", "u4"),  # 1: a free block; 0: a used block, or a block that is split
+                ("up", "u4"),  # node of the block that this block is a part of; 0: none
+                ("low", "u4"),  # nodes of its two parts; 0: the block is not split
                 ("high", "u4"),
-                ("child", "u4"),  # the pairing heap's links
+                ("child", "u4"),  # links of the pairing heap, as in size_bins; side also links the spare nodes
                 ("side", "u4"),
                 ("back", "u4"),
             ],
@@ -33,13 +34,13 @@ NODE = np.dtype(
         ),
     )
 )
-LARGEST = 1 << 62
-FRESH, SPARE, COUNT = 0, 1, 2  # pool: first node never used; head of the list of spare ones; nodes in use
-FIRST_NODES = 1 << 10
+LARGEST = 1 << 62  # upper bound of a block's bytes; a capacity of as many bytes stands for no limit
+FRESH, SPARE, COUNT = 0, 1, 2  # in pool: first node never used; head of the list of spare nodes, 0 if empty; nodes in use
+FIRST_NODES = 1 << 10  # nodes at the start
 
 
 def sizes_of_orders(unit):
-    """Bytes of a block of each order, up to 2^62."""
+    """Return the bytes of a block of each order, up to 2^62, as an array; a block of order 0 has ``unit`` bytes."""
     sizes = [unit, 2 * unit]
     while sizes[-1] + sizes[-2] <= LARGEST:
         sizes.append(sizes[-1] + sizes[-2])
@@ -47,9 +48,10 @@ def sizes_of_orders(unit):
 
 
 def give_space(state, start, end):
-    """Cut [start, end) into the largest blocks, the smaller ones low, which become free; their nodes, by address.
+    """Cut the addresses [start, end) into the largest possible free blocks; return the list of their nodes, by address.
 
-    Without a limit it is the largest block alone.
+    The smaller blocks lie below the larger ones, and a rest below one unit at the end is not used. If ``end`` is 2^62 (no
+    limit), only the largest block is made.
     """
     orders, left = [], end - start
     for order in range(state.sizes.size - 1, -1, -1):
@@ -66,6 +68,7 @@ def give_space(state, start, end):
 
 
 def new_node(state, address, order):
+    """Return a node for a used block of ``order`` at ``address`` that is neither split nor part of another block."""
     pool, nodes = state.pool, state.nodes
     x = pool[SPARE]
     if x != 0:
@@ -85,17 +88,19 @@ def new_node(state, address, order):
 
 
 def drop_node(state, x):
+    """Put node x, which is in no tree and no heap any more, into the list of spare nodes."""
     state.nodes[x].side = state.pool[SPARE]
     state.pool[SPARE] = x
     state.pool[COUNT] -= 1
 
 
 def is_full(state):
-    """Whether there might be too few nodes to split a block down to a unit."""
+    """Return whether there may be too few nodes left to split a block down to one unit."""
     return state.pool[COUNT] + 2 * state.sizes.size + 1 > state.nodes.size
 
 
 def add_free(state, x):
+    """Mark block x as free: insert it into the heap of its order, and count the reserved part of it as a hole."""
     nodes, order = state.nodes, np.int64(state.nodes[x].order)
     nodes[x].free = 1
     nodes[x].child = 0
@@ -110,6 +115,7 @@ def add_free(state, x):
 
 
 def take_free(state, x):
+    """Mark the free block x as used: remove it from the heap of its order, and stop counting its reserved part as a hole."""
     nodes, order = state.nodes, np.int64(state.nodes[x].order)
     root, child = np.int64(state.heads[order]), nodes[x].child
     if root == x:
@@ -133,7 +139,7 @@ def take_free(state, x):
 
 
 def smallest_order(state, order):
-    """The smallest order from ``order`` on that has a free block; -1 if there is none."""
+    """Return the smallest order, not below ``order``, that has a free block; -1 if there is none."""
     words = state.words
     if order < 64:
         word = words[0] & (np.int64(-1) << order)
@@ -144,7 +150,7 @@ def smallest_order(state, order):
 
 
 def split(state, x):
-    """Cut a used block in two: the low part stays used and is returned, the high part becomes free."""
+    """Split the used block x into two parts; the low part stays used and is returned, the high part becomes free."""
     nodes, order = state.nodes, np.int64(state.nodes[x].order)
     low = new_node(state, nodes[x].addr, order - 1)
     high = new_node(state, nodes[x].addr + nodes[low].extent, max(order - 2, 0))
@@ -157,7 +163,7 @@ def split(state, x):
 
 
 def free_buddy(state, x):
-    """The other part of the block that x is a part of, if it is whole and free; else 0."""
+    """Return the other part of the block that x is a part of, if that part is free and not split; else 0."""
     nodes = state.nodes
     up = np.int64(nodes[x].up)
     if up == 0:
@@ -167,7 +173,7 @@ def free_buddy(state, x):
 
 
 def join(state, x, buddy):
-    """A used block and its buddy, which is free, become the used block that they are parts of."""
+    """Merge the used block x and its free buddy ``buddy``; return the block that they are parts of, which is then used."""
     nodes = state.nodes
     up = np.int64(nodes[x].up)
     take_free(state, buddy)
@@ -179,7 +185,7 @@ def join(state, x, buddy):
 
 
 def leaf_at(state, address):
-    """The block that contains an address; 0 if it is outside the space."""
+    """Return the block, free or used, that contains ``address``; 0 if the address is outside the space."""
     nodes, roots = state.nodes, state.roots
     x = np.int64(0)
     for i in range(roots.size):
@@ -195,14 +201,14 @@ def leaf_at(state, address):
 
 @apart
 def change_reserved(state, reserved):
-    """Move the top; the free blocks that it uncovers or covers are counted anew."""
+    """Set the reserved end to the address ``reserved``, and count the free blocks between the old and the new end anew."""
     ledger, nodes = state.ledger, state.nodes
     before = ledger[RESERVED]
     address, end = min(before, reserved), max(before, reserved)
     while address < end:
         x = leaf_at(state, address)
         if x == 0:
-            # In front of the space, or behind it.
+            # The address is in front of the space (continue at its first block) or behind it (stop).
             first = nodes[state.roots[0]].addr if state.roots.size > 0 else end
             address = first if address < first else end
             continue
@@ -220,14 +226,14 @@ def change_reserved(state, reserved):
 
 
 def largest_hole(state):
-    """The largest free block, as far as it is reserved."""
+    """Return the bytes of the largest hole, which is the reserved part of a free block; 0 if there is none."""
     reserved = state.ledger[RESERVED]
     most = np.int64(0)
     for i in range(state.sizes.size):
         order = state.sizes.size - 1 - i
         if most >= state.sizes[order]:
             break
-        x = np.int64(state.heads[order])
+        x = np.int64(state.heads[order])  # the lowest free block of the order, which has the largest reserved part
         if x != 0:
             most = max(most, visible(state.nodes[x].addr, state.nodes[x].extent, reserved))
     return most

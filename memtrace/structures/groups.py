@@ -1,9 +1,10 @@
-"""Groups: up to 64 neighbouring cells of one size, of which a word tells the free ones; lists of those that have one.
+"""Groups of cells: up to 64 adjacent cells of one size and a word of their free bits, and lists of groups with a free cell.
 
     | cell | cell | cell | cell | ...      bit i of the group's word is set while cell i is free
 
-Each class of cells has a list of the groups that have a free cell, doubly linked, the one that was full last in front. The
-groups of one run of cells know each other; the first of them stands for the run.
+The cells of a run (see ``runs``) form one or more groups, which are linked as siblings; the first group stands for the run.
+Each size class has a doubly linked list of the groups that have a free cell; the group that was full last is the head.
+The tables are flat arrays of rows: column c of group g is the entry (g << ROW) + c of ``groups``.
 """
 
 from typing import NamedTuple
@@ -12,47 +13,58 @@ import numpy as np
 
 from memtrace.structures.calls import prefetch
 
-GROUP = 64  # cells, at most ...
-BITS = 6  # ... and its log2
+GROUP = 64  # upper bound of the cells of a group
+BITS = 6  # log2 of GROUP
 
-# groups: one row per group; row 0 is none. PREVIOUS of the first in a list, and of none, is anything
-ADDRESS, SIZE, WORD, ALL, NEXT, PREVIOUS, CLASS, FIRST = range(8)  # FIRST: the run's first group
-ROW = 3  # log2 of a row
+# Columns of groups, which has a row per group; row 0 is no group. ADDRESS: of the first cell. SIZE: bytes of a cell. WORD: bit i
+# is set while cell i is free. ALL: the word when all cells are free. NEXT, PREVIOUS: groups in the class's list, 0 at its end;
+# PREVIOUS has no meaning in the head of a list and in row 0; NEXT also links the spare groups. CLASS: number of the class.
+# FIRST: the run's first group.
+ADDRESS, SIZE, WORD, ALL, NEXT, PREVIOUS, CLASS, FIRST = range(8)
+ROW = 3  # log2 of the columns
 
-# owners: one row per group; of a run's first group BLOCK, its node, and LIVE, its groups in which a cell is in use
-BLOCK, LIVE, SIBLING, AFTER = range(4)  # SIBLING: the run's next group; AFTER: the next empty run of the class
-OWNER = 2  # log2 of a row
+# Columns of owners, which has a row per group; all but SIBLING are kept for a run's first group only. BLOCK: node of the run.
+# LIVE: groups of the run in which a cell is in use. SIBLING: the run's next group. AFTER: the class's next empty run.
+BLOCK, LIVE, SIBLING, AFTER = range(4)
+OWNER = 2  # log2 of the columns
 
-# classes: one row per class
+# Columns of classes, which has a row per class. CELL: bytes of a cell. CELLS: cells of a run. BYTES: bytes of a run. EMPTY: first
+# group of the first empty run that is kept, 0 if there is none. EMPTIES: number of these runs. WIDTH: number of columns.
 CELL, CELLS, BYTES, EMPTY, EMPTIES, WIDTH = range(6)
 
-# counts: PAGE_HOLES, then
-SPARE = 1  # the first of the list of spare groups
+# Entries of counts; entry 0 is page_index.PAGE_HOLES.
+SPARE = 1  # head of the list of spare groups; 0 if it is empty
 FRESH = 2  # the first group never used
-ROOM = 3  # groups that are spare or fresh
-KEPT = 4  # empty runs kept, over all classes
-OPEN = 5  # runs, full, partly free and kept
-COUNTS = 6
+ROOM = 3  # number of groups that are spare or were never used
+KEPT = 4  # number of empty runs that are kept, over all classes
+OPEN = 5  # number of runs: full, partly free, or empty and kept
+COUNTS = 6  # number of entries
 
-FIRST_GROUPS = 64
-UNLIMITED = 1 << 62
+FIRST_GROUPS = 64  # rows for groups at the start; more if a run needs them
+UNLIMITED = 1 << 62  # stands for no limit to the number of runs
 
 
 class Runs(NamedTuple):
-    groups: np.ndarray
-    owners: np.ndarray
-    home: np.ndarray  # home[handle]: its group and cell, group * GROUP + cell; 0 for a block that is no cell
-    heads: np.ndarray  # heads[class]: the first of its groups that have a free cell
-    classes: np.ndarray
-    counts: np.ndarray
-    align: int  # of a run's address
-    keep: int  # empty runs kept per class
-    most: int  # runs there may be
-    scratch: int  # the handle under which the heap places a run
+    """Tables of the runs, groups and size classes of a heap."""
+
+    groups: np.ndarray  # [(group << ROW) + column]
+    owners: np.ndarray  # [(group << OWNER) + column]
+    home: np.ndarray  # home[handle]: the block's group and cell, as group * GROUP + cell; 0 for a block without a cell
+    heads: np.ndarray  # heads[class]: head of the list of groups that have a free cell; 0 if the list is empty
+    classes: np.ndarray  # [class * WIDTH + column]
+    counts: np.ndarray  # see PAGE_HOLES and SPARE to OPEN
+    align: int  # alignment of a run's address, in bytes
+    keep: int  # upper bound of the empty runs that a class keeps
+    most: int  # upper bound of the number of runs
+    scratch: int  # handle under which the heap places a run
 
 
 def new_runs(max_live, cells, align, keep, most=UNLIMITED):
-    """``cells``: of each class the size of its cells, the cells of a run, and the run's bytes."""
+    """Return the tables of a heap that has no runs yet.
+
+    ``max_live`` is the largest number of blocks alive at once. ``cells`` has a row per class: bytes of a cell, cells of a
+    run, bytes of a run. ``align``, ``keep`` and ``most`` are fields of ``Runs``.
+    """
     classes = np.zeros(len(cells) * WIDTH, np.int64)
     for number, row in enumerate(cells):
         classes[number * WIDTH : number * WIDTH + 3] = row
@@ -75,24 +87,25 @@ def new_runs(max_live, cells, align, keep, most=UNLIMITED):
 
 
 def group_room(runs):
-    """Groups for which there are rows."""
+    """Return the number of rows that there are for groups, in use or not."""
     return runs.groups.size >> ROW
 
 
 def at(group, column):
-    """Unsigned, so that compiled code need not ask whether it is negative."""
+    """Return the index of a ``column`` of ``group`` in ``groups``; unsigned, so compiled code need not check its sign."""
     return np.uint64((group << ROW) + column)
 
 
 def owner(group, column):
+    """Return the index of a ``column`` of ``group`` in ``owners``; unsigned, so compiled code need not check its sign."""
     return np.uint64((group << OWNER) + column)
 
 
 def join_front(runs, group, joins):
-    """A group that has a free cell again (``joins``) goes to the front of its class's list; else nothing changes.
+    """Make ``group``, which has a free cell again, the head of its class's list if ``joins``; else leave the list unchanged.
 
-    Whether it does cannot be predicted, so there is no branch: all is read first, and as much is written either way. What
-    PREVIOUS of the first in a list says is of no account, so it may be written.
+    The processor cannot predict whether a group joins, so there is no branch: the function reads everything first and writes
+    as much in either case. PREVIOUS has no meaning in the head of a list, so it may be overwritten.
     """
     groups = runs.groups
     number = np.uint64(groups[at(group, CLASS)])
@@ -103,9 +116,10 @@ def join_front(runs, group, joins):
 
 
 def leave_front(runs, number, group, leaves):
-    """The first group of a class's list leaves it if it has no free cell left (``leaves``); without a branch.
+    """Remove ``group``, the head of the list of class ``number``, from it if ``leaves``: no cell is free any more.
 
-    The one after it is fetched in any case; were it only read if the group leaves, the compiler would branch.
+    There is no branch. The next group is prefetched in either case: if it were only read when the group leaves, the compiler
+    would make a branch.
     """
     after = runs.groups[at(group, NEXT)]
     prefetch(runs.groups, at(after, PREVIOUS))
@@ -113,6 +127,7 @@ def leave_front(runs, number, group, leaves):
 
 
 def leave_list(runs, group):
+    """Unlink ``group`` from its class's list, wherever in the list it is."""
     groups, number = runs.groups, runs.groups[at(group, CLASS)]
     before, after = groups[at(group, PREVIOUS)], groups[at(group, NEXT)]
     if runs.heads[number] == group:
@@ -123,7 +138,10 @@ def leave_list(runs, group):
 
 
 def new_groups(runs, number, address):
-    """Groups for a run's cells, all free; the first is returned, the others are its siblings, in order of address."""
+    """Make the groups of a new run of class ``number`` at ``address``, with all cells free; return the first group.
+
+    The other groups are its siblings, in order of address. The groups are not yet in the list of the class.
+    """
     cells, size = runs.classes[number * WIDTH + CELLS], runs.classes[number * WIDTH + CELL]
     sibling = np.int64(0)
     last = (cells - 1) // GROUP
@@ -144,6 +162,7 @@ def new_groups(runs, number, address):
 
 
 def new_group(runs):
+    """Return a spare group, or the first group never used; there must be one (ROOM is above 0). Its row is not initialised."""
     counts = runs.counts
     counts[ROOM] -= 1
     group = counts[SPARE]
@@ -156,7 +175,7 @@ def new_group(runs):
 
 
 def join_run(runs, first):
-    """All groups of a run come to the front, in order of address."""
+    """Put all groups of the run whose first group is ``first`` at the front of their class's list, in order of address."""
     group = first
     before, after = np.int64(0), runs.heads[runs.groups[at(first, CLASS)]]
     while group != 0:

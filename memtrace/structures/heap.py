@@ -1,14 +1,16 @@
-"""A heap in one address range: blocks and holes in a list by address, cut and joined by the textbook rules.
+"""A heap in one address range: a doubly linked list of blocks and holes by address, with splitting and eager coalescing.
 
     base          top = reserved
-     |AAAA|..|BBBBBB|....|        A and B are blocks; `..` and `....` are holes; neighbours know each other
+     |AAAA|..|BBBBBB|....|        A and B are blocks; `..` and `....` are holes
 
-Which hole serves a request is the policy's choice; how it is found is the index's (``address_tree``, ``size_bins``):
-a module with ``insert(state, x)``, ``remove(state, x)`` and ``move(state, x, address, size)``, which are told of every
-hole that comes, goes, or changes its extent between the same neighbours.
+The policy chooses the hole that serves a request; an index finds it (``address_tree``, ``size_bins``, ``class_lists``). An
+index is a module with ``insert(state, x)``, ``remove(state, x)`` and ``move(state, x, address, size)``. The functions here get
+it as the argument ``index`` and call it for every hole x that is made, that goes, or that changes its extent between the same
+neighbours.
 
-Nodes are numbered; node 0 closes the list into a ring, is never free, and has size 0. A heap of n blocks has at most
-n + 1 holes, so its nodes are bounded by the blocks alive at once.
+A node is the record of a block or hole, and x stands for the index of a node in ``state.nodes``. Node 0 closes the list into a
+ring, is never free, and has size 0. A heap of n blocks has at most n + 1 holes, so its nodes are bounded by the blocks alive
+at once. The functions that place a block return its address.
 """
 
 from memtrace.engine.request import NOTHING, NOWHERE
@@ -29,20 +31,22 @@ from memtrace.structures.ledger import (
 )
 from memtrace.structures.rules import block_size, growth, trimmed
 
-FRESH, SPARE = 0, 1  # pool: the first node never used; the first node of the list of spare ones
+FRESH, SPARE = 0, 1  # in pool: the first node never used; the head of the list of spare nodes, 0 if it is empty
 
 
 def open_heap(state, initial, index):
-    """Make the hole that exists at the start."""
+    """Make the hole of ``initial`` bytes, if any, that the heap has at the start; it ends at ``rules.floor``."""
     if initial > 0:
         append(state, state.rules.floor - initial, initial, index)
 
 
 def fits(node, size, align):
+    """Return whether a block of ``size`` bytes at alignment ``align`` fits in the hole ``node``, a record."""
     return align_up(node.addr, align) + size <= node.addr + node.extent
 
 
 def new_node(state, address, size):
+    """Return a node for a block of ``size`` bytes at ``address``; it is not in the list by address yet."""
     pool, nodes = state.pool, state.nodes
     x = pool[SPARE]
     if x != 0:
@@ -57,11 +61,13 @@ def new_node(state, address, size):
 
 
 def drop_node(state, x):
+    """Put node x, which is in no list and no index any more, into the list of spare nodes."""
     state.nodes[x].next = state.pool[SPARE]
     state.pool[SPARE] = x
 
 
 def link(nodes, x, before, after):
+    """Link node x into the list by address, between the nodes ``before`` and ``after``."""
     nodes[x].prev = before
     nodes[x].next = after
     nodes[before].next = x
@@ -69,6 +75,7 @@ def link(nodes, x, before, after):
 
 
 def unlink(nodes, x):
+    """Unlink node x from the list by address."""
     before, after = nodes[x].prev, nodes[x].next
     nodes[before].next = after
     nodes[after].prev = before
@@ -76,7 +83,7 @@ def unlink(nodes, x):
 
 @apart
 def append(state, address, size, index):
-    """A new hole at the top."""
+    """Append a hole of ``size`` bytes at ``address``, the end of the list by address; return its node."""
     nodes = state.nodes
     x = new_node(state, address, size)
     link(nodes, x, nodes[0].prev, 0)
@@ -87,17 +94,23 @@ def append(state, address, size, index):
 
 
 def change_hole(state, x, address, size, index):
+    """Change hole x to ``address`` and ``size`` bytes in the ledger, the index and its node; its neighbours stay the same."""
     resize_hole(state.ledger, state.nodes[x].extent, size)
     index.move(state, x, address, size)
 
 
 @apart
 def change_hole_apart(state, x, address, size, index):
+    """Change hole x as ``change_hole`` does; compiled out of line."""
     change_hole(state, x, address, size, index)
 
 
 def place(state, x, address, size, handle, index):
-    """Put a block at ``address`` in hole x: a gap in front stays a hole, so does a rest of at least min_block behind."""
+    """Place the block ``handle`` of ``size`` bytes at ``address`` in hole x; return the address.
+
+    A gap in front of the block stays a hole, and so does a rest behind it of at least min_block bytes; a smaller rest becomes
+    part of the block.
+    """
     nodes, ledger = state.nodes, state.ledger
     if address > nodes[x].addr:
         x = leave_gap(state, x, address, index)
@@ -119,7 +132,7 @@ def place(state, x, address, size, handle, index):
 
 @apart
 def leave_gap(state, x, address, index):
-    """Cut hole x in two at ``address``; the upper one is returned."""
+    """Split hole x into two holes at ``address``; return the node of the upper hole."""
     nodes = state.nodes
     rest = nodes[x].addr + nodes[x].extent - address
     change_hole_apart(state, x, nodes[x].addr, address - nodes[x].addr, index)
@@ -133,19 +146,24 @@ def leave_gap(state, x, address, index):
 
 
 def take(state, x, size, align, handle, index):
-    """Serve a request from hole x, in which it fits."""
+    """Place the block ``handle`` at the lowest address in hole x that has the alignment; return it. The block must fit."""
     state.ledger[HOLE_TAKEN] = state.nodes[x].extent
     return place(state, x, align_up(state.nodes[x].addr, align), size, handle, index)
 
 
 def reserve(state, more):
+    """Count ``more`` bytes as reserved, and a call to the system for memory."""
     state.ledger[RESERVED] += more
     state.ledger[RESERVE_CALLS] += 1
 
 
 @apart
 def grow(state, address, size, handle, index):
-    """Put a block at ``address``, which is in the free tail of the heap or above it, and get the bytes it lacks."""
+    """Place the block ``handle`` of ``size`` bytes at ``address``, in the free tail or above the top, and grow the heap for it.
+
+    The heap grows by at least the bytes that are missing up to the block's end. Returns the address, or NOWHERE if the
+    capacity does not allow the growth.
+    """
     nodes, ledger = state.nodes, state.ledger
     top = ledger[RESERVED]
     tail = nodes[0].prev
@@ -168,14 +186,14 @@ def grow(state, address, size, handle, index):
 
 
 def tail_address(state, align):
-    """Where a block goes that no hole can hold."""
+    """Return the lowest address with alignment ``align`` in the heap's free tail, or above its top if it has none."""
     tail = state.nodes[0].prev
     start = state.nodes[tail].addr if state.nodes[tail].free == 1 else state.ledger[RESERVED]
     return align_up(start, align)
 
 
 def open_request(state, request):
-    """The block size of a request; NOTHING if it gets no block."""
+    """Return the block size of a request and note it in the ledger; NOTHING if the request gets no block (``zero=null``)."""
     if request.size == 0 and state.rules.null:
         return NOTHING
     size = block_size(state.rules, request.size)
@@ -184,14 +202,17 @@ def open_request(state, request):
 
 
 def take_or_grow(state, x, size, align, request, index):
-    """Serve a request from the hole x that the policy chose, or from the top of the heap if it found none (0)."""
+    """Place the block of a request in hole x, or at the top of the heap if x is 0 (the policy found no hole).
+
+    The block has ``size`` bytes and the alignment ``align``. Returns the address, or NOWHERE if the heap cannot grow.
+    """
     if x != 0:
         return take(state, x, size, align, request.block, index)
     return grow(state, tail_address(state, align), size, request.block, index)
 
 
 def release(state, x, index):
-    """Block x becomes a hole, or part of its neighbours'; the hole's node is returned."""
+    """Free block x and coalesce it with the holes beside it; return the node of the hole that results."""
     nodes, ledger = state.nodes, state.ledger
     address, size = nodes[x].addr, nodes[x].extent
     before, after = nodes[x].prev, nodes[x].next
@@ -220,11 +241,13 @@ def release(state, x, index):
 
 @apart
 def release_apart(state, x, index):
+    """Free block x as ``release`` does; compiled out of line."""
     release(state, x, index)
 
 
 @apart
 def drop_hole(state, x, index):
+    """Remove hole x from the ledger, the index and the list by address."""
     close_hole(state.ledger, state.nodes[x].extent)
     index.remove(state, x)
     unlink(state.nodes, x)
@@ -232,6 +255,10 @@ def drop_hole(state, x, index):
 
 
 def free_block(state, handle, index):
+    """Free the block ``handle``; return the node of the hole that results.
+
+    With ``rules.trim``, the free tail of the heap is given back at once, and the hole may be cut or gone.
+    """
     x = release(state, state.node_of[handle], index)
     if state.rules.trim:
         trim_top(state, index)
@@ -240,7 +267,7 @@ def free_block(state, handle, index):
 
 @apart
 def trim_top(state, index):
-    """Give the free tail back, in whole chunks above what the heap began with."""
+    """Give the free tail back to the system, in whole chunks above the reserved bytes that the heap began with."""
     nodes, rules, top = state.nodes, state.rules, state.ledger[RESERVED]
     x = nodes[0].prev
     if nodes[x].free == 0:
@@ -259,7 +286,11 @@ def trim_top(state, index):
 
 @apart
 def resize_block(state, request, address, index):
-    """Resize in place: ``address``, or NOWHERE if the block has to move."""
+    """Resize the block of a request in place if possible; return ``address``, or NOWHERE if the block has to move.
+
+    A block shrinks, or grows into the hole behind it and, at the top, beyond it as the heap grows. It has to move if it
+    cannot grow, if ``address`` lacks the alignment, or if the option realloc says so.
+    """
     nodes, ledger, rules = state.nodes, state.ledger, state.rules
     if not rules.inplace or address & (max(request.align, 1) - 1):
         return NOWHERE
@@ -288,7 +319,7 @@ def resize_block(state, request, address, index):
 
 
 def shrink(state, x, size, index):
-    """Split off the tail of block x as a block of its own, and free that."""
+    """Cut block x to ``size`` bytes and free the rest; leave the block unchanged if the rest is below min_block bytes."""
     nodes = state.nodes
     rest = nodes[x].extent - size
     if rest < state.rules.min_block:
@@ -303,7 +334,7 @@ def shrink(state, x, size, index):
 
 
 def swallow(state, x, hole, size, index):
-    """Block x grows to ``size`` into the hole that follows."""
+    """Grow block x to ``size`` bytes into ``hole``, directly behind it; it also takes a rest of less than min_block bytes."""
     nodes, ledger = state.nodes, state.ledger
     rest = nodes[x].extent + nodes[hole].extent - size
     if rest < state.rules.min_block:
@@ -317,12 +348,12 @@ def swallow(state, x, hole, size, index):
 
 
 def expect(state, handle):
-    """A block will be freed some events from now: fetch its node."""
+    """Prefetch the node of the block ``handle``, which will be freed some events from now."""
     prefetch(state.nodes, state.node_of[handle])
 
 
 def expect_soon(state, handle):
-    """Its node is here: fetch its neighbours'."""
+    """Prefetch the list neighbours of the block ``handle``, which will be freed soon; ``expect`` has prefetched its own node."""
     x = state.node_of[handle]
     prefetch(state.nodes, state.nodes[x].prev)
     prefetch(state.nodes, state.nodes[x].next)

@@ -1,10 +1,10 @@
-"""Free blocks of a buddy system: per order, which of its aligned blocks are free, as a 64-ary tree of bitmaps.
+"""Free blocks of a binary buddy system: for each order, a 64-ary tree of bitmaps tells which of its aligned blocks are free.
 
-Block i of order o covers [i 2^o, (i + 1) 2^o). Level 0 of an order has a bit per block; a bit of level k + 1 says that a
-word of level k is not 0. The window is the part [0, 2^top) of the address space for which there are bits. The trees of
-all orders are equally high, though a large order's upper levels are one word each: a walk whose length is always the
-same is predicted by the processor, and blocks are placed in orders at random. Bits of an address range that was never
-in use cost address space alone: their pages are never touched.
+Block i of order o covers the addresses [i 2^o, (i + 1) 2^o). Level 0 of an order's tree has a bit per block, which is set while
+the block is free; a bit of level k + 1 is set while its word of level k is not 0. The window is the part [0, 2^top) of the
+address space for which there are bits. The trees of all orders have the same height, although the upper levels of a large
+order are one word each: the orders of successive blocks are random, and the processor can predict a walk only if its length
+is always the same. Bits of addresses that were never in use cost address space only: their memory pages are never touched.
 """
 
 import mmap
@@ -15,24 +15,26 @@ import numpy as np
 
 from memtrace.structures.bits import lowest_set
 
-ORDERS = 64
+ORDERS = 64  # rows of starts, one per order
 LEVELS = 16  # room for each order's levels in starts; at most 11 are used
-MASK = 0  # in shape: bit o is set if a block of order o is free
-TOP = 1  # log2 of the window
-DEPTH = 2  # levels of each tree
+MASK = 0  # in shape: bit o is set while a block of order o is free
+TOP = 1  # in shape: log2 of the bytes of the window
+DEPTH = 2  # in shape: levels of each tree
 NORESERVE = 0x4000  # Linux's MAP_NORESERVE, which older Pythons do not name
-LAZY_WORDS = 1 << 20  # from which on the system's own way of not touching memory is asked for
+LAZY_WORDS = 1 << 20  # length in words from which on untouched() maps memory that the system provides lazily
 WIDEST = 46  # log2 of the lowest order's blocks in the largest window: 16 TiB of address space for its bits
 
 
 class Bitmaps(NamedTuple):
-    words: np.ndarray
-    starts: np.ndarray  # starts[order * LEVELS + level]: where the level begins in words
-    shape: np.ndarray
+    """The trees of bitmaps of all orders."""
+
+    words: np.ndarray  # words of all levels of all orders, int64
+    starts: np.ndarray  # starts[order * LEVELS + level]: index in words of the level's first word
+    shape: np.ndarray  # MASK, TOP, DEPTH
 
 
 def new_bitmaps(unit, top):
-    """Nothing is free yet. ``unit`` is the lowest order."""
+    """Return bitmaps without a free block; ``unit`` is the lowest order, ``top`` is log2 of the bytes of the window."""
     depth = max(1, -(-(top - unit) // 6))
     starts = np.zeros(ORDERS * LEVELS, np.int64)
     length = 0
@@ -44,7 +46,10 @@ def new_bitmaps(unit, top):
 
 
 def untouched(length):
-    """Zeros of which only what is written takes memory, in an amount that may be far above what the machine has."""
+    """Return ``length`` words of 0 that take memory only where they are written.
+
+    Their size may be far above the machine's memory.
+    """
     if length < LAZY_WORDS:
         return np.zeros(length, np.int64)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (NORESERVE if sys.platform == "linux" else 0)
@@ -52,7 +57,7 @@ def untouched(length):
 
 
 def free_blocks(bitmaps, order):
-    """Indices of all free blocks of an order, ascending. Follows the tree, so it looks at words that have a bit only."""
+    """Return the indices of all free blocks of an order, ascending; reads only those words below the root that have a bit set."""
     found = np.zeros(1, np.int64)
     for level in range(int(bitmaps.shape[DEPTH]) - 1, -1, -1):
         words = bitmaps.words[bitmaps.starts[order * LEVELS + level] + found]
@@ -62,15 +67,20 @@ def free_blocks(bitmaps, order):
 
 
 def word_of(bitmaps, order, level, i):
-    """Where the word of a level is that has bit i; unsigned, so that compiled code need not ask whether it is negative."""
+    """Return the index in ``words`` of the word of ``level`` that contains bit ``i``.
+
+    The index is unsigned, so compiled code need not check whether it is negative.
+    """
     return np.uint64(bitmaps.starts[np.uint64(order * LEVELS + level)] + (i >> 6))
 
 
 def is_free(bitmaps, order, i):
+    """Return whether block ``i`` of ``order`` is free."""
     return (bitmaps.words[word_of(bitmaps, order, 0, i)] >> (i & 63)) & 1 == 1
 
 
 def set_free(bitmaps, order, i):
+    """Mark block ``i`` of ``order`` as free, in all levels of the tree and in MASK."""
     words = bitmaps.words
     for level in range(bitmaps.shape[DEPTH]):
         words[word_of(bitmaps, order, level, i)] |= 1 << (i & 63)
@@ -79,6 +89,10 @@ def set_free(bitmaps, order, i):
 
 
 def set_used(bitmaps, order, i):
+    """Mark block ``i`` of ``order`` as used, in all levels of the tree and in MASK.
+
+    A bit of a higher level is cleared when its word becomes 0, and the order's bit in MASK when the topmost word does.
+    """
     words = bitmaps.words
     emptied = np.int64(1)
     for level in range(bitmaps.shape[DEPTH]):
@@ -92,7 +106,7 @@ def set_used(bitmaps, order, i):
 
 
 def lowest_free(bitmaps, order):
-    """The lowest free block of an order that has one."""
+    """Return the index of the lowest free block of an order that has one."""
     i = np.int64(0)
     level = bitmaps.shape[DEPTH] - 1
     while level >= 0:
@@ -102,13 +116,13 @@ def lowest_free(bitmaps, order):
 
 
 def smallest_order(bitmaps, order):
-    """The smallest order from ``order`` on that has a free block; -1 if there is none."""
+    """Return the smallest order, not below ``order``, that has a free block; -1 if there is none."""
     mask = bitmaps.shape[MASK] & (-1 << order)
     return lowest_set(mask) if mask != 0 else np.int64(-1)
 
 
 def free_block_at(bitmaps, unit, address):
-    """The order of the free block that contains an address; -1 if it is in none."""
+    """Return the order of the free block that contains ``address``; -1 if there is none. ``unit`` is the lowest order."""
     for order in range(unit, bitmaps.shape[TOP] + 1):
         i = address >> order
         if i < 1 << (bitmaps.shape[TOP] - order) and is_free(bitmaps, order, i):

@@ -1,10 +1,11 @@
-"""Pages inside a heap whose blocks and free ranges are kept to themselves, until the page is given back as a whole.
+"""Pages inside a heap: a range that is freed stays unused in its page until the page goes back to the heap as a whole.
 
-    |AAAA|..|BBBBBB|............|        a page: `..` and the rest wait; the last node is never dropped
+    |AAAA|..|BBBBBB|............|        a page: A and B are blocks, `..` and the free end are waiting ranges
 
-A page is a block to the heap around it, and is called by its last node. Its blocks are placed in its free end; a freed
-block waits, one with the waiting ranges beside it. What waits is a hole in the ledger. The state has ``places`` and ``totals``,
-and ``sizes`` for ``census``, beside what a heap needs.
+To the heap a page is a block. Its own blocks and waiting ranges are nodes of the heap's list, and its last node, which is never
+dropped, identifies the page. A new block is placed in the page's free end. A freed block becomes a waiting range, and coalesces
+with the waiting ranges beside it in its page; in the ledger a waiting range is a hole. The pages of a tag form a region (see the
+policy ``region``). The state has the fields ``places``, ``totals`` and, for ``census``, ``sizes``, besides those of a heap.
 """
 
 import numpy as np
@@ -14,16 +15,16 @@ from memtrace.structures.calls import apart
 from memtrace.structures.heap import drop_node, link, new_node, unlink
 from memtrace.structures.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
 
-HELD, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages, regions with blocks, waiting ranges
+HELD, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages; regions with live blocks; waiting ranges
 
 PLACE = np.dtype(
     (
         np.record,
         np.dtype(
             [
-                ("page", "u4"),  # the last node of the page that the node is in: a page is called by it, for it stays
-                ("waits", "u4"),  # 1: free within its region
-                ("older", "u4"),  # of a page: the region's next one
+                ("page", "u4"),  # the page that the node is in, identified by the page's last node
+                ("waits", "u4"),  # 1: the node is a waiting range
+                ("older", "u4"),  # of a page's last node: the next page in the region's list; 0 for the last page
             ]
         ),
     )
@@ -31,11 +32,16 @@ PLACE = np.dtype(
 
 
 def end_of(nodes, x):
+    """Return the address behind the last byte of node x."""
     return nodes[x].addr + nodes[x].extent
 
 
 def put(state, page, address, size, handle):
-    """Place a block in the free end of a page; where it ends is returned."""
+    """Place the block ``handle`` of ``size`` bytes at ``address`` in the free end of ``page``; return the address behind it.
+
+    A gap in front of the block becomes a waiting range. A rest behind it of less than min_block bytes becomes part of the
+    block, whose node is then the page's last.
+    """
     nodes, ledger, places = state.nodes, state.ledger, state.places
     x = page
     if address > nodes[x].addr:
@@ -63,6 +69,7 @@ def put(state, page, address, size, handle):
 
 
 def add_waiting(state, x):
+    """Make node x a waiting range, and count it as a hole."""
     state.places[x].waits = 1
     state.totals[WAITING_HOLES] += 1
     open_hole(state.ledger, state.nodes[x].extent)
@@ -70,6 +77,7 @@ def add_waiting(state, x):
 
 
 def drop_waiting(state, x):
+    """Make node x no waiting range any more, and stop counting it as a hole."""
     state.places[x].waits = 0
     state.totals[WAITING_HOLES] -= 1
     close_hole(state.ledger, state.nodes[x].extent)
@@ -77,13 +85,18 @@ def drop_waiting(state, x):
 
 
 def change_waiting(state, x, address, size):
+    """Change the waiting range x to ``address`` and ``size`` bytes, in its node, the ledger and the census."""
     resize_hole(state.ledger, state.nodes[x].extent, size)
     census.move(state, x, address, size)
 
 
 @apart
 def wait(state, x):
-    """Node x is free within its region: one with the free ranges beside it in its page. The upper of two nodes stays."""
+    """Make the freed block x a waiting range, and coalesce it with the waiting ranges beside it in its page.
+
+    Of two nodes that are joined the upper one stays, so a page keeps its last node. The caller has subtracted the block from
+    ALLOCATED.
+    """
     nodes, places = state.nodes, state.places
     page, after = places[x].page, nodes[x].next
     if places[after].waits == 1 and places[after].page == page:
@@ -98,7 +111,7 @@ def wait(state, x):
 
 
 def swallow(state, x, before):
-    """The waiting range x takes in the node below it."""
+    """Extend the waiting range x downward over the node ``before``, directly below it, and drop that node."""
     nodes = state.nodes
     change_waiting(state, x, nodes[before].addr, nodes[x].extent + nodes[before].extent)
     unlink(nodes, before)
@@ -107,7 +120,11 @@ def swallow(state, x, before):
 
 
 def shrink(state, x, size, handle):
-    """Cut the tail off, which waits. The node of the block stays with the tail: it may be the page's last."""
+    """Cut block x to ``size`` bytes; the rest becomes a waiting range.
+
+    Nothing changes if the rest is below min_block bytes. The block gets a new node, and the rest keeps node x, which may be
+    the last of the page.
+    """
     nodes, ledger = state.nodes, state.ledger
     rest = nodes[x].extent - size
     if rest < state.rules.min_block:
@@ -124,7 +141,10 @@ def shrink(state, x, size, handle):
 
 
 def grow(state, x, page, size, handle):
-    """Block x takes what it lacks from the free end of its page, which follows it; where it ends is returned."""
+    """Grow block x to ``size`` bytes into the free end of ``page``, directly behind it; return the address behind the block.
+
+    A rest of less than min_block bytes becomes part of the block, whose node is then the page's last.
+    """
     nodes, ledger = state.nodes, state.ledger
     missing = size - nodes[x].extent
     rest = nodes[page].extent - missing

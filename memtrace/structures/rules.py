@@ -1,4 +1,4 @@
-"""The common options of the heap policies, and what follows from them: block sizes, growth, trimming. All in bytes."""
+"""The common options of the heap policies, and the rules that follow: block sizes, growth and trimming. Sizes are in bytes."""
 
 from typing import Literal, NamedTuple
 
@@ -9,19 +9,19 @@ from memtrace.structures.calls import apart
 
 
 class Rules(NamedTuple):
-    """The common options of the heap policies, in bytes."""
+    """The common options of the heap policies, checked; all sizes are in bytes."""
 
-    capacity: int
-    align: int
-    min_block: int
-    header: int
-    floor: int
-    chunk: int
-    full: bool
-    inplace: bool
-    null: bool
-    trim: bool
-    limit: np.ndarray  # limit[0]: what the capacity is just now, if others share it
+    capacity: int  # upper bound of the heap's reserved end, an address
+    align: int  # default alignment, a power of two; requests with their header are rounded up to it
+    min_block: int  # smallest block, and smallest rest that is split off
+    header: int  # added to each request
+    floor: int  # base + initial: the reserved end at the start, and the lowest one that a trim leaves
+    chunk: int  # the heap grows and is trimmed by multiples of it
+    full: bool  # True: the heap grows by a whole block, even if its free tail has a part of the bytes
+    inplace: bool  # True: a reallocation is done in place if possible; False: it always moves the block
+    null: bool  # True: a request of 0 bytes gets no block
+    trim: bool  # True: every free gives the heap's free tail back to the system
+    limit: np.ndarray  # limit[0]: the capacity at present, which is lower than capacity where several heaps share one
 
 
 def heap_rules(
@@ -37,6 +37,10 @@ def heap_rules(
     zero: Literal["block", "null"] = "block",
     trim=False,
 ):
+    """Check the common options of the heap policies, and return them as rules; raise ValueError if an option is invalid.
+
+    ``base`` is the address at which the heap starts and ``initial`` the bytes that it has at the start.
+    """
     if align < 1 or align & (align - 1):
         raise ValueError(f"align={align} is not a power of two")
     for name, value, least in (
@@ -56,15 +60,20 @@ def heap_rules(
 
 
 def block_size(rules, size):
+    """Return the bytes of the block for a request of ``size`` bytes: with header, rounded up to align, and at least min_block."""
     return max(rules.min_block, align_up(size + rules.header, rules.align))
 
 
 def alignment(rules, request):
+    """Return the alignment in bytes that a request asks for; the default alignment if it asks for none (0)."""
     return request.align if request.align > 0 else rules.align
 
 
 def growth(rules, top, missing, size):
-    """Bytes by which the heap grows so that ``missing`` more are there for a block of ``size``; 0 if it cannot."""
+    """Return the bytes by which a heap grows above ``top`` for a block of ``size`` bytes, ``missing`` of which are not reserved.
+
+    The result is at least ``missing``; it is 0 if the capacity does not allow as much.
+    """
     if rules.full or rules.chunk > 1:
         return growth_in_chunks(rules, top, missing, size)
     return missing if top + missing <= rules.limit[0] else 0
@@ -72,6 +81,7 @@ def growth(rules, top, missing, size):
 
 @apart
 def growth_in_chunks(rules, top, missing, size):
+    """Return the same as ``growth``, for a heap that grows in chunks or by whole blocks; compiled out of line."""
     capacity = rules.limit[0]
     if rules.full:
         more = max(size, rules.chunk, missing)
@@ -81,5 +91,5 @@ def growth_in_chunks(rules, top, missing, size):
 
 
 def trimmed(rules, used):
-    """The lowest top that leaves ``used`` bytes: what the heap began with, plus whole chunks."""
+    """Return the lowest reserved end, the floor plus whole chunks, to which a heap can be trimmed that is free above ``used``."""
     return rules.floor + round_up(max(used - rules.floor, 0), rules.chunk)

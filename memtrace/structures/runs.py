@@ -1,10 +1,11 @@
-"""Runs: ranges of the heap that are cut into cells of one size, any of which is found, taken and freed in constant time.
+"""Runs: ranges of a heap that are cut into cells of one size; a cell is found, taken and freed in constant time.
 
-    | cell | cell | cell | cell | tail |      the lowest free cell of the first group in its class's list is taken
+    | cell | cell | cell | cell | tail |      a request takes the lowest free cell of the first group in its class's list
 
-A group that has all its cells free may lie in the list among others; a run all of whose groups are like that is empty, and
-is kept or given back. A run is a block of the heap in ``state.nodes``; its bytes are not allocated, and each of its free
-cells is a hole. The state has the fields of ``size_bins`` besides, and ``runs``.
+The cells of a run form groups (see ``groups``). A group may have all its cells free and stay in its class's list among others;
+when that is true of all groups of a run, the run is empty, and is kept for its class or given back to the heap. A run is a
+block of the heap in ``state.nodes``; its bytes do not count as allocated, and each of its free cells is a hole. The state has
+the fields of ``size_bins.State`` and ``runs``, the tables of ``groups``.
 """
 
 import numpy as np
@@ -63,12 +64,12 @@ from memtrace.structures.size_bins import NODE, best
 
 
 def nodes_for(max_live, runs):
-    """Nodes of a heap with that many blocks and runs."""
+    """Return zeroed nodes for a heap of at most ``max_live`` blocks and ``runs`` runs."""
     return np.zeros(2 * (max_live + runs) + 8, NODE).view(np.recarray)
 
 
 def enlarge(state):
-    """Room for twice as many groups, and so for twice as many runs."""
+    """Return the state with room for twice as many groups, and so for twice as many runs."""
     runs = state.runs
     more = 2 * group_room(runs)
     runs.counts[ROOM] += group_room(runs)
@@ -76,13 +77,17 @@ def enlarge(state):
     nodes = nodes_for(runs.scratch, more)
     groups[: runs.groups.size] = runs.groups
     owners[: runs.owners.size] = runs.owners
-    used = state.pool[heap.FRESH]  # what lies above was never touched, and need not be in memory
+    used = state.pool[heap.FRESH]  # nodes from here on were never touched, so their memory need not be touched either
     nodes[:used] = state.nodes[:used]
     return state._replace(nodes=nodes, runs=runs._replace(groups=groups, owners=owners))
 
 
 def take_cell(state, number, handle):
-    """The address of a free cell of a class; NOWHERE if there is none, ENLARGE if there are too few rows."""
+    """Give a free cell of class ``number`` to the block ``handle``; return its address.
+
+    Returns NOWHERE if there is neither a free cell nor room for a new run, and ENLARGE if there are too few rows for its
+    groups.
+    """
     runs, ledger = state.runs, state.ledger
     groups, group = runs.groups, runs.heads[np.uint64(number)]
     if group == 0:
@@ -107,7 +112,7 @@ def take_cell(state, number, handle):
 
 
 def free(state, request, address):
-    """A block's cell becomes free, or the pages of a block that has none."""
+    """Free the block of a request: its cell, or its pages if it has no cell."""
     home = state.runs.home[np.uint64(request.block)]
     if home != 0:
         free_cell(state, home)
@@ -117,11 +122,12 @@ def free(state, request, address):
 
 @apart
 def free_pages(state, handle):
+    """Free the block ``handle``, which has pages of its own; compiled out of line."""
     heap.free_block(state, handle, page_index)
 
 
 def free_cell(state, home):
-    """A cell becomes free; with the last of its run the run becomes empty."""
+    """Free the cell ``home``, given as group * GROUP + cell; if it was the last cell in use of its run, the run becomes empty."""
     runs, ledger = state.runs, state.ledger
     groups, group = runs.groups, home >> BITS
     size, word, all_free = groups[at(group, SIZE)], groups[at(group, WORD)], groups[at(group, ALL)]
@@ -140,7 +146,11 @@ def free_cell(state, home):
 
 @apart
 def open_run(state, number):
-    """The first group of a run with free cells: of an empty one that was kept, or of a new one; else NOWHERE or ENLARGE."""
+    """Return the first group of a run of class ``number`` with free cells: an empty run that was kept, or a new run.
+
+    Returns NOWHERE if there is no room or the number of runs is at its limit, and ENLARGE if there are too few rows for the
+    groups.
+    """
     runs, ledger = state.runs, state.ledger
     classes, row = runs.classes, number * WIDTH
     first = classes[row + EMPTY]
@@ -169,7 +179,7 @@ def open_run(state, number):
 
 
 def drop_empty(runs, row):
-    """Take the first empty run off a class's list."""
+    """Remove the first run from the list of empty runs of the class whose columns begin at entry ``row`` of ``classes``."""
     classes = runs.classes
     classes[row + EMPTY] = runs.owners[owner(classes[row + EMPTY], AFTER)]
     classes[row + EMPTIES] -= 1
@@ -178,7 +188,10 @@ def drop_empty(runs, row):
 
 @apart
 def leave_used(state, first):
-    """A run that is empty leaves the list, and is kept or given back."""
+    """Remove the groups of an empty run from their class's list; keep the run, or give it back if its class keeps enough.
+
+    ``first`` is the first group of the run.
+    """
     runs = state.runs
     group = first
     while group != 0:
@@ -196,7 +209,7 @@ def leave_used(state, first):
 
 @apart
 def return_run(state, first):
-    """An empty run's pages become a hole, or part of their neighbours'."""
+    """Give the pages of the empty run with first group ``first`` back to the heap, where they coalesce; make its groups spare."""
     runs, ledger, counts = state.runs, state.ledger, state.runs.counts
     row, block = runs.groups[at(first, CLASS)] * WIDTH, runs.owners[owner(first, BLOCK)]
     close_holes(ledger, runs.classes[row + CELL], runs.classes[row + CELLS])
@@ -215,7 +228,10 @@ def return_run(state, first):
 
 @apart
 def take_pages(state, size, align, handle):
-    """A block of the heap by best fit; if there is no room, empty runs are given back and it is tried again."""
+    """Place the block ``handle`` in pages of the heap by best fit; if there is no room, give empty runs back and try again.
+
+    ``size`` is in bytes, a multiple of pages. Returns the address, or NOWHERE if there is no room.
+    """
     ledger = state.ledger
     while True:
         ledger[INSPECTED] += state.runs.counts[PAGE_HOLES]
@@ -229,7 +245,7 @@ def take_pages(state, size, align, handle):
 
 @apart
 def reap(state):
-    """Give back all empty runs; whether there were any."""
+    """Give all empty runs back to the heap; return whether there were any."""
     runs = state.runs
     if runs.counts[KEPT] == 0:
         return False
@@ -242,14 +258,14 @@ def reap(state):
 
 
 def trim(state):
-    """Give back the empty runs, and then the free tail of the heap."""
+    """Give all empty runs back to the heap, and the free tail of the heap back to the system."""
     reap(state)
     heap.trim_top(state, page_index)
 
 
 @apart
 def largest_hole(state):
-    """The largest range of free pages, or free cell."""
+    """Return the bytes of the largest hole: a range of free pages or a free cell."""
     runs = state.runs
     most = size_bins.largest_hole(state)
     for number in range(runs.heads.size):
@@ -259,11 +275,11 @@ def largest_hole(state):
 
 
 def expect(state, handle):
-    """A block will be freed some events from now: fetch its home."""
+    """Prefetch the entry of ``home`` of the block ``handle``, which will be freed some events from now."""
     prefetch(state.runs.home, handle)
 
 
 def expect_soon(state, handle):
-    """Fetch its group."""
+    """Prefetch the group of the block ``handle``, which will be freed soon; ``expect`` has prefetched its home."""
     runs = state.runs
     prefetch(runs.groups, (runs.home[handle] >> BITS) << ROW)

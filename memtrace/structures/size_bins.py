@@ -1,8 +1,9 @@
-"""Holes by size: one bin per size under a bitmap, an address-ordered pairing heap in each bin.
+"""Index of a heap's holes by size: a bin per size, a bitmap of the nonempty bins, and in each bin a pairing heap.
 
-Sizes are counted in granules, the largest power of two that divides all that the options add up. Bins are exact below
-2^23 granules; above, a bin holds the sizes that agree in their 18 leading bits, so a heap is ordered by size, then
-address, everywhere. The bitmap is a 64-ary tree of words: four loads find the next bin that is not empty.
+Sizes are counted in granules; a granule is the largest power of two that divides every size that the options make possible.
+Below 2^23 granules each bin has the holes of one size; above, a bin has the sizes that agree in their 18 leading bits. The
+pairing heaps are ordered by size, then address, so best fit is exact in all bins. The bitmap is a 64-ary tree of words: four
+loads find the next bin that is not empty.
 
 Pairing heaps: Fredman, Sedgewick, Sleator and Tarjan 1986, "The pairing heap: a new form of self-adjusting heap".
 """
@@ -18,10 +19,10 @@ from memtrace.structures.heap import FRESH, fits, open_heap
 from memtrace.structures.ledger import new_ledger
 from memtrace.structures.rules import Rules, heap_rules
 
-EXACT = 1 << 23  # granules
-MANTISSA = 17  # bits below the leading one that tell larger sizes apart
-BINS = 1 << 24
-LEVEL_1 = BINS >> 6  # where each level of the bitmap starts in the words
+EXACT = 1 << 23  # granules from which on a bin has more than one size
+MANTISSA = 17  # bits below the leading bit that are significant for the bin of such a size
+BINS = 1 << 24  # number of bins, and bits of the bitmap's level 0
+LEVEL_1 = BINS >> 6  # index in words at which level 1 of the bitmap starts; level 0 starts at 0
 LEVEL_2 = LEVEL_1 + (BINS >> 12)
 LEVEL_3 = LEVEL_2 + (BINS >> 18)
 
@@ -30,14 +31,14 @@ NODE = np.dtype(
         np.record,
         np.dtype(
             [
-                ("addr", "i8"),
-                ("extent", "i8"),
-                ("prev", "u4"),
+                ("addr", "i8"),  # address of the block or hole
+                ("extent", "i8"),  # its bytes
+                ("prev", "u4"),  # neighbours in the heap's list by address
                 ("next", "u4"),
-                ("free", "u4"),
-                ("child", "u4"),  # first child in the pairing heap
-                ("side", "u4"),  # next sibling
-                ("back", "u4"),  # previous sibling, or the parent of a first child
+                ("free", "u4"),  # 1: a hole; 0: a block
+                ("child", "u4"),  # first child in the pairing heap; 0: none
+                ("side", "u4"),  # next sibling; 0: none
+                ("back", "u4"),  # previous sibling, or the parent of a first child; 0 for the root
             ],
             align=True,
         ),
@@ -46,17 +47,24 @@ NODE = np.dtype(
 
 
 class State(NamedTuple):
-    nodes: np.ndarray
+    """State of a heap whose holes are indexed by size; the state of best fit."""
+
+    nodes: np.ndarray  # nodes[node]: a NODE record of a block or hole; node 0 closes the heap's list
     node_of: np.ndarray  # node_of[handle]: the block's node
-    pool: np.ndarray
-    heads: np.ndarray  # heads[bin]: root of its heap, or 0
-    words: np.ndarray  # the bitmap's four levels
-    ledger: np.ndarray
+    pool: np.ndarray  # first node never used and first spare node: see heap.FRESH and heap.SPARE
+    heads: np.ndarray  # heads[bin]: root node of the bin's pairing heap; 0 if the bin is empty
+    words: np.ndarray  # the four levels of the bitmap
+    ledger: np.ndarray  # see ledger
     rules: Rules
-    granule: int  # log2
+    granule: int  # log2 of the bytes of a granule
 
 
 def init(capacity, max_live, **options):
+    """Return the state of a heap that is empty but for its initial hole.
+
+    ``capacity`` is in bytes, ``max_live`` is the largest number of blocks alive at once, and ``options`` are those of
+    ``heap_rules``. Raises ValueError if an option is invalid.
+    """
     rules = heap_rules(capacity, **options)
     nodes = np.zeros(2 * max_live + 8, NODE).view(np.recarray)
     pool = np.zeros(2, np.int64)
@@ -76,11 +84,12 @@ def init(capacity, max_live, **options):
 
 
 def granule(rules, base):
-    """log2 of the largest power of two that divides every block and every growth."""
+    """Return log2 of the largest power of two that divides every block and every growth; ``base`` is the heap's first address."""
     return lowest_set(rules.align | rules.min_block | base | rules.floor | (rules.chunk if rules.chunk > 1 else 0))
 
 
 def bin_of(state, size):
+    """Return the bin for holes of ``size`` bytes."""
     granules = size >> state.granule
     if granules < EXACT:
         return granules
@@ -89,13 +98,14 @@ def bin_of(state, size):
 
 
 def before(nodes, a, b):
+    """Return whether hole a is smaller than hole b, or equally large and lower."""
     if nodes[a].extent != nodes[b].extent:
         return nodes[a].extent < nodes[b].extent
     return nodes[a].addr < nodes[b].addr
 
 
 def meld(nodes, a, b):
-    """Join two heaps; the lesser root is returned."""
+    """Join the pairing heaps with the roots a and b (0: an empty heap); return the root that comes first."""
     if a == 0:
         return b
     if b == 0:
@@ -112,7 +122,10 @@ def meld(nodes, a, b):
 
 @apart
 def combine(nodes, child):
-    """Make one heap of a root's children, in two passes: pairs from the left, then all from the right."""
+    """Join the children of a root into one pairing heap, and return its root; ``child`` is the first of them.
+
+    There are two passes: the children are joined in pairs from the left, then all pairs from the right.
+    """
     pairs = np.int64(0)
     while child != 0:
         other = nodes[child].side
@@ -141,6 +154,7 @@ def combine(nodes, child):
 
 
 def insert(state, x):
+    """Insert node x, a new hole, into the heap of its bin."""
     nodes, heads = state.nodes, state.heads
     nodes[x].child = 0
     nodes[x].side = 0
@@ -155,6 +169,7 @@ def insert(state, x):
 
 
 def remove(state, x):
+    """Remove hole x from its bin; its extent must still be that under which it was inserted."""
     nodes, heads = state.nodes, state.heads
     b = bin_of(state, nodes[x].extent)
     root, child = np.int64(heads[b]), nodes[x].child
@@ -176,6 +191,7 @@ def remove(state, x):
 
 
 def move(state, x, address, size):
+    """Change hole x to ``address`` and ``size`` bytes, in its node and in the index."""
     remove(state, x)
     state.nodes[x].addr = address
     state.nodes[x].extent = size
@@ -183,6 +199,7 @@ def move(state, x, address, size):
 
 
 def mark(words, b):
+    """Set the bit of bin ``b`` in the bitmap ``words``, and the bits above it."""
     i = b >> 6
     word = words[i]
     words[i] = word | (1 << (b & 63))
@@ -197,6 +214,7 @@ def mark(words, b):
 
 
 def unmark(words, b):
+    """Clear the bit of bin ``b`` in the bitmap ``words``, and the bits of all words above it that become 0."""
     i = b >> 6
     word = words[i] & ~(1 << (b & 63))
     words[i] = word
@@ -213,12 +231,12 @@ def unmark(words, b):
 
 
 def above(word, bit):
-    """The bits of a word that stand above ``bit``."""
+    """Return ``word`` with only those bits that are above bit ``bit``."""
     return word & (-2 << bit)
 
 
 def next_bin(words, b):
-    """The first bin from b on that is not empty; -1 if there is none."""
+    """Return the first bin, from ``b`` on, that is not empty; -1 if there is none."""
     i = b >> 6
     word = words[i] & (-1 << (b & 63))
     if word == 0:
@@ -241,7 +259,10 @@ def next_bin(words, b):
 
 
 def best(state, size, align):
-    """The smallest hole that holds ``size`` at the alignment, the lowest of equals; 0 if there is none."""
+    """Return the smallest hole in which a block fits, the lowest of equal ones, as a node; 0 if there is none.
+
+    The block has ``size`` bytes and the alignment ``align``, a power of two.
+    """
     nodes = state.nodes
     b = next_bin(state.words, bin_of(state, size))
     while b >= 0:
@@ -256,7 +277,11 @@ def best(state, size, align):
 
 @apart
 def best_in_heap(nodes, root, size, align):
-    """Look at every hole of a bin whose least does not fit: it is aligned badly, or the bin is wider than a size."""
+    """Return the smallest hole of a bin in which a block fits, the lowest of equal ones; 0 if there is none.
+
+    ``root`` is the root of the bin's heap, in which the block does not fit: its address is misaligned, or the bin has several
+    sizes and the root's is too small. All other holes of the bin are looked at.
+    """
     found = np.int64(0)
     x = following(nodes, root)
     while x != 0:
@@ -267,7 +292,7 @@ def best_in_heap(nodes, root, size, align):
 
 
 def following(nodes, x):
-    """The node after x in preorder: its first child, its sibling, or the nearest sibling of an ancestor; 0 at the end."""
+    """Return the node after x in preorder: its first child, its sibling, or the nearest sibling of an ancestor; 0: none."""
     if nodes[x].child != 0:
         return nodes[x].child
     while x != 0 and nodes[x].side == 0:
@@ -279,6 +304,7 @@ def following(nodes, x):
 
 @apart
 def largest_hole(state):
+    """Return the bytes of the largest hole; 0 if there is none. All holes of the highest nonempty bin are looked at."""
     word = state.words[LEVEL_3]
     if word == 0:
         return 0

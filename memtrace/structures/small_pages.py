@@ -1,4 +1,7 @@
-"""Small requests in physical blocks of one page: best fit within the pages, neighbours join, a page that is all free is idle."""
+"""Small requests of the policy ``stitch``: small blocks, placed by best fit within physical blocks of one page (2 MiB).
+
+Free small blocks coalesce with their neighbours in the page; a page whose small blocks are all free becomes idle.
+"""
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from memtrace.structures.stitching import NODES, PAGE, counted_node, cut, give, 
 
 @apart
 def alloc_small(state, size, handle):
+    """Place the small block ``handle`` of ``size`` bytes by best fit, or in a new page; return its address, or NOWHERE."""
     nodes, ledger = state.nodes, state.ledger
     ledger[BLOCK_SIZE] = size
     x = np.int64(best(state.small, size, 1))
@@ -41,7 +45,7 @@ def alloc_small(state, size, handle):
 
 
 def small_page(state):
-    """A small block that is a physical block of one page; 0 if there is no memory."""
+    """Return a used small block that covers a page, an idle one or a new one; 0 if there is no memory."""
     nodes = state.nodes
     page = np.int64(best(state.idle, PAGE, 1))
     if page != 0:
@@ -60,7 +64,7 @@ def small_page(state):
 
 
 def follow(nodes, x, y):
-    """Small block y comes directly behind x."""
+    """Link small block y directly behind small block x in the list of their page."""
     after = nodes[x].next
     nodes[y].prev = x
     nodes[y].next = after
@@ -71,6 +75,7 @@ def follow(nodes, x, y):
 
 @apart
 def free_small(state, x):
+    """Free the small block x, coalesce it with the free blocks beside it, and make its page idle if all of the page is free."""
     nodes, ledger = state.nodes, state.ledger
     ledger[ALLOCATED] -= nodes[x].extent
     after, before = np.int64(nodes[x].next), np.int64(nodes[x].prev)
@@ -92,12 +97,13 @@ def free_small(state, x):
 
 
 def take_free_small(state, x):
+    """Remove the free small block x from the bins and from the ledger's holes."""
     size_bins.remove(state.small, x)
     close_hole(state.ledger, state.nodes[x].extent)
 
 
 def absorb(state, x, y):
-    """Small block x takes y in, which follows it."""
+    """Extend small block x over small block y, directly behind it, and drop the node of y."""
     nodes = state.nodes
     nodes[x].extent += nodes[y].extent
     after = nodes[y].next
@@ -109,6 +115,7 @@ def absorb(state, x, y):
 
 
 def drop_small(state, x):
+    """Put the node of small block x, which is in no list and no bin any more, into the list of spare nodes."""
     state.nodes[x].owner = 0
     state.nodes[x].free = 0
     drop_node(state, x)

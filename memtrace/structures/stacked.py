@@ -1,9 +1,11 @@
-"""The entries of a stack: its blocks from the bottom up, freed ones and gaps among them, and the holes that these make.
+"""The entries of a stack: blocks, freed blocks and gaps, from the bottom up, and the holes that they make.
 
     base | A | gap | B | freed | freed | C | tail   top      entries; the two freed ones are a run, and one hole
 
-The ends of a run of free entries know each other, so its neighbours find its other end at once. A state has ``entries``,
-``entry_of``, ``shape``, and ``sizes`` for ``census``.
+A gap is the free bytes that an alignment leaves below a block. A run is a sequence of adjacent free entries (freed blocks,
+gaps); it is one hole. Its first and last entry store each other's index, so a neighbour finds the other end at once. The tail
+is the hole between the top entry and the reserved end. Bytes that a block lost when it shrank are a hole without an entry.
+A state has ``entries``, ``entry_of`` (indexed by handle), ``shape`` and, for ``census``, ``sizes``.
 """
 
 import numpy as np
@@ -12,20 +14,20 @@ from memtrace.structures import census
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import CENSUS, HOLES, RESERVED, count_hole
 
-LAST = 0  # in shape: the entry on top; 0 if the stack is empty
-ONE = np.uint64(1)
-TAIL = 1  # in shape: by which number the census has the hole above the top; others go by the block above them
-GAPS = 2  # in shape: 1: a block shrank, so there may be a hole for which there is no entry
+LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
+ONE = np.uint64(1)  # keeps the arithmetic of indices unsigned
+TAIL = 1  # in shape: number of the tail in the census; any other hole has the handle of the block above it
+GAPS = 2  # in shape: 1: a block shrank, so there may be a hole without an entry
 
 ENTRY = np.dtype(
     (
         np.record,
         np.dtype(
             [
-                ("start", "i8"),
-                ("end", "i8"),
-                ("run", "u4"),  # of the first and the last of a run of free entries: the other of the two; of a block 0
-                ("handle", "u4"),
+                ("start", "i8"),  # address of the first byte
+                ("end", "i8"),  # address behind the last byte
+                ("run", "u4"),  # in the first and last entry of a run: index of the other of the two; in a block: 0
+                ("handle", "u4"),  # handle of the block
             ],
             align=True,
         ),
@@ -34,11 +36,12 @@ ENTRY = np.dtype(
 
 
 def change_tail(state, old, new):
+    """Change the size of the tail from ``old`` to ``new`` bytes; 0 stands for no hole."""
     change_hole(state, state.shape[TAIL], old, new)
 
 
 def change_hole(state, number, old, new):
-    """A hole, or none where a size is 0, changes its size."""
+    """Change the size of the hole with this ``number`` in the census from ``old`` to ``new`` bytes; 0 stands for no hole."""
     state.ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
     if state.ledger[CENSUS] != 0:
         recount(state, number, old, new)
@@ -46,6 +49,7 @@ def change_hole(state, number, old, new):
 
 @apart
 def recount(state, number, old, new):
+    """Change the size of a hole in the counts of sizes and in the census, as ``change_hole`` does, but leave HOLES unchanged."""
     if old > 0:
         count_hole(state.ledger, old, -1)
     if new > 0:
@@ -55,7 +59,7 @@ def recount(state, number, old, new):
 
 @apart
 def squeeze(state):
-    """Put one entry in the place of a run of them."""
+    """Replace each run by a single entry, which moves the entries above it down; ``entry_of`` and the top entry follow."""
     entries, top = state.entries, np.uint64(state.shape[LAST])
     x, kept = ONE, np.uint64(0)
     while x <= top:
@@ -77,14 +81,17 @@ def squeeze(state):
 
 
 def next_block(entries, x):
-    """The live block above entry x, which is not on top."""
+    """Return the entry of the nearest block above entry x; x must not be the top entry."""
     run = np.int64(entries[x + 1].run)
     return x + 1 if run == 0 else run + 1
 
 
 @apart
 def gaps_beside(entries, x, last):
-    """How many of the holes beside block x are gaps, for which there is no entry."""
+    """Return how many of the holes directly below and above block x have no entry (0 to 2).
+
+    ``last`` is the top entry; the tail above it is not counted.
+    """
     below, above = entries[x - ONE], entries[x + ONE]
     gaps = np.int64(below.run == 0 and below.end < entries[x].start)
     if np.int64(x) != last:
@@ -94,7 +101,7 @@ def gaps_beside(entries, x, last):
 
 @apart
 def recount_freed(state, x, low, high):
-    """Entry x and the holes beside it, of which low and high are the first and the last entry, have become one hole."""
+    """Count the freed entry x and the holes beside it as one hole, of which ``low`` and ``high`` are the first and last entry."""
     entries = state.entries
     start = entries[low - ONE].end
     if state.shape[LAST] < np.int64(low):

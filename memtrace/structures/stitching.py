@@ -1,9 +1,10 @@
-"""Physical blocks that are mapped one behind the other: what GMLake calls pBlocks, and sBlocks stitched of them.
+"""Physical blocks, and stitched blocks that map several of them one behind another: GMLake's pBlocks and sBlocks.
 
-Physical blocks tile the memory that was got, in the order of their addresses; they are cut, and never joined. A stitched
-block is a list of pieces, and a piece is a range of physical memory: from the first byte of a physical block to the last
-byte of the same or a later one, as a physical block may be cut after it was stitched. Physical blocks that nothing is mapped to
-are idle, and lie in bins by size. Stitched blocks that no request has are remembered, the one used last first, in chains by size.
+Physical blocks tile the memory that was reserved from the device, in order of address; they are split, and never coalesced. A
+stitched block is a list of pieces. A piece is a range of physical memory, from the first byte of a physical block to the last
+byte of the same or a later physical block, because a physical block may be split after it was stitched. Physical blocks that no
+request uses are idle, and are in bins by size. Stitched blocks that no request uses are remembered, in chains by size, with the
+one used last first.
 """
 
 from typing import Any, NamedTuple
@@ -16,16 +17,19 @@ from memtrace.structures.calls import apart
 from memtrace.structures.heap import link, new_node, reserve
 from memtrace.structures.ledger import RESERVED, SPLITS, close_hole, open_hole, resize_hole
 
-PAGE = 2 << 20
+PAGE = 2 << 20  # bytes; the sizes of physical blocks are multiples of it
 
-# places in State.pool; the first two are those of the nodes
+# Entries of State.pool; the first two are heap.FRESH and heap.SPARE, for the nodes. Of nodes, pieces and stitched blocks:
+# FRESH is the first record never used, and SPARE the head of the list of spare records (if it is empty, -1 for pieces, else 0).
+# NODES, PIECES and STITCHES are the numbers of records in use.
 NODES, PIECE_FRESH, PIECE_SPARE, PIECES, STITCH_FRESH, STITCH_SPARE, STITCHES = range(2, 9)
+# Bytes and number of idle physical blocks; number of remembered stitched blocks, and which were used least and most recently.
 IDLE_BYTES, IDLE_BLOCKS, KEPT, OLDEST, NEWEST = range(9, 14)
-EXACT, SINGLE, STITCHED, GROWN = range(14, 18)  # requests by what served them
-PLACES = 18
-CHAINS = 1 << 10
+EXACT, SINGLE, STITCHED, GROWN = range(14, 18)  # number of requests so far, by what served them
+PLACES = 18  # entries of State.pool
+CHAINS = 1 << 10  # number of chains
 
-# As size_bins.NODE, and the physical block in which a small block lies.
+# As size_bins.NODE, and owner: the physical block in which a small block lies; 0 for a physical block.
 NODE = np.dtype(
     (
         np.record,
@@ -39,17 +43,18 @@ NODE = np.dtype(
         ),
     )
 )
+# end: address behind its last byte. node: its first physical block. next: the next piece, or the next spare piece; -1: none.
 PIECE = np.dtype((np.record, np.dtype([("end", "i8"), ("node", "u4"), ("next", "i4")], align=True)))
 STITCH = np.dtype(
     (
         np.record,
         np.dtype(
             [
-                ("extent", "i8"),
-                ("first", "i4"),  # its pieces
-                ("up", "u4"),  # in the chain of its size
+                ("extent", "i8"),  # bytes
+                ("first", "i4"),  # first piece
+                ("up", "u4"),  # previous and next stitched block in the chain of its size; 0: none
                 ("down", "u4"),
-                ("older", "u4"),
+                ("older", "u4"),  # remembered stitched blocks used just before and just after this block; 0: none
                 ("newer", "u4"),
             ],
             align=True,
@@ -59,33 +64,39 @@ STITCH = np.dtype(
 
 
 class Bins(NamedTuple):
-    """Free nodes by size, as size_bins has them."""
+    """Bins of free nodes by size, with the fields that the functions of ``size_bins`` read."""
 
-    nodes: Any
+    nodes: Any  # this and the other fields: see size_bins.State
     heads: Any
     words: Any
     granule: int
 
 
 def new_bins(nodes, granule):
+    """Return empty bins for ``nodes`` whose sizes are multiples of 2^granule bytes."""
     return Bins(nodes, np.zeros(size_bins.BINS, np.uint32), np.zeros(size_bins.LEVEL_3 + 1, np.int64), granule)
 
 
 def lacks_nodes(state):
+    """Return whether there may be too few nodes left for a request."""
     return state.pool[NODES] + 8 > state.nodes.size
 
 
 def lacks_pieces(state):
-    """A stitched block may take every idle physical block in."""
+    """Return whether there may be too few pieces left for a request: a stitched block may take every idle physical block."""
     return state.pool[PIECES] + state.pool[IDLE_BLOCKS] + 8 > state.pieces.size
 
 
 def lacks_stitches(state):
+    """Return whether there may be too few records of stitched blocks left for a request."""
     return state.pool[STITCHES] + 8 > state.stitches.size
 
 
 def note_idle(state, bytes, blocks):
-    """Idle memory comes or goes. Any of it can be stitched, so all of it is one hole."""
+    """Add ``bytes`` and ``blocks``, which may be negative, to the idle memory.
+
+    Any part of the idle memory can be stitched, so all of it counts as one hole.
+    """
     pool = state.pool
     before = pool[IDLE_BYTES]
     now = before + bytes
@@ -100,26 +111,27 @@ def note_idle(state, bytes, blocks):
 
 
 def take(state, x):
-    """An idle physical block is idle no more."""
+    """Remove the idle physical block x from the bins, for use by a request."""
     size_bins.remove(state.idle, x)
     state.nodes[x].free = 0
     note_idle(state, -state.nodes[x].extent, -1)
 
 
 def give(state, x):
-    """A physical block is idle."""
+    """Make physical block x idle, and put it into the bins."""
     state.nodes[x].free = 1
     size_bins.insert(state.idle, x)
     note_idle(state, state.nodes[x].extent, 1)
 
 
 def counted_node(state, address, extent):
+    """Return a node for a block of ``extent`` bytes at ``address``, and count it in NODES."""
     state.pool[NODES] += 1
     return new_node(state, address, extent)
 
 
 def new_memory(state, size):
-    """A physical block from the device, which has the bytes."""
+    """Reserve a new physical block of ``size`` bytes from the device and return it; the device must have the bytes."""
     x = counted_node(state, state.ledger[RESERVED], size)
     link(state.nodes, x, state.nodes[0].prev, 0)
     reserve(state, size)
@@ -128,7 +140,7 @@ def new_memory(state, size):
 
 @apart
 def cut(state, x, size):
-    """A physical block that is not idle keeps ``size`` bytes; the rest becomes an idle one."""
+    """Split physical block x, which is not idle: it keeps ``size`` bytes, and the rest becomes an idle physical block."""
     nodes = state.nodes
     y = counted_node(state, nodes[x].addr + size, nodes[x].extent - size)
     link(nodes, y, x, nodes[x].next)
@@ -139,7 +151,7 @@ def cut(state, x, size):
 
 @apart
 def largest(state):
-    """The largest idle physical block, the lowest of equals; there is one."""
+    """Return the largest idle physical block, the lowest of equal ones; there must be one."""
     words = state.idle.words
     k = highest_set(words[size_bins.LEVEL_3])
     j = (k << 6) + highest_set(words[size_bins.LEVEL_2 + k])
@@ -148,7 +160,7 @@ def largest(state):
 
 
 def new_piece(state, x, after):
-    """A piece that is physical block x; ``after`` is the piece behind which it is mapped, -1 for none."""
+    """Return a new piece that covers physical block x, appended to the piece ``after`` (-1: it is the first piece)."""
     pool, pieces = state.pool, state.pieces
     piece = pool[PIECE_SPARE]
     if piece >= 0:
@@ -166,7 +178,7 @@ def new_piece(state, x, after):
 
 
 def new_stitch(state, first, extent):
-    """A stitched block, which is in no chain."""
+    """Return a new stitched block of ``extent`` bytes whose first piece is ``first``; it is not in a chain."""
     pool, stitches = state.pool, state.stitches
     s = pool[STITCH_SPARE]
     if s != 0:
@@ -181,12 +193,16 @@ def new_stitch(state, first, extent):
 
 
 def chain_of(extent):
+    """Return the chain of stitched blocks of ``extent`` bytes; sizes that differ by CHAINS pages share a chain."""
     return (extent // PAGE) & (CHAINS - 1)
 
 
 @apart
 def remember(state, s):
-    """A stitched block that no request has is kept, and the one that was used least recently forgotten if there are too many."""
+    """Keep stitched block s, which no request uses any more, for later requests; it becomes the one used last.
+
+    If more than ``rules.stitched`` are kept, the one used least recently is forgotten.
+    """
     pool, stitches, chains = state.pool, state.stitches, state.chains
     chain = chain_of(stitches[s].extent)
     head = np.int64(chains[chain])
@@ -206,7 +222,7 @@ def remember(state, s):
 
 
 def recall(state, s):
-    """Take a stitched block out of its chain, and out of the order of use."""
+    """Remove the remembered stitched block s from its chain and from the order of use."""
     pool, stitches = state.pool, state.stitches
     up, down = np.int64(stitches[s].up), np.int64(stitches[s].down)
     if up == 0:
@@ -228,6 +244,7 @@ def recall(state, s):
 
 
 def forget(state, s):
+    """Remove the remembered stitched block s, and make its record and its pieces spare. Its physical blocks do not change."""
     recall(state, s)
     pool, pieces = state.pool, state.pieces
     piece = np.int64(state.stitches[s].first)
@@ -244,7 +261,7 @@ def forget(state, s):
 
 @apart
 def known_stitch(state, extent):
-    """A remembered stitched block of this size all of whose memory is idle, the one used last; 0 if there is none."""
+    """Return the remembered stitched block of ``extent`` bytes that was used last, of those whose memory is all idle; 0: none."""
     s = np.int64(state.chains[chain_of(extent)])
     while s != 0:
         if state.stitches[s].extent == extent and is_idle(state, s):
@@ -254,6 +271,7 @@ def known_stitch(state, extent):
 
 
 def is_idle(state, s):
+    """Return whether all physical blocks of stitched block s are idle."""
     nodes, pieces = state.nodes, state.pieces
     piece = np.int64(state.stitches[s].first)
     while piece >= 0:
@@ -268,7 +286,7 @@ def is_idle(state, s):
 
 @apart
 def set_idle(state, s, idle):
-    """All physical blocks of a stitched block become idle, or are taken."""
+    """Make all physical blocks of stitched block s idle (``idle`` is True), or take them for use by a request."""
     nodes, pieces = state.nodes, state.pieces
     piece = np.int64(state.stitches[s].first)
     while piece >= 0:

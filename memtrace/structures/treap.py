@@ -1,7 +1,8 @@
-"""Treaps of holes by address, each node knowing the largest hole and the number of holes below it.
+"""Treaps of holes by address, in which each node stores the largest hole size and the number of holes in its subtree.
 
-Nodes are records with the fields ``addr``, ``extent``, ``left``, ``right``, ``up``, ``rank``, ``most`` and ``count``; node
-0 is no node, and all its fields are 0. No child's rank is above its parent's.
+Nodes are records with the fields ``addr``, ``extent``, ``left``, ``right``, ``up``, ``rank``, ``most`` and ``count``. The rank
+is the priority: no child's is above its parent's. Node 0 stands for no node, and all these fields of it are 0; a treap is given
+by its root node, 0 if it is empty.
 
 Source: Seidel and Aragon 1996, "Randomized search trees"; maxima for first fit: Wilson et al. 1995, section 3.4.
 """
@@ -10,13 +11,13 @@ import numpy as np
 
 
 def pull(nodes, x):
-    """Work out what a node knows of its subtree."""
+    """Set the maximum ``most`` of node x from its own size and the maxima of its children."""
     left, right = nodes[x].left, nodes[x].right
     nodes[x].most = max(nodes[x].extent, max(nodes[left].most, nodes[right].most))
 
 
 def pull_up(nodes, x):
-    """Correct the maxima above a node, as far as they change."""
+    """Correct the maxima ``most`` of node x and of its ancestors, and stop at the first that does not change."""
     while x != 0:
         most = max(nodes[x].extent, max(nodes[nodes[x].left].most, nodes[nodes[x].right].most))
         if most == nodes[x].most:
@@ -26,7 +27,7 @@ def pull_up(nodes, x):
 
 
 def rotate_up(nodes, x, root):
-    """Lift a node above its parent; the treap's root is returned."""
+    """Rotate node x above its parent, with ``most`` and ``count`` kept up to date; return the root of the treap."""
     parent = nodes[x].up
     top = nodes[parent].up
     if nodes[parent].left == x:
@@ -55,7 +56,10 @@ def rotate_up(nodes, x, root):
 
 
 def insert_node(nodes, root, x):
-    """Insert into a treap; its root is returned."""
+    """Insert node x into the treap; return its root.
+
+    The fields of x are set: address, size, rank, ``most`` (its size), ``count`` (1), and no children.
+    """
     address, size = nodes[x].addr, nodes[x].extent
     y = root
     parent = np.int64(0)
@@ -78,7 +82,7 @@ def insert_node(nodes, root, x):
 
 
 def remove_node(nodes, root, x):
-    """Take a node out of a treap; its root is returned."""
+    """Remove node x from the treap, with ``most`` and ``count`` of the other nodes kept up to date; return the treap's root."""
     while nodes[x].left != 0 and nodes[x].right != 0:
         left, right = nodes[x].left, nodes[x].right
         root = rotate_up(nodes, left if nodes[left].rank > nodes[right].rank else right, root)
@@ -101,7 +105,7 @@ def remove_node(nodes, root, x):
 
 
 def lowest_in_treap(nodes, x, size):
-    """The lowest hole of at least ``size`` below node x; 0 if there is none."""
+    """Return the lowest hole of at least ``size`` bytes in the subtree of node x; 0 if there is none."""
     if nodes[x].most < size:
         return np.int64(0)
     while True:
@@ -115,7 +119,7 @@ def lowest_in_treap(nodes, x, size):
 
 
 def lowest_in_treap_from(nodes, root, low, size):
-    """The same, of the holes that start at ``low`` or above."""
+    """Return the lowest hole of at least ``size`` bytes that starts at address ``low`` or above; 0 if there is none."""
     candidate = np.int64(0)
     x = root
     while x != 0:
@@ -139,7 +143,7 @@ def lowest_in_treap_from(nodes, root, low, size):
 
 
 def last_until(nodes, root, address):
-    """The highest hole of a treap that starts at ``address`` or below; 0 if there is none."""
+    """Return the highest hole of the treap that starts at ``address`` or below; 0 if there is none."""
     found = np.int64(0)
     x = root
     while x != 0:

@@ -1,6 +1,7 @@
-"""A suite: traces x policies with gates, from a file, replayed here or on other machines.
+"""A suite: a file that names traces, policies and gates, replayed on this machine or on others.
 
-`load` reads the file, `plan` looks at the traces, `replay_cells` replays what is not finished, `write` writes the results.
+`load` reads the file, `plan` turns it into cells (a trace and a policy each), `replay_cells` replays the cells that are
+not finished yet, and `write` writes the results.
 """
 
 from memtrace.suite.config import Suite, load

@@ -1,4 +1,8 @@
-"""One cell, replayed in whatever process it lands: plain values in, bytes out."""
+"""Replay one cell of a suite in any process, and pack its tables into bytes.
+
+A Task, which consists of plain values, goes in; a zip of Parquet files comes out. So a cell can be replayed in another
+process or on another machine. The zip is the content of a cell's file in the store.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +22,26 @@ if TYPE_CHECKING:
 
     from memtrace.trace import Trace
 
-TABLES = ("summary", "distributions", *BY_POLICY)
-KEPT_TRACES = 2  # cells come trace by trace
-EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's own first day: the time is no part of a result
+TABLES = ("summary", "distributions", *BY_POLICY)  # the tables in a cell's zip
+KEPT_TRACES = 2  # traces kept in memory; cells come trace by trace, so few are enough
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can name; with a fixed time equal results give equal bytes
 
-_traces: OrderedDict[tuple[str, str, str | None, str], Trace] = OrderedDict()
-_one_at_a_time = threading.RLock()  # a worker may have threads; the engine compiles and caches for one
+_traces: OrderedDict[tuple[str, str, str | None, str], Trace] = OrderedDict()  # by source, SHA-256, format, invalid
+_one_at_a_time = threading.RLock()  # a dask worker may run several threads, and the engine's caches are not made for that
 
 
 class Attempt(NamedTuple):
-    """The cell's tables as one zip of Parquet files; or what went wrong, in words."""
+    """The outcome of a cell's replay: the cell's tables as one zip of Parquet files, or the reason why there are none."""
 
-    data: bytes | None
-    error: str | None = None
+    data: bytes | None  # None if the replay failed
+    error: str | None = None  # the reason, in words
 
 
 def attempt(task: Task) -> Attempt:
-    """Replay a cell; an error becomes its text, so that it travels as well as a result."""
+    """Replay a cell, and return its bytes or the text of the error.
+
+    An exception is not raised but returned as text, which any process or cluster can send back.
+    """
     try:
         with _one_at_a_time:
             return Attempt(replay_task(task))
@@ -47,6 +54,7 @@ def attempt(task: Task) -> Attempt:
 
 
 def replay_task(task: Task) -> bytes:
+    """Replay a task, and return its tables as a zip of Parquet files."""
     from memtrace.engine.registry import parse_policy
     from memtrace.results.gather import distributions
     from memtrace.running import Cell, Settings, replay_cell
@@ -58,7 +66,10 @@ def replay_task(task: Task) -> bytes:
 
 
 def opened(task: Task) -> Trace:
-    """The task's trace, read once for the cells that follow each other; InputError if it is not the one that was planned."""
+    """Return the task's trace, which is read once for cells that follow each other.
+
+    Raise InputError if the trace's SHA-256 is not the one that the suite was planned with.
+    """
     from memtrace.trace import read
 
     asked = (task.source, task.sha256, task.format, task.invalid)
@@ -73,7 +84,7 @@ def opened(task: Task) -> Trace:
 
 
 def warm(policy: str) -> None:
-    """Compile a policy's loop, so that cells find it."""
+    """Compile the replay loop of a policy, given as text, so that cells load it from the compiler's cache."""
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import warm as warm_policy
 
@@ -81,6 +92,10 @@ def warm(policy: str) -> None:
 
 
 def pack(part: Any, distributions: dict[str, Any]) -> bytes:
+    """Return the tables of one replay as a zip of Parquet files, one for each name in TABLES.
+
+    ``part`` is the replay's part of the results, ``distributions`` are the columns of that table for its trace.
+    """
     import pyarrow.parquet as pq
 
     from memtrace.results.building import summary_table, table
@@ -99,7 +114,7 @@ def pack(part: Any, distributions: dict[str, Any]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, pyarrow.Table]:
-    """The tables by name; ValueError if the bytes are damaged."""
+    """Return the tables in a cell's bytes, by name. Raise ValueError if the bytes are damaged."""
     import pyarrow.parquet as pq
 
     try:

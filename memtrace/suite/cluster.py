@@ -1,4 +1,4 @@
-"""The executor of a dask cluster, whose workers are checked to have this version of memtrace."""
+"""Connect to a dask cluster, and check that its workers run this version of memtrace."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from memtrace.errors import UsageError
 from memtrace.suite.planning import package_digest
 
 EXTRA = "pip install 'memtrace-replay[cluster]'"
-WAIT_SECONDS = 30
-RETRIES = 3  # of a cell, when its workers die
+WAIT_SECONDS = 30  # for the scheduler to answer, and for a first worker
+RETRIES = 3  # how often a cell is replayed again after its worker died
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[Executor]:
-    """UsageError if dask is not installed, no scheduler answers, it has no workers, or they have another memtrace."""
+    """Provide the executor of the dask cluster at this address while the block runs.
+
+    Raise UsageError if dask is not installed, no scheduler answers, the cluster has no workers, or its workers have
+    another version of memtrace.
+    """
     try:
         from distributed import Client
     except ImportError:
@@ -31,11 +35,12 @@ def cluster(address: str) -> Iterator[Executor]:
         except TimeoutError:
             raise UsageError(f"the scheduler at {address} has no workers; start one: dask worker {address}") from None
         check_workers(client.run(package_digest), address)
-        # Impure: dask is not to take two cells for one. A worker that dies has its cells given to another by dask.
+        # pure=False: dask shall not take two equal cells for one. If a worker dies, dask gives its cells to another worker.
         yield client.get_executor(pure=False, retries=RETRIES)
 
 
 def check_workers(digests: dict[str, str], address: str) -> None:
+    """Raise UsageError if a worker's sources differ from ours. ``digests`` maps each worker's address to its `package_digest`."""
     others = [worker for worker, digest in digests.items() if digest != package_digest()]
     if others:
         named = ", ".join(others[:3])

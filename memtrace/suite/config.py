@@ -1,4 +1,7 @@
-"""memtrace.toml, or [tool.memtrace] of pyproject.toml -> a Suite; every mistake in it is a UsageError that names the key."""
+"""Read the file of a suite, memtrace.toml or the table [tool.memtrace] of pyproject.toml, into a Suite.
+
+Every mistake in the file is a UsageError that names the file and the key.
+"""
 
 from __future__ import annotations
 
@@ -15,50 +18,60 @@ from memtrace.replaying import ALL_SAMPLES, DEFAULT_SAMPLES
 from memtrace.units import parse_size
 
 FILE, PROJECT, TABLE = "memtrace.toml", "pyproject.toml", "memtrace"
-REPORTS = ("pdf", "html", "md")
+REPORTS = ("pdf", "html", "md")  # the kinds of report that the key reports takes
+# Key -> the words that it takes; the first is the default.
 WORDS = {"on_oom": ("stop", "skip"), "invalid": ("error", "skip")}
 
 
 @dataclass(frozen=True)
 class TraceSpec:
-    """One entry of traces, with one capacity; a file pattern stands for several."""
+    """One entry of the key traces with one capacity.
 
-    trace: str
-    name: str | None
-    format: str | None
-    invalid: str
-    capacity: int | None
-    capacity_text: str | None  # set where an entry has several, which then tell its traces apart
+    An entry with a list of capacities becomes several TraceSpecs; a file pattern stays one until planning.
+    """
+
+    trace: str  # a path, a pattern, a URL, or a workload
+    name: str | None  # what results call the trace; None: its own name
+    format: str | None  # None: recognised from the file
+    invalid: str  # error or skip
+    capacity: int | None  # bytes; None: the heap grows as needed
+    capacity_text: str | None  # the capacity as written, if the entry has a list; it becomes part of the trace's name
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite's file says, with paths as it has them: they are relative to ``folder``."""
+    """The content of a suite's file. Paths are as the file has them, relative to ``folder``."""
 
     file: Path
     traces: tuple[TraceSpec, ...]
     policies: tuple[str, ...]
     gates: tuple[Gate, ...]
     on_oom: Literal["stop", "skip"] = "stop"
-    samples: int = DEFAULT_SAMPLES
-    validate: bool = False
-    output: str = "reports/suite"
-    cells: str = ".memtrace/cells"
-    baseline: str | None = None
-    reports: tuple[str, ...] = ()
-    junit: str | None = None
-    markdown: str | None = None
+    samples: int = DEFAULT_SAMPLES  # events sampled for the timeline
+    validate: bool = False  # check every placement with the validator
+    output: str = "reports/suite"  # the results folder
+    cells: str = ".memtrace/cells"  # the folder of finished cells
+    baseline: str | None = None  # the CSV file that gates compare with
+    reports: tuple[str, ...] = ()  # kinds of report to write, out of REPORTS
+    junit: str | None = None  # file for the gates as JUnit XML
+    markdown: str | None = None  # file for the comparison as Markdown
 
     @property
     def folder(self) -> Path:
+        """Return the folder of the suite's file."""
         return self.file.parent
 
     def at(self, path: str) -> Path:
+        """Return a path of the file, relative to the folder of the suite."""
         return self.folder / path
 
 
 def load(path: str | Path | None = None) -> Suite:
-    """The suite of this file; without one, of memtrace.toml or pyproject.toml here."""
+    """Read the suite from this file.
+
+    Without a path read memtrace.toml, or else pyproject.toml, of the working directory. Raise UsageError for every
+    mistake.
+    """
     file = _found() if path is None else Path(path)
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -76,6 +89,7 @@ def load(path: str | Path | None = None) -> Suite:
 
 
 def _found() -> Path:
+    """Return the suite's file of the working directory; raise UsageError if there is none."""
     if Path(FILE).exists():
         return Path(FILE)
     if Path(PROJECT).exists():
@@ -84,19 +98,22 @@ def _found() -> Path:
 
 
 def _missing(file: Path) -> UsageError:
+    """Return the error for a file that does not exist, with the nearest name of a file that does."""
     likely = nearest(file.name, (item.name for item in file.parent.glob("*.toml")))
     return UsageError(f"there is no file {file}" + (f"; did you mean {file.parent / likely}?" if likely else ""))
 
 
 class _Reader:
-    """Takes the keys out of a document one after the other; what is left is unknown."""
+    """Reads the keys of a document, and checks their types and values. Methods raise UsageError for a mistake."""
 
     def __init__(self, file: Path, document: dict[str, Any]) -> None:
+        """Take the document of a TOML file; the file's name is for error messages."""
         self.file = file
         self.document = document
         self.known = {"traces", "policies", "capacity", "invalid", "fail_if", *Suite.__dataclass_fields__} - {"file", "gates"}
 
     def suite(self) -> Suite:
+        """Return the suite that the document describes."""
         for key in self.document:
             if key not in self.known:
                 raise self.error(str(unknown("key", key, self.known)))
@@ -121,18 +138,22 @@ class _Reader:
         )
 
     def error(self, what: str) -> UsageError:
+        """Return the error with this text and the file's name before it."""
         return UsageError(f"{self.file}: {what}")
 
     def entries(self, key: str) -> list[Any]:
+        """Return the list under a key that has to have at least one entry."""
         value = self.document.get(key)
         if not isinstance(value, list) or not value:
             raise self.error(f"{key} is to be a list with at least one entry, such as {key} = [{_EXAMPLE[key]}]")
         return value
 
     def traces(self) -> tuple[TraceSpec, ...]:
+        """Return the trace specs of all entries of the key traces."""
         return tuple(spec for entry in self.entries("traces") for spec in self.trace(entry))
 
     def trace(self, entry: Any) -> list[TraceSpec]:
+        """Return the trace specs of one entry, a path or a table: one for each of its capacities."""
         table = {"trace": entry} if isinstance(entry, str) else entry
         if not isinstance(table, dict):
             raise self.error(f"traces: {entry!r} is neither a path in quotes nor a table with the key trace")
@@ -159,6 +180,7 @@ class _Reader:
         ]
 
     def size(self, value: Any) -> int | None:
+        """Return a capacity in bytes; ``value`` is None, a number, or a text such as "80GiB"."""
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | str):
@@ -169,7 +191,11 @@ class _Reader:
             raise self.error(f"capacity: {error}") from None
 
     def policies(self, entry: Any) -> list[str]:
-        """A policy as text; or a table with options, of which a list stands for each of its values."""
+        """Return the policies of one entry as texts such as "buddy:min=64".
+
+        A table has the policy under the key policy and its options beside it; an option that is a list stands for each
+        of its values, and several lists for all their combinations.
+        """
         if isinstance(entry, str):
             return [entry]
         if not isinstance(entry, dict) or not isinstance(entry.get("policy"), str):
@@ -183,12 +209,14 @@ class _Reader:
         return [start + ",".join(chosen) if chosen else entry["policy"] for chosen in product(*pairs)]
 
     def gate(self, text: str) -> Gate:
+        """Return the gate that a text of the key fail_if describes."""
         try:
             return parse_gate(text)
         except UsageError as error:
             raise self.error(f"fail_if: {error}") from None
 
     def samples(self) -> int:
+        """Return the number of samples; the word "all" stands for every event."""
         value = self.document.get("samples", DEFAULT_SAMPLES)
         if value == "all":
             return ALL_SAMPLES
@@ -197,32 +225,38 @@ class _Reader:
         return value
 
     def flag(self, key: str) -> bool:
+        """Return the boolean under a key, False if it is absent."""
         value = self.document.get(key, False)
         if not isinstance(value, bool):
             raise self.error(f"{key}: {value!r} is neither true nor false")
         return value
 
     def texts(self, key: str, default: list[str]) -> list[str]:
+        """Return the list of texts under a key, or the default if it is absent."""
         value = self.document.get(key, default)
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self.error(f"{key} is to be a list of texts in quotes")
         return value
 
     def text(self, table: dict[str, Any], key: str) -> str | None:
+        """Return the text under a key of a table, or None if it is absent."""
         value = table.get(key)
         if value is not None and (not isinstance(value, str) or not value):
             raise self.error(f"{key}: {value!r} is no text in quotes")
         return value
 
     def word(self, table: dict[str, Any], key: str, default: str) -> str:
+        """Return the word under a key of a table, which has to be one of WORDS, or the default if it is absent."""
         value = table.get(key, default)
         if value not in WORDS[key]:
             raise self.error(f"{key}: {value!r} is none of {', '.join(WORDS[key])}")
         return str(value)
 
 
+# Key -> an example of its value, for error messages.
 _EXAMPLE = {"traces": '"traces/*.parquet"', "policies": '"classic", "buddy"'}
 
 
 def _option(value: str | int) -> str:
+    """Return an option's value as text; booleans as true and false."""
     return str(value).lower() if isinstance(value, bool) else str(value)

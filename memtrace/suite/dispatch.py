@@ -1,4 +1,8 @@
-"""Tasks -> attempts, in any order: through an executor, or through processes that may die."""
+"""Replay the tasks of a suite, in any order, through an executor or through local worker processes.
+
+Both functions call ``finish`` with the index of a task and its Attempt as soon as it ends. A local process may die, for
+example for lack of memory; its cell is tried again, and then counts as failed, without harm to other cells.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,15 @@ from contextlib import suppress
 from memtrace.suite.cell import Attempt, attempt, warm
 from memtrace.suite.planning import Task
 
-Finish = Callable[[int, Attempt], None]
-MOST_DEATHS = 3  # of the process that replays a cell, after which the cell has failed
+Finish = Callable[[int, Attempt], None]  # called with the index of a task and its outcome
+MOST_DEATHS = 3  # a cell has failed if so many processes died while they replayed that cell alone
 
 
 def through_executor(tasks: Sequence[Task], executor: Executor, finish: Finish) -> None:
-    """All at once to an executor, which knows best whom to give what and what to do when a worker dies."""
+    """Submit all tasks to an executor at once, and call ``finish`` for each as it ends.
+
+    The executor chooses the workers, and decides what happens if one dies.
+    """
     futures = {executor.submit(attempt, task): i for i, task in enumerate(tasks)}
     try:
         for future in as_completed(futures):
@@ -32,15 +39,17 @@ def through_executor(tasks: Sequence[Task], executor: Executor, finish: Finish) 
 
 
 def _result(future: Future[Attempt]) -> Attempt:
+    """Return the attempt of a finished future; an exception of its worker becomes an attempt with an error."""
     error = future.exception()
     return future.result() if error is None else Attempt(None, f"its worker failed: {type(error).__name__}: {error}")
 
 
 def through_processes(tasks: Sequence[Task], jobs: int | None, finish: Finish) -> None:
-    """Processes of this machine; with one job, this process itself.
+    """Replay tasks in ``jobs`` worker processes of this machine (None: one for each core); a single job needs no worker process.
 
-    As many cells are out as there are processes, so when one dies the cell is among those that were out. These are run
-    again one at a time, so that a cell that kills its process takes no other with it.
+    No more cells are submitted than there are processes, so if a process dies, its cell is one of those that were being
+    replayed. These cells are replayed again one at a time, so that a cell that kills its process takes no other cell
+    with it.
     """
     count = min(jobs or os.cpu_count() or 1, len(tasks))
     if count == 1:
@@ -61,13 +70,16 @@ def through_processes(tasks: Sequence[Task], jobs: int | None, finish: Finish) -
 
 
 def _through_pool(tasks: Sequence[Task], count: int, queue: deque[int], finish: Finish) -> list[int]:
-    """Empty the queue through one pool; if the pool breaks, the cells that were out."""
+    """Replay the queued tasks through one pool of ``count`` processes, and empty the queue.
+
+    Return the indexes of the tasks that were being replayed when the pool broke, or an empty list if it did not break.
+    """
     pool = _pool(count)
     out: dict[Future[Attempt], int] = {}
     try:
         while queue or out:
             while queue and len(out) < count:
-                out[pool.submit(attempt, tasks[queue[0]])] = queue[0]  # raises if the pool broke meanwhile
+                out[pool.submit(attempt, tasks[queue[0]])] = queue[0]  # raises BrokenProcessPool if a process died
                 queue.popleft()
             for future in wait(out, return_when=FIRST_COMPLETED).done:
                 result = future.result()
@@ -86,7 +98,10 @@ def _through_pool(tasks: Sequence[Task], count: int, queue: deque[int], finish: 
 
 
 def _rescue(out: dict[Future[Attempt], int], finish: Finish) -> list[int]:
-    """What was finished when the pool broke is finished; the rest is lost, and listed."""
+    """Finish the tasks that ended before the pool broke, and return the indexes of the others.
+
+    ``out`` maps futures to the indexes of their tasks.
+    """
     lost = []
     for future, i in out.items():
         if future.done() and future.exception() is None:
@@ -97,7 +112,10 @@ def _rescue(out: dict[Future[Attempt], int], finish: Finish) -> list[int]:
 
 
 def _compile(tasks: Sequence[Task], count: int) -> None:
-    """Each policy's loop once, before two processes compile the same one."""
+    """Compile the replay loop of each policy once, in ``count`` processes.
+
+    Without this two workers would compile the same loop. Nothing is done if fewer than two loops have to be compiled.
+    """
     from memtrace.engine.registry import parse_policy
     from memtrace.running import uncompiled
 
@@ -107,21 +125,23 @@ def _compile(tasks: Sequence[Task], count: int) -> None:
         return
     with suppress(BrokenProcessPool), _pool(min(count, len(missing))) as pool:
         for future in [pool.submit(warm, text) for text in missing]:
-            future.exception()  # what is wrong with a policy is said by its cells
+            future.exception()  # wait only: an error of a policy is reported by its cells
 
 
 def _pool(count: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: arrow has threads of its own, which a fork would cut off.
+    """Return a pool of ``count`` spawned worker processes."""
+    # The workers are spawned, not forked: a fork would not copy the threads that arrow runs.
     return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_start_worker)
 
 
 def _start_worker() -> None:
-    """The parent stops us; and if it is killed, we follow it."""
+    """Initialise a worker process: ignore Ctrl-C, since the parent stops the workers, and exit if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
 def _follow_parent() -> None:
+    """Wait for the end of the parent process, and then exit at once."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

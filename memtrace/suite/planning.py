@@ -1,4 +1,8 @@
-"""A Suite -> its cells: every trace looked at once, every policy read, and a name for each cell by what determines it."""
+"""Turn a Suite into tasks: hash every trace, read every policy, and give each cell a key.
+
+The key of a cell is a digest of everything that determines its results. A finished cell is stored under its key, so it
+is found again exactly as long as it would come out the same.
+"""
 
 from __future__ import annotations
 
@@ -19,51 +23,62 @@ from memtrace.suite.config import Suite, TraceSpec
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
 
-APART = ("cli", "comparing", "plots", "report", "suite")  # parts of the package on which a cell's results do not depend
+APART = ("cli", "comparing", "plots", "report", "suite")  # subpackages that do not influence a cell's results
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One cell in plain values: what another process, or another machine, needs to replay it."""
+    """One cell in plain values, which is all that another process, or another machine, needs to replay it."""
 
-    source: str  # an absolute path, a URL, or whatever else `memtrace run` takes
-    trace: str  # what results call it
-    sha256: str
-    format: str | None
-    invalid: str
-    capacity: int | None
-    policy: str  # with an absolute path, where it is a file
-    label: str  # what results call it
-    policy_digest: str
+    source: str  # an absolute path, a URL, or anything else that `memtrace run` takes as a trace
+    trace: str  # the name of the trace in results
+    sha256: str  # of the trace's bytes
+    format: str | None  # of the trace; None: recognised from the file
+    invalid: str  # error or skip
+    capacity: int | None  # bytes; None: the heap grows as needed
+    policy: str  # the policy with its options; an absolute path if it is a file
+    label: str  # the name of the policy in results
+    policy_digest: str  # of the policy's sources
     on_oom: str
     samples: int
     validate: bool
 
     @property
     def key(self) -> str:
-        """A digest of everything that determines the results; not of where the files are."""
+        """Return a digest of everything that determines the cell's results.
+
+        Where the trace and the policy lie is not part of it.
+        """
         values = {name: value for name, value in asdict(self).items() if name not in ("source", "policy")}
         text = json.dumps({**values, "package": package_digest(), **_libraries()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def text(self) -> str:
+        """Return the cell's trace and policy for messages."""
         return f"{self.trace}, {self.label}"
 
 
 @dataclass(frozen=True)
 class Plan:
+    """The cells of a suite."""
+
     suite: Suite
     tasks: tuple[Task, ...]  # trace by trace, in the order of the file
 
     @property
     def sources(self) -> dict[str, str]:
+        """Return the path, URL or recipe of each trace, by the trace's name."""
         return {task.trace: task.source for task in self.tasks}
 
 
 def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> Plan:
-    """Raises UsageError for what cannot be run at all, InputError for a trace that is not there."""
+    """Return the plan of a suite; every trace is hashed, or generated if it is a workload.
+
+    ``progress`` is called with each trace's path. Raise UsageError for a suite that cannot be run at all, InputError
+    for a trace that does not exist.
+    """
     policies = [policy for text in suite.policies for policy in _policies(text, suite.folder)]
     chosen = list({policy.label: (text, policy) for text, policy in policies}.values())
     found = []
@@ -100,7 +115,11 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
 
 
 def expand(spec: TraceSpec, folder: Path) -> Iterator[TraceSpec]:
-    """The files that a pattern stands for, in the order of their names; anything else is itself."""
+    """Return the specs of the files that match a pattern, in the order of their names, with absolute paths.
+
+    A URL, a workload or a single file is returned as one spec. Raise UsageError if no file matches, or if several would
+    get the same name.
+    """
     if is_url(spec.trace):
         yield spec
         return
@@ -109,7 +128,8 @@ def expand(spec: TraceSpec, folder: Path) -> Iterator[TraceSpec]:
         yield replace(spec, trace=str(path.resolve()))
         return
     if not glob.has_magic(spec.trace) or ":" in spec.trace:
-        # A file of that name in the working directory is not the one that is meant.
+        # Paths are relative to the suite's folder. If a file of this name is in the working directory instead, the path is
+        # joined to the folder all the same, so that the wrong file is not read.
         yield replace(spec, trace=str(path)) if Path(spec.trace).exists() else spec
         return
     files = sorted(glob.glob(spec.trace, root_dir=folder, recursive=True))
@@ -122,11 +142,12 @@ def expand(spec: TraceSpec, folder: Path) -> Iterator[TraceSpec]:
 
 
 def is_url(text: str) -> bool:
+    """Return whether the text begins with a scheme, such as https://."""
     return _URL.match(text) is not None
 
 
 def identify(spec: TraceSpec) -> tuple[str, str]:
-    """A trace's name and the digest of its bytes. A file is only hashed; what is no file is made."""
+    """Return a trace's name and the SHA-256 of its bytes. A file or URL is only hashed; a workload is generated."""
     from memtrace.formats import find
     from memtrace.trace.inputs import trace_name
     from memtrace.trace.reading import read
@@ -143,7 +164,10 @@ def identify(spec: TraceSpec) -> tuple[str, str]:
 
 
 def _policies(text: str, folder: Path) -> list[tuple[str, Policy]]:
-    """Each with the text by which any process finds it; a file's label keeps the path that the suite has."""
+    """Return the policies that a text stands for, each with the text from which any process can load it.
+
+    For a file that text has the absolute path, while the policy's label keeps the path that the suite has.
+    """
     from memtrace.engine.registry import parse_policies, split_spec
 
     name = split_spec(text)[0]
@@ -156,6 +180,7 @@ def _policies(text: str, folder: Path) -> list[tuple[str, Policy]]:
 
 
 def _check_options(policies: list[Policy], capacities: set[int | None], suite: Suite) -> None:
+    """Raise UsageError, with the suite's file in the message, for options that contradict each other or do not fit a capacity."""
     from memtrace.running import check_options
 
     for capacity in capacities:
@@ -166,6 +191,7 @@ def _check_options(policies: list[Policy], capacities: set[int | None], suite: S
 
 
 def policy_digest(policy: Policy) -> str:
+    """Return a digest of the sources of the policy's module and of all modules that it imports."""
     from memtrace.engine.sources import digest, reachable_modules
 
     return digest(reachable_modules(policy.module))
@@ -173,7 +199,7 @@ def policy_digest(policy: Policy) -> str:
 
 @cache
 def package_digest() -> str:
-    """Of every source of the package that has a say in a cell's results."""
+    """Return a digest of all sources of this package that can influence a cell's results, and of its version."""
     import memtrace
 
     root = Path(memtrace.__file__).parent
@@ -186,4 +212,5 @@ def package_digest() -> str:
 
 @cache
 def _libraries() -> dict[str, str]:
+    """Return the versions of the libraries that can influence a cell's results, by name."""
     return {name: metadata.version(name) for name in ("numpy", "numba", "pyarrow")}

@@ -1,4 +1,4 @@
-"""Finished cells on disk, one file each, named by the digest of what determines them."""
+"""A folder of finished cells, one file each. A file's name is the cell's key, a digest of all that determines its results."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from pathlib import Path
 from memtrace.errors import InputError
 from memtrace.suite.cell import unpack
 
-KEPT_DAYS = 30
+KEPT_DAYS = 30  # after its last use
+# Marks the folder as a cache, by the convention of bford.info/cachedir.
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Finished cells of memtrace suite; may be removed at any time.\n"
 
 
 class Store:
-    """A killed command leaves whole files only. Files that no run used for a month go."""
+    """The finished cells in a folder.
+
+    A command that is killed leaves only whole files; files unused for KEPT_DAYS are removed.
+    """
 
     def __init__(self, folder: Path) -> None:
+        """Use this folder, which is created when the first cell is put."""
         self.folder = folder
 
     def path(self, key: str) -> Path:
+        """Return the path of the cell with this key."""
         return self.folder / f"{key}.cell"
 
     def has(self, key: str) -> bool:
-        """Whether a whole cell is there; a damaged one counts as none."""
+        """Return whether the cell with this key is there and undamaged, and mark it as used."""
         try:
             unpack(self.path(key).read_bytes())
         except (OSError, ValueError):
@@ -33,9 +39,11 @@ class Store:
         return True
 
     def get(self, key: str) -> bytes:
+        """Return the bytes of the cell with this key; raise OSError if there is none."""
         return self.path(key).read_bytes()
 
     def put(self, key: str, data: bytes) -> None:
+        """Store the bytes of a cell, whole or not at all. Raise InputError if the file cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for name, text in (("CACHEDIR.TAG", TAG), (".gitignore", "*\n")):
@@ -49,7 +57,7 @@ class Store:
             raise InputError(f"{self.folder}: a finished cell cannot be written: {error.strerror or error}") from error
 
     def tidy(self) -> None:
-        """Remove what no run used for long, and what killed ones left."""
+        """Remove cells that were not used for KEPT_DAYS, and unfinished files of that age that killed commands left."""
         oldest = time.time() - KEPT_DAYS * 86400
         for file in [*self.folder.glob("*.cell"), *self.folder.glob(".partial-*")]:
             try:

@@ -1,4 +1,4 @@
-"""Finished cells -> the suite's results: a summary over all, and a results folder for each trace."""
+"""Write the results of a suite: a summary of all cells, and a results folder for each trace."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     import pyarrow
 
 SCHEMA = "memtrace.suite/1"
-WriteTrace = Callable[[Results, Path], list[Path]]
+WriteTrace = Callable[[Results, Path], list[Path]]  # writes the results of one trace into a folder, and returns the files
 
 
 def write(
     plan: Plan, store: Store, lost: set[Task], write_trace: WriteTrace, wall_seconds: float
 ) -> tuple[list[dict[str, Any]], list[Path]]:
-    """The rows of the summary in the order of the plan, and the files. ``write_trace`` writes one trace's folder.
+    """Write the results of all finished cells, and return the rows of the summary and the paths of all files.
 
-    Memory is that of one trace's cells. The summary goes last: while it is the old one, so is the manifest.
+    The rows are in the order of the plan. ``lost`` are the tasks that failed; ``write_trace`` writes one trace's
+    folder. Only one trace's cells are in memory at a time. The summary is written last, with the manifest, so a killed
+    command leaves the old summary and the old manifest together.
     """
     from memtrace.results.folder import write_summary_folder
     from memtrace.results.manifest import manifest
@@ -48,7 +50,10 @@ def write(
 
 
 def check_output(folder: Path, force: bool) -> None:
-    """UsageError if the folder has content that memtrace did not write; one of a killed suite has traces' folders only."""
+    """Raise UsageError if the folder has content that memtrace did not write.
+
+    A folder that holds nothing but results folders of traces is accepted: a suite that was killed leaves no summary.
+    """
     from memtrace.results.folder import check_folder, content, is_ours
 
     inside = content(folder)
@@ -57,10 +62,11 @@ def check_output(folder: Path, force: bool) -> None:
 
 
 def assemble(cells: list[dict[str, pyarrow.Table]], manifest: dict[str, Any]) -> Results:
-    """The cells of one trace, in order, as the Results of one run."""
+    """Return the cells of one trace, each given as tables by name, as the Results of one run."""
     import pyarrow as pa
 
     def joined(name: str) -> pyarrow.Table:
+        """Return the tables of this name of all cells, one below the other."""
         return pa.concat_tables([cell[name] for cell in cells], promote_options="default").combine_chunks()
 
     return Results(
@@ -72,7 +78,7 @@ def assemble(cells: list[dict[str, pyarrow.Table]], manifest: dict[str, Any]) ->
 
 
 def folder_names(traces: list[str]) -> dict[str, str]:
-    """Trace -> a name that every file system takes; those that would be the same are numbered."""
+    """Return a folder name for each trace that every file system accepts. Names that would be equal are numbered."""
     names: dict[str, str] = {}
     for trace in traces:
         plain = re.sub(r"[^\w.@+=-]", "_", trace).lstrip(".") or "trace"

@@ -1,7 +1,7 @@
-"""Policies of the tiers and an eviction rule -> one module of functions that the loop calls by tier.
+"""Bind the policies of the tiers and an eviction rule into one module of functions, which the replay loop calls by tier.
 
-Tiers of one policy share its compiled text. The states are a tuple of groups, one per policy, each a tuple of states; a tier is
-(group, member).
+Tiers with the same policy share its compiled code: the states are a tuple of groups, one per policy module, each a tuple of
+states. A tier is known by (group, member).
 """
 
 import hashlib
@@ -17,7 +17,12 @@ from memtrace.tiers import world
 
 
 def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = False) -> ModuleType:
-    """``modules``: the distinct policy modules of the tiers, in order."""
+    """Return the module of functions for these policies and this eviction rule; it is made once.
+
+    It has the functions of `of_policy`, with an argument ``group`` added behind ``world``, the functions of ``rule``,
+    and ``keep`` of `world.compiled`, or of `world.plain` if ``interpret``. ``modules``: the distinct policy modules of the
+    tiers, in the order of the groups.
+    """
     bounds = [bind(module) for module in modules]
     text = "+".join([*(bound.__name__ for bound in bounds), rule.__name__, "plain" if interpret else ""])
     name = f"memtrace.tiers.bound_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
@@ -28,7 +33,7 @@ def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = Fa
         for key in parts[0]:
             links = chained([part[key] for part in parts])
             functions[key] = links[-1]
-            # The compiler finds what it has to compile among the names of the module.
+            # The links and the policies' functions are attributes too: `engine.compile.closed` makes attributes compilable.
             functions |= {f"{key}_link_{i}": link for i, link in enumerate(links[:-1])}
             functions |= {f"{key}_of_{i}": part[key] for i, part in enumerate(parts)}
         rules = {key: getattr(rule, key) for key in ("enter", "touch", "leave", "victim")}
@@ -38,49 +43,62 @@ def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = Fa
 
 
 def of_policy(bound, number, group_of):
-    """The functions of the policy that is the group ``number``, each over a world, a tier's member in the group, and more."""
+    """Return, by name, the functions of the policy whose states are the group ``number``; ``bound`` is its bound module.
+
+    All have the same arguments, so that they can be chained: a world, the tier's member in the group, a request, an address, a
+    number ``extra``, and a row to write to. ``group_of`` is as in `world.plain`. A policy's answer is returned, else 0.
+    """
     policy_alloc, policy_free, policy_resize = bound.alloc, bound.free, bound.resize
     policy_trim, policy_access, policy_freed_by = bound.trim, bound.access, bound.freed_by
     policy_record, policy_largest, policy_releasable = bound.record, bound.largest_hole, bound.releasable
 
     @apart
     def ask(world, member, request, address, extra, row):
+        """Ask the policy for a block; return an address, NOWHERE, NOTHING or ENLARGE."""
         state = group_of(world, number)[member]
         forget_search(state.ledger)
         return policy_alloc(state, request)
 
     @apart
     def free(world, member, request, address, extra, row):
+        """Free the block of ``request`` at ``address``."""
         policy_free(group_of(world, number)[member], request, address)
         return 0
 
     @apart
     def resize(world, member, request, address, extra, row):
+        """Ask the policy to resize the block at ``address`` from ``extra`` bytes to those of ``request``; return as `ask`."""
         return policy_resize(group_of(world, number)[member], request, address, extra)
 
     @apart
     def trim(world, member, request, address, extra, row):
+        """Have the policy release unused memory to the system."""
         policy_trim(group_of(world, number)[member])
         return 0
 
     @apart
     def access(world, member, request, address, extra, row):
+        """Tell the policy of an access to the block of ``request`` at ``address``."""
         policy_access(group_of(world, number)[member], request, address)
         return 0
 
     @apart
     def record(world, member, request, address, extra, row):
+        """Tell the policy that stream ``extra`` uses the block of ``request`` at ``address``; return its answer."""
         return policy_record(group_of(world, number)[member], request, extra, address)
 
     def freed_by(world, member, request, address, extra, row):
+        """Tell the policy, before a free, that stream ``extra`` frees the block of ``request``."""
         policy_freed_by(group_of(world, number)[member], request, extra)
         return 0
 
     def book(world, member, request, address, extra, row):
+        """Return entry ``extra`` of the policy's ledger."""
         return group_of(world, number)[member].ledger[extra]
 
     @apart
     def note(world, member, request, address, extra, row):
+        """Write the columns recorder.ROW to ``row``: event ``address``, live bytes ``extra``, and the ledger's counts."""
         state = group_of(world, number)[member]
         write_row(row, address, extra, state.ledger, policy_largest(state), policy_releasable(state))
         return 0
@@ -92,14 +110,18 @@ def of_policy(bound, number, group_of):
 
 
 def forget_search(ledger):
-    """Before a request."""
+    """Reset the entries of a policy's ledger that describe its last search, before a request."""
     ledger[INSPECTED] = 0
     ledger[HOLE_TAKEN] = 0
     ledger[BLOCK_SIZE] = 0
 
 
 def chained(functions):
-    """The links of a chain of comparisons, since groups differ in type; the last one is the function of any tier."""
+    """Return a chain of comparisons for one function name: ``functions[i]`` is the one of group i.
+
+    The last element returned is the function for any group; the others are the links that it calls. Compiled code cannot index
+    a tuple of groups by a variable, since the groups differ in type.
+    """
     links = [last(functions[-1])]
     for number in range(len(functions) - 2, -1, -1):
         links.append(link(functions[number], number, links[-1]))
@@ -107,14 +129,20 @@ def chained(functions):
 
 
 def last(function):
+    """Return the end of a chain: a function that calls ``function`` for any group that the links before it did not take."""
+
     def one(world, group, member, request, address, extra, row):
+        """Call the function of the last group."""
         return function(world, member, request, address, extra, row)
 
     return one
 
 
 def link(function, number, rest):
+    """Return a link of a chain: a function that calls ``function`` if its group is ``number``, else the next link ``rest``."""
+
     def one(world, group, member, request, address, extra, row):
+        """Call the function of the group, here or further down the chain."""
         if group == number:
             return function(world, member, request, address, extra, row)
         return rest(world, group, member, request, address, extra, row)

@@ -1,9 +1,10 @@
-"""How far blocks shrink in a compressed tier: a ratio for all, one by tag, or measured on a file of sample data.
+"""Parse how far blocks shrink in a compressed tier: one ratio for all, one by tag, or ratios measured on a file of sample data.
 
-`ratio=2.5`, `ratio=[activation:1.8,weight:1.2,*:1]`, `ratio=sample:FILE`. A sample is cut into pieces of 64 KiB, each is
-compressed by zlib at level 1, and every block draws one of the pieces' ratios by the number of its alloc: so blocks of one
-size are stored in many, and a tier of them has a fragmentation of its own. Pieces that do not shrink by 1/16 are kept as they
-are: ratio 1. `compress` and `decompress` are the rates of the original bytes, 0 or absent: no time.
+The forms are `ratio=2.5`, `ratio=[activation:1.8,weight:1.2,*:1]` and `ratio=sample:FILE`. A ratio is original / stored bytes.
+A sample is cut into pieces of 64 KiB, which zlib compresses at level 1, and every block draws the ratio of a piece by the
+event of its alloc. So blocks of one size take different sizes in the tier, which has a fragmentation of its own. Pieces that
+do not shrink by 1/16 are kept as they are: ratio 1. `compress` and `decompress` are rates in original bytes per second; 0 or
+absent: that takes no time.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from typing import Any
 from memtrace.errors import InputError, UsageError
 from memtrace.tiers.model import SCALE, Compression
 
-PIECE = 1 << 16
-MOST_PIECES = 256
+PIECE = 1 << 16  # bytes
+MOST_PIECES = 256  # of a sample
 MOST_RATIO = 1000
-LEAST_GAIN = 16 / 15
+LEAST_GAIN = 16 / 15  # ratio below which a piece is kept as it is
 
 _RATIO = re.compile(r"[0-9]+(\.[0-9]{1,3})?")
 
 
 def parse_compression(ratio: Any, compress: Any, decompress: Any) -> Compression | None:
-    """None for a tier that does not compress; UsageError for what is wrong."""
+    """Return the compression of a tier from the values of its keys ratio, compress and decompress, None for an absent one.
+
+    None is returned for a tier without a ratio, which does not compress. Raises UsageError for a wrong value.
+    """
     from memtrace.tiers.grammar import parse_bandwidth
 
     if ratio is None:
@@ -36,6 +40,10 @@ def parse_compression(ratio: Any, compress: Any, decompress: Any) -> Compression
 
 
 def parse_ratios(given: Any) -> dict[str, tuple[int, ...]]:
+    """Return tag, or "*" for all others -> ratios in thousandths, from `2.5`, `[tag:ratio,...]`, `sample:FILE` or a table by tag.
+
+    Raises UsageError for a wrong form or ratio, and InputError for a sample that cannot be read.
+    """
     if isinstance(given, dict):
         return {str(tag): (one_ratio(str(value)),) for tag, value in given.items()}
     text = str(given)
@@ -50,7 +58,7 @@ def parse_ratios(given: Any) -> dict[str, tuple[int, ...]]:
 
 
 def one_ratio(text: str) -> int:
-    """Thousandths of `2.5`: original over stored."""
+    """Return a ratio such as `2.5` in thousandths. Raises UsageError if it is not between 1 and MOST_RATIO."""
     if not _RATIO.fullmatch(text):
         raise UsageError(f"{text!r} is no ratio; write original over stored with three decimals at most, such as 2.5")
     thousandths = round(float(text) * SCALE)
@@ -60,7 +68,10 @@ def one_ratio(text: str) -> int:
 
 
 def measured(path: Path) -> tuple[int, ...]:
-    """The ratios of pieces of a file, evenly spread over it, in thousandths."""
+    """Return the ratios, in thousandths, of pieces of the file that are evenly spread over it: all, or MOST_PIECES of them.
+
+    Raises InputError if the file cannot be read or is smaller than a piece.
+    """
     import zlib
 
     try:

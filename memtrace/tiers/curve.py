@@ -1,4 +1,4 @@
-"""Stall against capacity of the top tier: the curve that tells how much of it to buy."""
+"""Replay with several capacities of the top tier: the curve of stall against capacity shows how much of it is worth having."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def capacities(trace: Trace, tiers: Sequence[Tier], points: int) -> list[int]:
-    """Evenly spaced, up to the larger of the peak of live bytes and what was asked for; the first is one step above 0."""
+    """Return ``points`` evenly spaced capacities of the top tier, in bytes, ascending from one step above 0.
+
+    The last one is the peak of live bytes or the tier's own capacity, whichever is larger.
+    """
     most = max(trace.facts.peak_live_bytes, tiers[0].capacity)
     return [most * k // points for k in range(1, points + 1)]
 
@@ -29,7 +32,11 @@ def curve(
     progress: Callable[[int, int], None],
     known: Uses | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each capacity of the top tier; the rest stays as it is. ``known``: the uses, if a replay worked them out."""
+    """Replay with each of ``points`` capacities of the top tier, all else being the same; return a row of results for each.
+
+    ``known``: the uses of the trace, if a replay by the same plan worked them out. ``progress`` is called with the number of
+    replays done and ``points``.
+    """
     rows = []
     for number, capacity in enumerate(capacities(trace, tiers, points), 1):
         changed = [replace(tiers[0], capacity=capacity), *tiers[1:]]
@@ -41,6 +48,7 @@ def curve(
 
 
 def row(replayed: TierReplay) -> dict[str, Any]:
+    """Return a replay as a row of tier_curve.parquet."""
     hits = replayed.count("HITS")
     return {
         "trace": replayed.trace.name,

@@ -1,4 +1,4 @@
-"""Where tiers come from: options of the command line, a TOML file, or a preset."""
+"""Read the tiers of a replay from the options of the command line, a TOML file, or a preset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from memtrace.tiers.presets import PRESETS
 
 
 def described(given: Sequence[str], file: str | None, preset: str | None, policy: str | None = None) -> tuple[Tier, ...]:
-    """The tiers, fastest first, of exactly one of the three; ``policy`` is that of the tiers that name none."""
+    """Return the tiers, fastest first, from exactly one of the texts ``given``, the path ``file`` and the name ``preset``.
+
+    ``policy`` is that of the tiers that name none. Raises UsageError for a wrong description, InputError for a wrong file.
+    """
     ways = [way for way, there in (("--tier", given), ("--tiers", file), ("--preset", preset)) if there]
     if len(ways) > 1:
         raise UsageError(f"{' and '.join(ways)} both describe the tiers; give one of them")
@@ -31,13 +34,16 @@ def described(given: Sequence[str], file: str | None, preset: str | None, policy
 
 
 def policy_part(text: str, policy: str) -> str:
-    """The policy as a part of a tier's text, behind a latency."""
+    """Return the text that adds ``policy`` to a tier's ``text``, with a latency of 0 ns before it if that has none."""
     latency = "" if any("=" not in part for part in text.partition("=")[2].split(",")[1:2]) else "0ns,"
     return f"{latency}policy=[{policy}]"
 
 
 def from_file(path: Path, policy: str | None) -> list[Tier]:
-    """The tables `[[tier]]` of a TOML file; InputError names the file and the table."""
+    """Return the tiers of the tables `[[tier]]` in a TOML file; ``policy`` is that of the tables that name none.
+
+    Raises InputError, which names the file and the table.
+    """
     import tomllib
 
     try:

@@ -1,6 +1,6 @@
-"""Every use of a trace in order, and when each block is used next: what rules that know the future read, and prefetch.
+"""List every use of a trace in order, with the next use of the same block: for eviction rules that know the future, and prefetch.
 
-Two passes of compiled text: forwards over the events, backwards over the uses. 21 bytes per use.
+Two compiled passes: forwards over the events, then backwards over the uses. The list takes 21 bytes per use.
 """
 
 import sys
@@ -13,21 +13,24 @@ from memtrace.engine.ops import ACCESS, ALLOC, COPY, FREE, REALLOC, RECORD, SWAP
 from memtrace.tiers.books import Future
 from memtrace.tiers.eviction.cost import NEVER
 
-COUNT, EVENT, EXTRA = range(3)
+COUNT, EVENT, EXTRA = range(3)  # of totals: uses found, events passed, extra uses passed
 
 
 class Uses(NamedTuple):
-    slots: np.ndarray
-    events: np.ndarray
-    born: np.ndarray
-    tag_of: np.ndarray
-    last_uses: np.ndarray
-    extra_events: np.ndarray
-    extra_slots: np.ndarray
-    totals: np.ndarray
+    """The list of uses as the first pass fills it."""
+
+    slots: np.ndarray  # [use] as in Future
+    events: np.ndarray  # [use]
+    born: np.ndarray  # [use]
+    tag_of: np.ndarray  # [slot] tag of the last block
+    last_uses: np.ndarray  # [tag] 1: the free of a block is a use
+    extra_events: np.ndarray  # [extra use] the event before which it comes; ends with NEVER
+    extra_slots: np.ndarray  # [extra use]
+    totals: np.ndarray  # COUNT, EVENT, EXTRA
 
 
 def put(uses, slot, born):
+    """Append a use of the block in ``slot`` at the current event; ``born`` is 1 if it is an alloc, else 0."""
     n = uses.totals[COUNT]
     uses.slots[n] = slot
     uses.events[n] = uses.totals[EVENT]
@@ -36,8 +39,13 @@ def put(uses, slot, born):
 
 
 def specialise_list(module):
+    """Return the first pass, a new function each time, as compiling gives it a name; ``module`` is not used."""
+
     def collect(op, block, dst, tag, uses):
-        """One batch: in the order in which the loop uses blocks."""
+        """Append to ``uses`` the uses of one batch, in the order in which the replay loop serves them.
+
+        The columns are those of `trace.Events`; ``dst`` and ``tag`` have one element if they are the same for all rows.
+        """
         totals = uses.totals
         for i in range(op.size):
             kind, slot = op[i], block[i]
@@ -60,8 +68,13 @@ def specialise_list(module):
 
 
 def specialise_next(module):
+    """Return the second pass, a new function each time, as compiling gives it a name; ``module`` is not used."""
+
     def link(slots, events, born, next, seen):
-        """Backwards: the next use of each; none beyond the alloc of another block in the slot."""
+        """Write to ``next`` the event of the same block's next use, NEVER if there is none; the arrays are those of Future.
+
+        ``seen``: scratch `[slot]`, all NEVER. An alloc separates the uses of a slot's blocks.
+        """
         for n in range(slots.size - 1, -1, -1):
             slot = slots[n]
             next[n] = seen[slot]
@@ -71,7 +84,10 @@ def specialise_next(module):
 
 
 def future_of(trace, last_uses, extra):
-    """All uses of a trace; ``extra``: events and slots of those that are no events of the trace."""
+    """Return every use of ``trace`` in order, and a sentinel.
+
+    ``last_uses`` says by tag whether a free is a use; ``extra`` is (events, slots) of the uses for which the trace has no event.
+    """
     facts = trace.facts
     most = facts.events + facts.copies + facts.swaps + extra[0].size + 1
     extra_events = np.append(extra[0], NEVER)
@@ -87,7 +103,7 @@ def future_of(trace, last_uses, extra):
     slots, events, born = (column[:count].copy() for column in (uses.slots, uses.events, uses.born))
     following = np.full(count, NEVER)
     link(slots, events, born, following, np.full(facts.max_live + 1, NEVER))
-    # One more, so that the loop may look at the use after the last.
+    # A sentinel, since the replay loop looks at the use after the last.
     return Future(
         np.append(slots, np.int32(0)), np.append(events, NEVER), np.append(following, NEVER), np.append(born, np.uint8(0))
     )
@@ -95,7 +111,7 @@ def future_of(trace, last_uses, extra):
 
 @cache
 def compiled():
-    """Both passes."""
+    """Return both passes, compiled."""
     from memtrace.engine.compile import closed
     from memtrace.engine.sources import reachable_modules
 

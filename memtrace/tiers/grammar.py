@@ -1,4 +1,7 @@
-"""`NAME=SIZE@BANDWIDTH[,LATENCY][,key=value...]` -> a tier; every mistake is named with what to write instead."""
+"""Parse the text of a tier, `NAME=SIZE@BANDWIDTH[,LATENCY][,key=value...]`, and check the order of tiers.
+
+Every error says which part is wrong and what to write instead.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,17 @@ from memtrace.tiers.model import MOST_TIERS, Tier
 from memtrace.units import BINARY, DECIMAL, parse_size
 
 FORM = "NAME=SIZE@BANDWIDTH[,LATENCY], such as dram=1TiB@60GB/s,10us"
+# Nanoseconds of each unit.
 TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
+# Keys that may follow the size, the bandwidth and the latency.
 KEYS = ("policy", "ratio", "compress", "decompress")
-LONGEST = 10**9  # ns
+LONGEST = 10**9  # latency, in ns
 
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]*)")
 
 
 def parse_tier(text: str) -> Tier:
-    """One tier of the command line; UsageError says which part is wrong."""
+    """Return the tier that a text of the command line describes. Raises UsageError, which says which part is wrong."""
     from memtrace.engine.registry import split_commas
 
     name, mark, rest = text.partition("=")
@@ -50,7 +55,10 @@ def parse_tier(text: str) -> Tier:
 
 
 def make_tier(given: dict[str, Any]) -> Tier:
-    """A tier from its parts by name: name, size, bandwidth, latency, policy, ratio, compress, decompress."""
+    """Return a tier from its parts by name: name, size, bandwidth, latency, policy, ratio, compress, decompress.
+
+    All but the first three may be absent. Raises UsageError for an unknown, missing or wrong part.
+    """
     known = ("name", "size", "bandwidth", "latency", *KEYS)
     for key in given:
         if key not in known:
@@ -74,7 +82,7 @@ def make_tier(given: dict[str, Any]) -> Tier:
 
 
 def parse_bandwidth(text: str) -> float:
-    """Bytes per second of `60GB/s`."""
+    """Return the bytes per second of a text such as `60GB/s`. Raises UsageError for another form, for bits, and for 0."""
     amount, mark, per = text.strip().partition("/")
     if not mark or per.strip() != "s":
         units = {name.lower(): name for name in (*BINARY, *DECIMAL)}
@@ -89,7 +97,7 @@ def parse_bandwidth(text: str) -> float:
 
 
 def parse_time(text: str) -> int:
-    """Nanoseconds of `10us`."""
+    """Return the nanoseconds of a text such as `10us`. Raises UsageError for another form and for more than a second."""
     found = _TIME.fullmatch(text.strip())
     if not found or (not found[2] and float(found[1])):
         raise UsageError(f"{text!r} is no time; write 80us, 500ns, 10ms")
@@ -102,7 +110,10 @@ def parse_time(text: str) -> int:
 
 
 def check_order(tiers: Sequence[Tier]) -> None:
-    """UsageError unless the tiers go from the fastest to the slowest, and each has a name of its own."""
+    """Check that the tiers go from the fastest to the slowest, that their names differ, and that there are 1 to MOST_TIERS.
+
+    Raises UsageError otherwise.
+    """
     if not tiers:
         raise UsageError(f"no tier is given\ntry: --tier {FORM}, or --preset h100")
     if len(tiers) > MOST_TIERS:

@@ -1,8 +1,8 @@
-"""The loop over tiers: events in, blocks moved, everything counted. Compiled as `engine.loop` is, and as the text stands the
-interpreter runs it.
+"""The replay loop over tiers: it takes the events in order, moves blocks between tiers, and counts everything.
 
-It stops at an event for which a policy's arrays are too small, and goes on from the same step of that event: STEP and USE say
-how far it came.
+The functions are compiled as those of `engine.loop` are; the interpreter can run the same text.
+The loop stops at an event for which a policy's arrays are too small. When it is called again with larger ones, it goes on
+from the same step of that event, which the totals STEP, USE, AHEAD and EXTRA of the books tell.
 """
 
 import numpy as np
@@ -36,11 +36,14 @@ from memtrace.tiers.serving import exchange, found_place, open_block, reallocate
 from memtrace.tiers.watching import observe, sample
 from memtrace.tiers.world import World
 
-ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # memtrace.trace.Op
+ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # the codes of memtrace.trace.Op
 
 
 def tick(books, time, i):
-    """The program's own time passes: as the trace says, or so many ns an event."""
+    """Advance the modelled clock by the program's own time for row ``i`` of the batch.
+
+    ``time`` has the time of each event in ns; it has one element if the trace has no times, and ``books.event_ns`` passes.
+    """
     totals = books.totals
     passed = books.event_ns
     if time.size > 1:
@@ -52,7 +55,10 @@ def tick(books, time, i):
 
 @apart
 def fetch_ahead(t, world):
-    """Bring up what the next events use, if it is live and below the top."""
+    """Prefetch the blocks that the next ``books.ahead`` events use, if they are live and below the top tier.
+
+    Return NOTHING, or ENLARGE if a policy needs a larger state first: then call again. ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     totals, until = books.totals, books.totals[EVENT] + books.ahead
     while totals[AHEAD] < books.use_slots.size and books.use_events[totals[AHEAD]] <= until:
@@ -71,7 +77,10 @@ def fetch_ahead(t, world):
 
 
 def use_extra(t, world, books):
-    """Uses that the trace has no events for."""
+    """Serve the uses due by the current event for which the trace has no event (``books.extra_events``).
+
+    Return NOTHING, or ENLARGE if a policy needs a larger state first: then call again. ``t``: module made by `bind_tiers`.
+    """
     totals = books.totals
     while books.extra_events[totals[EXTRA]] <= totals[EVENT]:
         if use(t, world, np.int64(books.extra_slots[totals[EXTRA]]), np.int64(-1), True) == ENLARGE:
@@ -81,12 +90,17 @@ def use_extra(t, world, books):
 
 
 def uses_of_event(t, world, books, kind, slot, other):
-    """What the event itself uses, each once: STEP counts them."""
+    """Serve the uses that an event of op code ``kind`` makes: of the block in ``slot``, then of that in ``other`` (-1: none).
+
+    totals[STEP] becomes 2 after the first use and 3 after the second, so a repeated call serves none twice. The free of a block
+    is a use only if ``books.last_uses`` of its tag says so.
+    Return NOTHING, or ENLARGE if a policy needs a larger state first: then call again. ``t``: module made by `bind_tiers`.
+    """
     totals = books.totals
     if kind == FREE and books.last_uses[books.blocks[slot].tag] == 0:
         return NOTHING
     if totals[STEP] == 1:
-        # A copy reads only what it copies: `exchange` has the bytes.
+        # A copy or swap does not read the whole blocks: `exchange` carries the bytes that it moves.
         if use(t, world, slot, other, other < 0) == ENLARGE:
             return ENLARGE
         totals[STEP] = 2
@@ -98,10 +112,17 @@ def uses_of_event(t, world, books, kind, slot, other):
 
 
 def specialise(t):
-    """The loop of one choice of policies and rule; ``t`` is the module that `binding.bind_tiers` makes of it."""
+    """Return the loop for one choice of policies and eviction rule; ``t`` is the module that `bind_tiers` makes of them."""
 
     def replay(op, block, size, align, stream, dst, tag, time, start, states, books, order, addresses, tiers):
-        """Replay a batch from event ``start`` of it; returns how far it came, and why it stopped."""
+        """Replay a batch from row ``start`` on; return the row to go on from, and FINISHED, STOPPED or TOO_SMALL.
+
+        The columns ``op`` to ``tag`` are those of `trace.Events`, a column of one element being the same for all rows; ``time``
+        is as in `tick`. ``states``, ``books`` and ``order`` are the fields of a `World`, changed in place. If ``addresses`` and
+        ``tiers`` have more than one element, the address (NOWHERE, NOTHING) and tier (-1: none) of each alloc and realloc go
+        there. TOO_SMALL: enlarge the state of the policy of tier totals[ENLARGED], and call again. STOPPED: a request found no
+        room.
+        """
         world = t.keep(World(states, books, order))
         totals, blocks = books.totals, books.blocks
         for i in range(start, op.size):

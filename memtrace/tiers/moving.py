@@ -1,8 +1,9 @@
-"""Blocks between tiers: evictions that cascade down, demand and prefetch that bring back up.
+"""Move blocks between tiers: evictions carry them down, and demand or prefetch brings them back up.
 
-A block is put into the first tier that has room for it or makes some. A tier makes room by evicting to the tier below, which
-may have to evict in turn; what that leaves no room for goes on downwards. A victim is copied before its old place is freed.
-A block is in one tier at any time.
+A block is placed in the first tier that has room for it or makes room. A tier makes room by evicting blocks to the tier
+below, which may have to evict in turn; where a tier cannot make room, the block goes further down. A victim is copied
+before its old place is freed. A block is in one tier at any time.
+In all functions ``t`` is the module of functions that `binding.bind_tiers` makes, and ``world`` a `World`.
 """
 
 import numpy as np
@@ -47,10 +48,16 @@ from memtrace.tiers.transfers import count_in, stored_bytes, transfer, wait
 
 
 def request_for(b, stored):
+    """Return the request to a policy for the block of record ``b``, with a size of ``stored`` bytes."""
     return make_request(stored, align_of(b.align), b.stream, b.tag, b.handle)
 
 
 def ask(t, world, books, tier, b, stored):
+    """Ask the policy of ``tier`` for a place of ``stored`` bytes for the block of record ``b``.
+
+    Return an address, NOTHING (the block gets no place, which is no failure), NOWHERE (no room), or ENLARGE: the policy needs
+    a larger state, and totals[ENLARGED] is the tier. ``t``: module made by `bind_tiers`.
+    """
     row = books.tiers[tier]
     books.totals[TOUCHED] |= 1 << tier
     address = t.ask(world, row[GROUP], row[MEMBER], request_for(b, stored), 0, 0, books.peaks[tier, 0])
@@ -60,12 +67,15 @@ def ask(t, world, books, tier, b, stored):
 
 
 def could_fit(books, tier, stored):
-    """Whether a tier could hold so many bytes if all that may leave it had left."""
+    """Return whether ``tier`` could hold ``stored`` bytes if all blocks that are not pinned had left it."""
     return stored <= books.tiers[tier, CAPACITY] - books.tiers[tier, PINNED]
 
 
 def short(t, world, books, tier, stored):
-    """Whether the bytes that are not allocated are too few, wherever they are."""
+    """Return whether ``tier`` has fewer than ``stored`` bytes unallocated in all, so that its policy need not be asked.
+
+    ``t``: module made by `bind_tiers`.
+    """
     row = books.tiers[tier]
     request = make_request(0, 0, 0, -1, 0)
     allocated = t.book(world, row[GROUP], row[MEMBER], request, 0, ALLOCATED, books.peaks[tier, 0])
@@ -74,14 +84,18 @@ def short(t, world, books, tier, stored):
 
 @apart
 def settle(t, world, slot, first, below, other):
-    """Find a block a place in the tiers from ``first`` to the one above ``below``; its tier is in LANDED.
+    """Find a place for the block in ``slot`` in the tiers [``first``, ``below``), the upper ones first; evict if needed.
 
-    Returns an address, NOTHING, NOWHERE, or ENLARGE: then all that was done stays done, and the call is made again.
+    The block itself is not moved; victims are, down to the last tier if needed, but never the block in ``other`` (-1: none).
+    Return an address or NOTHING (no place is needed), with the tier in totals[LANDED]; NOWHERE if no tier makes room; or
+    ENLARGE: a policy needs a larger state, the evictions so far stay done, and the caller calls again.
+    ``t``: module made by `bind_tiers`.
     """
     books = world.books
     blocks, stack, totals = books.blocks, books.stack, books.totals
     last = books.tiers.shape[0] - 1
     depth, retried = np.int64(0), False
+    # An entry is (slot, tier that is tried). Each entry above the first is a victim whose place the entry before it needs.
     stack[0, 0], stack[0, 1] = slot, first
     while True:
         one, tier = stack[depth, 0], stack[depth, 1]
@@ -120,7 +134,10 @@ def settle(t, world, slot, first, below, other):
 
 @apart
 def evict(t, world, slot, tier, address, stored):
-    """A victim arrives further down."""
+    """Move the victim in ``slot`` down to ``address`` in ``tier``, where it takes ``stored`` bytes, and count the eviction.
+
+    totals[ENOUGH] is raised to the modelled time at which the transfer ends. ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     b = books.blocks[slot]
     source, size, tag = np.int64(b.tier), b.requested, b.tag
@@ -135,7 +152,10 @@ def evict(t, world, slot, tier, address, stored):
 
 @apart
 def move(t, world, slot, tier, address, stored, begin):
-    """Carry a block to its new place, and free the old one; returns when it is there."""
+    """Move the block in ``slot`` to ``address`` in ``tier``, with ``stored`` bytes there: transfer it, free the old place, count.
+
+    The transfer begins at ``begin`` (ns of the modelled clock) or later; return when it ends. ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     b = books.blocks[slot]
     source = np.int64(b.tier)
@@ -155,7 +175,10 @@ def move(t, world, slot, tier, address, stored, begin):
 
 @apart
 def depart(t, world, slot):
-    """A block is no longer where it was."""
+    """Take the block in ``slot`` out of the counts of its tier and, unless it is pinned, out of the eviction order.
+
+    The policy of the tier is not called. ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     b = books.blocks[slot]
     tier = np.int64(b.tier)
@@ -171,7 +194,10 @@ def depart(t, world, slot):
 
 @apart
 def arrive(t, world, slot, tier, address, stored):
-    """A block has a place in a tier."""
+    """Record the block in ``slot`` at ``address`` in ``tier``, where it takes ``stored`` bytes, and count it there.
+
+    Unless it is pinned, it enters the eviction order. The policy is not called. ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     b = books.blocks[slot]
     row = books.tiers[tier]
@@ -194,7 +220,11 @@ def arrive(t, world, slot, tier, address, stored):
 
 @apart
 def bring(t, world, slot, other, ahead):
-    """Bring a block up as far as there is room; ENLARGE, or NOTHING. ``ahead``: by prefetch, for which nobody waits."""
+    """Move the block in ``slot`` to the highest tier above its own that has or makes room; without one it stays.
+
+    ``other``: slot of a block that must not be evicted, -1 for none. ``ahead``: the move is a prefetch, for which nobody waits.
+    Return NOTHING, or ENLARGE if a policy needs a larger state first: then call again. ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     b = books.blocks[slot]
     source = np.int64(b.tier)
@@ -219,7 +249,12 @@ def bring(t, world, slot, other, ahead):
 
 @apart
 def use(t, world, slot, other, whole):
-    """A block is used: brought back, or read where it is (``whole``). ENLARGE: nothing was counted; call again."""
+    """Serve one use of the block in ``slot``: bring it up as far as there is room, and count the hit in the tier that had it.
+
+    ``whole``: if the block stays below the top tier, all its bytes are read in place. ``other``: slot of a block that must not
+    be evicted, -1 for none. totals[USE] goes on to the next use. ``t``: module made by `bind_tiers`.
+    Return NOTHING, or ENLARGE if a policy needs a larger state first: nothing was counted, call again.
+    """
     books = world.books
     b, totals = books.blocks[slot], books.totals
     if books.foresees:
@@ -243,7 +278,10 @@ def use(t, world, slot, other, whole):
 
 @apart
 def reach(t, world, tier, b):
-    """A block is read or written where it is, over the links."""
+    """Read or write all bytes of the block of record ``b`` in place in ``tier``, below the top: over the links, and wait.
+
+    ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     end = transfer(t, world, tier, np.int64(0), b.requested, b.stored, b.requested, b.stored, max(b.ready, books.totals[CLOCK]))
     wait(books, tier, end)

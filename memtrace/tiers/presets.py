@@ -1,7 +1,8 @@
-"""Real machines as tiers: peak rates of one direction.
+"""Tiers of real machines, by name, with peak rates of one direction.
 
-NVIDIA's and Samsung's own data sheets could not be read; ``source`` names the pages on which each figure was looked up, by title.
-``assumed`` names what was found nowhere. A tier has one rate both ways, that of reading; SSDs write at about half of it.
+The data sheets of NVIDIA and Samsung could not be read: ``source`` names, by title, the pages on which each figure was looked
+up, and ``assumed`` names the figures that were found nowhere. A tier has one rate both ways, that of reading; SSDs write at
+about half of it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ DRAM = "how much DRAM the machine has"
 
 @dataclass(frozen=True)
 class Preset:
-    tiers: tuple[str, ...]
-    source: str  # where its figures were looked up
-    assumed: str
+    """The tiers of a machine, and where their figures come from."""
+
+    tiers: tuple[str, ...]  # in the form of `grammar.parse_tier`, the fastest first
+    source: str  # where the figures were looked up
+    assumed: str  # figures without a source
 
 
 PRESETS = {

@@ -1,4 +1,4 @@
-"""Trace, tiers and plan -> a replay over tiers."""
+"""Replay a trace over tiers: make the states, the books and the compiled loop, and run the loop over the batches of the trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class TierReplay:
-    """One trace replayed over tiers."""
+    """The result of replaying one trace over tiers."""
 
     trace: Trace
     tiers: tuple[Tier, ...]
@@ -35,36 +35,41 @@ class TierReplay:
     plan: Plan
     uses: Uses
     books: Books
-    states: Any  # groups of policies' states
-    addresses: NDArray[np.int64] | None  # per event: of an alloc or realloc; -1 where it failed, -2 where there is none
-    landed: NDArray[np.int8] | None  # per event: the tier of that address, -1 where there is none
-    seconds: float  # in the compiled loop
+    states: Any  # states[group][member]: the policies' states at the end
+    addresses: NDArray[np.int64] | None  # [event] of an alloc or realloc; -1 where it failed, -2 for none
+    landed: NDArray[np.int8] | None  # [event] the tier of that address, -1 for none
+    seconds: float  # spent in the loop
 
     def count(self, name: str) -> NDArray[np.int64]:
-        """A count of every tier, by its name in `books`."""
+        """Return a count of every tier; ``name`` is that of its column of Books.tiers in `books`, such as "HITS"."""
         from memtrace.tiers import books
 
         return self.books.tiers[:, getattr(books, name)]
 
     def total(self, name: str) -> int:
+        """Return a count of the whole run; ``name`` is that of its entry of Books.totals in `books`, such as "STALL"."""
         from memtrace.tiers import books
 
         return int(self.books.totals[getattr(books, name)])
 
     @property
     def events(self) -> int:
+        """Return how many events were replayed."""
         return self.total("EVENT")
 
     @property
     def oom_event(self) -> int | None:
+        """Return the event whose request found no room and ended the replay; None if none did."""
         event = self.total("OOM_EVENT")
         return None if event < 0 else event
 
     @property
     def status(self) -> str:
+        """Return "oom" if a request found no room and ended the replay, else "ok"."""
         return "ok" if self.oom_event is None else "oom"
 
     def ledger(self, tier: int) -> NDArray[np.int64]:
+        """Return the ledger of the policy of a tier, as it was at the end; ``tier`` is its number, 0 for the top."""
         from memtrace.tiers.books import GROUP, MEMBER
 
         row = self.books.tiers[tier]
@@ -84,11 +89,13 @@ def replay_tiers(
     progress: Progress | None = None,
     known: Uses | None = None,
 ) -> TierReplay:
-    """Replay ``trace`` over ``tiers``, the fastest first. ``keep`` keeps addresses and tiers of every event.
+    """Replay ``trace`` over ``tiers``, the fastest first, as ``plan`` says.
 
-    ``known``: the uses of another replay of this trace by this plan, which are the same for any capacities.
-
-    UsageError for policies that cannot be in a tier, and for a trace that does not say when blocks are used.
+    ``on_oom``: "stop" ends the replay at a request that no tier has room for, "skip" goes on without its block. ``samples`` is
+    the most events that are sampled. ``keep`` keeps the address and tier of every event. ``interpret`` runs the loop uncompiled.
+    ``progress`` is called with the events done and all events. ``known``: the uses of another replay of this trace by this
+    plan, which are the same for any capacities.
+    Raises UsageError for a policy that cannot be in a tier, and for a trace that does not say when blocks are used.
     """
     from memtrace.engine.registry import parse_policy
     from memtrace.structures.ledger import set_detail
@@ -158,7 +165,11 @@ def replay_batch(
     run: Any, bound: ModuleType, modules: list[ModuleType], events: Any, times: Any, states: Any, books: Any, order: Any,
     addresses: Any, landed: Any,
 ) -> tuple[Any, int, bool]:  # fmt: skip
-    """One batch; a policy's state is made larger as often as it asks."""
+    """Replay one batch; where a policy's state is too small, enlarge it and go on.
+
+    Return the states (new ones where enlarged), the number of rows replayed, and whether the replay ends there for want of room.
+    ``run`` is the loop and ``bound`` is not used; ``modules`` are the policies by group; the others are arguments of the loop.
+    """
     from memtrace.engine.binding import bind
     from memtrace.engine.loop import STOPPED, TOO_SMALL
     from memtrace.errors import PolicyError
@@ -180,6 +191,10 @@ def replay_batch(
 
 
 def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, interpret: bool) -> Any:
+    """Return the loop for the policies ``modules``, by group, and the eviction rule ``evict``, of which ``bound`` was made.
+
+    It is compiled at its first call, or interpreted if ``interpret``.
+    """
     from memtrace.engine.binding import bind
     from memtrace.engine.compile import closed
     from memtrace.engine.sources import reachable_modules
@@ -194,11 +209,11 @@ def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, int
     return _loops[bound]
 
 
-_loops: dict[ModuleType, Any] = {}
+_loops: dict[ModuleType, Any] = {}  # compiled loops by bound module
 
 
 def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
-    """Whether the loop for these policies and this rule was compiled before, by this version."""
+    """Return whether the loop for these policies and this eviction rule is in the compile cache, by this version."""
     from memtrace.engine.registry import parse_policy
     from memtrace.tiers.binding import bind_tiers
     from memtrace.tiers.eviction import rule
@@ -209,7 +224,10 @@ def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
 
 
 def check_policy(policy: Policy, trace: Trace) -> None:
-    """UsageError for a policy that a tier cannot have."""
+    """Raise UsageError for a policy that a tier cannot have: one whose blocks move or come in pieces, or which follows a plan.
+
+    A policy that waits for streams is refused too, if ``trace`` has record events.
+    """
     from memtrace.engine.binding import bind
 
     bound = bind(policy.module)
@@ -225,7 +243,10 @@ def check_policy(policy: Policy, trace: Trace) -> None:
 
 
 def groups(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
-    """Tiers by policy module, and the fixed columns of each tier."""
+    """Return the numbers of the tiers of each policy module, and an array with a row of fixed columns for each tier.
+
+    The columns are CAPACITY, GROUP, MEMBER, LATENCY and PACKS of `books`.
+    """
     by_group: list[list[int]] = [[] for _ in modules]
     rows = []
     for number, (tier, policy) in enumerate(zip(tiers, policies, strict=True)):
@@ -236,6 +257,10 @@ def groups(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[Modu
 
 
 def new_state(tier: Tier, policy: Policy, max_live: int) -> Any:
+    """Return the first state of the policy of a tier, with room for ``max_live`` live blocks at once.
+
+    Raises UsageError, which names the tier, for options that the policy refuses.
+    """
     from memtrace.engine.binding import bind
     from memtrace.replaying import initial_state
 
@@ -246,7 +271,7 @@ def new_state(tier: Tier, policy: Policy, max_live: int) -> Any:
 
 
 def speeds(tiers: Sequence[Tier]) -> NDArray[np.float64]:
-    """ns per byte: of the link, of packing, of unpacking."""
+    """Return, by tier, the ns per byte of the link, of packing and of unpacking: `[tier, 3]`."""
     rows = []
     for tier in tiers:
         rates = (tier.compression.pack, tier.compression.unpack) if tier.compression else (0.0, 0.0)
@@ -255,7 +280,10 @@ def speeds(tiers: Sequence[Tier]) -> NDArray[np.float64]:
 
 
 def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Thousandths [tier, tag + 1, i], and how many of them there are."""
+    """Return the compression ratios in thousandths, `[tier, tag, i]`, and their number, `[tier, tag]`.
+
+    The last tag is that of blocks without a tag. A tier that does not compress has ratio 1.
+    """
     from memtrace.tiers.books import MOST_RATIOS
 
     ratios = np.full((len(tiers), len(tags) + 1, MOST_RATIOS), SCALE, np.int64)
@@ -270,6 +298,10 @@ def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np
 
 
 def pinned_tags(trace: Trace, pinned: Sequence[str]) -> NDArray[np.int8]:
+    """Return 1 for each tag whose blocks are pinned, 0 for the others and, last, for blocks without a tag.
+
+    Raises UsageError for a tag that the trace does not have.
+    """
     from memtrace.names import unknown
 
     for tag in pinned:

@@ -1,4 +1,8 @@
-"""A replay over tiers -> rows and tables: tiers.parquet, tier_timeline.parquet, tier_evictions.parquet, tier_curve.parquet."""
+"""Turn a replay over tiers into rows and tables, and read the tables back.
+
+The tables are tiers.parquet, tier_timeline.parquet, tier_evictions.parquet and tier_curve.parquet; docs/tiers.md explains
+their columns.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ if TYPE_CHECKING:
 
     from memtrace.trace import Trace
 
-FORMAT = "memtrace.tiers/1"
-NONE = "(none)"  # what blocks without a tag are called
+FORMAT = "memtrace.tiers/1"  # name and version of the schemas below
+NONE = "(none)"  # tag of blocks without one, in the tables
 
+# Columns of tiers.parquet that are columns of Books.tiers, with their names in `books`.
 COUNTED = {
     "placed_blocks": "PLACED_BLOCKS",
     "placed_bytes": "PLACED_BYTES",
@@ -45,12 +50,14 @@ COUNTED = {
     "peak_allocated_bytes": "PEAK_ALLOCATED",
     "peak_reserved_bytes": "PEAK_RESERVED",
 }
+# Columns of tiers.parquet that say what was replayed, and how it ended; with their types, as below.
 IDENTITY = {
     "trace": "string", "trace_sha256": "string", "evict": "string", "uses": "string", "pinned": "string",
     "prefetch_events": "int64", "overlap": "bool", "tier": "int64", "name": "string", "policy": "string",
     "capacity_bytes": "int64", "bandwidth_bytes_per_s": "float64", "latency_ns": "int64", "status": "string",
     "oom_event": "int64", "events": "int64", "failed_allocs": "int64", "skipped_events": "int64",
 }  # fmt: skip
+# Columns of tiers.parquet that are worked out; see `measured`.
 MEASURED = {
     "write_amplification": "float64", "external_frag_at_peak": "float64", "external_frag_max": "float64",
     "internal_frag_at_peak": "float64", "link_busy_ns": "int64", "codec_ns": "int64", "stall_ns": "int64",
@@ -73,21 +80,22 @@ SCHEMAS = {"tiers": SUMMARY, "tier_timeline": TIMELINE, "tier_evictions": EVICTE
 
 @dataclass(frozen=True)
 class TierResults:
-    """What one run over tiers found out."""
+    """The results of one run over tiers: the content of its tables and its manifest."""
 
     summary: list[dict[str, Any]]  # a row per tier
-    timeline: dict[str, list[Any]]  # columns
-    evictions: list[dict[str, Any]]
-    curve: list[dict[str, Any]]
-    manifest: dict[str, Any]
+    timeline: dict[str, list[Any]]  # by column
+    evictions: list[dict[str, Any]]  # a row per tier and tag
+    curve: list[dict[str, Any]]  # a row per capacity of the top tier, none without --curve
+    manifest: dict[str, Any]  # provenance: inputs, versions, seconds
 
 
 def gather(replayed: TierReplay, curve: list[dict[str, Any]], manifest: dict[str, Any]) -> TierResults:
+    """Return the results of a replay, with the rows ``curve`` and the manifest as given."""
     return TierResults(summary_rows(replayed), timeline_columns(replayed), eviction_rows(replayed), curve, manifest)
 
 
 def summary_rows(replayed: TierReplay) -> list[dict[str, Any]]:
-    """A row per tier, the fastest first."""
+    """Return the rows of tiers.parquet: one per tier, the fastest first."""
     plan, rows = replayed.plan, []
     external = external_frag(replayed)
     for k, tier in enumerate(replayed.tiers):
@@ -106,6 +114,7 @@ def summary_rows(replayed: TierReplay) -> list[dict[str, Any]]:
 
 
 def measured(replayed: TierReplay, k: int, external: Any) -> dict[str, Any]:
+    """Return the columns MEASURED of tier number ``k``; ``external`` is its external fragmentation by sample. None: undefined."""
     from memtrace.engine.recorder import ROW
     from memtrace.tiers.books import PEAK_RESERVED
 
@@ -126,7 +135,10 @@ def measured(replayed: TierReplay, k: int, external: Any) -> dict[str, Any]:
 
 
 def external_frag(replayed: TierReplay) -> Any:
-    """[sample, tier]: 1 - largest hole / bytes in holes, 0 where there are none."""
+    """Return the external fragmentation of each sample and tier, `[sample, tier]`: 1 - largest hole / bytes in holes.
+
+    It is 0 where there are no holes.
+    """
     from memtrace.tiers.books import SAMPLED
 
     samples = replayed.books.samples[: replayed.total("SAMPLE")]
@@ -135,7 +147,7 @@ def external_frag(replayed: TierReplay) -> Any:
 
 
 def timeline_columns(replayed: TierReplay) -> dict[str, list[Any]]:
-    """Columns of tier_timeline.parquet: all tiers at the first sample, then at the next."""
+    """Return the columns of tier_timeline.parquet: the rows of all tiers at the first sample, then at the next."""
     from memtrace.tiers.books import SAMPLED
 
     samples = replayed.books.samples[: replayed.total("SAMPLE")]
@@ -159,7 +171,7 @@ def timeline_columns(replayed: TierReplay) -> dict[str, list[Any]]:
 
 
 def eviction_rows(replayed: TierReplay) -> list[dict[str, Any]]:
-    """A row for each tier and tag of which blocks were evicted."""
+    """Return the rows of tier_evictions.parquet: one for each tier and tag of which blocks were evicted from it."""
     rows = []
     for k, tier in enumerate(replayed.tiers):
         for code, tag in enumerate((*replayed.trace.tags, NONE)):
@@ -171,7 +183,7 @@ def eviction_rows(replayed: TierReplay) -> list[dict[str, Any]]:
 
 
 def tables(results: TierResults) -> dict[str, pyarrow.Table]:
-    """The tables by the names of their files."""
+    """Return the results as Arrow tables, by the names of their files; without tier_curve if there is no curve."""
     import pyarrow as pa
 
     from memtrace import __version__
@@ -193,14 +205,14 @@ def tables(results: TierResults) -> dict[str, pyarrow.Table]:
 
 
 def manifest_of(trace: Trace, seconds: float) -> dict[str, Any]:
-    """Provenance, as of any results folder."""
+    """Return the manifest of a run, as of any results folder; ``seconds`` is how long it took."""
     from memtrace.results.manifest import manifest
 
     return {**manifest({trace.name: trace.source}, seconds), "schema": FORMAT}
 
 
 def read_tiers(folder: Path) -> TierResults:
-    """Raises InputError if the folder has no results of tiers, or those of another version."""
+    """Return the results in a folder. Raises InputError if it has no results of tiers, or those of another version."""
     import json
 
     import pyarrow.parquet as pq

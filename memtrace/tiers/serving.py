@@ -1,4 +1,7 @@
-"""What an event asks for: a new block, its end, another size, a copy or swap."""
+"""Serve the events of a replay over tiers: a new block, a free, a realloc, a copy or a swap.
+
+In all functions ``t`` is the module of functions that `binding.bind_tiers` makes, and ``world`` a `World`.
+"""
 
 import numpy as np
 
@@ -33,6 +36,10 @@ from memtrace.tiers.transfers import stored_bytes, transfer, wait
 
 
 def open_block(books, slot, size, align, stream, tag):
+    """Fill the record of ``slot`` for a new block that has no place yet (status DEAD).
+
+    ``size`` in bytes as requested, ``align`` in bytes (0: the policy's own), ``tag`` a code (-1: none).
+    """
     b, totals = books.blocks[slot], books.totals
     b.requested = size
     b.align = align_code(align)
@@ -49,7 +56,10 @@ def open_block(books, slot, size, align, stream, tag):
 
 @apart
 def found_place(t, world, slot, address):
-    """A block that was just settled is where it was settled."""
+    """Record the place that `settle` found for the new block in ``slot``: ``address``, or NOTHING if the block needs no place.
+
+    The program waits for the evictions that made room; a block below the top tier is written in place, over the links.
+    """
     books = world.books
     b, totals = books.blocks[slot], books.totals
     totals[LIVE] += b.requested
@@ -67,13 +77,17 @@ def found_place(t, world, slot, address):
 
 
 def wait_for_room(books, tier):
-    """A new block can be written to when what it drove out has left."""
+    """Wait until the evictions that made room in ``tier`` have ended, since a new block is written to only then.
+
+    They end at totals[ENOUGH], which is reset to 0.
+    """
     wait(books, min(tier + 1, books.tiers.shape[0] - 1), books.totals[ENOUGH])
     books.totals[ENOUGH] = 0
 
 
 @apart
 def release(t, world, slot, stream):
+    """Free the block in ``slot``, which may have no place; ``stream`` is that of the free event."""
     books = world.books
     b, totals = books.blocks[slot], books.totals
     totals[LIVE] -= b.requested
@@ -90,7 +104,11 @@ def release(t, world, slot, stream):
 
 @apart
 def reallocate(t, world, slot, size, align):
-    """Resize in the block's tier, else anew from the top, copied, and the old one freed. An address, or why there is none."""
+    """Resize the block in ``slot`` to ``size`` bytes: in its tier, or else placed anew from the top tier on and copied.
+
+    Return its address; NOTHING if it needs no place; NOWHERE if no tier has room, and the block stays as it was; or ENLARGE
+    if a policy needs a larger state first: then call again.
+    """
     books = world.books
     blocks, totals = books.blocks, books.totals
     b = blocks[slot]
@@ -128,7 +146,10 @@ def reallocate(t, world, slot, size, align):
 
 
 def open_again(books, scratch, slot, size, align):
-    """Ready a block's new form: under the spare handle, but where it had none."""
+    """Fill the record in ``scratch`` for the block in ``slot`` as it is after a realloc to ``size`` and ``align`` bytes.
+
+    The policies know it by the spare handle. If both slots are the same, the block has no place yet and keeps its handle.
+    """
     new, old = books.blocks[scratch], books.blocks[slot]
     if scratch != slot:
         new.handle = books.totals[SPARE]
@@ -139,7 +160,11 @@ def open_again(books, scratch, slot, size, align):
 
 
 def moved(t, world, books, slot, scratch, address):
-    """The new form takes the old one's place."""
+    """Finish a realloc: move the block in ``slot`` to the place found for the record in ``scratch``, and free the old place.
+
+    ``address`` is what `settle` returned, which may be NOTHING. The bytes that both sizes share are copied over the links; the
+    old handle becomes the spare one.
+    """
     blocks, totals = books.blocks, books.totals
     old, new = blocks[slot], blocks[scratch]
     kept = min(old.requested, new.requested)
@@ -163,7 +188,10 @@ def moved(t, world, books, slot, scratch, address):
 
 @apart
 def cross(t, world, source, tier, size):
-    """Bytes of a copy go from one tier to another, unpacked."""
+    """Carry ``size`` bytes of a copy from tier ``source`` to ``tier``, uncompressed, and wait; nothing within one tier.
+
+    The blocks stay where they are.
+    """
     books = world.books
     if source == tier or size == 0:
         return
@@ -175,7 +203,11 @@ def cross(t, world, source, tier, size):
 
 @apart
 def exchange(t, world, swaps, slot, other, size):
-    """A copy or swap of two blocks that are there; ENLARGE, NOWHERE if its scratch block fails, or NOTHING."""
+    """Serve a copy (``swaps`` False) or a swap of the blocks in ``slot`` and ``other``, whose bytes cross the links between them.
+
+    ``size``: bytes that are copied, -1 for those of the smaller block. If ``books.scratch``, a swap within a tier places a
+    scratch block there and frees it. Return NOTHING, NOWHERE if there is no room for the scratch block, or ENLARGE: call again.
+    """
     books = world.books
     a, b, totals = books.blocks[slot], books.blocks[other], books.totals
     smaller = min(a.requested, b.requested)

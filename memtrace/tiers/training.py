@@ -1,12 +1,13 @@
-"""When weights, gradients and optimizer states of a training step are used, derived from the lifetimes in its trace.
+"""Derive from the lifetimes in the trace of a training step when its weights, gradients and optimizer states are used.
 
 A pass begins with the alloc of an `input`, its backward part with the first `gradient` of the pass.
 
 1. Backward: the gradient of a parameter is made just after the parameter was read. It is as large as its weight, or (ZeRO)
    its share; weights are matched with gradients of their size in reverse order of their allocs, which is the order of the
-   backward pass. Gradients beyond the number of weights of that size are matched again from the last on.
-2. Forward: the input that a matrix kept is freed just after its gradient was made. The weight was read when that input
-   had just been written: at the event after its alloc. If the pass has no such block, at its first event.
+   backward pass. Gradients beyond the number of weights of that size are matched again from the last weight on.
+2. Forward: the input that a matrix product keeps is freed just after the gradient of its weight was made. The weight was read
+   when that input had just been written: at the event after the input's alloc. If the pass has no such block, the weight was
+   read at the first event of the pass.
 3. The optimizer: between the last gradient of a pass and the next input, every weight, gradient and optimizer state that is
    live is used once, in the order of their allocs, evenly over these events. An accumulated pass without such events has none.
 
@@ -32,9 +33,10 @@ Int64s = NDArray[np.int64]
 
 
 def derive(trace: Trace, interpret: bool = False, room: int = 1 << 12) -> tuple[Int64s, Int64s]:
-    """Events before which a block is used that the trace has no event for, in order, and its slot.
+    """Return the uses of ``trace`` for which it has no events, in order: the event before which each comes, and the block's slot.
 
-    One pass of compiled text; ``room`` is how many gradients and frees of a pass, and how many uses, its arrays hold at first.
+    ``room`` is how many gradients and frees of a pass, and how many uses, the arrays take at first; they grow as needed.
+    ``interpret`` runs the pass over the events uncompiled.
     """
     step = kernel.specialise(kernel) if interpret else compiled()
     state = kernel.new_state(trace.facts.max_live + 1, trace.tags, room)
@@ -51,6 +53,7 @@ def derive(trace: Trace, interpret: bool = False, room: int = 1 << 12) -> tuple[
 
 @cache
 def compiled() -> Any:
+    """Return `training_kernel.specialise`'s pass over the events, compiled."""
     from memtrace.engine.compile import closed
     from memtrace.engine.sources import reachable_modules
 

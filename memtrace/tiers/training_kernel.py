@@ -1,4 +1,7 @@
-"""The rules of `training`, event by event: live blocks in the order of their allocs, and what is known of the current pass."""
+"""Apply the rules of `training` event by event, as a function that is compiled.
+
+Its state has the live blocks in the order of their allocs, and what is known of the current pass.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,41 @@ from memtrace.engine.ops import ALLOC, FREE
 from memtrace.structures.calls import apart
 
 WEIGHT, GRADIENT, OPTIMIZER, ACTIVATION, INPUT = range(5)
-GROUPS = 3  # whose live blocks are followed
+GROUPS = 3  # the first three, whose live blocks are followed in a list each
+# Of totals: uses so far; gradients of the current pass, and frees of what it kept; its first event; 1 if a pass has begun; the
+# number of the current event.
 (USES, GRADIENTS, FREED, FIRST, OPEN, EVENT) = range(6)
 GROWING = ("gradient_events", "gradient_sizes", "freed_events", "freed_born", "use_events", "use_slots")
-TABLE = 4  # entries of the table of sizes for each slot, at most half full
+TABLE = 4  # entries of the hash table of sizes for each slot, so it is at most a quarter full
 
 
 class State(NamedTuple):
-    codes: np.ndarray  # codes[WEIGHT..INPUT]: tags of the trace, -2 for none
-    group: np.ndarray  # [slot] the tag of a live block, or -3
+    """What the rules know after an event; arrays by slot, but where their comment says otherwise."""
+
+    codes: np.ndarray  # [WEIGHT..INPUT] tag codes of the trace, -2 for a tag that it lacks
+    group: np.ndarray  # tag code of the live block, -3 for none
     bytes: np.ndarray
-    born: np.ndarray
-    after: np.ndarray  # ring per group in the order of the allocs; the heads are behind the slots
+    born: np.ndarray  # event of the alloc
+    after: np.ndarray  # links of a circular list per group, in the order of the allocs; the heads are behind the slots
     before: np.ndarray
-    same: np.ndarray  # [slot] the weight of the same size before this one, or -1
-    sizes: np.ndarray  # [entry] a size, or -1
-    newest: np.ndarray  # [entry] the last weight of the size
-    next: np.ndarray  # [entry] the one that is matched next, or -1
-    gradient_events: np.ndarray
-    gradient_sizes: np.ndarray
-    freed_events: np.ndarray  # frees of activations of the pass since its first gradient
-    freed_born: np.ndarray
-    use_events: np.ndarray
-    use_slots: np.ndarray
-    totals: np.ndarray
+    same: np.ndarray  # slot of the last weight of the same size that was allocated before this one, or -1
+    sizes: np.ndarray  # [entry of the hash table] a size in bytes, or -1
+    newest: np.ndarray  # [entry] slot of the last weight of the size
+    next: np.ndarray  # [entry] slot of the weight that is matched next, -1: start again from the newest
+    gradient_events: np.ndarray  # [gradient of the pass]
+    gradient_sizes: np.ndarray  # [gradient of the pass]
+    freed_events: np.ndarray  # [i] frees of activations of the pass since its first gradient
+    freed_born: np.ndarray  # [i] events of their allocs
+    use_events: np.ndarray  # [use] the event before which it comes
+    use_slots: np.ndarray  # [use]
+    totals: np.ndarray  # USES, GRADIENTS, FREED, FIRST, OPEN, EVENT
 
 
 def new_state(slots, tags, room):
+    """Return the state before the first event, for ``slots`` slots and the trace's ``tags``.
+
+    ``room`` is how many gradients and frees of a pass, and how many uses, the arrays take at first.
+    """
     known = {tag: code for code, tag in enumerate(tags)}
     codes = [known.get(tag, -2) for tag in ("weight", "gradient", "optimizer", "activation", "input")]
     ring = np.arange(slots + GROUPS)
@@ -58,16 +69,18 @@ def new_state(slots, tags, room):
 
 
 def larger(state):
-    """The state with twice the room for what grows."""
+    """Return ``state`` with more than twice the room in its arrays GROWING."""
     more = 2 * state.use_events.size + state.born.size
     return state._replace(**{name: longer(getattr(state, name), more) for name in GROWING})
 
 
 def longer(column, size):
+    """Return ``column`` with zeros appended up to ``size`` elements."""
     return np.append(column, np.zeros(size - column.size, np.int64))
 
 
 def group_of(state, tag):
+    """Return the group (WEIGHT, GRADIENT or OPTIMIZER) that tag code ``tag`` belongs to; -1 if none."""
     for group in range(GROUPS):
         if tag == state.codes[group]:
             return group
@@ -75,6 +88,7 @@ def group_of(state, tag):
 
 
 def enter(state, slot, group):
+    """Append ``slot`` at the end of the list of live blocks of ``group``."""
     head = state.born.size + group
     last = state.before[head]
     state.after[last], state.before[slot] = slot, last
@@ -82,12 +96,13 @@ def enter(state, slot, group):
 
 
 def leave(state, slot):
+    """Remove ``slot`` from the list of live blocks that it is in."""
     after, before = state.after[slot], state.before[slot]
     state.after[before], state.before[after] = after, before
 
 
 def entry_of(state, size):
-    """Where a size is in the table, or where it would be."""
+    """Return the entry of ``size`` in the hash table, or the unused entry where it would go."""
     sizes = state.sizes
     i = (((size ^ (size >> 28)) & 0xFFFFFFF) * 2654435761 >> 12) & (sizes.size - 1)
     while sizes[i] != -1 and sizes[i] != size:
@@ -96,6 +111,7 @@ def entry_of(state, size):
 
 
 def put(state, event, slot):
+    """Append a use of the block in ``slot`` before ``event``; there must be room."""
     n = state.totals[USES]
     state.use_events[n], state.use_slots[n] = event, slot
     state.totals[USES] = n + 1
@@ -103,7 +119,10 @@ def put(state, event, slot):
 
 @apart
 def close(state, end):
-    """A pass is over: its uses. 0 if there is no room for them, and nothing is done."""
+    """End the current pass at event ``end`` and append its uses; return 1, or 0 if there is no room and nothing was done.
+
+    A pass without gradients has none.
+    """
     totals, born = state.totals, state.born
     gradients, freed = totals[GRADIENTS], totals[FREED]
     if totals[OPEN] == 0 or gradients == 0:
@@ -129,7 +148,7 @@ def close(state, end):
 
 
 def match_sizes(state):
-    """The live weights by size, the last alloc of a size first."""
+    """Fill the hash table anew with the live weights by size: a chain for each size, the last alloc first."""
     for i in range(state.sizes.size):
         state.sizes[i] = -1
     head = state.born.size + WEIGHT
@@ -144,7 +163,10 @@ def match_sizes(state):
 
 
 def spread(state, head, first, end):
-    """The optimizer's step: every live block of a group, evenly over the events."""
+    """Append one use for each live block of a list, in the order of their allocs, evenly over the events [``first``, ``end``).
+
+    ``head`` is the head of the list. A block gets no use that would come before its alloc.
+    """
     count, number = np.int64(0), np.int64(0)
     slot = state.after[head]
     while slot != head:
@@ -160,15 +182,25 @@ def spread(state, head, first, end):
 
 
 def freed_of_pass(state, slot):
-    """Whether an activation that the backward part frees was written by the forward part."""
+    """Return whether the block in ``slot``, freed now, is an activation that the current pass kept for its backward part.
+
+    That is: the forward part of the pass allocated it, and the backward part has begun.
+    """
     totals, born = state.totals, state.born[slot]
     kept = state.group[slot] == state.codes[ACTIVATION] and totals[OPEN] != 0 and totals[GRADIENTS] > 0
     return kept and totals[FIRST] <= born and born < state.gradient_events[0]
 
 
 def specialise(module):
+    """Return the pass over the events, a new function each time, as compiling gives it a name; ``module`` is not used."""
+
     def step(op, block, size, tag, start, ends, state):
-        """Events of a batch from ``start`` on; returns how far it came: less than all if an array is full."""
+        """Apply the rules to a batch from row ``start`` on; return the row to go on from.
+
+        The columns are those of `trace.Events`; ``tag`` has one element if it is the same for all rows. The row is
+        below ``op.size`` if an array of ``state`` is full: call again with `larger`. ``ends``: the trace is over, no row is read,
+        and the last pass ends; then the answer is that of `close`.
+        """
         totals, room = state.totals, state.gradient_events.size
         if ends:
             return close(state, totals[EVENT])

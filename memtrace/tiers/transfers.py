@@ -1,10 +1,10 @@
-"""Bytes over links, and the modelled time that takes.
+"""Bytes over links, and the modelled time that transfers take.
 
-The link of a tier is the one to the tier above. A transfer between two tiers crosses every link between them, at the pace of
-the slowest, after the latencies of all: ns = sum of latencies + bytes * ns per byte, and what packing and unpacking take. What
-crosses has the form, packed or not, that it has in the lower of the two tiers. Without overlap everything waits for every
-transfer. With overlap each link has a queue each way: a transfer begins when its links are free, and only those wait that
-need what it brings, or the room that it makes.
+The link of a tier leads to the tier above. A transfer between two tiers crosses every link between them, at the pace of
+the slowest, after the latencies of all: ns = sum of latencies + bytes * ns per byte, and the time of packing and unpacking.
+The bytes cross in the form, packed or not, that they have in the lower of the two tiers.
+Without overlap the program waits for every transfer. With overlap each link has a queue each way: a transfer begins when
+its links are free, and the program waits only for a transfer that brings the bytes, or makes the room, that it needs.
 """
 
 from memtrace.structures.calls import apart
@@ -20,11 +20,14 @@ from memtrace.tiers.books import (
     STORED,
 )
 
-DOWNWARDS, UPWARDS = 0, 1
+DOWNWARDS, UPWARDS = 0, 1  # columns of Books.queues
 
 
 def stored_bytes(books, tier, tag, born, size):
-    """Bytes that a block of ``size`` has in a tier: of the ratios of its tag one is drawn by the event of its alloc."""
+    """Return the bytes that a block of ``size`` bytes takes in ``tier``: ``size``, or fewer where the tier compresses.
+
+    The ratio is one of those of the block's ``tag`` (-1: no tag), chosen by a hash of ``born``, the event of its alloc.
+    """
     if books.tiers[tier, PACKS] == 0:
         return size
     row = tag if tag >= 0 else books.ratio_counts.shape[1] - 1
@@ -34,7 +37,11 @@ def stored_bytes(books, tier, tag, born, size):
 
 
 def codec_ns(books, upper, lower, size, upper_bytes, lower_bytes, down):
-    """What it takes to pack at the one end and unpack at the other. What would not shrink is stored as it is."""
+    """Return the ns that it takes to unpack a block of ``size`` bytes at one end of a transfer and to pack it at the other.
+
+    ``upper`` and ``lower`` are the tiers, ``upper_bytes`` and ``lower_bytes`` what the block takes there; ``down``: it goes from
+    upper to lower. A block that does not shrink is stored unpacked: that costs the attempt to pack it, and no unpacking.
+    """
     nanoseconds = 0.0
     if down:
         if books.tiers[lower, PACKS] != 0:
@@ -51,7 +58,11 @@ def codec_ns(books, upper, lower, size, upper_bytes, lower_bytes, down):
 
 @apart
 def transfer(t, world, source, target, size, source_bytes, target_bytes, carried, begin):
-    """Carry a block; returns when it is there, in ns of the modelled clock. Without overlap the clock has come that far."""
+    """Carry a block of ``size`` bytes from tier ``source`` to ``target``; return when that ends, in ns of the modelled clock.
+
+    It takes ``source_bytes`` and ``target_bytes`` in the two tiers, and ``carried`` bytes cross the links. The transfer begins at
+    ``begin`` or later. Without overlap the program waits, so the clock is at the end; with overlap the clock stays.
+    """
     books = world.books
     down = source < target
     upper, lower = min(source, target), max(source, target)
@@ -79,7 +90,10 @@ def transfer(t, world, source, target, size, source_bytes, target_bytes, carried
 
 
 def wait(books, tier, until):
-    """The program waits for a transfer whose lower end is ``tier``."""
+    """Advance the modelled clock to ``until`` (ns), if that is later: the program waits for a transfer, and the wait is a stall.
+
+    ``tier``: the lower end of the transfer, which the stall is counted for.
+    """
     late = until - books.totals[CLOCK]
     if late > 0:
         books.totals[CLOCK] = until
@@ -88,5 +102,6 @@ def wait(books, tier, until):
 
 
 def count_in(books, tier, b, sign):
+    """Add the bytes of block record ``b`` to the counts of ``tier`` (``sign`` 1), or subtract them (``sign`` -1)."""
     books.tiers[tier, RESIDENT] += sign * b.requested
     books.tiers[tier, STORED] += sign * b.stored

@@ -1,10 +1,11 @@
-"""When blocks are used: as the trace's access events say, or by documented rules from the lifetimes, or not at all.
+"""When blocks are used: at the access events of the trace, or by rules that derive uses from lifetimes.
 
 - `access`: an access, record, realloc, copy or swap uses its blocks. An alloc writes the new block where it is placed.
-- `lifetimes`: so does every free: what is about to be freed was read just before.
+- `lifetimes`: every free is a use too: the block was read just before.
 - `training`: see `memtrace.tiers.training`.
 
-A trace without access events and without the tags of training is refused, unless `lifetimes` is asked for.
+`auto` takes access if the trace has access events, else training if it has the tags of a training step, and else refuses the
+trace: nothing says when its blocks are used, and `lifetimes` is only taken if it is asked for.
 """
 
 from __future__ import annotations
@@ -23,25 +24,29 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 RULES = ("auto", "access", "lifetimes", "training")
-NEEDED = ("weight", "gradient", "activation")
-NOT_AT_FREE = ("weight", "gradient", "optimizer", "input")  # of training: dropped, not read, when they are freed
+NEEDED = ("weight", "gradient", "activation")  # tags that the rule `training` needs
+NOT_AT_FREE = ("weight", "gradient", "optimizer", "input")  # tags whose blocks are dropped, not read, at their free (`training`)
 
+# Uses for which the trace has no event, in order: the event before which each block is used, and its slot.
 Extra = tuple[NDArray[np.int64], NDArray[np.int64]]
 NO_EXTRA: Extra = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, eq=False)
 class Uses:
-    """When the blocks of a trace are used, worked out once for all its replays of one plan."""
+    """When the blocks of a trace are used; the same for all replays of the trace by one plan."""
 
-    rule: str
-    extra: Extra  # events before which a block is used, and its slot
-    last: NDArray[np.uint8]  # by tag, and last for blocks without one: whether a free is a use
-    future: Future
+    rule: str  # access, lifetimes or training
+    extra: Extra
+    last: NDArray[np.uint8]  # [tag] 1: the free of a block is a use; the last entry is for blocks without a tag
+    future: Future  # every use in order, if it was asked for
 
 
 def uses_of(trace: Trace, rule: str, foresees: bool) -> Uses:
-    """``foresees``: every use in order too, for those that know the future."""
+    """Return the uses of ``trace`` by ``rule``: "access", "lifetimes" or "training".
+
+    ``foresees``: list every use in order too, for eviction rules that know the future and for prefetch.
+    """
     from memtrace.tiers.books import NO_FUTURE
     from memtrace.tiers.future import future_of
 
@@ -50,7 +55,10 @@ def uses_of(trace: Trace, rule: str, foresees: bool) -> Uses:
 
 
 def rule_of(trace: Trace, asked: str) -> str:
-    """The rule for this trace; UsageError if none can say when its blocks are used."""
+    """Return the rule by which the blocks of ``trace`` are used: ``asked``, or the one that "auto" takes.
+
+    Raises UsageError if ``asked`` is unknown, or if the trace lacks the events or tags that the rule needs.
+    """
     if asked not in RULES:
         raise unknown("rule for uses", asked, RULES)
     missing = [tag for tag in NEEDED if tag not in trace.tags]
@@ -74,7 +82,7 @@ def rule_of(trace: Trace, asked: str) -> str:
 
 
 def last_uses(trace: Trace, rule: str) -> NDArray[np.uint8]:
-    """By tag, and last for blocks without one: whether a free is a use."""
+    """Return, by tag code, 1 if the free of a block is a use, else 0; the last entry is for blocks without a tag."""
     if rule == "access":
         return np.zeros(len(trace.tags) + 1, np.uint8)
     kept = NOT_AT_FREE if rule == "training" else ()
@@ -82,7 +90,7 @@ def last_uses(trace: Trace, rule: str) -> NDArray[np.uint8]:
 
 
 def extra_uses(trace: Trace, rule: str) -> Extra:
-    """Events before which a block is used, and its slot."""
+    """Return the uses for which the trace has no event; only the rule ``training`` has any."""
     if rule != "training":
         return NO_EXTRA
     from memtrace.tiers.training import derive

@@ -1,4 +1,4 @@
-"""Peaks and samples of the tiers, written down after an event."""
+"""Write down the peaks of the tiers that an event changed, and the samples."""
 
 from memtrace.engine.blocks import make_request
 from memtrace.structures.calls import apart
@@ -25,7 +25,10 @@ from memtrace.tiers.books import (
 
 @apart
 def observe(t, world, tier):
-    """Raise a tier's peaks."""
+    """Raise the peaks of ``tier`` to what it has after the current event, and keep its row at each new peak.
+
+    Peaks are of live, stored, allocated and reserved bytes; stored ones keep no row. ``t``: module made by `bind_tiers`.
+    """
     books = world.books
     row = books.tiers[tier]
     request = make_request(0, 0, 0, -1, 0)
@@ -47,6 +50,7 @@ def observe(t, world, tier):
 
 @apart
 def sample(t, world):
+    """Write the sample of the current event, a row for each tier, and count it. ``t``: module made by `bind_tiers`."""
     books = world.books
     totals = books.totals
     request = make_request(0, 0, 0, -1, 0)

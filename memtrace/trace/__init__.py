@@ -1,6 +1,6 @@
-"""The trace: read from any format, checked, renumbered, counted; written as CSV or Parquet.
+"""Read a trace from any format, check it, renumber its block ids, count its facts, and write it as CSV or Parquet.
 
-The names below load what they need when they are first used.
+This package exports the names in `__all__`; the module that defines a name is imported when the name is first used.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = [
     "write",
 ]
 
+# Module of this package -> the exported names that it defines.
 _WHERE = {
     "building": ("from_columns", "from_events"),
     "model": ("SCHEMA", "Events", "Facts", "Op", "Trace"),
@@ -40,6 +41,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    """Return an exported name, importing the module that defines it; raises AttributeError for other names."""
     for module, names in _WHERE.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,4 +1,7 @@
-"""A trace without what could tell whose it is: ids, tags, threads and times are numbered anew, what else is known of it goes."""
+"""Write a trace without what could identify its owner.
+
+Ids, tags, streams (or threads) and times are numbered anew; frames are dropped, and all metadata but the keys in KEPT.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,15 @@ from memtrace.trace.writing import unprepared
 if TYPE_CHECKING:
     from memtrace.trace.model import Int64s, Trace
 
-KEPT = ("format", "threads", "streams")  # of the metadata
+KEPT = ("format", "threads", "streams")  # the keys of the metadata that stay
+# The value of the metadata key `anonymized` in the written file.
 SAID = "ids, tags, streams and times are numbered anew; frames and other metadata are dropped"
 
 
 def anonymize(trace: Trace, target: str | os.PathLike[str]) -> None:
-    """Write the trace with ids that are slots, tags tag-0, tag-1 ..., streams from 0 and times from 0.
+    """Write the trace to a CSV or Parquet file, with slots as ids, tags named tag-0, tag-1 ..., and streams and times from 0.
 
-    Order, sizes, alignments, lifetimes and the differences of times stay, so every policy places it as before.
+    The order of events, sizes, alignments, lifetimes and differences of times stay, so every policy places the trace as before.
     """
     with writer(Path(target)) as put:
         for batch in anonymous(trace):
@@ -32,7 +36,7 @@ def anonymize(trace: Trace, target: str | os.PathLike[str]) -> None:
 
 
 def anonymous(trace: Trace) -> Iterator[Batch]:
-    """The batches to write."""
+    """Yield the anonymized trace as batches of raw rows, ready to be written."""
     tags = tuple(f"tag-{number}" for number in range(len(trace.tags)))
     metadata = {name: trace.metadata[name] for name in KEPT if name in trace.metadata}
     streams: dict[int, int] = {}
@@ -46,7 +50,10 @@ def anonymous(trace: Trace) -> Iterator[Batch]:
 
 
 def _renumbered(column: Int64s, known: dict[int, int]) -> Int64s:
-    """Each value's number by first appearance."""
+    """Return the column with each value replaced by its number in order of first appearance, from 0.
+
+    `known` maps the values of earlier batches to their numbers; new values are added to it in place.
+    """
     values, first, which = np.unique(column, return_index=True, return_inverse=True)
     for place in np.argsort(first).tolist():
         known.setdefault(int(values[place]), len(known))

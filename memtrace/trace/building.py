@@ -1,4 +1,4 @@
-"""Rows or columns made in Python -> a Trace: for tests, notebooks and generators."""
+"""Build a Trace from rows or columns made in Python: for tests, notebooks and workloads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memtrace.trace.raw import MISSING, Batch, Place, part_of, rows_of
 from memtrace.trace.reading import MEMORY_LIMIT, check_invalid
 from memtrace.trace.rows import batches
 
-BATCH_ROWS = 1 << 17
+BATCH_ROWS = 1 << 17  # rows of a raw batch
 
 
 def from_events(
@@ -26,7 +26,11 @@ def from_events(
     invalid: str = "error",
     keep_ids: bool = False,
 ) -> Trace:
-    """A trace of mappings, named tuples, or tuples (op, id, size, time, align, stream, dst, tag)."""
+    """Return a Trace of rows that are mappings, named tuples, or tuples (op, id, size, time, align, stream, dst, tag).
+
+    A tuple may stop early; None is a missing value. `invalid` is "error" (raise InputError at the first invalid row) or "skip";
+    `keep_ids` keeps the given ids for `Trace.ids`.
+    """
     given = [_fields(row) for row in rows]
     columns = tuple(
         column for column in COLUMNS if column in ("op", "id", "size") or any(row.get(column) is not None for row in given)
@@ -50,9 +54,11 @@ def from_columns(
     invalid: str = "error",
     keep_ids: bool = False,
 ) -> Trace:
-    """A trace of columns: op in codes of Op, `tag` in codes of `tags` (-1: none), MISSING for no number.
+    """Return a Trace of columns of equal length: `op` holds codes of Op, `tag` indices into `tags` (-1: none).
 
-    As in prepared columns, align 0 is the policy's own, and size -1 of a copy or swap the whole block.
+    MISSING stands for a missing number. As in prepared columns, align 0 is the policy's own alignment, and size -1 of a copy or
+    swap is the whole block. `invalid` and `keep_ids` are as in `from_events`.
+    Raises UsageError for columns of different lengths or of more than one dimension.
     """
     codes = np.ascontiguousarray(op, np.uint8).copy()
     optional = {"time": time, "align": align, "stream": stream, "dst": dst}
@@ -76,6 +82,7 @@ def from_columns(
 
 
 def _trace(again: Callable[[], Iterator[Batch]], name: str, invalid: str, keep_ids: bool) -> Trace:
+    """Prepare the raw rows that `again()` yields from the start at each call, and return them as a Trace with a digest."""
     from memtrace.trace.passes import Raw, prepare
 
     check_invalid(invalid)
@@ -85,7 +92,7 @@ def _trace(again: Callable[[], Iterator[Batch]], name: str, invalid: str, keep_i
 
 
 def _pieces(whole: Batch) -> Iterator[Batch]:
-    """The batch in smaller ones."""
+    """Yield the rows of one large batch in batches of at most BATCH_ROWS rows (one empty batch if there are none)."""
     count = whole.rows.op.size
     for start in range(0, max(count, 1), BATCH_ROWS):
         stop = min(start + BATCH_ROWS, count)
@@ -94,11 +101,12 @@ def _pieces(whole: Batch) -> Iterator[Batch]:
 
 
 def _placer(start: int) -> Callable[[int], Place]:
+    """Return a function from a row of a batch to the Place that error messages name; `start` is the batch's first row, from 0."""
     return lambda row: Place("row", start + row + 1)
 
 
 def _digest(parts: Iterator[Batch]) -> str:
-    """Of the columns: there is no file whose bytes could be hashed."""
+    """Return the SHA-256 of the columns and tags in hexadecimal, since there is no file whose bytes could be hashed."""
     digest = hashlib.sha256()
     for batch in parts:
         for name in batch.columns:
@@ -108,6 +116,7 @@ def _digest(parts: Iterator[Batch]) -> str:
 
 
 def _fields(row: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
+    """Return a row as a dictionary from column name to value; raises InputError for a column that a trace does not have."""
     fields = dict(row) if isinstance(row, Mapping) else dict(zip(getattr(row, "_fields", COLUMNS), row, strict=False))
     strange = [name for name in fields if name not in COLUMNS]
     if strange:

@@ -1,4 +1,7 @@
-"""Arrow columns of a table of events -> Rows: ops as codes, numbers as int64, unreadable rows marked."""
+"""Convert the Arrow columns of a table of events to raw Rows.
+
+Ops become codes, numbers int64, tags indices of distinct texts. Rows that cannot be read are marked, each with a reason.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,9 @@ from memtrace.trace.raw import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_NOTES = 100  # of a batch: a trace of nothing but bad rows should not fill the memory with reasons
-WHOLE = r"\s*(-?[0-9]{1,18}|0[xX][0-9a-fA-F]{1,16})\s*"  # what surely fits; the few others are read one by one
+MOST_NOTES = 100  # reasons kept by one call of Marks.add: a trace of bad rows only must not fill the memory with texts
+# Texts that Arrow parses as int64 in bulk; the few others are parsed one by one in Python.
+WHOLE = r"\s*(-?[0-9]{1,18}|0[xX][0-9a-fA-F]{1,16})\s*"
 NUMBERS = tuple(name for name in COLUMNS if name not in ("op", "tag"))
 
 _DECIMAL = re.compile(r"-?[0-9]+")
@@ -35,20 +39,31 @@ _HEX = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 
 
 class Marks:
-    """The rows of a batch that cannot be read, and why."""
+    """Collect the rows of one batch that cannot be read, with the reasons.
+
+    `bad[row]` is True for such a row. `notes` maps a row of the batch to its reason; not every bad row has one.
+    """
 
     def __init__(self, rows: int) -> None:
+        """Start with no row of `rows` marked."""
         self.bad = np.zeros(rows, np.bool_)
         self.notes: dict[int, str] = {}
 
     def add(self, rows: NDArray[np.int64], why: Callable[[int], str]) -> None:
+        """Mark the given rows (their indices in the batch) as bad.
+
+        `why(row)` makes the reason, for the first MOST_NOTES of them; a reason that a row has already stays.
+        """
         self.bad[rows] = True
         for row in rows[:MOST_NOTES].tolist():
             self.notes.setdefault(row, why(row))
 
 
 def check_columns(label: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The columns that belong to a trace, in the schema's order; InputError for a missing or double one."""
+    """Return the names of the trace's columns among `names`, in the order of COLUMNS; other names are ignored.
+
+    Raises InputError, with the file's `label`, if op, id or size is missing or a column appears twice.
+    """
     for name in COLUMNS:
         if names.count(name) > 1:
             raise InputError(f"{label}: column {name!r} is there {names.count(name)} times\ntry: leave one of them")
@@ -63,7 +78,11 @@ def check_columns(label: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def to_rows(label: str, columns: dict[str, pa.Array]) -> tuple[Rows, tuple[str, ...], dict[int, str]]:
-    """The rows, the names of their tags, and notes on those that cannot be read."""
+    """Convert Arrow columns (name -> array, all of one length) to raw rows.
+
+    Returns the rows, the texts that the codes of `Rows.tag` index, and a map from row to the reason why it cannot be read.
+    Such rows have UNREADABLE or UNKNOWN_OP as op. Raises InputError if a column has a type that cannot hold its values.
+    """
     count = len(columns["op"])
     marks = Marks(count)
     op = _ops(label, columns["op"], marks)
@@ -74,8 +93,12 @@ def to_rows(label: str, columns: dict[str, pa.Array]) -> tuple[Rows, tuple[str, 
 
 
 def _ops(label: str, array: pa.Array, marks: Marks) -> NDArray[np.uint8]:
+    """Return the op codes of a text column, UNKNOWN_OP for an unknown op and UNREADABLE for a missing one.
+
+    The reasons for both are added to `marks`.
+    """
     names, codes = _dictionary(label, "op", array)
-    table = np.array([op_code(name) for name in names] + [UNREADABLE], np.uint8)  # the last is for index -1
+    table = np.array([op_code(name) for name in names] + [UNREADABLE], np.uint8)  # the last entry is for code -1, a missing op
     op: NDArray[np.uint8] = table[codes]
     if op.size and op.max() >= UNKNOWN_OP:
         for row in np.flatnonzero(op == UNKNOWN_OP)[:MOST_NOTES].tolist():
@@ -85,7 +108,7 @@ def _ops(label: str, array: pa.Array, marks: Marks) -> NDArray[np.uint8]:
 
 
 def unknown_op(name: str | None) -> str:
-    """What to say of an op that is none."""
+    """Return the reason for an op that is not known; `name` is its text, or None if the bytes are not UTF-8."""
     if name is None:
         return "the op is not UTF-8 text"
     likely = nearest(name.strip(), CODES)
@@ -93,6 +116,10 @@ def unknown_op(name: str | None) -> str:
 
 
 def _tags(label: str, array: pa.Array, marks: Marks) -> tuple[Int32s, tuple[str, ...]]:
+    """Return the tag code of each row (-1: no tag), and the texts that the codes index.
+
+    Rows whose tag is not UTF-8 are marked in `marks`.
+    """
     names, codes = _dictionary(label, "tag", array)
     unreadable = [code for code, name in enumerate(names) if name is None]
     if unreadable:
@@ -101,7 +128,10 @@ def _tags(label: str, array: pa.Array, marks: Marks) -> tuple[Int32s, tuple[str,
 
 
 def _dictionary(label: str, name: str, array: pa.Array) -> tuple[list[str | None], Int32s]:
-    """Distinct texts (None: not UTF-8), and for each row which one; -1 for null and for empty."""
+    """Return the distinct texts of column `name` and, for each row, the index of its text, -1 for null and for empty.
+
+    A text that is not UTF-8 is None. Raises InputError if the column is not of a text type.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -122,7 +152,7 @@ def _dictionary(label: str, name: str, array: pa.Array) -> tuple[list[str | None
 
 
 def is_text(kind: Any) -> bool:
-    """Whether an Arrow type is one of those for text (bytes too: text is checked row by row)."""
+    """Return whether an Arrow type holds text. Bytes count as text: whether they are UTF-8 is checked value by value."""
     import pyarrow as pa
 
     types = pa.types
@@ -130,6 +160,7 @@ def is_text(kind: Any) -> bool:
 
 
 def _text(value: Any) -> str | None:
+    """Return a value of a text column as str, or None if it is null or not UTF-8."""
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -139,7 +170,10 @@ def _text(value: Any) -> str | None:
 
 
 def _numbers(label: str, name: str, array: pa.Array, marks: Marks) -> Int64s:
-    """A column as int64, MISSING where it is null or unreadable (which is marked)."""
+    """Return an Arrow column as int64, MISSING where the value is null or unreadable.
+
+    Unreadable values are marked in `marks`. Integers, floats and texts are accepted; raises InputError for other types.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -158,16 +192,20 @@ def _numbers(label: str, name: str, array: pa.Array, marks: Marks) -> Int64s:
     if pa.types.is_uint64(kind) and name not in ("id", "dst"):
         large = pc.fill_null(pc.greater(array, (1 << 63) - 1), False).to_numpy(zero_copy_only=False)
         marks.add(np.flatnonzero(large), lambda row: f"column {name!r}: {array[row].as_py()} does not fit int64")
-    array = array.cast(pa.int64(), safe=False)  # ids are handles: those from 2^63 on wrap round
+    # Only ids can be 2^63 or more here. They are only compared, so they may wrap round.
+    array = array.cast(pa.int64(), safe=False)
     found: Int64s = (pc.fill_null(array, MISSING) if array.null_count else array).to_numpy()
     return found
 
 
 def _float_numbers(name: str, array: pa.Array, marks: Marks) -> Int64s:
-    """Whole numbers that became floats because others were missing, as pandas does it."""
+    """Return a column of floats as int64, MISSING for NaN; pandas makes such columns of whole numbers when some are missing.
+
+    Values that are not whole, or not below 2^53 in magnitude, are marked in `marks` and MISSING.
+    """
     floats = array.cast("float64").to_numpy(zero_copy_only=False)
     given = ~np.isnan(floats)
-    # From 2^53 on a float no longer tells neighbours apart.
+    # From 2^53 on, a float64 cannot represent every whole number.
     good = given & (np.abs(floats) < 2.0**53) & (np.floor(floats) == floats)
     marks.add(np.flatnonzero(given & ~good), lambda row: f"column {name!r}: {floats[row]} is no whole number")
     found: Int64s = np.where(good, np.where(good, floats, 0).astype(np.int64), MISSING)
@@ -175,7 +213,10 @@ def _float_numbers(name: str, array: pa.Array, marks: Marks) -> Int64s:
 
 
 def _text_numbers(name: str, array: pa.Array, marks: Marks) -> Int64s:
-    """Numbers in a text: decimal or 0x hexadecimal, empty for none."""
+    """Return a column of texts as int64: decimal or 0x hexadecimal, MISSING for an empty text.
+
+    Texts that are not such numbers are marked in `marks` and MISSING.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -192,7 +233,10 @@ def _text_numbers(name: str, array: pa.Array, marks: Marks) -> Int64s:
 
 
 def _number(text: str | bytes) -> int | None:
-    """The int64 in a text, MISSING if it is blank, None if it is no number."""
+    """Return the int64 in a text, MISSING if the text is blank, None if it is not a number of 64 bits.
+
+    A hexadecimal number from 2^63 on wraps round to a negative one.
+    """
     plain = (text.decode(errors="replace") if isinstance(text, bytes) else text).strip()
     if not plain:
         return MISSING
@@ -205,5 +249,6 @@ def _number(text: str | bytes) -> int | None:
 
 
 def _shown(text: str | bytes) -> str:
+    """Return a value of a text column in quotes, cut to 40 characters, for an error message."""
     plain = text.decode(errors="replace") if isinstance(text, bytes) else text
     return repr(plain if len(plain) <= 40 else plain[:37] + "...")

@@ -1,4 +1,4 @@
-"""Batches of a trace, cut after given events."""
+"""Split the batches of a trace after given events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from memtrace.trace.model import Events, Int64s
 
 
 def cut(batches: Iterable[Events], after: Int64s) -> Iterator[Events]:
-    """The same events; each of ``after``, ascending event numbers, is the last of its batch."""
+    """Yield the same events in batches such that each event number in `after` is the last event of its batch.
+
+    `after` is ascending. Columns are slices of the input, not copies; a column of one element (a default) is passed on.
+    """
     start = 0
     for events in batches:
         count = events.op.size

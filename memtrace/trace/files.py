@@ -1,4 +1,7 @@
-"""Batches of raw rows -> a CSV or Parquet file, under a temporary name until it is whole."""
+"""Write batches of raw rows to a CSV or Parquet file.
+
+The file is written under a temporary name and renamed when it is complete.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,19 @@ from memtrace.trace.raw import MISSING, Batch
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PACKED = {".gz": "gzip", ".zst": "zstd"}
-COUNTING_UP = ("id", "time")  # stored as differences
+PACKED = {".gz": "gzip", ".zst": "zstd"}  # suffix -> compression, by pyarrow's name
+COUNTING_UP = ("id", "time")  # columns that mostly increase: Parquet stores their differences
 OP_NAMES = tuple(op.name.lower() for op in Op)
 
-Put = Callable[[Batch], None]
+Put = Callable[[Batch], None]  # writes one batch to the open file
 
 
 def writer(path: Path, to: str | None = None) -> AbstractContextManager[Put]:
-    """What writes batches to this path, in the format of its suffix, or as `minimalloc`; UsageError for any other."""
+    """Return a context manager that opens `path` and provides a function which writes one batch.
+
+    The suffix of the path chooses the format, unless `to` names it ("csv", "parquet", or "minimalloc" for lifetimes).
+    Raises UsageError for an unknown suffix or name.
+    """
     if to is not None:
         return _named(path, to)
     packing = PACKED.get(path.suffix.lower())
@@ -39,6 +46,7 @@ def writer(path: Path, to: str | None = None) -> AbstractContextManager[Put]:
 
 
 def _named(path: Path, to: str) -> AbstractContextManager[Put]:
+    """Return the context manager of `writer` for a format given by name; raises UsageError for an unknown name."""
     from memtrace.names import unknown
     from memtrace.trace.lifetimes import lifetimes
 
@@ -51,7 +59,11 @@ def _named(path: Path, to: str) -> AbstractContextManager[Put]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[str]:
-    """A temporary name, which becomes the path at the end: a killed run leaves the old file or the new."""
+    """Provide a temporary file name in a `with` block, and rename that file to `path` when the block ends without an error.
+
+    A killed run therefore leaves either the old file or the complete new one. On an error the temporary file is removed;
+    OSError becomes UsageError.
+    """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -72,6 +84,10 @@ def whole(path: Path) -> Iterator[str]:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[Put]:
+    """Provide a function that writes batches to a Parquet file in row groups of BATCH_ROWS events.
+
+    The file's metadata has the schema's name and the metadata of all batches.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -82,6 +98,7 @@ def _parquet(path: Path) -> Iterator[Put]:
         begun: dict[str, str] = {}
 
         def put(batch: Batch) -> None:
+            """Write a batch; rows that do not fill a row group wait in memory."""
             nonlocal file, waiting, begun
             known.update(batch.metadata)
             table = pa.Table.from_batches([_arrow(batch)])
@@ -99,13 +116,14 @@ def _parquet(path: Path) -> Iterator[Put]:
             if file is not None and waiting is not None and waiting.num_rows:
                 file.write_table(waiting.unify_dictionaries())
             if file is not None and known != begun:
-                file.add_key_value_metadata(known)  # what is known at the end only
+                file.add_key_value_metadata(known)  # some formats know a part of their metadata only after the last row
         finally:
             if file is not None:
                 file.close()
 
 
 def _encodings(columns: tuple[str, ...]) -> dict[str, Any]:
+    """Return the arguments of ParquetWriter that choose compression and encoding for the given columns."""
     return {
         "compression": "zstd",
         "use_dictionary": [name for name in columns if name not in COUNTING_UP],
@@ -114,7 +132,7 @@ def _encodings(columns: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _arrow(batch: Batch) -> pa.RecordBatch:
-    """The batch as Arrow columns, null where a value is missing."""
+    """Return the batch as an Arrow record batch, with null where a value is missing."""
     import pyarrow as pa
 
     ops = pa.DictionaryArray.from_arrays(pa.array(batch.rows.op.astype(np.int8)), list(OP_NAMES))
@@ -130,7 +148,7 @@ def _arrow(batch: Batch) -> pa.RecordBatch:
 
 
 def _arrow_tags(codes: Any, tags: tuple[str, ...]) -> pa.DictionaryArray:
-    """Tags with those in the dictionary that occur."""
+    """Return tag codes as an Arrow dictionary array whose dictionary holds only the tags that occur; code -1 becomes null."""
     import pyarrow as pa
 
     used, local = np.unique(codes, return_inverse=True)
@@ -141,6 +159,7 @@ def _arrow_tags(codes: Any, tags: tuple[str, ...]) -> pa.DictionaryArray:
 
 @contextmanager
 def _csv(path: Path, packing: str | None) -> Iterator[Put]:
+    """Provide a function that writes batches to a CSV file with a header; `packing` is a compression of pyarrow, or None."""
     import pyarrow as pa
 
     with whole(path) as name, pa.OSFile(name, "wb") as file:
@@ -148,6 +167,7 @@ def _csv(path: Path, packing: str | None) -> Iterator[Put]:
         begun = False
 
         def put(batch: Batch) -> None:
+            """Write a batch, and before the first one the header."""
             nonlocal begun
             if not begun:
                 stream.write((",".join(batch.columns) + "\n").encode())
@@ -160,7 +180,7 @@ def _csv(path: Path, packing: str | None) -> Iterator[Put]:
 
 
 def _lines(batch: Batch, path: Path) -> Any:
-    """The rows as text, each with its line end."""
+    """Return the rows of a batch as bytes of CSV, one line for each row; `path` is named in errors only."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -178,6 +198,7 @@ def _lines(batch: Batch, path: Path) -> Any:
 
 
 def _quoted(tag: str, path: Path) -> str:
+    """Return a tag as a field of CSV, quoted if needed; raises InputError if it has a line break."""
     if "\n" in tag or "\r" in tag:
         raise InputError(f"{path}: CSV cannot hold the tag {tag!r}, which has a line break\ntry: .parquet instead")
     return '"' + tag.replace('"', '""') + '"' if '"' in tag or "," in tag else tag

@@ -1,4 +1,4 @@
-"""A Trace -> a pandas DataFrame, one row per event."""
+"""Convert a Trace to a pandas DataFrame with one row per event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def to_frame(trace: Trace) -> pd.DataFrame:
-    """Columns op, block, size, and of time, align, stream, dst and tag those that say something."""
+    """Return a DataFrame indexed by event number, with the columns op, block and size.
+
+    The columns time, align, stream, dst and tag are there only if the trace has values in them.
+    """
     batches = list(trace.batches(BATCH_ROWS)) or [EMPTY.events()]
     events = trace.facts.events
     ops = pd.Categorical.from_codes(

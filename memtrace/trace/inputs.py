@@ -1,4 +1,7 @@
-"""What stands where a trace is expected, a file or a workload, -> raw rows that can be read again, and their digest."""
+"""Open what a user gives as a trace: a file, a URL, "-" (standard input), or a workload such as `gpt-train:layers=24`.
+
+The result is an Input, whose raw rows can be read several times, with a name for messages and a digest.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,24 @@ from memtrace.trace.source import Source, open_source
 
 @dataclass(frozen=True)
 class Input:
-    """Raw rows and what to call them."""
+    """Describe an opened input: its raw rows, its names and its digest."""
 
-    given: str  # as the user named it
-    label: str  # what messages call it
-    name: str  # of the trace
-    batches: Callable[[], Iterator[Batch]]  # from the start
-    sha256: Callable[[], str]  # once all batches were read: of a file's stored bytes, of a workload's columns
+    given: str  # the path, URL, "-" or workload as the user typed it
+    label: str  # the name of the input in messages
+    name: str  # the name of the trace
+    batches: Callable[[], Iterator[Batch]]  # yields all raw rows; every call starts anew
+    # The digest in hexadecimal, of a file's stored bytes or a workload's columns; to be called after all batches were read.
+    sha256: Callable[[], str]
 
 
 @contextmanager
 def open_input(path: str | os.PathLike[str], format: str | None = None, *, digest: bool = False) -> Iterator[Input]:
-    """The input behind a path, a URL, "-", or a workload such as `gpt-train:layers=24`; a file of that name goes first."""
+    """Provide the Input for a path, a URL, "-", or a workload such as `gpt-train:layers=24`, in a `with` block.
+
+    A file goes before a workload of the same name. `format` names the file's format, which is else recognised.
+    With `digest` the SHA-256 of a file is computed in a thread while the rows are read.
+    Raises InputError if there is no such file or workload.
+    """
     from memtrace.workloads.recipe import likely, named
 
     text = os.fspath(path)
@@ -46,12 +55,14 @@ def open_input(path: str | os.PathLike[str], format: str | None = None, *, diges
 
 
 def _workload(text: str) -> Input:
+    """Return the Input of a workload given as text, NAME:OPTION=VALUE,...; its digest is that of the generated columns."""
     from memtrace.workloads.recipe import parse
 
     recipe = parse(text)
     digests: list[str] = []
 
     def batches() -> Iterator[Batch]:
+        """Yield the workload's batches from the start, and append their digest to `digests` at the end."""
         digest = hashlib.sha256()
         yield from recipe.batches(digest.update)
         digests.append(digest.hexdigest())
@@ -61,7 +72,11 @@ def _workload(text: str) -> Input:
 
 @contextmanager
 def _digested(source: Source, wanted: bool) -> Iterator[Callable[[], str]]:
-    """The digest of the stored bytes, taken beside the reading; given up if that fails."""
+    """Provide a function that returns the SHA-256 of the source's stored bytes.
+
+    If `wanted`, a thread computes the digest during the `with` block, and stops early if the block fails; else it is computed
+    when the function is called.
+    """
     if not wanted:
         yield lambda: source.sha256()
         return
@@ -76,7 +91,7 @@ def _digested(source: Source, wanted: bool) -> Iterator[Callable[[], str]]:
 
 
 def trace_name(source: Source, found: Format) -> str:
-    """The file's name without the suffix of its format."""
+    """Return the name of a trace: the source's file name without the suffix of its format."""
     name = source.file_name
     for suffix in found.SUFFIXES:
         if name.lower().endswith(suffix) and len(name) > len(suffix):

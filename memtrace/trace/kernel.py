@@ -1,9 +1,10 @@
-"""Raw rows -> prepared events in one pass: validates rows, renumbers ids to recycled slots, counts the facts.
+"""Prepare raw rows in one pass: check each row, renumber ids to recycled slots, and count the facts of the trace.
 
-The live ids are in a table (`live_ids`). Slots are given out last in, first out: a slot number is below the number of
-blocks that were live at once. A freed block that another stream uses is waiting: it keeps its id and slot until its
-`complete`, or one of all, or an alloc of the same id. The kernel allocates nothing: it returns to its driver
-(`preparing`) at the end of the batch, when an array is full, and, if asked to, at an invalid row.
+The live ids are in a hash table (`live_ids`). Free slots are a stack, so each slot number is below the greatest number of
+blocks that had a slot at once. A block that another stream uses (op RECORD) waits when it is freed: it keeps its id and slot
+until a COMPLETE that names it, a COMPLETE of all waiting blocks, or an ALLOC of the same id, which takes over the slot.
+The kernel allocates no memory: it returns to its caller (`preparing`) at the end of the batch, when an array is full, and,
+if asked to, at an invalid row.
 """
 
 from __future__ import annotations
@@ -18,31 +19,37 @@ from memtrace.trace.raw import MISSING, UNREADABLE
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = (int(op) for op in Op)
 OPS = len(Op)
 
-# Why the kernel returned.
+# Reasons why the kernel returned: all rows are prepared; `out` is full; `table` must grow; a row is invalid.
 DONE, FULL, GROW, INVALID = range(4)
 
-# What is wrong with a row; 0: nothing. `problems` has the texts.
+# What is wrong with a row (FINE: nothing). `problems` has the texts.
 FINE, BAD_OP, BAD_ROW, NO_ID, NOT_LIVE, IS_LIVE, NO_SIZE, SIZE_RANGE, BAD_ALIGN, BAD_STREAM = range(10)
 NO_DST, DST_NOT_LIVE, TIME_BACK = range(10, 13)
 
-# Places in `Table.totals`.
+# Indices in `Table.totals`. USED: slots given out so far. LOADED: a sum that only keeps the prefetching loads from being
+# optimised away.
 EVENT, LIVE, USED, SPARE_SLOTS, LIVE_BYTES, PEAK_BYTES, PEAK_EVENT, TOTAL_BYTES = range(8)
 FIRST_TIME, LAST_TIME, NULL_FREES, INVALID_ROWS, SMALLEST, LARGEST, LOADED = range(8, 15)
-ALIGNED, STREAMED, PAIRED, TAGGED = range(15, 19)  # not 0 if the column says anything
-WAITING, NEWEST = 19, 20  # waiting blocks, and the slot of the one that was freed last
-OP_COUNTS = 21  # a count per op
-TOTALS = OP_COUNTS + OPS
+ALIGNED, STREAMED, PAIRED, TAGGED = range(15, 19)  # not 0 if the column has a value other than its default
+WAITING, NEWEST = 19, 20  # number of waiting blocks; slot of the waiting block that was freed last, -1 for none
+OP_COUNTS = 21  # first of the OPS counts of valid events by op
+TOTALS = OP_COUNTS + OPS  # length of `Table.totals`
 
-MOST_BYTES = 1 << 60
-WAITS = -1  # bytes of a waiting block; its slot has the id where else the event is
+MOST_BYTES = 1 << 60  # upper bound of a size and of an alignment
+WAITS = -1  # sentinel in place of the bytes in a waiting block's slot, whose other field is the id instead of the event
+# Bins of request sizes: each size below EXACT has its own bin; from EXACT on, each power of two has 2^STEP_BITS bins of equal
+# width.
 EXACT_BITS, STEP_BITS = 8, 7
-EXACT = 1 << EXACT_BITS  # sizes below this have a bin each; above, every doubling has 2^STEP_BITS bins
+EXACT = 1 << EXACT_BITS
 SIZE_BINS = EXACT + ((60 - EXACT_BITS + 1) << STEP_BITS)
 
 
 @njit(inline="always")
 def start_wait(table, slot, id):  # type: ignore[no-untyped-def]
-    """A freed block keeps its slot; the waiting blocks are linked, the last one freed first."""
+    """Make a freed block wait: its slot keeps its id, and is linked in as the newest waiting block.
+
+    Waiting blocks are a doubly linked list in `table.waiting`, from the last freed to the first freed. Changes `table` in place.
+    """
     slots, waiting, totals = table.slots, table.waiting, table.totals
     slots[2 * slot], slots[2 * slot + 1] = WAITS, id
     newest = totals[NEWEST]
@@ -55,6 +62,7 @@ def start_wait(table, slot, id):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def end_wait(table, slot):  # type: ignore[no-untyped-def]
+    """Unlink a waiting block's slot from the list of waiting blocks, in place; the caller frees or reuses the slot."""
     waiting, totals = table.waiting, table.totals
     newer, older = waiting[2 * slot], waiting[2 * slot + 1]
     if newer >= 0:
@@ -68,7 +76,11 @@ def end_wait(table, slot):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def complete(table, mask, slot, spares):  # type: ignore[no-untyped-def]
-    """Give the slot of a waiting block back, or of all of them (-1); returns how many slots are spare then."""
+    """Free the slot and the id of one waiting block, or of all of them if `slot` is -1, in place.
+
+    `mask` is the number of places in the hash table minus 1; `spares` is the height of the stack `table.spare`. The new height is
+    returned, and not stored in `table`.
+    """
     pairs, slots = table.pairs, table.slots
     at = slot if slot >= 0 else table.totals[NEWEST]
     while at >= 0:
@@ -82,7 +94,7 @@ def complete(table, mask, slot, spares):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def size_bin(size):  # type: ignore[no-untyped-def]
-    """The bin of a size in `Table.size_bins`."""
+    """Return the index in `Table.size_bins` of the bin that counts requests of `size` bytes."""
     if size < EXACT:
         return size
     power = log2_class(size)
@@ -91,7 +103,7 @@ def size_bin(size):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def judge_request(size, align):  # type: ignore[no-untyped-def]
-    """What is wrong with the size or the alignment that an alloc or realloc asks for."""
+    """Return what is wrong with the size or the alignment of an ALLOC or REALLOC: NO_SIZE, SIZE_RANGE, BAD_ALIGN, or FINE."""
     if size == MISSING:
         return NO_SIZE
     if size < 0 or size > MOST_BYTES:
@@ -103,7 +115,10 @@ def judge_request(size, align):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def judge_pair(size, dst, other):  # type: ignore[no-untyped-def]
-    """What is wrong with the size or the second block of a copy or swap."""
+    """Return what is wrong with a COPY or SWAP of `size` bytes: SIZE_RANGE, NO_DST, DST_NOT_LIVE, or FINE.
+
+    `dst` is the id of the second block and `other` its slot, -1 if it is not live.
+    """
     if size != MISSING and (size < 0 or size > MOST_BYTES):
         return SIZE_RANGE
     if dst == MISSING:
@@ -113,7 +128,10 @@ def judge_pair(size, dst, other):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def judge_id(op, id, slot):  # type: ignore[no-untyped-def]
-    """What is wrong with the block that an op names; a completion may come after the block's end."""
+    """Return what is wrong with the id of a row: NO_ID, IS_LIVE, NOT_LIVE, or FINE; `slot` is the live block's slot, or -1.
+
+    A FREE may lack an id (a free of null). A COMPLETE may name any block, since it may come after the block was freed.
+    """
     if op == ALLOC:
         return NO_ID if id == MISSING else (IS_LIVE if slot >= 0 else FINE)
     if slot >= 0 or op == TRIM or op == COMPLETE:
@@ -125,7 +143,7 @@ def judge_id(op, id, slot):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def count_request(totals, size_bins, size_bytes, size):  # type: ignore[no-untyped-def]
-    """Count an alloc or realloc."""
+    """Count the bytes and the size class of an ALLOC or REALLOC, in place."""
     totals[TOTAL_BYTES] += size
     size_bins[size_bin(size)] += 1
     size_bytes[log2_class(size)] += size
@@ -136,7 +154,7 @@ def count_request(totals, size_bins, size_bytes, size):  # type: ignore[no-untyp
 
 @njit(inline="always")
 def count_life(lifetime_bytes, size_lifetime, bytes, events):  # type: ignore[no-untyped-def]
-    """Count a block that is freed."""
+    """Count a block of `bytes` bytes that is freed `events` events after its alloc, in place, by classes floor(log2)."""
     life = log2_class(events)
     lifetime_bytes[life] += bytes
     size_lifetime[64 * log2_class(bytes) + life] += 1
@@ -144,9 +162,11 @@ def count_life(lifetime_bytes, size_lifetime, bytes, events):  # type: ignore[no
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-def]
-    """Prepare rows from `start` on; returns (why it returned, next row, filled, what is wrong).
+    """Prepare the rows of a batch from `start` on: write the events to `out` from index `filled` on; changes `table` in place.
 
-    An invalid row is counted and left out; if `stop`, the kernel also returns, with that row as the next one.
+    Returns (reason of return, next row to prepare, new `filled`, what is wrong with that row). The reason is DONE (no row is
+    left), FULL (`out` is full), GROW (`table` has no room for another block) or INVALID. An invalid row is counted and left out;
+    only if `stop` is true does the kernel return with INVALID, and that row as the next row.
     """
     pairs, slots, spare, totals = table.pairs, table.slots, table.spare, table.totals
     mask = pairs.size // 2 - 1
@@ -154,7 +174,7 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
     has_id, has_size, has_time = rows.id.size > 1, rows.size.size > 1, rows.time.size > 1
     has_align, has_stream = rows.align.size > 1, rows.stream.size > 1
     has_dst, has_tag = rows.dst.size > 1, rows.tag.size > 1
-    # In locals, which the compiler keeps in registers.
+    # Local copies of the totals, which the compiler keeps in registers.
     event, live, spares = totals[EVENT], totals[LIVE], totals[SPARE_SLOTS]
     live_bytes, peak, clock = totals[LIVE_BYTES], totals[PEAK_BYTES], totals[LAST_TIME]
     why, wrong, i = DONE, FINE, start
@@ -234,7 +254,7 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             if slot >= 0:
                 live -= 1
                 bytes, born = slots[2 * slot], slots[2 * slot + 1]
-                if born < 0:  # another stream uses it
+                if born < 0:  # another stream uses the block
                     born = -1 - born
                     start_wait(table, slot, id)
                 else:
@@ -246,8 +266,10 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
             else:
                 totals[NULL_FREES] += 1
         elif op == RECORD:
+            # Store -1 - event once, however many RECORDs name the block.
             slots[2 * slot + 1] = min(slots[2 * slot + 1], -1 - slots[2 * slot + 1])
         elif op == COMPLETE and (slot < 0 and totals[WAITING] > 0):
+            # A COMPLETE that names neither a live nor a waiting block completes all waiting blocks (slot -1).
             slot = kept if waits else slot
             spares = complete(table, mask, slot, spares)
         if live_bytes > peak:

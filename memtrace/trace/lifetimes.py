@@ -1,4 +1,4 @@
-"""Batches of raw rows -> minimalloc's CSV of lifetimes, whose times are the events' numbers."""
+"""Write batches of raw rows as minimalloc's CSV of lifetimes, with event numbers as times."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from memtrace.trace.raw import MISSING
 if TYPE_CHECKING:
     from memtrace.trace.raw import Batch
 
-Born = tuple[int, int, int]  # event, size, alignment
+Born = tuple[int, int, int]  # a live block: event of its alloc, size in bytes, alignment in bytes
 
 
 class Lifetimes:
-    """Blocks that are live, until their end is known: memory follows the live set."""
+    """Turn rows into lines of lifetimes, and keep the live blocks until they end: memory grows with the number of live blocks."""
 
     def __init__(self) -> None:
+        """Start with no live block; `events` counts the rows so far, `written` the lines so far."""
         self.live: dict[int, Born] = {}
         self.events = self.written = 0
 
     def lines(self, batch: Batch) -> Iterator[str]:
-        """A line for each block that ends here. A realloc ends one lifetime and begins another."""
+        """Yield a line for each block that ends in this batch. A realloc ends one lifetime and begins another."""
         rows, count = batch.rows, batch.rows.op.size
         columns = (np.broadcast_to(column, count).tolist() for column in (rows.id, rows.size, rows.align))
         for op, id, size, align in zip(rows.op.tolist(), *columns, strict=True):
@@ -38,11 +39,15 @@ class Lifetimes:
             self.events += 1
 
     def rest(self) -> Iterator[str]:
-        """The lines of blocks that are never freed."""
+        """Yield the lines of the blocks that are never freed; their lifetimes end after the last event."""
         for born in self.live.values():
             yield self._line(born, self.events)
 
     def _line(self, born: Born, end: int) -> str:
+        """Return the CSV line `id,lower,upper,size,alignment` of a block that is live in the half-open interval [begin, `end`).
+
+        Lines are numbered from 1, which is the id.
+        """
         begin, size, align = born
         self.written += 1
         return f"{self.written},{begin},{end},{size},{align}\n"
@@ -50,7 +55,10 @@ class Lifetimes:
 
 @contextmanager
 def lifetimes(path: Path) -> Iterator[Put]:
-    """What writes batches as lifetimes; copies, swaps, accesses and records have no place in them."""
+    """Provide a function that writes batches as lifetimes to `path`; the lines of never freed blocks follow at the end.
+
+    Copies, swaps, accesses and records only count as events.
+    """
     found = Lifetimes()
     with whole(path) as name, open(name, "w", encoding="ascii") as file:
         file.write("id,lower,upper,size,alignment\n")

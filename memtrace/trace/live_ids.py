@@ -1,6 +1,7 @@
-"""The live ids of a trace: an open-addressing table of (id, slot) pairs, linear probing, at most half full.
+"""Define the hash table of the live ids of a trace, from id to slot: open addressing, linear probing, at most half full.
 
-A removal shifts the pairs behind it back, so there are no tombstones.
+The table is an int64 array of (id, slot) pairs; slot -1 marks an empty place. A removal shifts the pairs behind it back, so
+there are no tombstones.
 """
 
 from __future__ import annotations
@@ -12,31 +13,35 @@ from numba import njit
 from numba.cpython.unsafe.numbers import leading_zeros
 from numba.extending import overload
 
-FETCHED = 32  # rows whose places in the table are loaded together
-FETCH_FROM = 1 << 16  # places of a table that no longer fits the nearer caches
+FETCHED = 32  # rows prefetched together
+FETCH_FROM = 1 << 16  # number of places from which prefetching pays: such a table exceeds the nearer caches
 
 
 def log2_class(number: Any) -> Any:
-    """floor(log2(number)), 0 for 0."""
+    """Return floor(log2(number)), and 0 for 0."""
     return int(number | 1).bit_length() - 1
 
 
 @overload(log2_class, inline="always")
 def _log2_class(number):  # type: ignore[no-untyped-def]
+    """Give numba the compiled version of `log2_class`, which counts leading zeros with one instruction."""
     zeros: Any = leading_zeros
     return lambda number: np.int64(63) - np.int64(zeros(np.uint64(number) | np.uint64(1)))
 
 
 @njit(inline="always")
 def home(id, mask):  # type: ignore[no-untyped-def]
-    """Where an id would like to be: the top bits of its product with 2^64 / golden ratio (Knuth 3, 6.4)."""
+    """Return the place at which the search for an id starts; `mask` is the number of places (a power of two) minus 1.
+
+    Fibonacci hashing: the top bits of the id's product with 2^64 / golden ratio (Knuth 3, 6.4).
+    """
     mixed = np.uint64(id) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(63 - log2_class(mask)))
 
 
 @njit(inline="always")
 def find(pairs, mask, id):  # type: ignore[no-untyped-def]
-    """The place of an id, or the empty place where it would go."""
+    """Return the place of an id in the table, or the empty place where it would be inserted."""
     place = home(id, mask)
     while pairs[2 * place + 1] >= 0 and pairs[2 * place] != id:
         place = (place + 1) & mask
@@ -45,12 +50,12 @@ def find(pairs, mask, id):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def take_out(pairs, mask, place):  # type: ignore[no-untyped-def]
-    """Empty a place, and move the pairs behind it that would no longer be found."""
+    """Remove the pair at a place, in place, and move pairs behind it back where the gap would hide them from `find`."""
     hole = place
     following = (hole + 1) & mask
     while pairs[2 * following + 1] >= 0:
         wanted = home(pairs[2 * following], mask)
-        # It may move if its home does not lie in the cyclic interval (hole, following].
+        # The pair may move if its home does not lie in the cyclic interval (hole, following].
         if ((following - wanted) & mask) >= ((following - hole) & mask):
             pairs[2 * hole], pairs[2 * hole + 1] = pairs[2 * following], pairs[2 * following + 1]
             hole = following
@@ -60,7 +65,7 @@ def take_out(pairs, mask, place):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def rehash(pairs, larger):  # type: ignore[no-untyped-def]
-    """Move all pairs into an empty table of more places."""
+    """Insert all pairs of a table into `larger`, an empty table of more places."""
     mask = larger.size // 2 - 1
     for place in range(pairs.size // 2):
         if pairs[2 * place + 1] >= 0:
@@ -70,9 +75,12 @@ def rehash(pairs, larger):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def fetch(pairs, slots, mask, ids, start):  # type: ignore[no-untyped-def]
-    """Load what the next rows will need, so that their misses overlap; the sum keeps the loads alive."""
+    """Load the table and slot entries of the FETCHED rows from `start` on, so that their cache misses overlap.
+
+    Returns the sum of the loaded values, which the caller must store, or the compiler would drop the loads.
+    """
     loaded = np.int64(0)
     for i in range(start, min(start + FETCHED, ids.size)):
-        # No branch on what is loaded: a wrong guess would wait for the load.
+        # No branch on a loaded value: a mispredicted branch would wait for the load.
         loaded += slots[2 * max(pairs[2 * home(ids[i], mask) + 1], 0)]
     return loaded

@@ -1,4 +1,4 @@
-"""What a trace is once it is read: batches of prepared events, and the facts counted over all of them."""
+"""Define the prepared trace: its ops, batches of events, facts counted over all events, and the class Trace."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = "memtrace.trace/1"
-COLUMNS = ("op", "id", "size", "time", "align", "stream", "dst", "tag")
-BATCH_ROWS = 1 << 20
+COLUMNS = ("op", "id", "size", "time", "align", "stream", "dst", "tag")  # of a trace file, in the order of the schema
+BATCH_ROWS = 1 << 20  # events of a prepared batch
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 
 
 class Op(IntEnum):
-    """What an event does; the codes of the prepared column `op`."""
+    """Name what an event does; the values are the codes of the prepared column `op`."""
 
     ALLOC = 0
     FREE = 1
@@ -37,24 +37,30 @@ class Op(IntEnum):
 
 
 class Events(NamedTuple):
-    """One batch of prepared columns, read-only; a column that the trace lacks is one element, its default."""
+    """Store one batch of prepared events as read-only columns.
+
+    A column that the trace lacks has one element, its default, instead of one for each event.
+    """
 
     op: NDArray[np.uint8]
-    block: Int32s  # slot: below max_live and used again; -1 where there is no block
-    size: Int64s  # bytes requested (alloc, realloc) or moved (copy, swap; -1: the whole block); 0 else
-    align: Int64s  # 0: the policy's own
-    stream: Int32s
-    dst: Int32s  # slot of the second block of a copy or swap, -1 else
-    tag: Int32s  # code into Trace.tags, -1 for none
+    block: Int32s  # slot of the block, below Facts.max_live; -1 where there is no block
+    size: Int64s  # bytes requested (alloc, realloc) or moved (copy, swap; -1: the whole block); 0 for other ops
+    align: Int64s  # bytes; 0: the policy's own alignment
+    stream: Int32s  # GPU stream or thread
+    dst: Int32s  # slot of the second block of a copy or swap, -1 for other ops
+    tag: Int32s  # index into Trace.tags, -1 for none
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Exact counts over the events kept; class k of sizes and lifetimes is [2^k, 2^(k+1)), and 0 in class 0."""
+    """Count what a trace contains, exactly, over its valid events.
+
+    Class k of sizes (bytes) and lifetimes (events) is the half-open interval [2^k, 2^(k+1)); 0 is in class 0.
+    """
 
     events: int
     allocs: int
-    frees: int  # reallocs to size 0 among them, frees of null too
+    frees: int  # with reallocs to size 0 and frees of null
     reallocs: int
     copies: int
     swaps: int
@@ -62,85 +68,94 @@ class Facts:
     trims: int
     records: int
     completes: int
-    null_frees: int
-    invalid_events: int
-    never_freed: int
-    max_live: int  # most blocks live at once, or freed and waiting for a stream: the number of slots
+    null_frees: int  # frees that name no block
+    invalid_events: int  # rows that were left out
+    never_freed: int  # blocks live after the last event
+    max_live: int  # number of slots: the most blocks that were at once live, or freed and waiting for a stream
     total_bytes: int  # requested by alloc and realloc
     peak_live_bytes: int
-    peak_live_event: int
-    median_request: int  # nearest rank over requests of more than 0 bytes; 0 if there is none
-    p99_request: int
-    smallest_request: int
-    largest_request: int
+    peak_live_event: int  # number of the first event after which the live bytes were at their peak
+    median_request: int  # bytes, nearest rank over requests of more than 0 bytes; 0 if there is none
+    p99_request: int  # bytes, 99th percentile, likewise
+    smallest_request: int  # bytes, of requests of more than 0 bytes; 0 if there is none
+    largest_request: int  # bytes
     size_counts: Int64s  # [64] requests by size class
-    size_bytes: Int64s  # [64]
-    lifetime_counts: Int64s  # [64] freed blocks by events from alloc to free
-    lifetime_bytes: Int64s  # [64]
+    size_bytes: Int64s  # [64] requested bytes by size class
+    lifetime_counts: Int64s  # [64] freed blocks by lifetime class (events from alloc to free)
+    lifetime_bytes: Int64s  # [64] bytes of freed blocks by lifetime class
     size_lifetime: Int64s  # [64, 64] freed blocks by size class and lifetime class
-    first_time: int
-    last_time: int
+    first_time: int  # nanoseconds; 0 without a time column
+    last_time: int  # nanoseconds; the last event's number without a time column
 
 
 class Prepared(Protocol):
-    """Where the prepared columns are: in memory, or in a file."""
+    """Define the interface of the storage of prepared columns: in memory (`store.Memory`) or in a file (`store.File`)."""
 
+    # Yields all events in order, at most `rows` in a batch.
     def batches(self, rows: int) -> Iterator[Events]: ...
 
     def column(self, name: str, events: Int64s) -> Int64s | None:
-        """The values of `time` or `id` at these event numbers, None if that column was not kept."""
+        """Return the values of `time` or `id` at these event numbers, or None if that column was not kept."""
 
+    # Returns the bytes that the columns take in memory or in the file.
     def nbytes(self) -> int: ...
 
     def share(self, directory: Path, name: str) -> Prepared:
-        """The same in a file in this directory, which another process opens by its path."""
+        """Return a copy of the storage in a file in this directory, which other processes open by its path."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A valid trace, prepared for replay. It pickles; `share` makes that cheap."""
+    """Store a valid trace, prepared for replay. It can be pickled; `share` makes the pickle small."""
 
-    name: str
-    source: str
-    sha256: str
+    name: str  # of the file without its suffix, or of the workload
+    source: str  # the path, URL or workload as the user gave it
+    sha256: str  # hexadecimal digest of the file's stored bytes, or of the columns of a trace made in Python
     metadata: dict[str, str]
-    tags: tuple[str, ...]
+    tags: tuple[str, ...]  # texts that the codes of Events.tag index
     facts: Facts
-    columns: tuple[str, ...]  # those that the input has
+    columns: tuple[str, ...]  # names of the columns that the input has
     prepared: Prepared
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[Events]:
-        """All events in order, at most this many at a time; every call starts anew."""
+        """Yield all events in order, at most `rows` in a batch; every call starts at the first event."""
         return self.prepared.batches(rows)
 
     def times(self, events: Int64s) -> Int64s:
-        """Nanoseconds at these event numbers; the numbers themselves where the trace has no time."""
+        """Return the times in nanoseconds of these event numbers; the numbers themselves if the trace has no time."""
         numbers = np.asarray(events, np.int64)
         found = self.prepared.column("time", numbers)
         return numbers.copy() if found is None else found
 
     def ids(self, events: Int64s) -> Int64s:
-        """The input's ids at these event numbers, MISSING for none; needs `read(..., keep_ids=True)`."""
+        """Return the input's ids at these event numbers, MISSING where an event has none.
+
+        Raises ValueError unless the trace was read with keep_ids=True.
+        """
         found = self.prepared.column("id", np.asarray(events, np.int64))
         if found is None:
             raise ValueError("the ids of this trace were not kept: read it with keep_ids=True")
         return found
 
     def share(self, directory: str | Path) -> Trace:
-        """The same trace with its columns in a file in `directory`: sending it to a process sends a path."""
+        """Return the same trace with its columns in a file in `directory`, so that sending it to a process sends only a path."""
         return replace(self, prepared=self.prepared.share(Path(directory), self.name))
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per event: op by name, block, and the columns that the trace has."""
+        """Return a DataFrame with one row per event: op by name, block, size, and the other columns that the trace has."""
         from memtrace.trace.frame import to_frame
 
         return to_frame(self)
 
     def __repr__(self) -> str:
+        """Return the trace's name, its number of events and the greatest number of live blocks."""
         return f"<Trace {self.name}: {self.facts.events:,} events, {self.facts.max_live:,} blocks live at most>"
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """The array, not to be written to: compiled code takes writable and read-only arrays for two types."""
+    """Mark an array as read-only, in place, and return it.
+
+    Compiled code has different types for writable and read-only arrays, and the engine is compiled for read-only ones.
+    """
     array.flags.writeable = False
     return array

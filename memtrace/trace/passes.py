@@ -1,4 +1,4 @@
-"""One pass over raw rows: reads ahead in a thread, gives each tag one code, prepares, says what is wrong."""
+"""Run one pass over raw rows: read ahead in a thread, give each tag one code, prepare the events, report invalid rows."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from memtrace.trace.raw import Batch, Rows
 from memtrace.trace.state import Out
 from memtrace.trace.store import Keeper, columns_of
 
-Progress = Callable[[int, int | None], None]
+Progress = Callable[[int, int | None], None]  # called with the amount done and the total (None: unknown), in one unit
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Batches of raw rows that can be read more than once, and what messages call them."""
+    """Describe batches of raw rows that can be read more than once."""
 
-    label: str
-    read: Callable[[], Iterator[Batch]]
+    label: str  # the name of the input in messages
+    read: Callable[[], Iterator[Batch]]  # yields all batches; every call starts anew
 
 
 class Pass:
-    """The state of one pass: `outputs` runs it, and the rest can be asked afterwards."""
+    """Run one pass over raw rows with `outputs` or `valid`, and keep what it has found: columns, metadata, tags, counts."""
 
     def __init__(
         self,
@@ -45,16 +45,21 @@ class Pass:
         keep_rows: bool = False,
         progress: Progress | None = None,
     ) -> None:
+        """Set up a pass over `raw`.
+
+        `on_problem` is called with each invalid row and may raise; if it is None, invalid rows are only counted. `keep_ids` keeps
+        the input's ids, `keep_rows` the row number of each event. `progress(done, total)` is called after each batch.
+        """
         self.raw, self.on_problem, self.progress = raw, on_problem, progress
         self.keep_ids, self.keep_rows = keep_ids, keep_rows
         self.preparer = Preparer(())
         self.columns: tuple[str, ...] = ()
         self.metadata: dict[str, str] = {}
         self.tags: dict[str, int] = {}
-        self.before = 0  # rows in the batches that are done
+        self.before = 0  # rows in the batches before the current one
 
     def outputs(self) -> Iterator[tuple[Batch, Out]]:
-        """Prepared events, whenever there are enough of them, and the batch at which it was."""
+        """Yield prepared events in outputs of BATCH_ROWS (the last may be shorter), each with the raw batch then being read."""
         report = self._report if self.on_problem else None
         batch = None
         for batch in self.batches():
@@ -65,7 +70,7 @@ class Pass:
             yield batch, self.preparer.taken()
 
     def valid(self) -> Iterator[tuple[Batch, NDArray[np.int32]]]:
-        """The batches, and which of their rows are valid; needs keep_rows."""
+        """Yield each raw batch with the row numbers, within the batch, of its valid rows; needs `keep_rows`."""
         report = self._report if self.on_problem else None
         for batch in self.batches():
             outs = [*self.preparer.prepare(batch, report), self.preparer.taken()]
@@ -73,34 +78,41 @@ class Pass:
             self.before += batch.rows.op.size
 
     def invalid(self) -> int:
+        """Return the number of invalid rows so far."""
         return int(self.preparer.table.totals[kernel.INVALID_ROWS])
 
     def batches(self) -> Iterator[Batch]:
-        """The raw batches, with tags that have one code in all of them."""
+        """Yield the raw batches, with tag codes replaced by codes that mean the same tag in all batches."""
         with closing(ahead(self.raw.read())) as coming:
             for batch in coming:
                 if not self.columns:
                     self.columns = batch.columns
                     self.preparer = Preparer(self.columns, keep_ids=self.keep_ids, keep_rows=self.keep_rows)
-                self.metadata.update(batch.metadata)  # what was assumed is known at the end
+                self.metadata.update(batch.metadata)  # some formats add what they assumed to the last batch
                 yield replace(batch, rows=self._encoded(batch))
                 if self.progress:
                     self.progress(batch.done, batch.total)
 
     def _encoded(self, batch: Batch) -> Rows:
+        """Return the rows of a batch with tag codes of the whole pass; new tags are added to `self.tags`."""
         if not batch.tags:
             return batch.rows
         codes = np.array([*(self.tags.setdefault(tag, len(self.tags)) for tag in batch.tags), -1], np.int32)
-        return batch.rows._replace(tag=read_only(codes[batch.rows.tag]))  # -1, for none, is the last
+        return batch.rows._replace(tag=read_only(codes[batch.rows.tag]))  # code -1 picks the last entry, -1
 
     def _report(self, batch: Batch, row: int, wrong: int) -> None:
+        """Pass an invalid row to `on_problem`: its number in the batch, and `wrong`, a code of the kernel."""
         assert self.on_problem is not None
         last_time = int(self.preparer.table.totals[kernel.LAST_TIME])
         self.on_problem(problem(batch, row, wrong, self.before, last_time))
 
 
 def prepare(raw: Raw, *, name: str, invalid: str, keep_ids: bool, memory_limit: int, progress: Progress | None = None) -> Trace:
-    """The trace in raw rows, as yet without a hash."""
+    """Return the Trace that raw rows make; its `sha256` is still empty.
+
+    `invalid` is "error" (raise InputError at the first invalid row) or "skip" (count and leave out). Prepared columns beyond
+    `memory_limit` bytes go to a temporary file.
+    """
     refuse = refusing(raw) if invalid == "error" else None
     run = Pass(raw, refuse, keep_ids=keep_ids, progress=progress)
     keeper = Keeper(memory_limit)
@@ -111,13 +123,15 @@ def prepare(raw: Raw, *, name: str, invalid: str, keep_ids: bool, memory_limit: 
 
 
 def _facts(run: Pass, prepared: Prepared) -> Facts:
+    """Return the facts of a finished pass; the percentiles of requests need a second look at the prepared sizes."""
     return run.preparer.facts(lambda bins, percent: request_of_rank(prepared, bins, percent))
 
 
 def refusing(raw: Raw) -> Callable[[Problem], None]:
-    """Raises the first problem as an error that says what to try."""
+    """Return a function that raises a problem as an InputError, which says what is wrong and what to try."""
 
     def refuse(found: Problem) -> None:
+        """Raise the problem as InputError, after reading the input again for the history of its id."""
         explain([found], raw.read())
         raise InputError(f"{found.at(raw.label)}\ntry: `--invalid skip` counts such events instead")
 
@@ -125,7 +139,7 @@ def refusing(raw: Raw) -> Callable[[Problem], None]:
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item]:
-    """The same items, each made in a thread while the one before is used."""
+    """Yield the same items; a thread makes the next item while the caller uses the current one. Items must not be None."""
     with ThreadPoolExecutor(1, "memtrace-reader") as pool:
         try:
             coming = pool.submit(next, items, None)

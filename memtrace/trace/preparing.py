@@ -1,4 +1,4 @@
-"""Drives the preparing kernel: batches of raw rows -> full batches of prepared events, then the facts."""
+"""Drive the preparing kernel: turn batches of raw rows into full batches of prepared events, and then return the facts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from memtrace.trace.model import BATCH_ROWS, Facts, Int64s, Op, read_only
 from memtrace.trace.raw import MISSING, Batch
 from memtrace.trace.state import Out, Table
 
-FIRST_PLACES = 1 << 12
+FIRST_PLACES = 1 << 12  # places of the hash table at the start, twice the number of slots
 
-# What is done with an invalid row: it is handed over and may raise. Without it invalid rows are only counted.
+# Called with an invalid row: its batch, its number in the batch, and a code of the kernel that says what is wrong. It may raise.
 Report = Callable[[Batch, int, int], None]
 
 
 class Preparer:
-    """The live blocks of a trace and its counts, as far as it has been read."""
+    """Keep the live blocks and the counts of a trace as far as it has been read, and the output batch that is being filled."""
 
     def __init__(self, columns: tuple[str, ...], *, keep_ids: bool = False, keep_rows: bool = False) -> None:
+        """Start an empty trace.
+
+        `columns` are the names that the input has; `keep_ids` and `keep_rows` add each event's id and row number to the output.
+        """
         self.columns = columns
         self.keep_rows = keep_rows
         optional = [name for name in ("align", "stream", "dst", "tag", "time") if name in columns]
@@ -31,10 +35,13 @@ class Preparer:
         self.filled = 0
 
     def prepare(self, batch: Batch, report: Report | None) -> Iterator[Out]:
-        """Take a batch in; yields output whenever it is full."""
+        """Prepare all rows of a raw batch, and yield the output each time it is full.
+
+        With `report`, each invalid row is passed to it; without, such rows are only counted.
+        """
         start = 0
         while True:
-            with np.errstate(over="ignore"):  # the hash wraps round; only the interpreter minds
+            with np.errstate(over="ignore"):  # the hash wraps round, of which numpy warns if the kernel is not compiled
                 why, start, self.filled, wrong = kernel.prepare(
                     batch.rows, start, self.out, self.filled, self.table, report is not None
                 )
@@ -49,16 +56,19 @@ class Preparer:
                 start += 1
 
     def taken(self) -> Out:
-        """What has been put out since the last call, cut to length."""
+        """Return the events put out since the last call as read-only columns cut to length, and start a new output."""
         out, filled = self.out, self.filled
         self.out, self.filled = self._new_out(), 0
         if filled == out.op.size:
             return Out(*(read_only(column) for column in out))
-        # A copy, so that the unused rest is given back.
+        # A copy, so that the memory of the unused rest is freed.
         return Out(*(read_only(column[:filled].copy() if column.size > 1 else column) for column in out))
 
     def _new_out(self) -> Out:
+        """Return an empty output of BATCH_ROWS events; a column that is not wanted has one element, its default."""
+
         def column(kept: bool, kind: type, default: int = 0) -> Any:
+            """Return an array for one column."""
             return np.empty(BATCH_ROWS, kind) if kept else np.full(1, default, kind)
 
         has = self.filling.__contains__
@@ -76,7 +86,7 @@ class Preparer:
         )
 
     def dull(self) -> tuple[str, ...]:
-        """The optional columns that only say their default: they may as well be absent."""
+        """Return the names of the optional columns that have only default values so far; they may be left out."""
         flags = {
             "align": kernel.ALIGNED,
             "stream": kernel.STREAMED,
@@ -86,7 +96,7 @@ class Preparer:
         return tuple(name for name, flag in flags.items() if not self.table.totals[flag])
 
     def facts(self, rank: Callable[[Int64s, int], int]) -> Facts:
-        """The counts; `rank(size_bins, percent)` finds the request of that nearest rank."""
+        """Return the facts; `rank(size_bins, percent)` must return the request of that percentile in bytes."""
         table, totals = self.table, [int(number) for number in self.table.totals]
         events = totals[kernel.EVENT]
         counts = dict(zip(Op, totals[kernel.OP_COUNTS :], strict=True))
@@ -125,6 +135,7 @@ class Preparer:
 
 
 def _new_table() -> Table:
+    """Return the kernel's table of a trace without events."""
     totals = np.zeros(kernel.TOTALS, np.int64)
     totals[kernel.LAST_TIME] = MISSING
     totals[kernel.SMALLEST] = np.iinfo(np.int64).max
@@ -143,7 +154,7 @@ def _new_table() -> Table:
 
 
 def _grown(table: Table) -> Table:
-    """Twice the places; the table is half full at most, which keeps its probes short."""
+    """Return a copy of the table with twice the places and slots."""
     pairs = np.full(2 * table.pairs.size, -1, np.int64)
     with np.errstate(over="ignore"):
         live_ids.rehash(table.pairs, pairs)
@@ -156,7 +167,7 @@ def _grown(table: Table) -> Table:
 
 
 def _size_counts(bins: Int64s) -> Int64s:
-    """Requests by floor(log2(size)), from the finer bins."""
+    """Return the requests by size class floor(log2(size)), summed from the finer bins of the kernel."""
     counts = np.zeros(64, np.int64)
     for power in range(kernel.EXACT_BITS):
         counts[power] = bins[(1 << power if power else 0) : 2 << power].sum()

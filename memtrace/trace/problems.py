@@ -1,4 +1,4 @@
-"""An invalid row -> a sentence: its line, what is wrong with it, and where the block was last heard of."""
+"""Describe an invalid row in a sentence: its line, what is wrong, and where its block was last allocated or freed."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from memtrace.trace import kernel
 from memtrace.trace.model import Op
 from memtrace.trace.raw import MISSING, Batch, Place
 
-ADDRESS = 1 << 32  # ids from here on look like addresses, and are shown in hexadecimal too
+ADDRESS = 1 << 32  # ids from this number on look like addresses, and are shown in hexadecimal too
 
 
 @dataclass
 class Problem:
-    """One invalid row."""
+    """Describe one invalid row."""
 
-    row: int  # of the whole input, from 0
-    place: Place
-    text: str
-    id: int | None = None  # whose history explains it
-    detail: str = field(default="")
+    row: int  # number in the whole input, from 0
+    place: Place  # where the row is in the input
+    text: str  # what is wrong
+    id: int | None = None  # the id whose history explains the problem
+    detail: str = field(default="")  # this history, filled in by `explain`
 
     def __str__(self) -> str:
+        """Return the text, with the detail in brackets."""
         return f"{self.text} ({self.detail})" if self.detail else self.text
 
     def at(self, label: str) -> str:
-        """`trace.csv:1048: free of id 77, which is not live (freed at line 1031)`."""
+        """Return the full message: `trace.csv:1048: free of id 77, which is not live (freed at line 1031)`."""
         return f"{self.place.of(label)}: {self}"
 
 
 def problem(batch: Batch, row: int, wrong: int, before: int, last_time: int) -> Problem:
-    """What is wrong with a row of a batch that comes after `before` other rows."""
+    """Return the Problem of a row of a batch.
+
+    `wrong` is the kernel's code, `before` the number of rows in earlier batches, `last_time` the time of the last valid event.
+    """
     subject = None
     if wrong in (kernel.NOT_LIVE, kernel.IS_LIVE):
         subject = _value(batch, "id", row)
@@ -43,6 +47,7 @@ def problem(batch: Batch, row: int, wrong: int, before: int, last_time: int) -> 
 
 
 def _text(batch: Batch, row: int, wrong: int, last_time: int) -> str:
+    """Return what is wrong with a row, as in `problem`."""
     if wrong in (kernel.BAD_OP, kernel.BAD_ROW):
         return batch.notes.get(row, "unknown op" if wrong == kernel.BAD_OP else "the row cannot be read")
     op = Op(batch.rows.op[row]).name.lower()
@@ -69,23 +74,25 @@ def _text(batch: Batch, row: int, wrong: int, last_time: int) -> str:
 
 
 def shown(id: int) -> str:
-    """An id as a reader finds it in the file."""
+    """Return an id as text, in decimal, and also in hexadecimal if it looks like an address."""
     return f"{id} (0x{id & (1 << 64) - 1:x})" if abs(id) >= ADDRESS else str(id)
 
 
 def _value(batch: Batch, name: str, row: int) -> int:
+    """Return the value of a column at a row of a batch; a column that the input lacks gives its default."""
     column = getattr(batch.rows, name)
     return int(column[row if column.size > 1 else 0])
 
 
 @dataclass
 class _Life:
-    """What is known of an id while the input is read again."""
+    """Follow whether an id is live while the input is read again."""
 
     live: bool = False
-    last: tuple[Batch, int] | None = None  # the row that made it live, or that ended it
+    last: tuple[Batch, int] | None = None  # batch and row of the last alloc or free
 
     def follow(self, batch: Batch, row: int) -> None:
+        """Update the state by a row that has this id."""
         op = batch.rows.op[row]
         born = op == Op.ALLOC and not self.live
         died = self.live and (op == Op.FREE or (op == Op.REALLOC and _value(batch, "size", row) == 0))
@@ -93,6 +100,7 @@ class _Life:
             self.live, self.last = born, (batch, row)
 
     def detail(self) -> str:
+        """Return where the id was last allocated or freed: "freed at line 1031", or "never allocated"."""
         if self.last is None:
             return "never allocated"
         batch, row = self.last
@@ -100,7 +108,10 @@ class _Life:
 
 
 def explain(problems: Sequence[Problem], again: Iterable[Batch]) -> None:
-    """Add to each problem where its id was allocated or freed before, by reading the input a second time."""
+    """Fill in the detail of each problem that names an id: where this id was last allocated or freed before the invalid row.
+
+    `problems` are in the order of their rows and changed in place; `again` yields the input's batches from the start.
+    """
     open_ones = [found for found in problems if found.id is not None]
     lives = {found.id: _Life() for found in open_ones}
     before = 0

@@ -1,4 +1,7 @@
-"""The exact request of a nearest rank: the kernel's bins say about where, another look at the sizes where."""
+"""Find the exact percentile of the request sizes.
+
+The kernel's bins give the interval of sizes in which the percentile lies; further passes over the sizes narrow it down.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from numba import njit
 from memtrace.trace.kernel import ALLOC, EXACT, EXACT_BITS, REALLOC, STEP_BITS
 from memtrace.trace.model import BATCH_ROWS, Int64s, Prepared
 
-FINE_BITS = 16  # bins of one refining pass
+FINE_BITS = 16  # each refining pass counts in at most 2^FINE_BITS bins
 
 
 def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
-    """The request of rank ceil(percent/100 * n) among the n requests of more than 0 bytes; 0 without any."""
+    """Return the request in bytes of rank ceil(percent/100 * n) among the n requests of more than 0 bytes, or 0 if n is 0.
+
+    `size_bins` are the kernel's counts of all requests by `kernel.size_bin`.
+    """
     bins = size_bins.copy()
     bins[0] = 0
     requests = int(bins.sum())
@@ -35,7 +41,7 @@ def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
 
 
 def _bin_of(counts: Int64s, rank: int) -> tuple[int, int]:
-    """The bin that holds this rank, and the rank within it."""
+    """Return the index of the bin that contains a rank (from 1), and the rank within that bin."""
     upto = np.cumsum(counts)
     found = int(np.searchsorted(upto, rank))
     return found, rank - int(upto[found] - counts[found])
@@ -43,7 +49,10 @@ def _bin_of(counts: Int64s, rank: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count(op, size, start, shift, counts):  # type: ignore[no-untyped-def]
-    """Count the requests from `start` on in bins of 2^shift bytes."""
+    """Count the requests of at least `start` bytes in bins of 2^shift bytes, in place.
+
+    Requests beyond the last bin are ignored.
+    """
     for i in range(op.size):
         if op[i] == ALLOC or op[i] == REALLOC:
             place = (size[i] - start) >> shift

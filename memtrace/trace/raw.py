@@ -1,4 +1,7 @@
-"""A format's rows on their way to the preparing kernel: a batch of raw columns, and where each row stands."""
+"""Define raw rows, which a format yields and the preparing kernel reads: batches of columns.
+
+Each batch also tells where each row is in its file, for messages.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from numpy.typing import NDArray
 
 from memtrace.trace.model import Int32s, Int64s, Op, read_only
 
-# A field that is empty. No id, size or time that makes sense is -2^63, and a sentinel spares masks.
+# Sentinel of an empty field. No sensible id, size or time is -2^63, and a sentinel needs no separate mask of missing values.
 MISSING = -(1 << 63)
 
-# Codes of `Rows.op` besides those of Op: the op is not known; the row cannot be read (see `Batch.notes`).
+# Codes of `Rows.op` besides the codes of Op: the op is unknown; the row cannot be read (see `Batch.notes`).
 UNKNOWN_OP = 254
 UNREADABLE = 255
 
-OPS = {op.name.lower(): int(op) for op in Op}
+OPS = {op.name.lower(): int(op) for op in Op}  # name -> code
 ALIASES = {
     "malloc": Op.ALLOC,
     "calloc": Op.ALLOC,
@@ -27,11 +30,11 @@ ALIASES = {
     "r": Op.REALLOC,
     "empty": Op.TRIM,
 }
-CODES = {**OPS, **{name: int(op) for name, op in ALIASES.items()}}
+CODES = {**OPS, **{name: int(op) for name, op in ALIASES.items()}}  # name or alias -> code
 
 
 class Rows(NamedTuple):
-    """Raw columns; one that the input lacks is a single MISSING (tag: a single -1)."""
+    """Store raw columns of equal length; a column that the input lacks is a single MISSING (tag: a single -1)."""
 
     op: NDArray[np.uint8]
     id: Int64s
@@ -40,46 +43,48 @@ class Rows(NamedTuple):
     align: Int64s
     stream: Int64s
     dst: Int64s
-    tag: Int32s  # code into the names of the batch
+    tag: Int32s  # index into Batch.tags, -1 for none
 
 
 class Place(NamedTuple):
-    """Where a row stands: `line 1048` of a text file, `row 1048` of a table; both count from 1."""
+    """Say where a row is in its input: `line 1048` of a text file, `row 1048` of a table; both count from 1."""
 
-    word: str
-    number: int
+    word: str  # "line", "row", or another unit of the format
+    number: int  # from 1
 
     def __str__(self) -> str:
+        """Return the place as text: `line 1048`."""
         return f"{self.word} {self.number}"
 
     def of(self, label: str) -> str:
-        """`trace.csv:1048`, `trace.parquet: row 1048`."""
+        """Return the place within the named input: `trace.csv:1048`, `trace.parquet: row 1048`."""
         return f"{label}:{self.number}" if self.word == "line" else f"{label}: {self}"
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a format yields."""
+    """Store some consecutive raw rows of an input, as a format yields them."""
 
     rows: Rows
-    columns: tuple[str, ...]  # those that the input has, in the order of the schema
-    place: Callable[[int], Place]  # of a row of this batch
-    tags: tuple[str, ...] = ()
+    columns: tuple[str, ...]  # names of the columns that the input has, in the order of the schema
+    place: Callable[[int], Place]  # returns where a row of this batch is in the input
+    tags: tuple[str, ...] = ()  # texts that the codes of Rows.tag index
     notes: Mapping[int, str] = field(default_factory=dict)  # row -> why it is UNREADABLE or UNKNOWN_OP
-    done: int = 0  # of the input, in the unit of `total`
-    total: int | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    done: int = 0  # how much of the input is read, in the unit of `total`
+    total: int | None = None  # size of the input (often stored bytes), None if unknown
+    metadata: Mapping[str, str] = field(default_factory=dict)  # what the input says of the whole trace
 
 
 def op_code(name: str | None) -> int:
-    """The code of an op's name or alias; UNKNOWN_OP if it is neither."""
+    """Return the code of an op's name or alias, or UNKNOWN_OP if the text is neither."""
     return CODES.get(name.strip().lower(), UNKNOWN_OP) if name is not None else UNKNOWN_OP
 
 
 def rows_of(op: NDArray[np.uint8], numbers: Mapping[str, Int64s], tag: Int32s | None = None) -> Rows:
-    """Rows from the columns that there are."""
+    """Return Rows from the columns that the input has: op codes, numbers by name, and tag codes."""
 
     def column(name: str) -> Int64s:
+        """Return a number column, or the single MISSING if the input lacks it."""
         return read_only(np.ascontiguousarray(numbers.get(name, _ABSENT), np.int64))
 
     return Rows(
@@ -95,7 +100,7 @@ def rows_of(op: NDArray[np.uint8], numbers: Mapping[str, Int64s], tag: Int32s | 
 
 
 def part_of(rows: Rows, which: Any) -> Rows:
-    """Some of the rows, by a slice or by their numbers."""
+    """Return some of the rows; `which` is a slice or an array of row numbers. Single-element columns stay."""
     count = rows.op.size
     columns: list[Any] = [column[which] if column.size == count else column for column in rows]
     return Rows(*columns)

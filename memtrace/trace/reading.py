@@ -1,4 +1,4 @@
-"""A trace file -> a Trace, or the list of what is wrong with it."""
+"""Read a trace from any input into a Trace, or list its invalid rows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
     from memtrace.trace.problems import Problem
 
-MEMORY_LIMIT = 256 << 20
-MOST_PROBLEMS = 100
+MEMORY_LIMIT = 256 << 20  # bytes of prepared columns that stay in memory
+MOST_PROBLEMS = 100  # invalid rows that `check` lists
 
 
 def read(
@@ -27,11 +27,11 @@ def read(
     memory_limit: int = MEMORY_LIMIT,
     progress: Progress | None = None,
 ) -> Trace:
-    """Read a trace from a file, a URL, "-" or a workload (`gpt-train:layers=24`) in one streaming pass.
+    """Read a trace from a file, a URL, "-" (standard input) or a workload (`gpt-train:layers=24`) in one streaming pass.
 
-    An invalid row is an InputError; with invalid="skip" such rows are left out and counted in
-    `facts.invalid_events`. Prepared columns beyond `memory_limit` bytes go to a temporary file.
-    `progress(done, total)` is called for each batch.
+    An invalid row raises InputError; with invalid="skip" invalid rows are left out and counted in
+    `facts.invalid_events`. Prepared columns beyond `memory_limit` bytes go to a temporary file. `keep_ids` keeps the input's ids
+    for `Trace.ids`. `progress(done, total)` is called for each batch.
     """
     from memtrace.trace.passes import Raw, prepare
 
@@ -57,19 +57,20 @@ def check(
     most: int = MOST_PROBLEMS,
     metadata: dict[str, str] | None = None,
 ) -> list[Problem]:
-    """The invalid rows of a trace, the first `most` of them; InputError if the file itself is unreadable.
+    """Return the first `most` invalid rows of a trace; raises InputError if the file itself cannot be read or has no events.
 
-    What the file or its reader says of the whole trace is added to `metadata`.
+    Metadata that the file or its reader gives is added to `metadata`.
     """
     from memtrace.trace.passes import Pass, Raw
     from memtrace.trace.problems import explain
 
     class Enough(Exception):
-        """The list is full."""
+        """Raised to stop reading when the list of problems is full."""
 
     problems: list[Problem] = []
 
     def collect(found: Problem) -> None:
+        """Append a problem to the list, or raise Enough if the list is full."""
         if len(problems) >= most:
             raise Enough
         problems.append(found)
@@ -90,7 +91,7 @@ def check(
 
 
 def no_events(given: Input, invalid: int) -> InputError:
-    """A trace without a single event is a mistake in the file."""
+    """Return (not raise) the InputError for a trace without a valid event; `invalid` is its number of invalid rows."""
     if invalid:
         said = f"all of its {invalid:,} events are invalid\ntry: `memtrace check {given.given}`"
         return InputError(f"{given.label}: {said}")
@@ -98,6 +99,6 @@ def no_events(given: Input, invalid: int) -> InputError:
 
 
 def check_invalid(invalid: str) -> None:
-    """UsageError unless it is a way to treat invalid rows."""
+    """Raise UsageError unless `invalid` is "error" or "skip"."""
     if invalid not in ("error", "skip"):
         raise UsageError(f"invalid={invalid!r}; it is 'error' or 'skip'")

@@ -1,4 +1,4 @@
-"""Rows made one at a time in Python -> batches of raw rows: for line-by-line formats, tests and notebooks."""
+"""Convert rows made one at a time in Python to batches of raw rows: for line-by-line formats, tests and notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memtrace.trace.columns import Marks, unknown_op
 from memtrace.trace.model import Int32s, Int64s, read_only
 from memtrace.trace.raw import MISSING, UNKNOWN_OP, UNREADABLE, Batch, Place, op_code, rows_of
 
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 16  # rows of a raw batch
 
 
 def batches(
@@ -24,9 +24,10 @@ def batches(
     word: str = "line",
     metadata: Mapping[str, str] | None = None,
 ) -> Iterator[Batch]:
-    """Batches of rows (place, *values of `columns`), None for what is missing; op is a name or a code of Op.
+    """Yield batches of raw rows from sequences (place, *values of `columns`), where None is a missing value.
 
-    The place is the number of the line, or of whatever `word` says, at which an error is reported.
+    The op is a name or a code of Op. The place is the number of the line, or of the unit that `word` names, that errors report.
+    Yields one empty batch if there are no rows.
     """
     coming, first = iter(rows), True
     while (some := list(islice(coming, BATCH_ROWS))) or first:
@@ -35,6 +36,7 @@ def batches(
 
 
 def _batch(rows: list[Sequence[Any]], columns: tuple[str, ...], word: str, metadata: Mapping[str, str]) -> Batch:
+    """Return one batch of the given rows, with the reasons for rows that cannot be read."""
     places, *values = zip(*rows, strict=True) if rows else ((), *(() for _ in columns))
     given = dict(zip(columns, values, strict=True))
     marks = Marks(len(rows))
@@ -49,10 +51,12 @@ def _batch(rows: list[Sequence[Any]], columns: tuple[str, ...], word: str, metad
 
 
 def _placer(word: str, places: Sequence[int]) -> Callable[[int], Place]:
+    """Return a function from a row of the batch to its Place."""
     return lambda row: Place(word, places[row])
 
 
 def _numbers(name: str, values: Sequence[Any], marks: Marks) -> Int64s:
+    """Return a column as int64, MISSING for None and NaN; values that are not whole numbers of 64 bits are marked in `marks`."""
     plain = np.array([MISSING if value is None else value for value in values])
     if plain.dtype == np.int64 or not values:
         return plain.astype(np.int64)
@@ -63,7 +67,7 @@ def _numbers(name: str, values: Sequence[Any], marks: Marks) -> Int64s:
 
 
 def _number(value: Any) -> int | None:
-    """The int64, MISSING for None and NaN (which is how pandas says None), None if it is neither."""
+    """Return a value as int64, MISSING for None and NaN (pandas' missing value), None if it is not a whole number of 64 bits."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING
     if isinstance(value, float):
@@ -72,6 +76,7 @@ def _number(value: Any) -> int | None:
 
 
 def _tags(names: Sequence[Any]) -> tuple[Int32s, tuple[str, ...]]:
+    """Return the tag code of each row (-1 for none or empty), and the distinct tags that the codes index."""
     codes: dict[str, int] = {}
     found = [codes.setdefault(name, len(codes)) if isinstance(name, str) and name else -1 for name in names]
     return read_only(np.array(found, np.int32)), tuple(codes)

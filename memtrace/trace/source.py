@@ -1,4 +1,4 @@
-"""A path, a URL or standard input -> a file on this machine that can be read twice, unpacked on the way."""
+"""Open a path, a URL or standard input as a file on this machine that can be read twice, decompressed while it is read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from typing import IO, Any, Self
 from memtrace.errors import InputError, MemtraceError, UsageError
 from memtrace.names import nearest
 
-HEAD_BYTES = 1 << 16
-COPY_BYTES = 1 << 20
-FINE_BYTES = 256
+HEAD_BYTES = 1 << 16  # bytes that a format sees to recognise its files
+COPY_BYTES = 1 << 20  # bytes read at once
+FINE_BYTES = 256  # bytes read at once near the end of a truncated file
+# First bytes of a file -> its compression.
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
 REMOTE = "pip install 'memtrace-replay[remote]'"
@@ -31,35 +32,39 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 @dataclass(frozen=True)
 class Source:
-    """A trace file. Its bytes may be packed (gzip, zstd, zip by their magic, whatever the name says)."""
+    """Describe a trace file, which may be compressed with gzip, zstd or zip; its first bytes decide, not its name."""
 
-    given: str  # as the user named it
-    path: Path  # of the bytes as stored: the file itself, or a copy of what can be read once only
-    compression: str | None
+    given: str  # the path, URL or "-" as the user gave it
+    path: Path  # of the stored bytes: the file itself, or a copy of an input that can be read only once
+    compression: str | None  # "gzip", "zstd", "zip", or None
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Return the name of the source in messages."""
         return "standard input" if self.given == "-" else self.given
 
     @property
     def file_name(self) -> str:
-        """The file's own name without .gz, .zst or .zip; "stdin" for standard input."""
+        """Return the file's own name without .gz, .zst or .zip; "stdin" for standard input."""
         base = re.split(r"[?#]", self.given)[0] if _URL.match(self.given) else self.given
         name = Path(base).name if self.given != "-" else "stdin"
         return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES else name
 
     @property
     def size(self) -> int:
+        """Return the number of stored (compressed) bytes."""
         return self.path.stat().st_size
 
     def open(self) -> Stream:
-        """The unpacked bytes from the start."""
+        """Return a Stream of the decompressed bytes from the start."""
         with reading_errors(self.label):
             return Stream(self)
 
     def head(self) -> bytes:
-        """The first unpacked bytes, by which formats recognise their own."""
+        """Return the first decompressed bytes, at most HEAD_BYTES, by which formats are recognised.
+
+        For a truncated compressed file this is what can be decompressed; raises InputError if that is nothing.
+        """
         try:
             with self.open() as stream:
                 return stream.read(HEAD_BYTES)
@@ -72,7 +77,7 @@ class Source:
             return found
 
     def sha256(self, stop: threading.Event | None = None) -> str:
-        """Of the bytes as stored; "" if told to stop."""
+        """Return the SHA-256 of the stored bytes in hexadecimal, or "" if the event `stop` is set before the end."""
         digest = hashlib.sha256()
         with reading_errors(self.label), self.path.open("rb") as file:
             while data := file.read(COPY_BYTES):
@@ -83,7 +88,7 @@ class Source:
 
     @contextmanager
     def seekable(self) -> Iterator[Path]:
-        """A file of the unpacked bytes, for formats that jump about in it."""
+        """Provide the path of a file of the decompressed bytes in a `with` block, for formats that do not read in order."""
         if self.compression is None:
             yield self.path
             return
@@ -95,9 +100,10 @@ class Source:
 
 
 class Stream:
-    """Unpacked bytes in order; every failure names the source."""
+    """Read the decompressed bytes of a source in order; every failure is an InputError that names the source."""
 
     def __init__(self, source: Source) -> None:
+        """Open the source, and decompress if it is compressed."""
         import pyarrow as pa
 
         self.label = source.label
@@ -111,29 +117,34 @@ class Stream:
             self.bytes = pa.CompressedInputStream(self.stored, source.compression)
 
     def read(self, most: int = -1) -> bytes:
+        """Return at most `most` decompressed bytes (-1: all that are left), b"" at the end."""
         with reading_errors(self.label):
             data: bytes = self.bytes.read(most)
             return data
 
     def done(self) -> int:
-        """Stored bytes read so far."""
+        """Return the number of stored bytes read so far."""
         return int(self.stored.tell())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the file."""
         self.bytes.close()
         self.stored.close()
 
 
 def is_cut(error: InputError) -> bool:
-    """Whether a packed file ends too early; its reader says what it makes of that."""
+    """Return whether an error says that a compressed file is truncated."""
     return "runcated" in str(error)
 
 
 def last_bytes(source: Source, read: int) -> Iterator[bytes]:
-    """What can be unpacked behind the first `read` bytes of a cut file, first in small pieces, then byte by byte."""
+    """Yield, in two pieces, what can be decompressed behind the first `read` decompressed bytes of a truncated file.
+
+    Each piece comes from a new attempt: the first reads FINE_BYTES at a time, the second one byte at a time.
+    """
     for step in (FINE_BYTES, 1):
         with source.open() as stream:
             left = read
@@ -151,7 +162,7 @@ def last_bytes(source: Source, read: int) -> Iterator[bytes]:
 
 @contextmanager
 def reading_errors(label: str) -> Iterator[None]:
-    """Turn what the system or pyarrow says about a file into an InputError."""
+    """Turn the errors of the system and of pyarrow that occur in a `with` block into InputErrors that name the file."""
     try:
         yield
     except MemtraceError:
@@ -167,7 +178,10 @@ def reading_errors(label: str) -> Iterator[None]:
 
 @contextmanager
 def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
-    """The source behind a path, a URL, or "-"; copies that this needed are gone afterwards."""
+    """Provide the Source for a path, a URL, or "-" (standard input) in a `with` block.
+
+    An input that can be read only once is copied; the copy is removed afterwards.
+    """
     label = os.fspath(path)
     scheme = _URL.match(label)
     if scheme and scheme[1].lower() == "file":
@@ -187,6 +201,7 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
 
 
 def _source(label: str, path: Path) -> Source:
+    """Return the Source of a regular file; `label` is the name as the user gave it. Raises InputError for an empty file."""
     with reading_errors(label), path.open("rb") as file:
         start = file.read(4)
     found = [name for magic, name in MAGIC.items() if start.startswith(magic)]
@@ -197,7 +212,7 @@ def _source(label: str, path: Path) -> Source:
 
 
 def _is_pipe(label: str) -> bool:
-    """Whether this path can be read once only; InputError where there is no file to read."""
+    """Return whether this path can be read only once; raises InputError where there is no file to read."""
     path = Path(label)
     try:
         mode = path.stat().st_mode
@@ -213,6 +228,7 @@ def _is_pipe(label: str) -> bool:
 
 
 def _missing(label: str, path: Path) -> InputError:
+    """Return (not raise) the InputError for a path that does not exist; it proposes a similar name in the same folder."""
     folder = path.parent
     try:
         likely = nearest(path.name, (item.name for item in folder.iterdir()))
@@ -223,7 +239,10 @@ def _missing(label: str, path: Path) -> InputError:
 
 @contextmanager
 def _copied(label: str, opened: Callable[[], AbstractContextManager[IO[bytes]]]) -> Iterator[Source]:
-    """A copy on disk, because a message about a bad row needs a second look at the rows before it."""
+    """Provide the Source of a temporary copy of an input that can be read only once.
+
+    The copy is needed because the message about an invalid row needs a second look at the rows before it.
+    """
     with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
         path = Path(folder) / "copy"
         with reading_errors(label), opened() as remote, path.open("wb") as file:
@@ -233,13 +252,14 @@ def _copied(label: str, opened: Callable[[], AbstractContextManager[IO[bytes]]])
 
 @contextmanager
 def _open_stdin() -> Iterator[IO[bytes]]:
+    """Provide standard input as a binary file; raises UsageError if it is a terminal."""
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal; pipe a trace into it: zcat trace.csv.gz | memtrace run -")
     yield sys.stdin.buffer
 
 
 def _open_url(url: str, scheme: str) -> Callable[[], AbstractContextManager[IO[bytes]]]:
-    """How to open a URL; UsageError names the extra where it is missing."""
+    """Return a function that opens a URL as a binary file; raises UsageError, which names the extra, if fsspec is missing."""
     try:
         import fsspec
     except ImportError:
@@ -247,6 +267,7 @@ def _open_url(url: str, scheme: str) -> Callable[[], AbstractContextManager[IO[b
 
     @contextmanager
     def opened() -> Iterator[IO[bytes]]:
+        """Provide the open file; raises UsageError if fsspec lacks the scheme."""
         try:
             handle = fsspec.open(url, "rb")
         except (ImportError, ValueError) as error:

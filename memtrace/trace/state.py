@@ -1,4 +1,4 @@
-"""What the preparing kernel fills: the prepared columns, and the live blocks with the running counts."""
+"""Define the arrays that the preparing kernel fills: the prepared columns, and the live blocks with the running counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from memtrace.trace.model import Int32s, Int64s
 
 
 class Out(NamedTuple):
-    """Where prepared events go; a column that is not wanted has one element."""
+    """Receive prepared events, one element for each in every column; a column that is not wanted has one element in all.
+
+    The columns are those of `model.Events`, and `time` (nanoseconds), `id` (of the input) and `row`.
+    """
 
     op: NDArray[np.uint8]
     block: Int32s
@@ -22,18 +25,22 @@ class Out(NamedTuple):
     tag: Int32s
     time: Int64s
     id: Int64s
-    row: Int32s  # the row of the batch that the event was
+    row: Int32s  # the event's row number in its raw batch
 
 
 class Table(NamedTuple):
-    """The live blocks and the running counts."""
+    """Keep the live blocks of a trace and the running counts.
 
-    pairs: Int64s  # [2 * places] id, slot; slot -1: the place is empty
-    slots: Int64s  # [2 * slots] bytes, event of the alloc (-1 - event: another stream uses it)
-    waiting: Int64s  # [2 * slots] the slots of the waiting blocks freed after and before, -1 for none
-    spare: Int32s  # stack of slots to be used again
-    totals: Int64s  # [TOTALS]
-    size_bins: Int64s  # [SIZE_BINS] requests
-    size_bytes: Int64s  # [64]
-    lifetime_bytes: Int64s  # [64]
-    size_lifetime: Int64s  # [64 * 64]
+    A place is an index in the hash table of `live_ids`; `slots` and `waiting` have two elements for each slot.
+    """
+
+    pairs: Int64s  # [2 * places] id and slot of each place; slot -1: the place is empty
+    # [2 * slots] bytes, and event of the alloc (-1 - event: another stream uses the block); for a waiting block WAITS and its id.
+    slots: Int64s
+    waiting: Int64s  # [2 * slots] doubly linked list of waiting blocks: slots freed next after and last before this one, -1: none
+    spare: Int32s  # stack of free slots; totals[SPARE_SLOTS] is its height
+    totals: Int64s  # [TOTALS] counts, at the indices that `kernel` defines
+    size_bins: Int64s  # [SIZE_BINS] number of requests by `kernel.size_bin`
+    size_bytes: Int64s  # [64] requested bytes by size class floor(log2)
+    lifetime_bytes: Int64s  # [64] bytes of freed blocks by lifetime class floor(log2), in events
+    size_lifetime: Int64s  # [64 * size class + lifetime class] freed blocks

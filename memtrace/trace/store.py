@@ -1,4 +1,4 @@
-"""Where prepared columns live: in memory while small, else in an Arrow file that is read back in pieces."""
+"""Store prepared columns: in memory while they are small, else in an Arrow file that is read back in parts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
     from memtrace.trace.state import Out
 
+# Optional column of Events -> its default and its type.
 DEFAULTS = {"align": (0, np.int64), "stream": (0, np.int32), "dst": (-1, np.int32), "tag": (-1, np.int32)}
 ALWAYS = ("op", "block", "size")
-KEPT = ("time", "id")  # not part of Events
+KEPT = ("time", "id")  # columns that are not part of Events
 
 
 class Columns(NamedTuple):
-    """The prepared columns of some events; None where the trace lacks one."""
+    """Store the prepared columns of some consecutive events; None for a column that the trace lacks."""
 
     op: Any
     block: Any
@@ -40,15 +41,19 @@ class Columns(NamedTuple):
     id: Any = None
 
     def rows(self) -> int:
+        """Return the number of events."""
         return len(self.op)
 
     def cut(self, start: int, stop: int) -> Columns:
+        """Return the events in the half-open interval [start, stop), without copying."""
         return Columns(*(None if column is None else column[start:stop] for column in self))
 
     def nbytes(self) -> int:
+        """Return the total size of the arrays in bytes."""
         return sum(0 if column is None else int(column.nbytes) for column in self)
 
     def events(self) -> Events:
+        """Return the columns as Events, in which a missing column is one element, its default."""
         given = [_ABSENT[name] if getattr(self, name) is None else getattr(self, name) for name in Events._fields]
         return Events(*given)
 
@@ -57,37 +62,45 @@ _ABSENT = {name: read_only(np.full(1, value, kind)) for name, (value, kind) in D
 
 
 def columns_of(out: Out, filled: tuple[str, ...]) -> Columns:
-    """The kernel's output, without the columns that it was not to fill."""
+    """Return the kernel's output as Columns; `filled` names the optional columns that the kernel has filled."""
     return Columns(**{name: getattr(out, name) for name in (*ALWAYS, *filled)})
 
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Columns as arrays, in parts of BATCH_ROWS events as they were prepared: joining would cost a copy."""
+    """Store columns as arrays in memory.
+
+    The parts are those that the kernel put out, of BATCH_ROWS events (the last may be shorter); joining them would cost a copy.
+    """
 
     parts: tuple[Columns, ...]
 
     def batches(self, rows: int) -> Iterator[Events]:
+        """Yield all events in order, at most `rows` in a batch."""
         for part in self.parts:
             for start in range(0, part.rows(), rows):
                 yield part.cut(start, start + rows).events()
 
     def column(self, name: str, events: Int64s) -> Int64s | None:
+        """Return the values of a column at these event numbers, or None if the column was not kept."""
         if getattr(self.parts[0], name) is None:
             return None
         return gather(events, lambda number: getattr(self.parts[number], name))
 
     def nbytes(self) -> int:
+        """Return the total size of the arrays in bytes."""
         return sum(part.nbytes() for part in self.parts)
 
     def share(self, directory: Path, name: str) -> Prepared:
+        """Write the columns to a new Arrow file in the directory, and return its storage."""
         spill = Spill(directory, name)
         for part in self.parts:
             spill.add(part)
         return spill.finish(())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # A pickle forgets that arrays are read-only, and the engine is compiled for those.
+        """Restore the parts from a pickle."""
+        # A pickle does not keep the read-only flag of arrays, and the engine is compiled for read-only arrays.
         for part in state["parts"]:
             for column in part:
                 if column is not None:
@@ -96,7 +109,7 @@ class Memory:
 
 
 def gather(events: Int64s, part: Callable[[int], Any]) -> Int64s:
-    """The values at these event numbers of a column that is in parts of BATCH_ROWS."""
+    """Return the values of a column at these event numbers; `part(n)` returns the column's n-th part, of BATCH_ROWS events."""
     found = np.empty(events.size, np.int64)
     numbers = events // BATCH_ROWS
     for number in np.unique(numbers).tolist():
@@ -107,13 +120,17 @@ def gather(events: Int64s, part: Callable[[int], Any]) -> Int64s:
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """Columns in an Arrow file of batches of BATCH_ROWS events, which lives as long as `keeper`."""
+    """Describe columns in an Arrow file of batches of BATCH_ROWS events.
+
+    `keeper` is an object whose end removes the file; None if the file belongs to another process or to the caller.
+    """
 
     path: Path
-    names: tuple[str, ...]  # columns worth reading
+    names: tuple[str, ...]  # columns that have values other than their defaults
     keeper: object = field(default=None, repr=False)
 
     def batches(self, rows: int) -> Iterator[Events]:
+        """Yield all events in order, at most `rows` in a batch."""
         wanted = [name for name in self.names if name not in KEPT]
         with _Reader(self.path, wanted) as reader:
             for number in range(reader.count):
@@ -122,15 +139,18 @@ class File:
                     yield columns.cut(start, start + rows).events()
 
     def column(self, name: str, events: Int64s) -> Int64s | None:
+        """Return the values of a column at these event numbers, or None if the column was not kept."""
         if name not in self.names:
             return None
         with _Reader(self.path, [name]) as reader:
             return gather(events, lambda number: reader.array(number, name))
 
     def nbytes(self) -> int:
+        """Return the size of the file in bytes."""
         return self.path.stat().st_size
 
     def share(self, directory: Path, name: str) -> Prepared:
+        """Return the storage of a copy of the file in the directory, or this storage if the file is there already."""
         if self.path.parent == directory:
             return self
         directory.mkdir(parents=True, exist_ok=True)
@@ -139,14 +159,19 @@ class File:
         return replace(self, path=target, keeper=None)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The file stays its first owner's: a process that was sent the path does not remove it.
+        """Return the state to pickle, without the keeper."""
+        # A process that receives the path must not remove the file.
         return {"path": self.path, "names": self.names, "keeper": None}
 
 
 class _Reader:
-    """An Arrow file read by plain reads, not mapped: pages of a map would count as this process's memory."""
+    """Read the given columns of an Arrow file, to be used in a `with` block.
+
+    The file is read, not memory-mapped: mapped pages would count as memory of this process.
+    """
 
     def __init__(self, path: Path, names: list[str]) -> None:
+        """Open the file, for the columns `names` only."""
         import pyarrow as pa
 
         self.file = pa.OSFile(str(path))
@@ -157,9 +182,11 @@ class _Reader:
         self.count = self.batches.num_record_batches
 
     def array(self, number: int, name: str) -> Any:
+        """Return one column of the file's batch `number`."""
         return self.batches.get_batch(number).column(name).to_numpy()
 
     def columns(self, number: int) -> Columns:
+        """Return all wanted columns of the file's batch `number`."""
         batch = self.batches.get_batch(number)
         return Columns(**{name: batch.column(name).to_numpy() for name in batch.schema.names})
 
@@ -167,13 +194,15 @@ class _Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the file."""
         self.file.close()
 
 
 class Spill:
-    """An Arrow file that grows by batches; all but the last have BATCH_ROWS events."""
+    """Write an Arrow file batch by batch; all batches but the last must have BATCH_ROWS events."""
 
     def __init__(self, directory: Path, name: str, keeper: object = None) -> None:
+        """Choose a new file name in the directory; `keeper` is an object whose end removes the file, or None."""
         directory.mkdir(parents=True, exist_ok=True)
         self.path = _free_name(directory, name)
         self.keeper = keeper
@@ -181,6 +210,7 @@ class Spill:
         self.names: tuple[str, ...] = ()
 
     def add(self, columns: Columns) -> None:
+        """Append a batch; raises InputError if the disk is full."""
         batch = _record_batch(columns)
         try:
             if self.writer is None:
@@ -196,7 +226,7 @@ class Spill:
             ) from error
 
     def finish(self, dull: tuple[str, ...]) -> File:
-        """The file; columns that only say their default are not read from it again."""
+        """Close the file and return its storage; the columns named in `dull` have only default values and are not read again."""
         if self.writer is None:
             self.add(EMPTY)
         self.writer.close()
@@ -209,15 +239,17 @@ EMPTY = Columns(
 
 
 class Keeper:
-    """Collects prepared batches: in memory up to a limit, then in a file that goes when the trace does."""
+    """Collect prepared batches: in memory up to a limit in bytes, then in a temporary file that is removed with the trace."""
 
     def __init__(self, memory_limit: int) -> None:
+        """Start empty; `memory_limit` is in bytes."""
         self.memory_limit = memory_limit
         self.parts: list[Columns] = []
         self.bytes = 0
         self.spill: Spill | None = None
 
     def add(self, columns: Columns) -> None:
+        """Append a batch; when the limit is passed, move all batches to the file."""
         if self.spill is None:
             self.parts.append(columns)
             self.bytes += columns.nbytes()
@@ -230,6 +262,7 @@ class Keeper:
             self.spill.add(columns)
 
     def finish(self, dull: tuple[str, ...]) -> Prepared:
+        """Return the storage of all batches, without the columns named in `dull`."""
         if self.spill is not None:
             return self.spill.finish(dull)
         absent = dict.fromkeys(dull)
@@ -237,25 +270,31 @@ class Keeper:
 
 
 class _Directory:
-    """A temporary directory, removed when the last trace in it is forgotten, or at exit."""
+    """Own a temporary directory, which is removed when this object is collected, or at exit."""
 
     def __init__(self) -> None:
+        """Make the directory."""
         self.path = Path(tempfile.mkdtemp(prefix="memtrace-"))
         weakref.finalize(self, _remove, str(self.path), os.getpid())
 
 
 def _remove(path: str, owner: int) -> None:
-    """A forked child forgets its copy of the trace too, and must leave the file."""
+    """Remove a directory if this process is the one, `owner`, that made it.
+
+    A forked child collects its copy of the trace too, but must leave the file to its parent.
+    """
     if os.getpid() == owner:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _own_directory() -> tuple[Path, str, object]:
+    """Return the arguments of a Spill in a new temporary directory: its path, the file's name, and its keeper."""
     directory = _Directory()
     return directory.path, "prepared", directory
 
 
 def _record_batch(columns: Columns) -> pa.RecordBatch:
+    """Return the columns that are not None as an Arrow record batch."""
     import pyarrow as pa
 
     present = {name: column for name, column in columns._asdict().items() if column is not None}
@@ -263,7 +302,7 @@ def _record_batch(columns: Columns) -> pa.RecordBatch:
 
 
 def _free_name(directory: Path, name: str) -> Path:
-    """A path in the directory that no file has yet."""
+    """Create an empty file with a new name, which starts with `name`, in the directory, and return its path."""
     handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".arrow", dir=directory)
     os.close(handle)
     return Path(path)

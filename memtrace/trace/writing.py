@@ -1,4 +1,4 @@
-"""Raw rows -> a file of memtrace.trace/1: converting a file, and writing a trace that was made in memory."""
+"""Write a trace as a CSV or Parquet file of memtrace.trace/1, from another file or from a Trace in memory."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def convert(
     metadata: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Write a trace file as CSV or Parquet, ids and all, and return its events; invalid as in `read`.
+    """Write a trace file as CSV or Parquet with its own ids, and return the number of events written.
 
-    The target's suffix says which; `to` overrules it, and may be "minimalloc" for lifetimes.
-    What the file or its reader says of the whole trace is added to `metadata`; Parquet keeps it, CSV has no place for it.
+    The target's suffix chooses the format; `to` overrules it, and may be "minimalloc" for lifetimes. `invalid` is as in `read`.
+    Metadata that the file or its reader gives is added to `metadata`; Parquet keeps it, CSV has no place for it.
     """
     from memtrace.trace.inputs import open_input
     from memtrace.trace.passes import Pass, Raw, refusing
@@ -56,7 +56,10 @@ def convert(
 
 
 def write(trace: Trace, target: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a prepared trace as CSV or Parquet, with its slots as ids; `convert` keeps a file's own ids."""
+    """Write a prepared trace as CSV or Parquet, with its slots as ids; `convert` keeps a file's own ids.
+
+    `metadata` is added to the trace's own.
+    """
     known = {**trace.metadata, **(metadata or {})}
     with writer(Path(target)) as put:
         for batch in unprepared(trace):
@@ -64,7 +67,7 @@ def write(trace: Trace, target: str | os.PathLike[str], *, metadata: Mapping[str
 
 
 def unprepared(trace: Trace) -> Iterator[Batch]:
-    """The rows that would be prepared to this trace."""
+    """Yield raw rows, with slots as ids, that preparation would turn into this trace again."""
     start, columns = 0, tuple(name for name in COLUMNS if name in trace.columns)
     for events in trace.batches(BATCH_ROWS):
         count = events.op.size
@@ -86,5 +89,6 @@ def unprepared(trace: Trace) -> Iterator[Batch]:
 
 
 def _or_missing(given: Any, column: Any, count: int) -> Int64s:
+    """Return a column of `count` int64 values: `column` where `given` is true, else MISSING. Single elements are repeated."""
     found: Int64s = np.broadcast_to(np.where(given, column.astype(np.int64), MISSING), count)
     return found

@@ -1,4 +1,4 @@
-"""The one file in a zip archive, unpacked while it is read."""
+"""Read the one file in a zip archive, decompressed while it is read."""
 
 from __future__ import annotations
 
@@ -10,24 +10,33 @@ from memtrace.errors import InputError
 
 
 class _Member:
-    """Bytes of a member; what zipfile says of a damaged archive becomes a ValueError, as other packings raise it."""
+    """Read the bytes of one member of an archive.
+
+    The errors that zipfile raises for a damaged archive become ValueErrors, which other decompressors raise too.
+    """
 
     def __init__(self, archive: ZipFile, name: str) -> None:
+        """Open the member `name`."""
         self.archive, self.file = archive, archive.open(name)
 
     def read(self, most: int = -1) -> bytes:
+        """Return at most `most` bytes (-1: all that are left)."""
         try:
             return self.file.read(most)
         except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"zip: {error or 'Truncated'}") from error
 
     def close(self) -> None:
+        """Close the member and the archive."""
         self.file.close()
         self.archive.close()
 
 
 def only_member(stored: Any) -> _Member:
-    """The archive's one file; InputError if it has another number of them, or is locked."""
+    """Return the one file in the archive `stored`, open for reading.
+
+    Raises InputError if the archive has another number of files or is encrypted, ValueError if it is damaged.
+    """
     try:
         archive = ZipFile(stored)
         names = [item.filename for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX/")]

@@ -1,1 +1,3 @@
-"""A recorded GPU program under other settings of PyTorch's allocator: what each would have held, and how small a card it fits."""
+"""Replay a recorded GPU program under other settings of PyTorch's allocator: how much memory each would have reserved, and on how
+small a device the program fits.
+"""

@@ -1,10 +1,13 @@
-"""The settings that are tried where none are named, and what can be said of a setting before it is tried."""
+"""The settings that are tried if the user names none, and checks of a setting before it is tried.
+
+A setting is text as in PYTORCH_CUDA_ALLOC_CONF.
+"""
 
 from __future__ import annotations
 
 MIB = 1 << 20
 
-DEFAULTS = ""
+DEFAULTS = ""  # the setting in which every option has its default
 GRID = (
     DEFAULTS,
     "expandable_segments:True",
@@ -19,17 +22,19 @@ GRID = (
     "expandable_segments:True,roundup_power2_divisions:8",
     "large_segment_size_mb:64",
 )
+# Option -> the first version of PyTorch that has it.
 NEWER = {"large_segment_size_mb": "2.10", "per_process_memory_fraction": "2.10", "throw_on_cudamalloc_oom": "2.12"}
+# Options that do not affect addresses in device memory.
 NO_PLACEMENT = ("release_lock_on_cudamalloc", "graph_capture_record_stream_reuse")
 
 
 def grid(recorded: str | None) -> list[str]:
-    """The default settings to try; the recorded ones first, if they are others."""
+    """Return the settings to try if the user names none; the recorded setting comes first if it is not among them."""
     return [*([recorded] if recorded and recorded not in GRID else []), *GRID]
 
 
 def options_of(conf: str) -> dict[str, str]:
-    """key -> value of a setting's text; commas inside [] do not split."""
+    """Return the options of a setting as key -> value; commas inside brackets do not separate options."""
     found, depth, part = {}, 0, ""
     for character in conf.replace(" ", "") + ",":
         depth += (character == "[") - (character == "]")
@@ -44,7 +49,7 @@ def options_of(conf: str) -> dict[str, str]:
 
 
 def breaks(conf: str) -> str | None:
-    """Why a setting is not replayed: PyTorch itself goes wrong under it; None if it does not."""
+    """Return why a setting is not replayed, because PyTorch itself fails under it; None if it can be replayed."""
     options = options_of(conf)
     if "max_split_size_mb" in options and options.get("expandable_segments") == "True":
         return "PyTorch itself goes wrong with max_split_size_mb and expandable_segments together (pytorch#123548, #119452)"
@@ -52,7 +57,10 @@ def breaks(conf: str) -> str | None:
 
 
 def warnings(conf: str, largest_request: int) -> list[str]:
-    """What is odd about a setting, in sentences that begin with its name."""
+    """Return remarks on odd options of a setting, as sentences that begin with the option's name.
+
+    ``largest_request``: bytes of the trace's largest request.
+    """
     options = options_of(conf)
     said = []
     fraction = options.get("per_process_memory_fraction")
@@ -73,6 +81,7 @@ def warnings(conf: str, largest_request: int) -> list[str]:
 
 
 def _number(text: str) -> float:
+    """Return the number that a text holds; 0 if it holds none."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""One replay per setting, and the smallest capacity of each."""
+"""Replay a trace once per setting, and find the smallest capacity of each."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
     from memtrace.trace import Trace
 
-STEP = 2 << 20  # bytes: what a device gives
+STEP = 2 << 20  # bytes: bisection ends at this precision, which is the granularity of the device's memory
 
 
 @dataclass
 class Row:
-    """What a setting would have done. All in bytes."""
+    """Hold the results of one setting. Sizes are in bytes."""
 
-    conf: str
+    conf: str  # the setting
     status: str  # ok, oom, refused
     peak_reserved: int | None = None
-    retries: int | None = None
-    segments: int | None = None  # at most; expandable ones are not counted, as PyTorch does not
-    oom_event: int | None = None
-    oom_tag: str | None = None  # of the request
-    autopsy: Autopsy | None = None
-    smallest_capacity: int | None = None
-    notes: list[str] = field(default_factory=list)
+    retries: int | None = None  # requests for which the whole cache was emptied
+    segments: int | None = None  # peak number; like PyTorch, this does not count expandable ones
+    oom_event: int | None = None  # number of the event that failed
+    oom_tag: str | None = None  # tag of that event
+    autopsy: Autopsy | None = None  # the state at the failure
+    smallest_capacity: int | None = None  # None if no device is large enough
+    notes: list[str] = field(default_factory=list)  # remarks, in sentences
 
 
 def rows_of(trace: Trace, confs: list[str], capacity: int | None) -> list[Row]:
-    """A row for each setting, side by side in threads: compiled replays do not hold the interpreter's lock."""
+    """Return a row for each setting; ``capacity`` in bytes, None for a device that has as much memory as needed.
+
+    The replays run in parallel threads, because compiled code does not hold the interpreter's lock.
+    """
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import warm
 
@@ -50,7 +53,10 @@ def rows_of(trace: Trace, confs: list[str], capacity: int | None) -> list[Row]:
 
 
 def row_of(trace: Trace, conf: str, capacity: int | None) -> Row:
-    """Replay a setting within a capacity (None: the device has as much as it takes)."""
+    """Replay a setting within ``capacity`` bytes (None: as much as needed) and return its row.
+
+    A setting that PyTorch or memtrace does not accept gives a row with status refused.
+    """
     from memtrace.engine.registry import parse_policy
     from memtrace.replaying import replay
     from memtrace.structures.caching.statistics import ALLOC_RETRIES, PEAK, SEGMENT
@@ -73,20 +79,20 @@ def row_of(trace: Trace, conf: str, capacity: int | None) -> Row:
 
 
 def smallest(trace: Trace, policy: Policy) -> int | None:
-    """The smallest capacity by bisection to STEP; None if the setting fails on any device."""
+    """Return the smallest capacity found by bisection down to STEP; None if the setting fails on any device."""
     from memtrace.mincap import bisect, runs
 
     run = runs(trace, policy)
     bound = trace.facts.peak_live_bytes
     try:
         top = run(None)
-    except UsageError:  # shares of the device's memory need one
+    except UsageError:  # a fraction of the device's memory requires a capacity
         top = run(8 * bound)
     return bisect(bound, top, run, STEP) if top.works else None
 
 
 def tag_at(trace: Trace, event: int) -> str | None:
-    """The tag of an event."""
+    """Return the tag of an event; None if it has none."""
     at = 0
     for events in trace.batches():
         if event < at + events.op.size:
@@ -97,7 +103,7 @@ def tag_at(trace: Trace, event: int) -> str | None:
 
 
 def mark_no_effect(rows: list[Row]) -> None:
-    """Say of a setting that it did what the defaults do."""
+    """Add a note, in place, to each row whose figures equal those of the default settings."""
     base = next((row for row in rows if row.conf == DEFAULTS and row.status != "refused"), None)
     for row in rows:
         if base and row is not base and _figures(row) == _figures(base):
@@ -105,11 +111,15 @@ def mark_no_effect(rows: list[Row]) -> None:
 
 
 def _figures(row: Row) -> tuple[Any, ...]:
+    """Return the results of a row that are compared with those of the defaults."""
     return row.status, row.peak_reserved, row.retries, row.segments, row.oom_event, row.smallest_capacity
 
 
 def best_of(rows: list[Row]) -> Row | None:
-    """The row to take: one that did not fail, on the smallest device, with the fewest retries; the first of equals."""
+    """Return the best row: without a failure, on the smallest device, then with the fewest retries and the lowest peak.
+
+    Of equal rows it is the first; None if all failed or were refused.
+    """
     works = [row for row in rows if row.status == "ok" and row.smallest_capacity is not None]
     far = np.iinfo(np.int64).max
     return min(works, key=lambda row: (row.smallest_capacity or far, row.retries, row.peak_reserved), default=None)

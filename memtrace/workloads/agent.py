@@ -24,16 +24,17 @@ from memtrace.workloads.events import Made
 from memtrace.workloads.lifespans import NEVER, SECOND, Spans, Stretch, events
 from memtrace.workloads.options import Between, Bytes
 
+# Names of tags, and their indices.
 TAGS = ("prompt", "kv-cache", "plan", "tool-output", "parsed", "message", "summary", "entry", "segment", "fork")
 PROMPT, KV_CACHE, PLAN, TOOL, PARSED, MESSAGE, SUMMARY, ENTRY, SEGMENT, FORK = range(10)
 
 MILLISECOND = 1_000_000
-TEXT = 4  # bytes of a token
-EMBEDDING = 1536 * 4
-SYSTEM_TOKENS = 800
-TOGETHER = 32  # agents planned together
-MERGED = 8  # segments that become one
-FORK_DEPTH = 2
+TEXT = 4  # bytes of a token's text
+EMBEDDING = 1536 * 4  # bytes of an entry's embedding
+SYSTEM_TOKENS = 800  # tokens of the first message of a context
+TOGETHER = 32  # agents that are planned together
+MERGED = 8  # segments that are merged into one of the next level
+FORK_DEPTH = 2  # sub-agents of sub-agents do not fork
 
 
 def generate(
@@ -50,7 +51,7 @@ def generate(
     threads: Annotated[int, Between(1, 1 << 16, "of agents")] = 8,
     kv_token: Annotated[int, Bytes(0, 1 << 30, "of a token in the cache; 0: the model runs elsewhere")] = 131_072,
 ) -> Made:
-    """Events of `agent`."""
+    """Return the events of the workload `agent`, as its module describes."""
     rng = np.random.default_rng(seed)
     world = _World(rng, agents, rate, steps, context, tool_tokens, forks, stored, segment, threads, kv_token)
     return Made(events(world.stretches()), TAGS)
@@ -58,16 +59,23 @@ def generate(
 
 @dataclass
 class _Block:
-    birth: int
-    size: int
-    tag: int
-    stream: int
-    death: int = NEVER
-    number: int = -1  # once it was handed over
+    """Describe a planned block."""
+
+    birth: int  # ns
+    size: int  # bytes
+    tag: int  # index in TAGS
+    stream: int  # the agent's thread; the store's is the last
+    death: int = NEVER  # ns
+    number: int = -1  # its number among all blocks returned, -1 before that
 
 
 @dataclass
 class _World:
+    """Simulate the agents and their store, and plan the blocks that they allocate.
+
+    All times are in nanoseconds. The options have the names and meanings of `generate`.
+    """
+
     rng: np.random.Generator
     agents: int
     rate: float
@@ -79,14 +87,15 @@ class _World:
     segment: int
     threads: int
     kv_token: int
-    blocks: list[_Block] = field(default_factory=list)  # planned, not yet handed over
-    entries: list[_Block] = field(default_factory=list)  # in the store, not yet merged
-    levels: list[list[_Block]] = field(default_factory=list)  # segments by how often they were merged
-    late: list[_Block] = field(default_factory=list)  # handed over as staying, and merged since
-    given: int = 0
-    until: int = 0  # the end of the stretch before
+    blocks: list[_Block] = field(default_factory=list)  # planned blocks that no stretch has yet
+    entries: list[_Block] = field(default_factory=list)  # entries in the store that are not merged yet
+    levels: list[list[_Block]] = field(default_factory=list)  # [level] segments that were merged so many times
+    late: list[_Block] = field(default_factory=list)  # blocks that an earlier stretch had without a death, and that now have one
+    given: int = 0  # number of blocks in earlier stretches
+    until: int = 0  # end of the last stretch, ns
 
     def stretches(self) -> Iterator[Stretch]:
+        """Yield the blocks in stretches of time, each with the blocks of TOGETHER agents."""
         start, left, number = 0, self.agents, 0
         while left:
             count = min(left, TOGETHER)
@@ -101,15 +110,20 @@ class _World:
             self.until = end
 
     def _new(self, birth: int, size: int, tag: int, stream: int, death: int = NEVER) -> _Block:
+        """Plan a block and return it, so that its death can be set later; sizes below 1 become 1."""
         made = _Block(birth, max(1, size), tag, stream, death)
         self.blocks.append(made)
         return made
 
     def _message(self, birth: int, tokens: int, number: int) -> _Block:
+        """Plan a message of this many tokens in the context of agent `number`, and return its block."""
         return self._new(birth, tokens * TEXT, MESSAGE, number % self.threads)
 
     def _agent(self, start: int, context: list[_Block], number: int, depth: int) -> int:
-        """The loop, from `start`; returns when it ends."""
+        """Run an agent's loop from time `start` with the given messages as context, and return the time when it ends.
+
+        `number` determines the agent's thread, `depth` is how many agents are above a sub-agent.
+        """
         rng, now = self.rng, start
         for _ in range(1 + int(-np.log1p(-rng.random()) * self.steps / (1 + 3 * depth))):
             now = self._plan(now, context, number)
@@ -122,7 +136,7 @@ class _World:
         return now + MILLISECOND
 
     def _plan(self, now: int, context: list[_Block], number: int) -> int:
-        """The prompt is the whole context; the plan is a message of it."""
+        """Plan a step: a prompt of the whole context, and an answer that joins the context; returns the time when it is done."""
         thread, tokens = number % self.threads, sum(message.size for message in context) // TEXT
         answer = 1 + int(lognormal(self.rng, 1, 180, 0.8)[0])
         done = now + 50 * MILLISECOND + tokens * 100_000 + answer * 20 * MILLISECOND
@@ -135,7 +149,10 @@ class _World:
         return done
 
     def _act(self, now: int, context: list[_Block], number: int) -> int:
-        """A tool's output is parsed, cut to a message, and perhaps stored."""
+        """Call a tool: its output is parsed, shortened to a message of the context, and perhaps stored.
+
+        Returns the time when the step ends.
+        """
         rng, thread = self.rng, number % self.threads
         tokens = 1 + int(lognormal(rng, 1, self.tool_tokens, 2.0)[0])
         done = now + int(lognormal(rng, 1, 1.5, 1.5)[0] * SECOND)
@@ -151,7 +168,10 @@ class _World:
         return observed + 2 * MILLISECOND
 
     def _cut(self, now: int, context: list[_Block], number: int) -> None:
-        """Beyond the limit the older half, but for the system's message, becomes a summary."""
+        """Replace the older half of a context that is beyond the limit by a summary, in place.
+
+        The first message, the system's, stays.
+        """
         if sum(message.size for message in context) <= self.context * TEXT:
             return
         half = context[1 : 1 + len(context) // 2]
@@ -161,7 +181,7 @@ class _World:
         context[1 : 1 + len(half)] = [self._new(now, size, SUMMARY, number % self.threads)]
 
     def _fork(self, now: int, context: list[_Block], number: int, depth: int) -> int:
-        """A sub-agent copies the context, lives for a few steps, and leaves a message."""
+        """Run a sub-agent on a copy of the context; it leaves a message. Returns the time when it has ended."""
         thread = (number + depth + 1) % self.threads
         copies = [self._new(now + 1000 * place, old.size, FORK, thread) for place, old in enumerate(context)]
         done = self._agent(now + MILLISECOND, copies, number + depth + 1, depth + 1)
@@ -169,13 +189,17 @@ class _World:
         return done + MILLISECOND
 
     def _store(self, end: int) -> None:
-        """Merge the entries that are known to be all there are before `end`."""
+        """Merge stored entries into segments, as far as all entries born by then are known at time `end`."""
         self.entries.sort(key=lambda entry: entry.birth)
         while len(self.entries) >= self.segment and self.entries[self.segment - 1].birth + SECOND < end:
             merged, self.entries = self.entries[: self.segment], self.entries[self.segment :]
             self._merge(merged, max(merged[-1].birth + MILLISECOND, self.until), 0)
 
     def _merge(self, parts: list[_Block], now: int, level: int) -> None:
+        """Merge entries or segments into one segment of this level.
+
+        When a level has MERGED segments, they are merged into one of the next level.
+        """
         while len(self.levels) <= level:
             self.levels.append([])
         self.levels[level].append(self._new(now, sum(part.size for part in parts), SEGMENT, self.threads))
@@ -188,7 +212,10 @@ class _World:
             self._merge(full, now + 200 * MILLISECOND, level + 1)
 
     def _stretch(self, end: int) -> Stretch:
-        """All that is planned; a block of the store is given before it is known when it will be merged."""
+        """Return all planned blocks as a stretch that ends at `end`.
+
+        A store's block is returned before the time of its merging is known, so its death may follow in a later stretch.
+        """
         blocks, late = self.blocks, self.late
         self.blocks, self.late = [], []
         for block in blocks:
@@ -198,5 +225,6 @@ class _World:
 
 
 def _spans(blocks: list[_Block]) -> Spans:
+    """Return the planned blocks as columns."""
     table = np.array([(b.birth, b.death, b.size, b.tag, b.stream) for b in blocks], np.int64).reshape(-1, 5)
     return Spans(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int32), table[:, 4])

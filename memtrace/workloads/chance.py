@@ -1,6 +1,6 @@
-"""Positive random numbers of a given mean from the distributions of the literature.
+"""Draw positive random numbers of a given mean from the distributions that the literature uses.
 
-All come from uniform and normal draws by formulas of their own, so that the numbers do not change with numpy.
+All are made from uniform and normal draws by formulas in this file, so that the numbers do not change with numpy's version.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Distribution = Literal["fixed", "uniform", "exponential", "hyperexponential", "lognormal", "power", "bimodal"]
 
-PARETO = 1.5  # the power law's exponent: a mean, but no variance
-SMALL_SHARE, SMALL_PART = 0.9, 0.5  # bimodal: nine of ten have half the mean, the tenth 5.5 times
+PARETO = 1.5  # exponent of the power law, which then has a mean but no variance
+SMALL_SHARE, SMALL_PART = 0.9, 0.5  # bimodal: nine of ten numbers are half the mean, the tenth is 5.5 times the mean
 
 
 def draw(kind: Distribution, rng: np.random.Generator, count: int, mean: float, spread: float) -> Floats:
-    """`count` numbers above 0 with this mean; `spread` is the coefficient of variation of those that can be told it."""
+    """Return `count` positive random numbers with this mean, from the distribution `kind`.
+
+    `spread` is the coefficient of variation (standard deviation / mean); only hyperexponential and lognormal use it.
+    """
     if kind == "fixed":
         return np.full(count, float(mean))
     if kind == "uniform":
@@ -37,7 +40,10 @@ def draw(kind: Distribution, rng: np.random.Generator, count: int, mean: float, 
 
 
 def hyperexponential(rng: np.random.Generator, count: int, mean: float, spread: float) -> Floats:
-    """Two exponentials with balanced means (Allen, Probability, Statistics and Queueing Theory, 3.2.9); spread at least 1."""
+    """Return draws from a mix of two exponential distributions with balanced means.
+
+    A spread below 1 is taken as 1. Source: Allen, Probability, Statistics and Queueing Theory, 3.2.9.
+    """
     squared = max(spread, 1.0) ** 2
     share = (1 + math.sqrt((squared - 1) / (squared + 1))) / 2
     first = rng.random(count) < share
@@ -46,10 +52,11 @@ def hyperexponential(rng: np.random.Generator, count: int, mean: float, spread: 
 
 
 def lognormal(rng: np.random.Generator, count: int, mean: float, spread: float) -> Floats:
+    """Return log-normal draws with this mean and coefficient of variation `spread`."""
     variance = math.log1p(spread * spread)
     return np.exp(math.log(mean) - variance / 2 + math.sqrt(variance) * rng.standard_normal(count))
 
 
 def whole(numbers: Floats, least: int, most: int) -> NDArray[np.int64]:
-    """Rounded up to whole numbers, and cut to the limits."""
+    """Return the numbers rounded up to whole numbers and limited to [least, most]."""
     return np.clip(np.ceil(numbers), least, most).astype(np.int64)

@@ -3,9 +3,9 @@
 In the steady state `live` is the mean lifetime, counted in allocations, and so the mean number of live blocks (Little's
 law). ramp, peaks and plateaus are the shapes of Wilson, Johnstone, Neely and Boles 1995, section 2.4: a ramp grows to
 `live` blocks over the trace; peaks build up about `live` blocks and drop them; plateaus build up `live` blocks, use them
-and drop them. Each peak and plateau has a mean size of its own, between a quarter of the mean and four times it.
-comb: rows of `live` blocks of which every second is freed before twice as wide ones come. ladder: `live` arrays that
-grow by `growth` in turn, allocating before they free.
+and drop them. Each peak and plateau has a mean size of its own, between a quarter of the mean and four times the mean.
+comb: rows of `live` blocks, of which every second is freed before blocks of twice the size are allocated. ladder: `live`
+arrays that grow by `growth` in turn, allocating before they free.
 
 Source: Knuth, The Art of Computer Programming 1, 2.5 (uniform, exponential); Shore 1975 (hyperexponential).
 """
@@ -41,7 +41,7 @@ def generate(
     live: Annotated[int, Between(2, 10**8, "blocks live at a time, about")] = 10_000,
     growth: Annotated[float, Between(1.001, 2, "of a ladder's block, at each step")] = 1.05,
 ) -> Made:
-    """Events of `classic`; UsageError if the limits of sizes exclude each other."""
+    """Return the events of the workload `classic`; raises UsageError if smallest is above largest."""
     if smallest > largest:
         raise UsageError(f"smallest={smallest} is above largest={largest}")
     if pattern == "comb":

@@ -1,4 +1,4 @@
-"""Blocks of generated events on their way to a trace, and what a workload hands over."""
+"""Define what a workload returns: pieces of events on their way to a trace."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 
 from memtrace.trace.model import Int32s, Int64s
 
-PIECE_EVENTS = 1 << 18  # about as many as a piece should hold: some MiB
+PIECE_EVENTS = 1 << 18  # about the number of events that a piece should have: some MiB
 
 
 class Piece(NamedTuple):
-    """Events in order, one row each; `MISSING` where an event has no such value."""
+    """Store consecutive events as columns, one element for each; MISSING where an event has no such value, None for no column."""
 
-    op: NDArray[np.uint8]
+    op: NDArray[np.uint8]  # codes of Op
     id: Int64s
-    size: Int64s
-    tag: Int32s  # code into `Made.tags`, -1 for none
-    time: Int64s | None = None
+    size: Int64s  # bytes
+    tag: Int32s  # index into `Made.tags`, -1 for none
+    time: Int64s | None = None  # nanoseconds
     stream: Int64s | None = None
-    dst: Int64s | None = None
+    dst: Int64s | None = None  # id of the second block of a copy
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a workload's `generate` gives: its events in pieces, once."""
+    """Describe what a workload's `generate` returns: its events, which can be read once."""
 
     pieces: Iterator[Piece]
     tags: tuple[str, ...] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)  # of the workload, such as its parameter count
-    events: int | None = None  # how many will come, where that is known
+    facts: Mapping[str, str] = field(default_factory=dict)  # metadata of the trace, such as the model's parameter count
+    events: int | None = None  # number of events in all pieces, None if unknown

@@ -18,14 +18,15 @@ from memtrace.workloads.events import Made
 from memtrace.workloads.lifespans import NEVER, SECOND, Spans, Stretch, events, spans, together
 from memtrace.workloads.options import Between, Bytes
 
+# Names of tags, and their indices.
 TAGS = ("frame", "render", "entity", "asset", "streamed", "shared")
 FRAME, RENDER, ENTITY, ASSET, STREAMED, SHARED = range(6)
 GAME_THREAD, RENDER_THREAD, LOADING_THREAD = range(3)
 
 COMPONENTS = np.array([64, 96, 160, 256, 512])  # bytes: transform, body, script, animation, inventory
-LOAD_SECONDS = 2
-STRETCH_FRAMES = 2048
-RENDER_SHARE = 0.2  # of a frame's blocks live until the next frame's end
+LOAD_SECONDS = 2  # time in which a level loads its assets
+STRETCH_FRAMES = 2048  # frames that are drawn together
+RENDER_SHARE = 0.2  # share of a frame's blocks that live until near the next frame's end
 
 
 def generate(
@@ -43,7 +44,7 @@ def generate(
     streamed: Annotated[float, Between(0, 1e5, "assets streamed in a second")] = 12.0,
     streamed_seconds: Annotated[float, Between(0.01, 1e5, "mean stay of one")] = 15.0,
 ) -> Made:
-    """Events of `game`."""
+    """Return the events of the workload `game`, as its module describes."""
     frame = SECOND // rate
     game = _Game(
         np.random.default_rng(seed), frames, frame, scratch, scratch_size, entities, entity_seconds, level_seconds,
@@ -54,9 +55,11 @@ def generate(
 
 @dataclass
 class _Game:
+    """Draw the blocks of a game; the options have the names and meanings of `generate`."""
+
     rng: np.random.Generator
     frames: int
-    frame: int  # ns
+    frame: int  # length of a frame in ns
     scratch: int
     scratch_size: int
     entities: int
@@ -68,7 +71,7 @@ class _Game:
     streamed_seconds: float
 
     def stretches(self) -> Iterator[Stretch]:
-        """A few thousand frames each; levels that begin within one are loaded with it."""
+        """Yield the blocks in stretches of STRETCH_FRAMES frames; a stretch has all levels that begin within it."""
         level_end, first = 0, 0
         yield Stretch(0, self._shared())
         while first < self.frames:
@@ -83,13 +86,19 @@ class _Game:
             yield Stretch(end if first < self.frames else NEVER, together(parts))
 
     def _shared(self) -> Spans:
+        """Return the assets that all levels share, which stay from the start."""
         count = self.assets // 10
         return spans(np.zeros(count, np.int64), np.full(count, NEVER), self._asset_sizes(count), SHARED, LOADING_THREAD)
 
     def _asset_sizes(self, count: int) -> np.ndarray:
+        """Draw the sizes of `count` assets, in bytes."""
         return whole(lognormal(self.rng, count, self.asset_size, 2.5), 64, 1 << 40)
 
     def _frames(self, first: int, count: int) -> list[Spans]:
+        """Draw the scratch blocks of `count` frames from frame `first` on.
+
+        Some die with their frame, the others one frame later, after the render thread has used them.
+        """
         rng, frame = self.rng, self.frame
         per = rng.poisson(self.scratch, count)
         number = np.repeat(first + np.arange(count), per)
@@ -104,6 +113,7 @@ class _Game:
         ]
 
     def _entities(self, start: int, end: int, begins: bool) -> Spans:
+        """Draw the components of the entities born between two times in ns; with `begins`, also of those alive at the start."""
         rng = self.rng
         count = int(rng.poisson(self.entities / self.entity_seconds * (end - start) / SECOND)) + (self.entities if begins else 0)
         birth = start + (rng.random(count) * (end - start)).astype(np.int64)
@@ -116,6 +126,7 @@ class _Game:
         return spans(birth[entity], (birth + life)[entity], COMPONENTS[nth], ENTITY, GAME_THREAD)
 
     def _streaming(self, start: int, end: int) -> Spans:
+        """Draw the assets that are streamed in between two times in ns."""
         rng = self.rng
         count = int(rng.poisson(self.streamed * (end - start) / SECOND))
         birth = start + (rng.random(count) * (end - start)).astype(np.int64)
@@ -123,6 +134,7 @@ class _Game:
         return spans(birth, birth + life, self._asset_sizes(count), STREAMED, LOADING_THREAD)
 
     def _level(self, begins: int, ends: int) -> Spans:
+        """Draw the assets of a level that lasts from `begins` to `ends`, in ns."""
         rng, count = self.rng, self.assets
         birth = begins + np.sort((rng.random(count) * LOAD_SECONDS * SECOND).astype(np.int64))
         death = ends + (rng.random(count) * SECOND / 4).astype(np.int64)

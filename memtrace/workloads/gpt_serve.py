@@ -2,12 +2,13 @@
 
 Requests arrive at `rate` a second (Poisson), with log-normal prompts and answers of the means that Kwon et al. 2023 give
 for ShareGPT and Alpaca (figure 11), or as in a CSV with the columns prompt and output (lengths=FILE). In each iteration
-every running sequence gets a token; what waits is admitted first come, first served, as long as its cache fits kv_memory.
+every running sequence gets a token; waiting requests are admitted first come, first served, as long as their caches fit
+kv_memory.
 
 kv is how a sequence's cache is kept: max reserves max_len tokens, pow2 the prompt and the next power of two of the answer,
-oracle exactly what will be needed (the three of Orca as that paper has them), grow doubles its block and copies, pages takes
-pages of `page` tokens. Where pages or grow find no room, the last admitted sequence is preempted and computed again.
-prefix_share of the requests begin with the same prefix_tokens, of which pages keeps whole pages once.
+oracle exactly what will be needed (the three variants of Orca in Kwon et al. 2023), grow doubles its block and copies, pages
+takes pages of `page` tokens. Where pages or grow find no room, the last admitted sequence is preempted and computed again.
+prefix_share of the requests begin with the same prefix_tokens; pages keeps the whole pages of this prefix only once.
 
 Source: Yu et al. 2022 (Orca); Kwon et al. 2023 (PagedAttention).
 """
@@ -28,8 +29,8 @@ from memtrace.workloads.serving.scheduler import KINDS, Rules
 from memtrace.workloads.transformer.models import PRESETS, Preset
 from memtrace.workloads.transformer.setup import Setup
 
-BANDWIDTH = 1.555e12  # bytes a second: an A100 of 40 GB
-RATE = 156e12  # half of its peak of 16-bit operations a second
+BANDWIDTH = 1.555e12  # bytes a second of the memory of an A100 of 40 GB
+RATE = 156e12  # operations a second: half of an A100's peak of 16-bit operations
 
 
 def generate(
@@ -52,7 +53,7 @@ def generate(
     weights: Annotated[bool, "of the model"] = True,
     activations: Annotated[bool, "of each iteration"] = True,
 ) -> Made:
-    """Events of `gpt-serve`; UsageError where a single sequence would not fit."""
+    """Return the events of the workload `gpt-serve`; raises UsageError if a single sequence would not fit."""
     given = {key: value for key, value in locals().items() if key != "seed"}
     run = prepare(np.random.default_rng(seed), **given)
     facts = {
@@ -68,7 +69,10 @@ def prepare(
     output_mean: float | None, max_len: int, kv: str, page: int, kv_memory: int, running: int, prefix_tokens: int,
     prefix_share: float, tensor_parallel: int, weights: bool, activations: bool,
 ) -> Run:  # fmt: skip
-    """The run that `generate` writes down."""
+    """Return the run whose events `generate` returns; the options have the names and meanings of `generate`.
+
+    Raises UsageError for options that exclude each other.
+    """
     model = PRESETS[preset]
     if model.kv_heads % tensor_parallel:
         raise UsageError(f"tensor_parallel={tensor_parallel} does not divide the {model.kv_heads} key-value heads of {preset}")
@@ -81,7 +85,7 @@ def prepare(
     prefixed = rng.random(requests) < prefix_share
     prompt = given[0] + np.where(prefixed, prefix_tokens, 0)
     cache = kv_memory // token_bytes - prefix
-    needed = (4 if kv == "grow" else 1) * max_len + page  # a block that grows is there twice, and up to twice too large
+    needed = (4 if kv == "grow" else 1) * max_len + page  # a growing block is there twice, and up to twice too large
     if cache < needed:
         room = format_size((needed + prefix) * token_bytes)
         raise UsageError(
@@ -96,5 +100,9 @@ def prepare(
 def _lengths(
     rng: np.random.Generator, count: int, kind: str, means: tuple[float | None, float | None], longest: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens of `count` prompts and answers, shortened so that both together have at most `longest` tokens.
+
+    `kind` is a key of MEANS or the path of a CSV file; `means` replace those of the kind where not None.
+    """
     prompt, output = drawn(rng, count, kind, means) if kind in MEANS else from_file(kind, count)
     return cut(prompt, output, longest)

@@ -2,10 +2,10 @@
 
 Weights, gradients, optimizer states (fp32 masters and moments in mixed precision), activations that are kept for the
 backward pass and freed in reverse, temporaries of one operator, the loss over the vocabulary. Each step frees the
-gradients of the step before (`zero_grad`). One device is seen: with tensor_parallel its part of the matrices, with
-data_parallel and zero its share of optimizer states (1), gradients (2) and weights (3), which are gathered block by block.
+gradients of the step before (`zero_grad`). The trace is that of one device: with tensor_parallel its part of the matrices,
+with data_parallel and zero its share of optimizer states (1), gradients (2) and weights (3), which are gathered block by block.
 
-preset gives the sizes of a published model; layers, hidden and so on go before it. With seq_min below seq each step has a
+preset gives the sizes of a published model; layers, hidden and so on overrule it. With seq_min below seq each step has a
 length of its own. Checkpointing keeps the input of each block (full), or computes only the attention's inside again
 (selective; Korthikanti et al. 2022). Not modelled: communication buffers, the CUDA context, autocast's copies of weights.
 
@@ -28,7 +28,7 @@ from memtrace.workloads.transformer.tape import MOST_BYTES
 from memtrace.workloads.transformer.training import Training, lengths, state_bytes
 
 Count = Annotated[int | None, Between(1, 1 << 20, "default: the preset's")]
-ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2}
+ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2}  # bytes of a number
 
 
 def generate(
@@ -60,7 +60,7 @@ def generate(
     zero: Annotated[int, Between(0, 3, "stage of ZeRO")] = 0,
     steps: Annotated[int, Between(1, 10**9, "training steps")] = 10,
 ) -> Made:
-    """Events of `gpt-train`; UsageError for sizes that do not divide or exceed each other."""
+    """Return the events of the workload `gpt-train`; raises UsageError for sizes that do not divide or exceed each other."""
     base = PRESETS[preset]
     asked: dict[str, Any] = {"layers": layers, "hidden": hidden, "heads": heads, "vocab": vocab}
     given = {key: value for key, value in asked.items() if value is not None}
@@ -82,7 +82,10 @@ def generate(
 
 
 def check(setup: Setup, seq: int, seq_min: int | None) -> None:
-    """What the limits of single options cannot say."""
+    """Raise UsageError for options that exclude each other, which the limits of single options cannot say.
+
+    `seq` is the longest sequence in tokens, `seq_min` the shortest or None.
+    """
     model, shards = setup.model, setup.shards
     divide("heads", model.heads, "hidden", model.hidden)
     divide("kv_heads", model.kv_heads, "heads", model.heads)
@@ -92,7 +95,7 @@ def check(setup: Setup, seq: int, seq_min: int | None) -> None:
         raise UsageError(f"seq={seq} is longer than context={model.context}; try seq={model.context}, or set context")
     if seq_min is not None and seq_min > seq:
         raise UsageError(f"seq_min={seq_min} is above seq={seq}")
-    largest = max(int(size) for size in vars(Sizes(setup, seq)).values())  # arrays of lengths would overflow unseen
+    largest = max(int(size) for size in vars(Sizes(setup, seq)).values())  # numpy would overflow without an error
     if largest > MOST_BYTES:
         raise UsageError(f"a block of {largest:,} bytes is more than an address space holds; try a smaller seq or batch")
     if setup.sequence_parallel and shards == 1:
@@ -102,6 +105,10 @@ def check(setup: Setup, seq: int, seq_min: int | None) -> None:
 
 
 def divide(name: str, value: int, other: str, whole: int) -> None:
+    """Raise UsageError, with the nearest value that does, unless `value` divides `whole`.
+
+    `name` and `other` are the options that the two numbers come from.
+    """
     if whole % value:
         near = min((n for n in range(1, min(2 * value, whole) + 1) if whole % n == 0), key=lambda n: abs(n - value))
         raise UsageError(f"{name}={value} does not divide {other}={whole}; the nearest that does is {near}")

@@ -1,7 +1,7 @@
-"""Blocks with the times of their birth and death -> events in order of time, a stretch of time after the other.
+"""Turn blocks with times of birth and death into events in order of time, one stretch of time after the other.
 
-A workload yields spans in stretches: all blocks that are born before the end of a stretch are known by then. Births
-and deaths beyond it wait for theirs, so memory follows what is live or planned.
+A workload yields its blocks (spans) in stretches: at the end of a stretch, all blocks born before that time are known. Births
+and deaths after the end wait for a later stretch, so memory grows with the number of live or planned blocks.
 """
 
 from __future__ import annotations
@@ -16,31 +16,34 @@ from memtrace.trace.model import Int32s, Int64s, Op
 from memtrace.trace.raw import MISSING
 from memtrace.workloads.events import PIECE_EVENTS, Piece
 
-SECOND = 1_000_000_000
-NEVER = 1 << 62  # ns: a block that stays
+SECOND = 1_000_000_000  # ns
+NEVER = 1 << 62  # ns; time of death of a block that is never freed
 
 
 class Spans(NamedTuple):
-    """Blocks; a block dies at least 1 ns after its birth."""
+    """Describe blocks by columns. A death not after the birth is moved to 1 ns after it."""
 
     birth: Int64s  # ns
-    death: Int64s
-    size: Int64s
-    tag: Int32s
+    death: Int64s  # ns, or NEVER
+    size: Int64s  # bytes
+    tag: Int32s  # index into the workload's tags
     stream: Int64s
 
 
 class Stretch(NamedTuple):
-    """What became known, and up to when nothing more will."""
+    """Describe the blocks that became known, and the time up to which no more will follow."""
 
-    end: int  # ns; NEVER for the last
+    end: int  # ns; all blocks born before are known; NEVER for the last stretch
     spans: Spans
-    ended: Int64s | None = None  # blocks given before as staying, by their number, counted from 0 over all spans
-    deaths: Int64s | None = None  # when those die after all: not before the last stretch's end
-    stream: int = 0  # of those deaths
+    # Blocks of earlier stretches that had death NEVER and die now: their numbers, from 0 over all spans.
+    ended: Int64s | None = None
+    deaths: Int64s | None = None  # times of these deaths in ns, not before the end of the stretch before
+    stream: int = 0  # of these deaths
 
 
 class _Waiting(NamedTuple):
+    """Store events in any order, one element for each in every column."""
+
     time: Int64s
     op: NDArray[np.uint8]
     id: Int64s
@@ -50,7 +53,11 @@ class _Waiting(NamedTuple):
 
 
 def events(stretches: Iterable[Stretch], last: int = NEVER) -> Iterator[Piece]:
-    """At the same time deaths come first, then births in the order in which they were given; none after `last`."""
+    """Yield the events of all stretches in order of time, in pieces.
+
+    At equal times deaths come first, then births in the order in which they were given. Events at `last` (ns) or later are
+    left out.
+    """
     waiting, born = _rows(empty(), 0), 0
     for stretch in stretches:
         new = _rows(stretch.spans, born)
@@ -65,17 +72,19 @@ def events(stretches: Iterable[Stretch], last: int = NEVER) -> Iterator[Piece]:
 
 
 def _joined(parts: list[_Waiting]) -> _Waiting:
+    """Return the events of all parts."""
     columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return _Waiting(*columns)
 
 
 def _taken(rows: _Waiting, which: Any) -> _Waiting:
+    """Return some of the events; `which` is a mask or an array of indices."""
     columns: list[Any] = [column[which] for column in rows]
     return _Waiting(*columns)
 
 
 def _rows(spans: Spans, first_id: int) -> _Waiting:
-    """A birth and a death of each; the deaths of blocks that stay are left out."""
+    """Return an alloc and a free of each block, without the frees of blocks that stay; ids count from `first_id`."""
     count = spans.birth.size
     id = first_id + np.arange(count)
     death = np.maximum(spans.death, spans.birth + 1)
@@ -91,6 +100,7 @@ def _rows(spans: Spans, first_id: int) -> _Waiting:
 
 
 def _late(stretch: Stretch) -> _Waiting:
+    """Return the frees of blocks that an earlier stretch had without a death."""
     if stretch.ended is None or stretch.deaths is None:
         return _rows(empty(), 0)
     rows = stretch.ended.size
@@ -99,13 +109,14 @@ def _late(stretch: Stretch) -> _Waiting:
 
 
 def _pieces(rows: _Waiting) -> Iterator[Piece]:
+    """Yield events in pieces of PIECE_EVENTS."""
     for start in range(0, rows.op.size, PIECE_EVENTS):
         part = slice(start, start + PIECE_EVENTS)
         yield Piece(rows.op[part], rows.id[part], rows.size[part], rows.tag[part], rows.time[part], rows.stream[part])
 
 
 def spans(birth: Any, death: Any, size: Any, tag: int, stream: Any = 0) -> Spans:
-    """Blocks of one kind, which share what is given once."""
+    """Return blocks with one tag; a column given as one value is shared by all blocks."""
     shape = np.broadcast_shapes(*(np.shape(column) for column in (birth, death, size, stream)))
     given = (np.asarray(column, np.int64) for column in (birth, death, size, stream))
     births, deaths, sizes, streams = (np.broadcast_to(column, shape).ravel() for column in given)
@@ -113,10 +124,12 @@ def spans(birth: Any, death: Any, size: Any, tag: int, stream: Any = 0) -> Spans
 
 
 def together(parts: Iterable[Spans]) -> Spans:
+    """Return the blocks of all parts, in their order."""
     columns: list[Any] = [np.concatenate(column) for column in zip(empty(), *parts, strict=True)]
     return Spans(*columns)
 
 
 def empty() -> Spans:
+    """Return no blocks."""
     none = np.empty(0, np.int64)
     return Spans(none, none, none, np.empty(0, np.int32), none)

@@ -23,9 +23,10 @@ from memtrace.workloads.transformer.models import Model
 from memtrace.workloads.transformer.setup import TAGS, Setup
 from memtrace.workloads.transformer.training import Training
 
+# Name -> layers, hidden width, heads.
 MODELS = {"bert-base": (12, 768, 12), "bert-large": (24, 1024, 16), "distilbert": (6, 768, 12)}
 VOCAB, POSITIONS = 30522, 512
-ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2}
+ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2}  # bytes of a number
 
 
 def generate(
@@ -44,7 +45,7 @@ def generate(
     dtype: Annotated[Literal["fp32", "fp16", "bf16"], "of weights, gradients, activations"] = "fp32",
     steps: Annotated[int, Between(1, 10**9, "training steps")] = 100,
 ) -> Made:
-    """Events of `nlp`; UsageError if not one padded length fits."""
+    """Return the events of the workload `nlp`; raises UsageError if pad is above longest."""
     if pad > longest:
         raise UsageError(f"pad={pad} is above longest={longest}")
     layers, hidden, heads = MODELS[model]
@@ -58,10 +59,14 @@ def generate(
 def batches(
     rng: np.random.Generator, batch: int, mean: float, spread: float, longest: int, pad: int, bucket: int
 ) -> Callable[[int], np.ndarray]:
-    """The padded lengths of the next n batches."""
+    """Return a function that draws the padded lengths, in tokens, of the next n batches.
+
+    `batch` is the number of sentences of a batch; the other options have the names and meanings of `generate`.
+    """
     waiting = np.empty(0, np.int64)
 
     def draw(count: int) -> np.ndarray:
+        """Return the padded lengths of the next `count` batches."""
         nonlocal waiting
         while waiting.size < count:
             tokens = whole(lognormal(rng, batch * bucket, mean, spread), 1, longest)

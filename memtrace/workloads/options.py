@@ -1,4 +1,4 @@
-"""What options a workload takes, read off its `generate`; and option text turned into values within their limits."""
+"""Read the options of a workload from the signature of its `generate`, and convert option texts to values within limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from memtrace.errors import MemtraceError, UsageError
 from memtrace.names import unknown
 from memtrace.units import format_size, parse_size
 
-Value = int | float | bool | str | None
+Value = int | float | bool | str | None  # of an option
 
 
 @dataclass(frozen=True)
 class Between:
-    """Both limits are allowed. As an annotation: `Annotated[int, Between(1, 100, "what it is")]`."""
+    """Limit a number to [least, most]; used as an annotation: `Annotated[int, Between(1, 100, "what it is")]`."""
 
     least: float
     most: float
@@ -25,22 +25,22 @@ class Between:
 
 @dataclass(frozen=True)
 class Bytes(Between):
-    """A size in bytes, which may be written `4KiB`."""
+    """Limit a size in bytes, which users may write as `4KiB`."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option; a default of None means that something else decides (the text says what)."""
+    """Describe one option. A default of None means that other options decide (`about` says which)."""
 
     name: str
-    kind: type
+    kind: type  # int, float, bool or str
     default: Value
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # the allowed texts; () if any value within the limits is allowed
     limits: Between | None = None
-    about: str = ""
+    about: str = ""  # what the option is, in words
 
     def takes(self) -> str:
-        """What may be given, in words."""
+        """Return in words what may be given: choices, or the limits."""
         if self.choices:
             return "|".join(self.choices)
         if self.limits is None:
@@ -48,12 +48,13 @@ class Option:
         return f"{self.shown(self.limits.least)} to {self.shown(self.limits.most)}"
 
     def shown(self, value: float) -> str:
+        """Return a limit as text."""
         if isinstance(self.limits, Bytes):
             return format_size(value)
         return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
     def read(self, text: str) -> Value:
-        """The value in a text; raises UsageError that says what is taken."""
+        """Return the value in a text; raises UsageError, which says what may be given, if the text has no allowed value."""
         if self.choices or self.kind is str:
             return self.checked(text)
         if self.kind is bool:
@@ -63,6 +64,7 @@ class Option:
         return self.checked(self._number(text))
 
     def _number(self, text: str) -> Value:
+        """Return the number in a text, not yet compared with the limits; raises UsageError if there is none."""
         try:
             if isinstance(self.limits, Bytes) and not text.lstrip().startswith("-"):
                 return parse_size(text)
@@ -74,7 +76,7 @@ class Option:
             raise UsageError(f"{self.name}={text} is no {word}; it is {self.takes()}") from None
 
     def checked(self, value: Any) -> Value:
-        """The value, if it is within the limits."""
+        """Return the value unchanged; raises UsageError if it is outside the choices or limits."""
         if value is None and self.default is None:
             return None
         if self.choices and value not in self.choices:
@@ -85,13 +87,14 @@ class Option:
 
 
 def options_of(generate: Callable[..., Any]) -> dict[str, Option]:
-    """The options of a workload: the parameters of `generate` that have a default."""
+    """Return the options of a workload by name: the parameters of `generate` that have a default."""
     hints = get_type_hints(generate, include_extras=True)
     parameters = inspect.signature(generate).parameters.values()
     return {p.name: _option(p.name, hints[p.name], p.default) for p in parameters if p.default is not p.empty}
 
 
 def _option(name: str, hint: Any, default: Value) -> Option:
+    """Return the option that a parameter with this type annotation and default describes."""
     limits, about = None, ""
     if get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
@@ -104,7 +107,10 @@ def _option(name: str, hint: Any, default: Value) -> Option:
 
 
 def read_options(workload: str, given: Mapping[str, str], known: Mapping[str, Option]) -> dict[str, Value]:
-    """Values of all options, those given as text and the defaults; UsageError names the option."""
+    """Return the values of all options: those given as texts, and the defaults of the others.
+
+    `known` are the workload's options. Raises UsageError, which names the option, for an unknown option or a wrong value.
+    """
     values = {option.name: option.default for option in known.values()}
     for name, text in given.items():
         if name not in known:
@@ -117,5 +123,5 @@ def read_options(workload: str, given: Mapping[str, str], known: Mapping[str, Op
 
 
 def text_of(value: Value) -> str:
-    """As it is written in a specification."""
+    """Return a value as users write it: `true`, `24`, and `-` for None."""
     return str(value).lower() if isinstance(value, bool) else "-" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""`gpt-train:layers=24,seed=7` -> a recipe: the workload, its options and seed, and the batches of raw rows it yields."""
+"""Parse `gpt-train:layers=24,seed=7` into a recipe: a workload with its options and seed, which yields batches of raw rows."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from memtrace.workloads.events import Made, Piece
 from memtrace.workloads.options import Between, Option, Value, options_of, read_options, text_of
 
 MOST_SEED = (1 << 63) - 1
-LONGEST_NAME = 80
-IDENTITY = ("workload", "seed", "generator")  # in a trace's metadata, before the facts of its workload
+LONGEST_NAME = 80  # upper bound of the characters of a trace's name
+IDENTITY = ("workload", "seed", "generator")  # keys of a trace's metadata, before the facts of its workload
 SEED = Option("seed", int, 0, (), Between(0, MOST_SEED), "of the random numbers; the same seed gives the same bytes")
 
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A workload with its options and seed: the same recipe gives the same bytes."""
+    """Describe a workload with its options and seed; the same recipe gives the same bytes."""
 
-    workload: str
+    workload: str  # its name
     module: ModuleType
-    options: dict[str, Value]
-    given: dict[str, Value]
+    options: dict[str, Value]  # all options, without the seed
+    given: dict[str, Value]  # the options that the user gave
     seed: int
 
     @property
     def label(self) -> str:
-        """As it is written: what was given, in the order of the options."""
+        """Return the recipe as users write it: the given options in the order of all options, and a seed that is not 0."""
         given = {key: value for key, value in self.options.items() if key in self.given}
         if self.seed:
             given["seed"] = self.seed
@@ -47,13 +47,13 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The label as the name of a file."""
+        """Return the label as a file name, with a digest in place of its end if it is longer than LONGEST_NAME."""
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", self.label).strip("-")
         digest = hashlib.sha256(self.label.encode()).hexdigest()[:8]
         return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 9]}-{digest}"
 
     def make(self) -> Made:
-        """The workload's events, from the start; UsageError if options do not go together."""
+        """Generate the workload from the start; raises UsageError if options exclude each other."""
         try:
             made: Made = self.module.generate(self.seed, **self.options)
         except UsageError as error:
@@ -61,7 +61,10 @@ class Recipe:
         return made
 
     def batches(self, digest: Callable[[bytes], None] | None = None) -> Iterator[Batch]:
-        """Raw rows as a format yields them; `digest` is shown all of their bytes."""
+        """Yield the workload's events as batches of raw rows, as a format does.
+
+        `digest`, a hash's update function, is called with the bytes of all columns.
+        """
         made = self.make()
         identity = zip(IDENTITY, (self.label, str(self.seed), f"memtrace {__version__}"), strict=True)
         metadata = {**dict(identity), **made.facts}
@@ -76,6 +79,7 @@ class Recipe:
 
 
 def _batch(piece: Piece, made: Made, before: int, metadata: Mapping[str, str]) -> Batch:
+    """Return a piece as a batch; `before` is the number of events in the pieces before it."""
     numbers = {"id": piece.id, "size": piece.size}
     for name in ("time", "stream", "dst"):
         column = getattr(piece, name)
@@ -89,9 +93,9 @@ def _batch(piece: Piece, made: Made, before: int, metadata: Mapping[str, str]) -
 
 
 def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = None) -> Recipe:
-    """The recipe of a text; `more` options and the `seed` go before those in the text.
+    """Return the recipe that a text describes; the options in `more` and `seed` overrule those in the text.
 
-    Raises UsageError for an unknown workload or option, and for values that cannot be, each with what to try.
+    Raises UsageError, which says what to try, for an unknown workload or option, and for values that are not allowed.
     """
     name, given = split_spec(text)
     given = {key.replace("-", "_"): value for key, value in {**given, **(more or {})}.items()}
@@ -104,11 +108,11 @@ def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = N
 
 
 def named(text: str) -> bool:
-    """Whether a text that stands where a trace is expected names a workload."""
+    """Return whether a text, given where a trace is expected, names a workload."""
     return text.partition(":")[0] in workload_names()
 
 
 def likely(text: str) -> str | None:
-    """The workload that a text, which is no file, may have meant."""
+    """Return the workload whose name is nearest to a text that is no file, or None."""
     name = text.partition(":")[0]
     return None if re.search(r"[./\\]", name) else nearest(name, workload_names())

@@ -1,8 +1,8 @@
 """Training a recommender: embedding tables, batches of changing size, sparse gradients.
 
 Tables have power-law sizes and stay. A step takes a batch whose size follows the traffic, and for each table a number of indices
-that varies; it pools the rows, lets the pooled vectors interact, runs two small networks, and goes back. A table's gradient is
-sparse: the rows that were read, sorted and added up. The next batch's indices come on stream 1 while a step runs.
+that varies; it pools the rows, lets the pooled vectors interact, runs two small networks, and runs the backward pass. A table's
+gradient is sparse: the rows that were read, sorted and added up. The next batch's indices come on stream 1 while a step runs.
 
 Source: DLRM (Naumov et al. 2019).
 """
@@ -22,10 +22,11 @@ from memtrace.workloads.events import Made
 from memtrace.workloads.options import Between
 from memtrace.workloads.transformer.tape import Tape, stepped
 
+# Names of tags, and their indices.
 TAGS = ("embedding", "weight", "gradient", "optimizer", "activation", "sparse-gradient", "workspace", "input", "temporary")
 EMBEDDING, WEIGHT, GRADIENT, OPTIMIZER, ACTIVATION, SPARSE, WORKSPACE, INPUT, TEMPORARY = range(9)
-FLOAT, INDEX = 4, 8
-LOADING = 1  # stream
+FLOAT, INDEX = 4, 8  # bytes
+LOADING = 1  # stream on which inputs are copied
 
 
 def generate(
@@ -42,7 +43,7 @@ def generate(
     layers: Annotated[int, Between(1, 100, "of each network")] = 3,
     steps: Annotated[int, Between(1, 10**9, "training steps")] = 500,
 ) -> Made:
-    """Events of `recommender`."""
+    """Return the events of the workload `recommender`, as its module describes."""
     rng = np.random.default_rng(seed)
     sizes = whole(drawn("power", rng, tables, rows, 1.0), 4, 1 << 34)
     model = _Model(Tape(streams=True), sizes, width, dense, hidden, layers)
@@ -52,9 +53,10 @@ def generate(
 
 
 def _batches(rng: np.random.Generator, batch: int, traffic: float, tables: int, lookups: float) -> Callable[[int], Any]:
-    """Examples of each of n steps, and indices by step and table."""
+    """Return a function that draws the batches of the next n steps."""
 
     def draw(steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number of examples [step], and the number of indices [step, table]."""
         size = whole(lognormal(rng, steps, batch, traffic) if traffic else np.full(steps, float(batch)), 1, 1 << 26)
         per = np.maximum(1.0, rng.poisson(8 * lookups, (steps, tables)) / 8)
         return size, np.ceil(size[:, None] * per).astype(np.int64)
@@ -64,15 +66,17 @@ def _batches(rng: np.random.Generator, batch: int, traffic: float, tables: int, 
 
 @dataclass
 class _Model:
+    """Write the allocs and frees of a recommender's training to a tape."""
+
     tape: Tape
-    rows: np.ndarray  # of each table
-    width: int
-    dense: int
-    hidden: int
-    layers: int
+    rows: np.ndarray  # [table]
+    width: int  # of an embedding
+    dense: int  # features that are numbers
+    hidden: int  # width of the networks' inner layers
+    layers: int  # of each network
 
     def make(self) -> None:
-        """Tables with one number of optimizer state a row (row-wise Adagrad), and the two networks."""
+        """Write the tables with one number of optimizer state for each row (row-wise Adagrad), and the two networks."""
         for rows in self.rows.tolist():
             self.tape.alloc(rows * self.width * FLOAT, EMBEDDING)
             self.tape.alloc(rows * FLOAT, OPTIMIZER)
@@ -81,16 +85,18 @@ class _Model:
             self.tape.alloc(count * FLOAT, OPTIMIZER)
 
     def _widths(self) -> tuple[list[int], list[int]]:
-        """Widths of the layers of the network below the interaction, and of that above it."""
+        """Return the widths of the layers of the network below the interaction, and of the network above it."""
         vectors = len(self.rows) + 1
         pairs = vectors * (vectors - 1) // 2 + self.width
         below = [self.dense] + [self.hidden] * (self.layers - 1) + [self.width]
         return below, [pairs] + [self.hidden] * (self.layers - 1) + [1]
 
     def _parameters(self) -> list[int]:
+        """Return the numbers of elements of all weights and biases of the two networks."""
         return [count for widths in self._widths() for i, o in pairwise(widths) for count in (i * o, o)]
 
     def step(self, drawn: tuple[np.ndarray, np.ndarray]) -> None:
+        """Write a training step, or several at once; `drawn` is the examples [step] and indices [step, table]."""
         examples, indices = drawn
         columns = [indices[:, table] for table in range(len(self.rows))]
         self._load(examples, columns)
@@ -115,7 +121,7 @@ class _Model:
             tape.free(tape.kept.pop(name))
 
     def _load(self, examples: np.ndarray, columns: list[np.ndarray]) -> None:
-        """The next batch comes on its own stream; the one before goes."""
+        """Write the next batch's inputs, on their own stream, and the frees of the batch before."""
         sizes = [examples * self.dense * FLOAT, *(rows * INDEX for rows in columns), *((examples + 1) * INDEX for _ in columns)]
         for place, size in enumerate(sizes):
             new = self.tape.alloc(size, INPUT, LOADING)
@@ -124,11 +130,14 @@ class _Model:
             self.tape.kept[f"input {place}"] = new
 
     def _network(self, examples: np.ndarray, widths: list[int]) -> list[int]:
-        """Outputs of the layers, which are kept; the activation function works in place."""
+        """Write the outputs of a network's layers, which are kept, and return their ids; activation functions work in place."""
         return [self.tape.alloc(examples * width * FLOAT, ACTIVATION) for width in widths[1:]]
 
     def _back(self, examples: np.ndarray, widths: list[int], kept: list[int], d: int) -> int:
-        """The gradient of a network's input."""
+        """Write the backward pass of a network, and return the id of the gradient of its input.
+
+        `kept` are the ids of its outputs, `d` that of the gradient of the last output; these are freed.
+        """
         tape = self.tape
         for layer in reversed(range(len(kept))):
             tape.free(kept[layer])
@@ -140,7 +149,7 @@ class _Model:
         return d
 
     def _sparse(self, examples: np.ndarray, rows: np.ndarray) -> None:
-        """Rows that were read, sorted, summed where they are the same, and added to the table."""
+        """Write a table's sparse gradient: the rows read are sorted, summed where they are equal, and added to the table."""
         tape, width = self.tape, self.width
         d = tape.alloc(examples * width * FLOAT, TEMPORARY)
         order, keys = tape.alloc(rows * INDEX, WORKSPACE), tape.alloc(rows * INDEX, WORKSPACE)

@@ -10,7 +10,7 @@ best-fit: Robson 1977 shows that best fit can be driven to almost M n words. Our
 blocks of f + 1 words, all larger than any hole, has best fit cut them to f, plants a word in each remainder, which is the
 best fit for it, and frees the rest; the holes of f words are then too small for the next level.
 
-The blocks are placed as said by policies whose blocks are whole words: the default options with word=16.
+Policies whose blocks are whole words place the blocks in this way: the default options with word=16.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def generate(
     largest: Annotated[int, Between(2, 1 << 16, "words of the largest block; a power of two")] = 256,
     word: Annotated[int, Bytes(1, 1 << 20, "bytes of a word")] = 16,
 ) -> Made:
-    """Events of `robson`; the seed changes nothing. UsageError for numbers that are no powers of two."""
+    """Return the events of the workload `robson`; the seed changes nothing.
+
+    Raises UsageError for numbers that are no powers of two, or if largest is more than a quarter of words.
+    """
     for name, value in (("words", words), ("largest", largest)):
         if value & (value - 1):
             raise UsageError(f"{name}={value} is no power of two; the nearest are {_below(value)} and {2 * _below(value)}")
@@ -42,4 +45,5 @@ def generate(
 
 
 def _below(value: int) -> int:
+    """Return the largest power of two that is not above `value`."""
     return 1 << (value.bit_length() - 1)

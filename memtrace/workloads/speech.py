@@ -18,16 +18,17 @@ from memtrace.workloads.events import Made
 from memtrace.workloads.lifespans import NEVER, SECOND, Spans, Stretch, events, spans, together
 from memtrace.workloads.options import Between
 
+# Names of tags, and their indices.
 TAGS = ("weight", "sound", "features", "activation", "state", "hypothesis", "transcript")
 WEIGHT, SOUND, FEATURES, ACTIVATION, STATE, HYPOTHESIS, TRANSCRIPT = range(7)
 
 MILLISECOND = 1_000_000
-SAMPLE_BYTES = 2 * 16_000  # a second of sound
-FEATURE_BYTES = 80 * 4 * 100  # a second of 80 filters every 10 ms
-FRAMES = 25  # the encoder's steps in a second
-LAYER_NS = 200_000
-MOST_SECONDS = 600
-SESSIONS = 64  # planned together
+SAMPLE_BYTES = 2 * 16_000  # bytes of a second of sound
+FEATURE_BYTES = 80 * 4 * 100  # bytes of a second of features: 80 filters every 10 ms
+FRAMES = 25  # the encoder's steps in a second of sound
+LAYER_NS = 200_000  # time in which a layer of the encoder runs
+MOST_SECONDS = 600  # upper bound of a session
+SESSIONS = 64  # sessions that are drawn together
 
 
 def generate(
@@ -42,7 +43,7 @@ def generate(
     beam: Annotated[int, Between(1, 1000, "hypotheses kept")] = 8,
     workers: Annotated[int, Between(1, 1 << 16, "threads")] = 4,
 ) -> Made:
-    """Events of `speech`."""
+    """Return the events of the workload `speech`, as its module describes."""
     service = _Service(
         np.random.default_rng(seed), sessions, rate, seconds, chunk_ms * MILLISECOND, layers, hidden, beam, workers
     )  # fmt: skip
@@ -51,6 +52,8 @@ def generate(
 
 @dataclass
 class _Service:
+    """Draw the blocks of a speech service; the options have the names and meanings of `generate`."""
+
     rng: np.random.Generator
     sessions: int
     rate: float
@@ -62,6 +65,7 @@ class _Service:
     workers: int
 
     def stretches(self) -> Iterator[Stretch]:
+        """Yield the weights, and then the blocks of SESSIONS sessions in each stretch."""
         yield Stretch(0, self._weights())
         start, left, number = 0, self.sessions, 0
         while left:
@@ -74,10 +78,12 @@ class _Service:
             yield Stretch(start if left else NEVER, planned)
 
     def _weights(self) -> Spans:
+        """Return the weights, which stay from the start."""
         sizes = np.tile(np.array([8, 8, 4, 4]) * self.hidden * self.hidden * 2, self.layers)  # an LSTM and its projections
         return spans(np.zeros(sizes.size, np.int64), np.full(sizes.size, NEVER), sizes, WEIGHT)
 
     def _session(self, start: int, worker: int) -> list[Spans]:
+        """Draw the blocks of one session that begins at `start`, in ns, and is served by this worker."""
         rng, chunk = self.rng, self.chunk
         seconds = float(np.clip(lognormal(rng, 1, self.seconds, 1.0)[0], 0.2, MOST_SECONDS))
         count = max(1, int(seconds * SECOND / chunk))
@@ -99,7 +105,10 @@ class _Service:
         ]
 
     def _sound(self, at: np.ndarray, end: int, worker: int) -> Spans:
-        """A buffer that doubles: each is there until the next is full."""
+        """Return the buffer of sound, which doubles when it is full; the old one dies when the new one is filled from it.
+
+        `at` are the times of the chunks and `end` is the session's end, in ns.
+        """
         per = max(1, int(SAMPLE_BYTES * self.chunk / SECOND))
         doublings = int(np.ceil(np.log2(at.size))) + 1
         begin = np.concatenate([[0], 1 << np.arange(doublings - 1)]) if doublings > 1 else np.zeros(1, np.int64)
@@ -108,7 +117,7 @@ class _Service:
         return spans(birth, death, per << np.arange(doublings), SOUND, worker)
 
     def _hypotheses(self, at: np.ndarray, end: int, worker: int) -> Spans:
-        """Each chunk makes `beam` of them; most are dropped with the next chunk, few live on."""
+        """Draw the `beam` hypotheses of each chunk; most are dropped with the next chunk, few live on."""
         rng, shape = self.rng, (at.size, self.beam)
         chunks = 1 + np.floor(-np.log1p(-rng.random(shape)) * 1.5).astype(np.int64)
         birth = at[:, None] + (np.arange(self.beam) + 1) * 1000
@@ -117,6 +126,7 @@ class _Service:
         return spans(birth, np.minimum(birth + chunks * self.chunk, end), size, HYPOTHESIS, worker)
 
     def _transcript(self, at: np.ndarray, end: int, worker: int) -> Spans:
+        """Draw the parts of the transcript, which stay until the session ends."""
         count = max(1, at.size * self.chunk // SECOND // 2)
         birth = at[np.minimum(np.arange(count) * at.size // count, at.size - 1)] + 2 * MILLISECOND
         return spans(birth, end, whole(lognormal(self.rng, count, 60, 0.5), 16, 4096), TRANSCRIPT, worker)

@@ -20,32 +20,33 @@ from memtrace.workloads.events import Made
 from memtrace.workloads.options import Between
 from memtrace.workloads.transformer.tape import Tape, stepped
 
+# Names of tags, and their indices.
 TAGS = ("weight", "gradient", "optimizer", "activation", "temporary", "workspace", "input", "proposal")
 WEIGHT, GRADIENT, OPTIMIZER, ACTIVATION, TEMPORARY, WORKSPACE, INPUT, PROPOSAL = range(8)
-FLOAT, INDEX, LOADING = 4, 8, 1
+FLOAT, INDEX, LOADING = 4, 8, 1  # bytes, bytes, and the stream on which inputs are copied
 
-STAGES = ((3, 64, 256), (4, 128, 512), (6, 256, 1024), (3, 512, 2048))  # blocks, inner and outer channels
-PYRAMID, ANCHORS, CLASSES = 256, 3, 91
-KEPT, SAMPLED, POOLED, HEAD = 2000, 512, 7, 1024  # proposals of an image, those trained on, their cells, the head's width
-MOST_WORKSPACE = 256 << 20  # bytes that a convolution may take
-LONG_SIDE = 1.67  # at most, of the short one
+STAGES = ((3, 64, 256), (4, 128, 512), (6, 256, 1024), (3, 512, 2048))  # blocks, inner and outer channels of a stage
+PYRAMID, ANCHORS, CLASSES = 256, 3, 91  # channels of the pyramid, anchors at a position, classes of objects
+KEPT, SAMPLED, POOLED, HEAD = 2000, 512, 7, 1024  # proposals of an image, those trained on, cells of their side, head's width
+MOST_WORKSPACE = 256 << 20  # upper bound of the bytes of a convolution's workspace
+LONG_SIDE = 1.67  # upper bound of the long side, as a multiple of the short side
 
 
 class Images(NamedTuple):
-    """A number for each step."""
+    """Describe batches of images by columns, one element for each step."""
 
-    height: np.ndarray
+    height: np.ndarray  # pixels, after padding
     width: np.ndarray
-    boxes: np.ndarray
-    candidates: np.ndarray
+    boxes: np.ndarray  # objects in all images of the batch
+    candidates: np.ndarray  # proposals in all images of the batch, before they are thinned out
 
 
 class Layer(NamedTuple):
-    """What the backward pass needs of a layer."""
+    """Describe what the backward pass needs of a layer."""
 
     size: Any  # bytes of its output
-    kept: list[int]
-    parameter: str  # "" for none
+    kept: list[int]  # ids of the blocks that are freed in the backward pass
+    parameter: str  # name of its weights, "" for none
 
 
 Layers = list[Layer]
@@ -60,7 +61,7 @@ def generate(
     boxes: Annotated[float, Between(0.1, 1e4, "objects of an image, in the mean")] = 7.0,
     steps: Annotated[int, Between(1, 10**9, "training steps")] = 200,
 ) -> Made:
-    """Events of `vision`."""
+    """Return the events of the workload `vision`; raises UsageError if short_min is above short_max."""
     if short_min > short_max:
         raise UsageError(f"short_min={short_min} is above short_max={short_max}")
     detector = _Detector(Tape(streams=True), batch)
@@ -71,7 +72,10 @@ def generate(
 
 
 def _images(rng: np.random.Generator, batch: int, least: int, most: int, boxes: float) -> Callable[[int], Any]:
+    """Return a function that draws the batches of the next n steps; `least` and `most` limit the short side in pixels."""
+
     def draw(steps: int) -> Images:
+        """Return the batches of the next steps."""
         short = rng.integers(least, most + 1, (steps, batch))
         long = (short * (1 + (LONG_SIDE - 1) * rng.random((steps, batch)))).astype(np.int64)
         upright = rng.random((steps, batch)) < 0.3
@@ -83,16 +87,19 @@ def _images(rng: np.random.Generator, batch: int, least: int, most: int, boxes: 
 
 
 def _up(side: np.ndarray) -> np.ndarray:
+    """Return the side, in pixels, rounded up to a multiple of 32."""
     return -(-side // 32) * 32
 
 
 @dataclass
 class _Detector:
+    """Write the allocs and frees of a detector's training to a tape."""
+
     tape: Tape
     batch: int
 
     def parameters(self) -> dict[str, int]:
-        """Of convolutions and their norms, the pyramid, the proposals' and the boxes' heads."""
+        """Return the numbers of elements of all parameters by name: backbone, pyramid, proposals and the boxes' heads."""
         found, before = {"stem": 3 * 64 * 49, "stem norm": 128}, 64
         for stage, (blocks, inner, outer) in enumerate(STAGES):
             for block in range(blocks):
@@ -111,13 +118,14 @@ class _Detector:
         return found | heads
 
     def make(self) -> None:
-        """Weights and their momentum."""
+        """Write the weights and their momentum."""
         self.counts = self.parameters()
         for tag in (WEIGHT, OPTIMIZER):
             for count in self.counts.values():
                 self.tape.alloc(count * FLOAT, tag)
 
     def step(self, images: Images) -> None:
+        """Write a training step, or several at once if `images` has several."""
         tape, batch = self.tape, self.batch
         self._load(images)
         layers: Layers = []
@@ -136,6 +144,7 @@ class _Detector:
             tape.free(tape.kept.pop(name))
 
     def _load(self, images: Images) -> None:
+        """Write the next batch's inputs, on their own stream, and the frees of the batch before."""
         sizes = {"pixels": self.batch * 3 * images.height * images.width * FLOAT, "boxes": images.boxes * 4 * FLOAT}
         for name, size in {**sizes, "labels": images.boxes * INDEX}.items():
             new = self.tape.alloc(size, INPUT, LOADING)
@@ -144,21 +153,25 @@ class _Detector:
             self.tape.kept[name] = new
 
     def _convolution(self, height: Any, width: Any, taps: int, channels: int, name: str, layers: Layers) -> None:
-        """The output is kept; the workspace unrolls the input as far as it may."""
+        """Write a convolution: its output, which is kept, and its workspace, which unrolls the input up to MOST_WORKSPACE bytes.
+
+        `height`, `width` and `channels` are the output's, `taps` is the number of input values for one output value. The layer is
+        appended to `layers`.
+        """
         size = self.batch * channels * height * width * FLOAT
         out = self.tape.alloc(size, ACTIVATION)
         self.tape.brief(np.minimum(self.batch * taps * height * width * FLOAT, MOST_WORKSPACE), WORKSPACE)
         layers.append(Layer(size, [out], name))
 
     def _normed(self, height: Any, width: Any, taps: int, channels: int, name: str, layers: Layers) -> None:
-        """A convolution and its batch norm, whose output is kept too, with two numbers a channel."""
+        """Write a convolution and its batch norm, whose output is kept too, with two numbers for each channel."""
         self._convolution(height, width, taps, channels, name, layers)
         size = self.batch * channels * height * width * FLOAT
         sizes = (size, channels * FLOAT, channels * FLOAT)
         layers.append(Layer(size, [self.tape.alloc(each, ACTIVATION) for each in sizes], f"{name} norm"))
 
     def _backbone(self, images: Images, layers: Layers) -> list[tuple[Any, Any]]:
-        """Height and width of each stage's output."""
+        """Write the backbone, and return height and width of each stage's output."""
         self._normed(images.height // 2, images.width // 2, 3 * 49, 64, "stem", layers)
         found, before = [], 64
         for stage, (blocks, inner, outer) in enumerate(STAGES):
@@ -176,7 +189,10 @@ class _Detector:
         return found
 
     def _proposals(self, images: Images, levels: list[tuple[Any, Any]], layers: Layers) -> list[int]:
-        """Scores and boxes of all anchors, the best sorted and thinned out by overlap, those to train on drawn."""
+        """Write the choice of proposals: scores and boxes of all anchors, the best sorted and thinned out, a sample to train on.
+
+        Returns the ids of the blocks that stay until the end of the step.
+        """
         tape, batch = self.tape, self.batch
         for height, width in levels:
             self._convolution(height, width, 9 * PYRAMID, PYRAMID, "proposals", layers)
@@ -186,12 +202,12 @@ class _Detector:
         order = tape.alloc(anchors * INDEX, WORKSPACE)
         best = tape.alloc(images.candidates * 5 * FLOAT, PROPOSAL)
         tape.free(order, decoded)
-        tape.brief(images.candidates * -(-images.candidates // 64) * INDEX, WORKSPACE)  # overlaps, a bit a pair
+        tape.brief(images.candidates * -(-images.candidates // 64) * INDEX, WORKSPACE)  # overlaps: a bit for each pair
         tape.brief(images.candidates * images.boxes * FLOAT, TEMPORARY)
         return [best, tape.alloc(batch * SAMPLED * 5 * FLOAT, PROPOSAL), tape.alloc(batch * SAMPLED * INDEX, PROPOSAL)]
 
     def _back(self, layers: Layers) -> None:
-        """Layer by layer from the last: the gradient of its weights and of its input, then what it kept goes."""
+        """Write the backward pass: for each layer from the last, the gradients of its weights and its input, then the frees."""
         tape = self.tape
         d = tape.alloc(layers[-1].size, TEMPORARY)
         for number in reversed(range(len(layers))):
@@ -206,7 +222,7 @@ class _Detector:
         tape.free(d)
 
     def _gradient(self, parameter: str) -> None:
-        """Made once a step; heads that all levels share add to it."""
+        """Write a parameter's gradient, which is made once in a step; heads that all levels share add to it."""
         made = self.tape.alloc(self.counts[parameter] * FLOAT, GRADIENT)
         if f"d {parameter}" in self.tape.kept:
             self.tape.free(made)

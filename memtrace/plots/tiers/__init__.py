@@ -1,4 +1,4 @@
-"""Figures of a replay over tiers: each module here with an ORDER is one, drawn from `memtrace.tiers.results`."""
+"""Draw the results of a replay over tiers as figures. Each module of this package that has an ORDER is one plot."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class TierPlot(Protocol):
-    """What a plot module has."""
+    """The names that a plot module defines."""
 
-    ORDER: int
-    NAME: str
+    ORDER: int  # place in the report
+    NAME: str  # part of the file's name
     TITLE: str
-    CAPTION: str
+    CAPTION: str  # the text below the figure
 
     def height(self, results: TierResults) -> float:
-        """In inches; 0 where there is nothing to draw."""
+        """Return the figure's height in inches; 0 if there is nothing to draw."""
 
     def draw(self, results: TierResults, frame: Frame) -> None:
-        """Draw everything but the title."""
+        """Draw everything but the title into the frame."""
 
 
 @cache
 def plots() -> tuple[TierPlot, ...]:
-    """Every plot, in order."""
+    """Return every plot module, in the order of the report."""
     modules = (import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__))
     found = [cast(TierPlot, module) for module in modules if hasattr(module, "ORDER")]
     return tuple(sorted(found, key=lambda plot: plot.ORDER))

@@ -1,4 +1,4 @@
-"""What was evicted from which tier, by tag."""
+"""Plot of the bytes that were evicted from each tier, by tag."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ ORDER = 40
 NAME = "evictions"
 TITLE = "Evicted bytes by tag"
 CAPTION = "Bytes that left a full tier, by the tag of their block, and in how many evictions."
+# In inches: the distance of bars, the room for tags, the room for numbers. MOST: bars that are drawn.
 BAR, NAMES, NUMBERS, MOST = 0.2, 1.3, 1.7, 40
 
 
 def height(results: TierResults) -> float:
+    """Return the figure's height in inches, for a bar per tier and tag; 0 without evictions."""
     bars = min(MOST, len(results.evictions))
     return TITLE_ROOM + 0.1 + bars * BAR if bars else 0.0
 
 
 def draw(results: TierResults, frame: Frame) -> None:
-    """A bar per tier and tag, the most bytes first."""
+    """Draw a bar per tier and tag, the most bytes first."""
     rows = sorted(results.evictions, key=lambda row: (-row["bytes"], row["tier"], row["tag"]))[:MOST]
     count, most = len(results.summary), max(1, rows[0]["bytes"])
     names = short_labels(dict.fromkeys(row["tag"] for row in rows), SMALL, (NAMES - 0.1) * POINTS)

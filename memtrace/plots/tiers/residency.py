@@ -1,4 +1,4 @@
-"""Where the live bytes are over time, tier upon tier."""
+"""Plot of the live bytes of each tier over time, stacked."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ CAPTION = (
     "Requested bytes in each tier, stacked from the first up, after each event. The dashed line is the "
     "capacity of the first tier."
 )
-COLUMNS = 500
+COLUMNS = 500  # of a curve
 
 
 def height(results: TierResults) -> float:
+    """Return the figure's height in inches."""
     return 3.0
 
 
 def draw(results: TierResults, frame: Frame) -> None:
-    """Areas from the top tier up; the dashed line is its capacity."""
+    """Draw the tiers' live bytes as stacked areas, the first tier lowest, and the first tier's capacity as a dashed line."""
     rows, count = results.summary, len(results.summary)
     live = numpy.array(results.timeline["live_bytes"], dtype=float).reshape(-1, count)
     events = numpy.array(results.timeline["event"]).reshape(-1, count)[:, 0]

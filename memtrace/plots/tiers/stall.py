@@ -1,4 +1,4 @@
-"""Modelled stall against the capacity of the top tier: how much of it to buy."""
+"""Plot of the modelled stall against the capacity of the first tier, which shows how large that tier should be."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ CAPTION = (
     "Modelled waiting for transfers if the first tier had another capacity and all else stayed; a cross: "
     "not even all tiers together were enough."
 )
-STEPS = 4
-LONG = 300 * 10**9  # ns from which minutes are shown
+STEPS = 4  # of a scale of less than ten seconds
+LONG = 300 * 10**9  # ns: a scale that reaches at least as far is in minutes
 
 
 def height(results: TierResults) -> float:
+    """Return the figure's height in inches; 0 if the run has no curve."""
     return 2.8 if results.curve else 0.0
 
 
 def draw(results: TierResults, frame: Frame) -> None:
-    """A point per capacity; a cross where not even all tiers together were enough."""
+    """Draw a point per capacity, and a cross where not even all tiers together were enough."""
     rows = [row for row in results.curve if row["status"] == "ok"]
     across = max(row["capacity_bytes"] for row in results.curve)
     most = max([row["run_stall_ns"] for row in rows] or [0])
@@ -53,7 +54,7 @@ def draw(results: TierResults, frame: Frame) -> None:
 
 
 def times(most: int) -> list[Tick]:
-    """Round minutes or seconds up to ``most`` ns; of less than ten seconds, parts of that."""
+    """Return ticks up to ``most`` nanoseconds: round minutes or seconds, or below ten seconds equal parts of ``most``."""
     if most < 10**10:
         return [(most * k / STEPS, format_seconds(most * k / STEPS / 1e9)) for k in range(STEPS + 1)]
     unit, name = (60e9, "min") if most >= LONG else (1e9, "s")

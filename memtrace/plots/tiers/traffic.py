@@ -1,4 +1,4 @@
-"""Bytes over each link so far, down, up, and read in place."""
+"""Plot of the bytes that crossed each link so far: evicted down, brought up, and read or written in place."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ ORDER = 20
 NAME = "traffic"
 TITLE = "Bytes over each link, so far"
 CAPTION = "Bytes that have crossed each link since the start: evicted down, brought up, and read or written where they are."
+# Name, column of the timeline, colour and line style of each way.
 WAYS: tuple[tuple[str, str, str, Dashes], ...] = (
     ("down", "down_bytes", "#D55E00", "-"),
     ("up", "up_bytes", "#0072B2", (0, (5, 1.5))),
     ("in place", "remote_bytes", "#009E73", (0, (1.5, 1.2))),
 )
-COLUMNS = 300
-PANEL, HEAD = 1.5, 0.24
+COLUMNS = 300  # of a curve
+PANEL, HEAD = 1.5, 0.24  # inches: height of a panel, and room for its title
 
 
 def height(results: TierResults) -> float:
+    """Return the figure's height in inches, for a panel per link; 0 for a single tier."""
     links = len(results.summary) - 1
     return TITLE_ROOM + links * (PANEL + HEAD) + BOTTOM if links else 0.0
 
 
 def draw(results: TierResults, frame: Frame) -> None:
-    """A panel per link on one scale."""
+    """Draw a panel per link, all on one scale."""
     rows, count = results.summary, len(results.summary)
     found = {name: numpy.array(results.timeline[name], dtype=float).reshape(-1, count) for _, name, _, _ in WAYS}
     events = numpy.array(results.timeline["event"]).reshape(-1, count)[:, 0]

@@ -60,16 +60,18 @@ from memtrace.structures.rules import Rules, block_size, growth, heap_rules, tri
 
 
 class State(NamedTuple):
-    nodes: np.ndarray
+    """The tree of splits, the free blocks by order, and the counts of a Fibonacci buddy system."""
+
+    nodes: np.ndarray  # nodes[x]: a block, or one that was split (fibonacci_tree.NODE); node 0 is none
     node_of: np.ndarray  # node_of[handle]: the block's node
-    pool: np.ndarray
-    heads: np.ndarray  # heads[order]: the lowest free block
+    pool: np.ndarray  # of nodes: which are unused (fibonacci_tree)
+    heads: np.ndarray  # heads[order]: the node of the lowest free block; 0 if there is none
     words: np.ndarray  # bit o of the two words: order o has a free block
     sizes: np.ndarray  # sizes[order]: bytes of a block
     roots: np.ndarray  # the nodes of the blocks that the space is cut into, by address
     ledger: np.ndarray
     rules: Rules
-    grain: int  # the alignment that every block has
+    grain: int  # bytes: the alignment that every block has
 
 
 def init(capacity, max_live, kind="fibonacci", **options):
@@ -95,19 +97,25 @@ def init(capacity, max_live, kind="fibonacci", **options):
 
 
 def enlarge(state):
-    """Twice the nodes."""
+    """Return a state with twice as many nodes."""
     nodes = np.zeros(2 * state.nodes.size, NODE).view(np.recarray)
     nodes[: state.nodes.size] = state.nodes
     return state._replace(nodes=nodes)
 
 
 def first_holes(state):
-    """Sizes of the holes that there are at the start."""
+    """Return the sizes in bytes of the holes that exist before the first event."""
     at = state.nodes[state.roots]
     return [int(size) for size in np.minimum(at.addr + at.extent, state.ledger[RESERVED]) - at.addr if size > 0]
 
 
 def alloc(state, request):
+    """Place a block in the lowest free block of the smallest sufficient order; return its address in bytes.
+
+    The free block is split as long as its low part is sufficient. A request with an alignment above the grain gets room for
+    it, and an address inside the block. Return NOTHING if a request of 0 bytes gets no block (`zero=null`), ENLARGE if
+    there are too few nodes, NOWHERE if no free block is large enough or the capacity does not allow it.
+    """
     size = open_request(state, request)
     if size == NOTHING:
         return NOTHING
@@ -137,7 +145,10 @@ def alloc(state, request):
 
 @apart
 def reach(state, end, size):
-    """Reserve up to ``end`` for a block of ``size``; whether the capacity allows it."""
+    """Raise the reserved bytes so that a block of ``size`` bytes may end at address ``end``.
+
+    Return whether the capacity allows it; if not, nothing changes.
+    """
     reserved = state.ledger[RESERVED]
     if end <= reserved:
         return True
@@ -150,7 +161,10 @@ def reach(state, end, size):
 
 
 def cut(state, x, order):
-    """Split a used block as long as its low part is of ``order`` at least."""
+    """Split the block of node x as long as its low part has at least ``order``; return the node of the low part that is left.
+
+    The block is in use; the high parts become free. Orders are indices into `State.sizes`.
+    """
     while state.nodes[x].order > order:
         x = split(state, x)
         state.ledger[SPLITS] += 1
@@ -158,6 +172,10 @@ def cut(state, x, order):
 
 
 def free(state, request, address):
+    """Free the block with the handle ``request.block``, and merge it with its buddy as often as the buddy is free.
+
+    With the option `trim` the free top of the heap then goes back to the system. ``address`` is not used.
+    """
     x = np.int64(state.node_of[request.block])
     state.ledger[ALLOCATED] -= state.nodes[x].extent
     buddy = free_buddy(state, x)
@@ -172,6 +190,11 @@ def free(state, request, address):
 
 @apart
 def resize(state, request, address, old_size):
+    """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
+
+    A block shrinks by splits, and grows as long as it is a low part and the high part is free. ENLARGE: there are too few
+    nodes. ``request`` has the handle, the new size and alignment; ``old_size`` is not used.
+    """
     if not state.rules.inplace or address & (max(request.align, 1) - 1):
         return NOWHERE
     if is_full(state):
@@ -199,7 +222,11 @@ def resize(state, request, address, old_size):
 
 
 def can_grow(state, x, order):
-    """Whether a block is the low part of a low part ... up to ``order``, and all high parts are free."""
+    """Return whether the block of node x can grow to ``order`` in place.
+
+    It can if it is the low part of its parent, the parent of its own, and so on up to that order, and all the high parts
+    are free.
+    """
     nodes = state.nodes
     while nodes[x].order < order:
         up = np.int64(nodes[x].up)
@@ -211,7 +238,7 @@ def can_grow(state, x, order):
 
 @apart
 def trim(state):
-    """Let the top fall to the highest block's end, in whole chunks above what there was at first."""
+    """Lower the reserved bytes to the end of the highest block, in whole chunks above what was reserved at the start."""
     nodes = state.nodes
     used = state.ledger[RESERVED]
     while used > state.rules.floor:
@@ -229,7 +256,7 @@ def trim(state):
 
 
 def space_end(state):
-    """Where the last block of the space ends; 0 if there is none, or if nothing is above its start."""
+    """Return the end address of the last block in `State.roots`, into which the space is cut; 0 if there are none."""
     if state.roots.size == 0:
         return 0
     last = state.nodes[state.roots[state.roots.size - 1]]

@@ -1,4 +1,7 @@
-"""A Document to one HTML file that needs nothing else: figures inside, an explorer of each trace, no network."""
+"""Write a Document as one HTML file that needs no other file and no network.
+
+Figures are inside the file as PNG. For each trace there is an explorer, which draws curves and address maps.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,23 @@ from memtrace.report.html.explorer import explorer
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-# Scripts and styles of this file only; nothing is fetched from anywhere, whatever a trace is called.
+# The page's content security policy: only scripts and styles of this file run, and nothing is fetched from anywhere, even if
+# the name of a trace contains markup.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write(document: Document, results: Results | None, path: Path, plots_dir: Path | None = None) -> Path:
-    """Write the file; pictures that are in ``plots_dir`` already are taken from there, others are drawn."""
+    """Write the file, and return its path.
+
+    Pictures that are in ``plots_dir`` are taken from there, others are drawn. ``results`` are for the explorers, None
+    for a page without.
+    """
     body = "\n".join(_body(document, results, plots_dir))
     return write_whole(path, _page(document.title, body).encode())
 
 
 def _page(title: str, body: str) -> str:
+    """Return the whole page around a body, with its style and its script."""
     folder = files(__name__)
     style, script = (folder.joinpath(name).read_text() for name in ("page.css", "explorer.js"))
     return f"""<!DOCTYPE html>
@@ -52,7 +61,7 @@ def _page(title: str, body: str) -> str:
 
 
 def _body(document: Document, results: Results | None, plots_dir: Path | None) -> Iterator[str]:
-    """The blocks in order; the explorer of a trace stands before its first figure."""
+    """Yield the blocks in order, with the explorer of a trace before its first figure."""
     traces = list(results.traces()) if results is not None else []
     explored: set[str] = set()
     trace = None
@@ -66,7 +75,7 @@ def _body(document: Document, results: Results | None, plots_dir: Path | None) -
 
 
 def block_text(block: Block, plots_dir: Path | None) -> str:
-    """A block; a section is folded away until somebody opens it, and prints open."""
+    """Return a block as HTML. A section is folded until it is opened; in print it is open."""
     if not isinstance(block, Section):
         return _block(block, plots_dir)
     inner = "\n".join(_block(each, plots_dir) for each in block.blocks)
@@ -74,6 +83,7 @@ def block_text(block: Block, plots_dir: Path | None) -> str:
 
 
 def _block(block: Block, plots_dir: Path | None) -> str:
+    """Return a block that is no section as HTML; an empty text for a picture of the PDF only."""
     if isinstance(block, Heading):
         return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
     if isinstance(block, Paragraph):
@@ -88,6 +98,7 @@ def _block(block: Block, plots_dir: Path | None) -> str:
 
 
 def _table(table: Table) -> str:
+    """Return a table as HTML."""
     kinds = [' class="number"' if column.numbers else "" for column in table.columns]
     head = "".join(f"<th{kind} scope=col>{escape(column.title)}</th>" for kind, column in zip(kinds, table.columns, strict=True))
     rows = "\n".join(_row(row, kinds) for row in table.rows)
@@ -95,10 +106,12 @@ def _table(table: Table) -> str:
 
 
 def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
+    """Return a row as HTML; ``kinds`` are the attributes of its cells."""
     return "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
 
 
 def _picture(picture: Picture, plots_dir: Path | None) -> str:
+    """Return a picture with its caption as HTML, with the PNG as a data URL."""
     drawn = plots_dir / f"{picture.file_name}.png" if plots_dir is not None else None
     content = drawn.read_bytes() if drawn is not None and drawn.exists() else _drawn(picture)
     data = base64.b64encode(content).decode()
@@ -110,6 +123,7 @@ def _picture(picture: Picture, plots_dir: Path | None) -> str:
 
 
 def _drawn(picture: Picture) -> bytes:
+    """Draw a picture, and return it as PNG."""
     from matplotlib.figure import Figure
 
     from memtrace.plots.saving import png

@@ -1,4 +1,8 @@
-"""What the explorer of a trace draws, packed: samples as steps from one to the next, address maps as bytes."""
+"""Pack the data that the explorer of a trace draws: samples of each policy, and address maps.
+
+Samples are stored as differences from one to the next, maps as one byte per cell; both are compressed with zlib and
+written in base64.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ from memtrace.report.verdict import is_oom, oom_event
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
+# Name in the explorer's data -> column of the timeline.
 COLUMNS = {
     "event": "event",
     "live": "live_bytes",
@@ -31,20 +36,24 @@ COLUMNS = {
     "holes": "holes",
     "largest": "largest_hole_bytes",
 }
-MOST_POLICIES = 24  # best first; the tables have all
-FINE, COARSE = (1000, 400, 200), (600, 200, 140)  # most samples of a policy, columns and rows of its map
-MANY = 6  # more policies are drawn coarser, to keep the page small
-LEVELS = 25  # of a cell: steps of 4 %
-AGES = 12  # colours
-BEYOND = 255  # a cell after the policy's last event; others are shares of 254
+MOST_POLICIES = 24  # in an explorer, the best ones; the tables have all
+FINE, COARSE = (1000, 400, 200), (600, 200, 140)  # at most: samples of a policy, columns of its map, rows of its map
+MANY = 6  # with more policies than this their data is coarse, to keep the page small
+LEVELS = 25  # steps of a cell's share, of 4 % each
+AGES = 12  # colours for ages
+BEYOND = 255  # the byte of a cell after the policy's last event; other cells have their share times 254
 
 
 def packed(content: bytes) -> str:
+    """Return the bytes compressed and in base64."""
     return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
 def trace_data(results: Results, trace: str) -> tuple[dict[str, Any], dict[str, Cells]]:
-    """The samples of each policy, best first, and the address maps that there are."""
+    """Return the data of a trace's explorer, and the cells of each policy that has an address map, by label.
+
+    The policies are in order, the best first.
+    """
     rows = summary(results, trace)[:MOST_POLICIES]
     last, tags = last_event(results, trace), all_tags(results, trace)
     most, columns, most_rows = FINE if len(rows) <= MANY else COARSE
@@ -69,11 +78,15 @@ def trace_data(results: Results, trace: str) -> tuple[dict[str, Any], dict[str, 
 
 
 def text_of(data: Mapping[str, Any]) -> str:
+    """Return the data as packed JSON."""
     return packed(json.dumps(data, separators=(",", ":"), sort_keys=True).encode())
 
 
 def map_texts(cells: Cells) -> dict[str, str]:
-    """Rows from the lowest address up, a byte a cell: the share, and where they are known tag and age."""
+    """Return the packed images of an address map by kind: share, and if known tag and age.
+
+    They have one byte per cell, in rows from the lowest address up.
+    """
     level = np.round(np.nan_to_num(cells.share).clip(0, 1) * LEVELS) * ((BEYOND - 1) / LEVELS)
     texts = {"share": np.where(np.isnan(cells.share), BEYOND, np.round(level))}
     if len(np.unique(cells.tag[cells.share > 0])) > 1:
@@ -84,10 +97,12 @@ def map_texts(cells: Cells) -> dict[str, str]:
 
 
 def hexed(colour: Colour) -> str:
+    """Return a colour as a text such as "#0072b2"."""
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def _look(label: str) -> dict[str, Any]:
+    """Return the label, colour and line style of a policy."""
     dashes = policy_dashes(label)
     return {
         "label": label,
@@ -97,10 +112,12 @@ def _look(label: str) -> dict[str, Any]:
 
 
 def _end(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event at which the policy ran out of memory, None if it did not."""
     return {"oom": oom_event(row) if is_oom(row) else None}
 
 
 def _grid(cells: Cells | None) -> dict[str, Any]:
+    """Return the shape of a policy's address map and its ranges of addresses, None if there is no map."""
     if cells is None:
         return {"grid": None}
     rows, columns = cells.share.shape
@@ -109,9 +126,9 @@ def _grid(cells: Cells | None) -> dict[str, Any]:
 
 
 def _samples(rows: Mapping[str, np.ndarray], most: int) -> dict[str, list[int]]:
-    """At most ``most`` of them, evenly, and always those of the peaks.
+    """Return the columns of at most about ``most`` samples of a timeline, evenly chosen, and always those of the peaks.
 
-    Each column as steps from the value before; empty where it is not known.
+    Each column is a list of differences from the value before; it is empty if the column is null.
     """
     kept = _kept(rows, most)
     found = {name: rows[column][kept] for name, column in COLUMNS.items()}
@@ -121,11 +138,12 @@ def _samples(rows: Mapping[str, np.ndarray], most: int) -> dict[str, list[int]]:
 
 
 def unknown(values: np.ndarray) -> bool:
-    """Whether a column is null: a real allocator shows no holes."""
+    """Return whether a column has nulls, as those of holes have for a real allocator."""
     return values.dtype.kind == "f" and bool(np.isnan(values).any())
 
 
 def _kept(rows: Mapping[str, np.ndarray], most: int) -> np.ndarray:
+    """Return the indexes of the samples that are kept."""
     count = rows["event"].size
     if count <= most:
         return np.arange(count)

@@ -1,4 +1,4 @@
-"""The part of the page that one can zoom, pan and read values from, for one trace."""
+"""The explorer of a trace: the part of the HTML report that can be zoomed and moved, and shows values under the pointer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from memtrace.report.html.data import hexed, map_texts, text_of, trace_data
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
+# Measure in the explorer's data -> its name in the menu.
 MEASURES = {
     "reserved": "reserved",
     "allocated": "allocated",
@@ -23,6 +24,7 @@ MEASURES = {
     "external": "external fragmentation",
 }
 CURVES = "the measure over events, a curve for each policy, with its letter"
+# Kind of an address map -> its name in the menu.
 PAINTS = {"share": "use", "tag": "tag", "age": "age"}
 VIEWS = (
     '<span class="views"><button type="button">closer</button> <button type="button">wider</button> '
@@ -35,7 +37,7 @@ HINT = (
 
 
 def explorer(results: Results, trace: str) -> str:
-    """Memory over time and, where there is one, the address map."""
+    """Return the HTML of a trace's explorer: memory over time and, if the results have any, the address map of each policy."""
     data, maps = trace_data(results, trace)
     labels = [policy["label"] for policy in data["policies"]]
     parts = [
@@ -68,11 +70,13 @@ def explorer(results: Results, trace: str) -> str:
 
 
 def _toggle(letter: str, label: str) -> str:
+    """Return the checkbox that shows or hides a policy's curve, with its letter and colour."""
     swatch = f'<span class="swatch" style="--colour:{hexed(policy_colour(label))}"></span><b>{letter}</b>'
     return f'<label><input type="checkbox" class="shown" value="{escape(label)}" checked>{swatch}{escape(label)}</label>'
 
 
 def _select(name: str, options: Iterable[tuple[str, str]]) -> str:
+    """Return a menu of options (value, text)."""
     return (
         f'<select class="{name}">'
         + "".join(f'<option value="{escape(v)}">{escape(t)}</option>' for v, t in options)

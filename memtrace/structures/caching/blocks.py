@@ -1,4 +1,8 @@
-"""Blocks: cut from a free one when they are handed out, joined with free neighbours when they are free again."""
+"""Blocks of a caching allocator: they are split when they are handed out, and coalesced with free neighbours when freed.
+
+A block is a node, which is a record in ``state.nodes``, linked with its neighbours by address in the same segment. Node 0 is the
+sentinel for "no node". A queue is ``2 * stream index + pool``, where pool is 0 for small blocks and 1 for large ones.
+"""
 
 import numpy as np
 
@@ -22,10 +26,15 @@ from memtrace.structures.caching.statistics import (
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import ALLOCATED, MERGES, SPLITS
 
-SMALLEST_REST = 1 << 20  # a large block is not split for a rest up to this
+SMALLEST_REST = 1 << 20  # bytes: a large block is not split if the rest would be this size or smaller
 
 
 def new_node(state, address, extent, queue, segment):
+    """Return the index of a node for ``extent`` bytes at ``address``, in the segment with index ``segment`` and of ``queue``.
+
+    The node comes from the list of spare nodes, or else has never been used; ``state.nodes`` must have room. The caller sets the
+    node's links and its state.
+    """
     at, nodes = state.at, state.nodes
     x = at[SPARE]
     if x != 0:
@@ -44,6 +53,7 @@ def new_node(state, address, extent, queue, segment):
 
 
 def drop_node(state, x):
+    """Put node x on the list of spare nodes; the caller has already unlinked it from its neighbours."""
     state.nodes[x].next = state.at[SPARE]
     state.nodes[x].state = SPARE_NODE
     state.at[SPARE] = x
@@ -51,7 +61,7 @@ def drop_node(state, x):
 
 
 def link_behind(nodes, x, y):
-    """Node y comes directly behind node x."""
+    """Insert node y directly behind node x in the address-ordered list of their segment."""
     after = nodes[x].next
     nodes[y].prev = x
     nodes[y].next = after
@@ -61,18 +71,28 @@ def link_behind(nodes, x, y):
 
 
 def is_split(nodes, x):
+    """Return whether block x is only a part of its segment, which means that it has a neighbour on at least one side."""
     return nodes[x].prev != 0 or nodes[x].next != 0
 
 
 def splits(rules, queue, size, rest):
-    """Whether a block is cut when ``rest`` bytes of it are not needed."""
+    """Return whether a block is split if a request of ``size`` bytes would leave ``rest`` bytes of it.
+
+    In the small pool, and with expandable segments, any rest is split off. Otherwise a block is split only if the request is not
+    oversize (below ``max_split``) and the rest is larger than SMALLEST_REST.
+    """
     if queue & 1 == 0 or rules.expandable:
         return rest > 0
     return size < rules.max_split and rest > SMALLEST_REST
 
 
 def hand_out(state, x, size, requested, handle):
-    """Make a block of ``size`` bytes of x, which is no longer among the free ones; its address."""
+    """Make free block x a live block of at least ``size`` bytes for ``handle``, and return its address.
+
+    The caller has already taken x out of the free set. If x is split, it keeps the low end and the rest becomes a free block.
+    ``size`` is the rounded request in bytes, ``requested`` the request before it was rounded. Updates ledger, statistics and
+    history.
+    """
     nodes, stats, rules = state.nodes, state.stats, state.rules
     queue = np.int64(nodes[x].queue)
     pool = queue & 1
@@ -111,7 +131,10 @@ def hand_out(state, x, size, requested, handle):
 
 
 def request_free(state, x):
-    """The program is done with block x; other streams may not be."""
+    """Record that the program freed block x, in the ledger, the statistics and the history.
+
+    The block stays active until ``complete_free``, because other streams may still use it.
+    """
     nodes, stats = state.nodes, state.stats
     queue, extent = np.int64(nodes[x].queue), nodes[x].extent
     state.ledger[ALLOCATED] -= extent
@@ -123,7 +146,10 @@ def request_free(state, x):
 
 
 def complete_free(state, x):
-    """Block x is free, and one with the free blocks beside it."""
+    """Make block x free, coalesce it with the free blocks beside it, and put the result into the free set.
+
+    Node x stays the node of the result. No stream may use the block any more. Updates ledger, statistics and history.
+    """
     nodes, stats = state.nodes, state.stats
     queue = np.int64(nodes[x].queue)
     pool = queue & 1
@@ -145,7 +171,10 @@ def complete_free(state, x):
 
 
 def join_neighbours(state, x):
-    """Swallow the free blocks on both sides; how many there were, and their bytes."""
+    """Coalesce node x with the free blocks directly before and behind it; return their number (0 to 2) and their bytes.
+
+    The neighbours leave the free set and their nodes become spare. Node x itself is not put into a free set.
+    """
     nodes = state.nodes
     joined, swallowed = np.int64(0), np.int64(0)
     before, after = np.int64(nodes[x].prev), np.int64(nodes[x].next)
@@ -164,15 +193,21 @@ def join_neighbours(state, x):
 
 @apart
 def join_neighbours_apart(state, x):
+    """Do the same as ``join_neighbours``, compiled out of line."""
     return join_neighbours(state, x)
 
 
 @apart
 def complete_free_apart(state, x):
+    """Do the same as ``complete_free``, compiled out of line."""
     complete_free(state, x)
 
 
 def swallow_before(state, x, before):
+    """Extend node x down over node ``before``, its direct predecessor by address, and drop that node.
+
+    The predecessor must already be out of the set that it was in. Node x takes the predecessor's address.
+    """
     nodes = state.nodes
     nodes[x].addr = nodes[before].addr
     nodes[x].extent += nodes[before].extent
@@ -184,6 +219,10 @@ def swallow_before(state, x, before):
 
 
 def swallow_after(state, x, after):
+    """Extend node x up over node ``after``, its direct successor by address, and drop that node.
+
+    The successor must already be out of the set that it was in.
+    """
     nodes = state.nodes
     nodes[x].extent += nodes[after].extent
     further = nodes[after].next

@@ -1,4 +1,6 @@
-"""PyTorch's allocator settings, as text -> the rules of a caching allocator; what PyTorch refuses is refused.
+"""Convert PyTorch's allocator settings from text to the ``Rules`` of a caching allocator.
+
+A setting that PyTorch refuses raises ValueError with the reason.
 
 Source: the options of PYTORCH_CUDA_ALLOC_CONF, and their limits as PyTorch 2.14 checks them.
 """
@@ -7,14 +9,18 @@ from memtrace.structures.caching.model import Rules
 from memtrace.structures.caching.sizes import DIVISIONS
 
 MIB = 1 << 20
-NO_LIMIT = 1 << 62
-UNBOUNDED_DEVICE = 1 << 40  # without a capacity, address space is reserved as on a device of 1 TiB
-TOLD = {"told": 0, "auto": 1, "manual": 2}
-MOST_THREADS = 128
+NO_LIMIT = 1 << 62  # bytes that stand for "no limit"
+UNBOUNDED_DEVICE = 1 << 40  # bytes: without a capacity, address space is reserved as on a device of 1 TiB
+TOLD = {"told": 0, "auto": 1, "manual": 2}  # value of the option ``events`` -> code in ``Rules.told``
+MOST_THREADS = 128  # upper bound of pinned_num_register_threads
 
 
 def rules_of(capacity, options):
-    """The rules and the table of divisions; ``options`` are those of the policy, as text. Raises ValueError with the reason."""
+    """Return the ``Rules`` and the table of divisions (see ``divisions``) for the policy's options.
+
+    ``capacity``: bytes of the device, NO_LIMIT for no bound. ``options``: name -> value; numbers are given as text, flags as
+    bool. Raises ValueError with the reason if a value is not one that PyTorch takes, or cannot be replayed.
+    """
     if options["backend"] != "native":
         raise ValueError(f"backend:{options['backend']} is another allocator; only native is replayed")
     check_pinned(options)
@@ -36,9 +42,11 @@ def rules_of(capacity, options):
         max_rounding=rounding,
         large_buffer=large,
         expandable=options["expandable_segments"],
-        # The limit of the process, which is rounded otherwise, is looked at first; beyond that a request fails as ever.
+        # This limit is rounded down, that of the process to the nearest byte. The limit of the process is checked first: a
+        # request beyond it is no rejection, but an ordinary failure.
         reject_from=int(fraction * capacity) if options["throw_on_cudamalloc_oom"] else NO_LIMIT,
-        first_fit=options["va"] == "firstfit" and not options["expandable_segments"],  # reserved addresses only rise
+        # Addresses reserved for expandable segments only rise.
+        first_fit=options["va"] == "firstfit" and not options["expandable_segments"],
         by_age=options["ties"] == "age",
         told=TOLD[options["events"]],
     )
@@ -46,7 +54,10 @@ def rules_of(capacity, options):
 
 
 def check_pinned(options):
-    """The settings of the allocator of pinned host memory do nothing here, but they have to be right."""
+    """Check the settings of the allocator of pinned host memory; raise ValueError if PyTorch would refuse one.
+
+    These settings do not affect device memory, so they have no other effect here.
+    """
     threads = whole("pinned_num_register_threads", options["pinned_num_register_threads"])
     if not 1 <= threads <= MOST_THREADS or threads & (threads - 1):
         raise ValueError(f"pinned_num_register_threads:{threads} is no power of two from 1 to {MOST_THREADS}")
@@ -56,6 +67,7 @@ def check_pinned(options):
 
 
 def whole(name, text):
+    """Return the whole number that ``text`` holds; ValueError with the option's name if it holds none."""
     try:
         return int(text)
     except ValueError:
@@ -63,6 +75,7 @@ def whole(name, text):
 
 
 def number(name, text):
+    """Return the number that ``text`` holds, as a float; ValueError with the option's name if it holds none."""
     try:
         return float(text)
     except ValueError:
@@ -70,7 +83,10 @@ def number(name, text):
 
 
 def large_segment(text):
-    """PyTorch takes more than 10 MiB, which is where made-to-measure segments begin."""
+    """Return the value of large_segment_size_mb, given in MiB as text, in bytes.
+
+    Raises ValueError unless it is more than 10 MiB, as in PyTorch: made-to-measure segments begin at that size.
+    """
     mib = whole("large_segment_size_mb", text)
     if not 10 < mib < NO_LIMIT // MIB:
         raise ValueError(f"large_segment_size_mb:{mib} is not above 10")
@@ -78,7 +94,10 @@ def large_segment(text):
 
 
 def at_least(name, text, large):
-    """A size in MiB as bytes: PyTorch takes none below large_segment_size_mb."""
+    """Return the value of a size option, given in MiB as text, in bytes; NO_LIMIT for ``unlimited`` and ``-1``.
+
+    Raises ValueError if the size is below ``large``, the bytes of large_segment_size_mb, as in PyTorch.
+    """
     if text in ("unlimited", "-1"):
         return NO_LIMIT
     mib = whole(name, text)
@@ -88,7 +107,11 @@ def at_least(name, text, large):
 
 
 def collection(text, limit):
-    """Reserved bytes above which garbage is collected; -1: never, as without a limit of the process."""
+    """Return the reserved bytes above which garbage is collected; -1 if it never is.
+
+    ``text``: garbage_collection_threshold, a share of ``limit``, which is the bytes that this process may reserve. Without such a
+    limit (NO_LIMIT) PyTorch collects nothing.
+    """
     if text == "off":
         return -1
     threshold = number("garbage_collection_threshold", text)
@@ -98,7 +121,12 @@ def collection(text, limit):
 
 
 def divisions(text):
-    """One number for all sizes, or ``[256:1,512:2,>:8]``: per doubling, named by its lower end in MiB."""
+    """Return the table of divisions that roundup_power2_divisions describes, [DIVISIONS].
+
+    Entry k says in how many steps sizes from 2^k MiB to 2^(k+1) MiB are rounded; 0 or 1 turns that rounding off. ``text`` is
+    ``off``, one number for all sizes, or a list like ``[256:1,512:2,>:8]``, where a key is the lower end of its range in MiB. The
+    first key's value also fills all entries below it; ``>`` fills those above the last key before it. Entries not named are 0.
+    """
     if text == "off":
         return [0] * DIVISIONS
     if not text.startswith("["):
@@ -123,6 +151,7 @@ def divisions(text):
 
 
 def division(text, least):
+    """Return a number of divisions given as text; ValueError unless it is ``least`` or more, and 0 or a power of two."""
     steps = whole("roundup_power2_divisions", text)
     if steps < least or steps & (steps - 1):
         raise ValueError(f"roundup_power2_divisions:{text} is no power of two")
@@ -130,6 +159,7 @@ def division(text, least):
 
 
 def doubling(key):
+    """Return the index into the table of divisions of ``key``, a size in MiB as text that has to be a power of two."""
     mib = whole("roundup_power2_divisions", key)
     if mib < 1 or mib & (mib - 1):
         raise ValueError(f"roundup_power2_divisions: the size {key} is no power of two (in MiB)")

@@ -1,7 +1,7 @@
-"""The device: how much memory it has left, which addresses it gives, and the segments got from it, by address.
+"""The device: how much memory it has left, which addresses it gives, and the list of its segments by address.
 
-Memory is counted in units of 2 MiB. Addresses start at 0, in steps of 2 MiB; they rise and are never used again, or,
-as an option, are the lowest that are free. Address space reserved for expandable segments costs no memory.
+Memory is counted in units of 2 MiB. Addresses start at 0 and are multiples of 2 MiB. By default they rise and are never used
+again; as an option, the lowest free address is taken. Address space reserved for expandable segments uses no memory.
 """
 
 import numpy as np
@@ -20,15 +20,16 @@ from memtrace.structures.caching.model import (
 )
 from memtrace.structures.calls import apart
 
-UNIT = 2 << 20
+UNIT = 2 << 20  # bytes: the granularity of the device's memory and of its addresses
 
 
 def device_free(state):
+    """Return how many bytes the device has left."""
     return state.rules.capacity - state.at[DEVICE_USED]
 
 
 def take_memory(state, size):
-    """Whether the device had ``size`` bytes left, which are now in use."""
+    """Take ``size`` bytes of the device's memory; return False, and take nothing, if it has less left."""
     if size > device_free(state):
         return False
     state.at[DEVICE_USED] += size
@@ -37,7 +38,11 @@ def take_memory(state, size):
 
 @apart
 def new_segment(state, queue, extent):
-    """A segment with addresses of its own; a unit is the least."""
+    """Return the index of a new segment of ``extent`` bytes for ``queue``, with an address range that no other segment has.
+
+    The range is rounded up to UNIT. The segment enters the list of segments; its device memory and its nodes are up to the
+    caller. ``state.segments`` must have room.
+    """
     segments, at = state.segments, state.at
     s = at[SEGMENT_SPARE]
     if s != 0:
@@ -64,19 +69,27 @@ def new_segment(state, queue, extent):
 
 
 def given_start(state, extent):
-    """Where a recorded device put this segment; -1: nothing is given, or another segment is."""
+    """Return the recorded start address of the next segment, of ``extent`` bytes; -1 if none is recorded or its size differs.
+
+    Recorded segments (``state.given``) are used up in order. If the size differs, the replay has diverged from the recording, so
+    all further recorded addresses are dropped.
+    """
     i = 2 * state.at[GIVEN]
     if i >= state.given.size:
         return np.int64(-1)
     if state.given[i + 1] != extent and state.given[i + 1] != 0:
-        state.at[GIVEN] = state.given.size  # this replay goes another way
+        state.at[GIVEN] = state.given.size  # the replay has diverged: drop the rest
         return np.int64(-1)
     state.at[GIVEN] += 1
     return state.given[i]
 
 
 def place_for(state, extent, given):
-    """The segment behind which a new one goes; 0: before all."""
+    """Return the segment behind which a new segment of ``extent`` bytes belongs in the list by address; 0: before all others.
+
+    ``given`` is the new segment's start address if it is recorded, else -1. If it is recorded, the answer is the last segment
+    that starts no higher; with first fit, the segment before the first gap that is large enough; else the last segment.
+    """
     segments, at = state.segments, state.at
     if given >= 0:
         last = np.int64(at[LAST_SEGMENT])
@@ -92,10 +105,12 @@ def place_for(state, extent, given):
 
 
 def end_of(segments, s):
+    """Return the end address of segment s, rounded up to UNIT; 0 for s = 0, which is no segment."""
     return segments[s].start + align_up(segments[s].extent, UNIT)
 
 
 def hang_in(state, s, before):
+    """Insert segment s into the doubly linked list of segments by address, behind segment ``before`` (0: at the front)."""
     segments, at = state.segments, state.at
     after = np.int64(segments[before].next if before != 0 else at[FIRST_SEGMENT])
     segments[s].prev = before
@@ -112,6 +127,7 @@ def hang_in(state, s, before):
 
 @apart
 def drop_segment(state, s):
+    """Unlink segment s from the list of segments and make its record spare; its device memory is up to the caller."""
     segments, at = state.segments, state.at
     before, after = np.int64(segments[s].prev), np.int64(segments[s].next)
     if before != 0:

@@ -1,9 +1,10 @@
-"""Expandable segments: much address space is reserved, and memory mapped into it page by page, as blocks need it.
+"""Expandable segments: much address space is reserved, and memory is mapped into it page by page as blocks need it.
 
     | AAAA | BB |....|------|CCC|..|-------------------------|
-      mapped: blocks A, B, C and free blocks `.`; not mapped: holes `-`, in whole pages
+      mapped: blocks A, B, C and free blocks `.`; not mapped: `-`, in whole pages
 
-Holes and free blocks never join with each other, but each with its like.
+A node whose state is HOLE is an unmapped range. Unmapped ranges coalesce with each other, and so do free blocks, but never one
+kind with the other. A page is 2 MiB in the small pool and ``rules.large_buffer`` in the large pool.
 """
 
 import numpy as np
@@ -36,24 +37,28 @@ from memtrace.structures.ledger import RELEASE_CALLS, RESERVE_CALLS, RESERVED
 
 
 def page_of(rules, queue):
+    """Return the page size in bytes of expandable segments of ``queue``, which may also be a pool (0 small, 1 large)."""
     return np.int64(SMALL_BUFFER) if queue & 1 == 0 else np.int64(rules.large_buffer)
 
 
 def usable(nodes, x):
+    """Return whether node x is a free block or an unmapped range."""
     return nodes[x].state == FREE or nodes[x].state == HOLE
 
 
 def growable(nodes, x):
-    """What a block could become if the hole behind it were mapped."""
+    """Return the bytes that free block x would have if the unmapped range directly behind it, if any, were mapped."""
     after = nodes[x].next
     return nodes[x].extent + (nodes[after].extent if nodes[after].state == HOLE else 0)
 
 
 @apart
 def least_growable(nodes, segments, roots, queues, x):
-    """From the best fit on, as long as the next block can grow less: a block at a hole counts as large as both.
+    """Return the free block to use instead of best fit x, comparing blocks by the size to which they can grow.
 
-    A block that is at no hole is its own answer, as all that follow are as large.
+    Starting at x, the search moves on to the next free block of the queue in (size, segment number, address) order as long as
+    that one can grow less. It ends at a block with no unmapped range behind it: such a block cannot grow, and all that follow are
+    at least as large.
     """
     queue = np.int64(nodes[x].queue)
     while nodes[nodes[x].next].state == HOLE:
@@ -67,7 +72,11 @@ def least_growable(nodes, segments, roots, queues, x):
 
 @apart
 def extend(state, queue, size):
-    """A mapped block of at least ``size`` bytes, not among the free ones any more; 0 if the device has too little."""
+    """Return a mapped block of at least ``size`` bytes that is in no free set; 0 if the device has too little memory left.
+
+    Address space is reserved if the segments of ``queue`` have no range that is large enough. Pages that were mapped before a
+    failure stay mapped, as free blocks.
+    """
     nodes = state.nodes
     x = find_expandable(state, queue, size)
     if x == 0:
@@ -85,7 +94,11 @@ def extend(state, queue, size):
 
 @apart
 def find_expandable(state, queue, size):
-    """The first hole, or free block before one, from which on enough follows without a block in use."""
+    """Return the node at which a run of free and unmapped nodes of ``size`` bytes or more begins; 0 if there is none.
+
+    The run begins at an unmapped range, or at the free block directly before one. Of all such runs of ``queue`` it is the first
+    by address of the unmapped range.
+    """
     nodes = state.nodes
     hole = first_hole_from(state, queue, np.int64(0))
     while hole != 0:
@@ -103,10 +116,13 @@ def find_expandable(state, queue, size):
 
 @apart
 def reserve_addresses(state, queue, size):
-    """A new segment, all of it a hole: nine eighths of the device's memory in address space."""
+    """Return the single unmapped node of a new segment for ``queue``.
+
+    The segment reserves address space for nine eighths of the device's memory, rounded up to whole pages.
+    """
     total = state.rules.device
     extent = round_up(total + total // 8, page_of(state.rules, queue))
-    if total < state.rules.capacity:  # which has no bound
+    if total < state.rules.capacity:  # the capacity has no bound, so a request may exceed the assumed device
         extent = max(extent, round_up(size, page_of(state.rules, queue)))
     s = new_segment(state, queue, extent)
     x = new_node(state, state.segments[s].start, extent, queue, s)
@@ -119,7 +135,11 @@ def reserve_addresses(state, queue, size):
 
 @apart
 def map_pages(state, hole, size):
-    """Map the pages that hold the first ``size`` bytes of a hole: all of them, or none and the answer is False."""
+    """Map the pages that hold the first ``size`` bytes of unmapped node ``hole``; return whether the device had the memory.
+
+    If it had not, nothing is changed. Otherwise ``hole`` becomes a free block, coalesced with free neighbours and put into the
+    free set, and the rest of the range becomes an unmapped node behind it. Updates ledger, statistics and history.
+    """
     nodes = state.nodes
     queue = np.int64(nodes[hole].queue)
     mapped = round_up(size, page_of(state.rules, queue))
@@ -144,7 +164,10 @@ def map_pages(state, hole, size):
 
 
 def whole_pages(nodes, segments, x, page):
-    """From where to where a block is whole pages; empty or less if it has none."""
+    """Return the half-open address interval of the pages of ``page`` bytes that lie wholly within block x.
+
+    Pages are counted from the start of the segment. If there is none, the end is not above the start.
+    """
     base = segments[nodes[x].segment].start
     start, end = nodes[x].addr - base, nodes[x].addr + nodes[x].extent - base
     return base + round_up(start, page), base + end // page * page
@@ -152,7 +175,10 @@ def whole_pages(nodes, segments, x, page):
 
 @apart
 def unmap(state, x, first, last):
-    """Give back the whole pages of a free block; what is before and behind them stays, as free blocks."""
+    """Unmap addresses ``first`` to ``last``, which are whole pages of free block x, and return their memory to the device.
+
+    Parts of the block before and behind these pages stay mapped, as free blocks. Updates ledger, statistics and history.
+    """
     nodes = state.nodes
     queue = np.int64(nodes[x].queue)
     segment = np.int64(nodes[x].segment)
@@ -183,7 +209,7 @@ def unmap(state, x, first, last):
 
 
 def make_hole(state, x):
-    """Node x is a hole, and one with those beside it; a segment that is nothing else is given up."""
+    """Make node x an unmapped range and coalesce it with unmapped neighbours; drop the segment if it then has no other node."""
     nodes = state.nodes
     before, after = np.int64(nodes[x].prev), np.int64(nodes[x].next)
     nodes[x].state = HOLE

@@ -1,9 +1,11 @@
-"""Free blocks of a stream and pool by (size, age of the segment, address), and holes of expandable segments by address.
+"""Free sets: the free blocks of a queue (stream and pool) in order of (size, segment number, address).
 
-Sizes have classes, 16 to a doubling; each class has a treap, and a bitmap says which classes have any. A class seldom
-has more than a few blocks, so most calls look at one or two nodes, and never at more than O(log n).
+A segment's number is its age rank, or 0 if ages do not count. Sizes are divided into size classes, 16 to a doubling; each class
+has a treap, and a two-level bitmap says which classes are not empty. A class seldom has more than a few blocks, so most calls
+look at one or two nodes, and at O(log n) nodes (expected) at most. One more treap per queue holds the unmapped ranges of
+expandable segments, by address.
 
-Source: Seidel and Aragon 1996, "Randomized search trees". A node's priority is its number, scrambled.
+Source: Seidel and Aragon 1996, "Randomized search trees". A node's priority is its index, scrambled.
 """
 
 import numpy as np
@@ -13,15 +15,19 @@ from memtrace.structures.caching.model import CLASSES, COUNT, FILLED, FREE, ROOT
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import close_hole, open_hole
 
-BY_SIZE, BY_ADDRESS = -1, 0  # what size and age count in the order: all, nothing
+BY_SIZE, BY_ADDRESS = -1, 0  # masks for size and segment number in the order of a treap: compare them, or ignore them
 
 
 def priority(x):
+    """Return node x's priority in a treap, a number of 32 bits; a parent's is higher than its children's."""
     return (np.int64(x) * 2654435761) & 0xFFFFFFFF
 
 
 def less(nodes, segments, size, number, address, y, by):
-    """Whether (size, number of the segment, address) comes before node y."""
+    """Return whether the key (size, segment number, address) comes before node y.
+
+    ``by`` is the order of the treap: BY_SIZE, or BY_ADDRESS, for which ``size`` and ``number`` have to be 0.
+    """
     other = nodes[y].extent & by
     if size != other:
         return size < other
@@ -32,11 +38,15 @@ def less(nodes, segments, size, number, address, y, by):
 
 
 def number_of(nodes, segments, x):
+    """Return the number of the segment of node x: its age rank, 0 if ages do not count."""
     return segments[nodes[x].segment].number
 
 
 def insert_node(nodes, segments, root, x, by):
-    """Insert into a treap; its root is returned."""
+    """Insert node x into the treap with this root, and return the new root.
+
+    ``root`` is a node, 0 for an empty treap. ``by`` is the order: BY_SIZE or BY_ADDRESS.
+    """
     size, number, address = nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr
     parent, left, y = np.int64(0), False, np.int64(root)
     rank = priority(x)
@@ -55,7 +65,10 @@ def insert_node(nodes, segments, root, x, by):
 
 
 def split(nodes, segments, y, x, size, number, address, by):
-    """What is below y becomes what is below x: the lesser nodes to its left, the greater to its right."""
+    """Split the treap with root y into the children of node x: nodes before the key to its left, the others to its right.
+
+    The key is (size, number, address), which is that of x; y may be 0. ``by`` is the order of the treap.
+    """
     nodes[x].left = 0
     nodes[x].right = 0
     low, high = x, x
@@ -81,7 +94,10 @@ def split(nodes, segments, y, x, size, number, address, by):
 
 
 def remove_node(nodes, segments, root, x, by):
-    """Take a node out of a treap; its root is returned."""
+    """Remove node x from the treap with this root, and return the new root (0: the treap is empty).
+
+    Node x has to be in the treap. ``by`` is the order of the treap.
+    """
     size, number, address = nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr
     parent, left, y = np.int64(0), False, np.int64(root)
     while y != x:
@@ -99,7 +115,7 @@ def remove_node(nodes, segments, root, x, by):
 
 
 def join(nodes, a, b):
-    """One treap of two, all of a before all of b."""
+    """Merge two treaps, with roots a and b (0: empty), and return the root; all nodes of a come before all of b."""
     if a == 0:
         return b
     if b == 0:
@@ -120,6 +136,7 @@ def join(nodes, a, b):
 
 
 def hang(nodes, parent, right, x):
+    """Make node x (0: none) the right child of ``parent`` if ``right`` is true, else its left child."""
     if right:
         nodes[parent].right = x
     else:
@@ -127,7 +144,10 @@ def hang(nodes, parent, right, x):
 
 
 def first_in(nodes, segments, root, size, number, address, by):
-    """The first node of a treap that does not come before (size, number, address - 1); 0 if there is none."""
+    """Return the first node of a treap that is at or after the key (size, number, address); 0 if there is none.
+
+    ``number`` is that of a segment; ``by`` is the order of the treap.
+    """
     found, y = np.int64(0), np.int64(root)
     while y != 0:
         if less(nodes, segments, size, number, address - 1, y, by):
@@ -139,7 +159,10 @@ def first_in(nodes, segments, root, size, number, address, by):
 
 
 def last_in(nodes, segments, root, size, number, address, by):
-    """The last node of a treap that comes before (size, number, address); 0 if there is none."""
+    """Return the last node of a treap that comes before the key (size, number, address); 0 if there is none.
+
+    ``number`` is that of a segment; ``by`` is the order of the treap.
+    """
     found, y = np.int64(0), np.int64(root)
     while y != 0:
         if less(nodes, segments, size, number, address - 1, y, by):
@@ -151,7 +174,7 @@ def last_in(nodes, segments, root, size, number, address, by):
 
 
 def class_of(size):
-    """The class of a size, which is a multiple of 512; sizes below 16 KiB have one each."""
+    """Return the size class of a size in bytes, a multiple of 512; each size below 16 KiB has a class of its own."""
     granules = size >> 9
     if granules < 16:
         return granules
@@ -160,7 +183,10 @@ def class_of(size):
 
 
 def class_from(queues, queue, wanted):
-    """The first class from ``wanted`` on that has a free block; -1 if there is none."""
+    """Return the first size class of ``queue`` from class ``wanted`` up that has a free block; -1 if there is none.
+
+    ``queues`` is the bitmap of ``State.queues``.
+    """
     i = wanted >> 6
     word = queues[queue * ROW + i] & (-1 << (wanted & 63))
     if word == 0:
@@ -173,7 +199,10 @@ def class_from(queues, queue, wanted):
 
 
 def class_until(queues, queue, wanted):
-    """The last class up to ``wanted`` that has a free block; -1 if there is none."""
+    """Return the last size class of ``queue`` up to class ``wanted`` (included) that has a free block; -1 if there is none.
+
+    ``queues`` is the bitmap of ``State.queues``.
+    """
     i = wanted >> 6
     word = queues[queue * ROW + i] & ~(-2 << (wanted & 63))
     if word == 0:
@@ -186,7 +215,10 @@ def class_until(queues, queue, wanted):
 
 
 def add(state, x):
-    """Block x is free from now on."""
+    """Make block x free and put it into the free set of its queue; the ledger counts a hole more.
+
+    The block's ``since`` is set to the number of searches of its pool so far, from which its age is measured.
+    """
     nodes = state.nodes
     queue = np.int64(nodes[x].queue)
     size = nodes[x].extent
@@ -207,12 +239,12 @@ def add(state, x):
 
 
 def take_out(state, x):
-    """Block x is no longer among the free ones."""
+    """Take block x out of the free set of its queue; the ledger counts a hole less. The block's state is not changed."""
     take_out_of(state, x, np.int64(state.nodes[x].queue), class_of(state.nodes[x].extent))
 
 
 def take_out_of(state, x, queue, c):
-    """``take_out`` of a block whose class is known."""
+    """Do the same as ``take_out`` for a block whose queue and size class ``c`` are known."""
     nodes = state.nodes
     root = np.int64(state.roots[queue * ROOTS + c])
     if root != x or nodes[x].left != 0 or nodes[x].right != 0:
@@ -229,16 +261,21 @@ def take_out_of(state, x, queue, c):
 
 @apart
 def add_apart(state, x):
+    """Do the same as ``add``, compiled out of line."""
     add(state, x)
 
 
 @apart
 def take_out_apart(state, x):
+    """Do the same as ``take_out``, compiled out of line."""
     take_out(state, x)
 
 
 def first_from(nodes, segments, roots, queues, queue, size, number, address):
-    """The first free block of a queue from (size, number of its segment, address) on, 0 if there is none; and its class."""
+    """Return the first free block of ``queue`` at or after the key (size, number of a segment, address), and its size class.
+
+    The block is 0, and the class -1, if there is none.
+    """
     c = class_from(queues, queue, class_of(size))
     while c >= 0:
         x = first_in(nodes, segments, roots[queue * ROOTS + c], size, number, address, BY_SIZE)
@@ -249,7 +286,7 @@ def first_from(nodes, segments, roots, queues, queue, size, number, address):
 
 
 def last_before(state, queue, size, number, address):
-    """The last free block of a queue before (size, number of its segment, address); 0 if there is none."""
+    """Return the last free block of ``queue`` before the key (size, number of a segment, address); 0 if there is none."""
     c = class_until(state.queues, queue, class_of(size))
     while c >= 0:
         x = last_in(state.nodes, state.segments, state.roots[queue * ROOTS + c], size, number, address, BY_SIZE)
@@ -260,34 +297,45 @@ def last_before(state, queue, size, number, address):
 
 
 def best_fit(state, queue, size):
+    """Return the first free block of ``queue`` with at least ``size`` bytes, and its size class; 0 and -1 if there is none.
+
+    Of blocks of equal size it is the one with the lowest segment number, and then the lowest address.
+    """
     return first_from(state.nodes, state.segments, state.roots, state.queues, queue, size, np.int64(0), np.int64(0))
 
 
 @apart
 def first_from_apart(nodes, segments, roots, queues, queue, size, number, address):
+    """Return the block that ``first_from`` finds, without its size class; compiled out of line."""
     return first_from(nodes, segments, roots, queues, queue, size, number, address)[0]
 
 
 def following(state, queue, size, number, address):
-    """The free block of a queue that comes after this one, which may be gone."""
+    """Return the first free block of ``queue`` after the key (size, number of a segment, address); 0 if there is none.
+
+    The key is that of the block before, which may no longer exist: so a walk can give back blocks on its way.
+    """
     return first_from_apart(state.nodes, state.segments, state.roots, state.queues, queue, size, number, address + 1)
 
 
 def first_of_size(state, queue, size):
-    """The first free block of a queue that has so many bytes at least."""
+    """Return the first free block of ``queue`` with at least ``size`` bytes; 0 if there is none. Compiled out of line."""
     return following(state, queue, size, np.int64(0), np.int64(-1))
 
 
 def add_hole(state, x):
+    """Put unmapped node x into the treap of unmapped ranges of its queue."""
     root = state.nodes[x].queue * ROOTS + CLASSES
     state.roots[root] = insert_node(state.nodes, state.segments, np.int64(state.roots[root]), x, BY_ADDRESS)
 
 
 def take_hole_out(state, x):
+    """Remove unmapped node x from the treap of unmapped ranges of its queue."""
     root = state.nodes[x].queue * ROOTS + CLASSES
     state.roots[root] = remove_node(state.nodes, state.segments, np.int64(state.roots[root]), x, BY_ADDRESS)
 
 
 def first_hole_from(state, queue, address):
+    """Return the first unmapped node of ``queue`` at or above ``address``; 0 if there is none."""
     root = state.roots[queue * ROOTS + CLASSES]
     return first_in(state.nodes, state.segments, root, np.int64(0), np.int64(0), address, BY_ADDRESS)

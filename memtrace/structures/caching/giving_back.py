@@ -1,4 +1,6 @@
-"""Memory goes back to the device: garbage collection, oversize blocks for a larger one, and all that is cached."""
+"""Give memory back to the device: by garbage collection, by releasing oversize blocks for a larger one, and by emptying the
+cache.
+"""
 
 import numpy as np
 
@@ -17,7 +19,10 @@ from memtrace.structures.ledger import RELEASE_CALLS, RESERVED
 
 @apart
 def release_block(state, x):
-    """Give the segment back that is the free block x."""
+    """Give the segment of free block x back to the device; x has to be the segment's only block.
+
+    Drops the node and the segment. Updates ledger, statistics and history.
+    """
     nodes, stats = state.nodes, state.stats
     queue, size = np.int64(nodes[x].queue), nodes[x].extent
     take_out_apart(state, x)
@@ -36,7 +41,10 @@ def release_block(state, x):
 
 @apart
 def release_cached(state):
-    """Empty the cache: whatever is not in use and not part of a segment in use."""
+    """Empty the cache: wait for all stream events, then give back all segments that are free as a whole.
+
+    Of expandable segments, all whole pages within free blocks are given back.
+    """
     synchronise(state)
     release_pool(state, 1)
     release_pool(state, 0)
@@ -44,7 +52,11 @@ def release_cached(state):
 
 @apart
 def release_pool(state, pool):
-    """By stream, size and address. What unmapping leaves is smaller, so the walk does not meet it."""
+    """Give back the free memory of a pool (0 small, 1 large), except that of private pools.
+
+    Free blocks are visited by stream, size and address. Unsplit blocks go back with their segments; of expandable segments, whole
+    pages are unmapped. What unmapping leaves of a block is smaller than the block, so the walk does not meet it again.
+    """
     nodes, segments = state.nodes, state.segments
     least = page_of(state.rules, pool) if state.rules.expandable else state.at[SMALLEST + pool]
     for i in range(state.at[STREAMS]):
@@ -65,7 +77,12 @@ def release_pool(state, pool):
 
 @apart
 def collect_garbage(state):
-    """Give segments back that were not used for longer than the average, until what is reserved is below the threshold."""
+    """Give back large segments that were unused for at least the average age, until reserved bytes reach the threshold.
+
+    The age of a free block is the number of searches of the large pool since it became free. Only unsplit blocks count, and
+    private pools are left out. The average is computed anew for each pass over the blocks, and no pass is cut short; the passes
+    also end when one gives nothing back. Does nothing with expandable segments.
+    """
     nodes, segments = state.nodes, state.segments
     wanted = state.ledger[RESERVED] - state.rules.collect_from
     if wanted <= 0 or state.rules.expandable:
@@ -106,7 +123,12 @@ def collect_garbage(state):
 
 @apart
 def release_oversize(state, queue, size):
-    """Give one oversize block of at least this size back, or several that are as large together: whether there were."""
+    """Give back oversize free blocks of ``queue`` that make room for ``size`` bytes; return whether they were enough.
+
+    That is the smallest one that is large enough, or else several, the largest first, until their sum is. "Enough" is ``size`` or
+    ``max_split`` bytes, whichever is more. Does nothing without a max_split_size, and with expandable segments. Blocks that were
+    given back stay given back if the sum is not enough.
+    """
     nodes, segments, rules = state.nodes, state.segments, state.rules
     if rules.max_split >= 1 << 62 or rules.expandable:
         return False

@@ -1,4 +1,4 @@
-"""The allocator's own event stream, as PyTorch's memory history has it; kept only where it was asked for."""
+"""The event history of the allocator itself, as PyTorch's memory history has it; it is kept only if the option asks for it."""
 
 import numpy as np
 
@@ -19,12 +19,21 @@ ALLOC, FREE_REQUESTED, FREE_COMPLETED, SEGMENT_ALLOC, SEGMENT_FREE, SEGMENT_MAP,
 
 
 def tell(state, action, address, size, stream_index):
+    """Append an event to the history, if one is kept.
+
+    ``action`` is a code (ALLOC ... OOM), ``address`` the start of the block or range (of an OOM the free bytes of the device),
+    ``size`` in bytes.
+    """
     if state.history.size > 1:
         write_down(state, action, address, size, stream_index)
 
 
 @apart
 def write_down(state, action, address, size, stream_index):
+    """Append an event to the history, which has room, with the stream's number in place of its index.
+
+    The arguments are those of ``tell``.
+    """
     i = state.at[HISTORY]
     entry = state.history[i]
     entry.action = action
@@ -35,7 +44,10 @@ def write_down(state, action, address, size, stream_index):
 
 
 def events(state):
-    """(action, address, size, stream) of everything so far; sizes as PyTorch has them: what was requested, an oom's rounded."""
+    """Return the history so far as a list of (action name, address, size, stream number).
+
+    Sizes are in bytes as PyTorch records them: of a block what was requested, of an ``oom`` the rounded request.
+    """
     return [
         (ACTIONS[int(entry["action"])], int(entry["addr"]), int(entry["extent"]), int(entry["stream"]))
         for entry in np.asarray(state.history)[: int(state.at[HISTORY])]

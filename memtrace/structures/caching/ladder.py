@@ -1,4 +1,4 @@
-"""What serves a request, in PyTorch's order: a cached block, the device, the device after memory was given back."""
+"""Find memory for a request in PyTorch's order: a cached block, the device, the device after memory was given back."""
 
 import numpy as np
 
@@ -27,7 +27,11 @@ from memtrace.structures.ledger import RESERVE_CALLS, RESERVED
 
 
 def cached_block(state, queue, size):
-    """The best fit of a queue, if it may serve this request; it is then no longer among the free ones. 0: none."""
+    """Return the best-fitting free block of ``queue`` for ``size`` bytes, taken out of the free set; 0 if none may serve.
+
+    ``size`` is the rounded request. Only the best fit is considered: if an oversize rule forbids it, no other block is tried. If
+    garbage collection is on, a search of the pool is counted.
+    """
     nodes, rules = state.nodes, state.rules
     if rules.collect_from >= 0:
         state.at[SEARCHES + (queue & 1)] += 1
@@ -38,7 +42,7 @@ def cached_block(state, queue, size):
         x = least_growable(nodes, state.segments, state.roots, state.queues, x)
         c = class_of(nodes[x].extent)
     extent = nodes[x].extent
-    # An oversize block serves oversize requests only, and those that nearly fill it.
+    # An oversize block serves only oversize requests, and of these only those that nearly fill it.
     if size < rules.max_split:
         if extent >= rules.max_split:
             return np.int64(0)
@@ -50,7 +54,11 @@ def cached_block(state, queue, size):
 
 @apart
 def more_memory(state, queue, size):
-    """A block of at least ``size`` bytes from the device; 0 if there is none, whatever is given back."""
+    """Return a block of at least ``size`` bytes from the device, in no free set; 0 if memory is exhausted.
+
+    The device is asked up to three times: after a garbage collection (if that is on), after oversize blocks were given back, and
+    after the cache was emptied. Updates the statistics, which tell a rejected request from one that ran out of memory.
+    """
     rules, stats = state.rules, state.stats
     if rules.collect_from >= 0:
         collect_garbage(state)
@@ -72,12 +80,16 @@ def more_memory(state, queue, size):
 
 
 def beyond(state, size, limit):
+    """Return whether a device allocation for a block of ``size`` bytes would take reserved bytes above ``limit``."""
     return state.ledger[RESERVED] + device_size(state.rules, size) > limit
 
 
 @apart
 def device_block(state, queue, size):
-    """A block from the device; 0 if it has too little left, or this process may have no more."""
+    """Return a new block of at least ``size`` bytes from the device, in no free set; 0 if there is none.
+
+    The device may have too little memory left, or the process may have reached its limit. Updates ledger, statistics and history.
+    """
     rules, stats = state.rules, state.stats
     if beyond(state, size, rules.limit):
         return np.int64(0)

@@ -1,4 +1,4 @@
-"""The largest free block of all queues."""
+"""Find the largest free block of a caching allocator."""
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from memtrace.structures.calls import apart
 
 @apart
 def largest_hole(state):
+    """Return the bytes of the largest free block of all queues; 0 if there is none."""
     nodes = state.nodes
     most = np.int64(0)
     for queue in range(2 * state.at[STREAMS]):

@@ -1,7 +1,9 @@
-"""What a caching allocator keeps: blocks, segments, free blocks by stream and pool, pending events, statistics.
+"""The state of a caching allocator: its records of blocks, segments, streams and stream events, and its settings.
 
-A segment's blocks are linked by address. Nodes are numbered; node 0 is no node. A stream has an index by its first use,
-and two queues of free blocks: 2 * index for small ones, 2 * index + 1 for large ones.
+The blocks of a segment are nodes, doubly linked by address. Nodes, segments and entries are numbered from 1; 0 stands for none. A
+stream has an index, in the order of first use, and two queues of free blocks: ``2 * index`` for small blocks and
+``2 * index + 1`` for large ones. In this package HOLE means a range of an expandable segment that has no memory; the ledger
+counts only free blocks as holes.
 """
 
 from typing import Any, NamedTuple
@@ -12,54 +14,57 @@ from memtrace.structures.caching.sizes import DIVISIONS, MIN_LARGE_ALLOC, SMALL_
 from memtrace.structures.caching.statistics import LENGTH, MAX_SPLIT_SIZE
 from memtrace.structures.ledger import new_ledger
 
-LIVE, PENDING, FREE, HOLE, SPARE_NODE, NO_NODE = range(6)  # states of a node; a hole is address space without memory
+# States of a node. PENDING: freed, but other streams still use it. HOLE: unmapped address space. SPARE_NODE: not in use.
+# NO_NODE: the sentinel, node 0.
+LIVE, PENDING, FREE, HOLE, SPARE_NODE, NO_NODE = range(6)
 
-# places in State.at
-FRESH, SPARE, NODES = 0, 1, 2  # first node never used, first spare one, nodes in use
-SEGMENT_FRESH, SEGMENT_SPARE, SEGMENTS = 3, 4, 5
+# Indices into State.at.
+FRESH, SPARE, NODES = 0, 1, 2  # first node never used, first spare node, number of nodes in use
+SEGMENT_FRESH, SEGMENT_SPARE, SEGMENTS = 3, 4, 5  # the same of segments
 FIRST_SEGMENT, LAST_SEGMENT = 6, 7  # by address
-STREAMS, LAST_STREAM, LAST_INDEX = 8, 9, 10
-SEQUENCE, DONE, QUEUED = 11, 12, 13  # stream events so far, those of them that are done, those that wait
-ENTRY_FRESH, ENTRY_SPARE, ENTRIES = 14, 15, 16  # entries in use
-DEVICE_USED, NEXT_ADDRESS = 17, 18
-SEARCHES = 19  # of small blocks, of large ones: the clock of the ages
-HISTORY = 21
-MADE = 22  # segments so far
-TURN_BITS, TURNS = 23, 25  # of both tables of turns: log2 of the slots, and streams in it
-GIVEN = 27  # starts of segments used up of those that were given
-NEWS = 28  # 1: stream events were told to be done since the queues were looked at
-SMALLEST = 29  # segment of a small pool, of a large one, that there was or may be; bytes
-DIVISIONS_AT = 31
-AT = DIVISIONS_AT + DIVISIONS
+STREAMS, LAST_STREAM, LAST_INDEX = 8, 9, 10  # number of streams; number and index of the stream looked up last
+# Stream events have numbers from 1. The last number given; the number up to which events of all streams are done; how many wait.
+SEQUENCE, DONE, QUEUED = 11, 12, 13
+ENTRY_FRESH, ENTRY_SPARE, ENTRIES = 14, 15, 16  # first entry never used, first spare entry, number of entries in use
+DEVICE_USED, NEXT_ADDRESS = 17, 18  # bytes that the device gave; the end of the addresses that it gave
+SEARCHES = 19  # and 20: searches for a small block, for a large one; they are the clock by which free blocks age
+HISTORY = 21  # number of events in the history
+MADE = 22  # number of segments made so far
+TURN_BITS, TURNS = 23, 25  # and 24, 26: of the tables EVENTS and USES (see turns), log2 of the slots; streams in it
+GIVEN = 27  # how many of the recorded segments (State.given) are used up
+NEWS = 28  # 1: stream events were reported done since the queues of events were last emptied of done ones
+SMALLEST = 29  # and 30: lower bound of the segment sizes in the small pool, in the large one; bytes
+DIVISIONS_AT = 31  # the table of divisions begins here
+AT = DIVISIONS_AT + DIVISIONS  # length
 
-CLASSES = 832  # of sizes, see free_sets
-WORDS = CLASSES // 64
-ROOTS = CLASSES + 1
-FILLED, COUNT = WORDS, WORDS + 1  # places in a row of State.queues
-ROW = WORDS + 2
-FIRST_STREAMS = 4
-FEWEST_BITS = 2  # log2 of the slots of a table of turns
-FIRST_SPREAD = 0x15000000  # of stream 0
-FIRST_SEGMENTS = 64
+CLASSES = 832  # size classes, see free_sets
+WORDS = CLASSES // 64  # words of the bitmap of classes
+ROOTS = CLASSES + 1  # length of a row of State.roots: a treap for each class, and one of unmapped ranges
+FILLED, COUNT = WORDS, WORDS + 1  # in a row of State.queues: bitmap of the words that are not 0; number of free blocks
+ROW = WORDS + 2  # length of a row of State.queues
+FIRST_STREAMS = 4  # number of streams that a new state has room for
+FEWEST_BITS = 2  # log2 of the slots of a new table of turns
+FIRST_SPREAD = 0x15000000  # turns.spread(0)
+FIRST_SEGMENTS = 64  # number of segments that a new state has room for, the sentinel among them
 
 NODE = np.dtype(
     (
         np.record,
         np.dtype(
             [
-                ("addr", "i8"),
-                ("extent", "i8"),
-                ("requested", "i8"),
-                ("since", "i8"),  # free: searches of its pool when it became so; pending: its last stream event
-                ("prev", "u4"),
-                ("next", "u4"),
-                ("left", "u4"),
-                ("right", "u4"),
-                ("queue", "u4"),
-                ("handle", "u4"),
-                ("segment", "u4"),
-                ("waits", "u2"),  # stream events that are not done
-                ("state", "u1"),
+                ("addr", "i8"),  # start address
+                ("extent", "i8"),  # bytes
+                ("requested", "i8"),  # bytes of the request, if live or pending
+                ("since", "i8"),  # free: searches of its pool when it became free; pending: number of its last stream event
+                ("prev", "u4"),  # neighbour at the lower address in the segment, 0 for none
+                ("next", "u4"),  # neighbour at the higher address, 0 for none; of a spare node the next spare one
+                ("left", "u4"),  # free, unmapped: child in a treap; live and used by other streams: its first entry
+                ("right", "u4"),  # free, unmapped: child in a treap; live and used by other streams: its last entry
+                ("queue", "u4"),  # 2 * stream index + (1 if large)
+                ("handle", "u4"),  # if live or pending
+                ("segment", "u4"),  # index of the segment
+                ("waits", "u2"),  # stream events that it waits for
+                ("state", "u1"),  # LIVE ... NO_NODE
                 ("recorded", "u1"),  # 1: other streams use it
             ],
             align=True,
@@ -70,74 +75,91 @@ SEGMENT = np.dtype(
     (
         np.record,
         np.dtype(
-            [("start", "i8"), ("extent", "i8"), ("number", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")], align=True
+            # Start address and bytes; age rank (1: oldest), 0 if ages do not count; queue; neighbours by address, 0 for none.
+            [("start", "i8"), ("extent", "i8"), ("number", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")],
+            align=True,
         ),
     )
 )
+# Record i is about the stream with index i, except for the fields ``known`` and ``ordered``.
 STREAM = np.dtype(
     (
         np.record,
         np.dtype(
             [
-                ("number", "i8"),
-                ("spread", "i8"),  # where it is in the tables of turns
-                ("done", "i8"),  # its last event that is done
-                ("known", "u4"),  # of number i: its index + 1; 0: not seen, or none so small
+                ("number", "i8"),  # as in the trace
+                ("spread", "i8"),  # its hash, see turns.spread
+                ("done", "i8"),  # its events up to this number are reported done
+                ("known", "u4"),  # the index, plus 1, of the stream whose number is i; 0: has to be searched by number
                 ("private", "u4"),  # 1: of a private pool, which is not emptied with the others
-                ("ordered", "u4"),  # of place i: the index of the stream that is i-th by number
-                ("first", "u4"),  # its events
-                ("last", "u4"),
+                ("ordered", "u4"),  # the index of the stream that is i-th by number
+                ("first", "u4"),  # first entry of the queue of its events that wait, 0 for none
+                ("last", "u4"),  # last entry of that queue
             ],
             align=True,
         ),
     )
 )
+# An entry is either a stream event (its number; the block that waits for it; the stream's next event) or a use of a live
+# block (the index of the stream that uses it; the block's next use).
 ENTRY = np.dtype((np.record, np.dtype([("number", "i8"), ("node", "u4"), ("next", "u4")], align=True)))
+# An event of the history: address, bytes, stream number, code of the action (see history).
 EVENT = np.dtype((np.record, np.dtype([("addr", "i8"), ("extent", "i8"), ("stream", "i8"), ("action", "i8")], align=True)))
 
 
 class Rules(NamedTuple):
-    """The settings, as numbers; sizes in bytes, 1 << 62 for no limit."""
+    """Hold the settings as numbers; sizes are in bytes, and 1 << 62 means no limit."""
 
-    capacity: int
-    device: int  # total memory, by which address space is reserved
-    limit: int  # of this process
+    capacity: int  # of the device
+    device: int  # the device's total memory, which determines how much address space an expandable segment reserves
+    limit: int  # reserved bytes that this process may have
     collect_from: int  # reserved bytes above which unused segments are collected; -1: never
-    max_split: int
-    max_rounding: int  # how much larger a block may be that serves an oversize request
-    large_buffer: int
-    expandable: bool
-    reject_from: int  # a request that would reserve more fails without a try to free memory
-    first_fit: bool  # the device gives the lowest addresses that are free, else ever higher ones
-    by_age: bool  # of equal blocks, the one in the older segment; else the one at the lower address
-    told: int  # which stream events are done: 0 what the trace tells, if it does; 1 all at once; 2 what it tells
+    max_split: int  # requests and blocks of this size or more are oversize: they are not split
+    max_rounding: int  # an oversize block serves a request only if it is less than this much larger
+    large_buffer: int  # segment size for requests of the large pool below 10 MiB, and page size of large expandable segments
+    expandable: bool  # whether expandable segments are on
+    reject_from: int  # a request that takes reserved bytes above this fails at once, without an attempt to free memory
+    first_fit: bool  # the device gives the lowest free addresses; if false, ever higher ones
+    by_age: bool  # of equal free blocks, the one in the oldest segment is taken; if false, the one at the lowest address
+    # When stream events are done. 0: when the trace says so, or at once if it has no such rows; 1: at once; 2: when the trace
+    # says so.
+    told: int
 
 
 class State(NamedTuple):
-    """Few arrays: a call that is not compiled in passes all of them."""
+    """Hold all arrays of a caching allocator.
 
-    nodes: Any
-    node_of: Any  # node_of[handle]: the block's node; 0: freed, or never there
-    segments: Any
-    at: Any  # single numbers, then the divisions by which requests are rounded
-    roots: Any  # [queue * ROOTS + class]: treap of free blocks; last in a row: of holes
-    queues: Any  # [queue * ROW + word]: which classes have any; then which words have any, and how many blocks
-    streams: Any
-    turns: Any  # slots of the tables of streams, see turns
-    entries: Any
-    uses: Any  # bits of the streams that use a block, one or more words a node
-    stats: Any
-    history: Any
-    given: Any  # [2 * i]: start and bytes of the segments to come, as recorded (0 bytes: any); the device gives those first
-    ledger: Any
+    They are few, because a call that is not inlined passes all of them.
+    """
+
+    nodes: Any  # [node] records NODE
+    node_of: Any  # [handle] the block's node; 0: freed, or never allocated
+    segments: Any  # [segment] records SEGMENT
+    at: Any  # [AT] single numbers (indices above), then the table of divisions
+    roots: Any  # [queue * ROOTS + class] root of the treap of free blocks, 0 if empty; last in a row: of unmapped ranges
+    queues: Any  # [queue * ROW + word] bitmap of the classes that have free blocks; then FILLED and COUNT
+    streams: Any  # [stream index] records STREAM
+    turns: Any  # slots of the hash tables of streams, see turns
+    entries: Any  # [entry] records ENTRY
+    uses: Any  # [node * words + word] bitmap of the indices of the streams that use a block, besides its own
+    stats: Any  # PyTorch's statistics, see statistics
+    history: Any  # [event] records EVENT; of length 1 if no history is kept
+    given: Any  # [2 * i], [2 * i + 1] start and bytes (0: any) of the i-th segment that the device gives, as recorded
+    ledger: Any  # see structures.ledger
     rules: Rules
 
 
 def records(count, kind):
+    """Return a record array of ``count`` zeroed records of dtype ``kind``."""
     return np.zeros(count, kind).view(np.recarray)
 
 
 def new_state(rules, max_live, divisions, history):
+    """Return the state of an allocator that holds no memory.
+
+    ``max_live``: upper bound of the handles. ``divisions``: the table of divisions, [DIVISIONS]. ``history``: whether the
+    allocator's own events are kept.
+    """
     at = np.zeros(AT, np.int64)
     at[DIVISIONS_AT:] = divisions
     at[FRESH] = at[SEGMENT_FRESH] = at[ENTRY_FRESH] = 1
@@ -171,30 +193,41 @@ def new_state(rules, max_live, divisions, history):
 
 
 def lacks_nodes(state):
-    """An empty_cache may cut every free block of an expandable segment in three, and cannot ask for room."""
+    """Return whether there may be too few nodes for all that happens before the allocator can ask for room again.
+
+    An empty_cache may split every free block of an expandable segment in three, and cannot ask for room.
+    """
     return state.at[NODES] * (3 if state.rules.expandable else 1) + 16 > state.nodes.size
 
 
 def lacks_segments(state):
+    """Return whether there may be too few segment records for the next request."""
     return state.at[SEGMENTS] + 4 > state.segments.size
 
 
 def lacks_history(state):
-    """Until the next request every block may be freed and every segment given back."""
+    """Return whether a history is kept and may overflow before the allocator can ask for room again.
+
+    Until the next request, every block may be freed and every segment given back.
+    """
     return state.history.size > 1 and state.at[HISTORY] + 4 * state.at[NODES] + 64 > state.history.size
 
 
 def lacks_room(state):
+    """Return whether nodes, segments or history may be too small for the next request; if so, call ``enlarge`` first."""
     return lacks_nodes(state) or lacks_segments(state) or lacks_history(state)
 
 
 def lacks_entries(state):
-    """While a block is freed, it may have an entry for each use and another for each event."""
+    """Return whether there may be too few entries for one more use of a block by a stream.
+
+    While a block is freed, it may have an entry for each use and another for each event.
+    """
     return 2 * state.at[ENTRIES] + 8 > state.entries.size
 
 
 def enlarge(state):
-    """Twice of what there is too little of."""
+    """Return the state with each array doubled that lacks room; contents are kept, and unchanged arrays are shared."""
     if lacks_nodes(state):
         words = state.uses.size // state.nodes.size
         nodes = longer(state.nodes, 2 * state.nodes.size)
@@ -211,6 +244,10 @@ def enlarge(state):
 
 
 def more_streams(state, streams):
+    """Return the state with room for ``streams`` streams, at least as many as before; contents are kept.
+
+    The bitmap ``uses`` gets more words per node if the streams need them.
+    """
     words = -(-streams // 64)
     uses = np.zeros((state.nodes.size, words), np.int64)
     before = state.uses.size // state.nodes.size
@@ -225,11 +262,12 @@ def more_streams(state, streams):
 
 
 def turn_slots(streams):
+    """Return the length of ``State.turns`` for so many streams; it is divisible by three (see turns)."""
     return 48 * streams + 192
 
 
 def longer(array, length):
-    """The same with zeros behind."""
+    """Return a copy of an array or record array that is ``length`` long, with zeros appended."""
     more = np.zeros(length, array.dtype)
     more[: array.size] = array
     return more.view(np.recarray) if isinstance(array, np.recarray) else more

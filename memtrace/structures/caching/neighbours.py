@@ -1,4 +1,7 @@
-"""What is free beside a block, in its segment: memory that the block keeps from being one range, and from going back."""
+"""Measure the free memory beside a block in its segment.
+
+The block keeps this memory from being part of one larger free range, and from going back to the device.
+"""
 
 import numpy as np
 
@@ -6,7 +9,10 @@ from memtrace.structures.caching.model import FREE
 
 
 def neighbours(state, handles):
-    """Free bytes right before and right behind the block of each handle, and what rounding added to it: int64."""
+    """Return for each handle the free bytes directly before and behind its block, plus what rounding added to the block (int64).
+
+    ``handles`` is an array of handles of live blocks. Only free blocks of the same segment count.
+    """
     nodes = np.asarray(state.nodes)
     block = nodes[state.node_of[handles]]
     sides = [nodes[block[side]] for side in ("prev", "next")]

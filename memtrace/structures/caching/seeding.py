@@ -1,6 +1,6 @@
-"""A caching allocator that begins in mid-run: with segments and blocks that a recording says were there.
+"""Set up a caching allocator in mid-run, with the segments and blocks that a recording says it had.
 
-This runs once, before a replay, and in the interpreter.
+This code runs once, before a replay, and in the interpreter.
 """
 
 from typing import NamedTuple
@@ -41,33 +41,36 @@ from memtrace.structures.caching.statistics import (
 from memtrace.structures.caching.streams import stream_of
 from memtrace.structures.ledger import ALLOCATED, RESERVED
 
-FREE_BLOCK, LIVE_BLOCK, UNMAPPED = range(3)
+FREE_BLOCK, LIVE_BLOCK, UNMAPPED = range(3)  # kinds of a Piece
 
 
 class Piece(NamedTuple):
-    """A part of a segment: a block, or address space without memory. All in bytes."""
+    """Describe a part of a segment: a block, or an unmapped range. Sizes are in bytes."""
 
     address: int
     extent: int
-    kind: int
-    requested: int = 0
-    handle: int = -1
+    kind: int  # FREE_BLOCK, LIVE_BLOCK or UNMAPPED
+    requested: int = 0  # of a live block
+    handle: int = -1  # of a live block
 
 
 class Seed(NamedTuple):
-    """A segment; its pieces follow each other without a gap."""
+    """Describe a segment. Its pieces are in address order and cover it without a gap. Sizes are in bytes."""
 
-    start: int
+    start: int  # address
     extent: int
-    stream: int
-    large: bool
+    stream: int  # number of the stream in the trace
+    large: bool  # whether it belongs to the large pool
     expandable: bool
     pieces: list[Piece]
 
 
 def seed(state, seeds, given, private=()):
-    """The state with these segments, the oldest first; ``given``: start and bytes (0: any) of each that the device will give;
-    ``private``: streams of private pools."""
+    """Return the state with the segments ``seeds`` added, which are listed from the oldest to the newest.
+
+    ``given``: a pair (start, bytes; 0 bytes: any) for each segment that the device will give later, in order. ``private``:
+    numbers of the streams of private pools. The arrays of ``state`` may be written to.
+    """
     state = with_room(state, seeds, len(private))._replace(given=np.array(given, np.int64).reshape(-1))
     for one in seeds:
         seed_segment(state, one)
@@ -79,7 +82,10 @@ def seed(state, seeds, given, private=()):
 
 
 def with_room(state, seeds, private=0):
-    """Arrays that hold all of it, with as much again."""
+    """Return the state with arrays large enough for ``seeds``, and for about as much again.
+
+    ``private``: the number of streams of private pools, which are counted on top of those of the seeds.
+    """
     nodes = 4 * sum(len(one.pieces) for one in seeds) + state.nodes.size
     words = state.uses.size // state.nodes.size
     state = state._replace(nodes=longer(state.nodes, nodes), uses=longer(state.uses, nodes * words))
@@ -91,6 +97,7 @@ def with_room(state, seeds, private=0):
 
 
 def seed_segment(state, one):
+    """Add the segment ``one`` (a Seed) with its blocks to the state, in place, and count it in the ledger and statistics."""
     segments, at = state.segments, state.at
     queue = 2 * int(stream_of(state, one.stream)) + int(one.large)
     s = int(at[SEGMENT_FRESH])
@@ -116,6 +123,7 @@ def seed_segment(state, one):
 
 
 def count_segment(state, one, pool):
+    """Count the mapped bytes of the segment ``one`` (a Seed) as reserved; ``pool``: 0 small, 1 large."""
     mapped = sum(piece.extent for piece in one.pieces if piece.kind != UNMAPPED)
     state.at[DEVICE_USED] += align_up(mapped, UNIT)
     state.ledger[RESERVED] += mapped
@@ -127,7 +135,10 @@ def count_segment(state, one, pool):
 
 
 def settle(state, x, piece, expandable, split):
-    """What node x is, in the sets and the statistics."""
+    """Make node x the kind of block that ``piece`` says: put it into its set and count it in the ledger and statistics.
+
+    ``expandable``: whether the segment is; ``split``: whether the segment has several pieces.
+    """
     nodes, stats = state.nodes, state.stats
     pool = int(nodes[x].queue) & 1
     if piece.kind == UNMAPPED:

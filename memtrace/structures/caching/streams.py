@@ -1,4 +1,9 @@
-"""Streams, and blocks that other streams still use after they were freed: they wait for events, in order on each stream."""
+"""Streams, and blocks that other streams still use after they were freed.
+
+Such a block becomes pending: for each stream that uses it, an event joins that stream's queue, and the block is free when all its
+events are done. The events of one stream are done in order. A stream has a number, as in the trace, and an index, in the order of
+first use.
+"""
 
 import numpy as np
 
@@ -24,11 +29,14 @@ from memtrace.structures.caching.turns import EVENTS, USES, dissolve, enter, lea
 from memtrace.structures.calls import apart
 from memtrace.structures.ledger import TOLD
 
-NEVER_LATER = 1 << 62
+NEVER_LATER = 1 << 62  # above the number of every stream event
 
 
 def stream_of(state, stream):
-    """The index of a stream; -1 if there is no room for another."""
+    """Return the index of the stream with number ``stream``, and add the stream if it is new.
+
+    Returns -1 if it is new and the arrays have no room for it.
+    """
     at, streams = state.at, state.streams
     if stream == at[LAST_STREAM]:
         return at[LAST_INDEX]
@@ -38,12 +46,16 @@ def stream_of(state, stream):
 
 
 def rank(stream):
-    """Streams are ordered as unsigned numbers."""
+    """Return the sort key of a stream's number: streams are ordered as unsigned numbers."""
     return stream if stream >= 0 else stream + (1 << 33)
 
 
 @apart
 def look_stream_up(state, stream):
+    """Return the index of the stream with number ``stream`` by binary search, and add the stream if it is new.
+
+    Returns -1 if it is new and ``state.streams`` is full. Caches the answer for ``stream_of``.
+    """
     at, streams = state.at, state.streams
     low, high = np.int64(0), at[STREAMS]
     while low < high:
@@ -70,7 +82,10 @@ def look_stream_up(state, stream):
 
 @apart
 def record_use(state, handle, stream):
-    """A stream uses a block: NOTHING, or ENLARGE."""
+    """Record that stream ``stream`` (a number) uses the block of ``handle``; return NOTHING, or ENLARGE if arrays lack room.
+
+    A use by the block's own stream, a repeated use, and a handle without a block change nothing.
+    """
     nodes = state.nodes
     x = np.int64(state.node_of[handle])
     s = stream_of(state, stream)
@@ -87,13 +102,16 @@ def record_use(state, handle, stream):
 
 
 def note_use(state, x, s):
-    """Keep the streams of a block in the order in which they were recorded: an entry each, for the event that will be."""
+    """Append an entry for the stream with index s to the uses of live block x.
+
+    The entries keep the order in which uses were recorded, since the order of the events depends on it.
+    """
     nodes, entries = state.nodes, state.entries
     e = new_entry(state)
     entries[e].number = s
     entries[e].next = 0
     if nodes[x].recorded == 0:
-        nodes[x].left = e  # a block in use is in no treap: these are the first and the last of its entries
+        nodes[x].left = e  # a live block is in no treap, so left and right are its first and its last entry
     else:
         entries[nodes[x].right].next = e
     nodes[x].right = e
@@ -101,6 +119,7 @@ def note_use(state, x, s):
 
 
 def new_entry(state):
+    """Return the index of a spare or never used entry; ``state.entries`` must have room."""
     at, entries = state.at, state.entries
     at[ENTRIES] += 1
     e = at[ENTRY_SPARE]
@@ -113,6 +132,7 @@ def new_entry(state):
 
 
 def drop_entry(state, e):
+    """Put entry e on the list of spare entries."""
     state.entries[e].next = state.at[ENTRY_SPARE]
     state.at[ENTRY_SPARE] = e
     state.at[ENTRIES] -= 1
@@ -120,7 +140,7 @@ def drop_entry(state, e):
 
 @apart
 def wait_for_streams(state, x):
-    """Block x was freed while other streams use it: an event on each of them is waited for."""
+    """Make block x, which was freed while other streams use it, pending: queue an event on each of these streams."""
     nodes, entries = state.nodes, state.entries
     nodes[x].state = PENDING
     e = np.int64(nodes[x].left)
@@ -134,7 +154,10 @@ def wait_for_streams(state, x):
 
 @apart
 def push_by_turns(state, x):
-    """Several streams use block x: their events are in the order of the library's table of them."""
+    """Queue an event for block x on each of the several streams that use it, in the order in which PyTorch visits them.
+
+    This order is that of a hash table of streams (see turns), which is filled for the purpose and then cleared.
+    """
     e = np.int64(state.nodes[x].left)
     while e != 0:
         enter(state, USES, np.int64(state.entries[e].number))
@@ -148,7 +171,7 @@ def push_by_turns(state, x):
 
 
 def push(state, s, x):
-    """Block x has an event on a stream."""
+    """Append an event that block x waits for to the queue of the stream with index s."""
     entries, streams = state.entries, state.streams
     state.at[SEQUENCE] += 1
     state.nodes[x].waits += 1
@@ -167,7 +190,11 @@ def push(state, s, x):
 
 
 def process_events(state):
-    """Free the blocks whose events are done; nothing is done that was not told to be."""
+    """Complete the free of blocks whose events are done.
+
+    Depending on the option ``events`` and on whether the trace has complete rows, all events count as done, or only those that
+    the trace has reported as done.
+    """
     told = state.rules.told
     if told == 1 or (told == 0 and state.ledger[TOLD] == 0):
         pop_events(state, NEVER_LATER)
@@ -177,14 +204,18 @@ def process_events(state):
 
 @apart
 def synchronise(state):
-    """Wait for all events, and free their blocks."""
+    """Take all stream events as done and complete the free of every pending block."""
     state.stats[SYNC_ALL_STREAMS] += 1
     pop_events(state, NEVER_LATER)
 
 
 @apart
 def pop_events(state, until):
-    """Take the events that are done off each stream, up to its first that is not."""
+    """Take the events that are done off the queue of each stream, up to its first that is not done, and free their blocks.
+
+    Events are done up to number ``until`` on every stream, and up to ``done`` of the stream itself. Streams are visited in the
+    order of the table EVENTS.
+    """
     turns, streams = state.turns, state.streams
     state.at[NEWS] = 0
     if state.at[QUEUED] == 0:
@@ -199,12 +230,13 @@ def pop_events(state, until):
         while streams[s].first != 0 and state.entries[streams[s].first].number <= last:
             pop(state, s)
         if streams[s].first == 0:
-            leave(state, i)  # the next one moves up into its slot
+            leave(state, i)  # the next stream moves up into slot i
         else:
             i += 1
 
 
 def pop(state, s):
+    """Take the first event off the queue of the stream with index s; a block that waits for no other becomes free."""
     at, entries, nodes = state.at, state.entries, state.nodes
     e = np.int64(state.streams[s].first)
     x = np.int64(entries[e].node)
@@ -217,6 +249,7 @@ def pop(state, s):
 
 
 def end_wait(state, x):
+    """Make pending block x free: clear the record of its uses and complete its free."""
     nodes = state.nodes
     words = state.uses.size // nodes.size
     for i in range(x * words, (x + 1) * words):
@@ -229,7 +262,11 @@ def end_wait(state, x):
 
 @apart
 def events_done(state, handle):
-    """The stream work of a freed block is done, and what was on its streams before; of all blocks without one (-1)."""
+    """Report that the stream work of the freed block of ``handle`` is done, and with it all earlier work on its streams.
+
+    With handle -1 the work of all blocks that were freed so far is done. The blocks become free at the next ``process_events``. A
+    handle whose block is not pending changes nothing.
+    """
     state.at[NEWS] = 1
     if handle < 0:
         state.at[DONE] = state.at[SEQUENCE]

@@ -1,9 +1,10 @@
-"""In which order streams take their turn: that of PyTorch's tables of streams.
+"""The order in which streams take their turn, which is the order of PyTorch's hash tables of streams.
 
-One table has the streams that have events; a stream enters it with its first event and leaves with its last. Another is
-filled anew for each block that other streams use, with those streams as they were recorded. Both are hash tables with
-open addressing (robin hood), at most half full. Streams are numbered as programs make them: 0 is the default one, 1 and
-on are torch.cuda.Stream() in the order of their making. Found by experiment with the library.
+Table EVENTS has the streams that have queued events, table USES those that use one block, in the order of their recorded uses;
+USES is filled anew for each block. Both use open addressing (robin hood hashing) and are at most half full. A slot of
+``state.turns`` is 0 if empty, else the index of a stream plus 1. The array has three equal parts: EVENTS, USES, and scratch space
+to grow a table. Streams are numbered as programs make them: 0 is the default one, and 1, 2, ... are torch.cuda.Stream() in the
+order of their making. Found by experiment with the library.
 """
 
 import numpy as np
@@ -11,16 +12,16 @@ import numpy as np
 from memtrace.structures.caching.model import FEWEST_BITS, TURN_BITS, TURNS
 from memtrace.structures.calls import apart
 
-EVENTS, USES = 0, 1  # the tables
+EVENTS, USES = 0, 1  # the two tables; an argument ``table`` is one of them
 
-LIMB = (1 << 16) - 1
+LIMB = (1 << 16) - 1  # mask of a limb of 16 bits
 GOLDEN = (0x7C15, 0x7F4A, 0x79B9, 0x9E37)  # 2^64 / golden ratio, in limbs of 16 bits, the lowest first
-DEVICE = 1 << 56  # what the hash of a stream has of its device
-FEWEST_PROBES = 4
+DEVICE = 1 << 56  # the contribution of the device to the hash of a stream
+FEWEST_PROBES = 4  # lower bound of ``probes``
 
 
 def spread(stream):
-    """The top 32 bits of (the hash of a stream) * 2^64 / golden ratio, modulo 2^64."""
+    """Return the top 32 bits of (the hash of a stream) * 2^64 / golden ratio, modulo 2^64; ``stream`` is its number."""
     key = DEVICE + (32 * stream - 29 if stream != 0 else 0)
     total, third = np.int64(0), np.int64(0)
     for column in range(4):
@@ -33,32 +34,39 @@ def spread(stream):
 
 
 def start(state, table):
-    """Where a table begins in the array: it has a third of it, and the last third is for moving one."""
+    """Return the index in ``state.turns`` at which a table begins; table number 2 is the scratch space."""
     return table * (state.turns.size // 3)
 
 
 def home(state, table, s):
-    """Where in the array a stream would like to be."""
+    """Return the index in ``state.turns`` of the slot to which the stream with index s hashes."""
     return start(state, table) + (state.streams[s].spread >> (32 - state.at[TURN_BITS + table]))
 
 
 def probes(state, table):
+    """Return how far from its home slot a stream may be in a table."""
     return max(state.at[TURN_BITS + table], FEWEST_PROBES)
 
 
 def stop(state, table):
-    """Behind the last slot of a table."""
+    """Return the index in ``state.turns`` behind the last slot of a table."""
     return start(state, table) + (1 << state.at[TURN_BITS + table]) + probes(state, table) + 1
 
 
 def can_grow(state, table):
-    """The array has room for any number of streams that is likely."""
+    """Return whether a table with twice the slots fits into its third of the array.
+
+    The array has room for any number of streams that is likely.
+    """
     return (2 << state.at[TURN_BITS + table]) + probes(state, table) + 2 <= state.turns.size // 3
 
 
 @apart
 def enter(state, table, s):
-    """A stream that is not in a table enters it."""
+    """Insert the stream with index s, which is not in the table, and grow the table if it would be more than half full.
+
+    The table also grows if a stream would be too far from its home slot.
+    """
     at = state.at
     at[TURNS + table] += 1
     if 2 * at[TURNS + table] > 1 << at[TURN_BITS + table] and can_grow(state, table):
@@ -70,8 +78,12 @@ def enter(state, table, s):
 
 
 def put(state, table, s):
-    """Find a slot for a stream, which may push others on: -1. If one is pushed too far it gets that slot instead, and the
-    stream, which has none, is returned. Too far is looked for only where a stream passes another by."""
+    """Insert the stream with index s into a table that is not grown; return -1, or a stream that is left without a slot.
+
+    Streams that are nearer to their home slots are pushed on. If one of them would be pushed too far (see ``probes``), it gets
+    the slot that the new stream had taken, and the new stream, now without a slot, is returned. The limit is checked only where a
+    stream passes another one by.
+    """
     turns = state.turns
     most = probes(state, table) if can_grow(state, table) else np.int64(turns.size)
     i, distance = home(state, table, s), np.int64(0)
@@ -98,7 +110,10 @@ def put(state, table, s):
 
 
 def move_out(state, table, homeless):
-    """Twice the slots, or as many as it takes; the streams enter in the order of their turns, then the one without a slot."""
+    """Grow a table: double its slots until all its streams find a slot, the stream ``homeless`` among them.
+
+    The streams are inserted again in the order of their turns, and ``homeless`` last.
+    """
     at, turns = state.at, state.turns
     spare = start(state, 2)
     count = empty(state, table)
@@ -111,7 +126,7 @@ def move_out(state, table, homeless):
         if homeless < 0:
             i += 1
         else:
-            empty(state, table)  # the i streams that had entered
+            empty(state, table)  # takes the i streams inserted so far out again
             turns[spare + i] = homeless
             at[TURN_BITS + table] += 1
             i = np.int64(0)
@@ -120,7 +135,7 @@ def move_out(state, table, homeless):
 
 
 def empty(state, table):
-    """Write all streams down in the order of their turns; how many there are."""
+    """Move all streams of a table to the scratch space, in the order of their turns; return how many there are."""
     turns = state.turns
     spare, count = start(state, 2), np.int64(0)
     for i in range(start(state, table), stop(state, table)):
@@ -132,7 +147,7 @@ def empty(state, table):
 
 
 def dissolve(state, table):
-    """All streams leave a table, which is as small again as a new one."""
+    """Remove all streams from a table and make it as small as a new one."""
     for i in range(start(state, table), stop(state, table)):
         state.turns[i] = 0
     state.at[TURN_BITS + table] = FEWEST_BITS
@@ -141,7 +156,7 @@ def dissolve(state, table):
 
 @apart
 def leave(state, i):
-    """The stream in slot i has no more events; those behind it move up."""
+    """Remove the stream in slot i from the table EVENTS; the streams behind it move up by one slot until one is at its home."""
     turns = state.turns
     while turns[i + 1] != 0 and home(state, EVENTS, turns[i + 1] - 1) < i + 1:
         turns[i] = turns[i + 1]

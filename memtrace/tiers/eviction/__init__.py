@@ -1,8 +1,9 @@
-"""Which block leaves a full tier: each module here is one rule.
+"""Eviction rules, which choose the block that leaves a full tier: each module here is one rule.
 
-`init(tiers, slots)` makes the rule's arrays; `enter`, `touch` and `leave` are told of every block that comes into a tier, is
-used in it, or goes; `victim(order, blocks, tier, one, other, event)` names the block to evict, never one of the two that the
-event is about, or -1. Pinned blocks are not told of at all. `FORESEES` says that the rule reads a block's next use.
+`init(tiers, slots)` makes the rule's arrays, its ``Order``. `enter`, `touch` and `leave` are called for every block that comes
+into a tier, is used in it, or leaves it; pinned blocks are left out. `victim(order, blocks, tier, one, other, event)` returns
+the slot of the block to evict, or -1; it is never ``one`` or ``other``, the slots that the current event is about.
+`FORESEES` says that the rule reads the event of a block's next use.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from types import ModuleType
 
 from memtrace.names import unknown
 
+# Names of the modules.
 RULES = ("lru", "fifo", "clock", "largest", "cost", "belady")
 
 
 def rule(name: str) -> ModuleType:
-    """The module of an eviction rule; UsageError names the nearest for an unknown one."""
+    """Return the module of an eviction rule. Raises UsageError for an unknown name, which suggests the nearest one."""
     if name not in RULES:
         raise unknown("eviction rule", name, RULES)
     return import_module(f"{__name__}.{name}")

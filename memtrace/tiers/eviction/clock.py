@@ -1,7 +1,7 @@
-"""Clock: first in first out, but a block used since the hand last passed gets another round.
+"""Clock: evict the block that came first, but a block that was used since the hand last passed it gets another round.
 
-The bit is clear when a block comes in, set when it is used there, cleared by the hand. Cost: constant on average.
-Source: Corbató 1968, "A paging experiment with the Multics system".
+Each block has a bit, which is clear when the block comes in, set when it is used, and cleared by the hand.
+Cost: constant on average. Source: Corbató 1968, "A paging experiment with the Multics system".
 """
 
 from memtrace.tiers.eviction.lists import init, last, push, unlink
@@ -10,19 +10,26 @@ FORESEES = False
 
 
 def enter(order, blocks, tier, slot):
+    """Put the block in ``slot``, which has come into ``tier``, at the front of the tier's list in ``order``, its bit clear."""
     order.used[slot] = 0
     push(order, tier, slot)
 
 
 def touch(order, blocks, tier, slot):
+    """Set the bit of the block in ``slot``, which is used."""
     order.used[slot] = 1
 
 
 def leave(order, blocks, tier, slot):
+    """Remove the block in ``slot``, which leaves ``tier``, from the tier's list in ``order``."""
     unlink(order, slot)
 
 
 def victim(order, blocks, tier, one, other, event):
+    """Return the slot of the first block from the end of the tier's list whose bit is clear, or -1.
+
+    It is neither ``one`` nor ``other``. A block whose bit is set has it cleared and goes to the front of the list.
+    """
     slot = last(order, tier, one, other)
     while slot >= 0 and order.used[slot] != 0:
         order.used[slot] = 0

@@ -1,11 +1,12 @@
-"""Cost-aware: the block that costs least to bring back in time, size / (events until its next use).
+"""Cost-aware: evict the block that costs least to bring back in time, by size / (events until its next use).
 
-That is the rate at which its bytes must come back. A block never used again costs nothing and goes first; of equals the
-larger one, then the one that came first. It knows the future, as a framework that owns its schedule does.
+The cost is the rate at which the block's bytes must come back. A block never used again costs nothing and goes first; of
+equals the larger goes first, then the block that came first. The rule knows the future, as a framework that owns its schedule
+does.
 
-Of blocks of one size the one whose next use is farthest costs least, whenever it is asked: so the blocks of each size in a
-tier are a heap, and the tops of the heaps are compared. Cost: O(k + log n) per eviction for k sizes among the n blocks of
-the tier; 20 bytes per use.
+Of blocks of one size the block whose next use is farthest costs least, at any time: so the blocks of each size in a tier are
+a heap, and the tops of the heaps are compared. Cost: O(k + log n) per eviction for k sizes among the n blocks of the tier;
+21 bytes per use.
 Source: as Capuchin's ranking by bytes and by the time in which a swap can be hidden (Peng et al. 2020), in one number.
 """
 
@@ -19,27 +20,31 @@ from memtrace.tiers.eviction import ranks
 from memtrace.tiers.eviction.ranks import change, highest, insert, remove
 
 FORESEES = True
-NEVER = 1 << 62
+NEVER = 1 << 62  # event of a use that does not come
 
 
 class Order(NamedTuple):
-    """A heap, of the blocks of one size in one tier, is there as long as it has blocks: there are no more than slots."""
+    """The heaps, one for each size of blocks in each tier, with a hash table to find them.
 
-    nodes: np.ndarray
+    A heap is in use as long as it has blocks, so no more heaps than slots are needed.
+    """
+
+    nodes: np.ndarray  # as in ranks.Order
     roots: np.ndarray
     entries: np.ndarray
-    heap_of: np.ndarray  # heap_of[slot]
-    size: np.ndarray  # size[heap]
-    present: np.ndarray  # present[tier, i]: its heaps, in no order
-    filled: np.ndarray  # filled[tier]: how many
-    place: np.ndarray  # place[heap]: where it is among those of its tier
-    buckets: np.ndarray  # buckets[tier, i]: the first heap + 1 of a bucket of sizes, or 0
-    chain: np.ndarray  # chain[heap]: the heap + 1 behind it in its bucket, or 0
-    spare: np.ndarray  # heaps that are not there ...
-    spares: np.ndarray  # ... and how many
+    heap_of: np.ndarray  # [slot] the heap of a block
+    size: np.ndarray  # [heap] bytes of each of its blocks
+    present: np.ndarray  # [tier, i] the tier's heaps in use, in no order
+    filled: np.ndarray  # [tier] number of heaps in use
+    place: np.ndarray  # [heap] its index i in present
+    buckets: np.ndarray  # [tier, bucket] hash table of sizes: the first heap + 1 of the bucket, or 0
+    chain: np.ndarray  # [heap] the next heap + 1 in its bucket, or 0
+    spare: np.ndarray  # stack of the heaps that are not in use
+    spares: np.ndarray  # one element: height of the stack
 
 
 def init(tiers, slots):
+    """Return the arrays for ``tiers`` tiers and ``slots`` slots, without a block."""
     nodes, roots, entries = ranks.init(slots, slots)
     numbers, buckets = [np.zeros(slots, np.int32) for _ in range(3)], int(next_power(slots))
     return Order(
@@ -50,12 +55,13 @@ def init(tiers, slots):
 
 
 def bucket_of(order, size):
+    """Return the bucket of ``size`` in the hash tables of the tiers."""
     mixed = (size ^ (size >> 31)) & 0x7FFFFFFF
     return ((mixed * 2654435761) >> 15) & (order.buckets.shape[1] - 1)
 
 
 def heap_for(order, tier, size):
-    """The heap of a size in a tier; a new one if there is none."""
+    """Return the heap of the blocks of ``size`` bytes in ``tier``; a new one is made if there is none."""
     bucket = bucket_of(order, size)
     heap = np.int64(order.buckets[tier, bucket]) - 1
     while heap >= 0 and order.size[heap] != size:
@@ -65,6 +71,7 @@ def heap_for(order, tier, size):
 
 @apart
 def new_heap(order, tier, size, bucket):
+    """Take a spare heap into use for the blocks of ``size`` bytes in ``tier``, and enter it in ``bucket``; return it."""
     order.spares[0] -= 1
     heap = np.int64(order.spare[order.spares[0]])
     order.size[heap] = size
@@ -79,6 +86,7 @@ def new_heap(order, tier, size, bucket):
 
 @apart
 def drop_heap(order, tier, heap):
+    """Take an empty heap of ``tier`` out of use."""
     bucket = bucket_of(order, order.size[heap])
     before = np.int64(order.buckets[tier, bucket]) - 1
     if before == heap:
@@ -97,21 +105,24 @@ def drop_heap(order, tier, heap):
 
 
 def rank(b):
-    """Blocks without bytes cost nothing, whenever they are used."""
+    """Return what the block of record ``b`` is ranked by: the event of its next use, NEVER if it stores no bytes."""
     return b.next if b.stored > 0 else np.int64(NEVER)
 
 
 def enter(order, blocks, tier, slot):
+    """Insert the block in ``slot``, which has come into ``tier``, into the tier's heap of its size, by its next use."""
     heap = heap_for(order, tier, blocks[slot].stored)
     order.heap_of[slot] = heap
     insert(order, heap, slot, rank(blocks[slot]), 0)
 
 
 def touch(order, blocks, tier, slot):
+    """Move the block in ``slot``, which is used, in its heap: its next use has changed."""
     change(order, np.int64(order.heap_of[slot]), slot, rank(blocks[slot]), 0)
 
 
 def leave(order, blocks, tier, slot):
+    """Remove the block in ``slot``, which leaves ``tier``, from its heap, and drop the heap if it is empty."""
     heap = np.int64(order.heap_of[slot])
     remove(order, heap, slot)
     if order.roots[heap] == 0:
@@ -119,6 +130,10 @@ def leave(order, blocks, tier, slot):
 
 
 def victim(order, blocks, tier, one, other, event):
+    """Return the slot of the block in ``tier`` that costs least to bring back at ``event``, or -1; neither ``one`` nor ``other``.
+
+    If even that block is used by the next event, the block of its size that came first is returned.
+    """
     found, least, largest = np.int64(-1), 0.0, np.int64(0)
     for i in range(order.filled[tier]):
         heap = np.int64(order.present[tier, i])
@@ -136,7 +151,10 @@ def victim(order, blocks, tier, one, other, event):
 
 @apart
 def oldest(order, root, one, other):
-    """That of a heap which came first, where all are used too soon to tell them apart."""
+    """Return the slot of the block that came first in the heap of ``root``, or -1; neither ``one`` nor ``other``.
+
+    It serves where all blocks are used so soon that their costs are equal.
+    """
     nodes, found, x = order.nodes, np.int64(0), root
     while x != 0:
         if x - 1 != one and x - 1 != other and (found == 0 or nodes[x].entry < nodes[found].entry):

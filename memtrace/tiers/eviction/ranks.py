@@ -1,7 +1,7 @@
-"""Heaps of blocks: the one to evict on top, by two numbers of which the higher go first, then the older.
+"""Pairing heaps of blocks, with the block to evict on top: ranked by two numbers, the higher the sooner, then by age.
 
-Pairing heaps, since most changes are of blocks just used, which lie at the bottom: they go, and come in again at the top, at
-a comparison each. Node x is the block in slot x - 1, and node 0 none.
+Pairing heaps are fast here because most changes are of blocks that were just used, which lie at the bottom: such a block
+leaves the heap and is melded in again at the top, with a comparison each. Node x is the block in slot x - 1, and node 0 none.
 Source: Fredman, Sedgewick, Sleator and Tarjan 1986, "The pairing heap: a new form of self-adjusting heap".
 """
 
@@ -16,10 +16,10 @@ NODE = np.dtype(
         np.record,
         np.dtype(
             [
-                ("first", "i8"),  # what it is ranked by
-                ("second", "i8"),
-                ("entry", "i8"),  # the how manieth entry it was
-                ("child", "u4"),  # its first child in the heap
+                ("first", "i8"),  # what it is ranked by, the higher the sooner evicted
+                ("second", "i8"),  # ranks blocks whose first is the same
+                ("entry", "i8"),  # number of its insertion: of equals the earlier goes first
+                ("child", "u4"),  # its first child, here and below as a node, 0 for none
                 ("side", "u4"),  # the next sibling
                 ("back", "u4"),  # the previous sibling, or the parent of a first child
             ],
@@ -30,16 +30,20 @@ NODE = np.dtype(
 
 
 class Order(NamedTuple):
-    nodes: np.ndarray
-    roots: np.ndarray  # roots[heap]: a node
-    entries: np.ndarray
+    """The heaps: a node for each slot, and the roots."""
+
+    nodes: np.ndarray  # [slot + 1] NODE
+    roots: np.ndarray  # [heap] a node, 0 if the heap is empty
+    entries: np.ndarray  # one element: insertions so far
 
 
 def init(tiers, slots):
+    """Return ``tiers`` empty heaps for ``slots`` slots."""
     return Order(np.zeros(slots + 1, NODE).view(np.recarray), np.zeros(tiers, np.uint32), np.zeros(1, np.int64))
 
 
 def goes_first(nodes, a, b):
+    """Return whether node ``a`` ranks before node ``b``: higher numbers first, then the earlier entry."""
     if nodes[a].first != nodes[b].first:
         return nodes[a].first > nodes[b].first
     if nodes[a].second != nodes[b].second:
@@ -48,7 +52,7 @@ def goes_first(nodes, a, b):
 
 
 def meld(nodes, a, b):
-    """Join two heaps, neither of them empty; the root is returned."""
+    """Meld the heaps of the roots ``a`` and ``b``, neither of them empty; return the root."""
     if goes_first(nodes, b, a):
         a, b = b, a
     child = nodes[a].child
@@ -61,7 +65,10 @@ def meld(nodes, a, b):
 
 @apart
 def combine(order, child):
-    """Make one heap of a root's children, in two passes: pairs from the left, then all from the right."""
+    """Make one heap of the siblings from ``child`` on, the children of a removed root; return its root.
+
+    Two passes: pairs are melded from the left, then all pairs from the right.
+    """
     nodes = order.nodes
     pairs = np.int64(0)
     while child != 0:
@@ -87,6 +94,7 @@ def combine(order, child):
 
 
 def join(order, heap, x):
+    """Insert node ``x`` into a heap, as a root without children."""
     nodes, roots = order.nodes, order.roots
     nodes[x].child = 0
     nodes[x].side = 0
@@ -96,6 +104,7 @@ def join(order, heap, x):
 
 
 def part(order, heap, x):
+    """Remove node ``x`` from a heap."""
     nodes, roots = order.nodes, order.roots
     root, child = np.int64(roots[heap]), np.int64(nodes[x].child)
     if root == x:
@@ -112,6 +121,7 @@ def part(order, heap, x):
 
 
 def insert(order, heap, slot, first, second):
+    """Insert the block in ``slot`` into a heap, ranked by ``first``, then ``second``; its entry is the latest."""
     node = order.nodes[slot + 1]
     node.first = first
     node.second = second
@@ -121,6 +131,7 @@ def insert(order, heap, slot, first, second):
 
 
 def change(order, heap, slot, first, second):
+    """Rank the block in ``slot``, which is in the heap, by ``first`` and ``second`` from now on; its entry stays the same."""
     part(order, heap, slot + 1)
     node = order.nodes[slot + 1]
     node.first = first
@@ -129,11 +140,12 @@ def change(order, heap, slot, first, second):
 
 
 def remove(order, heap, slot):
+    """Remove the block in ``slot`` from a heap."""
     part(order, heap, slot + 1)
 
 
 def highest(order, heap, one, other):
-    """The first of a heap that is neither of two, or -1."""
+    """Return the slot of the highest ranked block in a heap that is neither ``one`` nor ``other``, or -1."""
     slot = np.int64(order.roots[heap]) - 1
     if slot >= 0 and (slot == one or slot == other):
         return highest_but(order, heap, one, other)
@@ -142,7 +154,7 @@ def highest(order, heap, one, other):
 
 @apart
 def highest_but(order, heap, one, other):
-    """The same where one of the two is on top."""
+    """Return the same as `highest` where the block on top is ``one`` or ``other``."""
     top = np.int64(order.roots[heap])
     part(order, heap, top)
     found = np.int64(order.roots[heap])

@@ -1,1 +1,1 @@
-"""What the classical workloads are made of."""
+"""Parts of the classical workloads (`classic`, `robson`, and `fit`)."""

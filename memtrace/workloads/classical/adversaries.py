@@ -1,4 +1,4 @@
-"""Robson's programs, which know where the policy puts each block."""
+"""Generate Robson's adversarial requests, which depend on where the policy puts each block."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from memtrace.trace.raw import MISSING
 from memtrace.workloads.classical.steps import pieces
 from memtrace.workloads.events import Piece
 
+# Names of tags, and their indices.
 TAGS = ("kept", "filler", "pin")
 KEPT, FILLER, PIN = range(3)
 
 
 def against_first_fit(words: int, largest: int, word: int) -> Iterator[Piece]:
-    """Robson 1974, with the offset of each phase chosen for the larger waste; blocks are arrays sorted by address."""
+    """Yield Robson's program of 1974 against first fit; the offset of each phase is chosen for the larger waste.
+
+    At most `words` words are live, blocks have 1 to `largest` words, and a word has `word` bytes. The live blocks are arrays
+    sorted by address.
+    """
     start, size, id = np.arange(words), np.ones(words, np.int64), np.arange(words)
     offset, born = 0, words
     yield from allocs(id, size, word, KEPT)
@@ -38,13 +43,17 @@ def against_first_fit(words: int, largest: int, word: int) -> Iterator[Piece]:
 
 
 def covers(start: Int64s, size: Int64s, offset: int, step: int) -> np.ndarray:
-    """Which blocks hold a word whose address is `offset` modulo `step`."""
+    """Return for each block whether it contains a word whose address is `offset` modulo `step`; all numbers are in words."""
     found: np.ndarray = (offset - start) % step < size
     return found
 
 
 def first_fit(start: Int64s, size: Int64s, step: int, count: int) -> Int64s:
-    """Where first fit puts `count` blocks of `step` words between these: hole by hole, from the lowest, then on top."""
+    """Return the addresses at which first fit puts `count` blocks of `step` words between the live blocks.
+
+    Holes are filled from the lowest address, and the rest is put on top. `start` and `size` describe the live blocks, sorted
+    by address, in words.
+    """
     ends = np.concatenate([[0], start + size])
     room = (np.append(start, np.iinfo(np.int64).max) - ends) // step
     room[-1] = count
@@ -56,10 +65,11 @@ def first_fit(start: Int64s, size: Int64s, step: int, count: int) -> Int64s:
 
 
 def against_best_fit(words: int, largest: int, word: int) -> Iterator[Piece]:
-    """Levels f = n/2 .. n-1, each of `row` blocks of f+1 words that end as holes of f words and one word that stays.
+    """Yield a program against best fit, of levels f = n/2 .. n-1, where n is `largest`.
 
-    A level: a row of blocks above all holes; free every second; put f words into each of those, which leaves one word, the
-    best fit for a pin; the same with the others; free all but the pins.
+    Each level makes `row` holes of f words with one live word between them: allocate a row of blocks of f+1 words above all
+    holes; free every second; put f words into each of the freed, which leaves one word, the best fit for a pin of one word;
+    do the same with the other half; free all but the pins. At most `words` words, of `word` bytes each, are live.
     """
     first = max(1, largest // 2)
     row = 2 * max(1, words // (2 * (2 * largest - first)))
@@ -80,8 +90,10 @@ def against_best_fit(words: int, largest: int, word: int) -> Iterator[Piece]:
 
 
 def allocs(id: Int64s, size: Int64s, word: int, tag: int) -> Iterator[Piece]:
+    """Yield allocs of these ids with sizes in words of `word` bytes, all with this tag."""
     return pieces(np.full(id.size, Op.ALLOC, np.uint8), id, size * word, np.full(id.size, tag, np.int32))
 
 
 def frees(id: Int64s) -> Iterator[Piece]:
+    """Yield frees of these ids."""
     return pieces(np.full(id.size, Op.FREE, np.uint8), id, np.full(id.size, MISSING), np.full(id.size, -1, np.int32))

@@ -1,7 +1,7 @@
-"""Blocks with a size and a time of death -> events in order; the clock counts allocations.
+"""Turn blocks with a size and a time of death into events in order; the clock counts allocations.
 
-The live blocks are a binary heap by time of death. One step of the kernel is one event: the block that is due
-dies, or the next one is born. It returns when the piece or the heap is full, or the blocks run out.
+The live blocks are a binary heap ordered by time of death. One step of the kernel makes one event: it frees the block that is
+due, or allocates the next block. The kernel returns when the output or the heap is full, or the batch of blocks is used up.
 """
 
 from __future__ import annotations
@@ -18,21 +18,25 @@ from memtrace.trace.raw import MISSING
 from memtrace.workloads.events import PIECE_EVENTS, Piece
 
 ALLOC, FREE = int(Op.ALLOC), int(Op.FREE)
-CLOCK, LIVE, TAKEN = range(3)  # blocks born, blocks live, blocks taken from this batch
-FIRST_HEAP = 1 << 12
+CLOCK, LIVE, TAKEN = range(3)  # indices in `counts`: blocks born, blocks live, blocks taken from this batch
+FIRST_HEAP = 1 << 12  # length of the heap at the start
 
 
 class Births(NamedTuple):
-    """Blocks in the order of their birth; `due` is the number of births after which each dies."""
+    """Describe a batch of blocks in the order of their birth."""
 
-    size: Int64s
-    due: Int64s
-    tag: Int32s
+    size: Int64s  # bytes
+    due: Int64s  # number of births after which the block dies
+    tag: Int32s  # index into the workload's tags
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run(size, due, tag, heap_due, heap_id, counts, op, id, out_size, out_tag):  # type: ignore[no-untyped-def]
-    """Events written; the batch is used up when counts[TAKEN] is its length."""
+    """Write events until the output or the heap is full or the batch is used up, and return their number.
+
+    The batch is `size`, `due`, `tag`; the heap is `heap_due`, `heap_id`; the output is `op`, `id`, `out_size`, `out_tag`. The
+    heap and `counts` ([CLOCK, LIVE, TAKEN]) are changed in place. A block's id is its number among all births.
+    """
     at = 0
     clock, live, taken = counts[0], counts[1], counts[2]
     while at < op.size:
@@ -69,7 +73,7 @@ def _run(size, due, tag, heap_due, heap_id, counts, op, id, out_size, out_tag): 
 
 
 def churn(births: Iterator[Births], events: int) -> Iterator[Piece]:
-    """The first `events` events of these blocks; fewer if the blocks run out."""
+    """Yield the first `events` events of these blocks in pieces; fewer if the blocks run out."""
     heap_due, heap_id = np.empty(FIRST_HEAP, np.int64), np.empty(FIRST_HEAP, np.int64)
     counts = np.zeros(3, np.int64)
     batch, left = next(births, None), events
@@ -92,4 +96,5 @@ def churn(births: Iterator[Births], events: int) -> Iterator[Piece]:
 
 
 def _doubled(array: Int64s) -> NDArray[np.int64]:
+    """Return a copy of the array with twice the length; the new half has no defined values."""
     return np.concatenate([array, np.empty_like(array)])

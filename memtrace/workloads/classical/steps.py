@@ -1,4 +1,4 @@
-"""Patterns that are the same in every round: the comb, and the ladder of growing blocks."""
+"""Generate patterns that are the same in every round: the comb, and the ladder of growing blocks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from memtrace.trace.model import Op
 from memtrace.trace.raw import MISSING
 from memtrace.workloads.events import PIECE_EVENTS, Piece
 
+# Names of tags, and their indices.
 TAGS = ("tooth", "wide", "rung")
 TOOTH, WIDE, RUNG = range(3)
-RUNGS = 64  # after which a ladder starts again
+RUNGS = 64  # number of rungs after which the ladder starts again
 
 
 def comb(events: int, live: int, mean: int, least: int, most: int) -> Iterator[Piece]:
-    """Rows of blocks of which every second dies, so that the holes are too small for the wider blocks that follow.
+    """Yield rows of blocks of which every second is freed, so that the holes are too small for the wider blocks that follow.
 
-    A round: `live` blocks, free every second, half as many of twice the size, free the rest in the order of birth.
+    A round: allocate `live` blocks of `mean` bytes, free every second, allocate half as many of twice the size, free the rest
+    in the order of birth. Sizes are limited to [least, most].
     """
     teeth, wide = np.arange(live), live + np.arange(live // 2)
     op = np.concatenate([np.zeros(live), np.ones((live + 1) // 2), np.zeros(live // 2), np.ones(live // 2), np.ones(live // 2)])
@@ -30,22 +32,26 @@ def comb(events: int, live: int, mean: int, least: int, most: int) -> Iterator[P
 
 
 def ladder(events: int, live: int, mean: int, growth: float, least: int, most: int) -> Iterator[Piece]:
-    """`live` arrays that grow in turn: each step allocates the larger block, then frees the one that it replaces.
+    """Yield `live` arrays that grow in turn: each step allocates the larger block, and then frees the one that it replaces.
 
-    The freed block is always a little too small for what comes next, as in growth by realloc that has to move.
+    A freed block is always a little too small for the next, as with a growing array whose realloc has to move. Sizes start at
+    `mean` bytes, grow by the factor `growth`, and are limited to [least, most]. The ladder starts again after RUNGS rungs.
     """
     step = np.arange(RUNGS * live)
     rung = step // live
     size = np.clip(mean * growth**rung, least, most).astype(np.int64)
     op, id = np.zeros((step.size, 2), np.uint8), np.empty((step.size, 2), np.int64)
     op[:, 1] = Op.FREE
-    id[:, 0], id[:, 1] = step, step - live  # in the first rung: the last of the round before
+    id[:, 0], id[:, 1] = step, step - live  # the first rung frees the last rung of the round before
     sizes = np.stack([size, np.full(step.size, MISSING)], axis=1)
     yield from rounds(events, op.ravel(), id.ravel(), sizes.ravel(), np.full(2 * step.size, RUNG), step.size)
 
 
 def rounds(events: int, op: np.ndarray, id: np.ndarray, size: np.ndarray, tag: np.ndarray, ids: int) -> Iterator[Piece]:
-    """A round again and again, its ids moved on by `ids`; ids below 0 belong to the round before, of which the first has none."""
+    """Yield a round of events again and again, `events` events in all; in each round the ids are higher by `ids`.
+
+    Ids below 0 name blocks of the round before; the first round leaves their events out. `size` and `tag` of frees are ignored.
+    """
     size = np.where(op == Op.FREE, MISSING, size)
     tag = np.where(op == Op.FREE, -1, tag).astype(np.int32)
     many = max(1, PIECE_EVENTS // op.size)
@@ -62,7 +68,7 @@ def rounds(events: int, op: np.ndarray, id: np.ndarray, size: np.ndarray, tag: n
 
 
 def pieces(op: np.ndarray, id: np.ndarray, size: np.ndarray, tag: np.ndarray) -> Iterator[Piece]:
-    """Long columns in pieces."""
+    """Yield long columns in pieces of PIECE_EVENTS events."""
     for start in range(0, op.size, PIECE_EVENTS):
         part = slice(start, start + PIECE_EVENTS)
         yield Piece(op[part], id[part], size[part], tag[part])

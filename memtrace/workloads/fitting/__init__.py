@@ -1,1 +1,1 @@
-"""A workload model learned from a recorded trace, and how close what it generates comes."""
+"""Learn a workload model from a recorded trace, generate blocks from it, and compare them with the recording."""

@@ -1,4 +1,4 @@
-"""How close a generated trace comes to the recorded one it was learned from."""
+"""Measure how close a generated trace comes to the recorded one that its model was learned from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from memtrace.workloads.events import Piece
 from memtrace.workloads.fitting.drawing import births
 from memtrace.workloads.fitting.learning import Model
 
-MOST_EVENTS = 20_000_000  # of a recording for which the comparison is made
+MOST_EVENTS = 20_000_000  # longer recordings are not compared
 
 
 def closeness(model: Model, recorded: Facts, seed: int) -> dict[str, str]:
-    """Ratios of a trace generated at the recording's own length and scale to the recording, and distances of distributions.
+    """Return ratios and distances of a trace, generated at the recording's own length and scale, to the recording, as texts.
 
-    The distance is that of Kolmogorov and Smirnov, over classes of powers of two: 0 is the same, 1 is apart.
+    A ratio is generated / recorded. A distance is that of Kolmogorov and Smirnov, over classes of powers of two: 0 for equal
+    distributions, 1 for disjoint ones. Returns nothing for a recording of more than MOST_EVENTS events.
     """
     if recorded.events > MOST_EVENTS:
         return {}
@@ -35,6 +36,6 @@ def closeness(model: Model, recorded: Facts, seed: int) -> dict[str, str]:
 
 
 def distance(first: Int64s, second: Int64s) -> float:
-    """The largest difference between the two cumulative shares."""
+    """Return the largest difference between the cumulative shares of two arrays of counts."""
     shares = [np.cumsum(counts) / max(1, counts.sum()) for counts in (first, second)]
     return float(np.abs(shares[0] - shares[1]).max())

@@ -1,4 +1,4 @@
-"""A learned model -> blocks, for as long and as large as one likes."""
+"""Draw blocks from a learned model, for a trace of any length and scale."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from memtrace.workloads.classical.churn import Births
 from memtrace.workloads.fitting.learning import STAYS, Model
 
-NEVER = 1 << 62
-BIRTHS = 1 << 17
+NEVER = 1 << 62  # time of death of a block that is never freed
+BIRTHS = 1 << 17  # upper bound of the blocks of a batch
 
 
 def births(model: Model, rng: np.random.Generator, scale: float, repeat: int) -> Iterator[Births]:
-    """The phases in order, `repeat` times, each with `scale` times the births, which live `scale` times as long.
+    """Yield the blocks of all phases in order, `repeat` times, in batches.
 
-    So there are `scale` times as many blocks live. A block that stays in the recording stays until its repetition ends.
+    Each phase has `scale` times the births of the recording, which live `scale` times as long, so `scale` times as many blocks
+    are live. A block that the recording never frees stays until its repetition ends, in the last repetition for ever.
     """
     counts = np.maximum(1, np.round(model.births * scale)).astype(np.int64)
     length, clock = int(counts.sum()), 0
@@ -33,7 +34,10 @@ def births(model: Model, rng: np.random.Generator, scale: float, repeat: int) ->
 
 
 def _chosen(samples: int, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Each sample as often as the others, in random order: large blocks are rare, and must not be missed by chance."""
+    """Yield `count` indices of samples, in arrays of at most BIRTHS, each sample as often as the others, in random order.
+
+    Large blocks are rare, so independent draws might miss them.
+    """
     while count > 0:
         parts, size = [], 0
         while size < min(count, BIRTHS):

@@ -1,6 +1,7 @@
-"""A trace -> what its blocks are like in each phase: a sample of (size, lifetime, tag), bounded whatever the trace's length.
+"""Learn from a trace what its blocks are like in each phase: a sample of (size, lifetime, tag).
 
-Lifetimes count allocations. A realloc is the death of a block and the birth of another.
+The samples are bounded, however long the trace is. Lifetimes count allocations. A realloc is the death of a block and the
+birth of another.
 """
 
 from __future__ import annotations
@@ -13,26 +14,32 @@ from numba import njit
 from memtrace.trace.model import Int32s, Int64s, Op, Trace
 
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
-SAMPLES = 1024  # of a phase, at most
-STAYS = -1  # in place of a lifetime
-BIRTHS, DRAWN = range(2)
+SAMPLES = 1024  # upper bound of the samples of a phase
+STAYS = -1  # lifetime of a block that is never freed
+BIRTHS, DRAWN = range(2)  # indices in `counts`: births so far, and state of the random number generator
 
 
 @dataclass(frozen=True)
 class Model:
-    """Phases have equally many births; `count` samples of each were taken."""
+    """Store samples of the blocks of each phase. All phases have the same number of births, up to rounding."""
 
-    births: Int64s  # [phases]
-    count: Int64s  # [phases]
-    size: Int64s  # [phases, samples]
-    life: Int64s  # STAYS: never freed
-    tag: Int32s
+    births: Int64s  # [phase] births in the recording
+    count: Int64s  # [phase] samples taken
+    size: Int64s  # [phase, sample] bytes
+    life: Int64s  # [phase, sample] births until the free, or STAYS
+    tag: Int32s  # [phase, sample] index into `tags`, -1 for none
     tags: tuple[str, ...]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _learn(op, block, size, tag, total, counts, births, count, sizes, lives, tags, owner, sample, born):  # type: ignore[no-untyped-def]
-    """Reservoir sampling (Vitter's R): each birth of a phase is kept with the same probability."""
+    """Update the samples with a batch of events, in place, by reservoir sampling (Vitter's algorithm R).
+
+    All births of a phase are kept with equal probability. `op`, `block`, `size`, `tag` are the batch; `total` is the number of
+    births in the trace; `counts` is [BIRTHS, DRAWN]. `births` to `tags` are as in Model. `owner` [phase, sample] is the birth
+    that a sample describes. `sample` [slot] is the sample of a live block, phase * samples + index, or -1 for none; `born` [slot]
+    is its birth.
+    """
     phases, samples = births.size, owner.shape[1]
     for row in range(op.size):
         slot = block[row]
@@ -66,7 +73,7 @@ def _learn(op, block, size, tag, total, counts, births, count, sizes, lives, tag
 
 
 def learn(trace: Trace, phases: int) -> Model:
-    """The model of a trace; fewer phases where it has fewer births."""
+    """Return the model of a trace, of at most `phases` phases and no more than the trace has births."""
     facts = trace.facts
     total = facts.allocs + facts.reallocs
     phases = max(1, min(phases, total))

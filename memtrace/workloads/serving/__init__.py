@@ -1,1 +1,1 @@
-"""Continuous batching: which requests run, and what their key-value caches hold."""
+"""Simulate a serving engine with continuous batching: which requests run, and what their key-value caches contain."""

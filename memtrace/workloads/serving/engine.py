@@ -1,4 +1,4 @@
-"""A serving run: the scheduler's events with the activations of each iteration between them."""
+"""Generate the events of a serving run: the scheduler's events, with the activations of each iteration between them."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ from memtrace.workloads.transformer.setup import TEMPORARY, Setup, Sizes
 from memtrace.workloads.transformer.states import States
 from memtrace.workloads.transformer.tape import Tape, Template
 
+# Names of tags (the first are those of transformer.setup), and indices of the last two.
 TAGS = ("weight", "gradient", "optimizer", "activation", "temporary", "workspace", "input", "kv-cache", "prefix")
 KV_CACHE, PREFIX = 7, 8
-ITERATION_EVENTS = 1 << 18
-ITERATIONS = 1 << 12  # at a time, where activations are left out
+ITERATION_EVENTS = 1 << 18  # about the number of activation events that one piece has
+ITERATIONS = 1 << 12  # iterations of a piece if activations are left out
 
 
 @dataclass
 class Run:
-    """Weights first, then iterations until all requests are served; the sums can be asked at the end."""
+    """Describe and run a serving engine; `share` can be called after all pieces were read."""
 
     setup: Setup
     rules: Rules
     requests: Requests
-    cache_tokens: int  # room of the cache
-    weights: bool
-    activations: bool
+    cache_tokens: int  # tokens for which the caches have room
+    weights: bool  # whether the trace has the model's weights
+    activations: bool  # whether the trace has the activations
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
+        """Set up the scheduler's state: no sequence runs, and all room is free."""
         count, running = self.requests.prompt.size, self.rules.most_running
         pages = self.cache_tokens // self.rules.page if self.rules.kind == scheduler.PAGES else 0
         request, tokens, held, block = (np.zeros(running, np.int64) for _ in range(4))
@@ -48,11 +50,12 @@ class Run:
         self.engine = Engine(request, tokens, held, block, made, again, np.full(pages, -1), free, counts, sums)
 
     def share(self) -> float:
-        """Tokens held by tokens of room reserved, over all iterations."""
+        """Return the tokens held in caches divided by the tokens of room reserved, summed over all iterations."""
         sums = self.engine.sums
         return float(sums[scheduler.HELD] / sums[scheduler.RESERVED])
 
     def pieces(self) -> Iterator[Piece]:
+        """Yield the run's events: weights and the shared prefix first, then iterations until all requests are served."""
         tape = Tape()
         if self.weights:
             States(tape, self.setup).make_weights()
@@ -66,7 +69,7 @@ class Run:
         most = 2 * max(1, self.cache_tokens // self.rules.page) + 4 * self.rules.most_running + 8
         iterations = max(1, ITERATION_EVENTS // events) if events else ITERATIONS
         buffers = _out(max(1 << 14, 2 * most), iterations)
-        base = tape.next_id + (1 << 20)  # ids of the cache, above those of activations
+        base = tape.next_id + (1 << 20)  # first id of the cache, above the ids of activations
         requests = self.requests
         while True:
             at, done = scheduler.serve(
@@ -78,7 +81,10 @@ class Run:
             yield _merged(buffers, at, done, template, tape.next_id, base)
 
     def _template(self, tape: Tape, forward: Forward, tokens: Int64s, sequences: Int64s) -> Template:
-        """The events of the model's run in each of these iterations."""
+        """Return the events of the model's run in each of these iterations.
+
+        `tokens` and `sequences` [iteration] are the tokens computed and the sequences running. All iterations use the same ids.
+        """
         if self.activations:
             one = Sizes(self.setup, tokens)
             x = tape.alloc(one.outer, TEMPORARY)
@@ -91,22 +97,27 @@ class Run:
             picked = tape.alloc(rows.indices, TEMPORARY)
             tape.free(x, normed, logits, probabilities, picked)
         template = tape.cut(tokens.size)
-        tape.next_id = tape.first_id = tape.next_id - template.stride  # all is freed: the ids serve again
+        tape.next_id = tape.first_id = tape.next_id - template.stride  # all blocks are freed, so the ids can be used again
         return template
 
 
 def _out(events: int, iterations: int) -> Out:
+    """Return empty output arrays of the scheduler for this many events and iterations."""
     id, size, dst = (np.empty(events, np.int64) for _ in range(3))
     tokens, sequences, time, end = (np.empty(iterations, np.int64) for _ in range(4))
     return Out(np.empty(events, np.uint8), id, size, dst, np.empty(events, np.int32), tokens, sequences, time, end)
 
 
 def _merged(out: Out, at: int, done: int, template: Template, first_id: int, base: int) -> Piece:
-    """The cache's events and, between them, the model's: event j of the cache stands behind `iteration` runs."""
+    """Return the cache's events with the model's events of each iteration between them.
+
+    `at` is the number of cache events in `out`, `done` that of iterations. A cache event follows `out.iteration` runs of the
+    model. Ids of the cache count from `base`, ids of activations from `first_id`.
+    """
     per = template.op.size
     ran = out.iteration[:at].astype(np.int64)
     cache = np.arange(at) + per * ran
-    before = np.searchsorted(ran, np.arange(done), side="right")  # of the cache's events, those ahead of run i
+    before = np.searchsorted(ran, np.arange(done), side="right")  # [iteration] number of cache events before it
     model = (before + per * np.arange(done))[:, None] + np.arange(per)
     total = at + per * done
     op, id, tag = np.empty(total, np.uint8), np.empty(total, np.int64), np.full(total, -1, np.int32)
@@ -124,4 +135,5 @@ def _merged(out: Out, at: int, done: int, template: Template, first_id: int, bas
 
 
 def _with(piece: Piece, time: Int64s) -> Piece:
+    """Return the piece with these times, and an empty dst column."""
     return piece._replace(time=time, dst=np.full(piece.op.size, MISSING))

@@ -1,8 +1,9 @@
-"""Requests -> iterations of a serving engine and the events of its key-value cache, first come, first served.
+"""Schedule requests, first come, first served, into iterations of a serving engine, and write the events of its key-value caches.
 
-An iteration first makes room for one token of every running sequence, then admits what fits, runs, and lets go of what
-is finished. Where there is no room, the sequence that was admitted last is preempted: its cache is freed, and all of its
-tokens are computed again when it is admitted next (recomputation, Kwon et al. 2023, section 4.5).
+An iteration first makes room for one token of every running sequence, then admits the requests that fit, runs, and frees the
+caches of finished sequences. If there is no room, the sequence that was admitted last is preempted: its cache is freed, and
+all of its tokens are computed again when it is admitted next (recomputation, Kwon et al. 2023, section 4.5).
+In this file a slot is the index of a running sequence.
 """
 
 from __future__ import annotations
@@ -20,56 +21,60 @@ ALLOC, FREE, COPY = int(Op.ALLOC), int(Op.FREE), int(Op.COPY)
 KINDS = ("max", "pow2", "oracle", "grow", "pages")
 MAX, POW2, ORACLE, GROW, PAGES = range(5)
 
-# Places in `Engine.counts`.
+# Indices in `Engine.counts`: next request to admit, running sequences, preempted requests on the stack, next id of a block,
+# tokens of free room, free pages on the stack, preemptions so far, time in ns, finished requests.
 NEXT_REQUEST, RUNNING, PREEMPTED, NEXT_ID, FREE_TOKENS, FREE_PAGES, PREEMPTIONS, CLOCK, FINISHED = range(9)
-# Places in `Engine.sums`, over iterations: tokens held, tokens reserved, their largest.
+# Indices in `Engine.sums`, over iterations: sum of tokens held, sum and maximum of tokens reserved, number of iterations,
+# sum of running sequences.
 HELD, RESERVED, MOST_RESERVED, ITERATIONS, SEQUENCES = range(5)
 
 
 class Rules(NamedTuple):
-    """What does not change."""
+    """Describe what does not change during a run."""
 
-    kind: int
-    page: int  # tokens
-    longest: int  # tokens of a sequence
-    most_running: int
-    token_bytes: int
-    prefix: int  # tokens in shared pages, whole pages
-    base_ns: int  # of an iteration: reading the weights
-    held_ns: float  # for each token held: reading the cache
-    token_ns: float  # for each token computed
+    kind: int  # how a cache is kept: MAX, POW2, ORACLE, GROW or PAGES
+    page: int  # tokens of a page
+    longest: int  # upper bound of the tokens of a sequence
+    most_running: int  # upper bound of the running sequences
+    token_bytes: int  # bytes of a token in the cache
+    prefix: int  # tokens of the shared prefix that are in shared pages, a multiple of the page
+    base_ns: int  # time of an iteration for reading the weights
+    held_ns: float  # time for each token held in a cache, for reading it
+    token_ns: float  # time for each token computed
 
 
 class Engine(NamedTuple):
-    """The state between calls. Sequences are in the order of their admission."""
+    """Keep the state between calls. Arrays of running sequences are indexed by slot, in the order of admission."""
 
-    request: Int64s  # [most_running]
-    tokens: Int64s  # held in the cache
-    room: Int64s  # tokens that its blocks have room for
-    block: Int64s  # id of its block, or the newest of its pages
-    made: Int64s  # [requests] tokens of the answer so far
+    request: Int64s  # [slot] number of the request
+    tokens: Int64s  # [slot] tokens held in the cache
+    room: Int64s  # [slot] tokens that the cache has room for
+    block: Int64s  # [slot] id of the cache's block, or its newest page
+    made: Int64s  # [request] tokens of the answer so far
     again: Int64s  # stack of preempted requests
-    page_below: Int64s  # the page of the same sequence before this one, -1
-    free_pages: Int64s  # stack
+    page_below: Int64s  # [page] the page of the same sequence before this one, -1 for none
+    free_pages: Int64s  # stack of free pages
     counts: Int64s
     sums: NDArray[np.float64]
 
 
 class Out(NamedTuple):
+    """Receive the events of the caches, and for each iteration what the model computes."""
+
     op: NDArray[np.uint8]
     id: Int64s
-    size: Int64s
-    dst: Int64s
-    iteration: Int32s  # how many runs of the model came before the event, in this call
-    tokens: Int64s  # [iterations] computed
-    sequences: Int64s
-    time: Int64s  # ns at which it begins
-    end: Int64s  # ns at which it ends
+    size: Int64s  # bytes, MISSING for a free
+    dst: Int64s  # second block of a copy, else MISSING
+    iteration: Int32s  # number of iterations of this call in which the model ran before the event
+    tokens: Int64s  # [iteration] tokens computed
+    sequences: Int64s  # [iteration] running sequences
+    time: Int64s  # [iteration] ns at which the model's run begins
+    end: Int64s  # [iteration] ns at which it ends
 
 
 @njit(cache=True, inline="always")
 def _reserved(kind, prompt, output, held, longest, page):  # type: ignore[no-untyped-def]
-    """Tokens of room that a sequence gets when it is admitted with `held` tokens."""
+    """Return the tokens of room that a sequence gets when it is admitted with `held` tokens in its cache."""
     if kind == MAX:
         return longest
     if kind == POW2:
@@ -89,13 +94,17 @@ def _reserved(kind, prompt, output, held, longest, page):  # type: ignore[no-unt
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _write(out, at, op, id, size, dst, iteration):  # type: ignore[no-untyped-def]
+    """Write an event at index `at` of the output, and return the next index."""
     out.op[at], out.id[at], out.size[at], out.dst[at], out.iteration[at] = op, id, size, dst, iteration
     return at + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _add_pages(rules, engine, out, at, slot, tokens, iteration):  # type: ignore[no-untyped-def]
-    """Pages for `tokens` more; there are enough."""
+    """Add pages for `tokens` more tokens (a multiple of the page) to a sequence; enough pages must be free.
+
+    Writes their allocs from index `at` on, and returns the next index.
+    """
     counts = engine.counts
     for _ in range(tokens // rules.page):
         counts[FREE_PAGES] -= 1
@@ -108,7 +117,10 @@ def _add_pages(rules, engine, out, at, slot, tokens, iteration):  # type: ignore
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _let_go(rules, engine, out, at, slot, iteration):  # type: ignore[no-untyped-def]
-    """Free the cache of a sequence."""
+    """Free the cache of a sequence: write its frees from index `at` on, and return the next index.
+
+    The slot itself stays; the caller removes it.
+    """
     counts = engine.counts
     counts[FREE_TOKENS] += engine.room[slot]
     if rules.kind != PAGES:
@@ -124,6 +136,10 @@ def _let_go(rules, engine, out, at, slot, iteration):  # type: ignore[no-untyped
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _preempt_last(rules, engine, out, at, iteration):  # type: ignore[no-untyped-def]
+    """Preempt the sequence that was admitted last: free its cache, and push its request on the stack `again`.
+
+    Returns the next index of the output.
+    """
     counts = engine.counts
     counts[RUNNING] -= 1
     slot = counts[RUNNING]
@@ -135,7 +151,10 @@ def _preempt_last(rules, engine, out, at, iteration):  # type: ignore[no-untyped
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-def]
-    """Room for one token more of each running sequence, oldest first."""
+    """Make room for one more token of each running sequence, oldest first, by new pages or a block of twice the room.
+
+    Preempts the last admitted sequences where no room is left. Returns the next index of the output.
+    """
     counts, slot = engine.counts, np.int64(0)
     while slot < counts[RUNNING]:
         if engine.tokens[slot] < engine.room[slot]:
@@ -143,7 +162,7 @@ def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-de
             continue
         more = rules.page if rules.kind == PAGES else 2 * engine.room[slot]
         if more > counts[FREE_TOKENS]:
-            at = _preempt_last(rules, engine, out, at, iteration)  # it may be this one
+            at = _preempt_last(rules, engine, out, at, iteration)  # the preempted sequence may be this one
             continue
         if rules.kind == PAGES:
             at = _add_pages(rules, engine, out, at, slot, more, iteration)
@@ -163,7 +182,10 @@ def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-de
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _admit(rules, engine, prompt, output, arrival, prefixed, out, at, iteration):  # type: ignore[no-untyped-def]
-    """Sequences that wait and fit; returns tokens to compute, and where the events end."""
+    """Admit preempted and then arrived requests, as long as their caches fit.
+
+    Returns (tokens to compute beyond one for each running sequence, next index of the output).
+    """
     counts, computed = engine.counts, np.int64(0)
     while counts[RUNNING] < rules.most_running:
         again = counts[PREEMPTED] > 0
@@ -198,7 +220,10 @@ def _admit(rules, engine, prompt, output, arrival, prefixed, out, at, iteration)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-untyped-def]
-    """A token for each running sequence; those that are finished leave."""
+    """Add a token to each running sequence, and remove the finished ones with their caches.
+
+    Returns (tokens held in caches, next index of the output).
+    """
     counts, sums, kept = engine.counts, engine.sums, np.int64(0)
     held, reserved = np.int64(0), np.int64(0)
     for slot in range(counts[RUNNING]):
@@ -224,7 +249,11 @@ def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-unty
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def serve(rules, engine, prompt, output, arrival, prefixed, out, most_in_one):  # type: ignore[no-untyped-def]
-    """Iterations until the arrays may not hold another, or all requests are served; events and iterations written."""
+    """Run iterations until the output may have no room for another, or all requests are served.
+
+    `most_in_one` is an upper bound of the events of one iteration. Returns (events written, iterations written); no iteration
+    means that all requests are served.
+    """
     counts, at, iteration = engine.counts, np.int64(0), np.int64(0)
     while at + most_in_one <= out.op.size and iteration < out.tokens.size:
         waiting = counts[PREEMPTED] + prompt.size - counts[NEXT_REQUEST]

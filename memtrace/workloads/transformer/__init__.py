@@ -1,1 +1,1 @@
-"""A decoder-only transformer, operator by operator: what each allocates, keeps for the backward pass, and frees."""
+"""Model a decoder-only transformer, operator by operator: what each allocates, keeps for the backward pass, and frees."""

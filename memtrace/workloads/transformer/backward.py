@@ -1,7 +1,7 @@
-"""The backward pass: gradients of activations and parameters, and when what was kept is let go.
+"""Write the backward pass to a tape: gradients of activations and parameters, and when the kept activations are freed.
 
-In the order of PyTorch's eager mode: a matrix's gradient of its input, of its weights, of its bias with the workspace of
-that sum, then the kept input is freed.
+The order is that of PyTorch's eager mode: a matrix's gradient of its input, of its weights, of its bias with the workspace of
+that sum, then the kept input is freed. Activations and gradients are named by the ids of their blocks.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ from memtrace.workloads.transformer.forward import Forward, Saved
 from memtrace.workloads.transformer.setup import FLOAT, TEMPORARY, WORKSPACE, Setup, Sizes
 from memtrace.workloads.transformer.tape import Tape
 
-Gradient = Callable[[str], None]  # makes the gradient of a parameter of the block, or adds to it
+Gradient = Callable[[str], None]  # writes the gradient of a parameter, by its name in the block, or adds to it
 
 UNSORTED = 3072  # tokens up to which the token table's gradient is summed without sorting (PyTorch)
-NORMS = {"gpt": ("", ".bias"), "llama": ("",)}
+NORMS = {"gpt": ("", ".bias"), "llama": ("",)}  # architecture -> suffixes of a norm's parameters
 
 
 class Backward:
-    """Writes backward passes to a tape."""
+    """Write backward passes to a tape."""
 
     def __init__(self, tape: Tape, setup: Setup, forward: Forward) -> None:
+        """Set the tape to write to; `forward` writes what is computed again."""
         self.tape, self.setup, self.forward = tape, setup, forward
         self.biased = setup.model.arch == "gpt"
 
     def block(self, sizes: Sizes, saved: Saved, dy: int, gradient: Gradient) -> int:
-        """The gradient of the block's input, into which that of its output was turned; frees all that was kept."""
+        """Write the backward pass of a block, and return the gradient of its input.
+
+        `dy` is the gradient of the block's output. `saved` has what the forward pass kept; all of it is freed.
+        """
         tape, llama = self.tape, self.setup.model.arch == "llama"
         d = self._undrop(sizes, saved, "drop2", dy)
         d = self._gated(sizes, saved, d, dy, gradient) if llama else self._gelu(sizes, saved, d, dy, gradient)
@@ -43,6 +47,7 @@ class Backward:
         return self._norm(sizes, saved, "norm1", "x", d, dy, gradient)
 
     def _undrop(self, sizes: Sizes, saved: Saved, name: str, dy: int) -> int:
+        """Write the gradient behind a dropout and free its mask; returns the gradient, which is `dy` if there is no dropout."""
         if name not in saved:
             return dy
         d = self.tape.alloc(sizes.outer, TEMPORARY)
@@ -50,7 +55,7 @@ class Backward:
         return d
 
     def _weights(self, sizes: Sizes, name: str, outputs: int, gradient: Gradient) -> None:
-        """Gradients of a matrix and its bias; the bias's is a sum over all tokens, in two stages."""
+        """Write the gradients of a matrix and its bias; the bias's is a sum over all tokens, in two stages."""
         gradient(name)
         if self.biased:
             gradient(f"{name}.bias")
@@ -59,10 +64,17 @@ class Backward:
             self.tape.free(partial)
 
     def _gathered(self, sizes: Sizes) -> list[int]:
-        """The kept part of a sequence, gathered again for the gradient of the weights."""
+        """Return the kept part of a sequence, gathered again for the gradient of the weights.
+
+        Without sequence parallelism nothing is gathered, and [] is returned.
+        """
         return [self.tape.alloc(sizes.hidden, WORKSPACE)] if sizes.split > 1 else []
 
     def _gelu(self, sizes: Sizes, saved: Saved, d: int, dy: int, gradient: Gradient) -> int:
+        """Write the backward pass of a GELU MLP, and return the gradient of its normalised input.
+
+        `d` is the gradient of the MLP's output, which is freed unless it is `dy`, that of the residual stream.
+        """
         tape, model, shards = self.tape, self.setup.model, self.setup.shards
         dgelu = tape.alloc(sizes.ffn, TEMPORARY)
         self._weights(sizes, "down", model.hidden, gradient)
@@ -78,6 +90,10 @@ class Backward:
         return dnormed
 
     def _gated(self, sizes: Sizes, saved: Saved, d: int, dy: int, gradient: Gradient) -> int:
+        """Write the backward pass of a SwiGLU MLP, and return the gradient of its normalised input.
+
+        `d` is the gradient of the MLP's output, which is freed unless it is `dy`, that of the residual stream.
+        """
         tape, model = self.tape, self.setup.model
         dproduct = tape.alloc(sizes.ffn, TEMPORARY)
         self._weights(sizes, "down", model.hidden, gradient)
@@ -98,14 +114,17 @@ class Backward:
         return dnormed
 
     def _norm(self, sizes: Sizes, saved: Saved, name: str, source: str, d: int, dy: int, gradient: Gradient) -> int:
-        """A norm's gradient, added to that of the residual stream in place."""
+        """Write a norm's gradient, which is added to `dy`, the gradient of the residual stream, in place; returns `dy`."""
         tape = self.tape
         dx = self.norm(sizes, saved, name, source, d, gradient)
         tape.free(dx)
         return dy
 
     def norm(self, sizes: Sizes, saved: Saved, name: str, source: str, d: int, gradient: Gradient) -> int:
-        """The gradient of a norm's input; frees what it kept and the gradient of its output."""
+        """Write and return the gradient of a norm's input; frees what the norm kept and `d`, the gradient of its output.
+
+        `name` is the norm's name in `saved`, `source` that of its input.
+        """
         tape = self.tape
         dx = tape.alloc(sizes.outer, TEMPORARY)
         for part in NORMS[self.setup.model.arch]:
@@ -115,12 +134,15 @@ class Backward:
         return dx
 
     def _core_again(self, sizes: Sizes, saved: Saved) -> None:
-        """Selective recomputation: what lies between the queries and the context is computed again."""
+        """Write the attention again under selective recomputation: what lies between the queries and the context is needed."""
         if self.setup.checkpointing == "selective":
             self.forward.attention(sizes, saved, core=True, keep=True)
 
     def _attention(self, sizes: Sizes, saved: Saved, dcontext: int) -> int:
-        """The gradient of queries, keys and values, in one block for gpt."""
+        """Write the attention's backward pass, and return the gradient of queries, keys and values as one block.
+
+        `dcontext`, the gradient of the attention's output, is freed.
+        """
         gradients = self._flash(sizes, saved, dcontext) if self.setup.flash else self._math(sizes, saved, dcontext)
         if self.setup.model.arch == "llama":
             self.tape.free(saved.pop("q"), saved.pop("k"), saved.pop("v"))
@@ -132,12 +154,19 @@ class Backward:
         return found
 
     def _unrotated(self, sizes: Sizes, gradients: list[int]) -> int:
-        """Back through the rotation; all three are gathered in one block here, as nothing reads them singly but the matrices."""
+        """Write the gradient back through the rotary positions, and return it.
+
+        All three parts are modelled as one block, since only the matrices read them singly.
+        """
         found = self.tape.alloc(sizes.qkv, TEMPORARY)
         self.tape.free(*gradients)
         return found
 
     def _flash(self, sizes: Sizes, saved: Saved, dcontext: int) -> list[int]:
+        """Write the backward pass of flash attention, and return the gradients of queries, keys and values.
+
+        `dcontext`, the gradient of the attention's output, is freed.
+        """
         tape = self.tape
         gradients = [tape.alloc(size, TEMPORARY) for size in (sizes.context, sizes.keys, sizes.keys)]
         product = tape.alloc(sizes.context, TEMPORARY)
@@ -151,6 +180,10 @@ class Backward:
         return gradients
 
     def _math(self, sizes: Sizes, saved: Saved, dcontext: int) -> list[int]:
+        """Write the backward pass of attention with kept scores, and return the gradients of queries, keys and values.
+
+        `dcontext`, the gradient of the attention's output, is freed.
+        """
         tape = self.tape
         dvalues = tape.alloc(sizes.keys, TEMPORARY)
         dprobabilities = tape.alloc(sizes.scores, TEMPORARY)
@@ -169,6 +202,10 @@ class Backward:
         return [dqueries, dkeys, dvalues]
 
     def _qkv(self, sizes: Sizes, saved: Saved, dqkv: int, gradient: Gradient) -> int:
+        """Write the backward pass of the matrices for queries, keys and values.
+
+        Returns the gradient of their normalised input, and frees `dqkv`, that of their outputs.
+        """
         tape, model, shards = self.tape, self.setup.model, self.setup.shards
         gathered = self._gathered(sizes)
         d = tape.alloc(sizes.outer, TEMPORARY)
@@ -184,7 +221,10 @@ class Backward:
         return d
 
     def loss(self, sizes: Sizes, saved: dict[str, Any], normed: int, gradient: Gradient) -> int:
-        """From the loss to the gradient of the last norm's output; the loss itself stays until it is read."""
+        """Write the pass from the loss to the gradient of the last norm's output, and return it; frees `normed`, that output.
+
+        The loss itself stays until it is read. `saved` is what `Forward.loss` has kept, without the loss.
+        """
         tape, setup = self.tape, self.setup
         dpicked = tape.alloc(sizes.float_logits, TEMPORARY)
         tape.free(saved.pop("weight"))
@@ -201,7 +241,10 @@ class Backward:
 
 
 def sorted_embedding_gradient(tape: Tape, sizes: Sizes, setup: Setup, gradient: Gradient) -> None:
-    """The dense gradient of the token table: tokens are sorted, then summed by segments (PyTorch's embedding_dense_backward)."""
+    """Write the dense gradient of the token table: tokens are sorted, then summed by segments.
+
+    Source: PyTorch's embedding_dense_backward.
+    """
     tokens, width = sizes.tokens, setup.model.hidden
     keys = [tape.alloc(sizes.indices, WORKSPACE) for _ in range(2)]
     order = tape.alloc(sizes.indices, WORKSPACE)

@@ -1,7 +1,7 @@
-"""The forward pass: each operator's output, what it keeps for the backward pass, what it frees.
+"""Write the forward pass to a tape: each operator's output, what it keeps for the backward pass, and what it frees.
 
-In the order of PyTorch's eager mode, which the recordings show. With `keep` false nothing is kept, as within a
-checkpoint: a block is freed after its last reader.
+The order is that of PyTorch's eager mode, as recorded. With `keep` false nothing is kept, as within a checkpoint: a block of
+memory is freed after its last reader. Activations are named by the ids of their blocks of memory.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from typing import Any
 from memtrace.workloads.transformer.setup import ACTIVATION, TEMPORARY, WORKSPACE, Setup, Sizes
 from memtrace.workloads.transformer.tape import Tape
 
-Saved = dict[str, int]
-SEED_BYTES = 8
-CUBLAS_WORKSPACE = 8_519_680  # bytes; made at the first matrix product, kept
+Saved = dict[str, int]  # name of a kept activation -> id of its block of memory
+SEED_BYTES = 8  # bytes of flash attention's random seed, and of its offset
+CUBLAS_WORKSPACE = 8_519_680  # bytes; allocated at the first matrix product, never freed
 
 
 class Forward:
-    """Writes forward passes to a tape."""
+    """Write forward passes to a tape."""
 
     def __init__(self, tape: Tape, setup: Setup) -> None:
+        """Set the tape to write to; `begun` is whether the cuBLAS workspace is allocated."""
         self.tape, self.setup = tape, setup
         self.begun = False
 
     def block(self, sizes: Sizes, x: int, keep: bool, own_input: bool = True) -> tuple[int, Saved]:
-        """The output of a block on the residual stream `x`, and what is kept; `x` is kept or, if ours, freed."""
+        """Write a transformer block on the residual stream `x`; returns its output, and what is kept by name.
+
+        Without `keep`, nothing is kept; `x` is then freed if `own_input` is true.
+        """
         tape, llama = self.tape, self.setup.model.arch == "llama"
         saved: Saved = {"x": x}
         normed = self._norm(sizes, saved, "norm1", keep)
@@ -53,11 +57,12 @@ class Forward:
         return y, saved
 
     def norm(self, sizes: Sizes, saved: Saved, name: str) -> int:
-        """A norm whose statistics are kept."""
+        """Write a norm whose statistics are kept, and return its output."""
         normed = self._norm(sizes, saved, name, keep=True)
         return normed
 
     def _norm(self, sizes: Sizes, saved: Saved, name: str, keep: bool) -> int:
+        """Write a norm: its output becomes `saved[name]`, and its statistics are kept or freed; returns the output."""
         tape = self.tape
         saved[name] = tape.alloc(sizes.outer, ACTIVATION)
         parts = ("mean", "deviation") if self.setup.model.arch == "gpt" else ("deviation",)
@@ -69,16 +74,18 @@ class Forward:
         return saved[name]
 
     def _gathered(self, sizes: Sizes) -> int | None:
-        """Under sequence parallelism a matrix reads the whole sequence, gathered for as long as it is read."""
+        """Return the whole sequence, gathered for a matrix that reads it; None without sequence parallelism."""
         return self.tape.alloc(sizes.hidden, WORKSPACE) if sizes.split > 1 else None
 
     def _after(self, gathered: int | None, saved: Saved, normed: str, keep: bool) -> None:
+        """Free the gathered sequence, if any, and without `keep` the norm's output, after a matrix has read them."""
         if gathered is not None:
             self.tape.free(gathered)
         if not keep:
             self.tape.free(saved.pop(normed))
 
     def _qkv(self, sizes: Sizes, saved: Saved, normed: int, keep: bool) -> None:
+        """Write queries, keys and values, which become one block in `saved` for gpt, three for llama."""
         tape = self.tape
         gathered = self._gathered(sizes)
         if self.setup.model.arch == "gpt":
@@ -96,12 +103,16 @@ class Forward:
         tape.free(q, k)
 
     def _begin(self) -> None:
+        """Write the workspace of the first matrix product, which is never freed."""
         if not self.begun:
             self.begun = True
             self.tape.alloc(CUBLAS_WORKSPACE, WORKSPACE)
 
     def attention(self, sizes: Sizes, saved: Saved, core: bool, keep: bool) -> None:
-        """From queries, keys and values to the context; `core` keeps what lies between them."""
+        """Write the attention, from queries, keys and values to the context; `core` keeps what lies between them.
+
+        Without `keep` the queries, keys and values are freed. If `saved` has the context already, it is not kept a second time.
+        """
         tape = self.tape
         if self.setup.flash:
             made = {part: tape.alloc(SEED_BYTES, ACTIVATION) for part in ("seed", "offset")}
@@ -115,7 +126,7 @@ class Forward:
                 made["dropped"] = tape.alloc(sizes.scores, ACTIVATION)
                 made["drop0"] = tape.alloc(sizes.scores_mask, ACTIVATION)
             context = tape.alloc(sizes.context, ACTIVATION)
-        if "context" in saved:  # computed again, for what lies between
+        if "context" in saved:  # computed again by the backward pass, which needs only what lies between
             tape.free(context)
         saved.setdefault("context", context)
         if core:
@@ -126,6 +137,7 @@ class Forward:
             tape.free(*(saved.pop(part) for part in ("qkv", "q", "k", "v") if part in saved))
 
     def _dropout(self, sizes: Sizes, saved: Saved, name: str, x: int, keep: bool) -> int:
+        """Write a dropout of `x`, whose mask becomes `saved[name]`, and return its output; `x` itself without dropout."""
         if not self.setup.dropout:
             return x
         out = self.tape.alloc(sizes.outer, TEMPORARY)
@@ -138,6 +150,7 @@ class Forward:
         return out
 
     def _gelu(self, sizes: Sizes, saved: Saved, normed: int, keep: bool) -> str:
+        """Write an MLP with GELU up to its second matrix, and return the name in `saved` of that matrix's input."""
         tape = self.tape
         gathered = self._gathered(sizes)
         saved["up"] = tape.alloc(sizes.ffn, ACTIVATION)
@@ -148,6 +161,7 @@ class Forward:
         return "gelu"
 
     def _gated(self, sizes: Sizes, saved: Saved, normed: int, keep: bool) -> str:
+        """Write an MLP with SwiGLU up to its last matrix, and return the name in `saved` of that matrix's input."""
         tape = self.tape
         gathered = self._gathered(sizes)
         saved["gate"] = tape.alloc(sizes.ffn, ACTIVATION)
@@ -160,7 +174,7 @@ class Forward:
         return "product"
 
     def loss(self, sizes: Sizes) -> dict[str, Any]:
-        """Logits over the vocabulary and their cross-entropy, computed in fp32."""
+        """Write the logits over the vocabulary and their cross-entropy, computed in fp32; returns what is kept by name."""
         tape = self.tape
         logits = tape.alloc(sizes.logits, TEMPORARY)
         cast = tape.alloc(sizes.float_logits, TEMPORARY) if self.setup.mixed else None

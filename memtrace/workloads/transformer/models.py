@@ -1,4 +1,4 @@
-"""Sizes of published models, and the parameters of each block in the order in which they are made."""
+"""Define the sizes of published models, and the parameters of each block in the order in which they are allocated."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ Arch = Literal["gpt", "llama"]
 
 @dataclass(frozen=True)
 class Model:
-    """gpt: LayerNorm, biases, learned positions, GELU. llama: RMSNorm, no biases, rotary positions, SwiGLU."""
+    """Describe a model's architecture and sizes.
+
+    gpt: LayerNorm, biases, learned positions, GELU. llama: RMSNorm, no biases, rotary positions, SwiGLU.
+    """
 
     arch: Arch
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    ffn: int
-    vocab: int
-    context: int  # positions; 0 for rotary ones
-    tied: bool  # the output layer is the token embedding
-    classes: int = 0  # of a classifier over whole sequences, which then is the output layer
+    layers: int  # transformer blocks
+    hidden: int  # width of the residual stream
+    heads: int  # of the queries
+    kv_heads: int  # of keys and values
+    ffn: int  # inner width of the MLP
+    vocab: int  # tokens known
+    context: int  # learned positions; 0 for rotary positions
+    tied: bool  # whether the output layer shares its weights with the token embedding
+    classes: int = 0  # of a classifier over whole sequences, which then is the output layer; 0: over the vocabulary
 
     def parameters(self, shards: int = 1) -> int:
-        """How many numbers there are in all parameters of one of `shards` tensor-parallel parts."""
+        """Return the number of elements in all parameters of one of `shards` tensor-parallel parts."""
         first, block, last = self.outer(shards)[0], self.block(shards), self.outer(shards)[1]
         return sum(count for _, count in [*first, *last]) + self.layers * sum(count for _, count in block)
 
     def outer(self, shards: int = 1) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-        """Name and count of the parameters before and after the blocks."""
+        """Return name and number of elements of the parameters before the blocks, and of those after them."""
         table = -(-self.vocab // shards) * self.hidden
         first = [("tokens", table)] + ([("positions", self.context * self.hidden)] if self.context else [])
         head = self.classes * self.hidden if self.classes else table
@@ -37,7 +40,7 @@ class Model:
         return first, last
 
     def block(self, shards: int = 1) -> list[tuple[str, int]]:
-        """Name and count of the parameters of a block, whose matrices are cut into `shards`."""
+        """Return name and number of elements of the parameters of a block, whose matrices are split into `shards` parts."""
         h, kv, ffn = self.hidden, self.kv_width // shards, self.ffn // shards
         own = h // shards
         if self.arch == "llama":
@@ -53,14 +56,17 @@ class Model:
         ]
 
     def _norm(self, name: str) -> list[tuple[str, int]]:
+        """Return name and number of elements of a norm's parameters."""
         return [(name, self.hidden)] + ([(f"{name}.bias", self.hidden)] if self.arch == "gpt" else [])
 
     @property
     def kv_width(self) -> int:
+        """Return the width of all keys of a token, which is that of the values too."""
         return self.hidden // self.heads * self.kv_heads
 
 
 def _gpt(layers: int, hidden: int, heads: int, context: int) -> Model:
+    """Return a GPT-2 or GPT-3 of these sizes."""
     return Model("gpt", layers, hidden, heads, heads, 4 * hidden, 50257, context, tied=True)
 
 

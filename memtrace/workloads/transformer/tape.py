@@ -1,6 +1,6 @@
-"""Allocs and frees written down one by one, then laid out as many steps at once.
+"""Write allocs and frees down one by one, and then lay out many steps of them at once.
 
-A size is one number, or an array with a number for each of the steps that are written down together.
+A size is one number, or an array with one number for each of the steps that are written down together.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from memtrace.trace.raw import MISSING
 from memtrace.units import format_size
 from memtrace.workloads.events import PIECE_EVENTS, Piece
 
-Size = Any  # int, or int64 array over steps
-MOST_BYTES = 1 << 60
-FREED = -1  # in place of a tag
+Size = Any  # bytes: int, or int64 array [step]
+MOST_BYTES = 1 << 60  # upper bound of a block
+FREED = -1  # marks a free, in place of a tag
 
 
 @dataclass(frozen=True)
 class Template:
-    """Events of a step; ids count from the step's first, those below 0 are of the step before."""
+    """Describe the events of a step; ids count from the step's first id, and ids below 0 are blocks of earlier steps."""
 
     op: NDArray[np.uint8]
     id: Int64s
     size: Int64s  # [events] or [steps, events]
     tag: NDArray[np.int32]
-    stride: int  # ids that a step uses
+    stride: int  # number of ids that a step uses
     stream: Int64s | None = None
 
     def laid_out(self, first_id: int, steps: int) -> Piece:
-        """As many steps, one after the other."""
+        """Return the events of `steps` steps, one after the other; the first step's ids count from `first_id`."""
         id = self.id + (first_id + self.stride * np.arange(steps))[:, None]
         size = np.broadcast_to(self.size, id.shape)
         stream = None if self.stream is None else np.tile(self.stream, steps)
@@ -44,15 +44,17 @@ class Template:
 
 
 class Tape:
-    """Events since the last cut; ids count up. `kept` names the blocks that a step leaves to the next."""
+    """Record events since the last cut; ids count up. `kept` maps names to ids of blocks that a step leaves to the next one."""
 
     def __init__(self, streams: bool = False) -> None:
+        """Start an empty tape; `streams` adds a column of streams to the events."""
         self.next_id = 0
         self.kept: dict[str, int] = {}
         self.with_streams = streams
         self._start()
 
     def _start(self) -> None:
+        """Start recording anew; ids continue."""
         self.first_id = self.next_id
         self.ids: list[int] = []
         self.sizes: list[Size] = []
@@ -60,7 +62,7 @@ class Tape:
         self.streams: list[int] = []
 
     def alloc(self, size: Size, tag: int, stream: int = 0) -> int:
-        """The new block's id."""
+        """Record an alloc of `size` bytes, and return the new block's id."""
         self.ids.append(self.next_id)
         self.sizes.append(size)
         self.tags.append(tag)
@@ -69,6 +71,7 @@ class Tape:
         return self.next_id - 1
 
     def free(self, *ids: int, stream: int = 0) -> None:
+        """Record frees of these blocks, in this order."""
         for id in ids:
             self.streams.append(stream)
             self.ids.append(id)
@@ -76,11 +79,14 @@ class Tape:
             self.tags.append(FREED)
 
     def brief(self, size: Size, tag: int) -> None:
-        """A block that lives for one operator."""
+        """Record a block that lives for one operator: an alloc and its free."""
         self.free(self.alloc(size, tag))
 
     def cut(self, steps: int = 1) -> Template:
-        """What was written since the last cut; UsageError for a block larger than an address space."""
+        """Return the events since the last cut as a template, in which sizes have a row for each of `steps` steps.
+
+        Raises UsageError for a block of more than MOST_BYTES bytes.
+        """
         tag = np.array(self.tags, np.int32)
         op = np.where(tag == FREED, Op.FREE, Op.ALLOC).astype(np.uint8)
         size = self._size_matrix(steps)
@@ -94,6 +100,7 @@ class Tape:
         return found
 
     def _size_matrix(self, steps: int) -> Int64s:
+        """Return the sizes as [steps, events]; raises UsageError for a size beyond int64."""
         try:
             matrix = np.empty((steps, len(self.sizes)), np.int64)
             for column, size in enumerate(self.sizes):
@@ -103,16 +110,18 @@ class Tape:
         return matrix
 
     def skip(self, ids: int) -> None:
-        """Steps were laid out that were not written here."""
+        """Move on by this number of ids, which were used by steps laid out from a template instead of being recorded."""
         self.next_id += ids
         self.first_id += ids
         self.kept = {name: id + ids for name, id in self.kept.items()}
 
 
 def stepped(tape: Tape, step: Callable[[Any], None], draw: Callable[[int], Any], steps: int, varying: bool) -> Iterator[Piece]:
-    """What was written already, then this many steps; from the third on all are alike, and laid out many at a time.
+    """Yield the events already on the tape, and then those of `steps` steps.
 
-    `draw(n)` gives what differs between n steps, in arrays; if nothing varies it is asked for one step only.
+    `step(drawn)` records a step; `draw(n)` returns what differs between the next n steps, as arrays. From the third step on the
+    steps have the same events, and many are laid out at once. Unless `varying`, their sizes are equal too, and `draw` is called
+    for one step only.
     """
     begun = tape.first_id
     yield tape.cut().laid_out(begun, 1)
@@ -136,7 +145,7 @@ def stepped(tape: Tape, step: Callable[[Any], None], draw: Callable[[int], Any],
 
 
 def in_pieces(template: Template, first_id: int, steps: int, most: int) -> Iterator[Piece]:
-    """The same step `steps` times, about `most` events at a time."""
+    """Yield the same step `steps` times, in pieces of about `most` events."""
     many = max(1, most // max(1, template.op.size))
     for done in range(0, steps, many):
         yield template.laid_out(first_id + done * template.stride, min(many, steps - done))

@@ -1,4 +1,4 @@
-"""Training steps of a model, one after the other."""
+"""Generate the training steps of a model, one after the other."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from memtrace.workloads.transformer.tape import Tape, stepped
 
 
 class Training:
-    """Writes steps to a tape; what a step leaves behind, the next one frees."""
+    """Write training steps to a tape; each step frees what the step before has left."""
 
     def __init__(self, setup: Setup, longest: int, input_stream: int = 0) -> None:
+        """Set up the training of `setup`.
+
+        `longest` is the longest sequence in tokens, `input_stream` the stream on which inputs are copied.
+        """
         self.setup, self.tape = setup, Tape(streams=input_stream > 0)
         self.input_stream = input_stream
         self.sorts = setup.batch * longest > UNSORTED
@@ -28,11 +32,12 @@ class Training:
         self.loss = -1
 
     def pieces(self, lengths: Callable[[int], Any], steps: int, varying: bool) -> Iterator[Piece]:
-        """The parameters, then as many steps; `lengths(n)` are the sequence lengths of n of them."""
+        """Yield the parameters and then `steps` steps; `lengths(n)` returns the sequence lengths of the next n steps."""
         self.states.make()
         return stepped(self.tape, self.step, lengths, steps, varying)
 
     def step(self, length: Any) -> None:
+        """Write a training step of sequences of this length (an array: several steps at once)."""
         sizes = Sizes(self.setup, length)
         for micro in range(self.setup.accumulate):
             self._take_inputs(sizes)
@@ -47,7 +52,7 @@ class Training:
         self.tape.free(self.loss)
 
     def _take_inputs(self, sizes: Sizes) -> None:
-        """The next batch comes before the last one goes."""
+        """Write the next batch of inputs, and then the free of the batch before."""
         for name in ("tokens", "targets"):
             new = self.tape.alloc(sizes.indices, INPUT, self.input_stream)
             if name in self.tape.kept:
@@ -55,6 +60,7 @@ class Training:
             self.tape.kept[name] = new
 
     def _pass(self, sizes: Sizes) -> None:
+        """Write a forward and a backward pass."""
         tape, setup = self.tape, self.setup
         layers, full = setup.model.layers, setup.checkpointing == "full"
         positions, x = self._embed(sizes)
@@ -87,10 +93,11 @@ class Training:
         tape.free(d, one)
 
     def _names(self, layer: int) -> list[str]:
+        """Return the names of the parameters of a layer."""
         return [f"{layer}.{name}" for name, _ in self.setup.model.block(self.setup.shards)]
 
     def _embed(self, sizes: Sizes) -> tuple[int | None, int]:
-        """Token and position embeddings, and their sum."""
+        """Write token and position embeddings and their sum; returns (id of the position numbers or None, id of the sum)."""
         tape, model, e = self.tape, self.setup.model, self.setup.element
         table = self.states.gather(["tokens"])
         x = tape.alloc(sizes.outer, ACTIVATION)
@@ -109,6 +116,10 @@ class Training:
         return numbers, out
 
     def _embedding_gradients(self, sizes: Sizes, positions: int | None) -> None:
+        """Write the gradients of the token and position tables.
+
+        `positions` is the id of the position numbers, which are freed; None for rotary positions.
+        """
         tape, setup = self.tape, self.setup
         if setup.dropout and positions is not None:
             tape.free(self.dropped)
@@ -123,14 +134,17 @@ class Training:
 
 
 def lengths(rng: np.random.Generator, least: int, most: int) -> Callable[[int], Any]:
-    """Sequence lengths of steps: always the same, or drawn evenly between the two."""
+    """Return a function that draws the sequence lengths of the next n steps, evenly from [least, most].
+
+    If both are equal, it returns that one length.
+    """
     if least == most:
         return lambda steps: most
     return lambda steps: rng.integers(least, most + 1, steps)
 
 
 def state_bytes(setup: Setup) -> int:
-    """Weights, gradients and optimizer states of one device, in bytes."""
+    """Return the bytes of the weights, gradients and optimizer states of one device."""
     states = States(Tape(), setup)
     moments = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}[setup.optimizer]
     parts = ((setup.element, 3), (setup.element, 2), (FLOAT * (moments + setup.mixed), 1))
