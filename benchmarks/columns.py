@@ -43,7 +43,7 @@ MakeTrace = Callable[[Columns], Any]
 
 def memtrace_replay(trace: Any, policy: str, detail: Detail) -> Placement:
     """memtrace's own replay, with an unbounded heap."""
-    from memtrace.replaying import replay
+    from memtrace.engine.replay import replay
 
     return replay(trace, policy, detail=detail)
 

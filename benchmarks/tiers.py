@@ -14,10 +14,11 @@ import time
 from collections.abc import Sequence
 from unittest.mock import patch
 
-from memtrace.tiers import replaying
+from memtrace.reading import read
+from memtrace.tiers import replay as replaying
 from memtrace.tiers.description import described
-from memtrace.tiers.model import Plan, Tier
-from memtrace.trace import Trace, read
+from memtrace.tiers.tier import Plan, Tier
+from memtrace.trace import Trace
 
 SIZES = (24, 40, 80)  # GiB
 BELOW = ("dram=96GiB@60GB/s,10us", "nvme=8TiB@7GB/s,80us")
@@ -40,7 +41,7 @@ def main(rule: str = "lru", steps: str = "60", repeats: str = "8") -> None:
 
 def processor_seconds(trace: Trace, tiers: Sequence[Tier], rule: str, found: replaying.TierReplay) -> float:
     """Of the loop of one replay, whose clock is exchanged for that of the processor."""
-    with patch("memtrace.tiers.replaying.time.perf_counter", time.process_time):
+    with patch("memtrace.tiers.replay.time.perf_counter", time.process_time):
         return replaying.replay_tiers(trace, tiers, Plan(rule), known=found.uses).seconds
 
 

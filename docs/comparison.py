@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import memtrace
+from memtrace.contract import ledger as led
 from memtrace.engine import recorder as rec
 from memtrace.engine.registry import builtin_policies, parse_policy
 from memtrace.errors import MemtraceError
-from memtrace.metrics.readings import Readings
-from memtrace.structures import ledger as led
+from memtrace.measures.declaration import Readings
 from memtrace.units import format_size
 
 PAGE = Path(__file__).with_suffix(".md")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from memtrace.comparing.comparison import by_key
 from memtrace.comparing.gates import judge
 from memtrace.comparing.grammar import parse_gate
-from memtrace.comparing.pairing import by_key
 from memtrace.errors import UsageError
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -76,9 +76,9 @@ def rows(changed: dict[str, str]) -> list[dict[str, Any]]:
     from dataclasses import replace
 
     from memtrace.engine.registry import parse_policy
-    from memtrace.replaying import replay
+    from memtrace.engine.replay import replay
+    from memtrace.reading import read
     from memtrace.results.gather import summary
-    from memtrace.trace import read
 
     trace = read(PAGE.parent.parent / TRACE)
     labels = {name: f"{name}:{changed[name]}" if name in changed else name for name in POLICIES}

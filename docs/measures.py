@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from memtrace.metrics import declared
+from memtrace.measures import declared
 
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Measures

@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memtrace.comparing import compare
-    from memtrace.heap import Heap
-    from memtrace.metrics import measure
-    from memtrace.replaying import Placement, replay
-    from memtrace.trace import Trace, read
+    from memtrace.engine.heap import Heap
+    from memtrace.engine.replay import Placement, replay
+    from memtrace.measures import measure
+    from memtrace.reading import read
+    from memtrace.trace import Trace
 
 __version__ = "0.1.0"
 __all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay"]
 
 # Public name -> the module that defines it.
 _WHERE = {
-    "Heap": "memtrace.heap",
-    "Placement": "memtrace.replaying",
+    "Heap": "memtrace.engine.heap",
+    "Placement": "memtrace.engine.replay",
     "Trace": "memtrace.trace",
     "compare": "memtrace.comparing",
-    "measure": "memtrace.metrics",
+    "measure": "memtrace.measures",
     "read": "memtrace.trace",
-    "replay": "memtrace.replaying",
+    "replay": "memtrace.engine.replay",
 }
 
 

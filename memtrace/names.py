@@ -5,6 +5,41 @@ from difflib import get_close_matches
 
 from memtrace.errors import UsageError
 
+
+def split_spec(text: str, bare: str | None = None) -> tuple[str, dict[str, str]]:
+    """Name and options of ``name:key=value,...`` or ``name:key:value,...``; commas inside [] do not split.
+
+    ``bare`` is the option that a word without a key is the value of (None: such a word is an error).
+    """
+    end = text.find(".py:") + 3 if ".py:" in text.partition("[")[0] else text.find(":") if not text.endswith(".py") else -1
+    name, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
+    given = {}
+    for part in split_commas(rest):
+        key, mark, value = part.partition(":" if ":" in part.partition("=")[0] else "=")
+        if not mark and bare is not None:
+            key, mark, value = bare, "=", part
+        if bare == "":
+            continue
+        if not mark or not key.strip():
+            raise UsageError(f"{text}: {part!r} is not key=value")
+        if mark == ":" and value.strip() in ("true", "false"):
+            raise UsageError(f"{text}: PyTorch takes {key.strip()}:{value.strip().capitalize()}, with a capital")
+        if mark == "=" and key.strip() in given:
+            raise UsageError(f"{text}: {key.strip()} is given twice")  # PyTorch lets the last one count
+        given[key.strip()] = value.strip()
+    return name.strip(), given
+
+
+def split_commas(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for i, character in enumerate(text):
+        depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return [part for part in [*parts, text[start:]] if part.strip()]
+
+
 FEW = 12  # upper bound of the names that an error message lists
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from oracle import Event, Outcome, simulate
 from strategies import random_events, random_options
 
+from memtrace.contract import ledger as led
 from memtrace.engine import recorder as rec
-from memtrace.replaying import Placement, replay
-from memtrace.structures import ledger as led
+from memtrace.engine.replay import Placement, replay
 from memtrace.trace import from_events
 
 TEXTBOOK = {

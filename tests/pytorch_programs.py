@@ -9,8 +9,8 @@ from typing import Any
 from oracle_pytorch import MIB, Allocator, OutOfMemory, Settings
 from pytorch_settings import conf_of, random_settings
 
-from memtrace.replaying import Placement, replay
-from memtrace.structures.caching.history import events as history_of
+from memtrace.engine.replay import Placement, replay
+from memtrace.structures.caching.blocks import events as history_of
 from memtrace.structures.caching.statistics import COUNTERS
 from memtrace.trace import MISSING, Op, Trace, from_columns
 

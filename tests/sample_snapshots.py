@@ -12,7 +12,7 @@ from typing import Any
 
 from conftest import ROOT
 
-from memtrace.snapshot.recorded import Recorded, read_recorded
+from memtrace.gpu.recorded import Recorded, read_recorded
 
 DATA = ROOT / "tests" / "data" / "torch"
 SHARED = ROOT.parent / "shared" / "data"

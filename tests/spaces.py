@@ -9,7 +9,7 @@ from comparison import found, oracle_counts, oracle_states, replayed
 from oracle import Event, Outcome, Replay, read_state
 from oracle_space import OutOfMemoryError, Space
 
-from memtrace.replaying import Placement
+from memtrace.engine.replay import Placement
 
 
 def drive(

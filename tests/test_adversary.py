@@ -12,7 +12,7 @@ from math import log2
 import pytest
 
 import memtrace
-from memtrace.heap import Block
+from memtrace.engine.heap import Block
 
 UNIT = 16
 

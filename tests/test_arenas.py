@@ -17,12 +17,12 @@ from strategies import random_events, random_options
 
 import memtrace
 from memtrace.engine.registry import builtin_policies, parse_policy
+from memtrace.engine.replay import Placement
 from memtrace.errors import UsageError
 from memtrace.policies.arenas import COUNTERS
-from memtrace.replaying import Placement
-from memtrace.testing import check_policy
 from memtrace.trace import Trace, from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
+from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "24"))
 

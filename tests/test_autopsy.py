@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from sample_results import sample
 
-from memtrace.contents.watching import Contents
 from memtrace.engine.registry import parse_policy
-from memtrace.replaying import DEFAULT_SAMPLES, Placement, replay
-from memtrace.report.autopsy import cause, failure_of, sentence
+from memtrace.engine.replay import DEFAULT_SAMPLES, Placement, replay
+from memtrace.measures.occupancy import Contents
 from memtrace.report.blocks import Paragraph, Section
-from memtrace.report.bookmarks import marks
 from memtrace.report.document import build
 from memtrace.report.flow import pages
 from memtrace.report.html import write as write_html
 from memtrace.report.markdown import write as write_markdown
+from memtrace.report.pdf import marks
 from memtrace.report.pdf import write as write_pdf
-from memtrace.results.building import build as build_results
+from memtrace.report.policy_pages import cause, failure_of, sentence
 from memtrace.results.failure import MOST_PINS, opened, pins
 from memtrace.results.folder import read_folder, write_folder
 from memtrace.results.gather import distributions, gather, next_requests
 from memtrace.results.tables import Results
+from memtrace.results.tables import build as build_results
 from memtrace.trace import Trace, from_events
 
 GIB = 1 << 30

@@ -19,9 +19,9 @@ from strategies import event_lists, random_events
 
 import memtrace
 from memtrace.errors import UsageError
-from memtrace.testing import check_policy
 from memtrace.trace import from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
+from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 SCALES = (1, 50, 3001, 100_000, 3_000_000)

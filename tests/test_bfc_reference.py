@@ -26,7 +26,7 @@ from conftest import ROOT
 from strategies import random_events
 
 import memtrace
-from memtrace.replaying import replay
+from memtrace.engine.replay import replay
 from memtrace.trace import Op, Trace, from_events
 
 LIBRARY = os.environ.get("MEMTRACE_BFC", "")

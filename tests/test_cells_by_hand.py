@@ -9,8 +9,8 @@ import pytest
 from comparison import spec
 
 import memtrace
+from memtrace.engine.replay import Placement, replay
 from memtrace.errors import UsageError
-from memtrace.replaying import Placement, replay
 from memtrace.trace import from_events
 
 Row = tuple[Any, ...]

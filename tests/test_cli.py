@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, Run
 
-from memtrace.cli.tables import print_policies
+from memtrace.cli.output import print_policies
 from memtrace.plots import plots
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
@@ -222,9 +222,9 @@ def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing(small_trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from memtrace.engine.registry import parse_policies
     from memtrace.errors import InputError
+    from memtrace.reading import read
     from memtrace.results import folder
-    from memtrace.running import Settings, run
-    from memtrace.trace import read
+    from memtrace.results.running import Settings, run
 
     results = run([read(small_trace)], parse_policies(["best-fit"]), Settings())
     target = tmp_path / "o"

@@ -71,7 +71,7 @@ def test_two_workers_of_which_one_is_killed(cluster: tuple[str, list[subprocess.
 
 def test_no_scheduler_is_a_usage_error(tmp_path: Path) -> None:
     from memtrace.errors import UsageError
-    from memtrace.suite import cluster
+    from memtrace.suite import dispatch as cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "WAIT_SECONDS", 1)

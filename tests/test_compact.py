@@ -21,9 +21,9 @@ from strategies import cases
 
 import memtrace
 from memtrace.policies.compact import COUNTERS
-from memtrace.testing import check_policy
 from memtrace.trace import from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
+from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 OWN = {"when": ("threshold", "growth", "failure"), "threshold": (0, 1, 10, 25, 60, 100)}

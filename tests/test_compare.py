@@ -12,16 +12,14 @@ import pytest
 from conftest import ROOT, Run
 
 import memtrace as package
-from memtrace.comparing.baseline import baseline_text, read_baseline, write_baseline
-from memtrace.comparing.junit import junit
-from memtrace.comparing.markdown import escape, markdown
-from memtrace.comparing.model import Comparison, Outcome
-from memtrace.comparing.workflow_commands import workflow_commands
+from memtrace.comparing.comparison import Comparison, Outcome
+from memtrace.comparing.inputs import baseline_text, read_baseline, write_baseline
+from memtrace.comparing.outputs import escape, junit, markdown, workflow_commands
 from memtrace.engine.registry import parse_policies
 from memtrace.errors import InputError, UsageError
+from memtrace.reading import read
 from memtrace.results.folder import write_folder
-from memtrace.running import Settings, run
-from memtrace.trace import read
+from memtrace.results.running import Settings, run
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
 GATE = "peak_reserved_bytes>+1%"

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from oracle_contention import Operation
 from oracle_contention import contend as slowly
 
-from memtrace.contention.comparing import compare
-from memtrace.contention.simulating import Timing, contend
+from memtrace.engine.replay import replay
 from memtrace.errors import InputError
-from memtrace.replaying import replay
+from memtrace.questions.contention import Timing, compare, contend
 from memtrace.trace import Trace, from_events
 
 TIMING = Timing(7, 5, 11, 2, 3)

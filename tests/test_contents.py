@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memtrace.contents import watching
-from memtrace.contents.watching import OTHER, Contents, at_the_end, filled, kinds_of
 from memtrace.engine.registry import parse_policy
-from memtrace.replaying import Placement, replay
+from memtrace.engine.replay import Placement, replay
+from memtrace.measures import occupancy as watching
+from memtrace.measures.occupancy import OTHER, Contents, at_the_end, filled, kinds_of
 from memtrace.trace import Trace, from_events
-from memtrace.trace.cutting import cut
+from memtrace.trace.model import cut
 
 TAGS = ("weight", "activation", "gradient", None)
 

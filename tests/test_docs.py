@@ -10,11 +10,10 @@ from conftest import ROOT, Run
 
 from docs import commands, gates, measures, workloads
 from memtrace.cli import COMMANDS
-from memtrace.engine.options import options_of
-from memtrace.engine.registry import builtin_policies, group
+from memtrace.engine.registry import builtin_policies, group, options_of
 from memtrace.results.schema import TABLES, columns_of
-from memtrace.testing import check_policy
 from memtrace.trace.model import COLUMNS, Op
+from memtrace.validation.policies import check_policy
 
 README = (ROOT / "README.md").read_text()
 DOCS = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from memtrace.replaying import replay
-from memtrace.testing import random_trace
+from memtrace.engine.replay import replay
+from memtrace.validation.policies import random_trace
 
 POLICY = """
 from typing import NamedTuple
@@ -41,7 +41,7 @@ import json, sys
 from memtrace.engine.binding import bind
 from memtrace.engine.compile import compiled
 from memtrace.engine.registry import parse_policy
-from memtrace.replaying import replay
+from memtrace.engine.replay import replay
 from memtrace.trace import from_events
 policy = parse_policy(sys.argv[1])
 placement = replay(from_events([("alloc", 1, 10), ("alloc", 2, 10)]), policy, keep=True)

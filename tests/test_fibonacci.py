@@ -18,8 +18,8 @@ from strategies import cases
 
 import memtrace
 from memtrace.engine.registry import parse_policy
-from memtrace.testing import check_policy
 from memtrace.trace import from_events
+from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 

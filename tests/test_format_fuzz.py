@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from memtrace import trace
 from memtrace.errors import InputError, UsageError
 from memtrace.formats import formats
-from memtrace.trace.writing import convert
+from memtrace.reading.conversion import convert
 
 SAMPLES = Path(__file__).parent / "data" / "formats"
 SECONDS = float(os.environ.get("MEMTRACE_FUZZ_SECONDS", "0"))
@@ -29,7 +29,7 @@ MOST_BYTES = 200 << 20
 
 
 def unpacked(path: Path) -> bytes:
-    from memtrace.trace.source import open_source
+    from memtrace.trace.sources import open_source
 
     with open_source(path) as source, source.open() as stream:
         return stream.read(1 << 20)

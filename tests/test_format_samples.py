@@ -13,7 +13,7 @@ from conftest import ROOT, Run
 from memtrace import trace
 from memtrace.errors import InputError, UsageError
 from memtrace.formats import formats
-from memtrace.trace.source import open_source
+from memtrace.trace.sources import open_source
 
 SAMPLES = Path(__file__).parent / "data" / "formats"
 PUBLIC = ROOT.parent / "shared" / "data" / "public"

@@ -23,8 +23,9 @@ from bad_input import GOOD
 
 from memtrace import formats, trace
 from memtrace.errors import InputError, MemtraceError, UsageError
-from memtrace.trace import Op, Trace, files
-from memtrace.trace.source import open_source
+from memtrace.trace import Op, Trace
+from memtrace.trace import writing as files
+from memtrace.trace.sources import open_source
 
 COLUMNS = {
     "op": ["malloc", "alloc", "copy", "realloc", "record", "free", "free", "empty"],

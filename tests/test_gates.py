@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memtrace.comparing import compare_rows
+from memtrace.comparing.comparison import Comparison, by_key
 from memtrace.comparing.gates import judge
 from memtrace.comparing.grammar import parse_gate
-from memtrace.comparing.model import Comparison
-from memtrace.comparing.pairing import by_key
 from memtrace.errors import InputError, UsageError
 
 Row = dict[str, Any]
@@ -313,7 +312,7 @@ def test_two_rows_of_one_name_are_refused() -> None:
 
 def test_changes_are_those_that_a_plain_loop_finds() -> None:
     """Beside a loop over all pairs, on random rows."""
-    from memtrace.metrics import declared
+    from memtrace.measures import declared
 
     better = {metric.name: metric.direction for metric in declared() if metric.direction}
     draw = random.Random(3)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from memtrace.trace import Op, read
+from memtrace.reading import read
+from memtrace.trace import Op
 from memtrace.workloads.events import Piece
 from memtrace.workloads.recipe import parse
 from memtrace.workloads.transformer.models import PRESETS

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 import memtrace
-import memtrace.heap
+import memtrace.engine.heap
 from memtrace.engine.registry import builtin_policies
 from memtrace.errors import PolicyError, UsageError
 from memtrace.trace import from_events
@@ -23,7 +23,7 @@ EXAMPLE = str(ROOT / "docs" / "example_policy.py")
 
 
 def test_the_example_in_the_docstring() -> None:
-    assert doctest.testmod(memtrace.heap).failed == 0
+    assert doctest.testmod(memtrace.engine.heap).failed == 0
 
 
 def test_a_short_story() -> None:

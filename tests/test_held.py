@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from memtrace.structures.bits import lowest_set
-from memtrace.structures.calls import apart, hold
+from memtrace.contract.bits import lowest_set
+from memtrace.contract.calls import apart, hold
 
 
 class Inner(NamedTuple):

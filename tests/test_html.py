@@ -13,12 +13,11 @@ from sample_results import TWELVE, sample
 
 from memtrace.errors import UsageError
 from memtrace.plots.addresses import all_tags
-from memtrace.plots.cells import cells_of
-from memtrace.plots.series import last_event
+from memtrace.plots.series import cells_of, last_event
 from memtrace.report import write
-from memtrace.report.html.data import BEYOND
+from memtrace.report.html.explorer import BEYOND
 from memtrace.report.markdown import plain
-from memtrace.report.verdict import verdict
+from memtrace.results.verdict import verdict
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 browser = pytest.mark.browser

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_formats import READERS, Row
 
-from memtrace.formats import _lines, _reading, formats
-from memtrace.trace.raw import MISSING
-from memtrace.trace.source import open_source
+from memtrace.formats import _reading, formats
+from memtrace.formats import _text as _lines
+from memtrace.trace.batches import MISSING
+from memtrace.trace.sources import open_source
 
 POINTERS = st.sampled_from(["0x0", "(nil)", "0x1000", "0x2000", "0x3000", "0xffff888000000000", "0x7f0000001000"])
 SIZES = st.sampled_from(["0", "1", "16", "100", "4096", "99999999999999999999", "1152921504606846976"])

@@ -16,10 +16,10 @@ from strategies import cases
 
 import memtrace
 from memtrace.engine.recorder import FAILED, PEAK_LIVE, SEARCH_MAX, SEARCH_SUM
+from memtrace.engine.replay import replay
 from memtrace.errors import UsageError
-from memtrace.replaying import replay
-from memtrace.testing import check_policy
 from memtrace.trace import from_events
+from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 

@@ -14,12 +14,13 @@ from oracle_locality import Level as SlowLevel
 from strategies import random_events, to_csv
 
 from memtrace.engine.registry import parse_policy
+from memtrace.engine.replay import replay
 from memtrace.errors import InputError, UsageError
-from memtrace.locality import kernel
-from memtrace.locality.counting import Locality, Watcher, new_levels
-from memtrace.locality.model import PRESETS, UNLIMITED, Level, Model, parse_model
-from memtrace.replaying import replay
-from memtrace.trace import Trace, from_events, read
+from memtrace.measures.locality import lookups as kernel
+from memtrace.measures.locality.caches import PRESETS, UNLIMITED, Level, Model, parse_model
+from memtrace.measures.locality.counting import Locality, Watcher, new_levels
+from memtrace.reading import read
+from memtrace.trace import Trace, from_events
 
 TINY = "skylake:caches=1KiB/2+4KiB/4,line=32,tlb4k=2/1+4/full,tlb2m=1/1"
 POLICIES = (

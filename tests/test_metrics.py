@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import memtrace
 from memtrace.engine.recorder import ROW, evenly
-from memtrace.metrics import declared
-from memtrace.replaying import replay
-from memtrace.testing import random_trace
+from memtrace.engine.replay import replay
+from memtrace.measures import declared
 from memtrace.trace import from_events
+from memtrace.validation.policies import random_trace
 
 # first fit, 16-byte granules:
 #   event 0  A at 0 (30 asked, 32)         L 30   A 32   R 32

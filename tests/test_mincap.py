@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-from memtrace.mincap import Outcome, search
+from memtrace.questions.mincap import Outcome, search
 
 
 def caching(program: list[tuple[str, int, int]], capacity: int | None) -> Outcome:

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from conftest import Run
 
-from memtrace.contents.watching import Contents
 from memtrace.engine.registry import group, parse_policy
+from memtrace.engine.replay import DEFAULT_SAMPLES, Placement, replay
 from memtrace.errors import UsageError
-from memtrace.metrics import measure
+from memtrace.measures import measure
+from memtrace.measures.occupancy import Contents
 from memtrace.native import libraries, plan
 from memtrace.native.driving import drive
-from memtrace.replaying import DEFAULT_SAMPLES, Placement, replay
 from memtrace.results.gather import gather
-from memtrace.testing import random_rows
 from memtrace.trace import Trace, from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
+from memtrace.validation.policies import random_rows
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler"

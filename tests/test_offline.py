@@ -13,22 +13,21 @@ import pytest
 from conftest import ROOT, Run
 from strategies import random_events
 
+from memtrace.engine.replay import replay
 from memtrace.errors import UsageError
-from memtrace.offline import annealing, greedy
-from memtrace.offline.buffers import Buffers, buffers_of
-from memtrace.offline.overlaps import count_pairs, overlaps
-from memtrace.offline.packing import STEPS_OF_ONE, packings
-from memtrace.offline.sections import spans
-from memtrace.replaying import replay
+from memtrace.packing import heuristics as annealing
+from memtrace.packing import heuristics as greedy
+from memtrace.packing.buffers import Buffers, buffers_of, count_pairs, overlaps, spans
+from memtrace.packing.packing import STEPS_OF_ONE, packings
 from memtrace.trace import from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
 
 MINIMALLOC = ROOT.parent / "shared" / "data" / "public" / "minimalloc"
 
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memtrace.offline.packing.STEPS_OF_ONE", 5_000_000)
+    monkeypatch.setattr("memtrace.packing.packing.STEPS_OF_ONE", 5_000_000)
 
 
 def some(seed: int, count: int = 40, most_align: int = 64) -> Buffers:
@@ -186,7 +185,7 @@ def test_whether_a_trace_fits(memtrace: Run, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not MINIMALLOC.is_dir(), reason="needs the MiniMalloc benchmarks")
 def test_minimalloc_benchmarks_are_packed_within_fifteen_percent_in_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memtrace.offline.packing.STEPS_OF_ONE", STEPS_OF_ONE)
+    monkeypatch.setattr("memtrace.packing.packing.STEPS_OF_ONE", STEPS_OF_ONE)
     ratios = []
     for path in sorted(MINIMALLOC.glob("*.1048576.csv")):
         table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.int64)

@@ -20,10 +20,10 @@ from strategies import event_lists, random_events
 
 import memtrace
 from memtrace.engine.recorder import ROW
-from memtrace.replaying import Placement
-from memtrace.testing import check_policy
+from memtrace.engine.replay import Placement
 from memtrace.trace import from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
+from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 OPTIONS: dict[str, tuple[Any, ...]] = {

@@ -13,11 +13,11 @@ from PIL import Image
 from sample_results import TWELVE, sample
 
 from memtrace import plots
-from memtrace.plots.colours import policy_colour
-from memtrace.plots.frame import TALLEST, WIDTH, Frame
-from memtrace.plots.saving import DOTS_PER_INCH
+from memtrace.drawing.frame import TALLEST, WIDTH, Frame
+from memtrace.drawing.saving import DOTS_PER_INCH
+from memtrace.drawing.style import policy_colour
+from memtrace.drawing.text import width
 from memtrace.plots.series import last_event
-from memtrace.plots.text import width
 from memtrace.report.flow import SHRINKS
 from memtrace.report.policy_pages import only
 from memtrace.results.tables import Results
@@ -67,7 +67,7 @@ def test_finding_a_plot_does_not_import_pyplot() -> None:
 
 
 def test_importing_the_package_of_plots_does_not_import_matplotlib() -> None:
-    code = "import sys, memtrace.plots, memtrace.report, memtrace.report.verdict, memtrace.report.suggestions;"
+    code = "import sys, memtrace.plots, memtrace.report, memtrace.results.verdict, memtrace.report.document;"
     code += "assert not {'matplotlib', 'pyarrow', 'numba', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -10,10 +10,9 @@ import numpy
 import pytest
 from matplotlib.colors import to_rgb
 
+from memtrace.drawing.style import ALARM, BUILT_IN, FAINT, INK, LIVE, light, mixed, policy_colour, policy_dashes
 from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE
-from memtrace.plots.colours import BUILT_IN, light, mixed, policy_colour, policy_dashes
-from memtrace.plots.style import ALARM, FAINT, INK, LIVE
 from memtrace.report import html
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="

@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memtrace.drawing.frame import Frame
+from memtrace.drawing.panel import Panel
+from memtrace.drawing.saving import file_names
+from memtrace.drawing.scales import class_label, class_ticks, common_limit, count_ticks, size_ticks
+from memtrace.drawing.text import printable, short_labels, shorten, width, wrap
 from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE, UNUSED
-from memtrace.plots.cells import Cells, Region, cells_of, tag_names
-from memtrace.plots.frame import Frame
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
 from memtrace.plots.occupancy import coloured
-from memtrace.plots.panel import Panel
-from memtrace.plots.saving import file_names
-from memtrace.plots.scales import class_label, class_ticks, common_limit, count_ticks, size_ticks
-from memtrace.plots.series import curve, distinct, fullest, hole_counts, means
-from memtrace.plots.text import printable, short_labels, shorten, width, wrap
+from memtrace.plots.series import Cells, Region, cells_of, curve, distinct, fullest, hole_counts, means, tag_names
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
 

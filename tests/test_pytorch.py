@@ -18,10 +18,11 @@ from pytorch_programs import Program, counters_of, first_difference, random_prog
 
 from memtrace.engine.recorder import SKIPPED
 from memtrace.engine.registry import parse_policies, parse_policy
+from memtrace.engine.replay import Placement, replay
 from memtrace.errors import UsageError
-from memtrace.replaying import Placement, replay
-from memtrace.structures.caching.history import events as history_of
-from memtrace.trace import from_events, read
+from memtrace.reading import read
+from memtrace.structures.caching.blocks import events as history_of
+from memtrace.trace import from_events
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 SHARED = ROOT.parent / "shared" / "data" / "torch-oracle"

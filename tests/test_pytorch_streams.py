@@ -10,8 +10,8 @@ from oracle_streams import StreamTable
 from pytorch_programs import first_difference, random_program, through_oracle, through_policy
 
 from memtrace.engine.registry import parse_policy
-from memtrace.replaying import initial_state
-from memtrace.structures.caching.model import FIRST_STREAMS, more_streams
+from memtrace.engine.replay import initial_state
+from memtrace.structures.caching.state import FIRST_STREAMS, more_streams
 from memtrace.structures.caching.streams import stream_of
 from memtrace.structures.caching.turns import EVENTS, USES, dissolve, enter, leave, start, stop
 

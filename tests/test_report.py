@@ -14,16 +14,15 @@ from typing import Any
 import pytest
 from sample_results import TWELVE, sample
 
+from memtrace.drawing.frame import WIDTH
+from memtrace.drawing.text import width
 from memtrace.plots import plots
-from memtrace.plots.frame import WIDTH
-from memtrace.plots.text import width
 from memtrace.report import render
 from memtrace.report.blocks import Column, Command, Document, Heading, Paragraph, Picture, Section, Table
-from memtrace.report.document import build
+from memtrace.report.document import build, suggestions
 from memtrace.report.flow import END, SHRINKS, TOP, pages
 from memtrace.report.pdf import write
-from memtrace.report.suggestions import suggestions
-from memtrace.report.verdict import rank, verdict
+from memtrace.results.verdict import rank, verdict
 
 GIB = 1 << 30
 
@@ -72,7 +71,7 @@ def test_each_trace_has_its_pictures_and_many_traces_an_overview() -> None:
 
 
 def test_a_document_ends_with_definitions_and_provenance_without_clock_or_machine() -> None:
-    from memtrace.metrics import declared
+    from memtrace.measures import declared
 
     results = replace(sample(("first-fit",)), manifest={"versions": {"b": "2", "a": "1"}, "machine": "xyzzy"})
     document = build(results)

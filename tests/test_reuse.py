@@ -11,7 +11,7 @@ from conftest import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memtrace.reuse.planning import plan
+from memtrace.questions.reuse import plan
 from memtrace.trace import Trace, from_events
 
 Row = tuple[str, int, int | None, int | None]  # op, id, size, dst

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from test_offline import MINIMALLOC, meet, offences, some
 
-from memtrace.offline.buffers import Buffers, buffers_of, lasting
-from memtrace.offline.overlaps import overlaps
-from memtrace.offline.search import Fit, fit
-from memtrace.offline.sections import sections
-from memtrace.trace import read
+from memtrace.packing.buffers import Buffers, buffers_of, lasting, overlaps, sections
+from memtrace.packing.search import Fit, fit
+from memtrace.reading import read
 
 
 def search(buffers: Buffers, capacity: int, steps: int = 10_000_000) -> Fit:

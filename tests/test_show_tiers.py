@@ -11,9 +11,9 @@ from conftest import Run
 
 from memtrace.cli.show_tiers import FLOWS, drawn, samples, step_ends, steps
 from memtrace.results.folder import write_tables
-from memtrace.tiers.model import Plan, Tier
-from memtrace.tiers.replaying import replay_tiers
+from memtrace.tiers.replay import replay_tiers
 from memtrace.tiers.results import TierResults, gather, manifest_of, tables
+from memtrace.tiers.tier import Plan, Tier
 from memtrace.trace import from_events
 
 # Two blocks of 64 in a tier of 64: the second drives the first out, whose free brings it up again.

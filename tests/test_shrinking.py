@@ -16,12 +16,12 @@ from strategies import event_lists
 from memtrace import measure, replay, trace
 from memtrace.engine.registry import parse_policy
 from memtrace.errors import UsageError
-from memtrace.shrinking import shrink
-from memtrace.shrinking.conditions import parse_condition
-from memtrace.shrinking.lives import lives_of
-from memtrace.shrinking.reducing import had_room
+from memtrace.questions.shrinking import shrink
+from memtrace.questions.shrinking.conditions import parse_condition
+from memtrace.questions.shrinking.lives import lives_of
+from memtrace.questions.shrinking.reducing import had_room
+from memtrace.reading.conversion import anonymize
 from memtrace.trace import Op, Trace
-from memtrace.trace.anonymizing import anonymize
 
 
 def heap(events: int, live: int, most: int = 4096, seed: int = 4) -> Trace:
@@ -133,7 +133,7 @@ def test_measures_are_kept(keep: str) -> None:
 
 def test_time_that_is_up_leaves_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("memtrace.shrinking.reducing.time.monotonic", lambda: next(clock) / 100)
+    monkeypatch.setattr("memtrace.questions.shrinking.reducing.time.monotonic", lambda: next(clock) / 100)
     whole = heap(3000, 300)
     found = shrink(whole, parse_policy("first-fit"), parse_condition("external_frag_at_peak>0.5"), seconds=0.05)
     assert not found.complete and found.replays <= 5

@@ -14,10 +14,11 @@ from conftest import Run
 from sample_snapshots import CASES, DATA, ORACLE, PUBLIC, changed, cut, live_after, plain, program, settings_of, written
 
 from memtrace.errors import InputError, UsageError
-from memtrace.snapshot.fidelity import Fidelity, fidelity, recorded_capacity
-from memtrace.snapshot.recorded import Recorded, read_recorded
-from memtrace.snapshot.settings import conf_of, released, without_share
-from memtrace.trace import Op, read
+from memtrace.formats.snapshot.diagnostics import conf_of, released, without_share
+from memtrace.gpu.fidelity import Fidelity, fidelity, recorded_capacity
+from memtrace.gpu.recorded import Recorded, read_recorded
+from memtrace.reading import read
+from memtrace.trace import Op
 
 SMALL = DATA / "29" / "snapshot.pickle.gz"
 ALL = [*CASES, *ORACLE, *PUBLIC]

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memtrace.errors import InputError
-from memtrace.snapshot import machine, pickles
-from memtrace.snapshot.pickles import read_tree
-from memtrace.snapshot.tree import KIND, Tree
-from memtrace.trace.source import Source
+from memtrace.formats.snapshot import machine, pickles
+from memtrace.formats.snapshot.pickles import read_tree
+from memtrace.formats.snapshot.tree import KIND, Tree
+from memtrace.trace.sources import Source
 
 DATA = ROOT / "tests" / "data" / "torch"
 

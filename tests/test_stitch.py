@@ -18,9 +18,9 @@ from strategies import event_lists, random_events
 import memtrace
 from memtrace.policies.stitch import COUNTERS
 from memtrace.structures.stitching import EXACT
-from memtrace.testing import check_policy
 from memtrace.trace import from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
+from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 SCALES = (1, 2000, 20_000, 300_000)

@@ -51,9 +51,9 @@ def suite(desk: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_cells_are_what_run_finds(done: Path) -> None:
     """Beside `memtrace run`, trace by trace."""
     from memtrace.engine.registry import parse_policies
+    from memtrace.reading import read
     from memtrace.results.folder import read_folder
-    from memtrace.running import Settings, run
-    from memtrace.trace import read
+    from memtrace.results.running import Settings, run
 
     rows = pq.read_table(done / "reports" / "suite" / "summary.parquet").to_pylist()
     policies = parse_policies(list(dict.fromkeys(row["policy"] for row in rows)))

@@ -14,8 +14,8 @@ from strategies import event_lists, random_events
 from tier_cases import OPTIONS, differences, figures, hierarchies, long_case, plans, tagged, trace_of
 
 from memtrace.tiers.eviction import RULES
-from memtrace.tiers.model import Plan, Tier
-from memtrace.tiers.replaying import replay_tiers
+from memtrace.tiers.replay import replay_tiers
+from memtrace.tiers.tier import Plan, Tier
 from memtrace.trace import from_events
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from strategies import random_events
 from tier_cases import figures, tagged, trace_of
 
-from memtrace.tiers.compression import measured
-from memtrace.tiers.model import Compression, Plan, Tier
-from memtrace.tiers.replaying import replay_tiers
+from memtrace.tiers.replay import replay_tiers
+from memtrace.tiers.tier import Compression, Plan, Tier, measured
 
 
 def test_with_ratio_1_nothing_changes_but_cost() -> None:

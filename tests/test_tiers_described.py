@@ -11,10 +11,9 @@ from oracle import Event
 from tier_cases import trace_of
 
 from memtrace.errors import MemtraceError, UsageError
-from memtrace.tiers.description import described
-from memtrace.tiers.model import Plan
-from memtrace.tiers.presets import PRESETS
-from memtrace.tiers.replaying import replay_tiers
+from memtrace.tiers.description import PRESETS, described
+from memtrace.tiers.replay import replay_tiers
+from memtrace.tiers.tier import Plan
 
 GOOD = "hbm=1GiB@1TB/s"
 FIGURES = ("residency", "traffic", "stall", "evictions")

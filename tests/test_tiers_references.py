@@ -15,10 +15,10 @@ from strategies import random_events
 from tier_cases import trace_of
 
 from memtrace.engine.recorder import ROW
-from memtrace.replaying import replay
+from memtrace.engine.replay import replay
 from memtrace.tiers.eviction import RULES
-from memtrace.tiers.model import Plan, Tier
-from memtrace.tiers.replaying import replay_tiers
+from memtrace.tiers.replay import replay_tiers
+from memtrace.tiers.tier import Plan, Tier
 from memtrace.trace import Trace, from_events
 
 # Against a plain replay

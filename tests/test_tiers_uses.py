@@ -10,11 +10,12 @@ from oracle_training import derive_slowly
 from tier_cases import trace_of
 
 from memtrace.errors import UsageError
-from memtrace.tiers.model import Plan, Tier
-from memtrace.tiers.replaying import replay_tiers
+from memtrace.reading import read
+from memtrace.tiers.replay import replay_tiers
+from memtrace.tiers.tier import Plan, Tier
 from memtrace.tiers.training import derive
 from memtrace.tiers.uses import NEEDED, Extra
-from memtrace.trace import Trace, from_events, read
+from memtrace.trace import Trace, from_events
 
 KINDS = ("weight", "gradient", "activation", "optimizer", "input", "temporary")
 

@@ -20,7 +20,7 @@ from conftest import ROOT
 from strategies import random_events
 
 import memtrace
-from memtrace.replaying import replay
+from memtrace.engine.replay import replay
 from memtrace.trace import Op, Trace, from_columns, from_events
 
 RECORDED = ("sqlite-catalogue.parquet", "gcc-recorder.parquet", "cpython-objects.parquet", "arrow-query.parquet")

@@ -20,8 +20,9 @@ from strategies import event_lists
 
 from memtrace import trace
 from memtrace.errors import InputError, UsageError
-from memtrace.trace import MISSING, Events, Op, Trace, files, preparing, store, writing
-from memtrace.trace.kernel import SIZE_BINS, size_bin
+from memtrace.trace import MISSING, Events, Op, Trace, preparing, store, writing
+from memtrace.trace import writing as files
+from memtrace.trace.checking import SIZE_BINS, size_bin
 from memtrace.trace.live_ids import log2_class
 from memtrace.trace.model import BATCH_ROWS
 
@@ -348,7 +349,7 @@ def test_a_frame_shows_what_the_trace_says() -> None:
 
 
 def test_the_codes_are_those_of_the_engine() -> None:
-    from memtrace.engine import ops
+    from memtrace.contract import ops
 
     assert all(getattr(ops, op.name) == op for op in Op)
     assert Events._fields == ("op", "block", "size", "align", "stream", "dst", "tag")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memtrace.replaying import Placement, replay
-from memtrace.testing import random_trace
+from memtrace.engine.replay import Placement, replay
 from memtrace.trace import Op, from_events
-from memtrace.validate import validate
+from memtrace.validation.placements import validate
+from memtrace.validation.policies import random_trace
 
 
 def twin(placement: Placement) -> tuple[int, str] | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from memtrace.report.suggestions import suggestions
-from memtrace.report.verdict import best, rank, verdict
+from memtrace.report.document import suggestions
+from memtrace.results.verdict import best, rank, verdict
 
 GIB = 1 << 30
 

@@ -15,11 +15,11 @@ from sample_snapshots import DATA, plain
 import memtrace as library
 from memtrace.cli.run import DEFAULT_POLICIES, GPU_POLICIES, default_policies
 from memtrace.engine.registry import parse_policies
-from memtrace.snapshot.autopsy import autopsy
-from memtrace.snapshot.recorded import read_recorded
-from memtrace.snapshot.writing import BASE
+from memtrace.gpu.autopsy import autopsy
+from memtrace.gpu.export import BASE
+from memtrace.gpu.recorded import read_recorded
+from memtrace.gpu.whatif import GRID, breaks, options_of, warnings
 from memtrace.trace import write
-from memtrace.whatif.grid import GRID, breaks, options_of, warnings
 
 TIGHT = DATA / "24" / "snapshot.pickle.gz"
 SMALL = DATA / "29" / "snapshot.pickle.gz"

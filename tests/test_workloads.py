@@ -16,9 +16,10 @@ from oracle_serving import Server
 
 import memtrace as package
 from memtrace.errors import InputError, UsageError
-from memtrace.trace import Op, check, convert, read
+from memtrace.reading import check, convert, read
+from memtrace.trace import Op
 from memtrace.workloads import load, workload_names
-from memtrace.workloads.classical.churn import Births, churn
+from memtrace.workloads.classical.phases import Births, churn
 from memtrace.workloads.events import Piece
 from memtrace.workloads.gpt_serve import prepare
 from memtrace.workloads.lifespans import NEVER, Spans, Stretch, events

@@ -13,8 +13,8 @@ from oracle_tiers import Tiers, simulate_tiers
 from strategies import random_events
 
 from memtrace.tiers.eviction import RULES
-from memtrace.tiers.model import Compression, Plan, Tier
-from memtrace.tiers.replaying import TierReplay, replay_tiers
+from memtrace.tiers.replay import TierReplay, replay_tiers
+from memtrace.tiers.tier import Compression, Plan, Tier
 from memtrace.trace import Trace, from_events
 
 BELOW = ({"bandwidth": 5e7, "latency": 300}, {"bandwidth": 7e6, "latency": 9000})

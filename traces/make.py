@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from memtrace.reading import read
 from memtrace.recording import native
-from memtrace.trace import read
 from memtrace.trace import write as write_trace
 from traces.record.counting import count
 from traces.record.writing import Row, write

@@ -26,11 +26,10 @@ def anonymize(source: str, target: str, trace_format: str | None, invalid: str, 
     Example:
       memtrace anonymize mine.parquet for-you.parquet
     """
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json
-    from memtrace.trace import read
-    from memtrace.trace.anonymizing import SAID
-    from memtrace.trace.anonymizing import anonymize as write_anonymous
+    from memtrace.cli.output import bar, echo_json
+    from memtrace.reading import read
+    from memtrace.reading.conversion import SAID
+    from memtrace.reading.conversion import anonymize as write_anonymous
 
     with bar(f"reading {Path(source).name}", not quiet) as progress:
         trace = read(source, format=trace_format, invalid=invalid, progress=progress)

@@ -12,8 +12,8 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import FORMAT_OPTION
 
 if TYPE_CHECKING:
-    from memtrace.offline.buffers import Buffers
-    from memtrace.offline.packing import Packing
+    from memtrace.packing.buffers import Buffers
+    from memtrace.packing.packing import Packing
     from memtrace.trace import Trace
 
 
@@ -68,12 +68,11 @@ def bound(
       memtrace bound traces/gpt-6x512-fp32.csv
       memtrace bound traces/gpt-6x512-fp32.csv --capacity 1GiB
     """
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.cli.output import bar, echo_json, print_table
     from memtrace.errors import UsageError
-    from memtrace.offline.buffers import buffers_of
-    from memtrace.offline.packing import packings
-    from memtrace.trace import read
+    from memtrace.packing.buffers import buffers_of
+    from memtrace.packing.packing import packings
+    from memtrace.reading import read
     from memtrace.units import format_size, parse_size
 
     unit = parse_size(align)
@@ -119,10 +118,10 @@ def fits(
 
     Exit with code 1 if none was found. ``seconds`` is the time for the solver, ``align`` the alignment of addresses.
     """
-    from memtrace.cli.tables import echo_json
+    from memtrace.cli.output import echo_json
     from memtrace.errors import MemtraceError
-    from memtrace.offline.buffers import lasting
-    from memtrace.offline.capacity import within
+    from memtrace.packing.buffers import lasting
+    from memtrace.packing.packing import within
 
     outcome = within(buffers, capacity, effort, seconds, lasting(trace, buffers))
     if outcome.packing is not None:
@@ -155,7 +154,7 @@ def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
     import numpy as np
 
     from memtrace.errors import PolicyError
-    from memtrace.validate import Claim, first_offence
+    from memtrace.validation.placements import Claim, first_offence
 
     addresses = np.full(trace.facts.events, -2, np.int64)
     addresses[buffers.lower] = packing.addresses

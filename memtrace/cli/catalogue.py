@@ -15,8 +15,8 @@ from memtrace.cli import report_options
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
-    from memtrace.engine.options import Option
-    from memtrace.metrics.declaration import Metric
+    from memtrace.engine.registry import Option
+    from memtrace.measures.declaration import Metric
 
 
 @click.command()
@@ -37,7 +37,7 @@ def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, 
       memtrace policies best-fit
       memtrace policies --check ./mine.py
     """
-    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.cli.output import echo_json, print_table
     from memtrace.engine.registry import builtin_policies, load_builtin
 
     if checked is not None:
@@ -60,11 +60,11 @@ def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, 
 def check(policy: str, as_json: bool) -> None:
     """Test a policy on random traces, print the report, and exit with the code of PolicyError if the policy fails."""
     from memtrace.errors import PolicyError
-    from memtrace.testing import check_policy
+    from memtrace.validation.policies import check_policy
 
     report = check_policy(policy)
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         echo_json({"schema": "memtrace.policy-check/1", "policy": policy, "ok": report.ok, "text": report.text()})
     else:
@@ -80,15 +80,15 @@ def first_line(thing: Any) -> str:
 
 def options_of(name: str) -> list[Option]:
     """Return the options of a built-in policy."""
-    from memtrace.engine.options import options_of as read_options
     from memtrace.engine.registry import load_builtin
+    from memtrace.engine.registry import options_of as read_options
 
     return list(read_options(load_builtin(name)).values())
 
 
 def option_row(option: Option) -> tuple[str, str, str]:
     """Return a line of the table of options: name, default, choices."""
-    from memtrace.engine.options import text_of
+    from memtrace.engine.registry import text_of
 
     return option.name, text_of(option.default), "|".join(option.choices)
 
@@ -120,15 +120,15 @@ def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     Example:
       memtrace metrics external_frag_at_peak
     """
-    from memtrace.cli.tables import echo_json, print_table
-    from memtrace.metrics import declared
+    from memtrace.cli.output import echo_json, print_table
+    from memtrace.measures import declared
 
     known = {metric.name: metric for metric in declared()}
     if name is not None and name not in known:
         raise unknown("metric", name, known)
     chosen = list(known.values()) if name is None else [known[name]]
     if as_json:
-        echo_json({"schema": "memtrace.metrics/1", "metrics": [metric_fields(metric) for metric in chosen]})
+        echo_json({"schema": "memtrace.measures/1", "metrics": [metric_fields(metric) for metric in chosen]})
     elif name is None:
         print_table(
             ("metric", "unit", "better", "definition"),
@@ -157,7 +157,7 @@ def formats(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     Example:
       memtrace formats csv
     """
-    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.cli.output import echo_json, print_table
     from memtrace.formats import formats as all_formats
 
     known = all_formats()

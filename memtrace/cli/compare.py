@@ -14,7 +14,7 @@ from memtrace.cli import report_options
 from memtrace.errors import MemtraceError, UsageError
 
 if TYPE_CHECKING:
-    from memtrace.comparing.model import Change, Comparison, Outcome
+    from memtrace.comparing.comparison import Change, Comparison, Outcome
 
 MOST_ROWS = 6  # rows of a table of changes without -v
 MOST_MEASURES = 3  # measures of a row without -v
@@ -64,7 +64,7 @@ def compare(
     title = f"{base} to {head}" if head is not None else base
     files = write_documents(found, title, junit_file, markdown_file)
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         echo_json({**found.to_json(), "files": files})
     else:
@@ -80,7 +80,7 @@ def show_comparison(found: Comparison, verbose: int = 0) -> None:
 
     Gates are last, where they are seen first in a terminal.
     """
-    from memtrace.comparing.sentences import headline, key_list
+    from memtrace.comparing.outputs import headline, key_list
 
     for trace, policy in found.reference.items():
         click.echo(f"{trace}: against {policy}")
@@ -97,8 +97,8 @@ def show_comparison(found: Comparison, verbose: int = 0) -> None:
 
 def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
     """Print a table of changes under a title; with ``verbose`` all of them."""
-    from memtrace.cli.tables import print_policies
-    from memtrace.comparing.sentences import table_lines
+    from memtrace.cli.output import print_policies
+    from memtrace.comparing.outputs import table_lines
 
     if not changes:
         return
@@ -134,9 +134,7 @@ def write_documents(
     In GitHub Actions also append the Markdown to the job's summary and print the annotations. ``errors`` are outcomes
     of cells whose replay failed.
     """
-    from memtrace.comparing.junit import junit
-    from memtrace.comparing.markdown import markdown
-    from memtrace.comparing.workflow_commands import workflow_commands
+    from memtrace.comparing.outputs import junit, markdown, workflow_commands
 
     written = []
     if junit_file is not None:

@@ -12,8 +12,7 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 
 if TYPE_CHECKING:
-    from memtrace.contention.comparing import Row
-    from memtrace.contention.simulating import Timing
+    from memtrace.questions.contention import Row, Timing
     from memtrace.trace import Trace
 
 
@@ -76,11 +75,9 @@ def contention(
     Example:
       memtrace contention traces/arrow-query.parquet --arenas 1,2,4 --cache 7
     """
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json
-    from memtrace.contention.comparing import compare, policies_for
-    from memtrace.contention.simulating import frees_name_threads
-    from memtrace.trace import read
+    from memtrace.cli.output import bar, echo_json
+    from memtrace.questions.contention import compare, frees_name_threads, policies_for
+    from memtrace.reading import read
 
     counts, timing = numbers("--arenas", arenas, 1, 32), timing_of(hold, gap)
     policies_for(inner, counts, 65536)
@@ -116,8 +113,8 @@ def numbers(option: str, text: str, least: int, most: int) -> list[int]:
 
 def timing_of(hold: str, gap: int) -> Timing:
     """Return the times of the model from the options --hold and --gap, in nanoseconds."""
-    from memtrace.contention.simulating import Timing
     from memtrace.errors import UsageError
+    from memtrace.questions.contention import Timing
 
     held = numbers("--hold", hold, 0, 10**9)
     if len(held) != 4:
@@ -138,7 +135,7 @@ def draw(rows: list[Row], trace: str, path: Path) -> Path:
 
 def show(trace: Trace, rows: list[Row], inner: str) -> None:
     """Print the table with a line for each number of arenas."""
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.output import print_table
     from memtrace.units import format_count, format_ratio, format_seconds, format_size
 
     lines = [

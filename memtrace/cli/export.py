@@ -39,11 +39,11 @@ def export(
     Example:
       memtrace export trace.parquet --to torch-snapshot -p pytorch:expandable_segments:True -o replay.pickle
     """
+    from memtrace.cli.output import echo_json
     from memtrace.cli.run import say_compiling
-    from memtrace.cli.tables import echo_json
     from memtrace.engine.registry import parse_policy
-    from memtrace.snapshot.writing import export as write
-    from memtrace.trace import read
+    from memtrace.gpu.export import export as write
+    from memtrace.reading import read
     from memtrace.units import parse_size
 
     chosen = parse_policy(policy)

@@ -42,9 +42,9 @@ def generate(
       memtrace generate gpt-train --set layers=24 --set batch=8 -o trace.parquet
       memtrace generate classic:sizes=uniform,events=5000000 --seed 7 -o trace.csv.zst
     """
-    from memtrace.cli.progress import bar
-    from memtrace.trace.files import writer
+    from memtrace.cli.output import bar
     from memtrace.trace.passes import ahead
+    from memtrace.trace.writing import writer
     from memtrace.workloads.recipe import IDENTITY, parse
 
     recipe = parse(workload, dict(setting(each) for each in settings), seed)
@@ -58,7 +58,7 @@ def generate(
             events = batch.done
             progress(batch.done, batch.total)
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         document = {"workload": recipe.label, "seed": recipe.seed, "events": events, "facts": facts, "files": [output]}
         echo_json({"schema": "memtrace.generate/1", **document})
@@ -97,7 +97,7 @@ def workloads(name: str | None, as_json: bool, quiet: bool, verbose: int) -> Non
       memtrace workloads
       memtrace workloads gpt-train
     """
-    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.cli.output import echo_json, print_table
     from memtrace.workloads import load, workload_names
 
     if as_json:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from memtrace.locality.model import Model
+    from memtrace.measures.locality.caches import Model
+    from memtrace.results.running import Settings
     from memtrace.results.tables import Results
-    from memtrace.running import Settings
     from memtrace.trace import Trace
 
 
 def locality_model(text: str | None) -> Model | None:
     """Return the model of caches and TLBs that the option names, None without the option."""
-    from memtrace.locality.model import parse_model
+    from memtrace.measures.locality.caches import parse_model
 
     return None if text is None else parse_model(text)
 
@@ -24,7 +24,7 @@ def locality_model(text: str | None) -> Model | None:
 def check_locality(traces: Sequence[Trace], settings: Settings) -> None:
     """Raise InputError, before anything is replayed, if the model needs access events that a trace does not have."""
     if settings.locality is not None:
-        from memtrace.locality.counting import derives
+        from memtrace.measures.locality.counting import derives
 
         for trace in traces:
             derives(trace, settings.locality)
@@ -39,7 +39,7 @@ def print_locality(results: Results, trace: str) -> None:
     """Print the misses of every level in a row per policy, ordered by the misses of the last cache, the fewest first."""
     if results.locality is None:
         return
-    from memtrace.cli.tables import print_policies
+    from memtrace.cli.output import print_policies
     from memtrace.units import format_count
 
     rows = [row for row in results.locality.to_pylist() if row["trace"] == trace]

@@ -10,7 +10,7 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 
 if TYPE_CHECKING:
-    from memtrace.mincap import Mincap
+    from memtrace.questions.mincap import Mincap
 
 
 @click.command()
@@ -53,11 +53,11 @@ def mincap(
       memtrace mincap trace.csv -p best-fit -p buddy
       memtrace mincap trace.csv -p best-fit --curve 20
     """
-    from memtrace.cli.progress import bar
+    from memtrace.cli.output import bar
     from memtrace.cli.run import DEFAULT_POLICIES, say_compiling
     from memtrace.engine.registry import parse_policies
-    from memtrace.mincap import find
-    from memtrace.trace import read
+    from memtrace.questions.mincap import find
+    from memtrace.reading import read
 
     chosen = parse_policies(policies or DEFAULT_POLICIES)
     read_trace = read(trace, format=trace_format, invalid=invalid)
@@ -70,16 +70,16 @@ def mincap(
             progress(number, len(chosen))
     found.sort(key=lambda one: (one.safe is None, one.safe, one.smallest))
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
-        echo_json({"schema": "memtrace.mincap/1", "trace": read_trace.name, "rows": [document(one) for one in found]})
+        echo_json({"schema": "memtrace.questions.mincap/1", "trace": read_trace.name, "rows": [document(one) for one in found]})
         return
     show(read_trace.name, found)
 
 
 def show(name: str, found: list[Mincap]) -> None:
     """Print the table of policies, notes on sampled capacities, and the curves."""
-    from memtrace.cli.tables import print_policies, print_table
+    from memtrace.cli.output import print_policies, print_table
     from memtrace.units import format_size
 
     bound = found[0].lower_bound

@@ -54,8 +54,7 @@ def native(command: tuple[str, ...], output: str, process: str | None, as_json: 
     """
     import sys
 
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json
+    from memtrace.cli.output import bar, echo_json
     from memtrace.recording.native import record as record_native
 
     check_target(output)
@@ -86,8 +85,7 @@ def python(program: tuple[str, ...], output: str, objects: bool, as_json: bool, 
     """
     import sys
 
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json
+    from memtrace.cli.output import bar, echo_json
     from memtrace.recording.python import record as record_python
 
     check_target(output)
@@ -116,7 +114,7 @@ def torch(program: str, arguments: tuple[str, ...], output: str, as_json: bool, 
       memtrace record torch -o step.parquet train.py
       memtrace record torch -o step.parquet training:one_step
     """
-    from memtrace.cli.tables import echo_json
+    from memtrace.cli.output import echo_json
     from memtrace.recording.torch import ASSUMED
     from memtrace.recording.torch import record as record_torch
 
@@ -167,7 +165,7 @@ def say_native(done: Recording, command: str, output: str) -> None:
 def check_target(output: str) -> None:
     """Raise UsageError if the trace could not be written, before the program is run."""
     from memtrace.errors import UsageError
-    from memtrace.trace.files import writer
+    from memtrace.trace.writing import writer
 
     writer(Path(output), None)
     if not Path(output).resolve().parent.is_dir():

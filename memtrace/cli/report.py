@@ -37,7 +37,7 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
     results = read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
     written = write(results, path, source / "plots")
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         echo_json({"schema": "memtrace.report/1", "file": str(written), "bytes": written.stat().st_size})
     elif not quiet:
@@ -66,7 +66,7 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
         read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
     )
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         echo_json({"schema": "memtrace.show/1", "results": results.summary})
     elif isinstance(results, TierResults):
@@ -109,8 +109,7 @@ def page_map(results: Results, trace: str, policy: str, width: int, height: int 
     """Return the lines of a map of address by time, the lowest addresses at the bottom: # in use, + half in use, . hole."""
     import numpy as np
 
-    from memtrace.plots.cells import cells_of, highest_so_far
-    from memtrace.plots.series import last_event
+    from memtrace.plots.series import cells_of, highest_so_far, last_event
     from memtrace.units import format_size
 
     cells = cells_of(results.rows("occupancy", trace, policy), last_event(results, trace), width, height)

@@ -11,7 +11,7 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 
 if TYPE_CHECKING:
-    from memtrace.reuse.planning import Idle, InPlace, Plan, TagShare
+    from memtrace.questions.reuse import Idle, InPlace, Plan, TagShare
 
 MOST_TAGS = 8  # that are printed
 
@@ -61,10 +61,9 @@ def reuse(
     Example:
       memtrace reuse traces/gpt-6x512-fp32.csv --window 2
     """
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json
-    from memtrace.reuse.planning import plan
-    from memtrace.trace import read
+    from memtrace.cli.output import bar, echo_json
+    from memtrace.questions.reuse import plan
+    from memtrace.reading import read
 
     with bar("reading", not quiet) as progress:
         read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
@@ -89,7 +88,7 @@ def matching(patterns: tuple[str, ...], tags: tuple[str, ...]) -> tuple[str, ...
 
 def show(found: Plan) -> None:
     """Print the table of the three kinds of candidates, a table of tags for each kind, and the cost of recomputing."""
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.output import print_table
     from memtrace.units import format_count, format_size
 
     kinds: dict[str, InPlace | Idle] = {"in place": found.in_place, "recompute": found.recompute, "free early": found.free_early}
@@ -108,7 +107,7 @@ def show(found: Plan) -> None:
 
 def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
     """Print the table of one kind's candidates by tag."""
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.output import print_table
     from memtrace.units import format_count, format_size
 
     if not tags:

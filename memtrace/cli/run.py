@@ -105,8 +105,8 @@ def run(
     from memtrace.cli.traces import say_assumed
     from memtrace.engine.registry import parse_policies
     from memtrace.results.folder import check_folder
-    from memtrace.running import Settings, check_names, check_options
-    from memtrace.running import run as run_cells
+    from memtrace.results.running import Settings, check_names, check_options
+    from memtrace.results.running import run as run_cells
     from memtrace.units import parse_size
 
     started = time.perf_counter()
@@ -132,7 +132,7 @@ def run(
         results = run_cells(read, chosen, settings, jobs, progress)
     files = write(results, folder, () if no_report else ("pdf", "html"))
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         echo_json(
             {"schema": "memtrace.run/1", "results": results.summary, **locality_rows(results), "files": [str(f) for f in files]}
@@ -160,7 +160,7 @@ def comes_from_gpu(metadata: Mapping[str, str]) -> bool:
 
 def say_compiling(policies: Sequence[Policy]) -> None:
     """Announce the policies that have to be compiled first, which is the one long wait of a new version."""
-    from memtrace.running import uncompiled
+    from memtrace.results.running import uncompiled
 
     names = uncompiled(policies)
     if names:
@@ -169,7 +169,7 @@ def say_compiling(policies: Sequence[Policy]) -> None:
 
 def sample_count(text: str) -> int:
     """Return the number of samples that the option --samples asks for; raise UsageError if it is neither a number nor "all"."""
-    from memtrace.replaying import ALL_SAMPLES
+    from memtrace.engine.replay import ALL_SAMPLES
 
     if text == "all":
         return ALL_SAMPLES
@@ -180,8 +180,8 @@ def sample_count(text: str) -> int:
 
 def read_trace(path: str, invalid: str, trace_format: str | None, keep_ids: bool, bars: bool) -> Trace:
     """Read one trace under a progress bar; ``keep_ids`` keeps the trace's own ids of blocks."""
-    from memtrace.cli.progress import bar
-    from memtrace.trace import read
+    from memtrace.cli.output import bar
+    from memtrace.reading import read
 
     with bar(f"reading {Path(path).name}", bars) as progress:
         return read(path, invalid=invalid, format=trace_format, keep_ids=keep_ids, progress=progress)
@@ -197,7 +197,7 @@ def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
     """Return a context manager that provides a function of (cell, events done in it), which moves one bar for all cells."""
     from contextlib import contextmanager
 
-    from memtrace.cli.progress import bar
+    from memtrace.cli.output import bar
 
     @contextmanager
     def progress() -> Any:
@@ -228,8 +228,8 @@ def write(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:
 
 def print_ranked(results: Results, trace: str) -> None:
     """Print the ranked table of a trace, and the first sentence of the verdict."""
-    from memtrace.cli.tables import print_policies
-    from memtrace.report.verdict import rank, verdict
+    from memtrace.cli.output import print_policies
+    from memtrace.results.verdict import rank, verdict
 
     ranked = rank([row for row in results.summary if row["trace"] == trace])
     shown = ranked[:MOST_ROWS]
@@ -254,7 +254,7 @@ def headline(row: dict[str, Any]) -> str:
 
 def table_row(row: dict[str, Any]) -> tuple[str, ...]:
     """Return a policy's line in the table."""
-    from memtrace.report.verdict import above_bound, is_oom, ratio_text
+    from memtrace.results.verdict import above_bound, is_oom, ratio_text
     from memtrace.units import format_size
 
     status = row["status"]
@@ -291,7 +291,7 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
 
 def say_next(results: Results, traces: Sequence[Trace]) -> None:
     """Print the commands to try next, for the first trace."""
-    from memtrace.report.suggestions import suggestions
+    from memtrace.report.document import suggestions
 
     trace = traces[0]
     for tried in suggestions([row for row in results.summary if row["trace"] == trace.name], trace.source):

@@ -28,8 +28,8 @@ def show(results: TierResults) -> None:
 
 def print_tables(results: TierResults, title: str) -> None:
     """Print tables of the tiers, links, evictions by tag and the curve, and sentences on the verdict and the model of times."""
-    from memtrace.cli.tables import print_table
-    from memtrace.tiers import saying
+    from memtrace.cli.output import print_table
+    from memtrace.tiers import results as saying
 
     rows = results.summary
     print_table(saying.COLUMNS, [saying.table_row(row) for row in rows], title=title)

@@ -49,16 +49,16 @@ def shrink(
       memtrace shrink trace.parquet --keep oom -p next-fit --capacity 80GiB -o small.csv
       memtrace shrink trace.csv --keep 'external_frag_at_peak>0.3' -p first-fit -o small.csv
     """
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json
+    from memtrace.cli.output import bar, echo_json
     from memtrace.engine.registry import parse_policies
+    from memtrace.engine.replay import warm
     from memtrace.errors import UsageError
-    from memtrace.replaying import warm
-    from memtrace.running import check_options
-    from memtrace.shrinking import shrink as shrink_trace
-    from memtrace.shrinking.conditions import parse_condition
-    from memtrace.trace import read, write
-    from memtrace.trace.files import writer
+    from memtrace.questions.shrinking import shrink as shrink_trace
+    from memtrace.questions.shrinking.conditions import parse_condition
+    from memtrace.reading import read
+    from memtrace.results.running import check_options
+    from memtrace.trace import write
+    from memtrace.trace.writing import writer
     from memtrace.units import parse_size
 
     condition, chosen = parse_condition(keep), parse_policies([policy])

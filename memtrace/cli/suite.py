@@ -16,7 +16,7 @@ from memtrace.cli.compare import GATE_FAILED, show_comparison, write_documents
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
-    from memtrace.comparing.model import Comparison
+    from memtrace.comparing.comparison import Comparison
     from memtrace.suite import Plan, Ran, Suite
     from memtrace.suite.store import Store
 
@@ -71,8 +71,7 @@ def suite(
     from dataclasses import replace
 
     from memtrace.suite import load, plan
-    from memtrace.suite.store import Store
-    from memtrace.suite.writing import check_output
+    from memtrace.suite.store import Store, check_output
 
     started = time.perf_counter()
     asked = load(file)
@@ -114,7 +113,7 @@ def baseline_rows(suite: Suite, update: bool) -> list[dict[str, Any]] | None:
 
     Raise UsageError if a gate needs a baseline, none exists, and ``update`` is false.
     """
-    from memtrace.comparing.baseline import read_baseline
+    from memtrace.comparing.inputs import read_baseline
 
     path = None if suite.baseline is None else suite.at(suite.baseline)
     if path is not None and path.exists():
@@ -134,7 +133,7 @@ def near(source: str) -> str:
 
 def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     """Print the cells and the gates of a plan, and which cells are finished."""
-    from memtrace.cli.tables import echo_json, print_table
+    from memtrace.cli.output import echo_json, print_table
 
     finished = {task: store.has(task.key) for task in plan.tasks}
     if as_json:
@@ -159,9 +158,9 @@ def replay(plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: 
     On Ctrl-C exit with code INTERRUPTED; the cells finished by then stay in the store. ``silent`` prints no failed
     cells.
     """
-    from memtrace.cli.progress import bar
+    from memtrace.cli.output import bar
     from memtrace.suite import replay_cells
-    from memtrace.suite.cluster import cluster
+    from memtrace.suite.dispatch import cluster
 
     done = 0
     with cluster(scheduler) if scheduler is not None else nullcontext() as executor, bar("cells", bars, len(plan.tasks)) as step:
@@ -205,9 +204,8 @@ def judged(
     None.
     """
     from memtrace.comparing import compare_rows
+    from memtrace.comparing.comparison import Comparison, by_key
     from memtrace.comparing.gates import judge
-    from memtrace.comparing.model import Comparison
-    from memtrace.comparing.pairing import by_key
 
     gates = [gate for gate in plan.suite.gates if not (update and gate.needs_base)]
     head, failed = by_key(rows, "the suite"), [(task.trace, task.label) for task in ran.errors]
@@ -219,7 +217,7 @@ def judged(
 
 def lost(ran: Ran) -> list[Any]:
     """Return an outcome for each cell whose replay failed."""
-    from memtrace.comparing.model import Outcome
+    from memtrace.comparing.comparison import Outcome
 
     return [Outcome("replay", task.trace, task.label, "failed", reason=error) for task, error in ran.errors.items()]
 
@@ -231,7 +229,7 @@ def placed(suite: Suite, path: str | None) -> str | None:
 
 def update(suite: Suite, rows: list[dict[str, Any]], ran: Ran) -> list[str]:
     """Write the baseline from these rows, and return its path in a list. The baseline is left unchanged if cells failed."""
-    from memtrace.comparing.baseline import write_baseline
+    from memtrace.comparing.inputs import write_baseline
 
     assert suite.baseline is not None
     if ran.errors:
@@ -243,7 +241,7 @@ def update(suite: Suite, rows: list[dict[str, Any]], ran: Ran) -> list[str]:
 
 def echo_results(found: Comparison, ran: Ran, rows: list[dict[str, Any]], files: Sequence[str]) -> None:
     """Print the JSON document of the suite."""
-    from memtrace.cli.tables import echo_json
+    from memtrace.cli.output import echo_json
 
     errors = [{"trace": task.trace, "policy": task.label, "error": error} for task, error in ran.errors.items()]
     counts = {"replayed": ran.replayed, "finished_before": ran.skipped}

@@ -102,17 +102,16 @@ def tiers(
     """
     from dataclasses import replace
 
-    from memtrace.cli.progress import bar
+    from memtrace.cli.output import bar
     from memtrace.cli.show_tiers import print_tables
+    from memtrace.reading import read
     from memtrace.results.folder import check_folder
     from memtrace.tiers.curve import curve
-    from memtrace.tiers.description import described
+    from memtrace.tiers.description import described, parse_time
     from memtrace.tiers.eviction import rule
-    from memtrace.tiers.grammar import parse_time
-    from memtrace.tiers.model import Plan
-    from memtrace.tiers.replaying import is_compiled, replay_tiers
+    from memtrace.tiers.replay import is_compiled, replay_tiers
     from memtrace.tiers.results import gather, manifest_of
-    from memtrace.trace import read
+    from memtrace.tiers.tier import Plan
     from memtrace.units import format_size, parse_size
 
     started = time.perf_counter()
@@ -139,7 +138,7 @@ def tiers(
     results = gather(replayed, rows, manifest_of(read_trace, time.perf_counter() - started))
     files = write(results, folder)
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         found = {"results": results.summary, "curve": results.curve, "files": [str(path) for path in files]}
         echo_json({"schema": "memtrace.tiers/1", **found})

@@ -38,9 +38,8 @@ def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quie
     Example:
       memtrace info trace.csv
     """
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json, print_table
-    from memtrace.trace import read
+    from memtrace.cli.output import bar, echo_json, print_table
+    from memtrace.reading import read
 
     with bar(f"reading {Path(trace).name}", not quiet) as progress:
         found = read(trace, format=trace_format, invalid=invalid, progress=progress)
@@ -124,9 +123,9 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
     Example:
       memtrace check trace.csv
     """
-    from memtrace.cli.tables import echo_json
+    from memtrace.cli.output import echo_json
     from memtrace.errors import InputError
-    from memtrace.trace import check as check_trace
+    from memtrace.reading import check as check_trace
 
     metadata: dict[str, str] = {}
     problems = check_trace(trace, format=trace_format, most=most, metadata=metadata)
@@ -173,9 +172,8 @@ def convert(
       memtrace convert trace.csv.gz trace.parquet
       memtrace convert trace.csv lifetimes.csv --to minimalloc
     """
-    from memtrace.cli.progress import bar
-    from memtrace.cli.tables import echo_json
-    from memtrace.trace import convert as convert_trace
+    from memtrace.cli.output import bar, echo_json
+    from memtrace.reading import convert as convert_trace
 
     metadata: dict[str, str] = {}
     with bar(f"converting {Path(source).name}", not quiet) as progress:

@@ -10,10 +10,10 @@ from memtrace.cli import report_options
 from memtrace.cli.traces import INVALID_OPTION
 
 if TYPE_CHECKING:
-    from memtrace.snapshot.autopsy import Pin
-    from memtrace.snapshot.fidelity import Fidelity
+    from memtrace.gpu.autopsy import Pin
+    from memtrace.gpu.fidelity import Fidelity
+    from memtrace.gpu.whatif import Row
     from memtrace.trace import Trace
-    from memtrace.whatif.rows import Row
 
 PINS_SHOWN = 6  # segments that are printed
 
@@ -64,9 +64,8 @@ def whatif(
     """
     from memtrace.cli.run import say_compiling
     from memtrace.engine.registry import parse_policy
+    from memtrace.gpu.whatif import best_of, grid, mark_no_effect, rows_of
     from memtrace.units import parse_size
-    from memtrace.whatif.grid import grid
-    from memtrace.whatif.rows import best_of, mark_no_effect, rows_of
 
     limit = None if capacity is None else parse_size(capacity)
     given = None if recorded_capacity is None else parse_size(recorded_capacity)
@@ -78,7 +77,7 @@ def whatif(
     mark_no_effect(rows)
     best = best_of(rows)
     if as_json:
-        from memtrace.cli.tables import echo_json
+        from memtrace.cli.output import echo_json
 
         echo_json(document(trace, limit, compared, rows, best))
         return
@@ -99,16 +98,16 @@ def read(path: str, device: str, recorded: str | None, capacity: int | None, inv
     snapshot, ``recorded`` and ``capacity`` replace what it says of settings and memory.
     """
     from memtrace.formats import find
-    from memtrace.trace import read as read_trace
-    from memtrace.trace.source import open_source
+    from memtrace.reading import read as read_trace
+    from memtrace.trace.sources import open_source
 
     with open_source(path) as source:
         name = find(source).NAME
     if name != "torch-snapshot":
         return read_trace(path, invalid=invalid), None
-    from memtrace.snapshot.fidelity import fidelity, recorded_capacity
-    from memtrace.snapshot.recorded import read_recorded
-    from memtrace.snapshot.settings import conf_of, released, without_share
+    from memtrace.formats.snapshot.diagnostics import conf_of, released, without_share
+    from memtrace.gpu.fidelity import fidelity, recorded_capacity
+    from memtrace.gpu.recorded import read_recorded
 
     found = read_recorded(path, device)
     for note in found.trace.metadata["assumed"].splitlines():
@@ -144,7 +143,7 @@ def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool, verbose:
     Without ``verbose`` only the first of these settings is explained. ``limit`` is the device's memory in bytes or
     None.
     """
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.output import print_table
     from memtrace.units import format_size
 
     device = "a device that never runs short" if limit is None else f"a device of {format_size(limit)}"
@@ -163,7 +162,7 @@ def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool, verbose:
 
 def show_autopsy(row: Row) -> None:
     """Print the state of memory when it ran out, and the blocks that keep free bytes from going back to the device."""
-    from memtrace.cli.tables import print_table
+    from memtrace.cli.output import print_table
     from memtrace.units import format_size
 
     found = row.autopsy
@@ -224,7 +223,7 @@ def document(trace: Trace, limit: int | None, compared: Fidelity | None, rows: l
         said = {name: value for name, value in vars(compared).items() if name != "capacity"}
         said["capacity_bytes"] = compared.capacity
     return {
-        "schema": "memtrace.whatif/1",
+        "schema": "memtrace.gpu/1",
         "trace": trace.name,
         "events": trace.facts.events,
         "lower_bound_bytes": trace.facts.peak_live_bytes,

@@ -6,10 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from memtrace.comparing.comparison import Comparison, Key, Row, Rows
     from memtrace.comparing.grammar import Gate
-    from memtrace.comparing.model import Comparison, Key, Row
-    from memtrace.comparing.pairing import Rows
-    from memtrace.comparing.sources import Place
+    from memtrace.comparing.inputs import Place
 
 
 def compare(base: Place, head: Place | None = None, fail_if: Sequence[str] = (), reference: str | None = None) -> Comparison:
@@ -20,9 +19,9 @@ def compare(base: Place, head: Place | None = None, fail_if: Sequence[str] = (),
     trace. ``fail_if`` are gates, such as ``peak_reserved_bytes>+1%`` (see memtrace.comparing.grammar). Raise UsageError
     for a gate that cannot be parsed or applies to no row, InputError for results that cannot be read.
     """
+    from memtrace.comparing.comparison import by_key
     from memtrace.comparing.grammar import parse_gate
-    from memtrace.comparing.pairing import by_key
-    from memtrace.comparing.sources import rows_of, source_name
+    from memtrace.comparing.inputs import rows_of, source_name
     from memtrace.errors import UsageError
 
     gates = [parse_gate(text) for text in fail_if]
@@ -41,9 +40,8 @@ def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collecti
     they are fails.
     """
     from memtrace.comparing.changes import changes
+    from memtrace.comparing.comparison import Comparison, notes, only, partnered, shared
     from memtrace.comparing.gates import judge
-    from memtrace.comparing.model import Comparison
-    from memtrace.comparing.pairing import notes, only, partnered, shared
 
     base = partnered(base, head)
     keys = shared(base, head)
@@ -61,8 +59,8 @@ def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collecti
 def compare_policies(rows: Rows, gates: Sequence[Gate], reference: str | None = None, failed: Collection[Key] = ()) -> Comparison:
     """Compare all policies of one result with one of them, on each trace; ``reference`` and ``failed`` are as in `compare`."""
     from memtrace.comparing.changes import changes
+    from memtrace.comparing.comparison import Comparison
     from memtrace.comparing.gates import judge
-    from memtrace.comparing.model import Comparison
 
     against = references(rows, reference)
     pairs = [(against[key[0]], row) for key, row in rows.items() if key[0] in against and row is not against[key[0]]]
@@ -78,7 +76,7 @@ def references(rows: Rows, reference: str | None) -> dict[str, Row]:
     least. Raise UsageError for an unknown policy.
     """
     from memtrace.comparing.changes import served
-    from memtrace.comparing.pairing import names
+    from memtrace.comparing.comparison import names
     from memtrace.names import unknown
 
     traces, policies = names(rows)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from functools import cache
 
-from memtrace.comparing.model import Change, Row
+from memtrace.comparing.comparison import Change, Row
 from memtrace.units import format_ratio, format_size
 
 OUTCOME, FOOTPRINT, MEMORY, WORK = range(4)  # subjects of a change, the most important first
@@ -22,7 +22,7 @@ Number = int | float
 @cache
 def directed() -> dict[str, tuple[str, str, int]]:
     """Return unit, better direction and subject of each measure, by name. Measures without a better direction are left out."""
-    from memtrace.metrics import declared
+    from memtrace.measures import declared
 
     return {m.name: (m.unit, m.direction, _subject(m.name, m.compute.__module__, m.unit)) for m in declared() if m.direction}
 

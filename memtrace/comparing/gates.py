@@ -9,15 +9,14 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from memtrace.comparing.changes import Number, number, said, served
+from memtrace.comparing.comparison import Key, Outcome, Row, Rows, matches, names
 from memtrace.comparing.grammar import Gate, units
-from memtrace.comparing.model import Key, Outcome, Row
-from memtrace.comparing.pairing import Rows, matches, names
 from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
 from memtrace.units import format_size
 
 NO_VALUE = "there is no value"
-OUTCOME_MODULE = "memtrace.metrics.outcome"  # declares the measures of how a replay ended
+OUTCOME_MODULE = "memtrace.measures.outcome"  # declares the measures of how a replay ended
 
 
 def judge(gates: Sequence[Gate], head: Rows, base: Rows | None, failed: Collection[Key] = ()) -> list[Outcome]:
@@ -96,7 +95,7 @@ def told_whole() -> frozenset[str]:
     They are the measures of how a replay ended, and facts of the whole trace.
     """
     from memtrace.comparing.grammar import FACTS
-    from memtrace.metrics import declared
+    from memtrace.measures import declared
 
     outcome = {metric.name for metric in declared() if metric.compute.__module__ == OUTCOME_MODULE}
     return frozenset({*outcome, *FACTS, "lower_bound_bytes"})

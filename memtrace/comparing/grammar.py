@@ -93,7 +93,7 @@ def parse_gate(text: str) -> Gate:
 
 def units() -> dict[str, str]:
     """Return the unit of each column that a gate may name, by name."""
-    from memtrace.metrics import declared
+    from memtrace.measures import declared
 
     facts = {name: "bytes" if name.endswith("_bytes") else "count" for name in FACTS}
     return {**facts, **{metric.name: metric.unit for metric in declared()}}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memtrace.structures.ledger import ALLOCATED, FREE, HOLES, LARGEST, RESERVED, new_ledger
+from memtrace.contract.ledger import ALLOCATED, FREE, HOLES, LARGEST, RESERVED, new_ledger
 
 
 class State(NamedTuple):

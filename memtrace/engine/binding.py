@@ -10,7 +10,7 @@ from types import ModuleType
 
 from memtrace.engine import places, standins
 from memtrace.engine.adapted import adapt
-from memtrace.engine.sources import digest, reachable_modules
+from memtrace.engine.digests import digest, reachable_modules
 
 FUNCTIONS = (
     "init",

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from memtrace.contract.bits import highest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.request import Request
 from memtrace.engine.recorder import LIVE, SKIPPED
-from memtrace.engine.request import Request
-from memtrace.structures.bits import highest_set
-from memtrace.structures.calls import apart
 
 DEAD, PLACED, EMPTY, FREED = 0, 1, 2, 3  # a block that failed; that has an address; that needed none; that is no more
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from memtrace.contract import bits, calls
 from memtrace.engine import loop, places, recorder
-from memtrace.engine.sources import digest, functions_of, reachable_modules
+from memtrace.engine.digests import digest, functions_of, reachable_modules
 from memtrace.errors import PolicyError
-from memtrace.structures import bits, calls
 
 # ``_nrt=False`` drops the reference counting that numba leaves in functions that are handed arrays: 6 times faster.
 # The loop allocates nothing, so there is nothing to count. It is undocumented: where numba lacks it, it is left out.
@@ -85,7 +85,7 @@ def use_instructions() -> None:
     from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
     from numba.extending import overload
 
-    from memtrace.engine.held import keep
+    from memtrace.engine.references import keep
 
     prefetch_line = prefetch_intrinsic()
 

@@ -8,8 +8,11 @@ itself, all else apart from it (``engine.serving``).
 
 import numpy as np
 
+from memtrace.contract.calls import apart, hold, prefetch
+from memtrace.contract.ledger import ALLOCATED, HOLES, RESERVED
+from memtrace.contract.ops import ALLOC, FREE, REALLOC
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import DEAD, FREED, PLACED, clear, forget, make_request, record_of, request_of, settle
-from memtrace.engine.ops import ALLOC, FREE, REALLOC
 from memtrace.engine.recorder import (
     AT_PEAK_ALLOCATED,
     AT_PEAK_LIVE,
@@ -31,10 +34,7 @@ from memtrace.engine.recorder import (
     write_classes,
     write_row,
 )
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.serving import ask, serve
-from memtrace.structures.calls import apart, hold, prefetch
-from memtrace.structures.ledger import ALLOCATED, HOLES, RESERVED
 
 FINISHED, STOPPED, TOO_SMALL, NO_ROOM = 0, 1, 2, 3
 FAR, NEAR, SOON = 24, 16, 8  # events looked ahead

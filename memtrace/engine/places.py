@@ -5,9 +5,9 @@ each of one piece, and books their bytes in its ledger's MOVED. A policy with ``
 anywhere, which stay; a resize in place may add or drop some. With ``keep`` every piece and every move is written down.
 """
 
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import MOVED
 from memtrace.engine.recorder import EVENT, FOLLOWED, PLACES
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import MOVED
 
 LIVE_BLOCK = 1  # engine.blocks.PLACED
 PLACE = ("event", "block", "address", "bytes")

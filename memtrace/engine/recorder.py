@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.structures.bits import highest_set
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import highest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import (
     ALLOCATED,
     BELOW_MEDIAN,
     BELOW_P99,

@@ -1,4 +1,4 @@
-"""A policy's name, or the path of a file, or a group -> the policies themselves, with their options read."""
+"""What options a policy takes, read off its ``init``; and option text turned into values."""
 
 import hashlib
 import importlib
@@ -9,14 +9,110 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
-from memtrace.engine.nested import nested
-from memtrace.engine.options import Value, options_of, parse_options, text_of
-from memtrace.errors import PolicyError, UsageError
-from memtrace.names import unknown
+from memtrace.engine.binding import bind, has_ledger
+from memtrace.errors import MemtraceError, PolicyError, UsageError
+from memtrace.names import split_spec, unknown
+from memtrace.structures.rules import heap_rules
+from memtrace.units import parse_size
+
+Value = int | bool | str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its default, and the words it takes if it takes words."""
+
+    name: str
+    default: Value
+    choices: tuple[str, ...] = ()
+
+
+SWAPS = ("scratch", "inplace")  # for every policy: the engine swaps; one that knows only some of them names those
+
+
+def options_of(module: ModuleType) -> dict[str, Option]:
+    """The options of a policy, by name; a policy whose ``init`` takes ``**options`` takes the common ones of a heap."""
+    parameters = list(inspect.signature(module.init).parameters.values())[2:]
+    found = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    if len(found) < len(parameters):
+        found += list(inspect.signature(heap_rules).parameters.values())[1:]
+    options = {p.name: _option(p) for p in found if p.default is not p.empty}
+    swaps = getattr(module, "SWAPS", SWAPS)
+    return {**options, "swap": Option("swap", swaps[0], swaps)}
+
+
+def _option(parameter: inspect.Parameter) -> Option:
+    choices = get_args(parameter.annotation) if get_origin(parameter.annotation) is Literal else ()
+    return Option(parameter.name, parameter.default, choices)
+
+
+def parse_options(policy: str, given: dict[str, str], known: dict[str, Option]) -> dict[str, Value]:
+    """Values for the options given as text; raises UsageError that names the option and what it takes."""
+    values = {}
+    for name, text in given.items():
+        if name not in known:
+            raise unknown(f"option of {policy}", name, known)
+        values[name] = _value(policy, known[name], text)
+    return values
+
+
+def _value(policy: str, option: Option, text: str) -> Value:
+    if option.choices:
+        if text not in option.choices:
+            raise UsageError(f"{policy}: {option.name}={text} is none of {', '.join(option.choices)}")
+        return text
+    if isinstance(option.default, bool):
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"{policy}: {option.name}={text} is neither true nor false")
+        return text.lower() == "true"
+    if isinstance(option.default, int):
+        try:
+            return parse_size(text)
+        except MemtraceError as error:
+            raise UsageError(f"{policy}: {option.name}={text}: {error}") from None
+    return text
+
+
+def text_of(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def nested(module: ModuleType, options: dict[str, Value]) -> ModuleType:
+    """The module that ``module`` is with the inner policy that the options name."""
+    inner = named(str(options[module.INNER]))
+    outer = module.__name__.rpartition(".")[2]
+    bound = bind(inner.module)
+    if bound.address_of or bound.first_piece or not has_ledger(inner.module):
+        raise UsageError(f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, or it has no ledger")
+    name = f"{module.__name__}.over_{inner.module.__name__.rpartition('.')[2]}"
+    if name not in sys.modules:
+        sys.modules[name] = made(name, module, bound, inner.module)
+    return sys.modules[name]
+
+
+def named(text: str) -> "Policy":
+    """The inner policy that an option's value names, in brackets or not."""
+
+    return parse_policy(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
+def inner_options(text: str) -> dict[str, Value]:
+    """The inner policy's options, without what only the replay looks at."""
+    return {key: value for key, value in named(text).options.items() if key != "swap"}
+
+
+def made(name: str, module: ModuleType, bound: ModuleType, inner: ModuleType) -> ModuleType:
+    whole = ModuleType(name, module.__doc__)
+    whole.__file__ = module.__file__
+    own = {key: value for key, value in vars(module).items() if not key.startswith("__")}
+    taken = {f"inner_{key}": value for key, value in vars(bound).items() if isinstance(value, FunctionType)}
+    vars(whole).update({**own, **taken, "inner_module": inner, **module.over(bound, inner_options)})
+    return whole
+
 
 GROUP_WORDS = {
     "classic": "first, next, best and worst fit",
@@ -95,40 +191,6 @@ def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     for option, modules in getattr(module, "VARIANTS", {}).items():
         module = modules.get(options[option], module)
     return nested(module, options) if hasattr(module, "over") else module
-
-
-def split_spec(text: str, bare: str | None = None) -> tuple[str, dict[str, str]]:
-    """Name and options of ``name:key=value,...`` or ``name:key:value,...``; commas inside [] do not split.
-
-    ``bare`` is the option that a word without a key is the value of (None: such a word is an error).
-    """
-    end = text.find(".py:") + 3 if ".py:" in text.partition("[")[0] else text.find(":") if not text.endswith(".py") else -1
-    name, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
-    given = {}
-    for part in split_commas(rest):
-        key, mark, value = part.partition(":" if ":" in part.partition("=")[0] else "=")
-        if not mark and bare is not None:
-            key, mark, value = bare, "=", part
-        if bare == "":
-            continue
-        if not mark or not key.strip():
-            raise UsageError(f"{text}: {part!r} is not key=value")
-        if mark == ":" and value.strip() in ("true", "false"):
-            raise UsageError(f"{text}: PyTorch takes {key.strip()}:{value.strip().capitalize()}, with a capital")
-        if mark == "=" and key.strip() in given:
-            raise UsageError(f"{text}: {key.strip()} is given twice")  # PyTorch lets the last one count
-        given[key.strip()] = value.strip()
-    return name.strip(), given
-
-
-def split_commas(text: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for i, character in enumerate(text):
-        depth += (character == "[") - (character == "]")
-        if character == "," and depth == 0:
-            parts.append(text[start:i])
-            start = i + 1
-    return [part for part in [*parts, text[start:]] if part.strip()]
 
 
 def load_builtin(name: str) -> ModuleType:

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED
+from memtrace.contract.ops import ACCESS, COMPLETE, COPY, REALLOC, RECORD, SWAP, TRIM
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import DEAD, PLACED, clear, make_request, record_of, request_of, settle, with_handle
-from memtrace.engine.ops import ACCESS, COMPLETE, COPY, REALLOC, RECORD, SWAP, TRIM
 from memtrace.engine.recorder import (
     FIT_RATIO,
     FITS,
@@ -17,9 +20,6 @@ from memtrace.engine.recorder import (
     SPARE,
     count_request,
 )
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED
 
 
 class Mode(NamedTuple):

@@ -1,6 +1,6 @@
 """What the loop calls where a policy does not define the function: nothing happens."""
 
-from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.contract.request import NOTHING, NOWHERE
 
 
 def resize(state, request, address, old_size):

@@ -1,7 +1,7 @@
 """Find the formats that traces are read from. Each format is one file of this folder, which needs no other registration.
 
 A format's file defines NAME, SUFFIXES, `sniff(head, path)`, which returns whether the first bytes of a file are of this
-format, and `read(source)`, which yields `memtrace.trace.raw.Batch`es (`memtrace.trace.rows.batches` makes them from rows).
+format, and `read(source)`, which yields `memtrace.trace.batches.Batch`es (`memtrace.trace.records.batches` makes them from rows).
 `memtrace formats` prints the first line of the file's docstring.
 """
 
@@ -15,12 +15,12 @@ from inspect import signature
 from typing import TYPE_CHECKING, Protocol, cast
 
 from memtrace.errors import InputError, UsageError
-from memtrace.formats._lines import MARK
+from memtrace.formats._text import MARK
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 
 class Format(Protocol):

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.formats._compiling import compiled
+from memtrace.formats._text import compiled
+from memtrace.trace.batches import MISSING, UNREADABLE
 from memtrace.trace.live_ids import find, take_out
 from memtrace.trace.model import Int64s
-from memtrace.trace.raw import MISSING, UNREADABLE
 
 ALLOC, FREE, REALLOC = 0, 1, 2  # as in memtrace.trace.model.Op
 

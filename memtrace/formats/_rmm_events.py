@@ -15,16 +15,14 @@ from numba import njit
 
 from memtrace.errors import InputError
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS
-from memtrace.formats._compiling import compiled
-from memtrace.formats._lines import MARK
 from memtrace.formats._reading import LINE, CallFormat, read_calls
-from memtrace.formats._scan import code_of, decimal, hexadecimal, next_line, word
+from memtrace.formats._text import MARK, code_of, compiled, decimal, hexadecimal, next_line, word
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
-from memtrace.trace.raw import MISSING
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 START = b"Event Type,"  # first bytes of such a log
 NEEDED = ("Event Type", "Device ID", "Address", "Stream", "Size (bytes)", "Start")

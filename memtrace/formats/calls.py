@@ -16,11 +16,11 @@ import numpy as np
 from memtrace.errors import InputError
 from memtrace.formats._calls import FREES, MALLOCS, REALLOCS, Calls
 from memtrace.formats._reading import BATCH_ROWS, Events
-from memtrace.trace.raw import MISSING
+from memtrace.trace.batches import MISSING
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 NAME = "calls"
 SUFFIXES = (".calls",)

@@ -16,14 +16,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
-from memtrace.formats import _given
-from memtrace.formats._given import Call
-from memtrace.formats._reading import Events
-from memtrace.trace.source import is_cut
+from memtrace.formats import _reading as _given
+from memtrace.formats._reading import Call, Events
+from memtrace.trace.sources import is_cut
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source, Stream
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source, Stream
 
 NAME = "chrome"
 SUFFIXES = (".json", ".perfetto-trace", ".pftrace")

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import InputError
+from memtrace.trace.batches import MISSING, UNREADABLE, Batch, Place, Rows
 from memtrace.trace.columns import NUMBERS, check_columns, to_rows
 from memtrace.trace.model import COLUMNS, read_only
-from memtrace.trace.raw import MISSING, UNREADABLE, Batch, Place, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from memtrace.trace.source import Source
+    from memtrace.trace.sources import Source
 
 NAME = "csv"
 SUFFIXES = (".csv",)

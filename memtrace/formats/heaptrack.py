@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from memtrace.formats._calls import BAD_LINE, FREES, GROW, MALLOCS, new_calls
-from memtrace.formats._compiling import compiled
-from memtrace.formats._lines import blocks
 from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, Events, without_cut_line
-from memtrace.formats._scan import hexadecimal, next_line
+from memtrace.formats._text import blocks, compiled, hexadecimal, next_line
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
-from memtrace.trace.raw import MISSING
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 NAME = "heaptrack"
 SUFFIXES = (".heaptrack", ".raw")

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError, UsageError
-from memtrace.formats import _given
+from memtrace.formats import _reading as _given
 from memtrace.formats._capture import ENDED, Capture
-from memtrace.formats._given import Call
-from memtrace.formats._reading import Events
+from memtrace.formats._reading import Call, Events
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 NAME = "memray"
 SUFFIXES = (".bin", ".memray")

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import InputError
-from memtrace.formats._lines import blocks
 from memtrace.formats._reading import shown
+from memtrace.formats._text import blocks
+from memtrace.trace.batches import MISSING, UNREADABLE, Batch, Place, rows_of
 from memtrace.trace.model import Int64s, Op
-from memtrace.trace.raw import MISSING, UNREADABLE, Batch, Place, rows_of
 
 if TYPE_CHECKING:
-    from memtrace.trace.source import Source
+    from memtrace.trace.sources import Source
 
 NAME = "minimalloc"
 SUFFIXES = (".csv",)

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 from numba import njit
 
 from memtrace.formats._calls import BAD_LINE, FREES, HALF_REALLOC, MALLOCS, REALLOCS
-from memtrace.formats._compiling import compiled
 from memtrace.formats._reading import LINE, CallFormat, read_calls
-from memtrace.formats._scan import hexadecimal, next_line
+from memtrace.formats._text import compiled, hexadecimal, next_line
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
-from memtrace.trace.raw import MISSING
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 NAME = "mtrace"
 SUFFIXES = (".mtrace",)

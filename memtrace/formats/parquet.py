@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
+from memtrace.trace.batches import Batch, Place
 from memtrace.trace.columns import check_columns, is_text, to_rows
 from memtrace.trace.model import SCHEMA
-from memtrace.trace.raw import Batch, Place
-from memtrace.trace.source import reading_errors
+from memtrace.trace.sources import reading_errors
 
 if TYPE_CHECKING:
-    from memtrace.trace.source import Source
+    from memtrace.trace.sources import Source
 
 NAME = "parquet"
 SUFFIXES = (".parquet", ".pq")

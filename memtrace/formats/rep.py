@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from memtrace.formats._compiling import compiled
 from memtrace.formats._reading import LINE, CallFormat, read_rows
-from memtrace.formats._scan import decimal, next_line
+from memtrace.formats._text import compiled, decimal, next_line
+from memtrace.trace.batches import MISSING, UNREADABLE
 from memtrace.trace.model import Int64s, Op
-from memtrace.trace.raw import MISSING, UNREADABLE
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 NAME = "rep"
 SUFFIXES = (".rep",)

@@ -16,15 +16,13 @@ from numba import njit
 
 from memtrace.formats import _rmm_events
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, new_calls
-from memtrace.formats._compiling import compiled
-from memtrace.formats._lines import MARK, blocks
 from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, Events, without_cut_line
-from memtrace.formats._scan import after, code_of, decimal, hexadecimal, next_line, word
-from memtrace.trace.raw import MISSING
+from memtrace.formats._text import MARK, after, blocks, code_of, compiled, decimal, hexadecimal, next_line, word
+from memtrace.trace.batches import MISSING
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 NAME = "rmm"
 SUFFIXES = (".csv", ".log", ".dev0", ".txt")

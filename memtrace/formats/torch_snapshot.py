@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
 
 NAME = "torch-snapshot"
 SUFFIXES = (".pickle", ".pkl")
@@ -28,6 +28,6 @@ def sniff(head: bytes, path: str) -> bool:
 
 def read(source: Source, device: str = "") -> Iterator[Batch]:
     """Yield the rows of one device in batches; `device` is its number as text, "" for the device with most events."""
-    from memtrace.snapshot.batches import read_batches
+    from memtrace.formats.snapshot.batches import read_batches
 
     return read_batches(source, device)

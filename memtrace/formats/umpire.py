@@ -1,30 +1,57 @@
-"""Umpire's replay log (UMPIRE_REPLAY): JSON lines of allocate, deallocate, reallocate, move, release and others.
-
-The calls of the program are read, on whatever allocator; the memory that pools get from other allocators is not in the log.
-The tag is the allocator's name. Pointers of one allocator are told apart from the same pointers of another. Lines of a
-reallocate come in pairs; if the block moved, its own allocate and deallocate are between them. Both the form since 2022 and
-the older one ("kind":"replay") are read, and SQLite databases of such events.
-Source: LLNL/Umpire, src/umpire/event and tools/replay.
-"""
+"""Read events that are stored as texts in a table of a SQLite database, as Umpire's database store writes them."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from memtrace.formats import _events, _given
-from memtrace.formats._given import Call
-from memtrace.formats._lines import blocks
-from memtrace.formats._reading import Events, shown
+from memtrace.errors import InputError
+from memtrace.formats import _reading as _given
+from memtrace.formats._reading import Call, Events, shown
+from memtrace.formats._text import blocks
 
 if TYPE_CHECKING:
-    from memtrace.trace.raw import Batch
-    from memtrace.trace.source import Source
+    from memtrace.trace.batches import Batch
+    from memtrace.trace.sources import Source
+
+MAGIC = b"SQLite format 3\0"  # first bytes of a SQLite file
+TABLE = b"CREATE TABLE EVENTS"  # text of the schema in the first bytes of Umpire's databases
+MOST_TEXT = 1 << 20  # upper bound of the bytes of one event
+# A read may take MOST_TURNS times STEPS instructions of SQLite's virtual machine: a damaged file must not run for ever.
+STEPS, MOST_TURNS = 1_000_000, 10_000
+
+
+def texts(source: Source) -> Iterator[bytes]:
+    """Yield the events in the order in which they were written; raises InputError if the file is not such a database."""
+    left = MOST_TURNS
+
+    def turn() -> bool:
+        """Return whether SQLite must stop; SQLite calls this after every STEPS instructions."""
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    with source.seekable() as path:
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            database.text_factory = bytes
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT)
+            database.set_progress_handler(turn, STEPS)
+            kinds = database.execute("SELECT type FROM sqlite_master WHERE name = 'EVENTS'").fetchall()
+            if kinds != [(b"table",)]:
+                raise InputError(f"{source.label}: the database has no table EVENTS")
+            for (text,) in database.execute("SELECT EVENT FROM EVENTS ORDER BY rowid"):
+                yield text if isinstance(text, bytes) else str(text).encode()
+        except sqlite3.Error as error:
+            raise InputError(f"{source.label}: SQLite cannot read it: {error}\ntry: make or fetch the file again") from error
+        finally:
+            database.close()
+
 
 NAME = "umpire"
 SUFFIXES = (".replay", ".stats")
-
 # Events that neither allocate nor free: they make no call and are not counted.
 QUIET = {"version", "make_memory_resource", "make_allocator", "set_default_allocator", "deregister_external_allocation", "memset"}
 # Names of events in the older form -> names in the newer form.
@@ -37,8 +64,8 @@ OLD_NAMES = {
 
 def sniff(head: bytes, path: str) -> bool:
     """Return whether the first line that is not a comment is an event of Umpire's, or the file is a database with their table."""
-    if head.startswith(_events.MAGIC):
-        return _events.TABLE in head
+    if head.startswith(MAGIC):
+        return TABLE in head
     for line in head.splitlines()[:100]:
         if line.strip() and not line.startswith(b"#"):
             new = line.startswith(b'{"category":') and b'"name":' in line
@@ -76,8 +103,8 @@ def _calls(source: Source, log: _Log, said: list[str]) -> Iterator[Call]:
 
 def _lines(source: Source, said: list[str]) -> Iterator[tuple[int, bytes, bool]]:
     """Yield (number, text, whether its line end is missing) of each event, from a text file or a database."""
-    if source.head().startswith(_events.MAGIC):
-        for number, line in enumerate(_events.texts(source), 1):
+    if source.head().startswith(MAGIC):
+        for number, line in enumerate(texts(source), 1):
             yield number, line, False
         return
     number = 0

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.compiler import compiled
 from memtrace.errors import PolicyError, UsageError
+from memtrace.native.compiler import compiled
 from memtrace.native.libraries import SYSTEM, find
 from memtrace.trace import Op
 

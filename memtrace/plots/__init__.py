@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-    from memtrace.plots.frame import Frame
+    from memtrace.drawing.frame import Frame
     from memtrace.results.tables import Results
 
 
@@ -50,8 +50,8 @@ def wanted(results: Results, trace: str) -> list[Plot]:
 
 def draw_into(canvas: Figure | SubFigure, height: float, plot: Plot, results: Results, trace: str) -> None:
     """Draw a plot with its title on a canvas of this height in inches."""
-    from memtrace.plots.frame import WIDTH, Frame
-    from memtrace.plots.style import TITLE
+    from memtrace.drawing.frame import WIDTH, Frame
+    from memtrace.drawing.style import TITLE
 
     frame = Frame(canvas, WIDTH, height)
     frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
@@ -63,8 +63,8 @@ def figure(plot: Plot, results: Results, trace: str) -> Figure:
     """Return the plot of one trace as a figure of its own."""
     from matplotlib.figure import Figure
 
-    from memtrace.plots.frame import WIDTH
-    from memtrace.plots.style import style
+    from memtrace.drawing.frame import WIDTH
+    from memtrace.drawing.style import style
 
     with style():
         height = plot.height(results, trace)
@@ -75,8 +75,8 @@ def figure(plot: Plot, results: Results, trace: str) -> Figure:
 
 def write_all(results: Results, directory: Path) -> list[Path]:
     """Write every plot of every trace into the directory as `<trace>-<plot>.png`, and return the paths."""
-    from memtrace.plots.saving import file_names, write_png
-    from memtrace.plots.style import style
+    from memtrace.drawing.saving import file_names, write_png
+    from memtrace.drawing.style import style
 
     written = []
     for trace, name in file_names(results.traces()).items():

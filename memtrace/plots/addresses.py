@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy
 from numpy.typing import NDArray
 
-from memtrace.plots.cells import Cells, cells_of, highest_so_far, tag_names
-from memtrace.plots.colours import Colour, policy_colour
-from memtrace.plots.frame import Frame
-from memtrace.plots.panel import Panel
-from memtrace.plots.panels import MOST_PANELS, SCALES, layout, left_out, places
-from memtrace.plots.scales import common_limit, size_ticks
-from memtrace.plots.series import Rows, last_event, summary
-from memtrace.plots.style import ALARM, BODY, FAINT, LEFT, SMALL, TITLE_ROOM
-from memtrace.report.verdict import is_oom
+from memtrace.drawing.frame import Frame
+from memtrace.drawing.panel import MOST_PANELS, SCALES, Panel, layout, left_out, places
+from memtrace.drawing.scales import common_limit, size_ticks
+from memtrace.drawing.style import ALARM, BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour, policy_colour
+from memtrace.plots.series import Cells, Rows, cells_of, highest_so_far, last_event, summary, tag_names
+from memtrace.results.verdict import is_oom
 from memtrace.units import format_size
 
 if TYPE_CHECKING:

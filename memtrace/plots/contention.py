@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from memtrace.contention.comparing import Row
+    from memtrace.questions.contention import Row
 
 
 def write(rows: list[Row], trace: str, path: Path) -> Path:
     """Write a PNG with two panels over one scale of arenas: the share of conflicts, and the peak of reserved bytes."""
     from matplotlib.figure import Figure
 
-    from memtrace.plots.saving import write_png
-    from memtrace.plots.style import BODY, TITLE, style
+    from memtrace.drawing.saving import write_png
+    from memtrace.drawing.style import BODY, TITLE, style
 
     with style():
         figure = Figure(figsize=(6.5, 4.4), layout="constrained")
@@ -32,7 +32,7 @@ def write(rows: list[Row], trace: str, path: Path) -> Path:
 
 def draw(axes: Any, arenas: list[int], values: list[float], label: str, colour: str, form: str) -> None:
     """Draw one panel: a curve of values over numbers of arenas. ``form`` is the format of the value beside each point."""
-    from memtrace.plots.style import BODY, FAINTEST, SMALL
+    from memtrace.drawing.style import BODY, FAINTEST, SMALL
 
     axes.set_xscale("log", base=2)
     axes.minorticks_off()

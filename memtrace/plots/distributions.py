@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from memtrace.plots.frame import Frame
-from memtrace.plots.key import key
-from memtrace.plots.panel import Panel
-from memtrace.plots.scales import Tick, class_label, class_of
-from memtrace.plots.style import BOTTOM, FAINT, LEFT, SMALL, TITLE_ROOM
+from memtrace.drawing.frame import Frame, key
+from memtrace.drawing.panel import Panel
+from memtrace.drawing.scales import Tick, class_label, class_of
+from memtrace.drawing.style import BOTTOM, FAINT, LEFT, SMALL, TITLE_ROOM
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from memtrace.drawing.frame import WIDTH, Frame, key
+from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE, TITLE_ROOM, policy_colour
+from memtrace.drawing.text import width
 from memtrace.plots.addresses import HOLE
-from memtrace.plots.colours import policy_colour
-from memtrace.plots.frame import WIDTH, Frame
-from memtrace.plots.key import key
 from memtrace.plots.occupancy import SHADES
-from memtrace.plots.style import BODY, FAINT, LEFT, SMALL, TITLE, TITLE_ROOM
-from memtrace.plots.text import width
 from memtrace.units import format_size
 
 if TYPE_CHECKING:

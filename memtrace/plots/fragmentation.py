@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.plots.colours import light, policy_colour
-from memtrace.plots.frame import POINTS, Frame
-from memtrace.plots.panel import Panel
+from memtrace.drawing.frame import POINTS, Frame
+from memtrace.drawing.panel import Panel
+from memtrace.drawing.style import BOTTOM, FAINT, FAINTEST, INK, SMALL, TITLE_ROOM, light, policy_colour
+from memtrace.drawing.text import short_labels
 from memtrace.plots.series import curve, last_event, means, showing_holes, unknown
-from memtrace.plots.style import BOTTOM, FAINT, FAINTEST, INK, SMALL, TITLE_ROOM
-from memtrace.plots.text import short_labels
-from memtrace.report.verdict import is_oom
+from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import numpy
 from numpy.typing import NDArray
 
-from memtrace.plots.colours import policy_colour
-from memtrace.plots.frame import Frame
-from memtrace.plots.panel import Panel
-from memtrace.plots.panels import MOST_PANELS, layout, left_out, places
-from memtrace.plots.scales import class_of, class_ticks
+from memtrace.drawing.frame import Frame
+from memtrace.drawing.panel import MOST_PANELS, Panel, layout, left_out, places
+from memtrace.drawing.scales import class_of, class_ticks
+from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, policy_colour
 from memtrace.plots.series import Floats, hole_counts, last_event, showing_holes
-from memtrace.plots.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM
-from memtrace.report.verdict import is_oom
+from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results

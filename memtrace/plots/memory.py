@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from memtrace.plots.colours import policy_colour, policy_dashes
-from memtrace.plots.frame import POINTS, Frame
-from memtrace.plots.panel import HEADROOM, Panel
-from memtrace.plots.scales import common_limit
+from memtrace.drawing.frame import POINTS, Frame
+from memtrace.drawing.panel import HEADROOM, Panel
+from memtrace.drawing.scales import common_limit
+from memtrace.drawing.style import BOTTOM, FAINT, LEFT, LIVE, SMALL, TITLE_ROOM, policy_colour, policy_dashes
+from memtrace.drawing.text import short_labels
 from memtrace.plots.series import capacity_of, curve, last_event, summary
-from memtrace.plots.style import BOTTOM, FAINT, LEFT, LIVE, SMALL, TITLE_ROOM
-from memtrace.plots.text import short_labels
-from memtrace.report.verdict import is_oom, oom_event
+from memtrace.results.verdict import is_oom, oom_event
 from memtrace.units import format_size
 
 if TYPE_CHECKING:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.plots.colours import light, policy_colour
-from memtrace.plots.key import key
-from memtrace.plots.panels import MOST_PANELS, SCALES, Place, layout, left_out, places
-from memtrace.plots.scales import common_limit
+from memtrace.drawing.frame import key
+from memtrace.drawing.panel import MOST_PANELS, SCALES, Place, layout, left_out, places
+from memtrace.drawing.scales import common_limit
+from memtrace.drawing.style import LIVE, light, policy_colour
 from memtrace.plots.series import Rows, curve, fullest, last_event, summary
-from memtrace.plots.style import LIVE
-from memtrace.report.verdict import is_oom
+from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
-    from memtrace.plots.frame import Frame
+    from memtrace.drawing.frame import Frame
     from memtrace.results.tables import Results
 
 ORDER = 20

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from memtrace.plots.colours import policy_colour
-from memtrace.plots.key import key
-from memtrace.plots.panels import MOST_PANELS, layout, left_out, places
-from memtrace.plots.scales import class_of, class_ticks
+from memtrace.drawing.frame import key
+from memtrace.drawing.panel import MOST_PANELS, layout, left_out, places
+from memtrace.drawing.scales import class_of, class_ticks
+from memtrace.drawing.style import BODY, FAINT, LEFT, TITLE_ROOM, policy_colour
 from memtrace.plots.series import Rows, curve, last_event, showing_holes, unknown
-from memtrace.plots.style import BODY, FAINT, LEFT, TITLE_ROOM
-from memtrace.report.verdict import is_oom
+from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
-    from memtrace.plots.frame import Frame
+    from memtrace.drawing.frame import Frame
     from memtrace.results.tables import Results
 
 ORDER = 45

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy
 from numpy.typing import NDArray
 
+from memtrace.drawing.frame import key
+from memtrace.drawing.style import Colour, policy_colour
 from memtrace.plots.addresses import HOLE, UNUSED, draw_maps, height, none_there, notes, painted
-from memtrace.plots.cells import Cells
-from memtrace.plots.colours import Colour, policy_colour
-from memtrace.plots.key import key
-from memtrace.plots.series import summary
+from memtrace.plots.series import Cells, summary
 
 if TYPE_CHECKING:
-    from memtrace.plots.frame import Frame
+    from memtrace.drawing.frame import Frame
     from memtrace.results.tables import Results
 
 __all__ = ["NAME", "ORDER", "TITLE", "caption", "draw", "height"]

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy
 from numpy.typing import NDArray
 
+from memtrace.drawing.panel import Panel
+from memtrace.drawing.scales import class_label
+from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour
 from memtrace.plots.addresses import draw_maps, height, none_there, notes, painted
-from memtrace.plots.cells import Cells
-from memtrace.plots.colours import Colour
-from memtrace.plots.panel import Panel
-from memtrace.plots.scales import class_label
-from memtrace.plots.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM
+from memtrace.plots.series import Cells
 
 if TYPE_CHECKING:
-    from memtrace.plots.frame import Frame
+    from memtrace.drawing.frame import Frame
     from memtrace.results.tables import Results
 
 __all__ = ["NAME", "ORDER", "TITLE", "caption", "draw", "height"]

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy
 from numpy.typing import NDArray
 
+from memtrace.drawing.frame import POINTS, Frame
+from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour
+from memtrace.drawing.text import printable, short_labels
 from memtrace.plots import addresses
 from memtrace.plots.addresses import all_tags, draw_maps, none_there, notes, painted
-from memtrace.plots.cells import Cells
-from memtrace.plots.colours import Colour
-from memtrace.plots.frame import POINTS, Frame
-from memtrace.plots.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM
-from memtrace.plots.text import printable, short_labels
+from memtrace.plots.series import Cells
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from memtrace.plots.colours import policy_colour
-from memtrace.plots.frame import POINTS, Frame
-from memtrace.plots.panel import Panel
+from memtrace.drawing.frame import POINTS, Frame
+from memtrace.drawing.panel import Panel
+from memtrace.drawing.style import BODY, BOTTOM, FAINT, LEFT, SMALL, TITLE_ROOM, policy_colour
+from memtrace.drawing.text import short_labels, width
 from memtrace.plots.series import summary
-from memtrace.plots.style import BODY, BOTTOM, FAINT, LEFT, SMALL, TITLE_ROOM
-from memtrace.plots.text import short_labels, width
-from memtrace.report.verdict import above_bound
+from memtrace.results.verdict import above_bound
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results

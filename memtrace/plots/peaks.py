@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from memtrace.plots.colours import mixed, policy_colour
-from memtrace.plots.frame import POINTS, Frame
-from memtrace.plots.panel import Panel
-from memtrace.plots.scales import common_limit, size_ticks
+from memtrace.drawing.frame import POINTS, Frame
+from memtrace.drawing.panel import Panel
+from memtrace.drawing.scales import common_limit, size_ticks
+from memtrace.drawing.style import ALARM, BODY, BOTTOM, FAINTEST, INK, SMALL, TITLE_ROOM, mixed, policy_colour
+from memtrace.drawing.text import short_labels, width
 from memtrace.plots.series import summary
-from memtrace.plots.style import ALARM, BODY, BOTTOM, FAINTEST, INK, SMALL, TITLE_ROOM
-from memtrace.plots.text import short_labels, width
-from memtrace.report.verdict import above_bound, is_oom, oom_event, ratio_text
+from memtrace.results.verdict import above_bound, is_oom, oom_event, ratio_text
 from memtrace.units import format_size
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from memtrace.plots.frame import Frame
+from memtrace.drawing.frame import Frame
+from memtrace.drawing.panel import Panel
+from memtrace.drawing.scales import class_label, class_of
+from memtrace.drawing.style import BODY, BOTTOM, FAINT, LEFT, TITLE_ROOM
 from memtrace.plots.hole_sizes import scale, shaded
-from memtrace.plots.panel import Panel
-from memtrace.plots.scales import class_label, class_of
-from memtrace.plots.style import BODY, BOTTOM, FAINT, LEFT, TITLE_ROOM
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from memtrace.plots.colours import policy_colour
-from memtrace.plots.key import key
-from memtrace.plots.panels import MOST_PANELS, SCALES, Place, layout, left_out, places
-from memtrace.plots.scales import common_limit
+from memtrace.drawing.frame import key
+from memtrace.drawing.panel import MOST_PANELS, SCALES, Place, layout, left_out, places
+from memtrace.drawing.scales import common_limit
+from memtrace.drawing.style import INK, policy_colour
 from memtrace.plots.series import Floats, Rows, curve, fullest, last_event, means, summary
-from memtrace.plots.style import INK
-from memtrace.report.verdict import is_oom
+from memtrace.results.verdict import is_oom
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
-    from memtrace.plots.frame import Frame
+    from memtrace.drawing.frame import Frame
     from memtrace.results.tables import Results
 
 ORDER = 25

@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from memtrace.plots.colours import light, policy_colour
-from memtrace.plots.frame import Frame
-from memtrace.plots.key import key
-from memtrace.plots.panel import Panel
-from memtrace.plots.panels import MOST_PANELS, Across, layout, left_out, places
-from memtrace.plots.scales import class_label, class_of
+from memtrace.drawing.frame import Frame, key
+from memtrace.drawing.panel import MOST_PANELS, Across, Panel, layout, left_out, places
+from memtrace.drawing.scales import class_label, class_of
+from memtrace.drawing.style import BODY, FAINT, LEFT, TITLE_ROOM, light, policy_colour
 from memtrace.plots.series import Rows, summary
-from memtrace.plots.style import BODY, FAINT, LEFT, TITLE_ROOM
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results

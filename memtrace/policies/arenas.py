@@ -30,10 +30,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOWHERE
-from memtrace.structures.bits import align_up
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import (
     ALLOCATED,
     BELOW_MEDIAN,
     BELOW_P99,
@@ -55,7 +54,8 @@ from memtrace.structures.ledger import (
     SQUARES_HIGH,
     new_ledger,
 )
-from memtrace.structures.ledger import first_holes as holes_at_start
+from memtrace.contract.ledger import first_holes as holes_at_start
+from memtrace.contract.request import ENLARGE, NOWHERE
 
 ORDER = 80
 GROUPS = ()

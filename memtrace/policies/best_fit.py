@@ -5,11 +5,11 @@ near constant, O(log n) amortised in the number of equal holes.
 Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely and Boles 1995, section 3.4.
 """
 
-from memtrace.engine.request import NOTHING
+from memtrace.contract.ledger import HOLES, INSPECTED
+from memtrace.contract.request import NOTHING
 from memtrace.structures import heap, size_bins
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, open_request, take_or_grow
-from memtrace.structures.ledger import HOLES, INSPECTED
 from memtrace.structures.rules import alignment
 from memtrace.structures.size_bins import State, best, init, largest_hole
 

@@ -29,12 +29,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import NOTHING, NOWHERE
-from memtrace.structures import size_bins
-from memtrace.structures.bits import align_up
-from memtrace.structures.calls import apart
-from memtrace.structures.heap import FRESH, drop_node, expect, expect_soon, link, new_node, unlink
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
     HOLE_TAKEN,
@@ -50,6 +47,9 @@ from memtrace.structures.ledger import (
     open_hole,
     resize_hole,
 )
+from memtrace.contract.request import NOTHING, NOWHERE
+from memtrace.structures import size_bins
+from memtrace.structures.heap import FRESH, drop_node, expect, expect_soon, link, new_node, unlink
 from memtrace.structures.size_bins import best, largest_hole
 
 __all__ = ["expect", "expect_soon", "largest_hole"]

@@ -27,13 +27,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.policies.buddy_kinds import fibonacci
-from memtrace.structures.bits import highest_set, lowest_set, next_power
-from memtrace.structures.buddy_space import add_free, change_reserved, give_space, largest_hole, take_free
-from memtrace.structures.calls import apart
-from memtrace.structures.heap import open_request, reserve
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import highest_set, lowest_set, next_power
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
     HOLE_TAKEN,
@@ -48,20 +44,28 @@ from memtrace.structures.ledger import (
     open_hole,
     resize_hole,
 )
-from memtrace.structures.order_bitmaps import (
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.policies.buddy_kinds import fibonacci
+from memtrace.structures.buddy_space import (
     MASK,
     TOP,
     WIDEST,
     Bitmaps,
+    add_free,
+    change_reserved,
     free_block_at,
     free_blocks,
+    give_space,
     is_free,
+    largest_hole,
     lowest_free,
     new_bitmaps,
     set_free,
     set_used,
     smallest_order,
+    take_free,
 )
+from memtrace.structures.heap import open_request, reserve
 from memtrace.structures.rules import Rules, block_size, growth, heap_rules, trimmed
 
 ORDER = 5

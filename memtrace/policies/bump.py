@@ -5,12 +5,12 @@ Source: arena or region allocation without its reset; Hanson 1990, "Fast allocat
 object lifetimes".
 """
 
-from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.contract.bits import align_up
+from memtrace.contract.ledger import RESERVED
+from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, expect_soon, init, largest_hole
-from memtrace.structures.bits import align_up
 from memtrace.structures.heap import expect, open_request
-from memtrace.structures.ledger import RESERVED
 from memtrace.structures.rules import alignment, block_size
 
 ORDER = 90

@@ -29,13 +29,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, HOLES, INSPECTED, MOVED, RESERVED, SEARCHES, open_hole
+from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import expect_soon, first_fit, insert, largest_hole, lowest, rank
-from memtrace.structures.bits import align_up
-from memtrace.structures.calls import apart
 from memtrace.structures.heap import drop_hole, expect, link, new_node, open_request, tail_address, take_or_grow
-from memtrace.structures.ledger import ALLOCATED, HOLES, INSPECTED, MOVED, RESERVED, SEARCHES, open_hole
 from memtrace.structures.rules import Rules, alignment, growth
 
 ORDER = 50

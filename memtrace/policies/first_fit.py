@@ -5,12 +5,12 @@ is reported is the one a linear list in address order would have.
 Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely and Boles 1995, section 3.4.
 """
 
-from memtrace.engine.request import NOTHING
+from memtrace.contract.ledger import HOLES, INSPECTED, SEARCHES
+from memtrace.contract.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, rank
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, open_request, take_or_grow
-from memtrace.structures.ledger import HOLES, INSPECTED, SEARCHES
 from memtrace.structures.rules import alignment
 
 ORDER = 1

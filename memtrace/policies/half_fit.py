@@ -12,13 +12,13 @@ Cost: constant: one bit scan finds the list.
 Source: Ogasawara 1995, "An algorithm with constant execution time for dynamic storage allocation", section 3.
 """
 
-from memtrace.engine.request import NOTHING
+from memtrace.contract.ledger import INSPECTED
+from memtrace.contract.request import NOTHING
 from memtrace.structures import class_lists, heap
 from memtrace.structures.census import largest_hole
 from memtrace.structures.class_lists import State, find, grow, new_state, wanted_hole
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, open_request, take
-from memtrace.structures.ledger import INSPECTED
 from memtrace.structures.rules import alignment
 
 ORDER = 9

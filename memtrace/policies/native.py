@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import NOWHERE
-from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, MOVED, RESERVED, new_ledger
+from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, MOVED, RESERVED, new_ledger
+from memtrace.contract.request import NOWHERE
 
 ORDER = 90
 SWAPS = ("inplace",)  # the library has served the trace's requests, and no scratch blocks

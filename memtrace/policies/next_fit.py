@@ -10,7 +10,9 @@ Cost: O(log n) in the number of holes; the search length is the one of a linear 
 Source: Knuth, The Art of Computer Programming 1, 2.5, exercise 6; Bryant and O'Hallaron, CS:APP 9.9.
 """
 
-from memtrace.engine.request import NOTHING
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import HOLES, INSPECTED, SEARCHES
+from memtrace.contract.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import (
     State,
@@ -22,10 +24,8 @@ from memtrace.structures.address_tree import (
     lowest_from,
     rank,
 )
-from memtrace.structures.calls import apart
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, open_request, take_or_grow
-from memtrace.structures.ledger import HOLES, INSPECTED, SEARCHES
 from memtrace.structures.rules import alignment
 
 ORDER = 2

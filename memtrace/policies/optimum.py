@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.contract.ledger import HOLE_TAKEN
+from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State as Tree
 from memtrace.structures.address_tree import hole_at
 from memtrace.structures.address_tree import init as new_tree
 from memtrace.structures.heap import open_request, tail_address
-from memtrace.structures.ledger import HOLE_TAKEN
 
 ORDER = 95
 SWAPS = ("inplace",)  # a plan has no scratch blocks
@@ -49,7 +49,7 @@ def init(capacity, max_live, align=16, effort=1):
 
 
 def follow(state, plan):
-    """Return the state with a plan to follow: `memtrace.offline.plan.Plan`, an address for each request of the trace."""
+    """Return the state with a plan to follow: `memtrace.packing.packing.Plan`, an address for each request of the trace."""
     kinds = np.zeros(plan.addresses.size, np.int64)
     kinds[plan.follows[plan.follows >= 0]] = LATER
     return state._replace(addresses=plan.addresses, follows=plan.follows, kinds=kinds)

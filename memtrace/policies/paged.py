@@ -26,11 +26,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.bits import round_up
-from memtrace.structures.calls import apart
-from memtrace.structures.heap import reserve
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import round_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
     INSPECTED,
@@ -41,6 +39,8 @@ from memtrace.structures.ledger import (
     open_hole,
     resize_hole,
 )
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures.heap import reserve
 
 ORDER = 60
 GROUPS = ("gpu",)

@@ -24,14 +24,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import NOTHING, NOWHERE
+from memtrace.contract.bits import round_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import BLOCK_SIZE, new_ledger
+from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import heap, page_index
-from memtrace.structures.bits import round_up
-from memtrace.structures.calls import apart
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.groups import UNLIMITED, Runs, group_room, new_runs
 from memtrace.structures.heap import FRESH, open_heap, open_request
-from memtrace.structures.ledger import BLOCK_SIZE, new_ledger
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
 from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, nodes_for, take_cell, take_pages, trim
 from memtrace.structures.size_bins import BINS, LEVEL_3, granule

@@ -18,16 +18,28 @@ from typing import Literal
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures.caching.blocks import complete_free, hand_out, request_free
+from memtrace.structures.caching.blocks import events as history_events
 from memtrace.structures.caching.conf import rules_of
-from memtrace.structures.caching.giving_back import release_cached
-from memtrace.structures.caching.history import events as history_events
-from memtrace.structures.caching.ladder import cached_block, more_memory
-from memtrace.structures.caching.largest import largest_hole
-from memtrace.structures.caching.model import COUNT, DIVISIONS_AT, QUEUED, ROW, State, enlarge, lacks_room, new_state
-from memtrace.structures.caching.neighbours import neighbours
-from memtrace.structures.caching.sizes import MIN_BLOCK, SMALL_SIZE, doubling_of, rounded
+from memtrace.structures.caching.free_sets import largest_hole
+from memtrace.structures.caching.reserving import cached_block, more_memory, release_cached
+from memtrace.structures.caching.state import (
+    COUNT,
+    DIVISIONS_AT,
+    MIN_BLOCK,
+    QUEUED,
+    ROW,
+    SMALL_SIZE,
+    State,
+    doubling_of,
+    enlarge,
+    lacks_room,
+    neighbours,
+    new_state,
+    rounded,
+)
 from memtrace.structures.caching.statistics import ACTIVE_BYTES, COUNTERS, INACTIVE_SPLIT_BYTES, RESERVED_BYTES, write_statistics
 from memtrace.structures.caching.streams import (
     events_done,
@@ -36,7 +48,6 @@ from memtrace.structures.caching.streams import (
     stream_of,
     wait_for_streams,
 )
-from memtrace.structures.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
 
 ORDER = 40
 GROUPS = ("gpu",)

@@ -21,15 +21,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.contract.bits import highest_set, lowest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES, close_hole, open_hole
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import expect_soon, first_fit, rank
-from memtrace.structures.bits import highest_set, lowest_set
-from memtrace.structures.calls import apart
 from memtrace.structures.class_lists import SUMMARY, WORDS, mark, unmark
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import FRESH, expect, open_request, release_apart, tail_address, take_or_grow
-from memtrace.structures.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES, close_hole, open_hole
 from memtrace.structures.rules import Rules, alignment
 
 ORDER = 10

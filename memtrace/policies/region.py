@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures import address_tree, census, heap
 from memtrace.structures.address_tree import expect_soon, first_fit, rank
-from memtrace.structures.bits import align_up
-from memtrace.structures.calls import apart
 from memtrace.structures.heap import FRESH, expect, open_request, release_apart, take_or_grow
-from memtrace.structures.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES
 from memtrace.structures.pages import (
     HELD,
     PLACE,

@@ -23,11 +23,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.bits import align_up, highest_set
-from memtrace.structures.calls import apart, prefetch
-from memtrace.structures.heap import reserve
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import align_up, highest_set
+from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
     HOLE_TAKEN,
@@ -38,6 +36,8 @@ from memtrace.structures.ledger import (
     open_hole,
     open_holes,
 )
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.structures.heap import reserve
 from memtrace.structures.rules import Rules, growth, heap_rules
 
 ORDER = 6

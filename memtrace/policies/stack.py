@@ -18,13 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import NOTHING, NOWHERE
-from memtrace.structures import census
-from memtrace.structures.bits import align_up
-from memtrace.structures.calls import apart, prefetch
-from memtrace.structures.census import largest_hole
-from memtrace.structures.heap import open_request, reserve
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.ledger import (
     ALLOCATED,
     CENSUS,
     FREE,
@@ -36,6 +32,10 @@ from memtrace.structures.ledger import (
     count_hole,
     new_ledger,
 )
+from memtrace.contract.request import NOTHING, NOWHERE
+from memtrace.structures import census
+from memtrace.structures.census import largest_hole
+from memtrace.structures.heap import open_request, reserve
 from memtrace.structures.rules import Rules, alignment, block_size, growth, heap_rules, trimmed
 from memtrace.structures.stacked import (
     ENTRY,

@@ -34,13 +34,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLES, INSPECTED, RESERVED, new_ledger
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures import size_bins, stitching
-from memtrace.structures.bits import align_up
-from memtrace.structures.caching.model import longer
-from memtrace.structures.calls import apart
+from memtrace.structures.caching.state import longer
 from memtrace.structures.heap import FRESH
-from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLES, INSPECTED, RESERVED, new_ledger
 from memtrace.structures.size_bins import best
 from memtrace.structures.small_pages import alloc_small, free_small
 from memtrace.structures.stitching import (

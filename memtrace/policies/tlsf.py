@@ -20,14 +20,14 @@ Source: Masmano, Ripoll, Crespo and Real 2004, "TLSF: a new dynamic memory alloc
 
 from typing import Literal
 
-from memtrace.engine.request import NOTHING
+from memtrace.contract.bits import align_up, highest_set
+from memtrace.contract.ledger import BLOCK_SIZE, INSPECTED
+from memtrace.contract.request import NOTHING
 from memtrace.structures import class_lists, heap
-from memtrace.structures.bits import align_up, highest_set
 from memtrace.structures.census import largest_hole
 from memtrace.structures.class_lists import State, find, grow, new_state, rounded, wanted_hole
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, open_request, take
-from memtrace.structures.ledger import BLOCK_SIZE, INSPECTED
 from memtrace.structures.rules import alignment
 
 ORDER = 8

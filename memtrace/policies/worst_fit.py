@@ -7,13 +7,13 @@ Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely 
 
 import numpy as np
 
-from memtrace.engine.request import NOTHING
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import HOLES, INSPECTED
+from memtrace.contract.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, lowest
-from memtrace.structures.calls import apart
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, fits, open_request, take_or_grow
-from memtrace.structures.ledger import HOLES, INSPECTED
 from memtrace.structures.rules import alignment
 
 ORDER = 4

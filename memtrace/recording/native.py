@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from memtrace.compiler import LIBRARY, compiled
 from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
+from memtrace.native.compiler import LIBRARY, compiled
 
 if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
@@ -64,7 +64,7 @@ def record(
     the environment of this process, `output` its standard output. Raises UsageError if the command cannot be run or no process
     has this name, InputError if no call was recorded.
     """
-    from memtrace.trace import convert
+    from memtrace.reading import convert
 
     library = preloaded()
     found = shutil.which(command[0], path=(environment or os.environ).get("PATH"))

@@ -46,7 +46,7 @@ def record(
     `objects` also records Python's own allocator; `output` replaces the standard output. Raises UsageError if memray or the
     script is missing, InputError if nothing was recorded.
     """
-    from memtrace.trace import convert
+    from memtrace.reading import convert
 
     if find_spec("memray") is None:
         raise UsageError(

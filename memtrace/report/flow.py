@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from memtrace.plots.frame import POINTS, WIDTH
-from memtrace.plots.text import printable, wrap
+from memtrace.drawing.frame import POINTS, WIDTH
+from memtrace.drawing.text import printable, wrap
 from memtrace.report.blocks import Block, Column, Command, Heading, Paragraph, Picture, Section, Table
 
 PAGE_WIDTH, PAGE_HEIGHT = 8.27, 11.69  # A4 in inches

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from memtrace.plots.saving import write_whole
+from memtrace.drawing.saving import write_whole
 from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Section, Table
 
 # Characters that mean something in Markdown.

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from memtrace.plots.frame import WIDTH
+from memtrace.drawing.frame import WIDTH
 from memtrace.plots.tiers import draw_into, plots
 from memtrace.report.blocks import Block, Column, Document, Heading, Paragraph, Picture, Table
-from memtrace.tiers import saying
+from memtrace.tiers import results as saying
 from memtrace.units import format_seconds, format_size
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.contents.watching import at_the_end
-from memtrace.metrics.readings import Readings
+from memtrace.measures.declaration import Readings
+from memtrace.measures.occupancy import at_the_end
 
 if TYPE_CHECKING:
-    from memtrace.replaying import Placement
+    from memtrace.engine.replay import Placement
 
 Columns = dict[str, Any]
 MOST_PINS = 10  # blocks listed in the table `pins`
@@ -35,10 +35,10 @@ def state(placement: Placement) -> Columns:
     `needed_bytes` is the size that the policy rounded the request to, or the request's own size if the policy did not
     come as far as rounding. What concerns holes is left out for a real allocator.
     """
+    from memtrace.contract import ledger as led
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import PLACED
     from memtrace.engine.recorder import LIVE
-    from memtrace.structures import ledger as led
 
     readings, ledger, event = Readings(placement), placement.ledger, placement.oom_event
     assert event is not None
@@ -118,8 +118,8 @@ def opened(placement: Placement) -> tuple[NDArray[np.int64], ...]:
     each block. For other policies the range goes from one live neighbour, or end of what is reserved, to the other;
     bytes that were lost by rounding count as free.
     """
+    from memtrace.contract.ledger import RESERVED
     from memtrace.engine.blocks import PLACED
-    from memtrace.structures.ledger import RESERVED
 
     blocks = placement.blocks
     live = np.flatnonzero(blocks["status"] == PLACED)

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError, UsageError
-from memtrace.results.building import summary_table
 from memtrace.results.schema import FORMAT
-from memtrace.results.tables import Results
+from memtrace.results.tables import Results, summary_table
 
 if TYPE_CHECKING:
     import pyarrow

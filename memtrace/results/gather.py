@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.metrics import measure
-from memtrace.metrics.readings import Readings, Rows
+from memtrace.measures import measure
+from memtrace.measures.declaration import Readings, Rows
 from memtrace.results.failure import failure
 
 if TYPE_CHECKING:
-    from memtrace.contents.watching import Contents
-    from memtrace.replaying import Placement
+    from memtrace.engine.replay import Placement
+    from memtrace.measures.occupancy import Contents
     from memtrace.trace import Trace
 
 Columns = dict[str, Any]

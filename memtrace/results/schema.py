@@ -6,16 +6,20 @@ summary.parquet are IDENTITY, COUNTS, and a column for each declared metric.
 
 from __future__ import annotations
 
+import datetime
+import os
+import platform
+import sys
 from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from memtrace.metrics import declared
+from memtrace.measures import declared
 
 if TYPE_CHECKING:
     import pyarrow
 
 FORMAT = "memtrace.results/1"
-
 # Column -> arrow type of the summary: what identifies a row.
 IDENTITY = {
     "trace": "string",
@@ -42,10 +46,8 @@ ARROW_TYPE = {
     "holes": "int64",
     "word": "string",
 }
-
 # Tables with rows for each trace and policy that every replay may write.
 BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "pins", "last_map")
-
 # Table -> column -> arrow type, for all tables but the summary.
 TABLES: dict[str, dict[str, str]] = {
     "timeline": {
@@ -170,3 +172,33 @@ def schema(table: str, counters: tuple[str, ...] = ()) -> pyarrow.Schema:
 def _arrow(pa: Any, kind: str) -> Any:
     """Return the arrow type of this name."""
     return {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}[kind]
+
+
+LIBRARIES = ("numpy", "numba", "pyarrow", "matplotlib")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of memtrace, Python and the libraries that results may depend on, by name."""
+    from memtrace import __version__
+
+    return {
+        "memtrace": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def manifest(sources: dict[str, str], wall_seconds: float) -> dict[str, Any]:
+    """Return the content of manifest.json.
+
+    ``sources`` maps each trace's name to its path, URL or recipe; ``wall_seconds`` is the duration of the run.
+    """
+    return {
+        "schema": FORMAT,
+        "versions": versions(),
+        "command": ["memtrace", *sys.argv[1:]],
+        "traces": sources,
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(wall_seconds, 3),
+    }

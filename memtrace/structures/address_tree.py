@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memtrace.contract.bits import next_power
+from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.ledger import HOLES, RESERVED, SEARCHES, new_ledger
 from memtrace.structures import heap
-from memtrace.structures.bits import next_power
-from memtrace.structures.calls import apart, prefetch
 from memtrace.structures.heap import FRESH, fits, open_heap
-from memtrace.structures.ledger import HOLES, RESERVED, SEARCHES, new_ledger
 from memtrace.structures.rules import Rules, heap_rules
 from memtrace.structures.treap import (
     insert_node,

@@ -7,10 +7,10 @@ change. The module serves ``heap`` as an index (it has insert, remove and move) 
 
 import numpy as np
 
+from memtrace.contract.bits import next_power
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import CENSUS
 from memtrace.structures.address_tree import raise_leaf, set_leaf
-from memtrace.structures.bits import next_power
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import CENSUS
 
 
 def new_sizes(nodes):

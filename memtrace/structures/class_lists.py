@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import NOWHERE
-from memtrace.structures.bits import align_up, highest_set, lowest_set
-from memtrace.structures.calls import apart
+from memtrace.contract.bits import align_up, highest_set, lowest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import RESERVED, new_ledger
+from memtrace.contract.request import NOWHERE
 from memtrace.structures.census import new_sizes, note
 from memtrace.structures.heap import FRESH, append, change_hole_apart, open_heap, place, reserve
-from memtrace.structures.ledger import RESERVED, new_ledger
 from memtrace.structures.rules import Rules, growth, heap_rules
 from memtrace.structures.size_bins import above, granule
 

@@ -8,10 +8,10 @@ of ``size_bins``. The state is ``State`` in ``policies.buddy_kinds.fibonacci``.
 
 import numpy as np
 
-from memtrace.structures.bits import lowest_set
+from memtrace.contract.bits import lowest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import RESERVED, close_hole, open_hole, resize_hole
 from memtrace.structures.buddy_space import visible
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import RESERVED, close_hole, open_hole, resize_hole
 from memtrace.structures.size_bins import combine, meld
 
 NODE = np.dtype(

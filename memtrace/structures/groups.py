@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.structures.calls import prefetch
+from memtrace.contract.calls import prefetch
 
 GROUP = 64  # upper bound of the cells of a group
 BITS = 6  # log2 of GROUP

@@ -13,10 +13,9 @@ ring, is never free, and has size 0. A heap of n blocks has at most n + 1 holes,
 at once. The functions that place a block return its address.
 """
 
-from memtrace.engine.request import NOTHING, NOWHERE
-from memtrace.structures.bits import align_up
-from memtrace.structures.calls import apart, prefetch
-from memtrace.structures.ledger import (
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
     HOLE_TAKEN,
@@ -29,6 +28,7 @@ from memtrace.structures.ledger import (
     open_hole,
     resize_hole,
 )
+from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures.rules import block_size, growth, trimmed
 
 FRESH, SPARE = 0, 1  # in pool: the first node never used; the head of the list of spare nodes, 0 if it is empty

@@ -10,10 +10,10 @@ policy ``region``). The state has the fields ``places``, ``totals`` and, for ``c
 
 import numpy as np
 
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
 from memtrace.structures import census
-from memtrace.structures.calls import apart
 from memtrace.structures.heap import drop_node, link, new_node, unlink
-from memtrace.structures.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
 
 HELD, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages; regions with live blocks; waiting ranges
 

@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from memtrace.structures.bits import align_up, round_up
-from memtrace.structures.calls import apart
+from memtrace.contract.bits import align_up, round_up
+from memtrace.contract.calls import apart
 
 
 class Rules(NamedTuple):

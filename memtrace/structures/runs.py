@@ -10,10 +10,11 @@ the fields of ``size_bins.State`` and ``runs``, the tables of ``groups``.
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOWHERE
+from memtrace.contract.bits import lowest_set
+from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED, close_hole, close_holes, open_hole, open_holes
+from memtrace.contract.request import ENLARGE, NOWHERE
 from memtrace.structures import heap, page_index, size_bins
-from memtrace.structures.bits import lowest_set
-from memtrace.structures.calls import apart, prefetch
 from memtrace.structures.groups import (
     ADDRESS,
     AFTER,
@@ -48,16 +49,6 @@ from memtrace.structures.groups import (
     leave_list,
     new_groups,
     owner,
-)
-from memtrace.structures.ledger import (
-    ALLOCATED,
-    BLOCK_SIZE,
-    HOLE_TAKEN,
-    INSPECTED,
-    close_hole,
-    close_holes,
-    open_hole,
-    open_holes,
 )
 from memtrace.structures.page_index import PAGE_HOLES
 from memtrace.structures.size_bins import NODE, best

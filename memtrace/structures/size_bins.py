@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.structures.bits import highest_set, lowest_set
-from memtrace.structures.calls import apart
+from memtrace.contract.bits import highest_set, lowest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import new_ledger
 from memtrace.structures.heap import FRESH, fits, open_heap
-from memtrace.structures.ledger import new_ledger
 from memtrace.structures.rules import Rules, heap_rules
 
 EXACT = 1 << 23  # granules from which on a bin has more than one size

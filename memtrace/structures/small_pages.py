@@ -5,11 +5,11 @@ Free small blocks coalesce with their neighbours in the page; a page whose small
 
 import numpy as np
 
-from memtrace.engine.request import NOWHERE
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, MERGES, RESERVED, SPLITS, close_hole, open_hole
+from memtrace.contract.request import NOWHERE
 from memtrace.structures import size_bins
-from memtrace.structures.calls import apart
 from memtrace.structures.heap import drop_node
-from memtrace.structures.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, MERGES, RESERVED, SPLITS, close_hole, open_hole
 from memtrace.structures.size_bins import best
 from memtrace.structures.stitching import NODES, PAGE, counted_node, cut, give, new_memory, take
 

@@ -10,9 +10,9 @@ A state has ``entries``, ``entry_of`` (indexed by handle), ``shape`` and, for ``
 
 import numpy as np
 
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import CENSUS, HOLES, RESERVED, count_hole
 from memtrace.structures import census
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import CENSUS, HOLES, RESERVED, count_hole
 
 LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
 ONE = np.uint64(1)  # keeps the arithmetic of indices unsigned

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from memtrace.contract.bits import highest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import RESERVED, SPLITS, close_hole, open_hole, resize_hole
 from memtrace.structures import size_bins
-from memtrace.structures.bits import highest_set
-from memtrace.structures.calls import apart
 from memtrace.structures.heap import link, new_node, reserve
-from memtrace.structures.ledger import RESERVED, SPLITS, close_hole, open_hole, resize_hole
 
 PAGE = 2 << 20  # bytes; the sizes of physical blocks are multiples of it
 

@@ -57,7 +57,7 @@ def replay_task(task: Task) -> bytes:
     """Replay a task, and return its tables as a zip of Parquet files."""
     from memtrace.engine.registry import parse_policy
     from memtrace.results.gather import distributions
-    from memtrace.running import Cell, Settings, replay_cell
+    from memtrace.results.running import Cell, Settings, replay_cell
 
     trace = replace(opened(task), name=task.trace)
     policy = replace(parse_policy(task.policy), label=task.label)
@@ -70,7 +70,7 @@ def opened(task: Task) -> Trace:
 
     Raise InputError if the trace's SHA-256 is not the one that the suite was planned with.
     """
-    from memtrace.trace import read
+    from memtrace.reading import read
 
     asked = (task.source, task.sha256, task.format, task.invalid)
     if asked not in _traces:
@@ -86,7 +86,7 @@ def opened(task: Task) -> Trace:
 def warm(policy: str) -> None:
     """Compile the replay loop of a policy, given as text, so that cells load it from the compiler's cache."""
     from memtrace.engine.registry import parse_policy
-    from memtrace.replaying import warm as warm_policy
+    from memtrace.engine.replay import warm as warm_policy
 
     warm_policy(parse_policy(policy))
 
@@ -98,7 +98,7 @@ def pack(part: Any, distributions: dict[str, Any]) -> bytes:
     """
     import pyarrow.parquet as pq
 
-    from memtrace.results.building import summary_table, table
+    from memtrace.results.tables import summary_table, table
 
     tables = {"summary": summary_table([part.summary]), "distributions": table("distributions", [distributions])}
     for name in BY_POLICY:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memtrace.comparing.grammar import Gate, parse_gate
+from memtrace.engine.replay import ALL_SAMPLES, DEFAULT_SAMPLES
 from memtrace.errors import UsageError
 from memtrace.names import nearest, unknown
-from memtrace.replaying import ALL_SAMPLES, DEFAULT_SAMPLES
 from memtrace.units import parse_size
 
 FILE, PROJECT, TABLE = "memtrace.toml", "pyproject.toml", "memtrace"

@@ -1,8 +1,4 @@
-"""Replay the tasks of a suite, in any order, through an executor or through local worker processes.
-
-Both functions call ``finish`` with the index of a task and its Attempt as soon as it ends. A local process may die, for
-example for lack of memory; its cell is tried again, and then counts as failed, without harm to other cells.
-"""
+"""Connect to a dask cluster, and check that its workers run this version of memtrace."""
 
 from __future__ import annotations
 
@@ -11,13 +7,54 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
+from memtrace.errors import UsageError
 from memtrace.suite.cell import Attempt, attempt, warm
-from memtrace.suite.planning import Task
+from memtrace.suite.planning import Plan, Task, package_digest
+from memtrace.suite.store import Store
+
+EXTRA = "pip install 'memtrace-replay[cluster]'"
+WAIT_SECONDS = 30  # for the scheduler to answer, and for a first worker
+RETRIES = 3  # how often a cell is replayed again after its worker died
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """Provide the executor of the dask cluster at this address while the block runs.
+
+    Raise UsageError if dask is not installed, no scheduler answers, the cluster has no workers, or its workers have
+    another version of memtrace.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError(f"--scheduler needs an extra: {EXTRA}") from None
+    try:
+        client = Client(address, timeout=WAIT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no dask scheduler answers at {address}: {error or type(error).__name__}; `dask scheduler`") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WAIT_SECONDS)
+        except TimeoutError:
+            raise UsageError(f"the scheduler at {address} has no workers; start one: dask worker {address}") from None
+        check_workers(client.run(package_digest), address)
+        # pure=False: dask shall not take two equal cells for one. If a worker dies, dask gives its cells to another worker.
+        yield client.get_executor(pure=False, retries=RETRIES)
+
+
+def check_workers(digests: dict[str, str], address: str) -> None:
+    """Raise UsageError if a worker's sources differ from ours. ``digests`` maps each worker's address to its `package_digest`."""
+    others = [worker for worker, digest in digests.items() if digest != package_digest()]
+    if others:
+        named = ", ".join(others[:3])
+        raise UsageError(f"{len(others)} of {len(digests)} workers of {address} have another version of memtrace: {named}")
+
 
 Finish = Callable[[int, Attempt], None]  # called with the index of a task and its outcome
 MOST_DEATHS = 3  # a cell has failed if so many processes died while they replayed that cell alone
@@ -89,7 +126,7 @@ def _through_pool(tasks: Sequence[Task], count: int, queue: deque[int], finish: 
         pool.shutdown(wait=False, cancel_futures=True)
         return lost
     except BaseException:
-        from memtrace.running import stop
+        from memtrace.results.running import stop
 
         stop(pool)
         raise
@@ -117,7 +154,7 @@ def _compile(tasks: Sequence[Task], count: int) -> None:
     Without this two workers would compile the same loop. Nothing is done if fewer than two loops have to be compiled.
     """
     from memtrace.engine.registry import parse_policy
-    from memtrace.running import uncompiled
+    from memtrace.results.running import uncompiled
 
     texts = {parse_policy(text).name: text for text in dict.fromkeys(task.policy for task in tasks)}
     missing = [texts[name] for name in uncompiled([parse_policy(text) for text in texts.values()])]
@@ -146,3 +183,56 @@ def _follow_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@dataclass
+class Ran:
+    """The outcome of a suite's replays."""
+
+    skipped: int = 0  # cells that an earlier run had finished
+    replayed: int = 0  # cells
+    errors: dict[Task, str] = field(default_factory=dict)  # failed cells, and why
+
+
+Note = Callable[[Task, Attempt], None]  # called as each cell ends
+
+
+def replay_cells(
+    plan: Plan,
+    store: Store,
+    *,
+    resume: bool = False,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    note: Note = lambda task, attempt: None,
+) -> Ran:
+    """Replay the cells of a plan, and put the finished ones into the store; with ``resume`` skip those that are there.
+
+    ``executor`` is any executor of concurrent.futures whose workers have this version of memtrace and see the traces
+    under the same paths. Without it, ``jobs`` processes of this machine are used (None: one for each core). ``note`` is
+    called as each cell ends. A cell that fails is listed in ``errors`` of the result and does not affect other cells.
+    """
+    ran = Ran()
+    todo = [task for task in plan.tasks if not (resume and store.has(task.key))]
+    ran.skipped = len(plan.tasks) - len(todo)
+
+    def finish(i: int, result: Attempt) -> None:
+        """Store the outcome of task ``i``, or write down its error."""
+        if result.data is None:
+            ran.errors[todo[i]] = result.error or "it failed without a word"
+        else:
+            store.put(todo[i].key, result.data)
+            ran.replayed += 1
+        note(todo[i], result)
+
+    _dispatch(todo, jobs, executor, finish)
+    store.tidy()
+    return ran
+
+
+def _dispatch(todo: list[Task], jobs: int | None, executor: Executor | None, finish: Finish) -> None:
+    """Replay the tasks through the executor, or through local processes if it is None."""
+    if executor is not None:
+        through_executor(todo, executor, finish)
+    elif todo:
+        through_processes(todo, jobs, finish)

@@ -149,9 +149,8 @@ def is_url(text: str) -> bool:
 def identify(spec: TraceSpec) -> tuple[str, str]:
     """Return a trace's name and the SHA-256 of its bytes. A file or URL is only hashed; a workload is generated."""
     from memtrace.formats import find
-    from memtrace.trace.inputs import trace_name
-    from memtrace.trace.reading import read
-    from memtrace.trace.source import open_source
+    from memtrace.reading.traces import read, trace_name
+    from memtrace.trace.sources import open_source
 
     if is_url(spec.trace) or Path(spec.trace).exists():
         with open_source(spec.trace) as source:
@@ -168,7 +167,8 @@ def _policies(text: str, folder: Path) -> list[tuple[str, Policy]]:
 
     For a file that text has the absolute path, while the policy's label keeps the path that the suite has.
     """
-    from memtrace.engine.registry import parse_policies, split_spec
+    from memtrace.engine.registry import parse_policies
+    from memtrace.names import split_spec
 
     name = split_spec(text)[0]
     if not name.endswith(".py"):
@@ -181,7 +181,7 @@ def _policies(text: str, folder: Path) -> list[tuple[str, Policy]]:
 
 def _check_options(policies: list[Policy], capacities: set[int | None], suite: Suite) -> None:
     """Raise UsageError, with the suite's file in the message, for options that contradict each other or do not fit a capacity."""
-    from memtrace.running import check_options
+    from memtrace.results.running import check_options
 
     for capacity in capacities:
         try:
@@ -192,7 +192,7 @@ def _check_options(policies: list[Policy], capacities: set[int | None], suite: S
 
 def policy_digest(policy: Policy) -> str:
     """Return a digest of the sources of the policy's module and of all modules that it imports."""
-    from memtrace.engine.sources import digest, reachable_modules
+    from memtrace.engine.digests import digest, reachable_modules
 
     return digest(reachable_modules(policy.module))
 

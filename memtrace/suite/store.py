@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
+from memtrace.results.schema import BY_POLICY
+from memtrace.results.tables import Results
 from memtrace.suite.cell import unpack
+from memtrace.suite.planning import Plan, Task
+
+if TYPE_CHECKING:
+    import pyarrow
 
 KEPT_DAYS = 30  # after its last use
 # Marks the folder as a cache, by the convention of bford.info/cachedir.
@@ -65,3 +74,76 @@ class Store:
                     file.unlink()
             except OSError:
                 continue
+
+
+SCHEMA = "memtrace.suite/1"
+WriteTrace = Callable[[Results, Path], list[Path]]  # writes the results of one trace into a folder, and returns the files
+
+
+def write(
+    plan: Plan, store: Store, lost: set[Task], write_trace: WriteTrace, wall_seconds: float
+) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Write the results of all finished cells, and return the rows of the summary and the paths of all files.
+
+    The rows are in the order of the plan. ``lost`` are the tasks that failed; ``write_trace`` writes one trace's
+    folder. Only one trace's cells are in memory at a time. The summary is written last, with the manifest, so a killed
+    command leaves the old summary and the old manifest together.
+    """
+    from memtrace.results.folder import write_summary_folder
+    from memtrace.results.schema import manifest
+
+    output = plan.suite.at(plan.suite.output)
+    rows: list[dict[str, Any]] = []
+    timing: list[pyarrow.Table] = []
+    folders = folder_names(list(plan.sources))
+    files: list[Path] = []
+    for trace in plan.sources:
+        cells = [unpack(store.get(task.key)) for task in plan.tasks if task.trace == trace and task not in lost]
+        if not cells:
+            continue
+        results = assemble(cells, manifest({trace: plan.sources[trace]}, wall_seconds))
+        files += write_trace(results, output / folders[trace])
+        rows += results.summary
+        timing.append(results.timing)
+    whole = {**manifest(plan.sources, wall_seconds), "schema": SCHEMA, "folders": folders}
+    return rows, [*files, *write_summary_folder(rows, timing, whole, output)]
+
+
+def check_output(folder: Path, force: bool) -> None:
+    """Raise UsageError if the folder has content that memtrace did not write.
+
+    A folder that holds nothing but results folders of traces is accepted: a suite that was killed leaves no summary.
+    """
+    from memtrace.results.folder import check_folder, content, is_ours
+
+    inside = content(folder)
+    if not (inside and all(item.is_dir() and is_ours(item) for item in inside)):
+        check_folder(folder, force)
+
+
+def assemble(cells: list[dict[str, pyarrow.Table]], manifest: dict[str, Any]) -> Results:
+    """Return the cells of one trace, each given as tables by name, as the Results of one run."""
+    import pyarrow as pa
+
+    def joined(name: str) -> pyarrow.Table:
+        """Return the tables of this name of all cells, one below the other."""
+        return pa.concat_tables([cell[name] for cell in cells], promote_options="default").combine_chunks()
+
+    return Results(
+        joined("summary").to_pylist(),
+        distributions=cells[0]["distributions"],
+        manifest=manifest,
+        **{name: joined(name) for name in BY_POLICY},
+    )
+
+
+def folder_names(traces: list[str]) -> dict[str, str]:
+    """Return a folder name for each trace that every file system accepts. Names that would be equal are numbered."""
+    names: dict[str, str] = {}
+    for trace in traces:
+        plain = re.sub(r"[^\w.@+=-]", "_", trace).lstrip(".") or "trace"
+        name, number = plain, 2
+        while name in names.values():
+            name, number = f"{plain}-{number}", number + 1
+        names[trace] = name
+    return names

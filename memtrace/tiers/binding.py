@@ -1,33 +1,58 @@
-"""Bind the policies of the tiers and an eviction rule into one module of functions, which the replay loop calls by tier.
+"""The arrays that every function of the replay over tiers works on, in one NamedTuple.
 
-Tiers with the same policy share its compiled code: the states are a tuple of groups, one per policy module, each a tuple of
-states. A tier is known by (group, member).
+Compiled functions pass it by reference: passed by value, all its fields would be copied at each call.
 """
 
 import hashlib
 import sys
-from types import ModuleType
+from functools import cache
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
 
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
 from memtrace.engine import standins
 from memtrace.engine.binding import bind
 from memtrace.engine.recorder import write_row
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
-from memtrace.tiers import world
+
+
+class World(NamedTuple):
+    """All that a replay over tiers reads and writes."""
+
+    states: Any  # states[group][member]: a group for each policy, with a state for each tier of that policy
+    books: Any  # `books.Books`
+    order: Any  # arrays of the eviction rule, its ``Order``
+
+
+def plain() -> SimpleNamespace:
+    """Return the two functions by which interpreted code uses a world.
+
+    ``keep(world)`` returns the world to hand on to other functions; ``group_of(world, number)`` returns the states of the
+    policies in the group of that number.
+    """
+    return SimpleNamespace(keep=lambda world: world, group_of=lambda world, number: world.states[number])
+
+
+@cache
+def compiled() -> SimpleNamespace:
+    """Return the functions ``keep`` and ``group_of`` of `plain` for compiled code, which passes a world by reference."""
+    from memtrace.engine import references as held
+
+    return SimpleNamespace(keep=held.keep, group_of=held.group_of)
 
 
 def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = False) -> ModuleType:
     """Return the module of functions for these policies and this eviction rule; it is made once.
 
     It has the functions of `of_policy`, with an argument ``group`` added behind ``world``, the functions of ``rule``,
-    and ``keep`` of `world.compiled`, or of `world.plain` if ``interpret``. ``modules``: the distinct policy modules of the
+    and ``keep`` of `compiled`, or of `plain` if ``interpret``. ``modules``: the distinct policy modules of the
     tiers, in the order of the groups.
     """
     bounds = [bind(module) for module in modules]
     text = "+".join([*(bound.__name__ for bound in bounds), rule.__name__, "plain" if interpret else ""])
     name = f"memtrace.tiers.bound_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if name not in sys.modules:
-        made, access = ModuleType(name), world.plain() if interpret else world.compiled()
+        made, access = ModuleType(name), plain() if interpret else compiled()
         parts = [of_policy(bound, number, access.group_of) for number, bound in enumerate(bounds)]
         functions = {}
         for key in parts[0]:
@@ -46,7 +71,7 @@ def of_policy(bound, number, group_of):
     """Return, by name, the functions of the policy whose states are the group ``number``; ``bound`` is its bound module.
 
     All have the same arguments, so that they can be chained: a world, the tier's member in the group, a request, an address, a
-    number ``extra``, and a row to write to. ``group_of`` is as in `world.plain`. A policy's answer is returned, else 0.
+    number ``extra``, and a row to write to. ``group_of`` is as in `plain`. A policy's answer is returned, else 0.
     """
     policy_alloc, policy_free, policy_resize = bound.alloc, bound.free, bound.resize
     policy_trim, policy_access, policy_freed_by = bound.trim, bound.access, bound.freed_by

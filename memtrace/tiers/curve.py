@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from memtrace.tiers.model import Plan, Tier
-from memtrace.tiers.replaying import TierReplay, replay_tiers
+from memtrace.tiers.replay import TierReplay, replay_tiers
+from memtrace.tiers.tier import Plan, Tier
 
 if TYPE_CHECKING:
     from memtrace.tiers.uses import Uses

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.ops import ACCESS, ALLOC, COPY, FREE, REALLOC, RECORD, SWAP
+from memtrace.contract.ops import ACCESS, ALLOC, COPY, FREE, REALLOC, RECORD, SWAP
 from memtrace.tiers.books import Future
 from memtrace.tiers.eviction.cost import NEVER
 
@@ -113,7 +113,7 @@ def future_of(trace, last_uses, extra):
 def compiled():
     """Return both passes, compiled."""
     from memtrace.engine.compile import closed
-    from memtrace.engine.sources import reachable_modules
+    from memtrace.engine.digests import reachable_modules
 
     here = sys.modules[__name__]
     sources = reachable_modules(here)

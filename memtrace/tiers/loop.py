@@ -7,10 +7,11 @@ from the same step of that event, which the totals STEP, USE, AHEAD and EXTRA of
 
 import numpy as np
 
+from memtrace.contract.calls import apart
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import make_request
 from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.calls import apart
+from memtrace.tiers.binding import World
 from memtrace.tiers.books import (
     AHEAD,
     CLOCK,
@@ -34,7 +35,6 @@ from memtrace.tiers.books import (
 from memtrace.tiers.moving import bring, request_for, settle, use
 from memtrace.tiers.serving import exchange, found_place, open_block, reallocate, release
 from memtrace.tiers.watching import observe, sample
-from memtrace.tiers.world import World
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # the codes of memtrace.trace.Op
 

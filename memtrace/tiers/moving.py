@@ -8,10 +8,10 @@ In all functions ``t`` is the module of functions that `binding.bind_tiers` make
 
 import numpy as np
 
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import align_of, make_request
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import ALLOCATED
 from memtrace.tiers.books import (
     AHEAD_BYTES,
     AHEAD_UP,

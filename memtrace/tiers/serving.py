@@ -5,10 +5,10 @@ In all functions ``t`` is the module of functions that `binding.bind_tiers` make
 
 import numpy as np
 
+from memtrace.contract.calls import apart
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import align_code, make_request
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.serving import moved_bytes
-from memtrace.structures.calls import apart
 from memtrace.tiers.books import (
     CLOCK,
     COPIED_BYTES,

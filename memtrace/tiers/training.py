@@ -55,6 +55,6 @@ def derive(trace: Trace, interpret: bool = False, room: int = 1 << 12) -> tuple[
 def compiled() -> Any:
     """Return `training_kernel.specialise`'s pass over the events, compiled."""
     from memtrace.engine.compile import closed
-    from memtrace.engine.sources import reachable_modules
+    from memtrace.engine.digests import reachable_modules
 
     return closed(kernel.specialise(kernel), "training", reachable_modules(kernel), [])

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.ops import ALLOC, FREE
-from memtrace.structures.calls import apart
+from memtrace.contract.calls import apart
+from memtrace.contract.ops import ALLOC, FREE
 
 WEIGHT, GRADIENT, OPTIMIZER, ACTIVATION, INPUT = range(5)
 GROUPS = 3  # the first three, whose live blocks are followed in a list each

@@ -7,7 +7,7 @@ Without overlap the program waits for every transfer. With overlap each link has
 its links are free, and the program waits only for a transfer that brings the bytes, or makes the room, that it needs.
 """
 
-from memtrace.structures.calls import apart
+from memtrace.contract.calls import apart
 from memtrace.tiers.books import (
     BUSY,
     CLOCK,

@@ -1,8 +1,8 @@
 """Write down the peaks of the tiers that an event changed, and the samples."""
 
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import ALLOCATED, RESERVED
 from memtrace.engine.blocks import make_request
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import ALLOCATED, RESERVED
 from memtrace.tiers.books import (
     DOWN_BYTES,
     EVENT,

@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memtrace.reading.conversion import convert
+    from memtrace.reading.traces import check, read
+    from memtrace.trace.batches import MISSING
     from memtrace.trace.building import from_columns, from_events
     from memtrace.trace.model import SCHEMA, Events, Facts, Op, Trace
-    from memtrace.trace.raw import MISSING
-    from memtrace.trace.reading import check, read
-    from memtrace.trace.writing import convert, write
+    from memtrace.trace.writing import write
 
 __all__ = [
     "MISSING",

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memtrace.errors import InputError, UsageError
+from memtrace.trace.batches import MISSING, Batch, Place, part_of, rows_of
 from memtrace.trace.model import COLUMNS, Op, Trace
-from memtrace.trace.raw import MISSING, Batch, Place, part_of, rows_of
-from memtrace.trace.reading import MEMORY_LIMIT, check_invalid
-from memtrace.trace.rows import batches
+from memtrace.trace.passes import MEMORY_LIMIT, check_invalid
+from memtrace.trace.records import batches
 
 BATCH_ROWS = 1 << 17  # rows of a raw batch
 

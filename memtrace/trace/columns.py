@@ -14,17 +14,8 @@ from numpy.typing import NDArray
 
 from memtrace.errors import InputError
 from memtrace.names import nearest
+from memtrace.trace.batches import CODES, MISSING, OPS, UNKNOWN_OP, UNREADABLE, Rows, op_code, rows_of
 from memtrace.trace.model import COLUMNS, Int32s, Int64s
-from memtrace.trace.raw import (
-    CODES,
-    MISSING,
-    OPS,
-    UNKNOWN_OP,
-    UNREADABLE,
-    Rows,
-    op_code,
-    rows_of,
-)
 
 if TYPE_CHECKING:
     import pyarrow as pa

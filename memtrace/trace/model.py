@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 SCHEMA = "memtrace.trace/1"
 COLUMNS = ("op", "id", "size", "time", "align", "stream", "dst", "tag")  # of a trace file, in the order of the schema
 BATCH_ROWS = 1 << 20  # events of a prepared batch
-
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 
@@ -143,7 +143,7 @@ class Trace:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a DataFrame with one row per event: op by name, block, size, and the other columns that the trace has."""
-        from memtrace.trace.frame import to_frame
+        from memtrace.trace.store import to_frame
 
         return to_frame(self)
 
@@ -159,3 +159,17 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """
     array.flags.writeable = False
     return array
+
+
+def cut(batches: Iterable[Events], after: Int64s) -> Iterator[Events]:
+    """Yield the same events in batches such that each event number in `after` is the last event of its batch.
+
+    `after` is ascending. Columns are slices of the input, not copies; a column of one element (a default) is passed on.
+    """
+    start = 0
+    for events in batches:
+        count = events.op.size
+        inside = after[np.searchsorted(after, start) : np.searchsorted(after, start + count)] - start + 1
+        for low, high in pairwise(dict.fromkeys([0, *inside.tolist(), count])):
+            yield Events._make(column if column.size == 1 else column[low:high] for column in events)
+        start += count

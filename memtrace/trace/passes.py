@@ -11,15 +11,23 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.errors import InputError
-from memtrace.trace import kernel
+from memtrace.errors import InputError, UsageError
+from memtrace.trace import checking as kernel
+from memtrace.trace.batches import Batch, Rows
 from memtrace.trace.model import Facts, Prepared, Trace, read_only
-from memtrace.trace.preparing import Preparer
+from memtrace.trace.preparing import Out, Preparer, request_of_rank
 from memtrace.trace.problems import Problem, explain, problem
-from memtrace.trace.ranks import request_of_rank
-from memtrace.trace.raw import Batch, Rows
-from memtrace.trace.state import Out
 from memtrace.trace.store import Keeper, columns_of
+
+
+def check_invalid(invalid: str) -> None:
+    """Raise UsageError unless `invalid` is "error" or "skip"."""
+    if invalid not in ("error", "skip"):
+        raise UsageError(f"invalid={invalid!r}; it is 'error' or 'skip'")
+
+
+MEMORY_LIMIT = 256 << 20  # bytes of prepared columns that stay in memory
+
 
 Progress = Callable[[int, int | None], None]  # called with the amount done and the total (None: unknown), in one unit
 Item = TypeVar("Item")

@@ -1,19 +1,107 @@
-"""Drive the preparing kernel: turn batches of raw rows into full batches of prepared events, and then return the facts."""
+"""Define the arrays that the preparing kernel fills: the prepared columns, and the live blocks with the running counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
-from memtrace.trace import kernel, live_ids
-from memtrace.trace.model import BATCH_ROWS, Facts, Int64s, Op, read_only
-from memtrace.trace.raw import MISSING, Batch
-from memtrace.trace.state import Out, Table
+from memtrace.trace import checking as kernel
+from memtrace.trace import live_ids
+from memtrace.trace.batches import MISSING, Batch
+from memtrace.trace.checking import ALLOC, EXACT, EXACT_BITS, REALLOC, STEP_BITS
+from memtrace.trace.model import BATCH_ROWS, Facts, Int32s, Int64s, Op, Prepared, read_only
+
+
+class Out(NamedTuple):
+    """Receive prepared events, one element for each in every column; a column that is not wanted has one element in all.
+
+    The columns are those of `model.Events`, and `time` (nanoseconds), `id` (of the input) and `row`.
+    """
+
+    op: NDArray[np.uint8]
+    block: Int32s
+    size: Int64s
+    align: Int64s
+    stream: Int32s
+    dst: Int32s
+    tag: Int32s
+    time: Int64s
+    id: Int64s
+    row: Int32s  # the event's row number in its raw batch
+
+
+class Table(NamedTuple):
+    """Keep the live blocks of a trace and the running counts.
+
+    A place is an index in the hash table of `live_ids`; `slots` and `waiting` have two elements for each slot.
+    """
+
+    pairs: Int64s  # [2 * places] id and slot of each place; slot -1: the place is empty
+    # [2 * slots] bytes, and event of the alloc (-1 - event: another stream uses the block); for a waiting block WAITS and its id.
+    slots: Int64s
+    waiting: Int64s  # [2 * slots] doubly linked list of waiting blocks: slots freed next after and last before this one, -1: none
+    spare: Int32s  # stack of free slots; totals[SPARE_SLOTS] is its height
+    totals: Int64s  # [TOTALS] counts, at the indices that `kernel` defines
+    size_bins: Int64s  # [SIZE_BINS] number of requests by `kernel.size_bin`
+    size_bytes: Int64s  # [64] requested bytes by size class floor(log2)
+    lifetime_bytes: Int64s  # [64] bytes of freed blocks by lifetime class floor(log2), in events
+    size_lifetime: Int64s  # [64 * size class + lifetime class] freed blocks
+
+
+FINE_BITS = 16  # each refining pass counts in at most 2^FINE_BITS bins
+
+
+def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
+    """Return the request in bytes of rank ceil(percent/100 * n) among the n requests of more than 0 bytes, or 0 if n is 0.
+
+    `size_bins` are the kernel's counts of all requests by `kernel.size_bin`.
+    """
+    bins = size_bins.copy()
+    bins[0] = 0
+    requests = int(bins.sum())
+    if not requests:
+        return 0
+    rank = -(-percent * requests // 100)
+    found, rank = _bin_of(bins, rank)
+    if found < EXACT:
+        return found
+    step, low = divmod(found - EXACT, 1 << STEP_BITS)
+    start, bits = (low + (1 << STEP_BITS)) << (step + EXACT_BITS - STEP_BITS), step + EXACT_BITS - STEP_BITS
+    while bits:
+        shift = max(0, bits - FINE_BITS)
+        counts = np.zeros(1 << (bits - shift), np.int64)
+        for events in prepared.batches(BATCH_ROWS):
+            _count(events.op, events.size, start, shift, counts)
+        found, rank = _bin_of(counts, rank)
+        start, bits = start + (found << shift), shift
+    return start
+
+
+def _bin_of(counts: Int64s, rank: int) -> tuple[int, int]:
+    """Return the index of the bin that contains a rank (from 1), and the rank within that bin."""
+    upto = np.cumsum(counts)
+    found = int(np.searchsorted(upto, rank))
+    return found, rank - int(upto[found] - counts[found])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(op, size, start, shift, counts):  # type: ignore[no-untyped-def]
+    """Count the requests of at least `start` bytes in bins of 2^shift bytes, in place.
+
+    Requests beyond the last bin are ignored.
+    """
+    for i in range(op.size):
+        if op[i] == ALLOC or op[i] == REALLOC:
+            place = (size[i] - start) >> shift
+            if place >= 0 and place < counts.size:
+                counts[place] += 1
+
 
 FIRST_PLACES = 1 << 12  # places of the hash table at the start, twice the number of slots
-
 # Called with an invalid row: its batch, its number in the batch, and a code of the kernel that says what is wrong. It may raise.
 Report = Callable[[Batch, int, int], None]
 

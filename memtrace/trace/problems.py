@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from memtrace.trace import kernel
+from memtrace.trace import checking as kernel
+from memtrace.trace.batches import MISSING, Batch, Place
 from memtrace.trace.model import Op
-from memtrace.trace.raw import MISSING, Batch, Place
 
 ADDRESS = 1 << 32  # ids from this number on look like addresses, and are shown in hexadecimal too
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 
 from memtrace.errors import InputError
-from memtrace.trace.model import BATCH_ROWS, Events, Int64s, Prepared, read_only
+from memtrace.trace.model import BATCH_ROWS, Events, Int64s, Op, Prepared, read_only
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from memtrace.trace.state import Out
+    from memtrace.trace.model import Trace
+    from memtrace.trace.preparing import Out
 
 # Optional column of Events -> its default and its type.
 DEFAULTS = {"align": (0, np.int64), "stream": (0, np.int32), "dst": (-1, np.int32), "tag": (-1, np.int32)}
@@ -306,3 +308,26 @@ def _free_name(directory: Path, name: str) -> Path:
     handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".arrow", dir=directory)
     os.close(handle)
     return Path(path)
+
+
+def to_frame(trace: Trace) -> pd.DataFrame:
+    """Return a DataFrame indexed by event number, with the columns op, block and size.
+
+    The columns time, align, stream, dst and tag are there only if the trace has values in them.
+    """
+    batches = list(trace.batches(BATCH_ROWS)) or [EMPTY.events()]
+    events = trace.facts.events
+    ops = pd.Categorical.from_codes(
+        np.concatenate([batch.op for batch in batches]).astype(np.int8), [op.name.lower() for op in Op]
+    )
+    frame = pd.DataFrame({"op": ops}, index=pd.RangeIndex(events, name="event"))
+    for name in ("block", "size", "align", "stream", "dst"):
+        columns = [getattr(batch, name) for batch in batches]
+        if all(column.size == batch.op.size for column, batch in zip(columns, batches, strict=True)):
+            frame[name] = np.concatenate(columns)
+    if "time" in trace.columns:
+        frame.insert(1, "time", trace.times(np.arange(events)))
+    if trace.tags:
+        codes = np.concatenate([np.broadcast_to(batch.tag, batch.op.size) for batch in batches])
+        frame["tag"] = pd.Categorical.from_codes(codes, list(trace.tags))
+    return frame

@@ -19,8 +19,7 @@ import numpy as np
 from memtrace.errors import UsageError
 from memtrace.workloads.chance import Distribution
 from memtrace.workloads.classical import phases, steps
-from memtrace.workloads.classical.churn import churn
-from memtrace.workloads.classical.phases import Blocks
+from memtrace.workloads.classical.phases import Blocks, churn
 from memtrace.workloads.events import Made
 from memtrace.workloads.options import Between, Bytes
 

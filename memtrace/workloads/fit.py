@@ -18,11 +18,9 @@ from typing import Annotated
 import numpy as np
 
 from memtrace.errors import UsageError
-from memtrace.workloads.classical.churn import churn
+from memtrace.workloads.classical.phases import churn
 from memtrace.workloads.events import Made
-from memtrace.workloads.fitting.closeness import closeness
-from memtrace.workloads.fitting.drawing import births
-from memtrace.workloads.fitting.learning import learn
+from memtrace.workloads.fitting import births, closeness, learn
 from memtrace.workloads.options import Between
 
 MOST_EVENTS = 10**12  # a bound that no trace reaches: the model's blocks end it
@@ -37,7 +35,7 @@ def generate(
     repeat: Annotated[int, Between(1, 10**6, "of all phases")] = 1,
 ) -> Made:
     """Return the events of the workload `fit`; raises UsageError without a recording, InputError if it cannot be read."""
-    from memtrace.trace.reading import read
+    from memtrace.reading.traces import read
 
     if not trace:
         raise UsageError("trace= is needed: the recorded trace to learn from, as in fit:trace=recorded.parquet,scale=2")

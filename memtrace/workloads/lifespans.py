@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int32s, Int64s, Op
-from memtrace.trace.raw import MISSING
 from memtrace.workloads.events import PIECE_EVENTS, Piece
 
 SECOND = 1_000_000_000  # ns

@@ -11,11 +11,10 @@ from types import ModuleType
 import numpy as np
 
 from memtrace import __version__
-from memtrace.engine.registry import split_spec
 from memtrace.errors import UsageError
-from memtrace.names import nearest
+from memtrace.names import nearest, split_spec
+from memtrace.trace.batches import Batch, Place, rows_of
 from memtrace.trace.model import COLUMNS
-from memtrace.trace.raw import Batch, Place, rows_of
 from memtrace.workloads import load, workload_names
 from memtrace.workloads.events import Made, Piece
 from memtrace.workloads.options import Between, Option, Value, options_of, read_options, text_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-    from memtrace.plots.frame import Frame
+    from memtrace.drawing.frame import Frame
     from memtrace.tiers.results import TierResults
 
 
@@ -39,8 +39,8 @@ def plots() -> tuple[TierPlot, ...]:
 
 def draw_into(canvas: Figure | SubFigure, height: float, plot: TierPlot, results: TierResults) -> None:
     """Draw a plot with its title on a canvas of this height in inches."""
-    from memtrace.plots.frame import WIDTH, Frame
-    from memtrace.plots.style import TITLE
+    from memtrace.drawing.frame import WIDTH, Frame
+    from memtrace.drawing.style import TITLE
 
     frame = Frame(canvas, WIDTH, height)
     frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)

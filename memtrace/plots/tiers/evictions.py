@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.plots.frame import POINTS, Frame
-from memtrace.plots.key import key
-from memtrace.plots.style import FAINT, SMALL, TITLE_ROOM
-from memtrace.plots.text import short_labels
-from memtrace.plots.tiers.hues import tier_colour
+from memtrace.drawing.frame import POINTS, Frame, key
+from memtrace.drawing.style import FAINT, SMALL, TITLE_ROOM, tier_colour
+from memtrace.drawing.text import short_labels
 from memtrace.units import format_size
 
 if TYPE_CHECKING:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from memtrace.plots.frame import Frame
-from memtrace.plots.key import key
-from memtrace.plots.panel import HEADROOM, Panel
+from memtrace.drawing.frame import Frame, key
+from memtrace.drawing.panel import HEADROOM, Panel
+from memtrace.drawing.style import BOTTOM, LEFT, TITLE_ROOM, tier_colour
 from memtrace.plots.series import curve
-from memtrace.plots.style import BOTTOM, LEFT, TITLE_ROOM
-from memtrace.plots.tiers.hues import tier_colour
 
 if TYPE_CHECKING:
     from memtrace.tiers.results import TierResults

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtrace.plots.frame import Frame
-from memtrace.plots.panel import HEADROOM, Panel
-from memtrace.plots.scales import Tick, count_ticks, size_ticks
-from memtrace.plots.style import ALARM, BOTTOM, LEFT, SMALL, TITLE_ROOM
-from memtrace.plots.tiers.hues import DEEP
+from memtrace.drawing.frame import Frame
+from memtrace.drawing.panel import HEADROOM, Panel
+from memtrace.drawing.scales import Tick, count_ticks, size_ticks
+from memtrace.drawing.style import ALARM, BOTTOM, DEEP, LEFT, SMALL, TITLE_ROOM
 from memtrace.units import format_seconds
 
 if TYPE_CHECKING:

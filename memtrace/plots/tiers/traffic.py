@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from memtrace.plots.frame import Dashes, Frame
-from memtrace.plots.key import key
-from memtrace.plots.panel import HEADROOM, Panel
+from memtrace.drawing.frame import Dashes, Frame, key
+from memtrace.drawing.panel import HEADROOM, Panel
+from memtrace.drawing.style import BODY, BOTTOM, FAINT, LEFT, TITLE_ROOM
 from memtrace.plots.series import curve
-from memtrace.plots.style import BODY, BOTTOM, FAINT, LEFT, TITLE_ROOM
 from memtrace.units import format_size
 
 if TYPE_CHECKING:

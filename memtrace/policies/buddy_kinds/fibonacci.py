@@ -24,9 +24,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures.bits import align_up, lowest_set, round_up
-from memtrace.structures.calls import apart
+from memtrace.contract.bits import align_up, lowest_set, round_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import (
+    ALLOCATED,
+    BLOCK_SIZE,
+    HOLE_TAKEN,
+    INSPECTED,
+    MERGES,
+    RELEASE_CALLS,
+    RESERVED,
+    SPLITS,
+    new_ledger,
+)
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures.fibonacci_tree import (
     FIRST_NODES,
     FRESH,
@@ -45,17 +56,6 @@ from memtrace.structures.fibonacci_tree import (
     take_free,
 )
 from memtrace.structures.heap import open_request, reserve
-from memtrace.structures.ledger import (
-    ALLOCATED,
-    BLOCK_SIZE,
-    HOLE_TAKEN,
-    INSPECTED,
-    MERGES,
-    RELEASE_CALLS,
-    RESERVED,
-    SPLITS,
-    new_ledger,
-)
 from memtrace.structures.rules import Rules, block_size, growth, heap_rules, trimmed
 
 

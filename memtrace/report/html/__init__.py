@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memtrace.plots.saving import write_whole
+from memtrace.drawing.saving import write_whole
 from memtrace.report.blocks import Block, Command, Document, Heading, Paragraph, Picture, Section, Table
 from memtrace.report.html.explorer import explorer
 
@@ -126,8 +126,8 @@ def _drawn(picture: Picture) -> bytes:
     """Draw a picture, and return it as PNG."""
     from matplotlib.figure import Figure
 
-    from memtrace.plots.saving import png
-    from memtrace.plots.style import style
+    from memtrace.drawing.saving import png
+    from memtrace.drawing.style import style
 
     with style():
         alone = Figure(figsize=(picture.width, picture.height))

@@ -5,8 +5,7 @@ A setting that PyTorch refuses raises ValueError with the reason.
 Source: the options of PYTORCH_CUDA_ALLOC_CONF, and their limits as PyTorch 2.14 checks them.
 """
 
-from memtrace.structures.caching.model import Rules
-from memtrace.structures.caching.sizes import DIVISIONS
+from memtrace.structures.caching.state import DIVISIONS, Rules
 
 MIB = 1 << 20
 NO_LIMIT = 1 << 62  # bytes that stand for "no limit"

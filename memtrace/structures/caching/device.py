@@ -6,8 +6,9 @@ again; as an option, the lowest free address is taken. Address space reserved fo
 
 import numpy as np
 
-from memtrace.structures.bits import align_up
-from memtrace.structures.caching.model import (
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import apart
+from memtrace.structures.caching.state import (
     DEVICE_USED,
     FIRST_SEGMENT,
     GIVEN,
@@ -18,7 +19,6 @@ from memtrace.structures.caching.model import (
     SEGMENT_SPARE,
     SEGMENTS,
 )
-from memtrace.structures.calls import apart
 
 UNIT = 2 << 20  # bytes: the granularity of the device's memory and of its addresses
 

@@ -9,14 +9,19 @@ kind with the other. A page is 2 MiB in the small pool and ``rules.large_buffer`
 
 import numpy as np
 
-from memtrace.structures.bits import round_up
+from memtrace.contract.bits import round_up
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import RELEASE_CALLS, RESERVE_CALLS, RESERVED
 from memtrace.structures.caching.blocks import (
+    SEGMENT_MAP,
+    SEGMENT_UNMAP,
     drop_node,
     join_neighbours_apart,
     link_behind,
     new_node,
     swallow_after,
     swallow_before,
+    tell,
 )
 from memtrace.structures.caching.device import drop_segment, new_segment, take_memory
 from memtrace.structures.caching.free_sets import (
@@ -28,12 +33,8 @@ from memtrace.structures.caching.free_sets import (
     take_hole_out,
     take_out_apart,
 )
-from memtrace.structures.caching.history import SEGMENT_MAP, SEGMENT_UNMAP, tell
-from memtrace.structures.caching.model import DEVICE_USED, FREE, HOLE
-from memtrace.structures.caching.sizes import SMALL_BUFFER
+from memtrace.structures.caching.state import DEVICE_USED, FREE, HOLE, SMALL_BUFFER
 from memtrace.structures.caching.statistics import DEVICE_ALLOC, DEVICE_FREE, RESERVED_BYTES, fall, rise
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import RELEASE_CALLS, RESERVE_CALLS, RESERVED
 
 
 def page_of(rules, queue):

@@ -10,10 +10,10 @@ Source: Seidel and Aragon 1996, "Randomized search trees". A node's priority is 
 
 import numpy as np
 
-from memtrace.structures.bits import highest_set, lowest_set
-from memtrace.structures.caching.model import CLASSES, COUNT, FILLED, FREE, ROOTS, ROW, SEARCHES
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import close_hole, open_hole
+from memtrace.contract.bits import highest_set, lowest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import close_hole, open_hole
+from memtrace.structures.caching.state import CLASSES, COUNT, FILLED, FREE, ROOTS, ROW, SEARCHES, STREAMS
 
 BY_SIZE, BY_ADDRESS = -1, 0  # masks for size and segment number in the order of a treap: compare them, or ignore them
 
@@ -339,3 +339,18 @@ def first_hole_from(state, queue, address):
     """Return the first unmapped node of ``queue`` at or above ``address``; 0 if there is none."""
     root = state.roots[queue * ROOTS + CLASSES]
     return first_in(state.nodes, state.segments, root, np.int64(0), np.int64(0), address, BY_ADDRESS)
+
+
+@apart
+def largest_hole(state):
+    """Return the bytes of the largest free block of all queues; 0 if there is none."""
+    nodes = state.nodes
+    most = np.int64(0)
+    for queue in range(2 * state.at[STREAMS]):
+        c = class_until(state.queues, queue, np.int64(CLASSES - 1))
+        if c >= 0:
+            x = np.int64(state.roots[queue * ROOTS + c])
+            while nodes[x].right != 0:
+                x = np.int64(nodes[x].right)
+            most = max(most, nodes[x].extent)
+    return most

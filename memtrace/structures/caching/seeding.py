@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.structures.bits import align_up
+from memtrace.contract.bits import align_up
+from memtrace.contract.ledger import ALLOCATED, RESERVED
 from memtrace.structures.caching.blocks import link_behind, new_node
 from memtrace.structures.caching.device import UNIT, hang_in, place_for
 from memtrace.structures.caching.free_sets import add, add_hole
-from memtrace.structures.caching.model import (
+from memtrace.structures.caching.state import (
     DEVICE_USED,
     HOLE,
     LIVE,
@@ -39,7 +40,6 @@ from memtrace.structures.caching.statistics import (
     rise_one,
 )
 from memtrace.structures.caching.streams import stream_of
-from memtrace.structures.ledger import ALLOCATED, RESERVED
 
 FREE_BLOCK, LIVE_BLOCK, UNMAPPED = range(3)  # kinds of a Piece
 

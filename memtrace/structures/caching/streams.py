@@ -7,10 +7,12 @@ first use.
 
 import numpy as np
 
-from memtrace.engine.request import ENLARGE, NOTHING
-from memtrace.structures.bits import lowest_set
+from memtrace.contract.bits import lowest_set
+from memtrace.contract.calls import apart
+from memtrace.contract.ledger import TOLD
+from memtrace.contract.request import ENLARGE, NOTHING
 from memtrace.structures.caching.blocks import complete_free_apart
-from memtrace.structures.caching.model import (
+from memtrace.structures.caching.state import (
     DONE,
     ENTRIES,
     ENTRY_FRESH,
@@ -26,8 +28,6 @@ from memtrace.structures.caching.model import (
 )
 from memtrace.structures.caching.statistics import SYNC_ALL_STREAMS
 from memtrace.structures.caching.turns import EVENTS, USES, dissolve, enter, leave, spread, start, stop
-from memtrace.structures.calls import apart
-from memtrace.structures.ledger import TOLD
 
 NEVER_LATER = 1 << 62  # above the number of every stream event
 

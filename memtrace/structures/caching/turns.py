@@ -9,8 +9,8 @@ order of their making. Found by experiment with the library.
 
 import numpy as np
 
-from memtrace.structures.caching.model import FEWEST_BITS, TURN_BITS, TURNS
-from memtrace.structures.calls import apart
+from memtrace.contract.calls import apart
+from memtrace.structures.caching.state import FEWEST_BITS, TURN_BITS, TURNS
 
 EVENTS, USES = 0, 1  # the two tables; an argument ``table`` is one of them
 

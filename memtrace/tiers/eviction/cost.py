@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.structures.bits import next_power
-from memtrace.structures.calls import apart
+from memtrace.contract.bits import next_power
+from memtrace.contract.calls import apart
 from memtrace.tiers.eviction import ranks
 from memtrace.tiers.eviction.ranks import change, highest, insert, remove
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.structures.calls import apart
+from memtrace.contract.calls import apart
 
 NODE = np.dtype(
     (

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s, Op
-from memtrace.trace.raw import MISSING
 from memtrace.workloads.classical.steps import pieces
 from memtrace.workloads.events import Piece
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Op
-from memtrace.trace.raw import MISSING
 from memtrace.workloads.events import PIECE_EVENTS, Piece
 
 # Names of tags, and their indices.

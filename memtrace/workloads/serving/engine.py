@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s, Op
-from memtrace.trace.raw import MISSING
 from memtrace.workloads.events import Piece
 from memtrace.workloads.serving import scheduler
 from memtrace.workloads.serving.lengths import Requests

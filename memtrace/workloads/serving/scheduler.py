@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int32s, Int64s, Op
-from memtrace.trace.raw import MISSING
 
 ALLOC, FREE, COPY = int(Op.ALLOC), int(Op.FREE), int(Op.COPY)
 KINDS = ("max", "pow2", "oracle", "grow", "pages")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.errors import UsageError
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s, Op
-from memtrace.trace.raw import MISSING
 from memtrace.units import format_size
 from memtrace.workloads.events import PIECE_EVENTS, Piece
 

@@ -1,0 +1,209 @@
+"""The style of all figures, independent of the reader's own matplotlib settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.colors import to_rgb
+from matplotlib.font_manager import FontProperties
+from matplotlib.text import Text
+
+from memtrace.drawing.text import width
+
+if TYPE_CHECKING:
+    from matplotlib.backend_bases import RendererBase
+    from matplotlib.transforms import Transform
+
+INK = "#222222"  # text and strong lines
+FAINT = "#666666"  # secondary text and the edges of panels
+FAINTEST = "#e4e4e4"  # grid lines
+RULE = "#cccccc"  # lines of tables
+LIVE = "#b4b4b4"  # live bytes
+ALARM = "#b00020"  # capacity, out of memory
+SMALL = 7.0  # points: sizes of text
+BODY = 8.0
+TITLE = 10.0
+TITLE_ROOM = 0.3  # inches at the top for the figure's title
+LEFT = 0.62  # inches at the left for the labels of sizes
+BOTTOM = 0.36  # inches at the bottom for the labels of events and the scale's name
+STYLE: dict[str, Any] = {
+    "image.interpolation": "none",
+    "image.composite_image": False,  # each image keeps its own small palette
+    "figure.dpi": 72.0,
+    "figure.facecolor": "white",
+    "lines.antialiased": True,
+    "pdf.fonttype": 42,  # text that can be searched and copied
+    "pdf.compression": 6,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Give everything that is drawn and saved inside the block the same look: matplotlib's defaults, and then STYLE."""
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
+    del settings["backend"]  # no backend is used: figures are saved, never shown
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(settings)
+        yield
+
+
+Colour = tuple[float, float, float]
+# Colours that differ clearly, also to eyes that lack one kind of cone (simulated), and dark enough for a line on white.
+# Tests check both.
+BUILT_IN = {
+    "first-fit": "#0072B2", "next-fit": "#A884B4", "best-fit": "#24A860", "worst-fit": "#F05448",
+    "buddy": "#C08400", "segregated": "#542400", "size-class": "#B42478", "tlsf": "#6030A8",
+    "pytorch": "#0000FC", "bfc": "#547824", "stitch": "#D848FC", "paged": "#901884",
+    "slab": "#3C006C", "half-fit": "#00009C", "quick-fit": "#E448D8", "pool": "#9018E4",
+    "stack": "#543C30", "bump": "#846054", "compact": "#304854", "optimum": "#222222",
+    "native": "#6C9C84", "arenas": "#186024", "region": "#3C003C",
+}  # fmt: skip
+# The colours of a user's own policies.
+OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")
+SHADES = (0.0, 0.25, -0.3, 0.45)  # shares of white (above 0) or black (below 0) that variants of a policy are mixed with
+LIGHT = 0.65  # luminance of an area
+LIGHTEST = 0.3  # highest luminance of a line; at it the contrast to white paper is 3 to 1 (WCAG 2, 1.4.11)
+DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (2, 1.2)),
+    (0, (6, 1.5, 1.5, 1.5)),
+)
+
+
+def base_name(label: str) -> str:
+    """Return the policy's name without its options."""
+    return label.partition(":")[0]
+
+
+def policy_colour(label: str) -> Colour:
+    """Return the colour of a policy; variants of one policy, which differ in their options, are shades of one colour."""
+    base = base_name(label)
+    text = BUILT_IN.get(base) or OTHERS[crc32(base.encode()) % len(OTHERS)]
+    return darkened(mixed(_parsed(text), SHADES[_variant(label) % len(SHADES)]))
+
+
+def policy_dashes(label: str) -> str | tuple[float, tuple[float, ...]]:
+    """Return the line style of a policy: solid without options, otherwise one of DASHES chosen by the options."""
+    if label == base_name(label):
+        return DASHES[0]
+    return DASHES[1 + _variant(label) // len(SHADES) % (len(DASHES) - 1)]
+
+
+def mixed(colour: Colour, share: float) -> Colour:
+    """Return the colour mixed with white (share > 0) or black (share < 0).
+
+    A mixed colour prints alike everywhere; a transparent one does not.
+    """
+    other = 1.0 if share > 0 else 0.0
+    red, green, blue = (part + (other - part) * abs(share) for part in colour)
+    return (red, green, blue)
+
+
+def darkened(colour: Colour) -> Colour:
+    """Return the colour mixed with as little black as makes its luminance LIGHTEST or less."""
+    return next(dark for step in range(21) if luminance(dark := mixed(colour, -step / 20)) <= LIGHTEST)
+
+
+def luminance(colour: Colour) -> float:
+    """Return the relative luminance of WCAG 2: 0 for black, 1 for white."""
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour)
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def light(colour: Colour) -> Colour:
+    """Return the colour for areas: mixed with white until its luminance is LIGHT, which is the same for all policies.
+
+    In print without colour it lies between the grey of live bytes and the paper.
+    """
+    return next(pale for step in range(101) if luminance(pale := mixed(colour, step / 100)) >= LIGHT)
+
+
+def _variant(label: str) -> int:
+    """Return a number that depends on the options of a label only, 0 without options."""
+    options = label.partition(":")[2]
+    return crc32(options.encode()) if options else 0
+
+
+def _parsed(text: str) -> Colour:
+    """Return the colour of a text such as "#0072B2"."""
+    red, green, blue = (int(text[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return (red, green, blue)
+
+
+CAPITALS = 0.73  # height of a capital letter of this font, as a share of its size
+# Alignment -> share of the text's width that lies left of its place.
+ALIGNED = {"left": 0.0, "center": 0.5, "right": 1.0}
+
+
+@dataclass(frozen=True)
+class Words:
+    """One line of text whose capitals are vertically centred on `middle`; places are in inches from the top left."""
+
+    text: str
+    left: float
+    middle: float
+    size: float  # points
+    colour: Any = INK
+    align: str = "left"
+    bold: bool = False
+
+
+class Writing(Artist):
+    """An artist that draws many Words; `place` transforms inches from the top left to pixels."""
+
+    def __init__(self, words: Sequence[Words], place: Transform) -> None:
+        """Keep the words; they are drawn when the canvas is."""
+        super().__init__()
+        self.words, self.place = tuple(words), place
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw each line once, aligned by its measured width."""
+        if not self.get_visible():
+            return
+        pixels = float(cast(float, renderer.points_to_pixels(1.0)))
+        canvas_height = renderer.get_canvas_width_height()[1]
+        context = renderer.new_gc()
+        places = self.place.transform([(words.left, words.middle) for words in self.words])
+        for words, (x, y) in zip(self.words, places, strict=True):
+            wide = width(words.text, words.size, words.bold) if words.align != "left" else 0.0
+            x -= ALIGNED[words.align] * wide * pixels
+            y -= words.size * CAPITALS / 2 * pixels
+            context.set_foreground((*to_rgb(words.colour), 1.0), isRGBA=True)
+            if renderer.flipy():
+                y = canvas_height - y
+            renderer.draw_text(context, x, y, words.text, _font(words.size, words.bold), 0.0, mtext=_features())
+        context.restore()
+
+
+@cache
+def _font(size: float, bold: bool) -> FontProperties:
+    """Return the font of this size in points."""
+    return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
+
+
+@cache
+def _features() -> Text:
+    """Return a text object that switches ligatures off.
+
+    Ligatures would hide `best-fit` from a search in the PDF, and would need a font of their own.
+    """
+    text = Text()
+    if hasattr(text, "set_fontfeatures"):  # before 3.11 matplotlib drew none
+        text.set_fontfeatures(("-liga", "-clig"))
+    return text
+
+
+DEEP: Colour = (0.0, 0.27, 0.45)  # of the fastest tier
+
+
+def tier_colour(tier: int, count: int) -> Colour:
+    """Return the colour of a tier by its index, 0 for the fastest, out of ``count`` tiers."""
+    return mixed(DEEP, 0.75 * tier / max(1, count - 1)) if count > 1 else DEEP

@@ -1,0 +1,183 @@
+"""Convert the allocator settings that a snapshot recorded to the text that PYTORCH_CUDA_ALLOC_CONF would have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from memtrace.errors import InputError
+from memtrace.formats.snapshot.events import Released, TraceRows
+from memtrace.formats.snapshot.lives import Lives
+from memtrace.formats.snapshot.records import Action, Recording, Snapshot, State
+from memtrace.units import format_size
+
+MIB = 1 << 20
+SHARE = "per_process_memory_fraction"
+# Options that a snapshot records only as part of the text of PYTORCH_CUDA_ALLOC_CONF.
+ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", SHARE, "throw_on_cudamalloc_oom")
+
+
+def conf_of(settings: dict[str, Any], recording: Recording) -> str:
+    """Return the settings in force at the end of the recording as text.
+
+    In old files, which have no settings, only expandable_segments is known, from events and segments.
+    """
+    if not settings:
+        mapped = np.isin(recording.events.action, (Action.SEGMENT_MAP, Action.SEGMENT_UNMAP)).any()
+        return "expandable_segments:True" if mapped or recording.segments.expandable.any() else ""
+    options = []
+    if settings.get("expandable_segments"):
+        options.append("expandable_segments:True")
+    most = settings.get("max_split_size")
+    if isinstance(most, int) and 0 < most < 1 << 58:
+        options.append(f"max_split_size_mb:{most // MIB}")
+    if collects(settings):
+        options.append(f"garbage_collection_threshold:{settings['garbage_collection_threshold']:g}")
+    roundup = _roundup(settings.get("roundup_power2_divisions"))
+    options += [roundup] if roundup else []
+    return ",".join([*options, *_only_in_text(str(settings.get("PYTORCH_CUDA_ALLOC_CONF") or ""))])
+
+
+def without_share(conf: str, recording: Recording) -> str:
+    """Return the settings without per_process_memory_fraction.
+
+    They are returned unchanged if a request failed, because such a request recorded how much memory the device had.
+    """
+    if (recording.events.action == Action.OOM).any():
+        return conf
+    return ",".join(part for part in conf.split(",") if not part.startswith(f"{SHARE}:"))
+
+
+def collects(settings: dict[str, Any]) -> bool:
+    """Return whether garbage collection was on."""
+    threshold = settings.get("garbage_collection_threshold")
+    return isinstance(threshold, float) and threshold > 0
+
+
+def released(settings: dict[str, Any]) -> Released:
+    """Return the settings that decide when segments were given back."""
+    most = settings.get("max_split_size")
+    return Released(collects(settings), most if isinstance(most, int) and most > 0 else Released().max_split)
+
+
+def _roundup(divisions: Any) -> str:
+    """Return the option roundup_power2_divisions as text, empty if it is off.
+
+    ``divisions``: the recorded dict of size in MiB -> divisions. Equal values become one number, others a list.
+    """
+    if not isinstance(divisions, dict):
+        return ""
+    pairs = sorted((int(key), int(value)) for key, value in divisions.items() if str(key).isdigit() and isinstance(value, int))
+    values = [value for _, value in pairs]
+    if not any(value > 1 for value in values):
+        return ""
+    if len(set(values)) == 1:
+        return f"roundup_power2_divisions:{values[0]}"
+    return "roundup_power2_divisions:[" + ",".join(f"{key}:{value}" for key, value in pairs) + "]"
+
+
+def _only_in_text(conf: str) -> list[str]:
+    """Return the options, each as ``key:value``, that are recorded only in the text ``conf``."""
+    parts = [part.strip() for part in conf.replace(" ", "").split(",")]
+    return [part for part in parts if part.partition(":")[0] in ONLY_IN_TEXT]
+
+
+RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
+ASCEND_HEADER = 32  # bytes that torch_npu adds to each request
+
+
+def check_history(recording: Recording, label: str) -> None:
+    """Raise InputError unless the events of the device include the program's allocs and frees; ``label`` names the file."""
+    action = recording.events.action
+    allocs = int(np.count_nonzero(action == Action.ALLOC))
+    frees = int(np.count_nonzero((action == Action.FREE_REQUESTED) | (action == Action.FREE_COMPLETED)))
+    if action.size <= 1 and not allocs:
+        raise InputError(
+            f"{label}: no events: memory history was off (or enabled='state', which keeps one)\n"
+            f"try: call {RECORD} before what you want recorded, and dump again"
+        )
+    if not allocs:
+        raise InputError(
+            f"{label}: no alloc among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
+        )
+    if not frees and _must_have_freed(recording):
+        raise InputError(
+            f"{label}: no free among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
+        )
+
+
+def _must_have_freed(recording: Recording) -> bool:
+    """Return whether frees must have occurred.
+
+    They must if an address was allocated twice, or was allocated and is not in use at the end.
+    """
+    events, blocks = recording.events, recording.blocks
+    address = events.address[events.action == Action.ALLOC]
+    used = blocks.address[blocks.state != State.INACTIVE]
+    return np.unique(address).size < address.size or bool((~np.isin(address, used)).any())
+
+
+def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRows) -> list[str]:
+    """Return the remarks on a recording and its trace, each a sentence."""
+    found = list(snapshot.notes)
+    others = [
+        device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size
+    ]
+    if others:
+        listed = ", ".join(map(str, others))
+        found.append(f"device {recording.device} is read; also recorded: {listed} (--format torch-snapshot:{others[0]})")
+    if rows.before:
+        bytes_there = format_size(int(lives.requested[lives.before].sum()))
+        found.append(
+            f"the recording starts in mid-run: {rows.before:,} blocks ({bytes_there}) that were there come first, at time 0"
+        )
+    if lives.gaps:
+        found.append(f"{lives.gaps:,} blocks were never freed, though their address was used again: events are missing")
+    action = recording.events.action
+    if not (action == Action.FREE_REQUESTED).any():
+        found.append("free_requested was not recorded: blocks are freed where they were given back to the pool")
+    elif not (action == Action.FREE_COMPLETED).any():
+        found.append("free_completed was not recorded: use by other streams after a free is not known")
+    if rows.late:
+        found.append(
+            f"{rows.late:,} blocks were in use by another stream when they were freed: record and complete events say so"
+        )
+    if rows.trims:
+        found.append(f"{rows.trims:,} times segments were given back that no request needed: read as empty_cache")
+    failed = int(np.count_nonzero(action == Action.OOM))
+    if failed:
+        found.append(f"{failed:,} requests failed with out-of-memory; each is in the trace, freed at once")
+    if (recording.events.pool > 0).any() or (recording.segments.pool > 0).any():
+        found.append(private_pools(recording))
+    if collects(snapshot.settings):
+        found.append(
+            "garbage_collection_threshold was set: what it gave back depends on the memory fraction and on the time before the "
+            "recording, which are not recorded"
+        )
+    if is_ascend(recording):
+        found.append("the block sizes are those of torch_npu, which adds 32 bytes to each request; the pytorch policy is CUDA's")
+    return found
+
+
+def private_pools(recording: Recording) -> str:
+    """Return the sentence that says how the private pools of a recording are replayed."""
+    if (recording.events.pool > 0).any():
+        return "private pools (CUDA graphs, MemPool) were used; each is replayed as streams of its own, which share no memory"
+    return "private pools (CUDA graphs, MemPool) were used; which events are theirs is not recorded: the common pools have them"
+
+
+def is_ascend(recording: Recording) -> bool:
+    """Return whether the recording comes from torch_npu.
+
+    It does if at least 8 small blocks are in use at the end, and more than nine tenths of those whose size tells the two
+    allocators apart have the size that torch_npu gives them.
+    """
+    blocks = recording.blocks
+    used = (blocks.state == State.ALLOCATED) & (blocks.requested > 0) & (blocks.requested < 1 << 20)
+    if np.count_nonzero(used) < 8:
+        return False
+    requested, size = blocks.requested[used], blocks.size[used]
+    plain, padded = -(-requested // 512) * 512, -(-(requested + ASCEND_HEADER) // 512) * 512
+    differ = plain != padded
+    return bool(differ.any() and (size[differ] == padded[differ]).mean() > 0.9)

@@ -1,0 +1,48 @@
+"""Read a snapshot file together with its trace, for a comparison of a replay with the recording."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from memtrace.formats.snapshot.batches import batches, chosen, metadata
+from memtrace.formats.snapshot.diagnostics import check_history, released
+from memtrace.formats.snapshot.events import TraceRows, trace_rows
+from memtrace.formats.snapshot.lives import Lives, lives
+from memtrace.formats.snapshot.loading import load
+from memtrace.formats.snapshot.records import Recording, Snapshot
+from memtrace.trace.model import Trace
+
+MEMORY_LIMIT = 256 << 20  # bytes of prepared columns that are kept in memory; a longer trace goes to a file
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Hold one device of a snapshot file: the recording, its blocks (``lives``), and its trace as raw rows and prepared."""
+
+    snapshot: Snapshot
+    recording: Recording
+    lives: Lives
+    rows: TraceRows
+    trace: Trace
+
+
+def read_recorded(path: str | os.PathLike[str], device: str = "") -> Recorded:
+    """Return one device of the snapshot file at ``path``; ``device`` is its number as text, or empty for the busiest.
+
+    Raises InputError if the file cannot be read or its events are not enough for a trace, UsageError if ``device`` is no number.
+    """
+    from memtrace.trace.passes import Raw, prepare
+    from memtrace.trace.sources import open_source
+
+    with open_source(path) as source:
+        snapshot = load(source)
+        name, digest, label = source.file_name.rpartition(".")[0] or source.file_name, source.sha256(), source.label
+    recording = chosen(snapshot, device, label)
+    check_history(recording, label)
+    found = lives(recording)
+    rows = trace_rows(recording, found, released(snapshot.settings))
+    said = metadata(snapshot, recording, found, rows)
+    raw = Raw(label, lambda: batches(rows, snapshot.sites, said))
+    trace = prepare(raw, name=name, invalid="error", keep_ids=True, memory_limit=MEMORY_LIMIT)
+    return Recorded(snapshot, recording, found, rows, replace(trace, source=label, sha256=digest))

@@ -1,0 +1,66 @@
+"""Peaks of live, allocated and reserved bytes, and the four measures of Johnstone and Wilson of reserved over live bytes."""
+
+from memtrace.engine import recorder as rec
+from memtrace.measures.declaration import JOHNSTONE_WILSON, Readings, metric, only, share
+
+ORDER = 1
+
+
+@metric("bytes", "", "max of L over the events of the trace: no placement can do with less")
+def lower_bound_bytes(r: Readings) -> int:
+    return r.facts.peak_live_bytes
+
+
+@metric("bytes", "", "max of L over the events replayed")
+def peak_live_bytes(r: Readings) -> int:
+    return r.total(rec.PEAK_LIVE)
+
+
+@metric("event", "", "first event with the peak of L")
+def peak_live_event(r: Readings) -> int:
+    return int(r.peak(rec.AT_PEAK_LIVE).column("event")[0])
+
+
+@metric("bytes", "lower", "max of A over events")
+def peak_allocated_bytes(r: Readings) -> int:
+    return r.total(rec.PEAK_ALLOCATED)
+
+
+@metric("event", "", "first event with the peak of A")
+def peak_allocated_event(r: Readings) -> int:
+    return int(r.peak(rec.AT_PEAK_ALLOCATED).column("event")[0])
+
+
+@metric("bytes", "lower", "max of R over events")
+def peak_reserved_bytes(r: Readings) -> int:
+    return r.total(rec.PEAK_RESERVED)
+
+
+@metric("event", "", "first event with the peak of R")
+def peak_reserved_event(r: Readings) -> int:
+    return int(r.at_peak().column("event")[0])
+
+
+@metric("ratio", "lower", "mean over events of R / L, minus 1", JOHNSTONE_WILSON + ", measure 1")
+def jw1(r: Readings) -> float | None:
+    return None if r.hides else above_one(share(float(r.sums[rec.RESERVED_RATIO]), r.total(rec.RATIO_EVENTS)))
+
+
+@metric("ratio", "lower", "R / L at the first event with the peak of L, minus 1", JOHNSTONE_WILSON + ", measure 2")
+def jw2(r: Readings) -> float | None:
+    return above_one(only(r.peak(rec.AT_PEAK_LIVE).ratio("reserved", "live")))
+
+
+@metric("ratio", "lower", "R / L at the first event with the peak of R, minus 1", JOHNSTONE_WILSON + ", measure 3")
+def jw3(r: Readings) -> float | None:
+    return above_one(only(r.at_peak().ratio("reserved", "live")))
+
+
+@metric("ratio", "lower", "max of R / max of L, minus 1", JOHNSTONE_WILSON + ", measure 4")
+def jw4(r: Readings) -> float | None:
+    return above_one(share(r.total(rec.PEAK_RESERVED), r.total(rec.PEAK_LIVE)))
+
+
+def above_one(ratio: float | None) -> float | None:
+    """Return the ratio less 1, or None if there is no ratio."""
+    return None if ratio is None else ratio - 1.0

@@ -1,0 +1,189 @@
+"""Greedy packing: place one buffer after the other, at the lowest address at which it meets none of those placed before.
+
+The order decides the height. Three are tried: largest first, longest-lived first, largest area (bytes x events) first.
+Source: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference", greedy by size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from memtrace.packing.buffers import spans
+
+if TYPE_CHECKING:
+    from memtrace.packing.buffers import Buffers, Overlaps
+
+Ints = NDArray[np.int64]
+
+
+def orders(buffers: Buffers) -> dict[str, Ints]:
+    """Return the orders that are tried, by name; of equals the buffer that lives first goes first."""
+    lives = buffers.upper - buffers.lower
+    area = buffers.size.astype(np.float64) * lives
+    return {
+        "greedy by size": np.lexsort((buffers.lower, -buffers.size)),
+        "greedy by lifetime": np.lexsort((buffers.lower, -buffers.size, -lives)),
+        "greedy by area": np.lexsort((buffers.lower, -area)),
+    }
+
+
+def place(order: Ints, buffers: Buffers, overlaps: Overlaps) -> Ints:
+    """Return the addresses of all buffers, in bytes, by buffer, as greedy packing places them in ``order``."""
+    addresses: Ints = _place(order, overlaps.first, overlaps.others, buffers.size, buffers.align)
+    return addresses
+
+
+@njit(cache=True, nogil=True)
+def _place(order: Any, first: Any, others: Any, size: Any, align: Any) -> Any:
+    """Return the addresses that `place` does; the neighbours of buffer b are ``others[first[b]:first[b + 1]]``."""
+    addresses = np.full(order.size, -1, np.int64)
+    starts, ends = np.empty(order.size, np.int64), np.empty(order.size, np.int64)
+    for b in order:
+        count = 0
+        for q in range(first[b], first[b + 1]):
+            other = others[q]
+            if addresses[other] >= 0:
+                starts[count] = addresses[other]
+                ends[count] = addresses[other] + size[other]
+                count += 1
+        address = 0
+        for q in np.argsort(starts[:count]):
+            address = (address + align[b] - 1) & -align[b]
+            if starts[q] - address >= size[b]:
+                break
+            address = max(address, ends[q])
+        addresses[b] = (address + align[b] - 1) & -align[b]
+    return addresses
+
+
+HOT, COLD = 0.02, 0.0005  # temperature at the start and at the end, as a part of the lower bound
+
+
+def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, seed: int = 0) -> Ints:
+    """Return the lowest packing met in ``steps`` steps from the packing ``addresses``; it is never higher than that.
+
+    Packings are addresses in bytes, by buffer. The result is the same for the same ``seed``.
+    """
+    order = np.argsort(addresses, kind="stable")
+    begin, end, _ = spans(buffers)
+    problem = (begin, end, overlaps.first, overlaps.others, buffers.size, buffers.align, buffers.bound)
+    found: Ints = _anneal(order, problem, steps, seed)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) -> Any:
+    """Stack all buffers in ``order``; write their addresses to ``at``. Return the height, and the change from ``cost``.
+
+    ``problem`` is (begin, end, first, others, size, align, bound) and ``heat`` the temperature in bytes; ``floor`` is scratch, by
+    section. The height is -1 as soon as chance refuses the change, and ``at`` is then incomplete.
+    """
+    begin, end, _, _, size, align, bound = problem
+    floor[:] = 0
+    height, above, chance = 0, 0, -1.0
+    for p in range(order.size):
+        b = order[p]
+        ground = np.int64(0)
+        for s in range(begin[b], end[b]):
+            ground = max(ground, floor[s])
+        at[b] = (ground + align[b] - 1) & -align[b]
+        top = at[b] + size[b]
+        for s in range(begin[b], end[b]):
+            floor[s] = top
+        above += max(top - bound, 0)
+        if top > height or p == order.size - 1:
+            height = max(height, top)
+            change = height + above / order.size - cost  # of the buffers so far; it only rises with more
+            if change > 0:
+                if chance < 0:
+                    chance = np.random.random()
+                if chance >= np.exp(-change / heat):
+                    return -1, change
+    return height, change
+
+
+@njit(cache=True, nogil=True)
+def _chain(position: Any, first: Any, others: Any, size: Any, align: Any, at: Any, height: Any, chain: Any) -> Any:
+    """Write to ``chain`` buffers that hold the height up, from the top to the ground, each touching the next; return how many.
+
+    Ties fall by chance. ``position`` is the place of each buffer in the order, ``at`` its address; the neighbours of buffer b are
+    ``others[first[b]:first[b + 1]]``.
+    """
+    b, met = -1, 0
+    for i in range(size.size):
+        if at[i] + size[i] == height:
+            met += 1
+            if np.random.randint(met) == 0:
+                b = i
+    length = 0
+    while b >= 0:
+        chain[length] = b
+        length += 1
+        below, met = -1, 0
+        for q in range(first[b], first[b + 1]):
+            other = others[q]
+            touches = at[b] - at[other] - size[other]
+            if position[other] < position[b] and 0 <= touches < align[b]:
+                met += 1
+                if np.random.randint(met) == 0:
+                    below = other
+        b = below
+    return length
+
+
+@njit(cache=True, nogil=True)
+def _shift(order: Any, position: Any, i: Any, j: Any) -> None:
+    """Move the buffer at place ``i`` of ``order`` to place ``j``, and update ``position``, the place of each buffer."""
+    b = order[i]
+    way = 1 if j > i else -1
+    while i != j:
+        order[i] = order[i + way]
+        position[order[i]] = i
+        i += way
+    order[j] = b
+    position[b] = j
+
+
+@njit(cache=True, nogil=True)
+def _anneal(order: Any, problem: Any, steps: Any, seed: Any) -> Any:
+    """Anneal for ``steps`` steps from the packing that stacking in ``order`` gives; return the addresses of the lowest one met.
+
+    ``order`` is changed in place; ``problem`` is as in `_stack`.
+    """
+    np.random.seed(seed)
+    _, end, first, others, size, align, bound = problem
+    n, floor = order.size, np.empty(end.max(), np.int64)
+    position, at, new, chain = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    for p in range(n):
+        position[order[p]] = p
+    height, _ = _stack(order, problem, np.inf, 1.0, at, floor)
+    cost, best, found = height + np.maximum(at + size - bound, 0).sum() / n, height, at.copy()
+    for step in range(steps):
+        if best <= bound:
+            break
+        b = chain[np.random.randint(_chain(position, first, others, size, align, at, height, chain))]
+        i, j = position[b], np.random.randint(n)
+        chance = np.random.random()
+        if chance < 0.4 and first[b + 1] > first[b]:
+            j = position[others[np.random.randint(first[b], first[b + 1])]]
+        elif chance < 0.7:
+            j = np.random.randint(i + 1)
+        if i == j:
+            continue
+        _shift(order, position, i, j)
+        heat = bound * HOT * (COLD / HOT) ** (step / steps)
+        new_height, change = _stack(order, problem, cost, heat, new, floor)
+        if new_height < 0:
+            _shift(order, position, j, i)
+            continue
+        at, new = new, at
+        height = new_height
+        cost += change
+        if height < best:
+            best = height
+            found[:] = at
+    return found

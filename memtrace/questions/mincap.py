@@ -1,0 +1,228 @@
+"""Find the capacities at which a policy replays a trace without a failure.
+
+A policy that uses the capacity only to refuse growth beyond it behaves the same at every capacity from the peak that it reserved
+up to the one it was given: where it grew, it may still grow, and where it was refused, it is still refused. So one replay settles
+a whole window of capacities, and walking down from window to window settles all of them, although success is not monotone.
+Whether a policy is of that kind is tested: the top of the walk, and each window that works, are also replayed at their low end
+and must reserve the same peak. If a policy is not (its structure depends on the capacity), capacities are sampled, and bisected
+where failure turns to success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from memtrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
+    from memtrace.trace import Trace
+
+MOST_RUNS = 400  # default of ``most_runs``, see ``search``
+GRID = 48  # number of capacities that are sampled
+STEP = 512  # bytes: bisection ends at this precision
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold the outcome of one replay. Sizes are in bytes."""
+
+    capacity: int  # without a limit, the peak of reserved bytes
+    works: bool  # nothing failed
+    peak: int  # of reserved bytes
+    oom_event: int | None  # number of the event that failed
+
+
+@dataclass(frozen=True)
+class Window:
+    """Hold capacities low <= C <= high, in bytes, at which a replay does the same; high None means that there is no end."""
+
+    low: int
+    high: int | None
+    works: bool  # nothing fails
+    oom_event: int | None = None  # number of the event that fails
+
+
+@dataclass
+class Mincap:
+    """Hold what a search found for one policy. Sizes are in bytes."""
+
+    policy: str
+    lower_bound: int  # peak live bytes
+    unbounded: int | None  # peak of reserved bytes without a limit; None: the replay fails even without one
+    smallest: int | None = None  # smallest capacity found that works
+    safe: int | None = None  # from here up, all capacities tested work
+    exact: bool = True  # whether every capacity from `settled` up is known
+    settled: int = 0
+    runs: int = 0  # number of replays
+    windows: list[Window] = field(default_factory=list)  # from the highest to the lowest
+    curve: list[Outcome] = field(default_factory=list)  # evenly spaced capacities, if the caller asked for them
+
+
+Run = Callable[[int | None], Outcome]  # replays at a capacity in bytes; None: without a limit
+
+
+def find(trace: Trace, policy: Policy, curve: int = 0, most_runs: int = MOST_RUNS) -> Mincap:
+    """Search the capacities of one policy on one trace.
+
+    ``curve``: the number of evenly spaced capacities whose outcomes are listed as well. ``most_runs``: see ``search``.
+    """
+    run = runs(trace, policy)
+    found = search(policy.label, trace.facts.peak_live_bytes, run, most_runs)
+    if curve and found.unbounded is not None:
+        found.curve = [run(capacity) for capacity in _evenly(found.lower_bound, max(found.unbounded, found.safe or 0), curve)]
+    return found
+
+
+def runs(trace: Trace, policy: Policy) -> Run:
+    """Return a function that replays the trace at a capacity; it caches its outcomes."""
+    from memtrace.engine.replay import replay
+
+    known: dict[int | None, Outcome] = {}
+
+    def run(capacity: int | None) -> Outcome:
+        """Return the outcome at a capacity; a capacity that the policy does not accept counts as one that fails."""
+        if capacity not in known:
+            try:
+                placed = replay(trace, policy, capacity, detail="bare")
+            except UsageError:  # the policy's options do not allow so small a capacity
+                if capacity is None:
+                    raise
+                known[capacity] = Outcome(capacity, False, 0, 0)
+                return known[capacity]
+            given = capacity if capacity is not None else placed.peak_reserved_bytes
+            known[capacity] = Outcome(given, placed.oom_event is None, placed.peak_reserved_bytes, placed.oom_event)
+        return known[capacity]
+
+    return run
+
+
+def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Mincap:
+    """Search the capacities with any function ``run`` that returns the outcome at a capacity.
+
+    ``label`` is the policy's, ``bound`` a lower bound of the capacities that work (the peak of live bytes). ``most_runs`` is
+    about how many replays are made at most: the walk stops when GRID of them are left for sampling, and only the bisection may
+    exceed them.
+    """
+    counted = _Counted(run, most_runs)
+    top = counted(None)
+    if not top.works:
+        return Mincap(label, bound, None, runs=counted.used)
+    found = Mincap(label, bound, top.peak, settled=bound)
+    if _same(counted(top.peak), top):
+        found.windows.append(Window(top.peak, None, True))
+        _walk(found, counted)
+    else:
+        found.exact, found.settled = False, top.peak
+    if not found.exact:
+        _sample(found, counted)
+    _conclude(found)
+    found.runs = counted.used
+    return found
+
+
+def bisect(bound: int, top: Outcome, run: Run, step: int) -> int:
+    """Return a capacity that works, such that one at most ``step`` bytes below it fails; ``top`` is an outcome that works.
+
+    ``bound`` is a lower bound of the capacities that work. Not every capacity above the result has been tried: if success is not
+    monotone, `search` finds more.
+    """
+    low, high = bound - 1, top.peak
+    while high - low > step:
+        came = run((low + high) // 2)
+        low, high = (low, max(min(high, came.peak, came.capacity), low + 1)) if came.works else (came.capacity, high)
+    return high
+
+
+class _Counted:
+    """Count the calls of a function that replays, and how many are left of ``most``; more calls are not refused."""
+
+    def __init__(self, run: Run, most: int) -> None:
+        """Start at 0 calls of ``run``."""
+        self.run, self.most, self.used = run, most, 0
+
+    def __call__(self, capacity: int | None) -> Outcome:
+        """Return the outcome at a capacity, and count the call."""
+        self.used += 1
+        return self.run(capacity)
+
+    def left(self) -> int:
+        """Return how many calls are left."""
+        return self.most - self.used
+
+
+def _same(one: Outcome, other: Outcome) -> bool:
+    """Return whether two outcomes agree in success and in the peak of reserved bytes."""
+    return (one.works, one.peak) == (other.works, other.peak)
+
+
+def _walk(found: Mincap, run: _Counted) -> None:
+    """Walk from the peak without a limit down to the lower bound, window by window, and append the windows to ``found``.
+
+    The walk ends early, with ``found.exact`` false and ``found.settled`` set, if only GRID runs are left, or if the policy turns
+    out to depend on the capacity.
+    """
+    capacity = (found.unbounded or 0) - 1
+    while capacity >= found.lower_bound:
+        if run.left() <= GRID:
+            found.exact, found.settled = False, capacity + 1
+            return
+        came = run(capacity)
+        low = max(min(came.peak, capacity), 0)
+        if came.works and low < capacity and not _same(run(low), came):
+            found.exact, found.settled = False, capacity
+            found.windows.append(Window(capacity, capacity, True))
+            return
+        found.windows.append(Window(low, capacity, came.works, came.oom_event))
+        capacity = low - 1
+    if found.lower_bound > 0:
+        found.windows.append(Window(0, min(capacity, found.lower_bound - 1), False))
+
+
+def _sample(found: Mincap, run: _Counted) -> None:
+    """Sample capacities below ``found.settled`` at GRID points, and bisect at the lowest change from failure to success.
+
+    Appends a window of one capacity for each replay to ``found``.
+    """
+    high = max(found.settled, found.lower_bound + 1)
+    if not found.windows:
+        found.settled = high = _first_that_works(high, run)
+        found.windows.append(Window(high, high, True))
+    tried = [run(capacity) for capacity in reversed(_evenly(found.lower_bound, high - 1, GRID))]
+    found.windows += [Window(one.capacity, one.capacity, one.works, one.oom_event) for one in tried]
+    high = min(window.low for window in found.windows if window.works)
+    low = max((window.low for window in found.windows if not window.works and window.low < high), default=found.lower_bound - 1)
+    while high - low > STEP:
+        middle = run((low + high) // 2)
+        found.windows.append(Window(middle.capacity, middle.capacity, middle.works, middle.oom_event))
+        low, high = (low, middle.capacity) if middle.works else (middle.capacity, high)
+
+
+def _first_that_works(capacity: int, run: _Counted) -> int:
+    """Return the first of ``capacity`` and its doubles that works.
+
+    A policy whose structure depends on the capacity may need a larger one than it reserves without a limit.
+    """
+    while not run(capacity).works and capacity < 1 << 61:
+        capacity *= 2
+    return capacity
+
+
+def _conclude(found: Mincap) -> None:
+    """Sort the windows of ``found`` and set its smallest capacity that works and the one from which all work."""
+    found.windows.sort(key=lambda window: -window.low)
+    working = [window.low for window in found.windows if window.works]
+    found.smallest = min(working, default=None)
+    for window in found.windows:
+        if not window.works:
+            break
+        found.safe = window.low
+
+
+def _evenly(low: int, high: int, count: int) -> list[int]:
+    """Return ``count`` evenly spaced capacities from ``low`` to ``high``, both included; only ``high`` if there is no room."""
+    if count < 2 or high <= low:
+        return [high]
+    return sorted({low + (high - low) * k // (count - 1) for k in range(count)})

@@ -1,0 +1,242 @@
+"""Replay every trace of a run through every policy, in this process or in several, and build the results.
+
+A cell is one trace replayed through one policy. With more than one job, each trace is written to a file that the worker
+processes read, and each worker replays one cell at a time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memtrace.engine.replay import DEFAULT_SAMPLES, OnOom
+from memtrace.errors import PolicyError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.sharedctypes import SynchronizedArray
+
+    from memtrace.engine.registry import Policy
+    from memtrace.measures.locality.caches import Model
+    from memtrace.results.gather import Part
+    from memtrace.results.tables import Results
+    from memtrace.trace import Trace
+
+WORTH_PROCESSES = 4_000_000  # events of all cells together from which on it pays to start processes
+POLL_SECONDS = 0.1  # between two reports of progress
+
+Progress = Callable[[int, int], None]  # called with the index of a cell and the number of its events replayed so far
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that all cells of a run share."""
+
+    capacity: int | None = None  # bytes; None: the heap grows as needed
+    on_oom: OnOom = "stop"  # whether a request that fails ends the replay or is skipped
+    samples: int = DEFAULT_SAMPLES  # events sampled for the timeline
+    validate: bool = False  # check every placement with the validator
+    placements: bool = False  # keep the address of every request
+    locality: Model | None = None  # the caches and TLBs whose misses are counted; None: none
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One replay of a run: a trace, a policy, and the settings of the run."""
+
+    trace: Trace
+    policy: Policy
+    settings: Settings
+
+
+def run(
+    traces: Sequence[Trace],
+    policies: Sequence[Policy],
+    settings: Settings,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Replay every trace through every policy, and return the results of the run.
+
+    ``jobs`` is the number of processes, None for as many as pay; the results do not depend on it. Raise UsageError if
+    two traces have the same name.
+    """
+    from memtrace.results.gather import distributions
+    from memtrace.results.schema import manifest
+    from memtrace.results.tables import build
+
+    check_names(traces)
+    started = time.perf_counter()
+    cells = [Cell(trace, policy, settings) for trace in traces for policy in policies]
+    parts = replay_cells(cells, jobs_for(cells, jobs), progress or (lambda cell, events: None))
+    sources = {trace.name: trace.source for trace in traces}
+    return build(parts, [distributions(t) for t in traces], manifest(sources, time.perf_counter() - started))
+
+
+def check_names(traces: Sequence[Trace]) -> None:
+    """Raise UsageError if two traces have the same name, since results tell traces apart by their names."""
+    names = [trace.name for trace in traces]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two traces are called {name}; results tell traces apart by name, so rename one")
+
+
+def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
+    """Raise UsageError for policy options that contradict each other or do not fit the capacity.
+
+    Nothing is read or compiled for this, so the error comes at once.
+    """
+    from memtrace.engine.binding import bind
+    from memtrace.engine.replay import check_foreseen, initial_state
+
+    for policy in policies:
+        check_foreseen(policy)
+        initial_state(policy, bind(policy.module), capacity, 1)
+
+
+def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
+    """Return the number of processes to use, at least 1 and at most one per cell.
+
+    If ``jobs`` is None, use all cores if the traces are long or several loops have to be compiled, else this process
+    alone.
+    """
+    import os
+
+    if jobs is None:
+        worth = sum(cell.trace.facts.events for cell in cells) >= WORTH_PROCESSES
+        jobs = (os.cpu_count() or 1) if worth or len(uncompiled([cell.policy for cell in cells])) > 1 else 1
+    return max(1, min(jobs, len(cells)))
+
+
+def uncompiled(policies: Sequence[Policy]) -> list[str]:
+    """Return the names of the policies whose replay loops are not in the compiler's cache yet, each module once."""
+    from memtrace.engine.binding import bind
+    from memtrace.engine.compile import is_cached
+
+    modules = {policy.module: policy.name for policy in policies}
+    return [name for module, name in modules.items() if not is_cached(module, bind(module))]
+
+
+def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:
+    """Replay one cell, measure it, and return its part of the results.
+
+    ``progress`` is called with events done and events in all. Raise PolicyError if the validator finds an offence.
+    """
+    from memtrace.engine.replay import replay
+    from memtrace.measures.occupancy import Contents
+    from memtrace.results.gather import gather
+
+    settings = cell.settings
+    watcher = None
+    if settings.locality is not None:
+        from memtrace.measures.locality.counting import Watcher
+
+        watcher = Watcher(cell.trace, cell.policy, settings.locality)
+    contents = Contents(cell.trace, cell.policy, settings.samples)
+    placement = replay(
+        cell.trace,
+        cell.policy,
+        settings.capacity,
+        on_oom=settings.on_oom,
+        samples=settings.samples,
+        keep=settings.validate or settings.placements,
+        progress=progress,
+        watch=watcher,
+        look=contents,
+    )
+    if settings.validate:
+        from memtrace.validation.placements import validate
+
+        offence = validate(placement)
+        if offence is not None:
+            raise PolicyError(f"{cell.policy.label} on {cell.trace.name}: {offence.text}")
+    part = gather(placement, contents, settings.placements)
+    if watcher is not None:
+        part.tables["locality"] = {"trace": cell.trace.name, "policy": cell.policy.label, **watcher.found().columns()}
+    return part
+
+
+def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[Part]:
+    """Replay all cells, in this process or in ``jobs`` processes, and return their parts in the order of the cells."""
+    if jobs == 1:
+        return [replay_cell(cell, lambda done, _, i=i: progress(i, done)) for i, cell in enumerate(cells)]  # type: ignore[misc]
+    with tempfile.TemporaryDirectory(prefix="memtrace-") as directory:
+        shared = {id(cell.trace): cell.trace for cell in cells}
+        files = {key: trace.share(Path(directory)) for key, trace in shared.items()}
+        sent = [Cell(files[id(cell.trace)], cell.policy, cell.settings) for cell in cells]
+        return replay_in_processes(sent, jobs, progress)
+
+
+def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[Part]:
+    """Replay cells in ``jobs`` worker processes, and return their parts in the order of the cells.
+
+    The cells' traces are in shared files. The workers count their events in shared memory; ``progress`` is called with
+    the counts every POLL_SECONDS. An exception of a worker is raised here, after all workers were terminated.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, wait
+
+    # The workers are spawned, not forked: a fork would not copy the threads that arrow runs.
+    context = multiprocessing.get_context("spawn")
+    counts: SynchronizedArray[int] = context.Array("q", len(cells))
+    pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(counts,))
+    with _stopped_at_once(pool):
+        futures = [pool.submit(_work, i, cell) for i, cell in enumerate(cells)]
+        pending: Iterable[Any] = futures
+        while pending:
+            done, pending = wait(pending, POLL_SECONDS)
+            for future in done:
+                future.result()
+            for i in range(len(cells)):
+                progress(i, counts[i])
+    return [future.result() for future in futures]
+
+
+@contextmanager
+def _stopped_at_once(pool: Any) -> Iterator[None]:
+    """Shut the pool down at the end of the block; on an exception, Ctrl-C included, terminate its processes first."""
+    try:
+        yield
+    except BaseException:
+        stop(pool)
+        raise
+    pool.shutdown()
+
+
+def stop(pool: Any) -> None:
+    """Terminate the processes of a pool at once, and leave nothing waiting for their results."""
+    results = pool._result_queue
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
+    # A process that is terminated while it sends a result leaves the pool's thread waiting for the rest, and our own exit would
+    # wait for that thread. Closing the pipe ends the wait.
+    results._writer.close()
+
+
+_counts: SynchronizedArray[int] | None = None  # in a worker: events replayed so far, by cell
+
+
+def _start_worker(counts: SynchronizedArray[int]) -> None:
+    """Initialise a worker process: keep the shared counts, and ignore Ctrl-C."""
+    global _counts
+    import signal
+
+    _counts = counts
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process terminates the workers
+
+
+def _work(i: int, cell: Cell) -> Part:
+    """Replay the cell of index ``i`` in a worker process, counting its events in shared memory."""
+
+    def note(done: int, _: int) -> None:
+        """Write down how many events of the cell are done."""
+        assert _counts is not None
+        _counts[i] = done
+
+    return replay_cell(cell, note)

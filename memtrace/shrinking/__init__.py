@@ -1,7 +1,0 @@
-"""Shrinking: finds a smaller trace that still shows the same fault, by delta debugging over the lives of its blocks."""
-
-from __future__ import annotations
-
-from memtrace.shrinking.reducing import Shrunk, shrink
-
-__all__ = ["Shrunk", "shrink"]

@@ -1,0 +1,310 @@
+"""Replay a trace over tiers: make the states, the books and the compiled loop, and run the loop over the batches of the trace."""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memtrace.errors import UsageError
+from memtrace.tiers.tier import MOST_TIERS, SCALE, Plan, Tier
+
+if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
+    from memtrace.tiers.books import Books
+    from memtrace.tiers.uses import Uses
+    from memtrace.trace import Trace
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class TierReplay:
+    """The result of replaying one trace over tiers."""
+
+    trace: Trace
+    tiers: tuple[Tier, ...]
+    policies: tuple[Policy, ...]
+    plan: Plan
+    uses: Uses
+    books: Books
+    states: Any  # states[group][member]: the policies' states at the end
+    addresses: NDArray[np.int64] | None  # [event] of an alloc or realloc; -1 where it failed, -2 for none
+    landed: NDArray[np.int8] | None  # [event] the tier of that address, -1 for none
+    seconds: float  # spent in the loop
+
+    def count(self, name: str) -> NDArray[np.int64]:
+        """Return a count of every tier; ``name`` is that of its column of Books.tiers in `books`, such as "HITS"."""
+        from memtrace.tiers import books
+
+        return self.books.tiers[:, getattr(books, name)]
+
+    def total(self, name: str) -> int:
+        """Return a count of the whole run; ``name`` is that of its entry of Books.totals in `books`, such as "STALL"."""
+        from memtrace.tiers import books
+
+        return int(self.books.totals[getattr(books, name)])
+
+    @property
+    def events(self) -> int:
+        """Return how many events were replayed."""
+        return self.total("EVENT")
+
+    @property
+    def oom_event(self) -> int | None:
+        """Return the event whose request found no room and ended the replay; None if none did."""
+        event = self.total("OOM_EVENT")
+        return None if event < 0 else event
+
+    @property
+    def status(self) -> str:
+        """Return "oom" if a request found no room and ended the replay, else "ok"."""
+        return "ok" if self.oom_event is None else "oom"
+
+    def ledger(self, tier: int) -> NDArray[np.int64]:
+        """Return the ledger of the policy of a tier, as it was at the end; ``tier`` is its number, 0 for the top."""
+        from memtrace.tiers.books import GROUP, MEMBER
+
+        row = self.books.tiers[tier]
+        return self.states[row[GROUP]][row[MEMBER]].ledger
+
+
+def replay_tiers(
+    trace: Trace,
+    tiers: Sequence[Tier],
+    plan: Plan = Plan(),  # noqa: B008
+    *,
+    on_oom: str = "stop",
+    samples: int = 2000,
+    keep: bool = False,
+    interpret: bool = False,
+    batch_rows: int = 1 << 20,
+    progress: Progress | None = None,
+    known: Uses | None = None,
+) -> TierReplay:
+    """Replay ``trace`` over ``tiers``, the fastest first, as ``plan`` says.
+
+    ``on_oom``: "stop" ends the replay at a request that no tier has room for, "skip" goes on without its block. ``samples`` is
+    the most events that are sampled. ``keep`` keeps the address and tier of every event. ``interpret`` runs the loop uncompiled.
+    ``progress`` is called with the events done and all events. ``known``: the uses of another replay of this trace by this
+    plan, which are the same for any capacities.
+    Raises UsageError for a policy that cannot be in a tier, and for a trace that does not say when blocks are used.
+    """
+    from memtrace.contract.ledger import set_detail
+    from memtrace.engine.registry import parse_policy
+    from memtrace.tiers.binding import bind_tiers
+    from memtrace.tiers.books import new_books
+    from memtrace.tiers.eviction import rule
+    from memtrace.tiers.uses import rule_of, uses_of
+
+    if not 1 <= len(tiers) <= MOST_TIERS:
+        raise UsageError(f"{len(tiers)} tiers; a replay takes 1 to {MOST_TIERS}")
+    policies = tuple(parse_policy(tier.policy) for tier in tiers)
+    for policy in policies:
+        check_policy(policy, trace)
+    facts, evict = trace.facts, rule(plan.evict)
+    foresees = bool(evict.FORESEES or plan.prefetch)
+    asked = rule_of(trace, plan.uses) if len(tiers) > 1 or plan.uses != "auto" else "access"
+    uses = known or uses_of(trace, asked, foresees)
+    modules = list(dict.fromkeys(policy.module for policy in policies))
+    bound = bind_tiers(modules, evict, interpret)
+    by_group, fixed = groups(tiers, policies, modules)
+    states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
+    for group in states:
+        for state in group:
+            set_detail(state.ledger, facts.median_request, facts.p99_request, True, True, None)
+    books = new_books(
+        facts,
+        len(trace.tags),
+        (fixed, speeds(tiers), *ratio_tables(tiers, trace.tags)),
+        samples,
+        uses.extra,
+        uses.future,
+        pinned=pinned_tags(trace, plan.pinned),
+        last_uses=uses.last,
+        ahead=plan.prefetch,
+        foresees=foresees,
+        overlap=plan.overlap,
+        skip=on_oom == "skip",
+        scratch=policies[0].options["swap"] == "scratch",
+        event_ns=plan.event_ns,
+    )
+    order = evict.init(len(tiers), facts.max_live + 1)
+    run = loop_of(modules, evict, bound, interpret)
+    kept: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
+    seconds, done = 0.0, 0
+    for events in trace.batches(batch_rows):
+        rows = events.op.size
+        addresses = np.full(rows + 1 if keep else 1, -2)
+        landed = np.full(rows + 1 if keep else 1, -1, np.int8)
+        times = trace.times(np.arange(done, done + rows)) if "time" in trace.columns else np.zeros(1, np.int64)
+        if times.size == 1 and rows == 1 and "time" in trace.columns:
+            times = np.repeat(times, 2)
+        started = time.perf_counter()
+        states, came, stopped = replay_batch(run, bound, modules, events, times, states, books, order, addresses, landed)
+        seconds += time.perf_counter() - started
+        done += came
+        if keep:
+            kept.append((addresses[:came], landed[:came]))
+        if progress is not None:
+            progress(done, facts.events)
+        if stopped:
+            break
+    joined = [np.concatenate(parts) for parts in zip(*kept, strict=True)] if kept else [None, None]
+    return TierReplay(trace, tuple(tiers), policies, plan, uses, books, states, joined[0], joined[1], seconds)
+
+
+def replay_batch(
+    run: Any, bound: ModuleType, modules: list[ModuleType], events: Any, times: Any, states: Any, books: Any, order: Any,
+    addresses: Any, landed: Any,
+) -> tuple[Any, int, bool]:  # fmt: skip
+    """Replay one batch; where a policy's state is too small, enlarge it and go on.
+
+    Return the states (new ones where enlarged), the number of rows replayed, and whether the replay ends there for want of room.
+    ``run`` is the loop and ``bound`` is not used; ``modules`` are the policies by group; the others are arguments of the loop.
+    """
+    from memtrace.engine.binding import bind
+    from memtrace.engine.loop import STOPPED, TOO_SMALL
+    from memtrace.errors import PolicyError
+    from memtrace.tiers.books import ENLARGED, GROUP, MEMBER
+
+    start = 0
+    while True:
+        start, why = run(*events, times, start, states, books, order, addresses, landed)
+        if why != TOO_SMALL:
+            return states, start, why == STOPPED
+        row = books.tiers[books.totals[ENLARGED]]
+        group, member = int(row[GROUP]), int(row[MEMBER])
+        enlarge = bind(modules[group]).enlarge
+        if enlarge is None:
+            raise PolicyError("a policy asks for a larger state, but has no function enlarge")
+        members = list(states[group])
+        members[member] = enlarge(members[member])
+        states = (*states[:group], tuple(members), *states[group + 1 :])
+
+
+def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, interpret: bool) -> Any:
+    """Return the loop for the policies ``modules``, by group, and the eviction rule ``evict``, of which ``bound`` was made.
+
+    It is compiled at its first call, or interpreted if ``interpret``.
+    """
+    from memtrace.engine.binding import bind
+    from memtrace.engine.compile import closed
+    from memtrace.engine.digests import reachable_modules
+    from memtrace.tiers import binding, loop
+
+    if interpret:
+        return loop.specialise(bound)
+    if bound not in _loops:
+        sources = reachable_modules(*modules, evict, loop, binding)
+        name = "-".join(module.__name__.rpartition(".")[2] for module in (*modules, evict))
+        _loops[bound] = closed(loop.specialise(bound), name, sources, [bound, *map(bind, modules)])
+    return _loops[bound]
+
+
+_loops: dict[ModuleType, Any] = {}  # compiled loops by bound module
+
+
+def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
+    """Return whether the loop for these policies and this eviction rule is in the compile cache, by this version."""
+    from memtrace.engine.registry import parse_policy
+    from memtrace.tiers.binding import bind_tiers
+    from memtrace.tiers.eviction import rule
+
+    modules = list(dict.fromkeys(parse_policy(tier.policy).module for tier in tiers))
+    loop = loop_of(modules, rule(plan.evict), bind_tiers(modules, rule(plan.evict)), False)
+    return any(Path(loop.stats.cache_path).glob(f"*{glob.escape(loop.__qualname__)}*.nbi"))
+
+
+def check_policy(policy: Policy, trace: Trace) -> None:
+    """Raise UsageError for a policy that a tier cannot have: one whose blocks move or come in pieces, or which follows a plan.
+
+    A policy that waits for streams is refused too, if ``trace`` has record events.
+    """
+    from memtrace.engine.binding import bind
+
+    bound = bind(policy.module)
+    if getattr(policy.module, "FORESEES", None) or bound.address_of or bound.first_piece or bound.first_holes:
+        raise UsageError(
+            f"{policy.label} cannot be the policy of a tier: its blocks move, come in pieces, or are planned beforehand\n"
+            "try: best-fit, first-fit, buddy, tlsf or another of the ordinary ones"
+        )
+    from memtrace.engine import standins
+
+    if trace.facts.records and bound.record is not standins.record:
+        raise UsageError(f"{policy.label} waits for streams (record), which a replay over tiers does not follow; try best-fit")
+
+
+def groups(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
+    """Return the numbers of the tiers of each policy module, and an array with a row of fixed columns for each tier.
+
+    The columns are CAPACITY, GROUP, MEMBER, LATENCY and PACKS of `books`.
+    """
+    by_group: list[list[int]] = [[] for _ in modules]
+    rows = []
+    for number, (tier, policy) in enumerate(zip(tiers, policies, strict=True)):
+        group = modules.index(policy.module)
+        rows.append((tier.capacity, group, len(by_group[group]), tier.latency, tier.compression is not None))
+        by_group[group].append(number)
+    return by_group, np.array(rows, np.int64)
+
+
+def new_state(tier: Tier, policy: Policy, max_live: int) -> Any:
+    """Return the first state of the policy of a tier, with room for ``max_live`` live blocks at once.
+
+    Raises UsageError, which names the tier, for options that the policy refuses.
+    """
+    from memtrace.engine.binding import bind
+    from memtrace.engine.replay import initial_state
+
+    try:
+        return initial_state(policy, bind(policy.module), tier.capacity, max_live)
+    except UsageError as error:
+        raise UsageError(f"tier {tier.name}: {error}") from None
+
+
+def speeds(tiers: Sequence[Tier]) -> NDArray[np.float64]:
+    """Return, by tier, the ns per byte of the link, of packing and of unpacking: `[tier, 3]`."""
+    rows = []
+    for tier in tiers:
+        rates = (tier.compression.pack, tier.compression.unpack) if tier.compression else (0.0, 0.0)
+        rows.append((tier.ns_per_byte, *(1e9 / rate if rate else 0.0 for rate in rates)))
+    return np.array(rows, np.float64)
+
+
+def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the compression ratios in thousandths, `[tier, tag, i]`, and their number, `[tier, tag]`.
+
+    The last tag is that of blocks without a tag. A tier that does not compress has ratio 1.
+    """
+    from memtrace.tiers.books import MOST_RATIOS
+
+    ratios = np.full((len(tiers), len(tags) + 1, MOST_RATIOS), SCALE, np.int64)
+    counts = np.ones((len(tiers), len(tags) + 1), np.int64)
+    for k, tier in enumerate(tiers):
+        known = tier.compression.ratios if tier.compression else {}
+        for code, tag in enumerate((*tags, "")):
+            given = known.get(tag) or known.get("*") or (SCALE,)
+            ratios[k, code, : len(given)] = given
+            counts[k, code] = len(given)
+    return ratios, counts
+
+
+def pinned_tags(trace: Trace, pinned: Sequence[str]) -> NDArray[np.int8]:
+    """Return 1 for each tag whose blocks are pinned, 0 for the others and, last, for blocks without a tag.
+
+    Raises UsageError for a tag that the trace does not have.
+    """
+    from memtrace.names import unknown
+
+    for tag in pinned:
+        if tag not in trace.tags:
+            raise unknown("tag", tag, trace.tags)
+    return np.array([tag in pinned for tag in (*trace.tags, "")], np.int8)
