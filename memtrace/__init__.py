@@ -27,7 +27,7 @@ _WHERE = {
     "Trace": "memtrace.trace",
     "compare": "memtrace.comparing",
     "measure": "memtrace.measures",
-    "read": "memtrace.trace",
+    "read": "memtrace.reading",
     "replay": "memtrace.engine.replay",
 }
 

@@ -38,6 +38,7 @@ def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, 
       memtrace policies --check ./mine.py
     """
     from memtrace.cli.output import echo_json, print_table
+    from memtrace.contract.policy import constants_of
     from memtrace.engine.registry import builtin_policies, load_builtin
 
     if checked is not None:
@@ -47,9 +48,7 @@ def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, 
         names = [name] if name is not None else list(builtin_policies())
         echo_json({"schema": "memtrace.policies/1", "policies": [described(each) for each in names]})
     elif name is None:
-        rows = [
-            (each, ", ".join(getattr(module, "GROUPS", ())), first_line(module)) for each, module in builtin_policies().items()
-        ]
+        rows = [(each, ", ".join(constants_of(module).GROUPS), first_line(module)) for each, module in builtin_policies().items()]
         print_table(("policy", "groups", "rule"), rows, words=(0, 1, 2))
         click.echo("memtrace policies NAME explains one; -p ./mine.py takes one of your own")
     else:
@@ -95,13 +94,14 @@ def option_row(option: Option) -> tuple[str, str, str]:
 
 def described(name: str) -> dict[str, Any]:
     """Return a policy's entry in the JSON document."""
+    from memtrace.contract.policy import constants_of
     from memtrace.engine.registry import load_builtin
 
     module = load_builtin(name)
     options = [{"name": o.name, "default": o.default, "choices": list(o.choices)} for o in options_of(name)]
     return {
         "name": name,
-        "groups": list(getattr(module, "GROUPS", ())),
+        "groups": list(constants_of(module).GROUPS),
         "text": inspect.getdoc(module),
         "options": options,
     }

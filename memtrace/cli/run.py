@@ -113,7 +113,14 @@ def run(
     named = parse_policies(policies)
     limit = None if capacity is None else parse_size(capacity)
     check_options(named, limit)
-    settings = Settings(limit, on_oom, sample_count(samples), validate, placements, locality_model(locality))
+    settings = Settings(
+        capacity=limit,
+        on_oom=on_oom,
+        samples=sample_count(samples),
+        validate=validate,
+        placements=placements,
+        locality=locality_model(locality),
+    )
     if output is not None:
         check_folder(Path(output), force)
     bars = not (no_progress or quiet)

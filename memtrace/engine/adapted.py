@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memtrace.contract.ledger import ALLOCATED, FREE, HOLES, LARGEST, RESERVED, new_ledger
+from memtrace.contract.policy import functions_of
 
 
 class State(NamedTuple):
@@ -19,18 +20,18 @@ class State(NamedTuple):
 
 def adapt(module: ModuleType) -> dict[str, Any]:
     """The functions that the loop calls, around those of ``module``."""
-    surveys = hasattr(module, "survey")
-    survey = getattr(module, "survey", None)
-    reserved, policy_alloc, policy_free = module.reserved, module.alloc, module.free
+    own = functions_of(module)
+    surveys, survey = "survey" in own, own.get("survey")
+    reserved, policy_alloc, policy_free = own["reserved"], own["alloc"], own["free"]
 
     def init(capacity, max_live, **options):
-        inner = module.init(capacity, max_live, **options)
+        inner = own["init"](capacity, max_live, **options)
         state = State(inner, new_ledger(int(reserved(inner))))
         state.ledger[:] = 0
-        note(state, 0)
+        update_ledger(state, 0)
         return state
 
-    def note(state, size):
+    def update_ledger(state, size):
         ledger = state.ledger
         ledger[RESERVED] = reserved(state.inner)
         if surveys:
@@ -41,32 +42,32 @@ def adapt(module: ModuleType) -> dict[str, Any]:
 
     def alloc(state, request):
         address = policy_alloc(state.inner, request)
-        note(state, request.size if address >= 0 else 0)
+        update_ledger(state, request.size if address >= 0 else 0)
         return address
 
     def free(state, request, address):
         policy_free(state.inner, request, address)
-        note(state, -request.size)
+        update_ledger(state, -request.size)
 
     def largest_hole(state):
         return state.ledger[LARGEST]
 
-    functions = {"init": init, "alloc": alloc, "free": free, "largest_hole": largest_hole, "note": note}
-    if hasattr(module, "resize"):
-        policy_resize = module.resize
+    functions = {"init": init, "alloc": alloc, "free": free, "largest_hole": largest_hole, "update_ledger": update_ledger}
+    if "resize" in own:
+        policy_resize = own["resize"]
 
         def resize(state, request, address, old_size):
             new_address = policy_resize(state.inner, request, address, old_size)
-            note(state, request.size - old_size if new_address >= 0 else 0)
+            update_ledger(state, request.size - old_size if new_address >= 0 else 0)
             return new_address
 
         functions["resize"] = resize
-    if hasattr(module, "trim"):
-        policy_trim = module.trim
+    if "trim" in own:
+        policy_trim = own["trim"]
 
         def trim(state):
             policy_trim(state.inner)
-            note(state, 0)
+            update_ledger(state, 0)
 
         functions["trim"] = trim
     return functions

@@ -1,57 +1,30 @@
-"""A policy module -> the module of functions the loop calls, with stand-ins for those that the policy leaves out.
+"""A policy module -> the module of functions that the replay loop calls.
 
-It is a module because compiled code can be handed one, and looks its functions up at compile time. Its name carries
-the digest of all sources behind it, under which numba's cache finds it again in another process.
+The functions are those of ``memtrace.contract.policy``, with the contract's defaults for those that the policy leaves out, and
+those of ``engine.places``, which keep track of blocks that move or come in pieces. The result is a module because compiled code
+can take a module as an argument and looks its functions up at compile time. Its name carries the digest of all sources that
+the policy reaches, under which numba's cache finds it again in another process.
 """
 
 import sys
 from functools import cache
 from types import ModuleType
 
-from memtrace.engine import places, standins
+from memtrace.contract.policy import functions, functions_of, has_ledger
+from memtrace.engine import places
 from memtrace.engine.adapted import adapt
 from memtrace.engine.digests import digest, reachable_modules
-
-FUNCTIONS = (
-    "init",
-    "alloc",
-    "free",
-    "resize",
-    "trim",
-    "record",
-    "complete",
-    "access",
-    "largest_hole",
-    "write_counters",
-    "enlarge",
-    "expect",
-    "expect_soon",
-    "address_of",
-    "first_piece",
-    "next_piece",
-    "piece_at",
-    "most_pieces",
-    "first_holes",
-    "freed_by",
-    "releasable",
-)
 
 
 @cache
 def bind(module: ModuleType) -> ModuleType:
-    """The functions of a policy that the loop calls, as a module of their own."""
-    own = vars(module) if has_ledger(module) else adapt(module)
-    functions = {name: own.get(name) or getattr(standins, name, None) for name in (*FUNCTIONS, "note")}
-    functions |= places.choose(functions)
+    """Return the functions of a policy that the loop calls, as a module; a missing one without a default is None."""
+    own = functions_of(module) if has_ledger(module) else adapt(module)
+    bound = {each.name: own.get(each.name) or each.default for each in functions()}
+    bound["update_ledger"] = own.get("update_ledger")
+    bound |= places.choose(bound)
     name = f"{module.__name__}.bound_{digest(reachable_modules(module))}"
-    bound = sys.modules.get(name)
-    if bound is None:
-        bound = ModuleType(name)
-        vars(bound).update(functions)
-        sys.modules[name] = bound
-    return bound
-
-
-def has_ledger(module: ModuleType) -> bool:
-    """Whether the policy's state has a ledger; one without is adapted."""
-    return "ledger" in getattr(getattr(module, "State", None), "_fields", ())
+    if name not in sys.modules:
+        sys.modules[name] = ModuleType(name)
+        vars(sys.modules[name]).update(bound)
+    return sys.modules[name]

@@ -75,7 +75,7 @@ def settle(policy, state, blocks, slot, request, address, recorder, keep, plain)
     b.status = PLACED if address >= 0 else EMPTY
     recorder.totals[LIVE] += request.size
     if keep and address >= 0:
-        policy.log(policy, state, blocks, slot, recorder)
+        policy.log_pieces(policy, state, blocks, slot, recorder)
 
 
 def clear(b, recorder):

@@ -7,6 +7,8 @@ unchanged one is found.
 
 import glob
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from inspect import getclosurevars
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -56,6 +58,16 @@ def knows_fast() -> bool:
     return all(hasattr(cpu_target.options, name) for name in FAST)
 
 
+@cache
+def knows_references() -> bool:
+    """Return whether this numba has the internals that ``engine.references`` is made of."""
+    try:
+        import_module("memtrace.engine.references")
+    except (ImportError, AttributeError, TypeError):
+        return False
+    return True
+
+
 def is_cached(policy: ModuleType, bound: ModuleType) -> bool:
     """Whether the policy's loop was compiled before, by this version, for this text."""
     loop = compiled(policy, bound)
@@ -85,8 +97,6 @@ def use_instructions() -> None:
     from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
     from numba.extending import overload
 
-    from memtrace.engine.references import keep
-
     prefetch_line = prefetch_intrinsic()
 
     # Numba compares the two signatures, annotations included, so neither has any.
@@ -102,11 +112,16 @@ def use_instructions() -> None:
     def prefetch(records, i):  # type: ignore[no-untyped-def]
         return lambda records, i: prefetch_line(records, i)
 
+    _jitable.update({bits.lowest_set, bits.highest_set, calls.prefetch})
+    if not knows_references():
+        return  # `hold` is compiled from its text, which hands the value on: slower, with the same results
+    from memtrace.engine.references import keep
+
     @overload(calls.hold, inline="always")
     def hold(value):  # type: ignore[no-untyped-def]
         return lambda value: keep(value)
 
-    _jitable.update({bits.lowest_set, bits.highest_set, calls.prefetch, calls.hold})
+    _jitable.add(calls.hold)
 
 
 def prefetch_intrinsic() -> Any:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+import memtrace.contract
 import memtrace.engine
 
 
@@ -40,8 +41,9 @@ def is_ours(name: str) -> bool:
 
 
 def digest(modules: list[ModuleType]) -> str:
-    """12 hex digits of the text of the modules and of the engine."""
-    engine = [Path(p) for folder in memtrace.engine.__path__ for p in sorted(Path(folder).glob("*.py"))]
+    """Return 12 hex digits of the text of the modules, of the engine, and of the contract, whose defaults the loop calls."""
+    folders = (*memtrace.engine.__path__, *memtrace.contract.__path__)
+    engine = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
     files = [Path(inspect.getsourcefile(m) or "") for m in modules] + engine
     text = hashlib.sha256()
     for file in dict.fromkeys(files):

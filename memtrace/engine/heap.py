@@ -50,16 +50,15 @@ class Heap:
     """
 
     def __init__(self, policy: str = "first-fit", capacity: int | None = None, **options: int | bool | str) -> None:
+        from memtrace.contract.policy import function_of
         from memtrace.engine.binding import bind
-        from memtrace.engine.loop import specialise
         from memtrace.engine.registry import parse_policy
 
         self.policy = parse_policy(with_options(policy, options))
-        if getattr(self.policy.module, "FORESEES", None):
+        if function_of(self.policy.module, "plan") is not None:
             raise UsageError(f"{self.policy.name} has to know all requests beforehand; a Heap takes one at a time")
         self.capacity = None if capacity is None else size_of(capacity, "capacity")
         self._bound = bind(self.policy.module)
-        self._replay = specialise(self._bound)
         self._log: list[dict[str, int]] = []
         self._slots = FIRST_BLOCKS
         self._spare = list(range(FIRST_BLOCKS - 1, -1, -1))
@@ -146,14 +145,14 @@ class Heap:
 
     @property
     def largest_hole(self) -> int:
-        return int(self._bound.largest_hole(self._state))
+        return int(self._bound.largest_hole(self._run.state))
 
     @property
     def moved(self) -> int:
         """Bytes moved so far by realloc, copy and swap."""
         from memtrace.engine.recorder import MOVED
 
-        return int(self._recorder.totals[MOVED])
+        return int(self._run.recorder.totals[MOVED])
 
     def map(self, width: int = 64) -> str:
         """The address range in ``width`` cells: a block's letter where it has any of the cell, `.` free, `_` not reserved."""
@@ -190,18 +189,23 @@ class Heap:
     def _booked(self, name: str) -> int:
         from memtrace.contract import ledger
 
-        return int(self._state.ledger[getattr(ledger, name)])
+        return int(self._run.state.ledger[getattr(ledger, name)])
 
     def _start(self) -> None:
         from memtrace.engine.blocks import new_blocks
+        from memtrace.engine.driver import Run, initial_state, interpreted_loop
         from memtrace.engine.recorder import new_recorder
-        from memtrace.engine.replay import initial_state
         from memtrace.engine.serving import Mode
 
-        self._state = initial_state(self.policy, self._bound, self.capacity, self._slots + 1)
-        self._blocks = new_blocks(self._slots)
-        self._recorder = new_recorder(0, self._slots, 0, 0, False)
-        self._mode = Mode(True, self.policy.options["swap"] == "scratch", True)
+        self._run = Run(
+            policy=self.policy,
+            bound=self._bound,
+            loop=interpreted_loop(self._bound),
+            state=initial_state(self.policy, self._bound, self.capacity, self._slots + 1),
+            blocks=new_blocks(self._slots),
+            recorder=new_recorder(0, self._slots, 0, 0, False),
+            mode=Mode(skip=True, swap_scratch=self.policy.options["swap"] == "scratch", keep=True),
+        )
 
     def _enlarge(self) -> None:
         """Room for twice the blocks: begin anew with larger arrays, and do again what was done."""
@@ -213,29 +217,27 @@ class Heap:
             self._do(**event)
 
     def _do(self, **event: int) -> int:
-        """Replay one event; the address it gives."""
-        from memtrace.engine.loop import NO_ROOM, TOO_SMALL
-        from memtrace.engine.places import rows_needed
-        from memtrace.engine.recorder import drained
-        from memtrace.engine.replay import enlarged
+        """Replay one event, given by the columns of a prepared trace; return the address it gives, -1 or -2."""
+        from memtrace.trace.model import Events
 
         def one(name: str, kind: Any, default: int = 0) -> NDArray[Any]:
             return np.array([event.get(name, default)], kind)
 
-        columns = [one("op", np.uint8), one("block", np.int32), one("size", np.int64), one("align", np.int64)]
-        columns += [one("stream", np.int32), one("dst", np.int32, -1), one("tag", np.int32, -1)]
+        row = Events(
+            op=one("op", np.uint8),
+            block=one("block", np.int32),
+            size=one("size", np.int64),
+            align=one("align", np.int64),
+            stream=one("stream", np.int32),
+            dst=one("dst", np.int32, -1),
+            tag=one("tag", np.int32, -1),
+        )
         address, reserved = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        while True:
-            _, why = self._replay(*columns, 0, self._state, self._blocks, self._recorder, self._mode, address, reserved)
-            if why == NO_ROOM:
-                _, self._recorder = drained(self._recorder, rows_needed(self._bound, self._state, self._blocks))
-            elif why == TOO_SMALL:
-                self._state = enlarged(self.policy, self._bound, self._state)
-            else:
-                break
+        self._run.replay(row, address, reserved)
+        self._run.places.clear()
         for block in self._live if self._bound.address_of else ():
             if block.address is not None:
-                block.address = int(self._blocks[block.slot].address)
+                block.address = int(self._run.blocks[block.slot].address)
         self._log.append(event)
         return int(address[0])
 

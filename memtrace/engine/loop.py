@@ -164,7 +164,7 @@ def specialise(policy):
                     policy.free(state, old, b.address)
                 else:
                     forget(b, recorder)
-            policy.follow(policy, state, blocks, recorder, mode.keep)
+            policy.track_moves(policy, state, blocks, recorder, mode.keep)
 
             totals[EVENT] += 1
             if watched:

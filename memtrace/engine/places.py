@@ -16,10 +16,10 @@ PLACE = ("event", "block", "address", "bytes")
 def choose(functions):
     """The functions that the loop calls for this kind of policy, by name."""
     if functions.get("first_piece"):
-        return {"follow": stay, "log": log_pieces, "has_room": has_room_for_pieces}
+        return {"track_moves": stay, "log_pieces": log_pieces, "has_room": has_room_for_pieces}
     if functions.get("address_of"):
-        return {"follow": follow, "log": log_nothing, "has_room": has_room_for_moves}
-    return {"follow": stay, "log": log_nothing, "has_room": has_room}
+        return {"track_moves": track_moves, "log_pieces": log_nothing, "has_room": has_room_for_moves}
+    return {"track_moves": stay, "log_pieces": log_nothing, "has_room": has_room}
 
 
 def log_nothing(policy, state, blocks, slot, recorder):
@@ -49,14 +49,14 @@ def stay(policy, state, blocks, recorder, keep):
     """No block moves."""
 
 
-def follow(policy, state, blocks, recorder, keep):
+def track_moves(policy, state, blocks, recorder, keep):
     """After an event: note where blocks went, if any did."""
     if state.ledger[MOVED] != recorder.totals[FOLLOWED]:
-        follow_moves(policy, state, blocks, recorder, keep)
+        update_addresses(policy, state, blocks, recorder, keep)
 
 
 @apart
-def follow_moves(policy, state, blocks, recorder, keep):
+def update_addresses(policy, state, blocks, recorder, keep):
     recorder.totals[FOLLOWED] = state.ledger[MOVED]
     for slot in range(blocks.size):
         if blocks[slot].status != LIVE_BLOCK:

@@ -13,7 +13,8 @@ from types import FunctionType, ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
-from memtrace.engine.binding import bind, has_ledger
+from memtrace.contract.policy import REQUIRED, constants_of, function_of, has_ledger
+from memtrace.engine.binding import bind
 from memtrace.errors import MemtraceError, PolicyError, UsageError
 from memtrace.names import split_spec, unknown
 from memtrace.structures.rules import heap_rules
@@ -31,9 +32,6 @@ class Option:
     choices: tuple[str, ...] = ()
 
 
-SWAPS = ("scratch", "inplace")  # for every policy: the engine swaps; one that knows only some of them names those
-
-
 def options_of(module: ModuleType) -> dict[str, Option]:
     """The options of a policy, by name; a policy whose ``init`` takes ``**options`` takes the common ones of a heap."""
     parameters = list(inspect.signature(module.init).parameters.values())[2:]
@@ -41,7 +39,7 @@ def options_of(module: ModuleType) -> dict[str, Option]:
     if len(found) < len(parameters):
         found += list(inspect.signature(heap_rules).parameters.values())[1:]
     options = {p.name: _option(p) for p in found if p.default is not p.empty}
-    swaps = getattr(module, "SWAPS", SWAPS)
+    swaps = constants_of(module).SWAPS
     return {**options, "swap": Option("swap", swaps[0], swaps)}
 
 
@@ -83,7 +81,7 @@ def text_of(value: Any) -> str:
 
 def nested(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     """The module that ``module`` is with the inner policy that the options name."""
-    inner = named(str(options[module.INNER]))
+    inner = named(str(options[constants_of(module).INNER]))
     outer = module.__name__.rpartition(".")[2]
     bound = bind(inner.module)
     if bound.address_of or bound.first_piece or not has_ledger(inner.module):
@@ -96,7 +94,6 @@ def nested(module: ModuleType, options: dict[str, Value]) -> ModuleType:
 
 def named(text: str) -> "Policy":
     """The inner policy that an option's value names, in brackets or not."""
-
     return parse_policy(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
 
 
@@ -106,11 +103,13 @@ def inner_options(text: str) -> dict[str, Value]:
 
 
 def made(name: str, module: ModuleType, bound: ModuleType, inner: ModuleType) -> ModuleType:
+    over = function_of(module, "over")
+    assert over is not None
     whole = ModuleType(name, module.__doc__)
     whole.__file__ = module.__file__
     own = {key: value for key, value in vars(module).items() if not key.startswith("__")}
     taken = {f"inner_{key}": value for key, value in vars(bound).items() if isinstance(value, FunctionType)}
-    vars(whole).update({**own, **taken, "inner_module": inner, **module.over(bound, inner_options)})
+    vars(whole).update({**own, **taken, "inner_module": inner, **over(bound, inner_options)})
     return whole
 
 
@@ -120,7 +119,6 @@ GROUP_WORDS = {
     "gpu": "allocators of GPU frameworks",
     "all": "every policy that is simulated",
 }
-REQUIRED = ("init", "alloc", "free")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +141,7 @@ def builtin_policies() -> dict[str, ModuleType]:
     for info in (each for each in pkgutil.iter_modules(memtrace.policies.__path__) if not each.ispkg):
         module = importlib.import_module(f"memtrace.policies.{info.name}")
         found[info.name.replace("_", "-")] = module
-    return dict(sorted(found.items(), key=lambda item: (getattr(item[1], "ORDER", 100), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (constants_of(item[1]).ORDER, item[0])))
 
 
 def group(name: str) -> list[str]:
@@ -152,14 +150,14 @@ def group(name: str) -> list[str]:
     for policy, module in builtin_policies().items():
         if name == "all" and not is_real(module):
             found.append(policy)
-        elif name != "all" and name in getattr(module, "GROUPS", ()):
-            found += [policy, *(f"{policy}:{options}" for options in getattr(module, "ALSO_WITH", ()))]
+        elif name != "all" and name in constants_of(module).GROUPS:
+            found += [policy, *(f"{policy}:{options}" for options in constants_of(module).ALSO_WITH)]
     return found
 
 
 def is_real(module: ModuleType) -> bool:
     """Whether a policy stands for an allocator of this machine, of which only addresses and footprint are known."""
-    return getattr(module, "FOOTPRINT_ONLY", False)
+    return constants_of(module).FOOTPRINT_ONLY
 
 
 def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
@@ -177,7 +175,7 @@ def parse_policy(text: str) -> Policy:
     """``name:key=value,key=value``, or the path of a Python file instead of the name."""
     name = split_spec(text, "")[0]
     module = load_file(Path(name)) if name.endswith(".py") else load_builtin(name)
-    bare = getattr(module, "BARE", None)
+    bare = constants_of(module).BARE
     given = split_spec(text, bare)[1]
     known = options_of(module)
     values = parse_options(name, given, known)
@@ -188,9 +186,9 @@ def parse_policy(text: str) -> Policy:
 
 def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     """The module that serves these options: a policy's ``VARIANTS`` has others by option and value, ``over`` takes one in."""
-    for option, modules in getattr(module, "VARIANTS", {}).items():
-        module = modules.get(options[option], module)
-    return nested(module, options) if hasattr(module, "over") else module
+    for option, modules in (constants_of(module).VARIANTS or {}).items():
+        module = modules.get(str(options[option]), module)
+    return nested(module, options) if function_of(module, "over") is not None else module
 
 
 def load_builtin(name: str) -> ModuleType:
@@ -226,7 +224,7 @@ def load_file(path: Path) -> ModuleType:
 
 def check_functions(path: Path, module: ModuleType) -> None:
     for function in REQUIRED:
-        if not callable(getattr(module, function, None)):
+        if function_of(module, function) is None:
             raise PolicyError(f"{path} has no function {function}; a policy needs {', '.join(REQUIRED)}")
     if len(inspect.signature(module.init).parameters) < 2:
         raise PolicyError(f"{path}: init has to take (capacity, max_live, ...)")

@@ -60,7 +60,7 @@ class Part:
 @cache
 def formats() -> dict[str, Format]:
     """Return all formats by name; files whose names begin with an underscore are not formats."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.ispkg)
     modules = [cast(Format, import_module(f"{__name__}.{name}")) for name in names if not name.startswith("_")]
     return {module.NAME: module for module in modules}
 

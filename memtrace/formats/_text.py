@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memtrace.trace.sources import Source, Stream
 
 # Files, relative to this folder, whose code is compiled into the parsers.
-SHARED = ("_scan.py", "_calls.py", "../trace/kernel.py", "../trace/raw.py", "../trace/model.py")
+SHARED = ("_text.py", "_calls.py", "../trace/checking.py", "../trace/live_ids.py", "../trace/batches.py", "../trace/model.py")
 
 
 @cache

@@ -178,7 +178,7 @@ def replayed(
     ``ages``: start addresses of the segments at the first event, from the oldest to the newest; None: a lower address is older.
     """
     from memtrace.engine.registry import parse_policy
-    from memtrace.engine.replay import replay
+    from memtrace.engine.replay import Hooks, replay
     from memtrace.structures.caching.seeding import seed
     from memtrace.structures.caching.state import DIVISIONS_AT, doubling_of, rounded
 
@@ -220,7 +220,7 @@ def replayed(
         private = [number for handle, number in streams.items() if handle >> POOL_BITS]
         return seed(state, found, given, private), first
 
-    return replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True, begin=begin)
+    return replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True, hooks=Hooks(begin=begin))
 
 
 def policy_of(conf: str) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from memtrace.measures.declaration import Metric
 
 
+PARTS = ("address_map", "occupancy")  # modules here that declare no measure of the summary
+
+
 @cache
 def declared() -> tuple[Metric, ...]:
     """Return all declared metrics, in the order of their columns in summary.parquet."""
@@ -22,7 +25,8 @@ def declared() -> tuple[Metric, ...]:
 
     from memtrace.measures.declaration import Metric
 
-    modules = [import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    names = [info.name for info in pkgutil.iter_modules(__path__) if info.name not in PARTS and not info.ispkg]
+    modules = [import_module(f"{__name__}.{name}") for name in names]
     subjects = sorted((m for m in modules if hasattr(m, "ORDER")), key=lambda m: m.ORDER)
     return tuple(value for module in subjects for value in vars(module).values() if isinstance(value, Metric))
 

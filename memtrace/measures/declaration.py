@@ -100,7 +100,7 @@ class Readings:
 
         An adapted policy has no ledger, and a real allocator shows no holes.
         """
-        from memtrace.engine.binding import has_ledger
+        from memtrace.contract.policy import has_ledger
 
         return has_ledger(self.placement.policy.module) and not self.hides
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrace.contract.policy import constants_of
 from memtrace.measures import address_map as kernel
 from memtrace.measures.address_map import COLUMN, ROWS, SHIFT, Grid
 
@@ -55,7 +56,7 @@ class Contents:
         self.births = np.zeros(facts.max_live + 1, np.int64)
         self.grid = new_grid(self.events.size, len(self.kinds.names))
         self.take = taker(policy)
-        self.virtual = getattr(policy.module, "VIRTUAL", False)
+        self.virtual = constants_of(policy.module).VIRTUAL
         self.event = 0
 
     def __call__(self, events: Events, came: int, blocks: Any, state: Any) -> None:
@@ -104,7 +105,7 @@ def at_the_end(policy: Policy, blocks: Any, state: Any, tags: int) -> Columns:
 
     grid = new_grid(1, 1)
     taker(policy)(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
-    pages, place = layout(grid, getattr(policy.module, "VIRTUAL", False), int(state.ledger[RESERVED]))
+    pages, place = layout(grid, constants_of(policy.module).VIRTUAL, int(state.ledger[RESERVED]))
     height = 1 << int(grid.counts[SHIFT])
     return {
         "address_from_bytes": pages * height,

@@ -197,6 +197,7 @@ class Plan(NamedTuple):
 
     addresses: NDArray[np.int64]  # [request] bytes
     follows: NDArray[np.int64]  # [request] the next request of the same block, -1 if there is none
+    seconds: None = None  # the replay's time is the loop's own
 
 
 def plan(trace: Trace, align: int, effort: int, online: Iterable[NDArray[np.int64]]) -> Plan:

@@ -20,7 +20,6 @@ from memtrace.contract.request import NOWHERE
 
 ORDER = 90
 SWAPS = ("inplace",)  # the library has served the trace's requests, and no scratch blocks
-FORESEES = "native"  # the engine hands what the library did to ``follow`` before the first event
 BARE = "library"  # the option that may be given as a word alone
 FOOTPRINT_ONLY = True  # its holes cannot be observed, only its footprint
 VIRTUAL = True  # addresses are of an address space of which only some pages are reserved
@@ -52,6 +51,21 @@ def init(
 ):
     empty = np.zeros(0, np.int64)
     return State(empty, empty, empty, empty, empty, np.zeros(max_live + 1, np.int64), np.zeros(3, np.int64), new_ledger(0))
+
+
+def require(options):
+    """Raise UsageError where this machine lacks the library."""
+    from memtrace.native.libraries import find
+
+    find(str(options["library"]))
+
+
+def plan(trace, request):
+    """Have the library serve the trace; return its addresses, and its footprint as it was read."""
+    from memtrace.native.plan import plan as plan_of
+
+    options = {name: request.options[name] for name in ("library", "footprint", "touch", "threads")}
+    return plan_of(trace, request.sample_events, **options, capacity=request.capacity, stop=request.stop)
 
 
 def follow(state, plan):

@@ -23,7 +23,6 @@ from memtrace.structures.heap import open_request, tail_address
 
 ORDER = 95
 SWAPS = ("inplace",)  # a plan has no scratch blocks
-FORESEES = "packing"  # the engine hands a plan to ``follow`` before the first event
 
 NEXT = 0  # place in State.at: the index of the next request of the plan
 FIRST, LATER, VOID = 0, 1, 2  # kinds of requests: for a new block; a realloc; for a block that has failed
@@ -46,6 +45,17 @@ def init(capacity, max_live, align=16, effort=1):
     tree = new_tree(capacity, max_live, align=align, min_block=align)
     empty = np.zeros(0, np.int64)
     return State(tree, empty, empty, empty, np.zeros(1, np.int64), tree.ledger)
+
+
+def plan(trace, request):
+    """Return where every request goes: the lowest of the offline packings and of the placements of first and best fit."""
+    from memtrace.contract.ops import ALLOC, REALLOC
+    from memtrace.packing.packing import plan as plan_of
+
+    align, effort = int(request.options["align"]), int(request.options["effort"])
+    requests = np.concatenate([(events.op == ALLOC) | (events.op == REALLOC) for events in trace.batches()])
+    texts = (f"{name}:align={align},min_block={align}" for name in ("first-fit", "best-fit"))
+    return plan_of(trace, align, effort, [request.place(text)[requests] for text in texts])
 
 
 def follow(state, plan):

@@ -119,13 +119,14 @@ def opened(placement: Placement) -> tuple[NDArray[np.int64], ...]:
     bytes that were lost by rounding count as free.
     """
     from memtrace.contract.ledger import RESERVED
+    from memtrace.contract.policy import function_of
     from memtrace.engine.blocks import PLACED
 
     blocks = placement.blocks
     live = np.flatnonzero(blocks["status"] == PLACED)
     live = live[np.argsort(blocks["address"][live], kind="stable")]
     address, extent = blocks["address"][live].astype(np.int64), blocks["requested"][live].astype(np.int64)
-    beside = getattr(placement.policy.module, "neighbours", None)
+    beside = function_of(placement.policy.module, "neighbours")
     if beside is not None:
         return address, extent, live, extent + beside(placement.state, blocks["handle"][live])
     end = np.maximum.accumulate(address + extent) if live.size else address

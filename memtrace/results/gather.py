@@ -43,8 +43,10 @@ def gather(placement: Placement, contents: Contents, keep_placements: bool = Fal
     ``contents`` looked at the live blocks during the replay and has the occupancy. The table `placements` is added if
     ``keep_placements``.
     """
+    from memtrace.contract.policy import constants_of
+
     readings = Readings(placement)
-    counters = tuple(getattr(placement.policy.module, "COUNTERS", ()))
+    counters = constants_of(placement.policy.module).COUNTERS
     tables = {
         "timeline": timeline(placement, readings, counters),
         "holes": holes(placement),

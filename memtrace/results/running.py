@@ -33,7 +33,7 @@ POLL_SECONDS = 0.1  # between two reports of progress
 Progress = Callable[[int, int], None]  # called with the index of a cell and the number of its events replayed so far
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings that all cells of a run share."""
 
@@ -92,10 +92,11 @@ def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
     Nothing is read or compiled for this, so the error comes at once.
     """
     from memtrace.engine.binding import bind
-    from memtrace.engine.replay import check_foreseen, initial_state
+    from memtrace.engine.driver import initial_state
+    from memtrace.engine.replay import check_required
 
     for policy in policies:
-        check_foreseen(policy)
+        check_required(policy)
         initial_state(policy, bind(policy.module), capacity, 1)
 
 
@@ -127,7 +128,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
 
     ``progress`` is called with events done and events in all. Raise PolicyError if the validator finds an offence.
     """
-    from memtrace.engine.replay import replay
+    from memtrace.engine.replay import Hooks, replay
     from memtrace.measures.occupancy import Contents
     from memtrace.results.gather import gather
 
@@ -145,9 +146,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         on_oom=settings.on_oom,
         samples=settings.samples,
         keep=settings.validate or settings.placements,
-        progress=progress,
-        watch=watcher,
-        look=contents,
+        hooks=Hooks(progress=progress, watch=watcher, look=contents),
     )
     if settings.validate:
         from memtrace.validation.placements import validate

@@ -61,7 +61,12 @@ def replay_task(task: Task) -> bytes:
 
     trace = replace(opened(task), name=task.trace)
     policy = replace(parse_policy(task.policy), label=task.label)
-    settings = Settings(task.capacity, task.on_oom, task.samples, task.validate)  # type: ignore[arg-type]
+    settings = Settings(
+        capacity=task.capacity,
+        on_oom=task.on_oom,  # type: ignore[arg-type]
+        samples=task.samples,
+        validate=task.validate,
+    )
     return pack(replay_cell(Cell(trace, policy, settings)), distributions(trace))
 
 

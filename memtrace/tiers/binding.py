@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from memtrace.contract.calls import apart
 from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
-from memtrace.engine import standins
+from memtrace.contract.policy import Policy
 from memtrace.engine.binding import bind
 from memtrace.engine.recorder import write_row
 
@@ -36,9 +36,13 @@ def plain() -> SimpleNamespace:
 @cache
 def compiled() -> SimpleNamespace:
     """Return the functions ``keep`` and ``group_of`` of `plain` for compiled code, which passes a world by reference."""
-    from memtrace.engine import references as held
+    from memtrace.engine.compile import knows_references
 
-    return SimpleNamespace(keep=held.keep, group_of=held.group_of)
+    if not knows_references():
+        return plain()
+    from memtrace.engine import references
+
+    return SimpleNamespace(keep=references.keep, group_of=references.group_of)
 
 
 def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = False) -> ModuleType:
@@ -130,7 +134,7 @@ def of_policy(bound, number, group_of):
 
     return {
         "ask": ask, "free": free, "resize": resize, "trim": trim, "access": access, "record": record,
-        "freed_by": freed_by if policy_freed_by is standins.freed_by else apart(freed_by), "book": book, "note": note,
+        "freed_by": freed_by if policy_freed_by is Policy.freed_by else apart(freed_by), "book": book, "note": note,
     }  # fmt: skip
 
 

@@ -228,17 +228,16 @@ def check_policy(policy: Policy, trace: Trace) -> None:
 
     A policy that waits for streams is refused too, if ``trace`` has record events.
     """
+    from memtrace.contract.policy import function_of
     from memtrace.engine.binding import bind
 
     bound = bind(policy.module)
-    if getattr(policy.module, "FORESEES", None) or bound.address_of or bound.first_piece or bound.first_holes:
+    if function_of(policy.module, "plan") or bound.address_of or bound.first_piece or bound.first_holes:
         raise UsageError(
             f"{policy.label} cannot be the policy of a tier: its blocks move, come in pieces, or are planned beforehand\n"
             "try: best-fit, first-fit, buddy, tlsf or another of the ordinary ones"
         )
-    from memtrace.engine import standins
-
-    if trace.facts.records and bound.record is not standins.record:
+    if trace.facts.records and function_of(policy.module, "record") is not None:
         raise UsageError(f"{policy.label} waits for streams (record), which a replay over tiers does not follow; try best-fit")
 
 
@@ -262,7 +261,7 @@ def new_state(tier: Tier, policy: Policy, max_live: int) -> Any:
     Raises UsageError, which names the tier, for options that the policy refuses.
     """
     from memtrace.engine.binding import bind
-    from memtrace.engine.replay import initial_state
+    from memtrace.engine.driver import initial_state
 
     try:
         return initial_state(policy, bind(policy.module), tier.capacity, max_live)

@@ -1,4 +1,4 @@
-"""Read a trace from any format, check it, renumber its block ids, count its facts, and write it as CSV or Parquet.
+"""The trace: its events checked, renumbered and counted, in memory or in a file, and written as CSV or Parquet.
 
 This package exports the names in `__all__`; the module that defines a name is imported when the name is first used.
 """
@@ -9,8 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memtrace.reading.conversion import convert
-    from memtrace.reading.traces import check, read
     from memtrace.trace.batches import MISSING
     from memtrace.trace.building import from_columns, from_events
     from memtrace.trace.model import SCHEMA, Events, Facts, Op, Trace
@@ -23,11 +21,8 @@ __all__ = [
     "Facts",
     "Op",
     "Trace",
-    "check",
-    "convert",
     "from_columns",
     "from_events",
-    "read",
     "write",
 ]
 
@@ -35,9 +30,8 @@ __all__ = [
 _WHERE = {
     "building": ("from_columns", "from_events"),
     "model": ("SCHEMA", "Events", "Facts", "Op", "Trace"),
-    "raw": ("MISSING",),
-    "reading": ("check", "read"),
-    "writing": ("convert", "write"),
+    "batches": ("MISSING",),
+    "writing": ("write",),
 }
 
 

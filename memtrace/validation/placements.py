@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.contract.policy import constants_of, function_of
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def validate(placement: Placement) -> Offence | None:
     if placement.addresses is None or placement.reserved is None or placement.places is None:
         raise ValueError("validate needs a placement with its addresses: replay(..., keep=True)")
     align = int(placement.policy.options.get("align", 1))
-    pieces = hasattr(placement.policy.module, "first_piece")
+    pieces = function_of(placement.policy.module, "first_piece") is not None
     capacity, reserved = placement.capacity, placement.reserved
-    if getattr(placement.policy.module, "VIRTUAL", False):
+    if constants_of(placement.policy.module).VIRTUAL:
         capacity, reserved = None, np.full(reserved.size, 1 << 62)
     return first_offence(Claim(placement.trace, placement.addresses, reserved, placement.places, capacity, align, pieces))
 

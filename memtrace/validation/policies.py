@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memtrace.contract.policy import constants_of
 from memtrace.errors import MemtraceError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _checks(policy: Policy, samples: list[Trace], seed: int) -> Iterator[Check]:
         ("compiled, it places as interpreted", lambda: _first([*samples[:10], long], lambda t, c: _compiles(policy, t, c))),
         ("in pieces, it places as in one run", lambda: _first([long], lambda t, c: _batches(policy, t, c))),
     ]
-    if getattr(policy.module, "COALESCES", False):
+    if constants_of(policy.module).COALESCES:
         steps.insert(4, ("when all is freed, all can be had again", lambda: _recovers(policy, samples)))
     for name, step in steps:
         fault = _guarded(step, policy)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrace.contract.policy import function_of
 from memtrace.errors import InputError
 from memtrace.measures.locality import lookups as kernel
 from memtrace.measures.locality.lookups import Blocks, Levels
@@ -62,7 +63,7 @@ class Watcher:
         """Prepare to watch a replay of ``trace`` through ``policy``, with all levels of ``model`` empty."""
         self.model = model
         self.derived = derives(trace, model)
-        self.in_pieces = hasattr(policy.module, "first_piece")
+        self.in_pieces = function_of(policy.module, "first_piece") is not None
         self.levels = new_levels(model)
         self.blocks = new_blocks(trace.facts.max_live + 1)
         self.event = 0

@@ -42,13 +42,13 @@ class Condition:
 
         ``loop`` is the policy's compiled loop, for a caller that replays often.
         """
-        from memtrace.engine.replay import replay
+        from memtrace.engine.replay import Hooks, replay
         from memtrace.measures import measure
 
         if self.metric is None:
-            placement = replay(trace, policy, capacity, samples=1, detail="bare", loop=loop)
+            placement = replay(trace, policy, capacity, samples=1, detail="bare", hooks=Hooks(loop=loop))
             return placement if placement.oom_event is not None else None
-        placement = replay(trace, policy, capacity, samples=SAMPLES, loop=loop)
+        placement = replay(trace, policy, capacity, samples=SAMPLES, hooks=Hooks(loop=loop))
         value = measure(placement)[self.metric]
         return placement if value is not None and OPERATORS[self.sign](value, self.bound) else None
 

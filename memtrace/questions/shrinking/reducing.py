@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.contract.ledger import ALLOCATED
-from memtrace.engine.replay import loop_of
+from memtrace.engine.driver import loop_of
 from memtrace.errors import UsageError
 from memtrace.questions.shrinking.conditions import Condition
 from memtrace.questions.shrinking.lives import Lives, lives_of

@@ -1,0 +1,128 @@
+"""Driving a compiled loop: call it, do what it stopped for, call it again, until the batch is replayed.
+
+A loop allocates nothing. It stops at an event for which an array is too small, and returns how far it came and why. `drive` is
+this protocol; replay, Heap and the replay over tiers all use it. `Run` is what replay and Heap drive: one policy's loop with
+everything that changes while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from memtrace.errors import PolicyError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from memtrace.engine.recorder import Recorder
+    from memtrace.engine.registry import Policy
+    from memtrace.engine.serving import Mode
+    from memtrace.trace import Events
+
+UNBOUNDED = 1 << 62  # bytes: the capacity of a heap without a limit
+
+Loop = Callable[..., tuple[int, int]]  # (columns, first event, state, ...) -> events replayed, why it stopped
+
+
+def drive(step: Callable[[int], tuple[int, int]], remedies: Mapping[int, Callable[[], None]], start: int = 0) -> tuple[int, bool]:
+    """Replay one batch from event `start` of it on; return the events replayed and whether the replay ends with this batch.
+
+    `step(event)` calls the loop from an event on. `remedies` has a function for each reason to stop after which it can go on.
+    """
+    from memtrace.engine.loop import STOPPED
+
+    while True:
+        start, why = step(start)
+        if why not in remedies:
+            return start, why == STOPPED
+        remedies[why]()
+
+
+@dataclass(kw_only=True, eq=False)
+class Run:
+    """One policy's loop, its state, and what the loop writes down."""
+
+    policy: Policy
+    bound: Any  # the module that `engine.binding.bind` makes of the policy
+    loop: Loop
+    state: Any  # the policy's state; replaced when it is enlarged
+    blocks: Any  # a record for each slot (engine.blocks.BLOCK)
+    recorder: Recorder  # replaced when its table of places is emptied
+    mode: Mode
+    places: list[NDArray[np.int64]] = field(default_factory=list)  # rows of places taken from the recorder so far
+
+    def replay(
+        self, events: Events, addresses: NDArray[np.int64], reserved: NDArray[np.int64], start: int = 0
+    ) -> tuple[int, bool]:
+        """Replay a batch from event `start` on; return the events replayed and whether the replay ends here.
+
+        `addresses` and `reserved`, int64[event], are filled where the mode says that they are kept.
+        """
+        from memtrace.engine.loop import NO_ROOM, TOO_SMALL
+
+        def step(event: int) -> tuple[int, int]:
+            return self.loop(*events, event, self.state, self.blocks, self.recorder, self.mode, addresses, reserved)
+
+        return drive(step, {NO_ROOM: self.take_places, TOO_SMALL: self.enlarge}, start)
+
+    def take_places(self) -> None:
+        """Move the recorder's rows of places to `places`, and make room for those that one event may add."""
+        from memtrace.engine.places import rows_needed
+        from memtrace.engine.recorder import drained
+
+        rows, self.recorder = drained(self.recorder, rows_needed(self.bound, self.state, self.blocks))
+        self.places.append(rows)
+
+    def enlarge(self) -> None:
+        """Replace the state by one with larger arrays."""
+        self.state = enlarged(self.policy, self.bound, self.state)
+
+
+def enlarged(policy: Policy, bound: Any, state: Any) -> Any:
+    """Return the state with larger arrays; PolicyError if the policy has no function for that."""
+    if bound.enlarge is None:
+        raise PolicyError(f"{policy.label} asks for a larger state, but has no function enlarge")
+    return bound.enlarge(state)
+
+
+def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: int) -> Any:
+    """Return the state that a policy's init makes; UsageError for options that cannot be."""
+    options = {name: value for name, value in policy.options.items() if name != "swap"}
+    try:
+        return bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
+    except ValueError as error:
+        raise UsageError(f"{policy.label}: {error}") from None
+
+
+def interpreted_loop(bound: Any) -> Loop:
+    """Return a policy's loop as plain Python."""
+    from memtrace.engine.loop import specialise
+
+    return specialise(bound)
+
+
+def compiled_loop(policy: Policy, bound: Any) -> Loop:
+    """Return a policy's loop as machine code; a policy that does not compile raises PolicyError at the first call."""
+    from numba.core.errors import NumbaError
+
+    from memtrace.engine.compile import compiled, explain
+
+    loop = compiled(policy.module, bound)
+
+    def run(*arguments: Any) -> tuple[int, int]:
+        try:
+            return loop(*arguments)
+        except NumbaError as error:
+            raise explain(error, policy.module) from error
+
+    return run
+
+
+def loop_of(policy: Policy) -> Loop:
+    """Return a policy's compiled loop, for a caller that replays often."""
+    from memtrace.engine.binding import bind
+
+    return compiled_loop(policy, bind(policy.module))
