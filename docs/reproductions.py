@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import memtrace
+from memtrace.reading.traces import recipe_of
 from memtrace.trace import Op, Trace
 from memtrace.workloads.gpt_serve import prepare
-from memtrace.workloads.recipe import parse
 from memtrace.workloads.serving.scheduler import ITERATIONS, PREEMPTIONS, SEQUENCES
 from memtrace.workloads.transformer.models import PRESETS
 
@@ -272,7 +272,7 @@ def layers() -> str:
 
 def kept(spec: str, logits: int) -> int:
     """Bytes of activations that are live when the logits are made."""
-    made, live = parse(spec).make(), 0
+    made, live = recipe_of(spec).make(), 0
     activation, temporary = made.tags.index("activation"), made.tags.index("temporary")
     blocks: dict[int, int] = {}
     for piece in made.pieces:
@@ -299,7 +299,7 @@ def states() -> str:
         "dtype=fp16,data_parallel=64,zero=3": "16/64",
     }
     for options, expected in cases.items():
-        facts = parse(f"gpt-train:preset=gpt3-6.7b,{options}").make().facts
+        facts = recipe_of(f"gpt-train:preset=gpt3-6.7b,{options}").make().facts
         rows.append((f"`{options}`", expected, f"{int(facts['model_state_bytes']) / int(facts['parameters']):.4f}"))
     text = "Bytes of weights, gradients and optimizer states, by parameter (Rajbhandari et al. 2020, figure 1), of gpt3-6.7b:\n\n"
     return text + table(("options", "theirs", "generated"), rows) + "\n"
@@ -353,7 +353,7 @@ def serving() -> str:
     for lengths, rate in (("sharegpt", 2), ("alpaca", 30)):
         for kv in ("max", "pow2", "oracle", "grow", "pages"):
             spec = f"gpt-serve:requests=2000,rate={rate},lengths={lengths},kv={kv},weights=false,activations=false"
-            run = prepare(np.random.default_rng(0), **parse(spec).options)  # type: ignore[arg-type]
+            run = prepare(np.random.default_rng(0), **recipe_of(spec).options)  # type: ignore[arg-type]
             for _ in run.pieces():
                 pass
             share, sums = run.share(), run.engine.sums
@@ -410,7 +410,7 @@ def fitting() -> str:
     ):
         path = str(TRACES / name)
         spec = f"fit:trace={path}"
-        facts = parse(spec).make().facts
+        facts = recipe_of(spec).make().facts
         values = [
             facts[f"fit_{part}"] for part in ("peak_live_bytes_ratio", "max_live_ratio", "size_distance", "lifetime_distance")
         ]

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT
 
 from memtrace.reading import read
+from memtrace.reading.traces import recipe_of
 from memtrace.trace import Op
 from memtrace.workloads.events import Piece
-from memtrace.workloads.recipe import parse
 from memtrace.workloads.transformer.models import PRESETS
 from memtrace.workloads.transformer.setup import TAGS, Setup
 from memtrace.workloads.transformer.training import Training, lengths
@@ -70,7 +70,7 @@ def live_by_tag(spec: str, until_logits: int = 0) -> dict[str, int]:
     """Live bytes by tag at the end, or before the first temporary block of this size."""
     held: dict[str, int] = defaultdict(int)
     blocks: dict[int, tuple[str, int]] = {}
-    for piece in parse(spec).make().pieces:
+    for piece in recipe_of(spec).make().pieces:
         for op, id, size, tag in zip(piece.op.tolist(), piece.id.tolist(), piece.size.tolist(), piece.tag.tolist(), strict=True):
             if op == Op.FREE:
                 name, size = blocks.pop(id)
@@ -124,7 +124,7 @@ def test_model_states(options: str, bytes: float) -> None:
     held = live_by_tag(spec)
     states = held["weight"] + held["gradient"] + held["optimizer"]
     assert states == pytest.approx(bytes * PARAMETERS["gpt2"], rel=1e-4)
-    assert states == int(parse(spec).make().facts["model_state_bytes"])
+    assert states == int(recipe_of(spec).make().facts["model_state_bytes"])
     if "zero" not in options:
         assert states == bytes * PARAMETERS["gpt2"]
 

@@ -17,6 +17,7 @@ from oracle_serving import Server
 import memtrace as package
 from memtrace.errors import InputError, UsageError
 from memtrace.reading import check, convert, read
+from memtrace.reading.traces import recipe_of
 from memtrace.trace import Op
 from memtrace.workloads import load, workload_names
 from memtrace.workloads.classical.phases import Births, churn
@@ -24,7 +25,7 @@ from memtrace.workloads.events import Piece
 from memtrace.workloads.gpt_serve import prepare
 from memtrace.workloads.lifespans import NEVER, Spans, Stretch, events
 from memtrace.workloads.options import options_of
-from memtrace.workloads.recipe import SEED, parse
+from memtrace.workloads.recipe import SEED
 
 SMALL = {
     "agent": ["agents=20", "agents=40,steps=6,forks=0.2,segment=4,context=2000", "agents=5,kv_token=0,threads=1"],
@@ -72,7 +73,7 @@ def test_every_workload_has_samples() -> None:
 def test_every_trace_is_valid_and_tagged(spec: str) -> None:
     assert check(spec) == []
     trace = read(spec)
-    assert trace.tags and trace.metadata["workload"] == parse(spec).label
+    assert trace.tags and trace.metadata["workload"] == recipe_of(spec).label
     tagged = np.concatenate([np.broadcast_to(batch.tag, batch.op.size) for batch in trace.batches()])
     ops = np.concatenate([batch.op for batch in trace.batches()])
     assert (tagged[ops == Op.ALLOC] >= 0).all() or spec.startswith("fit")
@@ -192,7 +193,9 @@ def test_a_shared_prefix_is_kept_once() -> None:
     options = (
         "kv=pages,page=16,prefix_tokens=100,prefix_share=0.5,requests=60,lengths=alpaca,rate=50,preset=gpt2,kv_memory=200MiB"
     )
-    run = prepare(np.random.default_rng(3), **parse(f"gpt-serve:{options},max_len=512,weights=false,activations=false").options)  # type: ignore[arg-type]
+    run = prepare(
+        np.random.default_rng(3), **recipe_of(f"gpt-serve:{options},max_len=512,weights=false,activations=false").options
+    )  # type: ignore[arg-type]
     rules, requests = run.rules, run.requests
     found = [row for piece in run.pieces() for row in zip(piece.op.tolist(), piece.size.tolist(), strict=True)]
     assert rules.prefix == 96 and 0 < requests.prefixed.sum() < 60
@@ -269,7 +272,7 @@ def test_best_fit_is_driven_to_the_sum_of_all_levels(words: int, largest: int) -
 )
 def test_recipes_that_cannot_be(spec: str, said: str) -> None:
     with pytest.raises(UsageError) as error:
-        for _ in parse(spec).batches():
+        for _ in recipe_of(spec).batches():
             break
     assert said in str(error.value)
 
@@ -283,10 +286,10 @@ def test_a_file_goes_before_a_workload_of_its_name(tmp_path: Path, monkeypatch: 
 
 
 def test_names_and_labels() -> None:
-    recipe = parse("gpt-train:batch=4,layers=2", {"steps": "3"}, 7)
+    recipe = recipe_of("gpt-train:batch=4,layers=2", {"steps": "3"}, 7)
     assert recipe.label == "gpt-train:layers=2,batch=4,steps=3,seed=7"
     assert recipe.name == "gpt-train-layers-2-batch-4-steps-3-seed-7"
-    assert parse(recipe.label).label == recipe.label
+    assert recipe_of(recipe.label).label == recipe.label
     assert SEED.name not in recipe.options
 
 

@@ -43,11 +43,12 @@ def generate(
       memtrace generate classic:sizes=uniform,events=5000000 --seed 7 -o trace.csv.zst
     """
     from memtrace.cli.output import bar
+    from memtrace.reading.traces import recipe_of
     from memtrace.trace.passes import ahead
     from memtrace.trace.writing import writer
-    from memtrace.workloads.recipe import IDENTITY, parse
+    from memtrace.workloads.recipe import IDENTITY
 
-    recipe = parse(workload, dict(setting(each) for each in settings), seed)
+    recipe = recipe_of(workload, dict(setting(each) for each in settings), seed)
     opened, events = writer(Path(output)), 0
     batches = ahead(recipe.batches())  # made in one thread, written in another
     first = next(batches)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from memtrace.contract.request import NOTHING, NOWHERE, Request
@@ -301,7 +301,7 @@ class Function:
     doc: str
     entry: Entry
     required: bool
-    default: FunctionType | None
+    default: Callable[..., Any] | None
 
 
 REQUIRED = ("init", "alloc", "free")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from memtrace.trace.sources import Source, open_source
 if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
     from memtrace.trace.problems import Problem
+    from memtrace.workloads.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,19 @@ def open_input(path: str | os.PathLike[str], format: str | None = None, *, diges
         yield Input(source.given, source.label, trace_name(source, found), lambda: found.read(source), sha256)
 
 
-def _workload(text: str) -> Input:
-    """Return the Input of a workload given as text, NAME:OPTION=VALUE,...; its digest is that of the generated columns."""
+def recipe_of(text: str, more: Mapping[str, str] | None = None, seed: int | None = None) -> Recipe:
+    """Return the recipe of a workload given as text; the options in `more` and `seed` overrule those in the text.
+
+    Raises UsageError, which says what to try, for an unknown workload or option, and for values that are not allowed.
+    """
     from memtrace.workloads.recipe import parse
 
-    recipe = parse(text)
+    return parse(text, more, seed, read=read)
+
+
+def _workload(text: str) -> Input:
+    """Return the Input of a workload given as text, NAME:OPTION=VALUE,...; its digest is that of the generated columns."""
+    recipe = recipe_of(text)
     digests: list[str] = []
 
     def batches() -> Iterator[Batch]:

@@ -13,11 +13,13 @@ fit_..._distance is the distance of Kolmogorov and Smirnov.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 
 from memtrace.errors import UsageError
+from memtrace.trace.model import Trace
 from memtrace.workloads.classical.phases import churn
 from memtrace.workloads.events import Made
 from memtrace.workloads.fitting import births, closeness, learn
@@ -29,14 +31,16 @@ MOST_EVENTS = 10**12  # a bound that no trace reaches: the model's blocks end it
 def generate(
     seed: int,
     *,
+    read: Callable[[str], Trace],
     trace: Annotated[str, "the recorded trace: a file"] = "",
     phases: Annotated[int, Between(1, 10_000, "of the recording")] = 1000,
     scale: Annotated[float, Between(0.01, 10_000, "of the blocks live, and of the length")] = 1.0,
     repeat: Annotated[int, Between(1, 10**6, "of all phases")] = 1,
 ) -> Made:
-    """Return the events of the workload `fit`; raises UsageError without a recording, InputError if it cannot be read."""
-    from memtrace.reading.traces import read
+    """Return the events of the workload `fit`; `read` reads the recording from its path.
 
+    Raises UsageError without a recording, InputError if it cannot be read.
+    """
     if not trace:
         raise UsageError("trace= is needed: the recorded trace to learn from, as in fit:trace=recorded.parquet,scale=2")
     recorded = read(trace)

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from types import ModuleType
 
 import numpy as np
@@ -14,10 +15,12 @@ from memtrace import __version__
 from memtrace.errors import UsageError
 from memtrace.names import nearest, split_spec
 from memtrace.trace.batches import Batch, Place, rows_of
-from memtrace.trace.model import COLUMNS
+from memtrace.trace.model import COLUMNS, Trace
 from memtrace.workloads import load, workload_names
 from memtrace.workloads.events import Made, Piece
 from memtrace.workloads.options import Between, Option, Value, options_of, read_options, text_of
+
+Read = Callable[[str], Trace]
 
 MOST_SEED = (1 << 63) - 1
 LONGEST_NAME = 80  # upper bound of the characters of a trace's name
@@ -34,6 +37,7 @@ class Recipe:
     options: dict[str, Value]  # all options, without the seed
     given: dict[str, Value]  # the options that the user gave
     seed: int
+    read: Read  # reads the trace that a workload learns from
 
     @property
     def label(self) -> str:
@@ -54,7 +58,8 @@ class Recipe:
     def make(self) -> Made:
         """Generate the workload from the start; raises UsageError if options exclude each other."""
         try:
-            made: Made = self.module.generate(self.seed, **self.options)
+            learns = {"read": self.read} if "read" in signature(self.module.generate).parameters else {}
+            made: Made = self.module.generate(self.seed, **learns, **self.options)
         except UsageError as error:
             raise UsageError(f"{self.workload}: {error}") from None
         return made
@@ -91,8 +96,10 @@ def _batch(piece: Piece, made: Made, before: int, metadata: Mapping[str, str]) -
     return Batch(rows, columns, lambda row: Place("row", before + row + 1), made.tags, {}, done, made.events, metadata)
 
 
-def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = None) -> Recipe:
+def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = None, *, read: Read) -> Recipe:
     """Return the recipe that a text describes; the options in `more` and `seed` overrule those in the text.
+
+    `read` reads a trace from a path, for a workload that learns from one (`fit`).
 
     Raises UsageError, which says what to try, for an unknown workload or option, and for values that are not allowed.
     """
@@ -103,7 +110,7 @@ def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = N
     values = read_options(name, given, known)
     sown = values.pop(SEED.name)
     chosen = int(sown or 0) if seed is None else seed
-    return Recipe(name, module, values, {key: values[key] for key in given if key in values}, chosen)
+    return Recipe(name, module, values, {key: values[key] for key in given if key in values}, chosen, read)
 
 
 def named(text: str) -> bool:

@@ -12,8 +12,9 @@ from memtrace.errors import UsageError
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
+    from memtrace.engine.driver import Loop
     from memtrace.engine.registry import Policy
-    from memtrace.engine.replay import Loop, Placement
+    from memtrace.engine.replay import Placement
     from memtrace.trace import Trace
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
