@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from memtrace.formats.calls import HEADER
-from memtrace.recording.native import preloaded
+from memtrace.recording.native import recorder_library
 from traces.make import programs
 
 RUNS = 5
@@ -26,7 +26,7 @@ def seconds(command: tuple[str, ...], environment: dict[str, str]) -> float:
 
 
 def main() -> None:
-    library = str(preloaded())
+    library = str(recorder_library())
     print("| program | calls | plain | recorded | | a call |\n|---|---:|---:|---:|---:|---:|")
     for program in programs():
         if program.name not in NAMES:

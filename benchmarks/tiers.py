@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from memtrace.reading import read
 from memtrace.tiers import replay as replaying
-from memtrace.tiers.description import described
+from memtrace.tiers.description import tiers_from_options
 from memtrace.tiers.tier import Plan, Tier
 from memtrace.trace import Trace
 
@@ -27,7 +27,7 @@ BELOW = ("dram=96GiB@60GB/s,10us", "nvme=8TiB@7GB/s,80us")
 def main(rule: str = "lru", steps: str = "60", repeats: str = "8") -> None:
     trace = read(f"gpt-train:preset=gpt3-6.7b,batch=1,steps={steps}")
     for size in SIZES:
-        tiers = described((f"hbm={size}GiB@3.35TB/s", *BELOW), None, None)
+        tiers = tiers_from_options((f"hbm={size}GiB@3.35TB/s", *BELOW), None, None)
         found = replaying.replay_tiers(trace, tiers, Plan(rule))  # compiles, and works the uses out
         best = float("inf")
         for _ in range(int(repeats)):

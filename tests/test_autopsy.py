@@ -24,7 +24,7 @@ from memtrace.report.markdown import write as write_markdown
 from memtrace.report.pdf import marks
 from memtrace.report.pdf import write as write_pdf
 from memtrace.report.policy_pages import cause, failure_of, sentence
-from memtrace.results.failure import MOST_PINS, opened, pins
+from memtrace.results.failure import MOST_PINS, opened_ranges, pins
 from memtrace.results.folder import read_folder, write_folder
 from memtrace.results.gather import distributions, gather, next_requests
 from memtrace.results.tables import Results
@@ -99,7 +99,7 @@ def test_pins_are_the_blocks_with_the_widest_gaps_beside_them(seed: int, policy:
         before = max((a + s for a, s in blocks[:i]), default=0)
         behind = blocks[i + 1][0] if i + 1 < len(blocks) else max(int(placement.reserved[-1]), address + size)
         gaps.append((address, size, behind - before))
-    address, extent, _, opens = opened(placement)
+    address, extent, _, opens = opened_ranges(placement)
     assert list(zip(address.tolist(), extent.tolist(), opens.tolist(), strict=True)) == gaps
     found = pins(placement)
     beside = (found["opens_bytes"] - found["bytes"]).tolist()

@@ -12,9 +12,9 @@ import pytest
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import Placement, replay
 from memtrace.measures import occupancy as watching
-from memtrace.measures.occupancy import OTHER, Contents, at_the_end, filled, kinds_of
+from memtrace.measures.occupancy import OTHER, Contents, filled, final_occupancy, kinds_of
 from memtrace.trace import Trace, from_events
-from memtrace.trace.model import cut
+from memtrace.trace.model import split_after
 
 TAGS = ("weight", "activation", "gradient", None)
 
@@ -108,7 +108,7 @@ def test_what_a_replay_ended_with_is_its_last_column(policy: str, short: bool) -
         contents, placement = watched(random_trace(3), policy, placement.peak_reserved_bytes // 2)
         assert placement.oom_event is not None
     columns = contents.columns(placement.peak_reserved_bytes)
-    last = at_the_end(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
+    last = final_occupancy(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
     tall = int(np.concatenate((columns["address_bytes"], last["address_bytes"])).max(initial=1))
     rows = [Counter[int]() for _ in range(2)]
     for event, address, live in zip(*(columns[n].tolist() for n in ("event", "address_from_bytes", "live_bytes")), strict=True):
@@ -164,7 +164,7 @@ def test_a_large_live_set_is_looked_at_less_often() -> None:
 def test_cut_batches_are_the_same_events(after: list[int]) -> None:
     trace = random_trace(2, 10)
     [whole] = trace.batches()
-    parts = list(cut(trace.batches(4), np.array(after, np.int64)))
+    parts = list(split_after(trace.batches(4), np.array(after, np.int64)))
     assert np.concatenate([part.op for part in parts]).tolist() == whole.op.tolist()
     assert np.concatenate([part.tag for part in parts]).tolist() == whole.tag.tolist()
     ends = np.cumsum([part.op.size for part in parts]) - 1

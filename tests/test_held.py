@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memtrace.contract.bits import lowest_set
-from memtrace.contract.calls import apart, hold
+from memtrace.contract.calls import by_reference, out_of_line
 
 
 class Inner(NamedTuple):
@@ -33,14 +33,14 @@ def outer(members: int, seed: int = 0) -> Outer:
     return Outer(inner(), tuple(inner() for _ in range(members)), random.integers(0, 9, (3, 4)), 1.5, True)
 
 
-@apart
+@out_of_line
 def bump(one, by):  # type: ignore[no-untyped-def]
     """Counted up in place, by a call that is not compiled in."""
     for i in range(one.counts.size):
         one.counts[i] += by * one.step
 
 
-@apart
+@out_of_line
 def weigh(whole):  # type: ignore[no-untyped-def]
     total = np.int64(0)
     for i in range(len(whole.several)):
@@ -50,10 +50,10 @@ def weigh(whole):  # type: ignore[no-untyped-def]
 
 
 def work(whole, rounds):  # type: ignore[no-untyped-def]
-    return held(hold(whole), rounds)
+    return held(by_reference(whole), rounds)
 
 
-@apart
+@out_of_line
 def held(whole, rounds):  # type: ignore[no-untyped-def]
     total = 0.0
     for number in range(rounds):
@@ -92,4 +92,4 @@ def test_a_field_that_is_not_there_is_refused() -> None:
 
     use_instructions()
     with pytest.raises(TypingError, match="nowhere"):
-        njit(lambda whole: hold(whole).nowhere)(outer(1))
+        njit(lambda whole: by_reference(whole).nowhere)(outer(1))

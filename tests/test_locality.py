@@ -98,7 +98,7 @@ def test_sweeps_as_line_by_line(data: st.DataObject) -> None:
     ranges = data.draw(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 60)), max_size=12))
     fast, slow = new_levels(Model("x", levels, (), (), 1)), new_levels(Model("x", levels, (), (), 1))
     for first, count in ranges:
-        kernel.sweep(fast.levels, fast.lines, fast.counts, np.int64(0), np.int64(first), np.int64(first + count - 1))
+        kernel.look_up_range(fast.levels, fast.lines, fast.counts, np.int64(0), np.int64(first), np.int64(first + count - 1))
         for line in range(first, first + count):
             kernel.look_up(slow.levels, slow.lines, slow.counts, np.int64(0), np.int64(line))
     assert (fast.counts == slow.counts).all() and (fast.lines == slow.lines).all()

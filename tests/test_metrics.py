@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memtrace
-from memtrace.engine.recorder import ROW, evenly
+from memtrace.engine.recorder import ROW, even_events
 from memtrace.engine.replay import replay
 from memtrace.measures import declared
 from memtrace.trace import from_events
@@ -64,7 +64,7 @@ def test_sampled_means_are_means_of_the_samples(seed: int, samples: int) -> None
     trace = random_trace(seed, 150)
     every = replay(trace, "worst-fit", samples=1 << 62)
     row = memtrace.measure(replay(trace, "worst-fit", samples=samples))
-    chosen = every.recorder.samples[evenly(150, samples)]
+    chosen = every.recorder.samples[even_events(150, samples)]
     at = {name: chosen[:, i].astype(float) for i, name in enumerate(ROW)}
     external = [1 - largest / free if free else 0 for largest, free in zip(at["largest"], at["free"], strict=True)]
     internal = [1 - live / used if used else 0 for live, used in zip(at["live"], at["allocated"], strict=True)]
@@ -77,10 +77,10 @@ def test_sampled_means_are_means_of_the_samples(seed: int, samples: int) -> None
 
 
 def test_samples_are_spread_over_all_events() -> None:
-    assert evenly(10, 4).tolist() == [0, 3, 6, 9]
-    assert evenly(3, 10).tolist() == [0, 1, 2]
-    assert evenly(10, 1).tolist() == [0]
-    assert evenly(0, 5).tolist() == []
+    assert even_events(10, 4).tolist() == [0, 3, 6, 9]
+    assert even_events(3, 10).tolist() == [0, 1, 2]
+    assert even_events(10, 1).tolist() == [0]
+    assert even_events(0, 5).tolist() == []
 
 
 def test_every_metric_is_declared_whole() -> None:

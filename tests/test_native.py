@@ -19,7 +19,7 @@ from memtrace.errors import UsageError
 from memtrace.measures import measure
 from memtrace.measures.occupancy import Contents
 from memtrace.native import libraries, plan
-from memtrace.native.driving import drive
+from memtrace.native.driving import run_driver
 from memtrace.results.gather import gather
 from memtrace.trace import Trace, from_events
 from memtrace.validation.placements import validate
@@ -98,7 +98,7 @@ def bumped(rows: list[tuple[Any, ...]]) -> tuple[list[int], list[int]]:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_library_is_asked_for_what_the_trace_says(bump: str, seed: int) -> None:
     rows = [row[:3] for row in random_rows(seed, 400)]
-    driven = drive(from_events(rows), bump, np.arange(400), capacity=None, touch=True, threads=False, stop=True)
+    driven = run_driver(from_events(rows), bump, np.arange(400), capacity=None, touch=True, threads=False, stop=True)
     addresses, usable = bumped(rows)
     assert (driven.addresses - driven.addresses[0] + addresses[0]).tolist() == addresses
     assert driven.usable.tolist() == usable and driven.events == 400 and driven.library == bump
@@ -107,14 +107,14 @@ def test_a_library_is_asked_for_what_the_trace_says(bump: str, seed: int) -> Non
 
 def test_a_block_tagged_calloc_is_asked_for_by_calloc(bump: str) -> None:
     rows = [("alloc", i, 16, None, None, None, None, tag) for i, tag in enumerate(("malloc", "calloc", "aligned", None))]
-    driven = drive(from_events(rows), bump, np.arange(4), capacity=None, touch=True, threads=False, stop=True)
+    driven = run_driver(from_events(rows), bump, np.arange(4), capacity=None, touch=True, threads=False, stop=True)
     assert np.diff(driven.addresses).tolist() == [32, 32 + 64, 32]
 
 
 def twin(trace: Trace, placed: Placement) -> None:
     """Allocated bytes from the definition: usable sizes of live blocks; here with every event sampled."""
     assert placed.addresses is not None
-    driven = drive(trace, "glibc", np.zeros(0, np.int64), capacity=None, touch=False, threads=True, stop=True)
+    driven = run_driver(trace, "glibc", np.zeros(0, np.int64), capacity=None, touch=False, threads=True, stop=True)
     held: dict[int, int] = {}
     request, found = 0, []
     for events in trace.batches():
@@ -157,7 +157,7 @@ def test_footprints_are_the_systems(tmp_path: Path) -> None:
     size = 64 << 20
     trace = from_events([("alloc", 1, 100), ("alloc", 2, size), ("free", 2)])
     for touch, resident in ((True, size), (False, 0)):
-        driven = drive(trace, "glibc", np.arange(3), capacity=None, touch=touch, threads=False, stop=True)
+        driven = run_driver(trace, "glibc", np.arange(3), capacity=None, touch=touch, threads=False, stop=True)
         first, full, last = driven.readings
         assert size <= full["mapped"] - first["mapped"] <= size + (1 << 16)
         assert abs(full["resident"] - first["resident"] - resident) <= 1 << 16
@@ -189,7 +189,7 @@ def test_the_address_space_is_laid_together() -> None:
     class Driven:
         addresses = np.array([1 << 40, (1 << 40) + 70000, -1, 1 << 46, 5 << 16], np.int64)
 
-    found = plan.laid_together(Driven(), np.array([16, 200_000, 0, 16, 32]))  # type: ignore[arg-type]
+    found = plan.compact_addresses(Driven(), np.array([16, 200_000, 0, 16, 32]))  # type: ignore[arg-type]
     assert found.tolist() == [1 << 16, (1 << 16) + 70000, -1, 6 << 16, 0]
 
 

@@ -19,7 +19,7 @@ from memtrace.drawing.style import policy_colour
 from memtrace.drawing.text import width
 from memtrace.plots.series import last_event
 from memtrace.report.flow import SHRINKS
-from memtrace.report.policy_pages import only
+from memtrace.report.policy_pages import results_of_policy
 from memtrace.results.tables import Results
 
 NAMES = [
@@ -208,5 +208,5 @@ def test_a_policy_alone_is_drawn_over_its_own_span_of_events() -> None:
     }
     assert len(set(ends.values())) > 1
     for policy, end in ends.items():
-        assert last_event(only(results, "training-step", policy), "training-step") == end
+        assert last_event(results_of_policy(results, "training-step", policy), "training-step") == end
     assert last_event(results, "training-step") == max(ends.values())

@@ -18,7 +18,7 @@ from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE, UNUSED
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
 from memtrace.plots.occupancy import coloured
-from memtrace.plots.series import Cells, Region, cells_of, curve, distinct, fullest, hole_counts, means, tag_names
+from memtrace.plots.series import Cells, Region, cells_of, curve, distinct, highest_samples, hole_counts, means, tag_names
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
 
@@ -44,7 +44,7 @@ def test_a_curve_keeps_its_ends_and_every_peak(values: list[int], columns: int) 
 @given(st.lists(st.integers(0, 1 << 40), min_size=1, max_size=400), st.integers(2, 40))
 def test_of_many_samples_each_column_keeps_the_fullest_and_means_keep_the_sum_of_layers(values: list[int], columns: int) -> None:
     events, heights = numpy.arange(len(values)) * 3, numpy.array(values)
-    kept = fullest(events, heights, columns)
+    kept = highest_samples(events, heights, columns)
     assert (numpy.diff(kept) > 0).all()
     assert len(kept) <= max(columns, columns + 1)
     assert heights[kept].max() == heights.max()
@@ -257,6 +257,6 @@ def test_ages_and_tags_are_painted_by_their_palettes() -> None:
     share, nan = numpy.array([[1.0, 0.0], [1.0, 1.0]]), numpy.nan
     cells = Cells(share, numpy.array([[1, -1], [-1, 0]]), numpy.array([[2.0, nan], [6.0, 2.0]]), 10, (Region(0, 0),))
     hole, young, old = ([round(255 * part) for part in c] for c in (HOLE, occupancy_age.STOPS[0], occupancy_age.STOPS[-1]))
-    assert occupancy_age.aged(cells, (2.0, 6.0)).tolist() == [[young, hole], [old, young]]
+    assert occupancy_age.age_pixels(cells, (2.0, 6.0)).tolist() == [[young, hole], [old, young]]
     first, second, none = ([round(255 * p) for p in c] for c in (*occupancy_tag.COLOURS[:2], occupancy_tag.NONE))
     assert occupancy_tag.tagged(cells).tolist() == [[second, hole], [none, first]]

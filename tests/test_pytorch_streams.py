@@ -13,7 +13,7 @@ from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import initial_state
 from memtrace.structures.caching.state import FIRST_STREAMS, more_streams
 from memtrace.structures.caching.streams import stream_of
-from memtrace.structures.caching.turns import EVENTS, USES, dissolve, enter, leave, start, stop
+from memtrace.structures.caching.turns import EVENTS, USES, clear_table, insert_stream, remove_slot, table_end, table_start
 
 
 def state_with(streams: int) -> Any:
@@ -26,7 +26,7 @@ def state_with(streams: int) -> Any:
 
 def slots(state: Any, table: int) -> list[int]:
     """The slots of a table with streams, and who is in them."""
-    return [int(slot) - 1 for slot in state.turns[start(state, table) : stop(state, table)]]
+    return [int(slot) - 1 for slot in state.turns[table_start(state, table) : table_end(state, table)]]
 
 
 def slots_of(table: StreamTable) -> list[int]:
@@ -43,11 +43,11 @@ def test_streams_come_and_go_as_in_a_hash_table(streams: int) -> None:
             if chance.random() < (0.9 if table.count < most else 0.1):
                 stream = chance.randrange(streams)
                 if stream not in table:
-                    enter(state, EVENTS, stream)
+                    insert_stream(state, EVENTS, stream)
                     table.add(stream)
             elif table.count:
                 at = chance.choice([i for i, slot in enumerate(table.slots) if slot is not None])
-                leave(state, at)
+                remove_slot(state, at)
                 table.remove(at)
             if table.buckets:
                 assert slots(state, EVENTS) == slots_of(table)
@@ -58,10 +58,10 @@ def test_the_streams_of_a_block_leave_nothing_behind() -> None:
     for seed in range(50):
         table, chosen = StreamTable(), random.Random(seed).sample(range(64), 1 + seed)
         for stream in chosen:
-            enter(state, USES, stream)
+            insert_stream(state, USES, stream)
             table.add(stream)
         assert slots(state, USES) == slots_of(table)
-        dissolve(state, USES)
+        clear_table(state, USES)
         assert not state.turns.any()
 
 

@@ -133,7 +133,7 @@ def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(UsageError, match="needs a C compiler"):
-        native.preloaded()
+        native.recorder_library()
 
 
 def log(path: Path, rows: list[tuple[int, int, int, int, int]], announced: int | None = None) -> Path:

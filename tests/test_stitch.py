@@ -17,7 +17,7 @@ from strategies import event_lists, random_events
 
 import memtrace
 from memtrace.policies.stitch import COUNTERS
-from memtrace.structures.stitching import EXACT
+from memtrace.structures.stitching import EXACT_REQUESTS
 from memtrace.trace import from_events
 from memtrace.validation.placements import validate
 from memtrace.validation.policies import check_policy
@@ -43,7 +43,7 @@ def compare(events: list[Event], capacity: int | None, on_oom: str, stitched: in
     outcome = drive(space, events, on_oom, note)
     assert unlike(placement, outcome) == {}
     assert placement.places is not None and [tuple(row) for row in placement.places[:, 2:].tolist()] == pieces
-    served = placement.state.pool[EXACT : EXACT + 4].tolist()
+    served = placement.state.pool[EXACT_REQUESTS : EXACT_REQUESTS + 4].tolist()
     assert served == [space.served.count(how) for how in COUNTERS[:4]]
     assert validate(placement) is None
 
@@ -129,7 +129,7 @@ def test_the_four_ways_by_hand() -> None:
         *[(11, 0, 4), (11, 5, 2), (11, 7, 1), (11, 8, 1)],
         *[(13, 0, 4), (13, 5, 2), (15, 5, 3)],
     ]
-    assert placed.state.pool[EXACT : EXACT + 4].tolist() == [3, 1, 1, 4]
+    assert placed.state.pool[EXACT_REQUESTS : EXACT_REQUESTS + 4].tolist() == [3, 1, 1, 4]
 
 
 def test_it_is_sound() -> None:

@@ -11,7 +11,7 @@ from oracle import Event
 from tier_cases import trace_of
 
 from memtrace.errors import MemtraceError, UsageError
-from memtrace.tiers.description import PRESETS, described
+from memtrace.tiers.description import PRESETS, tiers_from_options
 from memtrace.tiers.replay import replay_tiers
 from memtrace.tiers.tier import Plan
 
@@ -50,7 +50,7 @@ BAD = [
 @pytest.mark.parametrize(("given", "code", "says"), BAD, ids=[says[:24] for _, _, says in BAD])
 def test_bad_descriptions(given: list[str], code: int, says: str) -> None:
     with pytest.raises(MemtraceError) as caught:
-        tiers = described(given, None, None)
+        tiers = tiers_from_options(given, None, None)
         replay_tiers(trace_of([Event("alloc", 1, 8)]), tiers, Plan(uses="lifetimes"))
     assert says in str(caught.value) and caught.value.exit_code == code
 
@@ -69,7 +69,7 @@ def test_bad_files(tmp_path: Path, text: str, code: int, says: str) -> None:
     file = tmp_path / "tiers.toml"
     file.write_text(text)
     with pytest.raises(MemtraceError) as caught:
-        described([], str(file), None)
+        tiers_from_options([], str(file), None)
     assert says in str(caught.value) and caught.value.exit_code == code
 
 
@@ -81,19 +81,19 @@ def test_a_file_says_what_the_options_say(tmp_path: Path) -> None:
         'policy = "buddy"\nratio = {activation = 1.5, "*" = 2}\ncompress = "1GB/s"\n'
     )
     options = [GOOD, "zram=2GiB@60GB/s,10us,policy=buddy,ratio=[activation:1.5,*:2],compress=1GB/s"]
-    assert described([], str(file), None) == described(options, None, None)
+    assert tiers_from_options([], str(file), None) == tiers_from_options(options, None, None)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(preset: str) -> None:
-    assert len(described([], None, preset)) >= 3 and PRESETS[preset].source
+    assert len(tiers_from_options([], None, preset)) >= 3 and PRESETS[preset].source
 
 
 def test_two_descriptions_are_one_too_many() -> None:
     with pytest.raises(UsageError, match="--tier and --preset both"):
-        described([GOOD], None, "h100")
+        tiers_from_options([GOOD], None, "h100")
     with pytest.raises(UsageError, match="did you mean 'h100'"):
-        described([], None, "h10")
+        tiers_from_options([], None, "h10")
 
 
 def test_the_command(memtrace: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from memtrace.engine.registry import parse_policies
 from memtrace.gpu.autopsy import autopsy
 from memtrace.gpu.export import BASE
 from memtrace.gpu.recorded import read_recorded
-from memtrace.gpu.whatif import GRID, breaks, options_of, warnings
+from memtrace.gpu.whatif import GRID, options_of, refusal_reason, warnings
 from memtrace.trace import write
 
 TIGHT = DATA / "24" / "snapshot.pickle.gz"
@@ -82,7 +82,7 @@ def test_warnings(conf: str, word: str) -> None:
 
 
 def test_settings_that_break_pytorch_are_refused(memtrace: Run) -> None:
-    assert breaks("max_split_size_mb:64, expandable_segments:True") and not breaks("expandable_segments:True")
+    assert refusal_reason("max_split_size_mb:64, expandable_segments:True") and not refusal_reason("expandable_segments:True")
     row = whatif(memtrace, SMALL, "--conf", "max_split_size_mb:64,expandable_segments:True")["rows"][0]
     assert row["status"] == "refused" and "#123548" in row["warnings"][0]
 

@@ -108,7 +108,7 @@ def bound(
     lines = [("peak live, aligned", format_size(buffers.bound), "1.000x", "")]
     lines += [(p.method, format_size(p.height), f"{p.height / buffers.bound:.3f}x", f"{p.seconds:.1f} s") for p in found]
     print_table(("method", "height", "x bound", "time"), lines, title=f"{read_trace.name}: {len(buffers):,} blocks to pack")
-    click.echo(says(buffers, lowest))
+    click.echo(gap_sentence(buffers, lowest))
 
 
 def fits(
@@ -121,9 +121,9 @@ def fits(
     from memtrace.cli.output import echo_json
     from memtrace.errors import MemtraceError
     from memtrace.packing.buffers import lasting
-    from memtrace.packing.packing import within
+    from memtrace.packing.packing import fit_within
 
-    outcome = within(buffers, capacity, effort, seconds, lasting(trace, buffers))
+    outcome = fit_within(buffers, capacity, effort, seconds, lasting(trace, buffers))
     if outcome.packing is not None:
         check(trace, buffers, outcome.packing, align)
         if output is not None:
@@ -164,7 +164,7 @@ def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
         raise PolicyError(f"{packing.method}: {offence.text}")
 
 
-def says(buffers: Buffers, lowest: Packing) -> str:
+def gap_sentence(buffers: Buffers, lowest: Packing) -> str:
     """Return a sentence on how far the lowest packing is above the lower bound."""
     from memtrace.units import format_size
 

@@ -44,13 +44,13 @@ def generate(
     """
     from memtrace.cli.output import bar
     from memtrace.reading.traces import recipe_of
-    from memtrace.trace.passes import ahead
+    from memtrace.trace.passes import read_ahead
     from memtrace.trace.writing import writer
     from memtrace.workloads.recipe import IDENTITY
 
     recipe = recipe_of(workload, dict(setting(each) for each in settings), seed)
     opened, events = writer(Path(output)), 0
-    batches = ahead(recipe.batches())  # made in one thread, written in another
+    batches = read_ahead(recipe.batches())  # made in one thread, written in another
     first = next(batches)
     facts = {name: value for name, value in first.metadata.items() if name not in IDENTITY}
     with bar(f"generating {recipe.workload}", not (no_progress or quiet)) as progress, opened as put:

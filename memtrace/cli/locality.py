@@ -24,10 +24,10 @@ def locality_model(text: str | None) -> Model | None:
 def check_locality(traces: Sequence[Trace], settings: Settings) -> None:
     """Raise InputError, before anything is replayed, if the model needs access events that a trace does not have."""
     if settings.locality is not None:
-        from memtrace.measures.locality.counting import derives
+        from memtrace.measures.locality.counting import uses_lifetimes
 
         for trace in traces:
-            derives(trace, settings.locality)
+            uses_lifetimes(trace, settings.locality)
 
 
 def locality_rows(results: Results) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def drawn(results: Results, trace: str, width: int = 50) -> list[str]:
 
     An x marks a policy that ran out of memory. The address map of the best policy follows.
     """
-    from memtrace.plots.series import held, last_event, summary
+    from memtrace.plots.series import last_event, sample_at_steps, summary
     from memtrace.units import format_size
 
     rows, last = summary(results, trace)[:MOST_SHOWN], last_event(results, trace)
@@ -92,7 +92,7 @@ def drawn(results: Results, trace: str, width: int = 50) -> list[str]:
     for row in rows:
         samples = results.rows("timeline", trace, row["policy"])
         if samples["event"].size:
-            at = held(samples["event"], last, width)
+            at = sample_at_steps(samples["event"], last, width)
             curves[row["policy"]] = (samples["reserved_bytes"][at.clip(0)], int(samples["event"][-1]))
     most = max((int(values.max()) for values, _ in curves.values()), default=0)
     lines = [f"reserved bytes over {last + 1:,} events, full height {format_size(most)}"] if most else []

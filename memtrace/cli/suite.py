@@ -17,7 +17,7 @@ from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
     from memtrace.comparing.comparison import Comparison
-    from memtrace.suite import Plan, Ran, Suite
+    from memtrace.suite import Plan, ReplayOutcome, Suite
     from memtrace.suite.store import Store
 
 SOME_FAILED = 5  # exit code if cells failed
@@ -92,9 +92,9 @@ def suite(
     documents = write_documents(
         found,
         f"memtrace {asked.file}",
-        junit_file or placed(asked, asked.junit),
-        markdown_file or placed(asked, asked.markdown),
-        lost(ran),
+        junit_file or path_in_suite(asked, asked.junit),
+        markdown_file or path_in_suite(asked, asked.markdown),
+        failed_cell_outcomes(ran),
     )
     if update_baseline:
         documents += update(asked, rows, ran)
@@ -126,7 +126,7 @@ def baseline_rows(suite: Suite, update: bool) -> list[dict[str, Any]] | None:
     return None
 
 
-def near(source: str) -> str:
+def relative_source(source: str) -> str:
     """Return a path in the working directory as a relative path; return other paths, URLs and workloads unchanged."""
     return source.removeprefix(f"{Path.cwd()}/")
 
@@ -143,7 +143,7 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     for trace in plan.sources:
         tasks = [task for task in plan.tasks if task.trace == trace]
         done = sum(finished[task] for task in tasks)
-        click.echo(f"{trace}: {len(tasks)} cells, {done} finished before ({near(tasks[0].source)})")
+        click.echo(f"{trace}: {len(tasks)} cells, {done} finished before ({relative_source(tasks[0].source)})")
     if verbose:
         cells_shown = [(t.trace, t.label, "finished" if done else "", t.key[:12]) for t, done in finished.items()]
         print_table(("trace", "policy", "before", "key"), cells_shown, words=(0, 1, 2, 3))
@@ -152,7 +152,9 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     click.echo(f"{len(plan.tasks):,} cells, of which --resume would leave out {sum(finished.values()):,}; nothing was replayed")
 
 
-def replay(plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: str | None, bars: bool, silent: bool) -> Ran:
+def replay(
+    plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: str | None, bars: bool, silent: bool
+) -> ReplayOutcome:
     """Replay the cells under a progress bar, and return the outcome.
 
     On Ctrl-C exit with code INTERRUPTED; the cells finished by then stay in the store. ``silent`` prints no failed
@@ -180,7 +182,7 @@ def replay(plan: Plan, store: Store, resume: bool, jobs: int | None, scheduler: 
             sys.exit(INTERRUPTED)
 
 
-def write_results(plan: Plan, store: Store, ran: Ran, started: float) -> tuple[list[dict[str, Any]], list[Path]]:
+def write_results(plan: Plan, store: Store, ran: ReplayOutcome, started: float) -> tuple[list[dict[str, Any]], list[Path]]:
     """Write the results of all finished cells, and return the rows of the summary and the paths.
 
     ``started`` is the command's start by time.perf_counter.
@@ -196,7 +198,7 @@ def write_results(plan: Plan, store: Store, ran: Ran, started: float) -> tuple[l
 
 
 def judged(
-    plan: Plan, rows: list[dict[str, Any]], base: list[dict[str, Any]] | None, ran: Ran, update: bool
+    plan: Plan, rows: list[dict[str, Any]], base: list[dict[str, Any]] | None, ran: ReplayOutcome, update: bool
 ) -> tuple[Comparison, int]:
     """Return the comparison with its gates checked, and the number of gates that were not checked.
 
@@ -215,19 +217,19 @@ def judged(
     return Comparison((), (), (), 0, (), tuple(judge(gates, head, None, failed)), {}), left
 
 
-def lost(ran: Ran) -> list[Any]:
+def failed_cell_outcomes(ran: ReplayOutcome) -> list[Any]:
     """Return an outcome for each cell whose replay failed."""
     from memtrace.comparing.comparison import Outcome
 
     return [Outcome("replay", task.trace, task.label, "failed", reason=error) for task, error in ran.errors.items()]
 
 
-def placed(suite: Suite, path: str | None) -> str | None:
+def path_in_suite(suite: Suite, path: str | None) -> str | None:
     """Return a path of the suite's file, relative to the suite's folder; None stays None."""
     return None if path is None else str(suite.at(path))
 
 
-def update(suite: Suite, rows: list[dict[str, Any]], ran: Ran) -> list[str]:
+def update(suite: Suite, rows: list[dict[str, Any]], ran: ReplayOutcome) -> list[str]:
     """Write the baseline from these rows, and return its path in a list. The baseline is left unchanged if cells failed."""
     from memtrace.comparing.inputs import write_baseline
 
@@ -239,7 +241,7 @@ def update(suite: Suite, rows: list[dict[str, Any]], ran: Ran) -> list[str]:
     return [str(suite.at(suite.baseline))]
 
 
-def echo_results(found: Comparison, ran: Ran, rows: list[dict[str, Any]], files: Sequence[str]) -> None:
+def echo_results(found: Comparison, ran: ReplayOutcome, rows: list[dict[str, Any]], files: Sequence[str]) -> None:
     """Print the JSON document of the suite."""
     from memtrace.cli.output import echo_json
 
@@ -252,7 +254,7 @@ def echo_results(found: Comparison, ran: Ran, rows: list[dict[str, Any]], files:
 def show(
     plan: Plan,
     found: Comparison,
-    ran: Ran,
+    ran: ReplayOutcome,
     unjudged: int,
     documents: Sequence[str],
     quiet: bool,

@@ -107,7 +107,7 @@ def tiers(
     from memtrace.reading import read
     from memtrace.results.folder import check_folder
     from memtrace.tiers.curve import curve
-    from memtrace.tiers.description import described, parse_time
+    from memtrace.tiers.description import parse_time, tiers_from_options
     from memtrace.tiers.eviction import rule
     from memtrace.tiers.replay import is_compiled, replay_tiers
     from memtrace.tiers.results import gather, manifest_of
@@ -115,7 +115,7 @@ def tiers(
     from memtrace.units import format_size, parse_size
 
     started = time.perf_counter()
-    chosen = described(given, file, preset, policy)
+    chosen = tiers_from_options(given, file, preset, policy)
     if top is not None:
         chosen = (replace(chosen[0], capacity=parse_size(top)), *chosen[1:])
     rule(evict)

@@ -40,15 +40,15 @@ def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collecti
     they are fails.
     """
     from memtrace.comparing.changes import changes
-    from memtrace.comparing.comparison import Comparison, notes, only, partnered, shared
+    from memtrace.comparing.comparison import Comparison, keys_missing_from, notes, partnered, shared
     from memtrace.comparing.gates import judge
 
     base = partnered(base, head)
     keys = shared(base, head)
     return Comparison(
         tuple(changes((base[key], head[key]) for key in keys)),
-        only(base, head),
-        only(head, base),
+        keys_missing_from(base, head),
+        keys_missing_from(head, base),
         len(keys),
         tuple(notes(base, head)),
         tuple(judge(gates, head, base, failed)),
@@ -75,7 +75,7 @@ def references(rows: Rows, reference: str | None) -> dict[str, Row]:
     It is the row of the policy ``reference``, or if that is None the row of the policy that came furthest and needs
     least. Raise UsageError for an unknown policy.
     """
-    from memtrace.comparing.changes import served
+    from memtrace.comparing.changes import progress_key
     from memtrace.comparing.comparison import names
     from memtrace.names import unknown
 
@@ -91,7 +91,7 @@ def references(rows: Rows, reference: str | None) -> dict[str, Row]:
         The replay that came furthest is first, then the one with the fewest failed requests, then the one with the
         smallest peaks.
         """
-        end, refused = served(row)
+        end, refused = progress_key(row)
         return -end, -refused, row["peak_reserved_bytes"], row.get("peak_allocated_bytes") or 0, row["policy"]
 
     return {trace: min((row for key, row in rows.items() if key[0] == trace), key=place) for trace in traces}

@@ -15,7 +15,7 @@ from memtrace.units import format_ratio, format_size
 OUTCOME, FOOTPRINT, MEMORY, WORK = range(4)  # subjects of a change, the most important first
 FOOTPRINTS = ("peak_reserved_bytes", "peak_allocated_bytes")
 WORK_UNITS = ("count", "holes")
-SEEN = 0.0005  # a relative change smaller than this is written as a difference, not as a factor
+LEAST_FACTOR_CHANGE = 0.0005  # a relative change smaller than this is written as a difference, not as a factor
 Number = int | float
 
 
@@ -61,7 +61,7 @@ def row_changes(base: Row, head: Row) -> list[Change]:
         if old is None or new is None or old == new:
             continue
         worse = (new > old) == (direction == "lower")
-        found.append(_change(head, name, old, new, worse, subject, weight(unit, old, new), words(unit, old, new)))
+        found.append(_change(head, name, old, new, worse, subject, weight(unit, old, new), change_text(unit, old, new)))
     return found
 
 
@@ -80,10 +80,10 @@ def number(row: Row, name: str) -> Number | None:
 
 def unequal_parts(base: Row, head: Row) -> bool:
     """Return whether the two replays served different parts of the trace, so that their sums cannot be compared."""
-    return served(base) != served(head)
+    return progress_key(base) != progress_key(head)
 
 
-def served(row: Row) -> tuple[float, int]:
+def progress_key(row: Row) -> tuple[float, int]:
     """Return how far a replay came, as a pair that is larger the further it came.
 
     The first number is the event at which memory ran out, or infinity; the second is minus the number of failed
@@ -95,15 +95,24 @@ def served(row: Row) -> tuple[float, int]:
 
 def ending(base: Row, head: Row) -> Change | None:
     """Return the change of how the replay ended, or None if both ended alike."""
-    old, new = served(base), served(head)
+    old, new = progress_key(base), progress_key(head)
     if old == new:
         return None
     gap = abs(old[0] - new[0]) if math.isfinite(old[0] - new[0]) else math.inf
     size = math.inf if math.isinf(old[0]) != math.isinf(new[0]) else gap or float(abs(old[1] - new[1]))
-    return _change(head, "status", said(base), said(head), new < old, OUTCOME, size, f"{said(head)}; before: {said(base)}")
+    return _change(
+        head,
+        "status",
+        ending_text(base),
+        ending_text(head),
+        new < old,
+        OUTCOME,
+        size,
+        f"{ending_text(head)}; before: {ending_text(base)}",
+    )
 
 
-def said(row: Row) -> str:
+def ending_text(row: Row) -> str:
     """Return how a replay ended, in words: "ok", "out of memory at event 1,234", or "3 requests refused"."""
     if row.get("status") == "oom":
         event = row.get("oom_event")
@@ -125,11 +134,11 @@ def weight(unit: str, old: Number, new: Number) -> float:
     return abs(math.log(new / old))
 
 
-def words(unit: str, old: Number, new: Number) -> str:
+def change_text(unit: str, old: Number, new: Number) -> str:
     """Return a change in words: "1.25x larger", "+6.0 points", "+16 B"."""
     if unit == "ratio" and abs(old) <= 1 and abs(new) <= 1:
         return points(new - old)
-    if min(old, new) > 0 and abs(new / old - 1) >= SEEN:
+    if min(old, new) > 0 and abs(new / old - 1) >= LEAST_FACTOR_CHANGE:
         larger, smaller = ("more", "fewer") if unit in WORK_UNITS else ("larger", "smaller")
         return f"{format_ratio(new / old)} {larger}" if new > old else f"{format_ratio(old / new)} {smaller}"
     if unit == "bytes":

@@ -131,7 +131,7 @@ def partnered(base: Rows, head: Rows) -> Rows:
     A row of the base without a partner takes the key of the head's row of the same trace and policy, if each side has
     exactly one such row left over.
     """
-    lost, new = _by_name(only(base, head)), _by_name(only(head, base))
+    lost, new = _by_name(keys_missing_from(base, head)), _by_name(keys_missing_from(head, base))
     renamed = {lost[name][0]: new[name][0] for name in lost if len(lost[name]) == len(new.get(name, ())) == 1}
     return {renamed.get(key, key): row for key, row in base.items()}
 
@@ -166,7 +166,7 @@ def shared(base: Rows, head: Rows) -> list[Key]:
     return [key for key in head if key in base]
 
 
-def only(some: Rows, others: Rows) -> tuple[Key, ...]:
+def keys_missing_from(some: Rows, others: Rows) -> tuple[Key, ...]:
     """Return the keys of ``some`` that are not in ``others``."""
     return tuple(key for key in some if key not in others)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 
-from memtrace.comparing.changes import Number, number, said, served
+from memtrace.comparing.changes import Number, ending_text, number, progress_key
 from memtrace.comparing.comparison import Key, Outcome, Row, Rows, matches, names
 from memtrace.comparing.grammar import Gate, units
 from memtrace.errors import InputError, UsageError
@@ -42,7 +42,7 @@ def _gate_outcomes(gate: Gate, head: Rows, base: Rows | None, failed: Collection
     covered = {**head, **(base or {}), **{key: {} for key in failed}}
     keys = [key for key in covered if matches(key[0], gate.traces) and matches(key[1], gate.policies)]
     if not keys:
-        raise _nothing(gate, covered)
+        raise _no_row_error(gate, covered)
     _check_reference(gate, covered)
     found = [_outcome(gate, key, head, base, key in failed) for key in keys]
     if all(outcome.reason == NO_VALUE for outcome in found):
@@ -50,7 +50,7 @@ def _gate_outcomes(gate: Gate, head: Rows, base: Rows | None, failed: Collection
     return found
 
 
-def _nothing(gate: Gate, rows: Rows) -> UsageError:
+def _no_row_error(gate: Gate, rows: Rows) -> UsageError:
     """Return the error for a gate that applies to no row, with the nearest trace or policy name."""
     traces, policies = names(rows)
     if not any(matches(name, gate.traces) for name in traces):
@@ -82,14 +82,14 @@ def _outcome(gate: Gate, key: Key, head: Rows, base: Rows | None, lost: bool) ->
             return Outcome(gate.text, *key, "skipped", reason="the row is new; the base has none")
         if other is None:
             return Outcome(gate.text, *key, "failed", reason=f"there is no row of {name} for this trace")
-    if gate.measure not in told_whole():
+    if gate.measure not in progress_independent_columns():
         state = _unequal(row, other)
         if state is not None:
             return Outcome(gate.text, *key, "failed" if state[0] else "skipped", reason=state[1])
     return _compared(gate, key, row, other)
 
 
-def told_whole() -> frozenset[str]:
+def progress_independent_columns() -> frozenset[str]:
     """Return the columns that can be compared however far the replays came.
 
     They are the measures of how a replay ended, and facts of the whole trace.
@@ -109,10 +109,12 @@ def _unequal(row: Row, other: Row | None) -> tuple[bool, str] | None:
     memory is small because the replay ended early, so a limit on it would hold for the wrong reason.
     """
     if other is None:
-        return None if said(row) == "ok" else (True, f"{said(row)}, so its measures are those of a part of the trace")
-    if served(row) == served(other):
+        return (
+            None if ending_text(row) == "ok" else (True, f"{ending_text(row)}, so its measures are those of a part of the trace")
+        )
+    if progress_key(row) == progress_key(other):
         return None
-    return served(row) < served(other), f"{said(row)}; what it is compared with: {said(other)}"
+    return progress_key(row) < progress_key(other), f"{ending_text(row)}; what it is compared with: {ending_text(other)}"
 
 
 def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
@@ -137,10 +139,10 @@ def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
             raise InputError(f"gate {gate.text!r}: the base has no column {name}; write it anew with this version")
         reference = number(source, name)
     if reference is None:
-        return Outcome(gate.text, *key, "skipped", exact(unit, measured), reason="there is no value to compare with")
+        return Outcome(gate.text, *key, "skipped", exact_text(unit, measured), reason="there is no value to compare with")
     most = Fraction(reference) * limit.factor + limit.offset
     broken = holds(Fraction(measured), gate.op, most)
-    return Outcome(gate.text, *key, "failed" if broken else "passed", exact(unit, measured), exact(unit, most))
+    return Outcome(gate.text, *key, "failed" if broken else "passed", exact_text(unit, measured), exact_text(unit, most))
 
 
 def holds(measured: Fraction, op: str, limit: Fraction) -> bool:
@@ -149,7 +151,7 @@ def holds(measured: Fraction, op: str, limit: Fraction) -> bool:
     return order in {">": (1,), ">=": (0, 1), "<": (-1,), "<=": (-1, 0), "==": (0,), "!=": (-1, 1)}[op]
 
 
-def exact(unit: str, value: Number | Fraction) -> str:
+def exact_text(unit: str, value: Number | Fraction) -> str:
     """Return a value to the byte, and readable: `8,441,036,801 B (7.9 GiB)`."""
     whole = int(value) if value == int(value) else None
     if unit == "bytes":

@@ -1,6 +1,6 @@
 """Marks for the compiler: which functions are compiled out of line, what is passed by reference, what is prefetched.
 
-The compiler inlines a function into each of its callers unless the function is marked with ``apart``, so a hot path is one
+The compiler inlines a function into each of its callers unless the function is marked with ``out_of_line``, so a hot path is one
 piece of machine code. In the interpreter none of the marks has an effect.
 """
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def apart(function: Function) -> Function:
+def out_of_line(function: Function) -> Function:
     """Mark a function that is called seldom: it is compiled once, out of line, and not inlined into its callers. Return it."""
-    function.apart = True  # type: ignore[attr-defined]
+    function.out_of_line = True  # type: ignore[attr-defined]
     return function
 
 
-def hold(value):
+def by_reference(value):
     """Return a NamedTuple that compiled code passes by reference; the result is only for use as an argument of a call.
 
     The compiler stores the tuple in memory once and passes its address, instead of a copy at every call; see ``engine.held``.

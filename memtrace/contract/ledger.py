@@ -7,7 +7,7 @@ times. A hole is a maximal free range of reserved bytes, unless the policy says 
 import numpy as np
 
 from memtrace.contract.bits import highest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 
 RESERVED = 0  # reserved bytes; in one address range they are counted from 0, so this is also the address of the top
 ALLOCATED = 1  # bytes of live blocks with rounding, headers and padding
@@ -27,10 +27,10 @@ RELEASE_CALLS = 14  # calls so far that gave memory back
 INSPECTED = 15  # holes that a linear free list would have looked at for the current request
 HOLE_TAKEN = 16  # bytes of the hole that the current request was served from; 0 if it was served from none
 BLOCK_SIZE = 17  # bytes of the block for the current request
-CENSUS = 18  # 1: hole sizes are counted (FREE to BELOW_P99, CLASS_HOLES, CLASS_BYTES)
-SEARCHES = 19  # 1: the policy counts INSPECTED
+COUNT_SIZES = 18  # 1: hole sizes are counted (FREE to BELOW_P99, CLASS_HOLES, CLASS_BYTES)
+COUNT_INSPECTED = 19  # 1: the policy counts INSPECTED
 LARGEST = 20  # bytes of the largest hole, for a policy that reports it after every call
-TOLD = 21  # 1: the trace has events that say when recorded stream work is done
+HAS_COMPLETIONS = 21  # 1: the trace has events that say when recorded stream work is done
 CLASS_HOLES = 32  # + floor(log2(size)): number of holes of the class
 CLASS_BYTES = 96  # + floor(log2(size)): bytes in holes of the class
 LENGTH = 160  # entries of the ledger
@@ -43,8 +43,8 @@ def new_ledger(reserved):
     """Return a ledger with ``reserved`` bytes reserved and no holes, which counts hole sizes and searches."""
     ledger = np.zeros(LENGTH, np.int64)
     ledger[RESERVED] = reserved
-    ledger[CENSUS] = 1
-    ledger[SEARCHES] = 1
+    ledger[COUNT_SIZES] = 1
+    ledger[COUNT_INSPECTED] = 1
     return ledger
 
 
@@ -59,8 +59,8 @@ def set_detail(ledger, median, p99, census, searches, holes=None):
     ledger[P99] = p99
     ledger[BELOW_MEDIAN] = sum(size for size in sizes if size < median)
     ledger[BELOW_P99] = sum(size for size in sizes if size < p99)
-    ledger[CENSUS] = census
-    ledger[SEARCHES] = searches
+    ledger[COUNT_SIZES] = census
+    ledger[COUNT_INSPECTED] = searches
 
 
 def first_holes(ledger):
@@ -75,20 +75,20 @@ def first_holes(ledger):
 def open_hole(ledger, size):
     """Count a new hole of ``size`` bytes."""
     ledger[HOLES] += 1
-    if ledger[CENSUS] != 0:
+    if ledger[COUNT_SIZES] != 0:
         count_hole(ledger, size, 1)
 
 
 def close_hole(ledger, size):
     """Stop counting a hole of ``size`` bytes."""
     ledger[HOLES] -= 1
-    if ledger[CENSUS] != 0:
+    if ledger[COUNT_SIZES] != 0:
         count_hole(ledger, size, -1)
 
 
 def resize_hole(ledger, size, new_size):
     """Count a hole of ``size`` bytes as a hole of ``new_size`` bytes."""
-    if ledger[CENSUS] != 0:
+    if ledger[COUNT_SIZES] != 0:
         count_hole(ledger, size, -1)
         count_hole(ledger, new_size, 1)
 
@@ -109,18 +109,18 @@ def count_hole(ledger, size, sign):
 def open_holes(ledger, size, count):
     """Count ``count`` new holes of ``size`` bytes each, in constant time; ``count`` is below 2^31."""
     ledger[HOLES] += count
-    if ledger[CENSUS] != 0:
+    if ledger[COUNT_SIZES] != 0:
         count_holes(ledger, size, count, 1)
 
 
 def close_holes(ledger, size, count):
     """Stop counting ``count`` holes of ``size`` bytes each, in constant time; ``count`` is below 2^31."""
     ledger[HOLES] -= count
-    if ledger[CENSUS] != 0:
+    if ledger[COUNT_SIZES] != 0:
         count_holes(ledger, size, count, -1)
 
 
-@apart
+@out_of_line
 def count_holes(ledger, size, count, sign):
     """Add ``count`` holes of ``size`` bytes each to all counts of sizes (``sign`` 1), or subtract them (-1); not to HOLES."""
     bytes = count * size

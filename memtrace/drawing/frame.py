@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from memtrace.drawing.style import ALIGNED, FAINT, SMALL, Words, Writing
+from memtrace.drawing.style import ALIGNED, FAINT, SMALL, TextArtist, TextLine
 from memtrace.drawing.text import width
 from memtrace.drawing.text import width as text_width
 
@@ -57,7 +57,7 @@ class Frame:
     areas: list[tuple[Points, Any]] = field(default_factory=list)
     images: list[tuple[NDArray[numpy.uint8], tuple[float, float, float, float]]] = field(default_factory=list)
     lines: list[Stroke] = field(default_factory=list)
-    words: list[Words] = field(default_factory=list)
+    words: list[TextLine] = field(default_factory=list)
 
     def grid(self, points: Any, colour: Any, width: float = 0.5) -> None:
         """Add a thin line behind everything else."""
@@ -83,7 +83,7 @@ class Frame:
     def text(self, left: float, middle: float, text: str, size: float, **options: Any) -> None:
         """Add one line of text, vertically centred on ``middle``; the options are the further fields of Words."""
         if text:
-            self.words.append(Words(text, left, middle, size, **options))
+            self.words.append(TextLine(text, left, middle, size, **options))
 
     def plate(self, left: float, middle: float, text: str, size: float, **options: Any) -> None:
         """Add one line of text on a white ground, so that it can be read on whatever was drawn before."""
@@ -110,7 +110,7 @@ class Frame:
             self._place_images()
         if self.lines:
             self._add(_strokes(self.lines), place, 4)
-        self._add(Writing(self.words, place), place, 5)
+        self._add(TextArtist(self.words, place), place, 5)
 
     def _add(self, artist: Artist, place: Transform, order: int) -> None:
         """Add an artist to the canvas; ``place`` transforms inches to the figure, ``order`` is its place from back to front."""

@@ -144,7 +144,7 @@ ALIGNED = {"left": 0.0, "center": 0.5, "right": 1.0}
 
 
 @dataclass(frozen=True)
-class Words:
+class TextLine:
     """One line of text whose capitals are vertically centred on `middle`; places are in inches from the top left."""
 
     text: str
@@ -156,10 +156,10 @@ class Words:
     bold: bool = False
 
 
-class Writing(Artist):
+class TextArtist(Artist):
     """An artist that draws many Words; `place` transforms inches from the top left to pixels."""
 
-    def __init__(self, words: Sequence[Words], place: Transform) -> None:
+    def __init__(self, words: Sequence[TextLine], place: Transform) -> None:
         """Keep the words; they are drawn when the canvas is."""
         super().__init__()
         self.words, self.place = tuple(words), place

@@ -18,7 +18,7 @@ class State(NamedTuple):
     ledger: np.ndarray
 
 
-def adapt(module: ModuleType) -> dict[str, Any]:
+def with_ledger(module: ModuleType) -> dict[str, Any]:
     """The functions that the loop calls, around those of ``module``."""
     own = functions_of(module)
     surveys, survey = "survey" in own, own.get("survey")

@@ -12,14 +12,14 @@ from types import ModuleType
 
 from memtrace.contract.policy import functions, functions_of, has_ledger
 from memtrace.engine import places
-from memtrace.engine.adapted import adapt
+from memtrace.engine.adapted import with_ledger
 from memtrace.engine.digests import digest, reachable_modules
 
 
 @cache
 def bind(module: ModuleType) -> ModuleType:
     """Return the functions of a policy that the loop calls, as a module; a missing one without a default is None."""
-    own = functions_of(module) if has_ledger(module) else adapt(module)
+    own = functions_of(module) if has_ledger(module) else with_ledger(module)
     bound = {each.name: own.get(each.name) or each.default for each in functions()}
     bound["update_ledger"] = own.get("update_ledger")
     bound |= places.choose(bound)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from memtrace.contract.bits import highest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.request import Request
 from memtrace.engine.recorder import LIVE, SKIPPED
 
@@ -63,7 +63,7 @@ def align_of(code):
     return np.int64(1) << (np.int64(code) - 1) if code > 0 else np.int64(0)
 
 
-def settle(policy, state, blocks, slot, request, address, recorder, keep, plain):
+def record_block(policy, state, blocks, slot, request, address, recorder, keep, plain):
     """Note where a new block lives. ``plain``: no block has an alignment, a stream or a tag, so they need no writing."""
     b = record_of(blocks, slot)
     b.address = address
@@ -78,17 +78,17 @@ def settle(policy, state, blocks, slot, request, address, recorder, keep, plain)
         policy.log_pieces(policy, state, blocks, slot, recorder)
 
 
-def clear(b, recorder):
+def count_out(b, recorder):
     """Forget a block that covers nothing any more."""
     recorder.totals[LIVE] -= b.requested
     b.status = DEAD
 
 
-@apart
-def forget(b, recorder):
+@out_of_line
+def free_without_address(b, recorder):
     """The free of a block that has no address: it failed, or needed none."""
     if b.status == DEAD:
         recorder.totals[SKIPPED] += 1
     else:
-        clear(b, recorder)
+        count_out(b, recorder)
         b.status = FREED

@@ -85,7 +85,7 @@ def make_jitable(functions: set[Callable[..., Any]]) -> None:
 
     use_instructions()
     for function in functions - _jitable:
-        register_jitable(forceinline=not getattr(function, "apart", False), no_cfunc_wrapper=True)(function)
+        register_jitable(forceinline=not getattr(function, "out_of_line", False), no_cfunc_wrapper=True)(function)
     _jitable.update(functions)
 
 
@@ -114,14 +114,14 @@ def use_instructions() -> None:
 
     _jitable.update({bits.lowest_set, bits.highest_set, calls.prefetch})
     if not knows_references():
-        return  # `hold` is compiled from its text, which hands the value on: slower, with the same results
+        return  # `by_reference` is compiled from its text, which hands the value on: slower, with the same results
     from memtrace.engine.references import keep
 
-    @overload(calls.hold, inline="always")
+    @overload(calls.by_reference, inline="always")
     def hold(value):  # type: ignore[no-untyped-def]
         return lambda value: keep(value)
 
-    _jitable.add(calls.hold)
+    _jitable.add(calls.by_reference)
 
 
 def prefetch_intrinsic() -> Any:

@@ -71,9 +71,9 @@ class Run:
     def take_places(self) -> None:
         """Move the recorder's rows of places to `places`, and make room for those that one event may add."""
         from memtrace.engine.places import rows_needed
-        from memtrace.engine.recorder import drained
+        from memtrace.engine.recorder import empty_places
 
-        rows, self.recorder = drained(self.recorder, rows_needed(self.bound, self.state, self.blocks))
+        rows, self.recorder = empty_places(self.recorder, rows_needed(self.bound, self.state, self.blocks))
         self.places.append(rows)
 
     def enlarge(self) -> None:

@@ -8,11 +8,21 @@ itself, all else apart from it (``engine.serving``).
 
 import numpy as np
 
-from memtrace.contract.calls import apart, hold, prefetch
+from memtrace.contract.calls import by_reference, out_of_line, prefetch
 from memtrace.contract.ledger import ALLOCATED, HOLES, RESERVED
 from memtrace.contract.ops import ALLOC, FREE, REALLOC
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.engine.blocks import DEAD, FREED, PLACED, clear, forget, make_request, record_of, request_of, settle
+from memtrace.engine.blocks import (
+    DEAD,
+    FREED,
+    PLACED,
+    count_out,
+    free_without_address,
+    make_request,
+    record_block,
+    record_of,
+    request_of,
+)
 from memtrace.engine.recorder import (
     AT_PEAK_ALLOCATED,
     AT_PEAK_LIVE,
@@ -34,24 +44,24 @@ from memtrace.engine.recorder import (
     write_classes,
     write_row,
 )
-from memtrace.engine.serving import ask, serve
+from memtrace.engine.serving import request_block, serve
 
 FINISHED, STOPPED, TOO_SMALL, NO_ROOM = 0, 1, 2, 3
 FAR, NEAR, SOON = 24, 16, 8  # events looked ahead
 CACHED = 4096  # up to so many slots, what is kept of blocks stays in the processor's cache unasked
 
 
-def mask(column):
+def row_mask(column):
     """With which the index into a column is masked: a column of one row stands for all events."""
     return np.uint64(0xFFFFFFFFFFFFFFFF) if column.size > 1 else np.uint64(0)
 
 
-def varied(align, stream, tag):
+def has_varied_requests(align, stream, tag):
     """Whether an event of the batch may have an alignment, a stream or a tag."""
     return max(align.size, stream.size, tag.size) > 1 or align[0] != 0 or stream[0] != 0 or tag[0] != -1
 
 
-def observe(policy, recorder, state, event):
+def count_state(policy, recorder, state, event):
     """Count the state after an event, and write it down where a sample or a peak asks for it."""
     ledger, totals = state.ledger, recorder.totals
     live, allocated, reserved, holes = totals[LIVE], ledger[ALLOCATED], ledger[RESERVED], ledger[HOLES]
@@ -66,7 +76,7 @@ def observe(policy, recorder, state, event):
         write_sample(policy, recorder, state, event)
 
 
-@apart
+@out_of_line
 def write_peaks(policy, recorder, state, event):
     """Write the state down for each peak that this event is the first to reach."""
     ledger, totals = state.ledger, recorder.totals
@@ -83,13 +93,13 @@ def write_peaks(policy, recorder, state, event):
         write_peak(policy, recorder, state, AT_PEAK_RESERVED, event, largest, releasable)
 
 
-@apart
+@out_of_line
 def write_peak(policy, recorder, state, peak, event, largest, releasable):
     write_row(recorder.peaks[peak], event, recorder.totals[LIVE], state.ledger, largest, releasable)
     policy.write_counters(state, recorder.peak_counters[peak])
 
 
-@apart
+@out_of_line
 def write_sample(policy, recorder, state, event):
     ledger, totals = state.ledger, recorder.totals
     row = recorder.samples[totals[SAMPLE]]
@@ -115,13 +125,13 @@ def specialise(policy):
 
     def replay(op, block, size, align, stream, dst, tag, start, state, blocks, recorder, mode, addresses, reserved):
         """Replay one batch from event ``start`` of it; returns how far it came, and why it stopped."""
-        held, counts = hold(state), hold(recorder)
-        masks = mask(align), mask(stream), mask(dst), mask(tag)
-        if varied(align, stream, tag):
+        held, counts = by_reference(state), by_reference(recorder)
+        masks = row_mask(align), row_mask(stream), row_mask(dst), row_mask(tag)
+        if has_varied_requests(align, stream, tag):
             recorder.totals[VARIED] = 1
         return through(op, block, size, align, stream, dst, tag, masks, start, held, blocks, counts, mode, addresses, reserved)
 
-    @apart
+    @out_of_line
     def through(op, block, size, align, stream, dst, tag, masks, start, state, blocks, recorder, mode, addresses, reserved):
         totals, ledger = recorder.totals, state.ledger
         aligns, streams, dsts, tags = masks
@@ -142,13 +152,13 @@ def specialise(policy):
                     request = make_request(size[at], 0, 0, -1, b.handle)
                 else:
                     request = make_request(size[at], align[at & aligns], stream[at & streams], tag[at & tags], b.handle)
-                address = np.int64(ask(policy, state, request, recorder))
+                address = np.int64(request_block(policy, state, request, recorder))
                 if address == ENLARGE:
                     return i, TOO_SMALL
                 if address == NOWHERE:
                     b.status = DEAD
                 else:
-                    settle(policy, state, blocks, slot, request, address, recorder, mode.keep, plain)
+                    record_block(policy, state, blocks, slot, request, address, recorder, mode.keep, plain)
             elif kind != FREE:
                 asked, other = make_request(size[at], align[at & aligns], stream[at & streams], -1, 0), dst[at & dsts]
                 address = serve(policy, kind, slot, asked, other, state, blocks, recorder, mode)
@@ -158,12 +168,12 @@ def specialise(policy):
                 b = record_of(blocks, slot)
                 if b.status == PLACED:
                     old = request_of(b)
-                    clear(b, recorder)
+                    count_out(b, recorder)
                     b.status = FREED
                     policy.freed_by(state, old, np.int64(stream[at & streams]))
                     policy.free(state, old, b.address)
                 else:
-                    forget(b, recorder)
+                    free_without_address(b, recorder)
             policy.track_moves(policy, state, blocks, recorder, mode.keep)
 
             totals[EVENT] += 1
@@ -175,7 +185,7 @@ def specialise(policy):
                     addresses[at] = address if kind == ALLOC or kind == REALLOC else NOTHING
                     reserved[at] = ledger[RESERVED]
                 if recorder.measured:
-                    observe(policy, recorder, state, totals[EVENT] - 1)
+                    count_state(policy, recorder, state, totals[EVENT] - 1)
             if ledger[RESERVED] > totals[PEAK_RESERVED]:
                 totals[PEAK_RESERVED] = ledger[RESERVED]
             i += 1

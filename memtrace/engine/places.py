@@ -5,7 +5,7 @@ each of one piece, and books their bytes in its ledger's MOVED. A policy with ``
 anywhere, which stay; a resize in place may add or drop some. With ``keep`` every piece and every move is written down.
 """
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import MOVED
 from memtrace.engine.recorder import EVENT, FOLLOWED, PLACES
 
@@ -26,7 +26,7 @@ def log_nothing(policy, state, blocks, slot, recorder):
     """A block of one piece: its address says it all."""
 
 
-@apart
+@out_of_line
 def log_pieces(policy, state, blocks, slot, recorder):
     handle = int(blocks[slot].handle)
     piece = policy.first_piece(state, handle)
@@ -55,7 +55,7 @@ def track_moves(policy, state, blocks, recorder, keep):
         update_addresses(policy, state, blocks, recorder, keep)
 
 
-@apart
+@out_of_line
 def update_addresses(policy, state, blocks, recorder, keep):
     recorder.totals[FOLLOWED] = state.ledger[MOVED]
     for slot in range(blocks.size):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import highest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import (
     ALLOCATED,
     BELOW_MEDIAN,
@@ -87,7 +87,7 @@ class Recorder(NamedTuple):
     measured: bool  # False: only what costs nothing is written down
 
 
-@apart
+@out_of_line
 def write_row(row, event, live, ledger, largest, releasable):
     row[0] = event
     row[1] = live
@@ -112,7 +112,7 @@ def count_request(recorder, requested, extent):
     requests[SERVED, size_class] += extent
 
 
-@apart
+@out_of_line
 def write_classes(recorder, ledger):
     row = recorder.classes[recorder.totals[CLASS_SAMPLE]]
     for i in range(row.size):
@@ -120,7 +120,7 @@ def write_classes(recorder, ledger):
     recorder.totals[CLASS_SAMPLE] += 1
 
 
-def evenly(events, count):
+def even_events(events, count):
     """The events floor(k (n - 1) / (N - 1)), k = 0..N-1; all n if there are no more than N. int64, ascending."""
     if events <= count:
         return np.arange(events, dtype=np.int64)
@@ -133,8 +133,8 @@ def evenly(events, count):
 def new_recorder(events, max_live, samples, counters, measured):
     """``samples``: how many events are sampled; ``counters``: how many counters the policy has of its own."""
     never = np.array([events], np.int64)
-    sampled = evenly(events, samples) if measured else np.zeros(0, np.int64)
-    classed = sampled[evenly(sampled.size, 200)]
+    sampled = even_events(events, samples) if measured else np.zeros(0, np.int64)
+    classed = sampled[even_events(sampled.size, 200)]
     totals = np.zeros(TOTALS, np.int64)
     totals[SPARE] = max_live
     totals[OOM_EVENT] = -1
@@ -154,7 +154,7 @@ def new_recorder(events, max_live, samples, counters, measured):
     )
 
 
-def drained(recorder, room):
+def empty_places(recorder, room):
     """The rows of places so far, and the recorder with none and with room for ``room`` at least."""
     rows = recorder.places[: int(recorder.totals[PLACES])].copy()
     recorder.totals[PLACES] = 0

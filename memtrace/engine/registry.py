@@ -79,30 +79,30 @@ def text_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def nested(module: ModuleType, options: dict[str, Value]) -> ModuleType:
+def with_inner(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     """The module that ``module`` is with the inner policy that the options name."""
-    inner = named(str(options[constants_of(module).INNER]))
+    inner = inner_policy(str(options[constants_of(module).INNER]))
     outer = module.__name__.rpartition(".")[2]
     bound = bind(inner.module)
     if bound.address_of or bound.first_piece or not has_ledger(inner.module):
         raise UsageError(f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, or it has no ledger")
     name = f"{module.__name__}.over_{inner.module.__name__.rpartition('.')[2]}"
     if name not in sys.modules:
-        sys.modules[name] = made(name, module, bound, inner.module)
+        sys.modules[name] = composed(name, module, bound, inner.module)
     return sys.modules[name]
 
 
-def named(text: str) -> "Policy":
+def inner_policy(text: str) -> "Policy":
     """The inner policy that an option's value names, in brackets or not."""
     return parse_policy(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
 
 
 def inner_options(text: str) -> dict[str, Value]:
     """The inner policy's options, without what only the replay looks at."""
-    return {key: value for key, value in named(text).options.items() if key != "swap"}
+    return {key: value for key, value in inner_policy(text).options.items() if key != "swap"}
 
 
-def made(name: str, module: ModuleType, bound: ModuleType, inner: ModuleType) -> ModuleType:
+def composed(name: str, module: ModuleType, bound: ModuleType, inner: ModuleType) -> ModuleType:
     over = function_of(module, "over")
     assert over is not None
     whole = ModuleType(name, module.__doc__)
@@ -188,7 +188,7 @@ def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     """The module that serves these options: a policy's ``VARIANTS`` has others by option and value, ``over`` takes one in."""
     for option, modules in (constants_of(module).VARIANTS or {}).items():
         module = modules.get(str(options[option]), module)
-    return nested(module, options) if function_of(module, "over") is not None else module
+    return with_inner(module, options) if function_of(module, "over") is not None else module
 
 
 def load_builtin(name: str) -> ModuleType:

@@ -154,7 +154,7 @@ def assembled(
     hooks: Hooks,
 ) -> tuple[Run, float | None]:
     """Return what the driver needs for a replay, and the seconds of a policy that did its own work in ``plan`` (else None)."""
-    from memtrace.contract.ledger import TOLD, set_detail
+    from memtrace.contract.ledger import HAS_COMPLETIONS, set_detail
     from memtrace.contract.policy import constants_of
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
@@ -167,7 +167,7 @@ def assembled(
     state, plan_seconds = planned(state, trace, policy, capacity, samples if detail == "full" else 0, on_oom)
     holes = bound.first_holes(state) if bound.first_holes else None
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
-    state.ledger[TOLD] = facts.completes > 0
+    state.ledger[HAS_COMPLETIONS] = facts.completes > 0
     counters = len(constants_of(policy.module).COUNTERS)
     run = Run(
         policy=policy,
@@ -190,7 +190,7 @@ def planned(
 ) -> tuple[Any, float | None]:
     """Return the state with the plan of a policy that has to know the whole trace, and the plan's seconds."""
     from memtrace.contract.policy import PlanRequest, function_of
-    from memtrace.engine.recorder import evenly
+    from memtrace.engine.recorder import even_events
 
     plan, follow = function_of(policy.module, "plan"), function_of(policy.module, "follow")
     if plan is None or follow is None:
@@ -204,7 +204,7 @@ def planned(
     request = PlanRequest(
         options=policy.options,
         capacity=capacity,
-        sample_events=evenly(trace.facts.events, samples),
+        sample_events=even_events(trace.facts.events, samples),
         stop=on_oom == "stop",
         place=place,
     )
@@ -226,16 +226,16 @@ def begun(run: Run, begin: Begin) -> int:
 
 def batches(trace: Trace, rows: int, look: Look | None) -> Iterator[Events]:
     """Yield the trace's events in batches of at most `rows`, which end at each event after which `look` is called."""
-    from memtrace.trace.model import cut
+    from memtrace.trace.model import split_after
 
     found = trace.batches(rows)
-    return found if look is None else cut(found, look.events)
+    return found if look is None else split_after(found, look.events)
 
 
 def replay_batch(run: Run, events: Events, first: int, kept: Kept, hooks: Hooks) -> bool:
     """Replay a batch from its event `first` on, and show it to the hooks; return whether the replay ends with it."""
     from memtrace.contract.request import NOTHING
-    from memtrace.engine.recorder import drained
+    from memtrace.engine.recorder import empty_places
 
     addresses, reserved = (np.full(events.op.size if run.mode.keep else 1, NOTHING) for _ in range(2))
     started, cpu_started = time.perf_counter(), time.thread_time()
@@ -247,7 +247,7 @@ def replay_batch(run: Run, events: Events, first: int, kept: Kept, hooks: Hooks)
         kept.addresses.append(addresses[:came])
         kept.reserved.append(reserved[:came])
     if hooks.watch is not None:
-        rows, run.recorder = drained(run.recorder, 0)
+        rows, run.recorder = empty_places(run.recorder, 0)
         run.places.append(rows)
         hooks.watch(events, addresses[:came], np.concatenate(run.places[kept.watched :]))
         if not kept.keep:
@@ -260,7 +260,7 @@ def replay_batch(run: Run, events: Events, first: int, kept: Kept, hooks: Hooks)
 
 def finished(trace: Trace, policy: Policy, capacity: int | None, run: Run, kept: Kept, plan_seconds: float | None) -> Placement:
     """Return the placement at the end of a replay."""
-    from memtrace.engine.recorder import drained
+    from memtrace.engine.recorder import empty_places
 
     return Placement(
         trace=trace,
@@ -269,7 +269,7 @@ def finished(trace: Trace, policy: Policy, capacity: int | None, run: Run, kept:
         recorder=run.recorder,
         ledger=run.state.ledger,
         addresses=joined(kept.addresses) if kept.keep else None,
-        places=np.concatenate([*run.places, drained(run.recorder, 0)[0]]) if kept.keep else None,
+        places=np.concatenate([*run.places, empty_places(run.recorder, 0)[0]]) if kept.keep else None,
         reserved=joined(kept.reserved) if kept.keep else None,
         batch_cpu_seconds=tuple(kept.cpu),
         seconds=kept.seconds if plan_seconds is None else plan_seconds,

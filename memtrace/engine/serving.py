@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED
 from memtrace.contract.ops import ACCESS, COMPLETE, COPY, REALLOC, RECORD, SWAP, TRIM
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.engine.blocks import DEAD, PLACED, clear, make_request, record_of, request_of, settle, with_handle
+from memtrace.engine.blocks import DEAD, PLACED, count_out, make_request, record_block, record_of, request_of, with_handle
 from memtrace.engine.recorder import (
     FIT_RATIO,
     FITS,
@@ -30,7 +30,7 @@ class Mode(NamedTuple):
     keep: bool  # every event's address and reserved bytes are kept
 
 
-def ask(policy, state, request, recorder):
+def request_block(policy, state, request, recorder):
     """Ask the policy for a block, and count the search."""
     ledger = state.ledger
     if recorder.measured:
@@ -53,17 +53,17 @@ def ask(policy, state, request, recorder):
     return address
 
 
-@apart
-def ask_apart(policy, state, request, recorder):
-    return np.int64(ask(policy, state, request, recorder))
+@out_of_line
+def request_block_out_of_line(policy, state, request, recorder):
+    return np.int64(request_block(policy, state, request, recorder))
 
 
-@apart
-def free_apart(policy, state, request, address):
+@out_of_line
+def free_out_of_line(policy, state, request, address):
     policy.free(state, request, address)
 
 
-@apart
+@out_of_line
 def serve(policy, kind, slot, asked, other, state, blocks, recorder, mode):
     """An event that is no alloc and no free: the address of a block, NOTHING, NOWHERE or ENLARGE.
 
@@ -86,11 +86,11 @@ def serve(policy, kind, slot, asked, other, state, blocks, recorder, mode):
         smaller = min(b.requested, record_of(blocks, other).requested)
         if kind == SWAP and mode.swap_scratch:
             request = make_request(smaller, 0, 0, -1, totals[SPARE])
-            address = ask_apart(policy, state, request, recorder)
+            address = request_block_out_of_line(policy, state, request, recorder)
             if address == ENLARGE or address == NOWHERE:
                 return address
             if address >= 0:
-                free_apart(policy, state, request, address)
+                free_out_of_line(policy, state, request, address)
         totals[MOVED] += moved_bytes(asked.size, smaller)
     elif kind == RECORD:
         return np.int64(policy.record(state, request_of(b), asked.stream, b.address))
@@ -99,7 +99,7 @@ def serve(policy, kind, slot, asked, other, state, blocks, recorder, mode):
     return np.int64(NOTHING)
 
 
-@apart
+@out_of_line
 def reallocate(policy, slot, asked, state, blocks, recorder, keep):
     """Resize a block where it is, or else by a new one and a free of the old."""
     totals = recorder.totals
@@ -112,17 +112,17 @@ def reallocate(policy, slot, asked, state, blocks, recorder, keep):
     if address == NOWHERE:
         if placed:
             request = with_handle(request, totals[SPARE])
-        address = ask_apart(policy, state, request, recorder)
+        address = request_block_out_of_line(policy, state, request, recorder)
         if address == NOWHERE or address == ENLARGE:
             return address
         if placed:
             totals[MOVED] += min(old.size, request.size)
-            free_apart(policy, state, old, old_address)
+            free_out_of_line(policy, state, old, old_address)
             totals[SPARE] = old.block
             b.handle = request.block
     if address != ENLARGE:
-        clear(b, recorder)
-        settle(policy, state, blocks, slot, request, address, recorder, keep, False)
+        count_out(b, recorder)
+        record_block(policy, state, blocks, slot, request, address, recorder, keep, False)
     return address
 
 

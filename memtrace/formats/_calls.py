@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from memtrace.formats._text import compiled
 from memtrace.trace.batches import MISSING, UNREADABLE
-from memtrace.trace.live_ids import find, take_out
+from memtrace.trace.live_ids import find, remove
 from memtrace.trace.model import Int64s
 
 ALLOC, FREE, REALLOC = 0, 1, 2  # as in memtrace.trace.model.Op
@@ -30,7 +30,7 @@ NEXT_BLOCK, LIVE, CLOCK, THREADS, TIMED = range(5)
 FAILED, REUSED, UNKNOWN_FREES, UNKNOWN_REALLOCS, HALF_REALLOCS, CLOCK_BACK, ODD_ALIGNS = range(5, 12)
 TOTALS = 16  # length of `Log.totals`
 
-DONE, FULL, GROW = range(3)  # reasons why `settle` returned
+DONE, FULL, GROW = range(3)  # reasons why `convert_calls` returned
 SPARE_ROWS = 3  # upper bound of the events that one call makes
 
 
@@ -49,7 +49,7 @@ class Calls(NamedTuple):
     line: Int64s  # where the call is in the input; only passed on to the rows
 
 
-class Rows(NamedTuple):
+class EventColumns(NamedTuple):
     """Receive the events that calls become, one element for each in every column."""
 
     op: NDArray[np.uint8]  # ALLOC, FREE, REALLOC, or UNREADABLE
@@ -74,9 +74,9 @@ def new_calls(count: int) -> Calls:
     return Calls(np.empty(count, np.uint8), *_columns(count))
 
 
-def new_rows(count: int) -> Rows:
+def new_rows(count: int) -> EventColumns:
     """Return empty columns for `count` events."""
-    return Rows(np.empty(count, np.uint8), *_columns(count))
+    return EventColumns(np.empty(count, np.uint8), *_columns(count))
 
 
 def _columns(count: int) -> tuple[Int64s, Int64s, Int64s, Int64s, Int64s, Int64s]:
@@ -96,7 +96,7 @@ def new_log(places: int) -> Log:
 
 
 @compiled
-def settle(calls, start, count, rows, log, code_threads):  # type: ignore[no-untyped-def]
+def convert_calls(calls, start, count, rows, log, code_threads):  # type: ignore[no-untyped-def]
     """Convert the calls in the half-open interval [start, count) to events, written to `rows` from index 0 on.
 
     Returns (reason of return, next call, number of rows written). The reason is DONE (no call is left), FULL (`rows` is full) or
@@ -154,10 +154,10 @@ def settle(calls, start, count, rows, log, code_threads):  # type: ignore[no-unt
                     filled += 1
                     kind = np.uint8(MALLOCS)
                 if given != 0 and block >= 0 and kind != THREAD_ENDS and (given != pointer or kind != REALLOCS):
-                    take_out(pairs, mask, place)
+                    remove(pairs, mask, place)
                     live -= 1
             elif block >= 0:
-                take_out(pairs, mask, place)
+                remove(pairs, mask, place)
                 live -= 1
             if kind == FREES or kind == HALF_REALLOC:
                 totals[HALF_REALLOCS] += kind == HALF_REALLOC

@@ -14,9 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.formats import _calls
-from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS, Calls, Log, Rows, new_calls, new_rows, new_table, settle
+from memtrace.formats._calls import (
+    BAD_LINE,
+    FREES,
+    MALLOCS,
+    REALLOCS,
+    Calls,
+    EventColumns,
+    Log,
+    convert_calls,
+    new_calls,
+    new_rows,
+    new_table,
+)
 from memtrace.formats._text import Block, blocks
-from memtrace.trace.batches import MISSING, UNREADABLE, Batch, Place, rows_of
+from memtrace.trace.batches import MISSING, UNREADABLE, Batch, RowLocation, rows_of
 from memtrace.trace.live_ids import rehash
 from memtrace.trace.model import COLUMNS, Int32s, Int64s, read_only
 
@@ -46,7 +58,7 @@ class CallFormat:
     counted: str = "threads"  # key of the number of threads (or streams) in the metadata
 
 
-class Events:
+class EventBatcher:
     """Convert calls to batches of events, and keep the state between batches."""
 
     def __init__(self, name: str, columns: tuple[str, ...], code_threads: bool, total: int | None, word: str = "line") -> None:
@@ -60,15 +72,15 @@ class Events:
         self.log = _calls.new_log(FIRST_PLACES)
         self.begun = False
 
-    def settled(self, calls: Calls, count: int) -> Iterator[Rows]:
+    def settled(self, calls: Calls, count: int) -> Iterator[EventColumns]:
         """Yield the events of the first `count` calls, in parts of at most about BATCH_ROWS rows."""
         at = 0
         while True:
             rows = new_rows(BATCH_ROWS + _calls.SPARE_ROWS)
             with np.errstate(over="ignore"):
-                why, at, filled = settle(calls, at, count, rows, self.log, self.code_threads)
+                why, at, filled = convert_calls(calls, at, count, rows, self.log, self.code_threads)
             if filled:
-                yield Rows(*(column[:filled] for column in rows))  # type: ignore[arg-type]
+                yield EventColumns(*(column[:filled] for column in rows))  # type: ignore[arg-type]
             if why == _calls.DONE:
                 return
             if why == _calls.GROW:
@@ -88,12 +100,12 @@ class Events:
         found = {"format": self.name, **more}
         if totals[_calls.THREADS]:
             found[self.counted] = str(totals[_calls.THREADS])
-        notes = [*said, *settled(totals)]
+        notes = [*said, *assumption_notes(totals)]
         if notes:
             found["assumed"] = "\n".join(notes)
         return self.batch(new_rows(0), {}, self.total or 0, found)
 
-    def batch(self, rows: Rows, notes: Mapping[int, str], done: int, metadata: Mapping[str, str] | None = None) -> Batch:
+    def batch(self, rows: EventColumns, notes: Mapping[int, str], done: int, metadata: Mapping[str, str] | None = None) -> Batch:
         """Return rows as a batch. `notes` maps unreadable rows to reasons; `rows.line` is where each row is in the input.
 
         The first batch fixes the columns: time is left out if no call has had a time by then.
@@ -108,7 +120,7 @@ class Events:
         return Batch(
             rows_of(rows.op, given, tag),
             self.columns,
-            lambda row: Place(word, int(lines[row])),
+            lambda row: RowLocation(word, int(lines[row])),
             notes=notes,
             done=done,
             total=self.total,
@@ -121,7 +133,7 @@ def read_calls(source: Source, format: CallFormat) -> Iterator[Batch]:
     state = np.zeros(STATE, np.int64)
     state[LINE] = 1
     said: list[str] = []
-    events = Events(format.name, format.columns, format.code_threads, source.size)
+    events = EventBatcher(format.name, format.columns, format.code_threads, source.size)
     events.counted = format.counted
     for block in blocks(source, said.append):
         text = np.frombuffer(block.text, np.uint8)
@@ -144,7 +156,7 @@ def read_rows(source: Source, format: CallFormat) -> Iterator[Batch]:
     state = np.zeros(STATE, np.int64)
     state[LINE] = 1
     said: list[str] = []
-    events = Events(format.name, format.columns, False, source.size)
+    events = EventBatcher(format.name, format.columns, False, source.size)
     for block in blocks(source, said.append):
         text = np.frombuffer(block.text, np.uint8)
         at = 0
@@ -156,7 +168,7 @@ def read_rows(source: Source, format: CallFormat) -> Iterator[Batch]:
                 count = without_cut_line(block, calls.kind, count, int(state[LINE]) - 1, said)
             if count:
                 given = (calls.kind, calls.pointer, calls.size, calls.time, calls.old, calls.thread, calls.line)
-                rows = Rows(*(column[:count] for column in given))  # type: ignore[arg-type]
+                rows = EventColumns(*(column[:count] for column in given))  # type: ignore[arg-type]
                 yield events.batch(rows, bad_lines(rows, block.text), block.done)
     yield events.last([*said, *format.notes(state)], {})
 
@@ -173,7 +185,7 @@ def without_cut_line(block: Block, kind: NDArray[np.uint8], count: int, line: in
     return count
 
 
-def settled(totals: Int64s) -> list[str]:
+def assumption_notes(totals: Int64s) -> list[str]:
     """Return sentences that say what was assumed of calls that contradict each other, and how often."""
     texts = {
         _calls.FAILED: "requests that failed in the recorded program, left out",
@@ -193,7 +205,7 @@ def shown(line: bytes) -> str:
     return repr(text + ("..." if len(line) > SHOWN_BYTES else ""))
 
 
-def bad_lines(rows: Rows, text: bytes) -> dict[int, str]:
+def bad_lines(rows: EventColumns, text: bytes) -> dict[int, str]:
     """Return a map from unreadable row to reason, for the first MOST_NOTES of them.
 
     The size of such a row is the offset of its line in `text`; it is replaced by MISSING, in place.
@@ -266,13 +278,13 @@ def bad(line: int, why: str) -> Call:
     return Call(BAD_LINE, line, why=why)
 
 
-def batches(given: Iterable[Call], events: Events) -> Iterator[Batch]:
+def batches(given: Iterable[Call], events: EventBatcher) -> Iterator[Batch]:
     """Yield the events of these calls in batches; the caller must yield `events.last` after them."""
     coming = iter(given)
     while some := list(islice(coming, BATCH_ROWS)):
         kind, line, pointer, size, old, thread, time, tag, why = zip(*some, strict=True)
         lines = np.array(line, np.int64)
-        # In place of line numbers: `settle` passes this column on, so that each row has the index of its call.
+        # In place of line numbers: `convert_calls` passes this column on, so that each row has the index of its call.
         which = np.arange(len(some))
         codes, tags = _tags(tag)
         calls = Calls(

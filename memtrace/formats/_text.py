@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from memtrace.errors import InputError
-from memtrace.trace.sources import is_cut, last_bytes
+from memtrace.trace.sources import is_truncated, salvaged_bytes
 
 if TYPE_CHECKING:
     from memtrace.trace.sources import Source, Stream
@@ -88,9 +88,9 @@ def _pieces(source: Source, stream: Stream, note: Callable[[str], None]) -> Iter
         try:
             data = stream.read(BLOCK_BYTES)
         except InputError as error:
-            if not is_cut(error):
+            if not is_truncated(error):
                 raise
-            yield from last_bytes(source, read)
+            yield from salvaged_bytes(source, read)
             note("the packed file is cut: what can be unpacked was read, the rest of the recording is missing")
             return
         if not data:

@@ -15,7 +15,7 @@ import numpy as np
 
 from memtrace.errors import InputError
 from memtrace.formats._calls import FREES, MALLOCS, REALLOCS, Calls
-from memtrace.formats._reading import BATCH_ROWS, Events
+from memtrace.formats._reading import BATCH_ROWS, EventBatcher
 from memtrace.trace.batches import MISSING
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def sniff(head: bytes, path: str) -> bool:
 
 def read(source: Source) -> Iterator[Batch]:
     """Yield events of numbered blocks."""
-    events = Events(NAME, ("op", "id", "size", "time", "align", "stream", "tag"), True, None, word="call")
+    events = EventBatcher(NAME, ("op", "id", "size", "time", "align", "stream", "tag"), True, None, word="call")
     said: list[str] = []
     metadata: dict[str, str] = {}
     with source.open() as stream:
@@ -99,7 +99,7 @@ def _records(stream: Any, most: int, label: str, done: int) -> Any:
     return records
 
 
-def _batches(records: Any, events: Events, done: int) -> Iterator[Batch]:
+def _batches(records: Any, events: EventBatcher, done: int) -> Iterator[Batch]:
     """Yield the events of some records in batches; `done` is the number of records before these."""
     call = records["call"]
     old = np.where(call == REALLOC, _signed(records["old"]), MISSING)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
 from memtrace.formats import _reading as _given
-from memtrace.formats._reading import Call, Events
-from memtrace.trace.sources import is_cut
+from memtrace.formats._reading import Call, EventBatcher
+from memtrace.trace.sources import is_truncated
 
 if TYPE_CHECKING:
     from memtrace.trace.batches import Batch
@@ -47,7 +47,7 @@ def sniff(head: bytes, path: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Happening:
+class MemoryEvent:
     """Describe a memory event of the file."""
 
     time: int  # nanoseconds
@@ -60,7 +60,7 @@ class Happening:
 def read(source: Source) -> Iterator[Batch]:
     """Yield events of numbered blocks of one device, in the order of time; raises InputError if there is no memory event."""
     said: list[str] = []
-    found: dict[tuple[int, int], list[Happening]] = {}
+    found: dict[tuple[int, int], list[MemoryEvent]] = {}
     kinds = {"events": 0, "dumps": 0, "bad": 0}
     for number, event in enumerate(_events(source, said), 1):
         kinds["events"] += 1
@@ -82,12 +82,12 @@ def read(source: Source) -> Iterator[Batch]:
     happenings = sorted(found[chosen], key=lambda happening: (happening.time, happening.number))
     if any(before.number > after.number for before, after in pairwise(happenings)):
         said.append("events are not in the order of time: sorted")
-    events = Events(NAME, ("op", "id", "size", "time", "stream"), True, None, word="event")
+    events = EventBatcher(NAME, ("op", "id", "size", "time", "stream"), True, None, word="event")
     yield from _given.batches(map(_call, happenings), events)
     yield events.last(said, {"device": _named(chosen)})
 
 
-def _call(happening: Happening) -> Call:
+def _call(happening: MemoryEvent) -> Call:
     """Return the alloc or free that a memory event stands for."""
     more = {"time": happening.time, "thread": happening.thread}
     if happening.bytes < 0:
@@ -95,7 +95,7 @@ def _call(happening: Happening) -> Call:
     return _given.alloc(happening.number, happening.address, happening.bytes, **more)
 
 
-def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Happening]:
+def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], MemoryEvent]:
     """Return the device, as (device type, index), and the memory event in a JSON event; `number` is the event's in the file.
 
     Raises KeyError, TypeError or ValueError if a field is missing or malformed.
@@ -106,7 +106,7 @@ def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Hap
     kind = args.get("Device Type", CPU if index < 0 else CUDA)
     if isinstance(kind, str) and kind.lower() in KINDS:
         kind = KINDS[kind.lower()]
-    return (int(kind), index), Happening(
+    return (int(kind), index), MemoryEvent(
         round(float(event["ts"]) * 1000),
         number,
         _whole(args["Addr"]),
@@ -187,7 +187,7 @@ class _Text:
         try:
             data = self.stream.read(PIECE_BYTES)
         except InputError as error:
-            if not is_cut(error):
+            if not is_truncated(error):
                 raise
             self.said.append("the packed file is cut: its last part is missing")
             data = b""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import InputError
-from memtrace.trace.batches import MISSING, UNREADABLE, Batch, Place, Rows
+from memtrace.trace.batches import MISSING, UNREADABLE, Batch, RowLocation, Rows
 from memtrace.trace.columns import NUMBERS, check_columns, to_rows
 from memtrace.trace.model import COLUMNS, read_only
 
@@ -196,7 +196,7 @@ def _placer(source: Source, block: Block) -> Any:
     return lambda row: _place(source, block.start, block.text, row)
 
 
-def _place(source: Source, start: int, text: bytes, row: int) -> Place:
+def _place(source: Source, start: int, text: bytes, row: int) -> RowLocation:
     """Return the line of a row, by counting lines from the start of the file: only messages need it. Empty lines are no rows.
 
     `start` is the offset of `text`, the block, in the decompressed file; `row` is the row's number in the block.
@@ -212,4 +212,4 @@ def _place(source: Source, start: int, text: bytes, row: int) -> Place:
                 break
             row -= 1
         line += 1
-    return Place("line", line)
+    return RowLocation("line", line)

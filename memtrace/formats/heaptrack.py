@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from memtrace.formats._calls import BAD_LINE, FREES, GROW, MALLOCS, new_calls
-from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, Events, without_cut_line
+from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, EventBatcher, without_cut_line
 from memtrace.formats._text import blocks, compiled, hexadecimal, next_line
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
@@ -60,7 +60,7 @@ def read(source: Source) -> Iterator[Batch]:
     state[LINE] = 1
     said: list[str] = []
     pairing = Pairing(*(np.full(FIRST, -1, np.int64) for _ in range(4)))
-    events = Events(NAME, ("op", "id", "size", "time"), False, source.size)
+    events = EventBatcher(NAME, ("op", "id", "size", "time"), False, source.size)
     for block in blocks(source, said.append):
         text = np.frombuffer(block.text, np.uint8)
         at = 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.errors import InputError, UsageError
 from memtrace.formats import _reading as _given
 from memtrace.formats._capture import ENDED, Capture
-from memtrace.formats._reading import Call, Events
+from memtrace.formats._reading import Call, EventBatcher
 
 if TYPE_CHECKING:
     from memtrace.trace.batches import Batch
@@ -41,7 +41,7 @@ def read(source: Source) -> Iterator[Batch]:
     except ImportError:
         raise UsageError(f"reading memray's captures needs an extra: {EXTRA}") from None
     counts = dict.fromkeys(PARTS, 0)
-    events = Events(NAME, ("op", "id", "size", "stream", "tag"), True, None, word="record")
+    events = EventBatcher(NAME, ("op", "id", "size", "stream", "tag"), True, None, word="record")
     said: list[str] = []
     with source.seekable() as path:
         yield from _given.batches(_calls(memray, source, path, counts, said), events)

@@ -17,7 +17,7 @@ import numpy as np
 from memtrace.errors import InputError
 from memtrace.formats._reading import shown
 from memtrace.formats._text import blocks
-from memtrace.trace.batches import MISSING, UNREADABLE, Batch, Place, rows_of
+from memtrace.trace.batches import MISSING, UNREADABLE, Batch, RowLocation, rows_of
 from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def read(source: Source) -> Iterator[Batch]:
 
 def _placer(lines: Int64s) -> Any:
     """Return a function from a row of a batch to its Place; `lines` has the line of each row."""
-    return lambda row: Place("line", int(lines[row]))
+    return lambda row: RowLocation("line", int(lines[row]))
 
 
 def _bad_batch(bad: dict[int, str], names: tuple[str, ...]) -> Iterator[Batch]:

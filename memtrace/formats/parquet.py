@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
-from memtrace.trace.batches import Batch, Place
+from memtrace.trace.batches import Batch, RowLocation
 from memtrace.trace.columns import check_columns, is_text, to_rows
 from memtrace.trace.model import SCHEMA
 from memtrace.trace.sources import reading_errors
@@ -58,7 +58,7 @@ def _batches(label: str, file: Any) -> Iterator[Batch]:
 
 def _placer(first: int) -> Any:
     """Return a function from a row of a batch to its Place; `first` is the batch's first row in the file, from 0."""
-    return lambda row: Place("row", first + row + 1)
+    return lambda row: RowLocation("row", first + row + 1)
 
 
 def _metadata(label: str, stored: Mapping[bytes, bytes]) -> dict[str, str]:

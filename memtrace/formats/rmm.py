@@ -16,7 +16,7 @@ from numba import njit
 
 from memtrace.formats import _rmm_events
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, new_calls
-from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, Events, without_cut_line
+from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, EventBatcher, without_cut_line
 from memtrace.formats._text import MARK, after, blocks, code_of, compiled, decimal, hexadecimal, next_line, word
 from memtrace.trace.batches import MISSING
 
@@ -54,7 +54,7 @@ def read(source: Source) -> Iterator[Batch]:
     state[LINE] = 1
     said: list[str] = []
     seen: set[int] = set()
-    events = Events(NAME, ("op", "id", "size", "time", "stream"), True, source.size)
+    events = EventBatcher(NAME, ("op", "id", "size", "time", "stream"), True, source.size)
     events.counted = "streams"
     for block in blocks(source, said.append):
         text = np.frombuffer(block.text, np.uint8)

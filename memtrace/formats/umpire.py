@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
 from memtrace.formats import _reading as _given
-from memtrace.formats._reading import Call, Events, shown
+from memtrace.formats._reading import Call, EventBatcher, shown
 from memtrace.formats._text import blocks
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def read(source: Source) -> Iterator[Batch]:
     """Yield events of numbered blocks, with times, and allocators as tags."""
     said: list[str] = []
     log = _Log()
-    events = Events(NAME, ("op", "id", "size", "time", "tag"), False, None)
+    events = EventBatcher(NAME, ("op", "id", "size", "time", "tag"), False, None)
     yield from _given.batches(_calls(source, log, said), events)
     yield events.last([*said, *log.notes()], {"allocators": str(len(log.names))})
 

@@ -28,10 +28,10 @@ Json = dict[str, Any]
 
 def export(trace: Trace, policy: Policy, capacity: int | None, target: Path) -> dict[str, int]:
     """Replay a trace and write the snapshot to ``target``; return the numbers of its events, segments and blocks."""
-    from memtrace.trace.writing import whole
+    from memtrace.trace.writing import atomic_replace
 
     snapshot = snapshot_of(trace, policy, capacity)
-    with whole(target) as name, open(name, "wb") as file:
+    with atomic_replace(target) as name, open(name, "wb") as file:
         pickle.dump(snapshot, file, PROTOCOL)
     events = sum(len(part) for part in snapshot["device_traces"])
     blocks = sum(len(one["blocks"]) for one in snapshot["segments"])
@@ -47,7 +47,7 @@ def snapshot_of(trace: Trace, policy: Policy, capacity: int | None) -> Json:
     if caching and not policy.options["history"]:
         policy = parse_policy(policy.label + (",history=true" if ":" in policy.label else ":history=true"))
     placed = replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True)
-    told = _Told(trace, placed)
+    told = _TraceColumns(trace, placed)
     events, segments = _of_caching(placed, told) if caching else _of_any(placed, told)
     return {
         "segments": segments,
@@ -57,7 +57,7 @@ def snapshot_of(trace: Trace, policy: Policy, capacity: int | None) -> Json:
     }
 
 
-class _Told:
+class _TraceColumns:
     """Hold what the trace says about events: op, size, time and tag, and the addresses of the replay."""
 
     def __init__(self, trace: Trace, placed: Placement) -> None:
@@ -94,7 +94,7 @@ class _Told:
         return {"action": action, where: at, "size": size, "stream": stream, "time_us": time_us, "frames": frames}
 
 
-def _of_caching(placed: Placement, told: _Told) -> tuple[list[Json], list[Json]]:
+def _of_caching(placed: Placement, told: _TraceColumns) -> tuple[list[Json], list[Json]]:
     """Return the events and segments of a replay of the pytorch policy, from the history that it kept."""
     from memtrace.structures.caching.blocks import events as history
 
@@ -115,19 +115,19 @@ def _segments(state: Any, stacks: dict[int, list[Json]]) -> list[Json]:
 
     ``stacks``: the stack of the last alloc at each address.
     """
-    from memtrace.structures.caching.state import FREE, FRESH, HOLE, LIVE, PENDING
+    from memtrace.structures.caching.state import FREE, FRESH, LIVE, PENDING, UNMAPPED
 
     nodes = np.asarray(state.nodes)[1 : int(state.at[FRESH])]
-    nodes = nodes[np.isin(nodes["state"], (LIVE, PENDING, FREE, HOLE))]
+    nodes = nodes[np.isin(nodes["state"], (LIVE, PENDING, FREE, UNMAPPED))]
     states = {LIVE: "active_allocated", PENDING: "active_pending_free", FREE: "inactive"}
     found: list[Json] = []
     last: Json | None = None
     before = None
     for node in nodes[np.lexsort((nodes["addr"], nodes["segment"]))]:
-        if node["state"] == HOLE or before is None or node["segment"] != before:
+        if node["state"] == UNMAPPED or before is None or node["segment"] != before:
             last = None
         before = node["segment"]
-        if node["state"] == HOLE:
+        if node["state"] == UNMAPPED:
             continue
         address, size = int(node["addr"]), int(node["extent"])
         if last is None:
@@ -169,7 +169,7 @@ def _add_block(segment: Json, address: int, size: int, requested: int, state: st
     segment["requested_size"] += requested if state != "inactive" else 0
 
 
-def _of_any(placed: Placement, told: _Told) -> tuple[list[Json], list[Json]]:
+def _of_any(placed: Placement, told: _TraceColumns) -> tuple[list[Json], list[Json]]:
     """Return the events and the one segment of a replay of any policy, from the kept addresses and reserved bytes."""
     found: list[Json] = []
     live: dict[int, tuple[int, int, list[Json]]] = {}  # slot -> address, size, frames

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.formats.snapshot.events import Released, TraceRows, emptied
+from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows, cache_flushes
 from memtrace.formats.snapshot.lives import Lives
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Recording, State
 from memtrace.gpu.beginning import UNIT, Rounding, first_ranges, given_segments, seeds
@@ -256,7 +256,7 @@ def recorded_peak(recording: Recording) -> int:
     return int(max(held.max(initial=0), held_before(recording)))
 
 
-def recorded_capacity(recording: Recording, released: Released) -> int | None:
+def recorded_capacity(recording: Recording, released: ReleaseSettings) -> int | None:
     """Return the bytes of device memory that this process could have; None if the recording does not show them.
 
     A request that failed recorded the device's free bytes, so the capacity is what was reserved plus these. If instead the cache
@@ -271,7 +271,7 @@ def recorded_capacity(recording: Recording, released: Released) -> int | None:
         return int(held[failed[0]] + events.address[failed[0]])
     back = np.isin(events.action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
     runs = np.flatnonzero(back & ~np.concatenate(([False], back[:-1])))
-    lacked = np.setdiff1d(runs, emptied(recording, released))
+    lacked = np.setdiff1d(runs, cache_flushes(recording, released))
     return int(held.max()) if lacked.size and not released.collects else None
 
 

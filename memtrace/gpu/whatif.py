@@ -61,7 +61,7 @@ def options_of(conf: str) -> dict[str, str]:
     return found
 
 
-def breaks(conf: str) -> str | None:
+def refusal_reason(conf: str) -> str | None:
     """Return why a setting is not replayed, because PyTorch itself fails under it; None if it can be replayed."""
     options = options_of(conf)
     if "max_split_size_mb" in options and options.get("expandable_segments") == "True":
@@ -146,7 +146,7 @@ def row_of(trace: Trace, conf: str, capacity: int | None) -> Row:
     from memtrace.structures.caching.statistics import ALLOC_RETRIES, PEAK, SEGMENT
 
     notes = warnings(conf, trace.facts.largest_request)
-    if reason := breaks(conf):
+    if reason := refusal_reason(conf):
         return Row(conf, "refused", notes=[reason, *notes])
     try:
         policy = parse_policy(f"pytorch:{conf}" if conf else "pytorch")

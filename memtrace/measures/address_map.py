@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 
 ALLOC, FREE, REALLOC = 0, 1, 2  # codes of memtrace.trace.Op
 PLACED = 1  # status of a block that has an address, as in engine.blocks
@@ -55,7 +55,7 @@ def put(grid, address, size, kind, birth):
         address += part
 
 
-@apart
+@out_of_line
 def row_of(grid, page):
     """Return the row of ``page`` (address >> shift); a new one if it has none, UNUSED if there is no room for it."""
     mask = grid.keys.size - 1
@@ -74,7 +74,7 @@ def row_of(grid, page):
     return grid.places[at]
 
 
-@apart
+@out_of_line
 def fold(grid):
     """Double the bytes of a page: merge the rows of every two pages into one, in all columns up to the current one."""
     counts = grid.counts
@@ -94,7 +94,7 @@ def fold(grid):
                 grid.born[column, row] = 0.0
 
 
-def take(blocks, births, kind_of_tag, grid):
+def fill_column(blocks, births, kind_of_tag, grid):
     """Fill the current column with the live blocks, each of which is one range, and go on to the next column.
 
     ``blocks`` are records by slot, ``births`` the events of their allocs; ``kind_of_tag`` has the kind of each tag code, that of
@@ -108,13 +108,13 @@ def take(blocks, births, kind_of_tag, grid):
 
 
 def specialise(policy):
-    """Return `take` for a policy whose blocks come in pieces, with the policy's state as one more argument.
+    """Return `fill_column` for a policy whose blocks come in pieces, with the policy's state as one more argument.
 
     ``policy`` is the module that ``engine.binding.bind`` makes of the policy's own.
     """
 
     def take_pieces(blocks, births, kind_of_tag, grid, state):
-        """Fill the current column with the pieces of the live blocks, and go on to the next column; see `take`.
+        """Fill the current column with the pieces of the live blocks, and go on to the next column; see `fill_column`.
 
         The pieces of a block may be larger than it is, in which case only the bytes that it asked for count.
         """

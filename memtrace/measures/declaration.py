@@ -147,7 +147,7 @@ def mean(values: Floats) -> float | None:
     return float(kept.mean()) if kept.size else None
 
 
-def only(values: Floats) -> float | None:
+def first_or_none(values: Floats) -> float | None:
     """Return the first value, or None if it is NaN."""
     return None if np.isnan(values[0]) else float(values[0])
 

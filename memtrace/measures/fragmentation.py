@@ -3,7 +3,7 @@
 import numpy as np
 
 from memtrace.engine import recorder as rec
-from memtrace.measures.declaration import Readings, mean, metric, only
+from memtrace.measures.declaration import Readings, first_or_none, mean, metric
 
 ORDER = 2
 WILSON = "Wilson, Johnstone, Neely and Boles 1995, Dynamic storage allocation, section 2"
@@ -17,7 +17,7 @@ def internal_frag_mean(r: Readings) -> float | None:
 
 @metric("ratio", "lower", "1 - L / A at the first event with the peak of R, 0 where A = 0", WILSON)
 def internal_frag_at_peak(r: Readings) -> float | None:
-    return only(r.at_peak().internal())
+    return first_or_none(r.at_peak().internal())
 
 
 @metric("ratio", "lower", "mean over samples of 1 - max h / F, 0 where F = 0", WILSON)
@@ -27,7 +27,7 @@ def external_frag_mean(r: Readings) -> float | None:
 
 @metric("ratio", "lower", "1 - max h / F at the first event with the peak of R, 0 where F = 0", WILSON)
 def external_frag_at_peak(r: Readings) -> float | None:
-    return None if r.hides else only(r.at_peak().external())
+    return None if r.hides else first_or_none(r.at_peak().external())
 
 
 @metric("ratio", "lower", "max over samples of 1 - max h / F, 0 where F = 0", WILSON)
@@ -43,7 +43,7 @@ def squares_frag_mean(r: Readings) -> float | None:
 
 @metric("ratio", "lower", "1 - sqrt(sum h^2) / F at the first event with the peak of R, 0 where F = 0")
 def squares_frag_at_peak(r: Readings) -> float | None:
-    return only(r.at_peak().squares()) if r.knows_holes else None
+    return first_or_none(r.at_peak().squares()) if r.knows_holes else None
 
 
 @metric(
@@ -72,7 +72,7 @@ def unusable(r: Readings, column: str) -> float | None:
 
 @metric("ratio", "higher", "L / R at the first event with the peak of R")
 def utilisation_at_peak(r: Readings) -> float | None:
-    return only(r.at_peak().ratio("live", "reserved"))
+    return first_or_none(r.at_peak().ratio("live", "reserved"))
 
 
 @metric("holes", "lower", "mean over events of the number of holes")

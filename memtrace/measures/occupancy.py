@@ -46,16 +46,16 @@ class Contents:
 
     def __init__(self, trace: Trace, policy: Policy, samples: int) -> None:
         """Choose which of the ``samples`` samples of a replay are looked at, and make an empty grid for them."""
-        from memtrace.engine.recorder import evenly
+        from memtrace.engine.recorder import even_events
 
         facts = trace.facts
-        sampled = evenly(facts.events, samples)
+        sampled = even_events(facts.events, samples)
         often = max(LEAST_COLUMNS, min(MOST_COLUMNS, max(CHEAP, LOOKS * facts.events) // max(1, facts.max_live)))
-        self.events = sampled[evenly(sampled.size, often)]
+        self.events = sampled[even_events(sampled.size, often)]
         self.kinds = kinds_of(trace)
         self.births = np.zeros(facts.max_live + 1, np.int64)
         self.grid = new_grid(self.events.size, len(self.kinds.names))
-        self.take = taker(policy)
+        self.take = column_filler(policy)
         self.virtual = constants_of(policy.module).VIRTUAL
         self.event = 0
 
@@ -95,7 +95,7 @@ class Contents:
         }
 
 
-def at_the_end(policy: Policy, blocks: Any, state: Any, tags: int) -> Columns:
+def final_occupancy(policy: Policy, blocks: Any, state: Any, tags: int) -> Columns:
     """Return the live bytes at the end of a replay by ranges of addresses; gaps are left out as in `Contents.columns`.
 
     ``blocks`` are the records by slot and ``state`` is the policy's state, both at the end; ``tags`` is the trace's number of
@@ -104,7 +104,7 @@ def at_the_end(policy: Policy, blocks: Any, state: Any, tags: int) -> Columns:
     from memtrace.contract.ledger import RESERVED
 
     grid = new_grid(1, 1)
-    taker(policy)(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
+    column_filler(policy)(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
     pages, place = layout(grid, constants_of(policy.module).VIRTUAL, int(state.ledger[RESERVED]))
     height = 1 << int(grid.counts[SHIFT])
     return {
@@ -206,7 +206,7 @@ def kinds_of(trace: Trace) -> Kinds:
     return Kinds((*(tags[code] for code in largest.tolist()), OTHER, None), of_tag)
 
 
-def taker(policy: Policy) -> Callable[..., None]:
+def column_filler(policy: Policy) -> Callable[..., None]:
     """Return the compiled function that fills a column of a grid: called with (blocks, births, of_tag, grid, state).
 
     A policy whose blocks come in pieces has a function of its own.

@@ -1,7 +1,7 @@
 """Peaks of live, allocated and reserved bytes, and the four measures of Johnstone and Wilson of reserved over live bytes."""
 
 from memtrace.engine import recorder as rec
-from memtrace.measures.declaration import JOHNSTONE_WILSON, Readings, metric, only, share
+from memtrace.measures.declaration import JOHNSTONE_WILSON, Readings, first_or_none, metric, share
 
 ORDER = 1
 
@@ -48,12 +48,12 @@ def jw1(r: Readings) -> float | None:
 
 @metric("ratio", "lower", "R / L at the first event with the peak of L, minus 1", JOHNSTONE_WILSON + ", measure 2")
 def jw2(r: Readings) -> float | None:
-    return above_one(only(r.peak(rec.AT_PEAK_LIVE).ratio("reserved", "live")))
+    return above_one(first_or_none(r.peak(rec.AT_PEAK_LIVE).ratio("reserved", "live")))
 
 
 @metric("ratio", "lower", "R / L at the first event with the peak of R, minus 1", JOHNSTONE_WILSON + ", measure 3")
 def jw3(r: Readings) -> float | None:
-    return above_one(only(r.at_peak().ratio("reserved", "live")))
+    return above_one(first_or_none(r.at_peak().ratio("reserved", "live")))
 
 
 @metric("ratio", "lower", "max of R / max of L, minus 1", JOHNSTONE_WILSON + ", measure 4")

@@ -34,7 +34,7 @@ def compiler() -> str:
     raise UsageError(f"this needs a C compiler, and there is none (cc, gcc, clang)\ntry: {INSTALL}")
 
 
-def compiled(source: Path, *flags: str) -> Path:
+def compile_source(source: Path, *flags: str) -> Path:
     """Compile the C file ``source`` with ``flags`` and return the path of the result: a program, or a library with flags LIBRARY.
 
     A result that is in the cache folder is returned without compiling: there is one for each source, flags and compiler.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.errors import PolicyError, UsageError
-from memtrace.native.compiler import compiled
+from memtrace.native.compiler import compile_source
 from memtrace.native.libraries import SYSTEM, find
 from memtrace.trace import Op
 
@@ -70,7 +70,7 @@ READING = np.dtype([("event", "<i8"), ("calls", "<i8"), ("mapped", "<i8"), ("res
 
 
 @dataclass(frozen=True)
-class Driven:
+class DriverResult:
     """The answers of one run of the driver.
 
     A request is an alloc or realloc that was made; a realloc of a block whose alloc failed is not made.
@@ -84,7 +84,9 @@ class Driven:
     nanoseconds: int  # spent in the replay, without the readings
 
 
-def drive(trace: Trace, library: str, samples: Ints, *, capacity: int | None, touch: bool, threads: bool, stop: bool) -> Driven:
+def run_driver(
+    trace: Trace, library: str, samples: Ints, *, capacity: int | None, touch: bool, threads: bool, stop: bool
+) -> DriverResult:
     """Replay ``trace`` through the allocator ``library``, a known name or a path, and return its answers.
 
     The footprint is read after the events ``samples`` (ascending numbers), where allocated bytes pass their peak, and where a
@@ -94,7 +96,7 @@ def drive(trace: Trace, library: str, samples: Ints, *, capacity: int | None, to
     """
     if not sys.platform.startswith("linux"):
         raise UsageError("native needs Linux: it reads /proc and loads libraries with LD_PRELOAD")
-    file, driver = find(library), compiled(SOURCE, *FLAGS)
+    file, driver = find(library), compile_source(SOURCE, *FLAGS)
     with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
         given, made = Path(folder) / "input", Path(folder) / "output"
         most = samples.size + EXTRA_READINGS
@@ -193,14 +195,14 @@ def _run(command: list[str], library: str, file: Path | None) -> None:
         raise PolicyError(f"native:{library}: the process {ended}{': ' + said[-1] if said else ''}")
 
 
-def _read(path: Path, events: int) -> Driven:
+def _read(path: Path, events: int) -> DriverResult:
     """Read the driver's output file ``path``; ``events`` of the trace tell where its tables begin."""
     header = np.fromfile(path, OUTPUT, 1)[0]
     answers = np.fromfile(path, ANSWER, int(header["requests"]), offset=OUTPUT.itemsize)
     at = OUTPUT.itemsize + events * ANSWER.itemsize
     readings = np.fromfile(path, READING, int(header["readings"]), offset=at)
     addresses = np.where(answers["address"] == 0, -1, answers["address"].astype(np.int64))
-    return Driven(
+    return DriverResult(
         bytes(header["library"]).decode(errors="replace"),
         addresses,
         answers["usable"].astype(np.int64),

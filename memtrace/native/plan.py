@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.errors import UsageError
-from memtrace.native.driving import Driven, drive
+from memtrace.native.driving import DriverResult, run_driver
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def plan(
     if touch:
         check_room(trace.facts.peak_live_bytes)
     wanted = np.unique(np.append(samples, trace.facts.peak_live_event)).astype(np.int64)
-    driven = drive(trace, library, wanted, capacity=capacity, touch=touch, threads=threads, stop=stop)
+    driven = run_driver(trace, library, wanted, capacity=capacity, touch=touch, threads=threads, stop=stop)
     readings = driven.readings
     return Plan(
-        laid_together(driven, driven.usable),
+        compact_addresses(driven, driven.usable),
         driven.usable,
         np.append(readings["calls"], np.iinfo(np.int64).max),
         np.append(readings[footprint], 0),
@@ -77,7 +77,7 @@ def check_room(peak_live_bytes: int) -> None:
         )
 
 
-def laid_together(driven: Driven, sizes: Ints) -> Ints:
+def compact_addresses(driven: DriverResult, sizes: Ints) -> Ints:
     """Return the addresses of ``driven`` with the parts of the address space left out that no block ever lies in.
 
     ``sizes`` are the bytes that each block covers, by request. The used ranges, in units of 2^REGION_SHIFT bytes, are put end to

@@ -167,7 +167,7 @@ class Outcome:
         return f"no packing in {format_size(capacity)} found, nor a proof that there is none; try a larger --effort, or --solver"
 
 
-def within(
+def fit_within(
     buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: float = 0, lasts: NDArray[np.int64] | None = None
 ) -> Outcome:
     """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if ``solver_seconds`` is more than 0.

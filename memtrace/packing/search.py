@@ -184,7 +184,7 @@ def _place(b: Any, problem: Any, at: Any, floor: Any, rest: Any, placed: Any, to
 
 
 @njit(cache=True, nogil=True)
-def _holds(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: Any) -> Any:
+def _fits_above_floor(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: Any) -> Any:
     """Return whether each section [``low``, ``high``) has room for the bytes still to be placed, ``rest``, within the capacity.
 
     They go above its floor, and above ``bottom``, the address of the last buffer placed.
@@ -196,7 +196,9 @@ def _holds(low: Any, high: Any, floor: Any, rest: Any, bottom: Any, capacity: An
 
 
 @njit(cache=True, nogil=True)
-def _waits(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, at: Any, placed: Any, touched: Any, stands: Any) -> Any:
+def _lift_waiting(
+    part: Any, turn: Any, bottom: Any, problem: Any, members: Any, at: Any, placed: Any, touched: Any, stands: Any
+) -> Any:
     """Write to ``stands`` how low each buffer still to be placed can stand; return the highest top, -1 if one waits for ever.
 
     ``part`` is (low, high, left, right): members[low:high] in the sections [left, right). The last buffer placed has address
@@ -226,10 +228,11 @@ def _waits(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, at: An
 
 
 @njit(cache=True, nogil=True)
-def _fits(part: Any, problem: Any, placed: Any, touched: Any, stands: Any, capacity: Any, queue: Any) -> Any:
+def _fits_above_heights(part: Any, problem: Any, placed: Any, touched: Any, stands: Any, capacity: Any, queue: Any) -> Any:
     """Return whether, for all heights, the buffers of each touched section that stand at or above a height fit above it.
 
-    ``part`` and ``stands`` are as in `_waits`; `_place` and `_waits` marked the sections; ``queue`` is scratch, by buffer.
+    ``part`` and ``stands`` are as in `_lift_waiting`; `_place` and `_lift_waiting` marked the sections.
+    ``queue`` is scratch, by buffer.
     """
     size, section, members = problem[0], problem[6], problem[7]
     for s in range(part[2], part[3]):
@@ -345,10 +348,14 @@ def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addr
         b = members[i]
         at[d + 1], placed[d + 1], floor[d + 1], rest[d + 1] = at[d], placed[d], floor[d], rest[d]
         _place(b, problem, at[d + 1], floor[d + 1], rest[d + 1], placed[d + 1], touched)
-        if not _holds(part[d, 2], part[d, 3], floor[d + 1], rest[d + 1], at[d, b], capacity):
+        if not _fits_above_floor(part[d, 2], part[d, 3], floor[d + 1], rest[d + 1], at[d, b], capacity):
             continue
-        top = _waits(part[d], i, at[d, b], problem, members, at[d + 1], placed[d + 1], touched, stands)
-        if top < 0 or top > capacity or not _fits(part[d], problem, placed[d + 1], touched, stands, capacity, queue):
+        top = _lift_waiting(part[d], i, at[d, b], problem, members, at[d + 1], placed[d + 1], touched, stands)
+        if (
+            top < 0
+            or top > capacity
+            or not _fits_above_heights(part[d], problem, placed[d + 1], touched, stands, capacity, queue)
+        ):
             continue
         addresses[b] = at[d, b]
         cross[d + 1] = cross[d]

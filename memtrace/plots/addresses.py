@@ -29,7 +29,7 @@ COLUMNS, ROWS = 400, 320  # pixels of the image if there is a single panel
 PANEL = 1.4  # inches: a panel's height
 MOMENTS = " A column is the fullest of the recorded moments within it; what came and went between two of those is not seen."
 GAPS = " A dashed line is a gap: addresses that were only reserved, and that nothing ever lived in, are left out."
-APART = 0.13  # inches: the least distance between two labels
+LABEL_DISTANCE = 0.13  # inches: the least distance between two labels
 
 Paint = Callable[[Cells, str], NDArray[numpy.uint8]]  # cells and policy -> pixels [row, column, RGB]
 Palette = Sequence[Colour]
@@ -91,7 +91,7 @@ def draw_maps(
     return drawn
 
 
-def none_there(results: Results, trace: str, frame: Frame) -> bool:
+def draw_if_no_occupancy(results: Results, trace: str, frame: Frame) -> bool:
     """Return whether the results have no occupancy of this trace; if so, draw a sentence that says so."""
     if len(results.rows("occupancy", trace)["event"]):
         return False
@@ -104,7 +104,7 @@ def all_tags(results: Results, trace: str) -> tuple[str, ...]:
     return tag_names([results.rows("occupancy", trace)])
 
 
-def painted(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[numpy.uint8]:
+def pixels_of_codes(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[numpy.uint8]:
     """Return pixels for colour codes.
 
     A code is an index into the palette or -1 for HOLE. Cells above the highest address used so far, and cells after the
@@ -128,7 +128,7 @@ def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
         if region.row:
             panel.frame.line([(panel.left, at), (panel.right, at)], ALARM, 0.8, (0, (3, 2)))
     for at, region in starts:
-        if region.address and all(abs(at - other) > APART for other in taken):
+        if region.address and all(abs(at - other) > LABEL_DISTANCE for other in taken):
             taken.append(at)
             if inside:
                 panel.frame.plate(panel.left + 0.03, at - 0.07, format_size(region.address), SMALL, colour=ALARM)
@@ -138,5 +138,5 @@ def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
     if first.address == 0:
         end = rows * cells.row_bytes
         ticks = [tick for tick in size_ticks(panel.up, 4) if tick[0] < end]
-        free = [tick for tick in ticks if all(abs(float(panel.y(tick[0])) - other) > APART for other in taken)]
+        free = [tick for tick in ticks if all(abs(float(panel.y(tick[0])) - other) > LABEL_DISTANCE for other in taken)]
         panel.ticks_up(free, labelled=labelled, inside=inside)

@@ -8,7 +8,7 @@ from memtrace.drawing.frame import POINTS, Frame
 from memtrace.drawing.panel import Panel
 from memtrace.drawing.style import BOTTOM, FAINT, FAINTEST, INK, SMALL, TITLE_ROOM, light, policy_colour
 from memtrace.drawing.text import short_labels
-from memtrace.plots.series import curve, last_event, means, showing_holes, unknown
+from memtrace.plots.series import curve, is_null, last_event, means, showing_holes
 from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _strip(panel: Panel, base: int, found: dict[str, Any], row: dict[str, Any]) 
     panel.area(x, y, light(colour), base)
     panel.line(x, y, colour, 0.7)
     squares = found.get("squares_frag")
-    if squares is not None and not unknown(squares):
+    if squares is not None and not is_null(squares):
         x, share = means(found["event"], squares, COLUMNS // 2)
         panel.line(x, base + FILLED * share, INK, 0.6)
     if is_oom(row):

@@ -29,7 +29,7 @@ LIST = 2.15  # inches for the list of policies
 LINE = 0.165  # inches from one line of the list to the next
 LETTER = 0.12  # inches between two letters on curves, at least
 MOST_LINES = 30  # of the list
-SEEN = 1.35  # times the highest curve: a capacity above would flatten all curves, so the scale does not reach it
+CAPACITY_REACH = 1.35  # times the highest curve: a capacity above would flatten all curves, so the scale does not reach it
 
 
 def caption(results: Results, trace: str) -> str:
@@ -55,7 +55,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     capacity = capacity_of(rows)
     peaks = [row["peak_reserved_bytes"] for row in rows]
     limit = common_limit([*peaks, rows[0]["peak_live_bytes"]])
-    if capacity and limit < capacity < SEEN * limit:
+    if capacity and limit < capacity < CAPACITY_REACH * limit:
         limit = capacity
     wide, tall = frame.width - LEFT - LIST - 0.2, frame.height - TITLE_ROOM - BOTTOM
     panel = Panel(frame, LEFT, TITLE_ROOM, wide, tall, max(1, last_event(results, trace)), limit * HEADROOM)

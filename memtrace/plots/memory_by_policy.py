@@ -8,7 +8,7 @@ from memtrace.drawing.frame import key
 from memtrace.drawing.panel import MOST_PANELS, SCALES, Place, layout, left_out, places
 from memtrace.drawing.scales import common_limit
 from memtrace.drawing.style import LIVE, light, policy_colour
-from memtrace.plots.series import Rows, curve, fullest, last_event, summary
+from memtrace.plots.series import Rows, curve, highest_samples, last_event, summary
 from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 def _layers(place: Place, found: Rows) -> None:
     """Draw live, allocated and reserved bytes into a policy's panel; ``found`` are the columns of its timeline."""
     row, panel, colour = place.row, place.panel, policy_colour(place.row["policy"])
-    kept = fullest(found["event"], found["allocated_bytes"], COLUMNS)
+    kept = highest_samples(found["event"], found["allocated_bytes"], COLUMNS)
     x, live = curve(found["event"][kept], found["live_bytes"][kept], 2 * COLUMNS)
     _, allocated = curve(found["event"][kept], found["allocated_bytes"][kept], 2 * COLUMNS)
     panel.area(x, live, LIVE)

@@ -11,7 +11,7 @@ from memtrace.drawing.frame import key
 from memtrace.drawing.panel import MOST_PANELS, layout, left_out, places
 from memtrace.drawing.scales import class_of, class_ticks
 from memtrace.drawing.style import BODY, FAINT, LEFT, TITLE_ROOM, policy_colour
-from memtrace.plots.series import Rows, curve, last_event, showing_holes, unknown
+from memtrace.plots.series import Rows, curve, is_null, last_event, showing_holes
 from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
@@ -80,6 +80,6 @@ def _log(values: object) -> numpy.ndarray:
 def _shown(results: Results, trace: str) -> list[dict[str, Any]]:
     """Return the summary rows of policies whose holes are known; an empty list if the results do not have the next requests."""
     asked = results.rows("timeline", trace).get("next_request_bytes")
-    if asked is None or not asked.size or unknown(asked):
+    if asked is None or not asked.size or is_null(asked):
         return []
     return showing_holes(results, trace)

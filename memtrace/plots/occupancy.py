@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from memtrace.drawing.frame import key
 from memtrace.drawing.style import Colour, policy_colour
-from memtrace.plots.addresses import HOLE, UNUSED, draw_maps, height, none_there, notes, painted
+from memtrace.plots.addresses import HOLE, UNUSED, draw_if_no_occupancy, draw_maps, height, notes, pixels_of_codes
 from memtrace.plots.series import Cells, summary
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def caption(results: Results, trace: str) -> str:
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
     """Draw one image per policy, in the policy's colour."""
-    if none_there(results, trace, frame):
+    if draw_if_no_occupancy(results, trace, frame):
         return
     draw_maps(results, trace, frame, lambda cells, policy: coloured(cells, policy_colour(policy)))
     colour = policy_colour(summary(results, trace)[0]["policy"])
@@ -47,4 +47,4 @@ def coloured(cells: Cells, colour: Colour) -> NDArray[numpy.uint8]:
     level = numpy.ceil(numpy.nan_to_num(cells.share) * SHADES).astype(numpy.int64).clip(0, SHADES)
     steps = numpy.linspace(0, 1, SHADES + 1)[1:, None]
     palette = [tuple(row) for row in ((1 - steps) * HOLE + steps * colour).tolist()]
-    return painted(cells, level - 1, palette)
+    return pixels_of_codes(cells, level - 1, palette)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from memtrace.drawing.panel import Panel
 from memtrace.drawing.scales import class_label
 from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour
-from memtrace.plots.addresses import draw_maps, height, none_there, notes, painted
+from memtrace.plots.addresses import draw_if_no_occupancy, draw_maps, height, notes, pixels_of_codes
 from memtrace.plots.series import Cells
 
 if TYPE_CHECKING:
@@ -43,11 +43,15 @@ def caption(results: Results, trace: str) -> str:
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
     """Draw one image per policy, all with the same scale of ages."""
-    if none_there(results, trace, frame):
+    if draw_if_no_occupancy(results, trace, frame):
         return
     ranges: list[Range] = []
     draw_maps(
-        results, trace, frame, lambda cells, policy: aged(cells, ranges[0]), seen=lambda cells: ranges.append(range_of(cells))
+        results,
+        trace,
+        frame,
+        lambda cells, policy: age_pixels(cells, ranges[0]),
+        seen=lambda cells: ranges.append(range_of(cells)),
     )
     if ranges[0] is None:
         frame.text(LEFT, 0.1 + TITLE_ROOM / 2, "The results do not say how old blocks are.", BODY, colour=FAINT)
@@ -75,13 +79,13 @@ def palette(shades: int = SHADES) -> list[Colour]:
     return [(float(r), float(g), float(b)) for r, g, b in zip(*parts, strict=True)]
 
 
-def aged(cells: Cells, ends: Range) -> NDArray[numpy.uint8]:
+def age_pixels(cells: Cells, ends: Range) -> NDArray[numpy.uint8]:
     """Return the ages as pixels; ``ends`` are the ends of the scale of colours."""
     low, high = ends or (0.0, 1.0)
     share = (numpy.nan_to_num(cells.age) - low) / (high - low)
     live = numpy.nan_to_num(cells.share) > 0
     codes = numpy.where(live, numpy.floor(share * SHADES).clip(0, SHADES - 1), -1).astype(numpy.int64)
-    return painted(cells, codes, palette())
+    return pixels_of_codes(cells, codes, palette())
 
 
 def _scale(frame: Frame, low: float, high: float) -> None:

@@ -13,7 +13,7 @@ from memtrace.drawing.frame import POINTS, Frame
 from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour
 from memtrace.drawing.text import printable, short_labels
 from memtrace.plots import addresses
-from memtrace.plots.addresses import all_tags, draw_maps, none_there, notes, painted
+from memtrace.plots.addresses import all_tags, draw_if_no_occupancy, draw_maps, notes, pixels_of_codes
 from memtrace.plots.series import Cells
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     """Draw one image per policy with letters in it, and the key below."""
     tags = all_tags(results, trace)
     if not tags:
-        if not none_there(results, trace, frame):
+        if not draw_if_no_occupancy(results, trace, frame):
             frame.text(LEFT, TITLE_ROOM + 0.1, "The blocks of this trace have no tags.", BODY, colour=FAINT)
         return
     untagged = False
@@ -83,7 +83,7 @@ def tagged(cells: Cells) -> NDArray[numpy.uint8]:
     """Return the tags as pixels."""
     live = numpy.nan_to_num(cells.share) > 0
     codes = numpy.where(live, numpy.where(cells.tag < 0, len(COLOURS), cells.tag), -1)
-    return painted(cells, codes, [*COLOURS, NONE])
+    return pixels_of_codes(cells, codes, [*COLOURS, NONE])
 
 
 def letters(cells: Cells) -> Iterator[tuple[int, float, float]]:

@@ -25,7 +25,7 @@ NUMBERS = 1.75  # inches for the numbers
 HEAD = 0.16  # inches for the label of the lower bound
 BAR = 0.24  # inches from one bar to the next
 MOST_BARS = 30
-UNREACHED = 0.55  # share of white in the part of a bar that is reserved but not allocated
+PALE_SHARE = 0.55  # share of white in the part of a bar that is reserved but not allocated
 
 
 def caption(results: Results, trace: str) -> str:
@@ -78,7 +78,7 @@ def _bar(panel: Panel, row: dict[str, Any], top: float, tall: float) -> None:
         left, low = panel.left, top + tall
         frame.line([(left, top), (reserved, top), (reserved, low), (left, low)], colour, 0.8)
         return
-    frame.box(panel.left, top, reserved - panel.left, tall, mixed(colour, UNREACHED))
+    frame.box(panel.left, top, reserved - panel.left, tall, mixed(colour, PALE_SHARE))
     frame.box(panel.left, top, allocated - panel.left, tall, colour)
 
 

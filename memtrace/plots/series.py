@@ -66,7 +66,7 @@ def means(events: NDArray[Any], values: NDArray[Any], columns: int) -> tuple[Flo
     return numpy.stack([x[starts], x[ends]], 1).ravel(), numpy.repeat(mean, 2)
 
 
-def fullest(events: NDArray[Any], values: NDArray[Any], columns: int) -> NDArray[numpy.int64]:
+def highest_samples(events: NDArray[Any], values: NDArray[Any], columns: int) -> NDArray[numpy.int64]:
     """Return the indexes of the samples to draw of curves that belong together.
 
     They are all samples, or if there are more than ``columns``, the one with the highest value in each column of
@@ -95,12 +95,12 @@ def _envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
     return numpy.stack([x[starts], x[ends]], 1).ravel(), pairs.ravel()
 
 
-def unknown(values: NDArray[Any]) -> bool:
+def is_null(values: NDArray[Any]) -> bool:
     """Return whether a column is null throughout, as the columns of holes are for a real allocator."""
     return values.dtype.kind == "O" or (values.dtype.kind == "f" and bool(numpy.isnan(values).all()))
 
 
-def held(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.int64]:
+def sample_at_steps(samples: NDArray[Any], last: int, columns: int) -> NDArray[numpy.int64]:
     """Return the index of the sample that holds at each of ``columns`` even steps from event 0 to ``last``.
 
     It is the last sample at or before the middle of the step, and -1 before the first sample. ``samples`` are ascending
@@ -130,8 +130,8 @@ def hole_counts(rows: Rows, timeline: Rows, samples: NDArray[Any], last: int, co
 
     The table has no rows where there are no holes, so the timeline is needed to tell no holes from no sample.
     """
-    place = held(samples, last, columns)
-    at = held(timeline["event"], last, columns)
+    place = sample_at_steps(samples, last, columns)
+    at = sample_at_steps(timeline["event"], last, columns)
     some = (place >= 0) & (at >= 0) & (numpy.append(timeline["holes"], 0)[at] > 0)
     found = {}
     for hole_from in numpy.unique(rows["hole_bytes_from"]):
@@ -228,7 +228,7 @@ def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence
         weights = numpy.stack([summed(numpy.where(codes == kind, live, 0)) for kind in range(len(tags))])
         most = numpy.where(weights.max(axis=0) > total - weights.sum(axis=0), weights.argmax(axis=0), -1)
         tag = numpy.where(beyond, -1, most[:, when])
-    if "age_from_events" in rows and not unknown(rows["age_from_events"]):
+    if "age_from_events" in rows and not is_null(rows["age_from_events"]):
         known = rows["age_from_events"].astype(float)
         logs = numpy.zeros(live.shape)
         logs[at_row, at_sample] = numpy.log2(numpy.where(known > 0, known, 1))
@@ -243,7 +243,7 @@ def _fullest(samples: NDArray[Any], live: Floats, last: int, columns: int) -> ND
     Of the samples within a column it is the one with the most live bytes, so that no peak is lost; a column without a
     sample shows the sample before. ``live`` are the live bytes at each sample.
     """
-    when = numpy.maximum(0, held(samples, last, columns))
+    when = numpy.maximum(0, sample_at_steps(samples, last, columns))
     column = (samples * (columns / max(1, last))).astype(numpy.int64).clip(0, columns - 1)
     order = numpy.lexsort((live, column))
     ends = order[numpy.flatnonzero(numpy.diff(column[order], append=columns))]

@@ -10,7 +10,7 @@ from memtrace.drawing.frame import key
 from memtrace.drawing.panel import MOST_PANELS, SCALES, Place, layout, left_out, places
 from memtrace.drawing.scales import common_limit
 from memtrace.drawing.style import INK, policy_colour
-from memtrace.plots.series import Floats, Rows, curve, fullest, last_event, means, summary
+from memtrace.plots.series import Floats, Rows, curve, highest_samples, last_event, means, summary
 from memtrace.results.verdict import is_oom
 from memtrace.units import format_size
 
@@ -79,7 +79,7 @@ def _stack(place: Place, rows: Rows) -> None:
         place.panel.band(x, low, means(rows["event"], top, COLUMNS)[1], colour)
         below = top
     if rows["event"].size > COLUMNS:
-        kept = fullest(rows["event"], below, COLUMNS)
+        kept = highest_samples(rows["event"], below, COLUMNS)
         place.panel.line(*curve(rows["event"][kept], below[kept], 2 * COLUMNS), INK, 0.4)
     if is_oom(place.row):
         place.panel.out_of_memory(place.row, place.panel.up / 2, policy_colour(place.row["policy"]))

@@ -49,7 +49,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     step = -(-(high - low + 1) // 4)
     ticks = [(float(k), class_label(1 << k if k else 0, "size")) for k in range(low, high + 1, step)]
     across = Across(low - 0.6, high + 0.6, ticks, "bytes requested")
-    numbers = [f"{100 * lost(one)[0]:.1f} %" for one in found]
+    numbers = [f"{100 * waste_shares(one)[0]:.1f} %" for one in found]
     drawn = places(frame, PANEL, rows, 1, [1.0] * len(rows), 1.0, numbers, across)
     for place, one in zip(drawn, found, strict=True):
         place.panel.ticks_up([(k / 4, f"{25 * k} %") for k in range(0, 5, 2)], labelled=place.leftmost)
@@ -58,7 +58,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     key(frame, [("lost in the class", "area", colour), ("part of what is lost", "area", light(colour))])
 
 
-def lost(rows: Rows) -> tuple[float, Any, Any]:
+def waste_shares(rows: Rows) -> tuple[float, Any, Any]:
     """Return how many of the blocks' bytes nobody requested: as a share over all classes, and as a share of each class.
 
     The third value is each class's part of all such bytes. ``rows`` are those of the table `requests`.
@@ -71,7 +71,7 @@ def lost(rows: Rows) -> tuple[float, Any, Any]:
 
 def _bars(panel: Panel, rows: Rows, colour: Any) -> None:
     """Draw the two bars of each class into a panel."""
-    _, by_class, part = lost(rows)
+    _, by_class, part = waste_shares(rows)
     for values, shade, side in ((by_class, colour, -BAR), (part, light(colour), 0.0)):
         for start, value in zip(rows["size_bytes_from"], values, strict=True):
             left, right = (float(panel.x(class_of(start) + at)) for at in (side, side + BAR))

@@ -31,14 +31,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import (
     ALLOCATED,
     BELOW_MEDIAN,
     BELOW_P99,
     BLOCK_SIZE,
-    CENSUS,
     CLASS_HOLES,
+    COUNT_INSPECTED,
+    COUNT_SIZES,
     FREE,
     HOLE_TAKEN,
     INSPECTED,
@@ -47,7 +48,6 @@ from memtrace.contract.ledger import (
     P99,
     RELEASE_CALLS,
     RESERVED,
-    SEARCHES,
     SPLITS,
     SQUARE_UNIT,
     SQUARES,
@@ -146,9 +146,9 @@ def over(inner, options_of):
         arena = choose(state, request)
         one = state.arenas[arena]
         own, ledger = one.ledger, state.ledger
-        enter(state, one, arena)
+        before_call(state, one, arena)
         start = inner_alloc(one, request)
-        leave(state, own, arena)
+        after_call(state, own, arena)
         for i in (INSPECTED, HOLE_TAKEN, BLOCK_SIZE):
             ledger[i] = own[i]
         if start == ENLARGE:
@@ -164,11 +164,11 @@ def over(inner, options_of):
         """Free the block with the handle ``request.block`` in the arena that it came from. ``address`` is not used."""
         arena = np.int64(state.arena_of[request.block])
         one = state.arenas[arena]
-        enter(state, one, arena)
+        before_call(state, one, arena)
         inner_free(one, request, state.start_of[request.block])
-        leave(state, one.ledger, arena)
+        after_call(state, one.ledger, arena)
 
-    @apart
+    @out_of_line
     def resize(state, request, address, old_size):
         """Resize a block in place in its arena, by the inner policy; return ``address``.
 
@@ -176,9 +176,9 @@ def over(inner, options_of):
         """
         arena, start = np.int64(state.arena_of[request.block]), state.start_of[request.block]
         one = state.arenas[arena]
-        enter(state, one, arena)
+        before_call(state, one, arena)
         answer = inner_resize(one, request, start, old_size)
-        leave(state, one.ledger, arena)
+        after_call(state, one.ledger, arena)
         if answer == ENLARGE:
             state.source[ENLARGED] = arena
         if answer < 0:
@@ -186,16 +186,16 @@ def over(inner, options_of):
         state.size_of[request.block] = request.size
         return address
 
-    @apart
+    @out_of_line
     def trim(state):
         """Let the inner policy give free memory back in each arena; the pages go back to the common source."""
         for arena in range(len(state.arenas)):
             one = state.arenas[arena]
-            enter(state, one, arena)
+            before_call(state, one, arena)
             inner_trim(one)
-            leave(state, one.ledger, arena)
+            after_call(state, one.ledger, arena)
 
-    @apart
+    @out_of_line
     def largest_hole(state):
         """Return the size in bytes of the largest hole of all arenas.
 
@@ -220,23 +220,23 @@ def choose(state, request):
     return (request.stream if state.by_stream else request.tag + 1) % count
 
 
-def enter(state, one, arena):
+def before_call(state, one, arena):
     """Prepare a call of the inner policy on one arena: set the limit of its heap and what it has to count.
 
-    ``one`` is the state of arena number ``arena``. Its counts are subtracted from the sums of the ledger until ``leave``
+    ``one`` is the state of arena number ``arena``. Its counts are subtracted from the sums of the ledger until ``after_call``
     adds them again.
     """
     own, ledger = one.ledger, state.ledger
     left = state.room - ledger[RESERVED] // state.page
     one.rules.limit[0] = min(left + state.mapped[arena], state.pages.shape[1] - 1) * state.page
-    for i in (MEDIAN, P99, CENSUS, SEARCHES):
+    for i in (MEDIAN, P99, COUNT_SIZES, COUNT_INSPECTED):
         own[i] = ledger[i]
     for i in (INSPECTED, HOLE_TAKEN, BLOCK_SIZE):
         own[i] = 0
     add(state, own, -1)
 
 
-def leave(state, own, arena):
+def after_call(state, own, arena):
     """Finish a call of the inner policy on one arena: add its counts to the sums again, and map or unmap pages.
 
     ``own`` is the ledger of arena number ``arena``. Afterwards the arena has just the pages that cover its heap.
@@ -270,7 +270,7 @@ def add(state, own, sign):
     ledger[SQUARES_HIGH] = high
 
 
-@apart
+@out_of_line
 def map_pages(state, arena):
     """Map pages behind those of an arena until they cover its heap: pages given back last first, then new ones."""
     source, mapped = state.source, state.mapped
@@ -286,7 +286,7 @@ def map_pages(state, arena):
         state.ledger[RESERVED] += state.page
 
 
-@apart
+@out_of_line
 def unmap_pages(state, arena):
     """Give back the pages above an arena's heap, the highest first."""
     source, mapped = state.source, state.mapped

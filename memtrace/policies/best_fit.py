@@ -9,7 +9,7 @@ from memtrace.contract.ledger import HOLES, INSPECTED
 from memtrace.contract.request import NOTHING
 from memtrace.structures import heap, size_bins
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.heap import expect, expect_soon, open_request, take_or_grow
+from memtrace.structures.heap import expect, expect_soon, request_block_size, take_or_grow
 from memtrace.structures.rules import alignment
 from memtrace.structures.size_bins import State, best, init, largest_hole
 
@@ -24,7 +24,7 @@ def alloc(state, request):
     If no hole fits, the heap grows. Return NOTHING if a request of 0 bytes gets no block (`zero=null`), NOWHERE if the heap
     cannot grow within the capacity. The number of holes inspected goes to the ledger.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     align = alignment(state.rules, request)

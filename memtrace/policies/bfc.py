@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -148,7 +148,7 @@ def alloc(state, request):
     if x != 0:
         ledger[HOLE_TAKEN] = state.nodes[x].extent
     else:
-        x = in_new_region(state, size, align)
+        x = chunk_of_new_region(state, size, align)
         if x == 0:
             return NOWHERE
     if state.nodes[x].addr & (align - 1):
@@ -189,7 +189,7 @@ def cut(state, x, size):
     return y
 
 
-@apart
+@out_of_line
 def cut_front(state, x, align):
     """Split free chunk x at its first address aligned to ``align``; return the upper chunk, which begins there.
 
@@ -240,8 +240,8 @@ def swallow(state, x, after):
     state.ledger[MERGES] += 1
 
 
-@apart
-def in_new_region(state, size, align):
+@out_of_line
+def chunk_of_new_region(state, size, align):
     """Return a free chunk of a new region in which the request fits; 0 if there is none.
 
     With `garbage_collection`, unused regions are given back first if there is no room otherwise.
@@ -254,7 +254,7 @@ def in_new_region(state, size, align):
     return x
 
 
-@apart
+@out_of_line
 def extend(state, size):
     """Ask the device for a region with room for ``size`` bytes, one free chunk; return whether it has one.
 
@@ -286,7 +286,7 @@ def extend(state, size):
     return True
 
 
-@apart
+@out_of_line
 def collect(state, size):
     """Give back all regions in which nothing is live, if that can make room for ``size`` bytes; return whether it did.
 
@@ -318,7 +318,7 @@ def is_unused(state, i):
     return state.nodes[x].free == 1 and state.nodes[x].extent == state.regions[i].extent
 
 
-@apart
+@out_of_line
 def releasable(state):
     """Return the bytes of the regions in which nothing is live."""
     unused = np.int64(0)

@@ -28,7 +28,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import highest_set, lowest_set, next_power
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -52,10 +52,10 @@ from memtrace.structures.buddy_space import (
     WIDEST,
     Bitmaps,
     add_free,
+    add_free_space,
     change_reserved,
     free_block_at,
     free_blocks,
-    give_space,
     is_free,
     largest_hole,
     lowest_free,
@@ -65,7 +65,7 @@ from memtrace.structures.buddy_space import (
     smallest_order,
     take_free,
 )
-from memtrace.structures.heap import open_request, reserve
+from memtrace.structures.heap import request_block_size, reserve
 from memtrace.structures.rules import Rules, block_size, growth, heap_rules, trimmed
 
 ORDER = 5
@@ -107,7 +107,7 @@ def init(capacity, max_live, kind: Literal["binary", "fibonacci"] = "binary", **
         base,
         -1 if bounded or base > 0 else 62,
     )
-    give_space(state, base, min(capacity, 1 << state.bitmaps.shape[TOP]))
+    add_free_space(state, base, min(capacity, 1 << state.bitmaps.shape[TOP]))
     return state
 
 
@@ -148,7 +148,7 @@ def order_for(size, align):
     return highest_set(2 * max(size, align) - 1)
 
 
-def beyond_window(state):
+def levels_above_window(state):
     """Return how many splits lead from the block of the whole space to the window, or merges back, while the window is free.
 
     The result is 0 if the window covers the whole space. These splits and merges are counted, and never carried out.
@@ -163,7 +163,7 @@ def alloc(state, request):
     request of 0 bytes gets no block (`zero=null`), ENLARGE if the window has to grow, NOWHERE if no free block is large
     enough or the capacity does not allow it.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     ledger, bitmaps = state.ledger, state.bitmaps
@@ -178,7 +178,7 @@ def alloc(state, request):
         ledger[HOLE_TAKEN] = 1 << found
         ledger[INSPECTED] = 1
     elif address + (1 << order) > ledger[RESERVED]:
-        more = reach(state, address + (1 << order), 1 << order)
+        more = reserve_up_to(state, address + (1 << order), 1 << order)
         if more < 0:
             return more
     take_free(state, found, i)
@@ -189,8 +189,8 @@ def alloc(state, request):
     return address
 
 
-@apart
-def reach(state, end, size):
+@out_of_line
+def reserve_up_to(state, end, size):
     """Raise the reserved bytes so that a block of ``size`` bytes may end at address ``end``; return 0.
 
     Return ENLARGE if the window has to grow first, NOWHERE if the capacity does not allow it; nothing changes then.
@@ -206,14 +206,14 @@ def reach(state, end, size):
     return 0
 
 
-@apart
+@out_of_line
 def halve(state, found, order, address):
     """Free the upper halves of a block at ``address``, from order ``found`` down, so that a block of ``order`` is left.
 
-    The block is used already. One split is counted per half, and those of ``beyond_window`` if it is the whole window.
+    The block is used already. One split is counted per half, and those of ``levels_above_window`` if it is the whole window.
     """
     if found == state.bitmaps.shape[TOP]:
-        state.ledger[SPLITS] += beyond_window(state)
+        state.ledger[SPLITS] += levels_above_window(state)
     state.ledger[SPLITS] += found - order
     while found > order:
         found -= 1
@@ -247,7 +247,7 @@ def release(state, order, address):
         merge(state, order, i)
 
 
-@apart
+@out_of_line
 def merge(state, order, i):
     """Merge block i of ``order`` with its buddy, the result with its own buddy, and so on; mark the last result free.
 
@@ -260,11 +260,11 @@ def merge(state, order, i):
         i >>= 1
         order += 1
     if order == top:
-        ledger[MERGES] += beyond_window(state)
+        ledger[MERGES] += levels_above_window(state)
     add_free(state, order, i)
 
 
-@apart
+@out_of_line
 def resize(state, request, address, old_size):
     """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
 
@@ -306,7 +306,7 @@ def grow_in_place(state, address, now, wanted):
             return NOWHERE
     end = address + (1 << wanted)
     if end > ledger[RESERVED]:
-        more = reach(state, end, 1 << wanted)
+        more = reserve_up_to(state, end, 1 << wanted)
         if more < 0:
             return more
     for order in range(now, wanted):
@@ -315,7 +315,7 @@ def grow_in_place(state, address, now, wanted):
     return 0
 
 
-@apart
+@out_of_line
 def trim(state):
     """Lower the reserved bytes to the end of the highest block, in whole chunks above what was reserved at the start."""
     used = state.ledger[RESERVED]

@@ -10,7 +10,7 @@ from memtrace.contract.ledger import RESERVED
 from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, expect_soon, init, largest_hole
-from memtrace.structures.heap import expect, open_request
+from memtrace.structures.heap import expect, request_block_size
 from memtrace.structures.rules import alignment, block_size
 
 ORDER = 90
@@ -23,15 +23,15 @@ def alloc(state, request):
 
     Return NOTHING if a request of 0 bytes gets no block (`zero=null`), NOWHERE if the heap cannot grow within the capacity.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     align = alignment(state.rules, request)
     address = align_up(state.rover[NEXT], align)
-    return put(state, address, size, request.block)
+    return place_at_end(state, address, size, request.block)
 
 
-def put(state, address, size, handle):
+def place_at_end(state, address, size, handle):
     """Place a block of ``size`` bytes at ``address``, which lies at or above the end of all blocks; return the address.
 
     The block takes the free tail of the heap if it fits in what is reserved, else the heap grows. Return NOWHERE if the

@@ -30,12 +30,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart
-from memtrace.contract.ledger import ALLOCATED, HOLES, INSPECTED, MOVED, RESERVED, SEARCHES, open_hole
+from memtrace.contract.calls import out_of_line
+from memtrace.contract.ledger import ALLOCATED, COUNT_INSPECTED, HOLES, INSPECTED, MOVED, RESERVED, open_hole
 from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import expect_soon, first_fit, insert, largest_hole, lowest, rank
-from memtrace.structures.heap import drop_hole, expect, link, new_node, open_request, tail_address, take_or_grow
+from memtrace.structures.address_tree import expect_soon, first_fit, holes_below, insert, largest_hole, lowest
+from memtrace.structures.heap import drop_hole, expect, link, new_node, request_block_size, tail_address, take_or_grow
 from memtrace.structures.rules import Rules, alignment, growth
 
 ORDER = 50
@@ -95,13 +95,13 @@ def alloc(state, request):
     request of 0 bytes gets no block (`zero=null`), NOWHERE if the request fails. A slide changes the addresses of other
     blocks (``address_of``).
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     align = alignment(state.rules, request)
     x = first_fit(state, 0, size, align)
-    if state.ledger[SEARCHES] != 0:
-        state.ledger[INSPECTED] = rank(state, x) + 1 if x != 0 else state.ledger[HOLES]
+    if state.ledger[COUNT_INSPECTED] != 0:
+        state.ledger[INSPECTED] = holes_below(state, x) + 1 if x != 0 else state.ledger[HOLES]
     if x == 0:
         x = make_room(state, size, align)
     address = take_or_grow(state, x, size, align, request, address_tree)
@@ -110,7 +110,7 @@ def alloc(state, request):
     return address
 
 
-@apart
+@out_of_line
 def make_room(state, size, align):
     """Slide the blocks if that is due and the request then fits; return the node of the hole that it fits in, else 0.
 
@@ -121,7 +121,7 @@ def make_room(state, size, align):
         return np.int64(0)
     if state.when != GROWTH and can_end_at(state, tail_address(state, align) + size, size):
         return np.int64(0)
-    if not can_end_at(state, align_up(slid_top(state), align) + size, size):
+    if not can_end_at(state, align_up(top_after_slide(state), align) + size, size):
         return np.int64(0)
     slide(state)
     return first_fit(state, 0, size, align)
@@ -133,7 +133,7 @@ def can_end_at(state, end, size):
     return end <= top or growth(state.rules, top, end - top, size) > 0
 
 
-def slid_top(state):
+def top_after_slide(state):
     """Return the address at which the highest block would end after a slide. There is a hole."""
     nodes = state.nodes
     x = lowest(state, 1)
@@ -145,7 +145,7 @@ def slid_top(state):
     return top
 
 
-@apart
+@out_of_line
 def slide(state):
     """Move each block above the lowest hole down to the end of the block below it, at the alignment of its own request.
 
@@ -165,7 +165,7 @@ def slide(state):
         else:
             address = align_up(top, state.align_of[x])
             if address > top:
-                leave_hole(state, x, top, address - top)
+                insert_gap(state, x, top, address - top)
             if address < nodes[x].addr:
                 nodes[x].addr = address
                 pause += nodes[x].extent
@@ -177,7 +177,7 @@ def slide(state):
         note_pause(state, pause)
 
 
-def leave_hole(state, x, address, size):
+def insert_gap(state, x, address, size):
     """Insert a hole of ``size`` bytes at ``address``, directly below block x: a gap that the alignment of x needs."""
     y = new_node(state, address, size)
     link(state.nodes, y, state.nodes[x].prev, x)
@@ -199,20 +199,20 @@ def note_pause(state, pause):
 
 def slide_if_due(state):
     """With `when=threshold`: slide the blocks if the holes below the last block are above the threshold."""
-    if state.when == THRESHOLD and scattered(state) > part_of(state.ledger[RESERVED], state.threshold):
+    if state.when == THRESHOLD and scattered_bytes(state) > percent_of(state.ledger[RESERVED], state.threshold):
         slide(state)
         if state.rules.trim:
             trim(state)
 
 
-def scattered(state):
+def scattered_bytes(state):
     """Return the bytes of holes below the last block, without those that the last slide left."""
     ledger, tail = state.ledger, state.nodes[0].prev
     top = state.nodes[tail].extent if state.nodes[tail].free == 1 else 0
     return ledger[RESERVED] - state.base - ledger[ALLOCATED] - top - state.slides[LEFT]
 
 
-def part_of(size, percent):
+def percent_of(size, percent):
     """Return ``size`` times ``percent`` / 100, rounded down, without overflow."""
     return size // 100 * percent + size % 100 * percent // 100
 

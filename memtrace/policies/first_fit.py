@@ -5,12 +5,12 @@ is reported is the one a linear list in address order would have.
 Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely and Boles 1995, section 3.4.
 """
 
-from memtrace.contract.ledger import HOLES, INSPECTED, SEARCHES
+from memtrace.contract.ledger import COUNT_INSPECTED, HOLES, INSPECTED
 from memtrace.contract.request import NOTHING
 from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, rank
+from memtrace.structures.address_tree import State, expect_soon, first_fit, holes_below, init, largest_hole
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.heap import expect, open_request, take_or_grow
+from memtrace.structures.heap import expect, request_block_size, take_or_grow
 from memtrace.structures.rules import alignment
 
 ORDER = 1
@@ -24,13 +24,13 @@ def alloc(state, request):
     If no hole fits, the heap grows. Return NOTHING if a request of 0 bytes gets no block (`zero=null`), NOWHERE if the heap
     cannot grow within the capacity. The number of holes inspected goes to the ledger.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     align = alignment(state.rules, request)
     x = first_fit(state, 0, size, align)
-    if state.ledger[SEARCHES] != 0:
-        state.ledger[INSPECTED] = rank(state, x) + 1 if x != 0 else state.ledger[HOLES]
+    if state.ledger[COUNT_INSPECTED] != 0:
+        state.ledger[INSPECTED] = holes_below(state, x) + 1 if x != 0 else state.ledger[HOLES]
     return take_or_grow(state, x, size, align, request, address_tree)
 
 

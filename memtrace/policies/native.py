@@ -81,10 +81,10 @@ def follow(state, plan):
 
 def alloc(state, request):
     """Return the address that the library gave the next request; NOWHERE if its call failed."""
-    return serve(state, request, 0)
+    return next_answer(state, request, 0)
 
 
-def serve(state, request, old_usable):
+def next_answer(state, request, old_usable):
     """Return the library's answer to the next request, and count the block; NOWHERE if its call failed.
 
     ``old_usable``: the usable bytes that the block had before, which are no longer allocated (0 for a new block).
@@ -96,11 +96,11 @@ def serve(state, request, old_usable):
         state.ledger[BLOCK_SIZE] = state.usable[k]
         state.ledger[ALLOCATED] += state.usable[k] - old_usable
         state.held[request.block] = state.usable[k]
-    called(state)
+    count_call(state)
     return address
 
 
-def called(state):
+def count_call(state):
     """Count one more call of the library, and set the reserved bytes to those of the last reading made by then."""
     call = state.at[CALL] + 1
     state.at[CALL] = call
@@ -112,7 +112,7 @@ def called(state):
 def free(state, request, address):
     """Free the block with the handle ``request.block``. ``address`` is not used."""
     state.ledger[ALLOCATED] -= state.held[request.block]
-    called(state)
+    count_call(state)
 
 
 def resize(state, request, address, old_size):
@@ -126,12 +126,12 @@ def resize(state, request, address, old_size):
         return NOWHERE
     if state.addresses[k] != address:
         state.ledger[MOVED] += min(old_size, request.size)
-    return serve(state, request, state.held[request.block])
+    return next_answer(state, request, state.held[request.block])
 
 
 def trim(state):
     """Count the call for a trim event, which the library has served before the replay."""
-    called(state)
+    count_call(state)
 
 
 def write_counters(state, row):

@@ -10,8 +10,8 @@ Cost: O(log n) in the number of holes; the search length is the one of a linear 
 Source: Knuth, The Art of Computer Programming 1, 2.5, exercise 6; Bryant and O'Hallaron, CS:APP 9.9.
 """
 
-from memtrace.contract.calls import apart
-from memtrace.contract.ledger import HOLES, INSPECTED, SEARCHES
+from memtrace.contract.calls import out_of_line
+from memtrace.contract.ledger import COUNT_INSPECTED, HOLES, INSPECTED
 from memtrace.contract.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import (
@@ -19,13 +19,13 @@ from memtrace.structures.address_tree import (
     expect_soon,
     first_fit,
     hole_at,
+    holes_below,
     init,
     largest_hole,
     lowest_from,
-    rank,
 )
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.heap import expect, open_request, take_or_grow
+from memtrace.structures.heap import expect, request_block_size, take_or_grow
 from memtrace.structures.rules import alignment
 
 ORDER = 2
@@ -34,7 +34,7 @@ COALESCES = True
 
 # places in State.rover, both addresses in bytes
 ROVER = 0  # the block that the last successful search placed
-FROM = 1  # where the next search starts: the hole that contains the rover, or the rover itself
+SEARCH_START = 1  # where the next search starts: the hole that contains the rover, or the rover itself
 
 
 def alloc(state, request):
@@ -43,28 +43,28 @@ def alloc(state, request):
     The search wraps round once, then the heap grows, which does not move the rover. Return NOTHING if a request of 0 bytes
     gets no block (`zero=null`), NOWHERE if the heap cannot grow within the capacity.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     align = alignment(state.rules, request)
     rover = state.rover
-    low = rover[FROM]
+    low = rover[SEARCH_START]
     x = first_fit(state, low, size, align)
     wrapped = x == 0
     if wrapped:
         x = first_fit(state, 0, size, align)
-    if state.ledger[SEARCHES] != 0:
-        state.ledger[INSPECTED] = inspected(state, low, x, wrapped)
+    if state.ledger[COUNT_INSPECTED] != 0:
+        state.ledger[INSPECTED] = holes_inspected(state, low, x, wrapped)
     address = take_or_grow(state, x, size, align, request, address_tree)
     if x == 0:
-        settle_rover(state)
+        update_search_start(state)
     else:
         rover[ROVER] = address
-        rover[FROM] = address
+        rover[SEARCH_START] = address
     return address
 
 
-def inspected(state, low, x, wrapped):
+def holes_inspected(state, low, x, wrapped):
     """Return how many holes a search from address ``low`` looks at up to and with hole x.
 
     ``x`` is the node index of the hole found; 0 means that none fits, so all holes were looked at. ``wrapped``: the search
@@ -74,18 +74,18 @@ def inspected(state, low, x, wrapped):
     if x == 0:
         return holes
     start = lowest_from(state, low, 1)
-    skipped = rank(state, start) if start != 0 else holes
-    return rank(state, x) + 1 - skipped + (holes if wrapped else 0)
+    skipped = holes_below(state, start) if start != 0 else holes
+    return holes_below(state, x) + 1 - skipped + (holes if wrapped else 0)
 
 
-@apart
-def settle_rover(state):
+@out_of_line
+def update_search_start(state):
     """Set the address at which the next search starts: that of the hole that contains the rover, else the rover itself.
 
     Called after a growth, a resize or a trim, since each of them may change that hole.
     """
     hole = hole_at(state, state.rover[ROVER])
-    state.rover[FROM] = state.nodes[hole].addr if hole != 0 else state.rover[ROVER]
+    state.rover[SEARCH_START] = state.nodes[hole].addr if hole != 0 else state.rover[ROVER]
 
 
 def free(state, request, address):
@@ -96,11 +96,11 @@ def free(state, request, address):
     """
     hole = heap.free_block(state, request.block, address_tree)
     if state.rules.trim:
-        settle_rover(state)  # the trim may have shortened or removed the hole
+        update_search_start(state)  # the trim may have shortened or removed the hole
         return
     start, rover = state.nodes[hole].addr, state.rover
     if start < rover[ROVER] and rover[ROVER] < start + state.nodes[hole].extent:
-        rover[FROM] = start
+        rover[SEARCH_START] = start
 
 
 def resize(state, request, address, old_size):
@@ -111,7 +111,7 @@ def resize(state, request, address, old_size):
     """
     address = heap.resize_block(state, request, address, address_tree)
     if address >= 0:
-        settle_rover(state)
+        update_search_start(state)
     return address
 
 
@@ -121,4 +121,4 @@ def trim(state):
     The start of the next search is set anew.
     """
     heap.trim_top(state, address_tree)
-    settle_rover(state)
+    update_search_start(state)

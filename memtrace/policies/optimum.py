@@ -19,7 +19,7 @@ from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State as Tree
 from memtrace.structures.address_tree import hole_at
 from memtrace.structures.address_tree import init as new_tree
-from memtrace.structures.heap import open_request, tail_address
+from memtrace.structures.heap import request_block_size, tail_address
 
 ORDER = 95
 SWAPS = ("inplace",)  # a plan has no scratch blocks
@@ -65,7 +65,7 @@ def follow(state, plan):
     return state._replace(addresses=plan.addresses, follows=plan.follows, kinds=kinds)
 
 
-def planned(state):
+def request_due(state):
     """Return the index of the next request of the plan, after moving past the requests of blocks that have failed."""
     while state.kinds[state.at[NEXT]] == VOID:
         state.at[NEXT] += 1
@@ -78,11 +78,11 @@ def alloc(state, request):
     Return NOWHERE if the range is not free or the capacity does not allow it. If a new block fails, the later requests of
     that block are taken out of the plan.
     """
-    tree, k = state.tree, planned(state)
-    size = open_request(tree, request)
+    tree, k = state.tree, request_due(state)
+    size = request_block_size(tree, request)
     if size == NOTHING:
         return NOTHING
-    address = put(tree, state.addresses[k], size, request.block)
+    address = place_at(tree, state.addresses[k], size, request.block)
     state.at[NEXT] += 1
     if address == NOWHERE and state.kinds[k] == FIRST:
         k = state.follows[k]
@@ -92,7 +92,7 @@ def alloc(state, request):
     return address
 
 
-def put(tree, address, size, handle):
+def place_at(tree, address, size, handle):
     """Place a block of ``size`` bytes at ``address``, in the hole that contains the range or in the tail, which may grow.
 
     Return the address; NOWHERE if the range is not free or the capacity does not allow it.
@@ -116,7 +116,7 @@ def resize(state, request, address, old_size):
 
     Return ``address``, or NOWHERE if the block has to move. ``old_size`` is not used.
     """
-    if state.addresses[planned(state)] != address:
+    if state.addresses[request_due(state)] != address:
         return NOWHERE
     address = heap.resize_block(state.tree, request, address, address_tree)
     if address >= 0:

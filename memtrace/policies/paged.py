@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import round_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -114,7 +114,7 @@ def pages_for(rules, size):
     return max((size + rules.page - 1) // rules.page, 1)
 
 
-def held(state):
+def reserved_pages(state):
     """Return the number of pages that are reserved, live and free."""
     return state.ledger[RESERVED] // state.rules.page
 
@@ -132,22 +132,22 @@ def alloc(state, request):
     ledger[BLOCK_SIZE] = pages * rules.page
     ledger[INSPECTED] = 1 if pool[FREE] > 0 else 0
     if pages > pool[FREE]:
-        answer = get_pages(state, pages - pool[FREE])
+        answer = reserve_pages(state, pages - pool[FREE])
         if answer != 0:
             return answer
     state.first[request.block] = pool[LIST]
-    state.last[request.block] = cut_list(state, pages)
+    state.last[request.block] = take_pages(state, pages)
     state.pages[request.block] = pages
     return state.first[request.block] * rules.page
 
 
-@apart
-def get_pages(state, missing):
+@out_of_line
+def reserve_pages(state, missing):
     """Get at least ``missing`` pages from the system, in whole chunks if the capacity allows it; return 0.
 
     Return NOWHERE if the capacity has fewer pages left, ENLARGE if the array of pages is too small; nothing changes then.
     """
-    rules, now = state.rules, held(state)
+    rules, now = state.rules, reserved_pages(state)
     more = min(round_up(missing, rules.chunk), rules.capacity - now)
     if more < missing:
         return NOWHERE
@@ -195,7 +195,7 @@ def count_free(state, more):
         resize_hole(state.ledger, before, now)
 
 
-def cut_list(state, pages):
+def take_pages(state, pages):
     """Take ``pages`` pages from the head of the free list for a block; return the last of them.
 
     The list has at least as many. They stay linked in order, and the last one is followed by -1.
@@ -212,7 +212,7 @@ def cut_list(state, pages):
     return page
 
 
-def give_up(state, first, last, pages):
+def free_pages(state, first, last, pages):
     """Put ``pages`` linked pages of a block, from ``first`` to ``last``, at the head of the free list.
 
     With the option `trim` free pages then go back to the system.
@@ -228,10 +228,10 @@ def give_up(state, first, last, pages):
 def free(state, request, address):
     """Free all pages of the block with the handle ``request.block``. ``address`` is not used."""
     block = request.block
-    give_up(state, state.first[block], state.last[block], state.pages[block])
+    free_pages(state, state.first[block], state.last[block], state.pages[block])
 
 
-@apart
+@out_of_line
 def resize(state, request, address, old_size):
     """Add pages at the end of a block, or free pages there; return ``address``.
 
@@ -244,11 +244,11 @@ def resize(state, request, address, old_size):
         return NOWHERE
     if wanted > now:
         if wanted - now > pool[FREE]:
-            answer = get_pages(state, wanted - now - pool[FREE])
+            answer = reserve_pages(state, wanted - now - pool[FREE])
             if answer != 0:
                 return answer
         state.next[state.last[block]] = pool[LIST]
-        state.last[block] = cut_list(state, wanted - now)
+        state.last[block] = take_pages(state, wanted - now)
     elif wanted < now:
         page = state.first[block]
         for _ in range(wanted - 1):
@@ -256,17 +256,17 @@ def resize(state, request, address, old_size):
         rest, last = state.next[page], state.last[block]
         state.next[page] = -1
         state.last[block] = page
-        give_up(state, rest, last, now - wanted)
+        free_pages(state, rest, last, now - wanted)
     state.pages[block] = wanted
     return address
 
 
-@apart
+@out_of_line
 def trim(state):
     """Give free pages back to the system, from the head of the list, in whole chunks above those reserved at the start."""
     rules, pool, after = state.rules, state.pool, state.next
-    used = held(state) - pool[FREE]
-    surplus = held(state) - rules.floor - round_up(max(used - rules.floor, 0), rules.chunk)
+    used = reserved_pages(state) - pool[FREE]
+    surplus = reserved_pages(state) - rules.floor - round_up(max(used - rules.floor, 0), rules.chunk)
     if surplus <= 0:
         return
     for _ in range(surplus):

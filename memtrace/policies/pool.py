@@ -25,13 +25,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import round_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import BLOCK_SIZE, new_ledger
 from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import heap, page_index
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.groups import UNLIMITED, Runs, group_room, new_runs
-from memtrace.structures.heap import FRESH, open_heap, open_request
+from memtrace.structures.heap import FRESH, add_initial_hole, request_block_size
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
 from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, nodes_for, take_cell, take_pages, trim
 from memtrace.structures.size_bins import BINS, LEVEL_3, granule
@@ -88,7 +88,7 @@ def init(
         cell,
         fallback == "best-fit",
     )
-    open_heap(state, options.get("initial", 0), page_index)
+    add_initial_hole(state, options.get("initial", 0), page_index)
     return state
 
 
@@ -103,7 +103,7 @@ def alloc(state, request):
     Return NOTHING if a request of 0 bytes gets no block (`zero=null`), ENLARGE if the arrays have no room for another pool,
     NOWHERE if there is neither a free cell nor room for the block elsewhere.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     if fits_cell(state, size, request):
@@ -113,7 +113,7 @@ def alloc(state, request):
     return fall_back(state, request, size)
 
 
-@apart
+@out_of_line
 def fall_back(state, request, size):
     """Place a block of ``size`` bytes in the heap, outside the pools, by best fit; return its address.
 
@@ -126,7 +126,7 @@ def fall_back(state, request, size):
     return take_pages(state, size, alignment(state.rules, request), request.block)
 
 
-@apart
+@out_of_line
 def resize(state, request, address, old_size):
     """Resize a block in place: within its cell as long as it fits, outside the pools as the heap does; return ``address``.
 

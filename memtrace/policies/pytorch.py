@@ -24,7 +24,7 @@ from memtrace.structures.caching.blocks import complete_free, hand_out, request_
 from memtrace.structures.caching.blocks import events as history_events
 from memtrace.structures.caching.conf import rules_of
 from memtrace.structures.caching.free_sets import largest_hole
-from memtrace.structures.caching.reserving import cached_block, more_memory, release_cached
+from memtrace.structures.caching.reserving import block_after_release, cached_block, release_cached
 from memtrace.structures.caching.state import (
     COUNT,
     DIVISIONS_AT,
@@ -115,7 +115,7 @@ def alloc(state, request):
     if x != 0:
         state.ledger[HOLE_TAKEN] = state.nodes[x].extent
     else:
-        x = more_memory(state, queue, size)
+        x = block_after_release(state, queue, size)
         if x == 0:
             return NOWHERE
     address = hand_out(state, x, size, wanted, request.block)

@@ -22,14 +22,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import highest_set, lowest_set
-from memtrace.contract.calls import apart
-from memtrace.contract.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES, close_hole, open_hole
+from memtrace.contract.calls import out_of_line
+from memtrace.contract.ledger import ALLOCATED, COUNT_INSPECTED, HOLE_TAKEN, HOLES, INSPECTED, close_hole, open_hole
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import expect_soon, first_fit, rank
+from memtrace.structures.address_tree import expect_soon, first_fit, holes_below
 from memtrace.structures.class_lists import SUMMARY, WORDS, mark, unmark
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.heap import FRESH, expect, open_request, release_apart, tail_address, take_or_grow
+from memtrace.structures.heap import FRESH, expect, release_out_of_line, request_block_size, tail_address, take_or_grow
 from memtrace.structures.rules import Rules, alignment
 
 ORDER = 10
@@ -87,7 +87,7 @@ def alloc(state, request):
     If first fit finds no hole, the quick lists are emptied or the heap grows. Return NOTHING if a request of 0 bytes gets
     no block (`zero=null`), ENLARGE if there are too few nodes, NOWHERE if the capacity does not allow it.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     align = alignment(state.rules, request)
@@ -113,13 +113,13 @@ def search(state, size, align):
     The holes inspected are added to the ledger's count.
     """
     x = first_fit(state, 0, size, align)
-    if state.ledger[SEARCHES] != 0:
+    if state.ledger[COUNT_INSPECTED] != 0:
         holes = state.ledger[HOLES] - state.listed[COUNT]
-        state.ledger[INSPECTED] += rank(state, x) + 1 if x != 0 else holes
+        state.ledger[INSPECTED] += holes_below(state, x) + 1 if x != 0 else holes
     return x
 
 
-@apart
+@out_of_line
 def empty_and_search(state, size, align, request):
     """Serve a request for which first fit found no hole: empty the quick lists and search again, or grow; return the address.
 
@@ -146,7 +146,7 @@ def take_listed(state, x, size):
     close_hole(state.ledger, size)
 
 
-@apart
+@out_of_line
 def empty_lists(state):
     """Empty all quick lists: each listed block becomes a hole that coalesces with its neighbours.
 
@@ -159,7 +159,7 @@ def empty_lists(state):
         size = (i << 6) + lowest_set(words[i]) + 1
         x = np.int64(state.heads[size - 1])
         take_listed(state, x, size)
-        release_apart(state, x, address_tree)
+        release_out_of_line(state, x, address_tree)
 
 
 def free(state, request, address):

@@ -21,24 +21,24 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart
-from memtrace.contract.ledger import ALLOCATED, HOLE_TAKEN, HOLES, INSPECTED, SEARCHES
+from memtrace.contract.calls import out_of_line
+from memtrace.contract.ledger import ALLOCATED, COUNT_INSPECTED, HOLE_TAKEN, HOLES, INSPECTED
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures import address_tree, census, heap
-from memtrace.structures.address_tree import expect_soon, first_fit, rank
-from memtrace.structures.heap import FRESH, expect, open_request, release_apart, take_or_grow
+from memtrace.structures.address_tree import expect_soon, first_fit, holes_below
+from memtrace.structures.heap import FRESH, expect, release_out_of_line, request_block_size, take_or_grow
 from memtrace.structures.pages import (
-    HELD,
+    PAGE_BYTES,
     PLACE,
     REGIONS,
     WAITING_HOLES,
     add_waiting,
     drop_waiting,
     end_of,
+    free_within_page,
     grow,
-    put,
+    place_in_page,
     shrink,
-    wait,
 )
 from memtrace.structures.rules import Rules, alignment, block_size
 
@@ -126,7 +126,7 @@ def alloc(state, request):
     A block that does not fit there begins a new page, or gets one of its own. Return NOTHING if a request of 0 bytes gets
     no block (`zero=null`), ENLARGE if the arrays are too small, NOWHERE if the heap has no page.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     r = request.tag + 1
@@ -138,7 +138,7 @@ def alloc(state, request):
     if region.page == 0 or address + size > end_of(state.nodes, region.page):
         return put_in_new_page(state, region, size, align, request)
     count_block(state, region)
-    region.top = put(state, region.page, address, size, request.block)
+    region.top = place_in_page(state, region.page, address, size, request.block)
     return address
 
 
@@ -148,7 +148,7 @@ def count_block(state, region):
     region.live += 1
 
 
-@apart
+@out_of_line
 def put_in_new_page(state, region, size, align, request):
     """Take a page from the heap for a region and place a block of ``size`` bytes in it; return its address.
 
@@ -167,7 +167,7 @@ def put_in_new_page(state, region, size, align, request):
     address = nodes[x].addr
     places[x].page = x
     add_waiting(state, x)
-    end = put(state, x, address, size, request.block)
+    end = place_in_page(state, x, address, size, request.block)
     count_block(state, region)
     if own and region.page != 0:
         places[x].older = places[region.page].older
@@ -186,14 +186,14 @@ def take_page(state, size, align, request):
     """
     ledger = state.ledger
     x = first_fit(state, 0, size, align)
-    if ledger[SEARCHES] != 0:
-        ledger[INSPECTED] += rank(state, x) + 1 if x != 0 else ledger[HOLES] - state.totals[WAITING_HOLES]
+    if ledger[COUNT_INSPECTED] != 0:
+        ledger[INSPECTED] += holes_below(state, x) + 1 if x != 0 else ledger[HOLES] - state.totals[WAITING_HOLES]
     if take_or_grow(state, x, size, align, request, address_tree) == NOWHERE:
         return np.int64(0)
     ledger[HOLE_TAKEN] = 0  # the hole served the page, and not the block
     page = np.int64(state.node_of[request.block])
     ledger[ALLOCATED] -= state.nodes[page].extent
-    state.totals[HELD] += state.nodes[page].extent
+    state.totals[PAGE_BYTES] += state.nodes[page].extent
     return page
 
 
@@ -204,14 +204,14 @@ def free(state, request, address):
     """
     x = np.int64(state.node_of[request.block])
     state.ledger[ALLOCATED] -= state.nodes[x].extent
-    wait(state, x)
+    free_within_page(state, x)
     region = state.regions[request.tag + 1]
     region.live -= 1
     if region.live == 0:
         free_region(state, region)
 
 
-@apart
+@out_of_line
 def free_region(state, region):
     """Give all pages of a region without live blocks back to the heap's holes.
 
@@ -223,8 +223,8 @@ def free_region(state, region):
         size = state.nodes[page].extent
         drop_waiting(state, page)
         state.ledger[ALLOCATED] += size
-        state.totals[HELD] -= size
-        release_apart(state, page, address_tree)
+        state.totals[PAGE_BYTES] -= size
+        release_out_of_line(state, page, address_tree)
         page = older
     region.page = 0
     region.top = 0
@@ -233,7 +233,7 @@ def free_region(state, region):
         trim(state)
 
 
-@apart
+@out_of_line
 def resize(state, request, address, old_size):
     """Resize a block in place if it shrinks, or if it is the last one of its region and its page has room; return ``address``.
 
@@ -269,5 +269,5 @@ def largest_hole(state):
 
 def write_counters(state, row):
     """Write the bytes that wait in regions and the number of regions with live blocks into ``row``."""
-    row[0] = state.totals[HELD] - state.ledger[ALLOCATED]
+    row[0] = state.totals[PAGE_BYTES] - state.ledger[ALLOCATED]
     row[1] = state.totals[REGIONS]

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up, highest_set
-from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.calls import out_of_line, prefetch
 from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -148,7 +148,7 @@ def alloc(state, request):
     return align_up(address, max(request.align, 1))
 
 
-@apart
+@out_of_line
 def carve(state, order, size):
     """Carve the next cell of an order from its page, or from a new page if the last is used up; return the cell's address.
 
@@ -170,7 +170,7 @@ def carve(state, order, size):
     return address
 
 
-@apart
+@out_of_line
 def take_page(state, order, size):
     """Take the next pages of the heap for cells of an order; return whether the capacity allows it.
 
@@ -225,7 +225,7 @@ def resize(state, request, address, old_size):
     return address if state.rules.inplace and same and fits else np.int64(NOWHERE)
 
 
-@apart
+@out_of_line
 def largest_hole(state):
     """Return the size of the largest hole, in bytes: a free cell, the free top of the heap, or the gap below the first page."""
     top = state.top

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.calls import out_of_line, prefetch
 from memtrace.contract.ledger import (
     ALLOCATED,
-    CENSUS,
+    COUNT_SIZES,
     FREE,
     HOLES,
     MERGES,
@@ -35,7 +35,7 @@ from memtrace.contract.ledger import (
 from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import census
 from memtrace.structures.census import largest_hole
-from memtrace.structures.heap import open_request, reserve
+from memtrace.structures.heap import request_block_size, reserve
 from memtrace.structures.rules import Rules, alignment, block_size, growth, heap_rules, trimmed
 from memtrace.structures.stacked import (
     ENTRY,
@@ -90,7 +90,7 @@ def alloc(state, request):
     A gap that the alignment needs below the block becomes an entry of its own, and a hole. Return NOTHING if a request of 0
     bytes gets no block (`zero=null`), NOWHERE if the heap cannot grow within the capacity.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     entries, ledger, rules = state.entries, state.ledger, state.rules
@@ -120,7 +120,7 @@ def alloc(state, request):
         entries[x].end = address
         entries[x].run = x
         entries[x + ONE].run = 0
-    if ledger[CENSUS] != 0:
+    if ledger[COUNT_SIZES] != 0:
         recount(state, request.block, 0, gap)
         recount(state, state.shape[TAIL], tail, rest)
     x += ONE
@@ -176,13 +176,13 @@ def free(state, request, address):
     ledger[ALLOCATED] -= end - start
     ledger[MERGES] += joined
     ledger[HOLES] += 1 - joined
-    if ledger[CENSUS] != 0:
+    if ledger[COUNT_SIZES] != 0:
         recount_freed(state, x, low, high)
     if state.rules.trim:
         trim(state)
 
 
-@apart
+@out_of_line
 def resize(state, request, address, old_size):
     """Resize a block in place if it shrinks, or if it is the block on top; return ``address``.
 
@@ -236,7 +236,7 @@ def grow(state, x, end):
     return entries[x].start
 
 
-@apart
+@out_of_line
 def trim(state):
     """Give the free bytes above the stack back to the system, in whole chunks above what was reserved at the start."""
     ledger = state.ledger

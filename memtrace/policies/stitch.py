@@ -35,40 +35,40 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLES, INSPECTED, RESERVED, new_ledger
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures import size_bins, stitching
-from memtrace.structures.caching.state import longer
+from memtrace.structures.caching.state import extended_copy
 from memtrace.structures.heap import FRESH
 from memtrace.structures.size_bins import best
 from memtrace.structures.small_pages import alloc_small, free_small
 from memtrace.structures.stitching import (
-    EXACT,
+    EXACT_REQUESTS,
     GROWN,
     IDLE_BLOCKS,
     IDLE_BYTES,
-    KEPT,
     NODES,
     PAGE,
     PIECE_SPARE,
+    REMEMBERED,
     SINGLE,
     STITCH_FRESH,
     STITCHED,
-    cut,
-    give,
-    known_stitch,
+    find_idle_stitch,
     lacks_nodes,
     lacks_pieces,
     lacks_stitches,
     largest,
+    make_idle,
     new_memory,
     new_piece,
     new_stitch,
-    recall,
     remember,
     set_idle,
-    take,
+    split_physical,
+    take_idle,
+    unlink_remembered,
 )
 
 ORDER = 44
@@ -105,7 +105,7 @@ def init(capacity, max_live, stitched=1024):
     if stitched < 1:
         raise ValueError("stitched is 1 at least")
     nodes = np.zeros(FIRST, stitching.NODE).view(np.recarray)
-    pool = np.zeros(stitching.PLACES, np.int64)
+    pool = np.zeros(stitching.POOL_LENGTH, np.int64)
     pool[FRESH] = pool[NODES] = pool[STITCH_FRESH] = 1
     pool[PIECE_SPARE] = -1
     return State(
@@ -126,12 +126,12 @@ def init(capacity, max_live, stitched=1024):
 def enlarge(state):
     """Return a state in which each array that has too little room is larger, by doubling."""
     if lacks_nodes(state):
-        nodes = longer(state.nodes, 2 * state.nodes.size)
+        nodes = extended_copy(state.nodes, 2 * state.nodes.size)
         state = state._replace(nodes=nodes, idle=state.idle._replace(nodes=nodes), small=state.small._replace(nodes=nodes))
     while lacks_pieces(state):
-        state = state._replace(pieces=longer(state.pieces, 2 * state.pieces.size))
+        state = state._replace(pieces=extended_copy(state.pieces, 2 * state.pieces.size))
     if lacks_stitches(state):
-        state = state._replace(stitches=longer(state.stitches, 2 * state.stitches.size))
+        state = state._replace(stitches=extended_copy(state.stitches, 2 * state.stitches.size))
     return state
 
 
@@ -152,16 +152,16 @@ def alloc(state, request):
     state.ledger[BLOCK_SIZE] = size
     x = np.int64(best(state.idle, size, 1))
     if x != 0:
-        x = whole_or_cut(state, x, size, request.block)
+        x = take_or_split(state, x, size, request.block)
     else:
-        x = gather(state, size, request.block)
+        x = stitch_idle(state, size, request.block)
         if x == 0:
             return NOWHERE
     state.ledger[ALLOCATED] += size
     return state.nodes[x].addr
 
 
-def whole_or_cut(state, x, size, handle):
+def take_or_split(state, x, size, handle):
     """Serve a request of ``size`` bytes, for which idle physical block x is large enough; return its first physical block.
 
     A block of the same size is taken whole. Else a remembered stitched block of this size is used again if all of it is
@@ -169,40 +169,40 @@ def whole_or_cut(state, x, size, handle):
     """
     nodes, pool = state.nodes, state.pool
     if nodes[x].extent > size:
-        s = known_stitch(state, size)
+        s = find_idle_stitch(state, size)
         if s != 0:
-            return use_again(state, s, handle)
+            return reuse_stitch(state, s, handle)
         pool[SINGLE] += 1
-        take(state, x)
+        take_idle(state, x)
         remember(state, new_stitch(state, new_piece(state, x, -1), nodes[x].extent))
-        cut(state, x, size)
+        split_physical(state, x, size)
     else:
-        pool[EXACT] += 1
-        take(state, x)
+        pool[EXACT_REQUESTS] += 1
+        take_idle(state, x)
     state.node_of[handle] = x
     return x
 
 
-def use_again(state, s, handle):
+def reuse_stitch(state, s, handle):
     """Give the idle stitched block s to the block with this handle; return its first physical block."""
-    state.pool[EXACT] += 1
-    recall(state, s)
+    state.pool[EXACT_REQUESTS] += 1
+    unlink_remembered(state, s)
     set_idle(state, s, False)
     state.stitch_of[handle] = s
     return np.int64(state.pieces[state.stitches[s].first].node)
 
 
-@apart
-def gather(state, size, handle):
+@out_of_line
+def stitch_idle(state, size, handle):
     """Serve a request for which no idle physical block is large enough; return its first physical block.
 
     In this order: an idle stitched block of the size; idle physical blocks, the largest first, stitched; all idle ones, and
     new memory for the missing bytes. Return 0 if the capacity does not allow it; nothing changes then.
     """
     pool = state.pool
-    s = known_stitch(state, size)
+    s = find_idle_stitch(state, size)
     if s != 0:
-        return use_again(state, s, handle)
+        return reuse_stitch(state, s, handle)
     missing = size - pool[IDLE_BYTES]
     if missing > state.rules.capacity - state.ledger[RESERVED]:
         return np.int64(0)
@@ -214,9 +214,9 @@ def gather(state, size, handle):
     first, piece, left = np.int64(-1), np.int64(-1), size - max(missing, 0)
     while left > 0:
         x = largest(state)
-        take(state, x)
+        take_idle(state, x)
         if state.nodes[x].extent > left:
-            cut(state, x, left)
+            split_physical(state, x, left)
         left -= state.nodes[x].extent
         piece = new_piece(state, x, piece)
         if first < 0:
@@ -240,12 +240,12 @@ def free(state, request, address):
         remember(state, s)
     elif nodes[x].owner == 0:
         state.ledger[ALLOCATED] -= nodes[x].extent
-        give(state, x)
+        make_idle(state, x)
     else:
         free_small(state, x)
 
 
-@apart
+@out_of_line
 def largest_hole(state):
     """Return the bytes of all idle memory, which is one hole, or of the largest free range of a small page if that is larger."""
     return max(state.pool[IDLE_BYTES], np.int64(size_bins.largest_hole(state.small)))
@@ -284,6 +284,6 @@ def most_pieces(state):
 def write_counters(state, row):
     """Write the counters named by COUNTERS into ``row``, in that order."""
     for i in range(4):
-        row[i] = state.pool[EXACT + i]
+        row[i] = state.pool[EXACT_REQUESTS + i]
     row[4] = state.pool[IDLE_BLOCKS]
-    row[5] = state.pool[KEPT]
+    row[5] = state.pool[REMEMBERED]

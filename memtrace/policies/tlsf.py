@@ -27,7 +27,7 @@ from memtrace.structures import class_lists, heap
 from memtrace.structures.census import largest_hole
 from memtrace.structures.class_lists import State, find, grow, new_state, rounded, wanted_hole
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.heap import expect, expect_soon, open_request, take
+from memtrace.structures.heap import expect, expect_soon, request_block_size, take
 from memtrace.structures.rules import alignment
 
 ORDER = 8
@@ -53,7 +53,7 @@ def alloc(state, request):
     Return NOTHING if a request of 0 bytes gets no block (`zero=null`). If no list has a hole that is sure to fit, the heap
     grows; return NOWHERE if it cannot within the capacity. With `cut=class` the block's size is rounded up to its class.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     if state.classes.whole:

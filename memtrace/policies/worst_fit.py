@@ -7,13 +7,13 @@ Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely 
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import HOLES, INSPECTED
 from memtrace.contract.request import NOTHING
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, lowest
 from memtrace.structures.free_tail import releasable
-from memtrace.structures.heap import expect, fits, open_request, take_or_grow
+from memtrace.structures.heap import expect, fits, request_block_size, take_or_grow
 from memtrace.structures.rules import alignment
 
 ORDER = 4
@@ -27,7 +27,7 @@ def alloc(state, request):
     If no hole fits, the heap grows. Return NOTHING if a request of 0 bytes gets no block (`zero=null`), NOWHERE if the heap
     cannot grow within the capacity. The number of holes inspected goes to the ledger.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     align = alignment(state.rules, request)
@@ -47,7 +47,7 @@ def largest_fit(state, size, align):
     return x if fits(state.nodes[x], size, align) else largest_aligned(state, size, align)
 
 
-@apart
+@out_of_line
 def largest_aligned(state, size, align):
     """Return the largest hole in which ``size`` bytes fit at the alignment, the lowest of equals; 0 if none fits.
 

@@ -77,7 +77,7 @@ def earlier(nodes: Any, a: Any, b: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def settle(until, heap, nodes, counts, threads, slots, locks, lock_counts):  # type: ignore[no-untyped-def]
+def run_until(until, heap, nodes, counts, threads, slots, locks, lock_counts):  # type: ignore[no-untyped-def]
     """Carry out every operation that arrives before time ``until``, in order of arrival, and count its wait for the lock.
 
     A done operation's node is unused again. An operation whose last predecessor it was enters the heap, and arrives no
@@ -119,7 +119,7 @@ def settle(until, heap, nodes, counts, threads, slots, locks, lock_counts):  # t
 
 
 @njit(cache=True, nogil=True)
-def enter(event, time, thread, slot, lock, hold, new, heap, nodes, counts, threads, slots):  # type: ignore[no-untyped-def]
+def enqueue(event, time, thread, slot, lock, hold, new, heap, nodes, counts, threads, slots):  # type: ignore[no-untyped-def]
     """Add an operation behind the last one of its thread and, unless its block is ``new``, the last one of the block.
 
     It gets an unused node, and enters the heap if nothing precedes it. ``lock`` -1: it takes no lock; ``hold`` is in
@@ -183,10 +183,10 @@ def run(  # type: ignore[no-untyped-def]
         if kind > REALLOC or slot < 0:
             continue
         if counts[IN_USE] + 1 > nodes.shape[0]:
-            settle(time[i], heap, nodes, counts, threads, slots, locks, lock_counts)
+            run_until(time[i], heap, nodes, counts, threads, slots, locks, lock_counts)
             if counts[IN_USE] + 1 > nodes.shape[0]:
                 return i, FULL
-        settle(time[i], heap, nodes, counts, threads, slots, locks, lock_counts)
+        run_until(time[i], heap, nodes, counts, threads, slots, locks, lock_counts)
         who = np.int64(thread[i])
         if kind == FREE and owners_free:
             who = blocks[slot, OWNER]
@@ -213,7 +213,7 @@ def run(  # type: ignore[no-untyped-def]
             blocks[slot, SIZE] = size[i]
         counts[CACHED] += lock < 0
         counts[OPERATIONS] += 1
-        enter(counts[READ] + i, time[i], who, slot, lock, takes, kind == ALLOC, heap, nodes, counts, threads, slots)
+        enqueue(counts[READ] + i, time[i], who, slot, lock, takes, kind == ALLOC, heap, nodes, counts, threads, slots)
     counts[READ] += op.size
     return op.size, DONE_ALL
 
@@ -320,11 +320,11 @@ def contend(trace: Trace, arenas: int, timing: Timing, cache: int = 0, batch_row
             if why == FULL:
                 nodes, heap = more_nodes(nodes, counts), np.concatenate((heap, np.zeros_like(heap)))
         first += e.op.size
-    settle(NEVER, heap, nodes, counts, threads, slots, locks, lock_counts)
-    return counted(arenas, counts, lock_counts)
+    run_until(NEVER, heap, nodes, counts, threads, slots, locks, lock_counts)
+    return result_of(arenas, counts, lock_counts)
 
 
-def counted(arenas: int, counts: Ints, lock_counts: Ints) -> Contention:
+def result_of(arenas: int, counts: Ints, lock_counts: Ints) -> Contention:
     """Return the kernel's counts as a `Contention`. ``counts`` and ``lock_counts`` are those of the kernel."""
     return Contention(
         arenas=arenas,

@@ -22,7 +22,7 @@ LIVE, PLANNED_PEAK, EVENT = range(3)  # places in totals: live bytes, peak with 
 
 
 @njit(cache=True, nogil=True)
-def pair(op, block, size, stream, tag, window, slots, totals, recent, fresh, pairs, peak_event):  # type: ignore[no-untyped-def]
+def find_pairs(op, block, size, stream, tag, window, slots, totals, recent, fresh, pairs, peak_event):  # type: ignore[no-untyped-def]
     """Find the in-place pairs of one batch: blocks that could take over the bytes of a block freed a little later.
 
     Each free of a block A takes the largest block of A's stream that was allocated after A and in the ``window`` events
@@ -73,7 +73,7 @@ def pair(op, block, size, stream, tag, window, slots, totals, recent, fresh, pai
 
 
 @njit(cache=True, nogil=True)
-def idle_at(op, block, size, dst, tag, event, peak, accesses, live, idle):  # type: ignore[no-untyped-def]
+def track_idle(op, block, size, dst, tag, event, peak, accesses, live, idle):  # type: ignore[no-untyped-def]
     """Note, over one batch, the last use up to event ``peak`` and the next use after it of each block live then.
 
     ``live`` is [slot, (bytes, born, last use, tag)], ``idle`` [slot, (from, until, bytes, tag, late)], with events as
@@ -138,8 +138,8 @@ def peak_without(op, block, size, event, starts, ends, start_bytes, end_bytes, s
     totals[0], totals[1], totals[2], totals[3], totals[4] = live, most, away, start, end
 
 
-def final(totals: Any, recent: Any, window: int) -> int:
-    """Return the planned peak of live bytes, when all batches have been through ``pair``: the events in ``recent`` count too."""
+def planned_peak(totals: Any, recent: Any, window: int) -> int:
+    """Return the planned peak of live bytes, once `find_pairs` has seen all batches; the events in ``recent`` count too."""
     filled = min(int(totals[EVENT]), window + 1)
     return max(int(totals[PLANNED_PEAK]), int(recent[:filled].max(initial=0)))
 
@@ -208,8 +208,8 @@ def in_place(trace: Trace, window: int) -> InPlace:
     pairs = np.zeros((len(trace.tags) + 1, 3), np.int64)
     for e in trace.batches():
         peak = trace.facts.peak_live_event
-        pair(e.op, e.block, e.size, e.stream, e.tag, window, slots, totals, recent, fresh, pairs, peak)
-    return InPlace(window, shares(trace, pairs), final(totals, recent, window))
+        find_pairs(e.op, e.block, e.size, e.stream, e.tag, window, slots, totals, recent, fresh, pairs, peak)
+    return InPlace(window, shares(trace, pairs), planned_peak(totals, recent, window))
 
 
 def idle_blocks(trace: Trace, least_idle: int, keep: tuple[str, ...]) -> tuple[Idle, Idle]:
@@ -224,7 +224,7 @@ def idle_blocks(trace: Trace, least_idle: int, keep: tuple[str, ...]) -> tuple[I
     first = 0
     for e in trace.batches():
         count = e.op.size
-        idle_at(e.op, e.block, e.size, e.dst, e.tag, first, facts.peak_live_event, facts.accesses > 0, live, idle)
+        track_idle(e.op, e.block, e.size, e.dst, e.tag, first, facts.peak_live_event, facts.accesses > 0, live, idle)
         if first <= facts.peak_live_event < first + count:
             born = born_before(trace)
         first += count

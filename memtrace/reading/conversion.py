@@ -15,7 +15,7 @@ import numpy as np
 
 from memtrace.trace.batches import Batch, part_of
 from memtrace.trace.model import Int64s, Trace
-from memtrace.trace.writing import unprepared, writer
+from memtrace.trace.writing import raw_batches, writer
 
 if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
@@ -40,7 +40,7 @@ def anonymous(trace: Trace) -> Iterator[Batch]:
     tags = tuple(f"tag-{number}" for number in range(len(trace.tags)))
     metadata = {name: trace.metadata[name] for name in KEPT if name in trace.metadata}
     streams: dict[int, int] = {}
-    for batch in unprepared(trace):
+    for batch in raw_batches(trace):
         rows = batch.rows
         if "time" in batch.columns:
             rows = rows._replace(time=rows.time - trace.facts.first_time)
@@ -77,13 +77,13 @@ def convert(
     Metadata that the file or its reader gives is added to `metadata`; Parquet keeps it, CSV has no place for it.
     """
     from memtrace.reading.traces import no_events, open_input
-    from memtrace.trace.passes import Pass, Raw, check_invalid, refusing
+    from memtrace.trace.passes import Pass, Raw, check_invalid, problem_raiser
 
     check_invalid(invalid)
     opened = writer(Path(target), to)
     with open_input(source, format) as given:
         raw = Raw(given.label, given.batches)
-        refuse = refusing(raw) if invalid == "error" else None
+        refuse = problem_raiser(raw) if invalid == "error" else None
         run = Pass(raw, refuse, keep_rows=True, progress=progress)
         with opened as put:
             events = 0

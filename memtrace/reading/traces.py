@@ -47,14 +47,14 @@ def open_input(path: str | os.PathLike[str], format: str | None = None, *, diges
     With `digest` the SHA-256 of a file is computed in a thread while the rows are read.
     Raises InputError if there is no such file or workload.
     """
-    from memtrace.workloads.recipe import likely, named
+    from memtrace.workloads.recipe import is_workload, nearest_workload
 
     text = os.fspath(path)
     there = os.path.lexists(text)
-    if not there and named(text):
+    if not there and is_workload(text):
         yield _workload(text)
         return
-    meant = likely(text) if text != "-" and not there else None
+    meant = nearest_workload(text) if text != "-" and not there else None
     if meant is not None:
         raise InputError(f"{text}: no such file or workload; did you mean the workload {meant!r}?")
     with open_source(path) as source, _digested(source, digest) as sha256:

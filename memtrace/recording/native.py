@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
-from memtrace.native.compiler import LIBRARY, compiled
+from memtrace.native.compiler import LIBRARY, compile_source
 
 if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
@@ -66,7 +66,7 @@ def record(
     """
     from memtrace.reading import convert
 
-    library = preloaded()
+    library = recorder_library()
     found = shutil.which(command[0], path=(environment or os.environ).get("PATH"))
     if found is None:
         raise UsageError(f"{command[0]}: there is no such program")
@@ -83,13 +83,13 @@ def record(
     return Recording(chosen, processes, events, exit_code, metadata)
 
 
-def preloaded() -> Path:
+def recorder_library() -> Path:
     """Return the path of the recorder's library, compiled if needed; raises UsageError unless this is Linux."""
     if not sys.platform.startswith("linux"):
         raise UsageError(
             "record native needs Linux with glibc\ntry: record python, or convert the log of another tool (memtrace formats)"
         )
-    return compiled(SOURCE, *LIBRARY)
+    return compile_source(SOURCE, *LIBRARY)
 
 
 def _run(command: list[str], folder: Path, library: Path, given: dict[str, str] | None, output: IO[Any] | int | None) -> int:

@@ -223,7 +223,7 @@ def shown(value: Any, unit: str) -> str:
 
 def pictures(results: Results, trace: str, policy: str, name: str) -> Iterator[Picture]:
     """Yield the plots of this policy alone."""
-    alone = only(results, trace, policy)
+    alone = results_of_policy(results, trace, policy)
     for plot in plots():
         if plot.NAME in DRAWN:
             yield Picture(
@@ -237,6 +237,6 @@ def pictures(results: Results, trace: str, policy: str, name: str) -> Iterator[P
             )
 
 
-def only(results: Results, trace: str, policy: str) -> Results:
+def results_of_policy(results: Results, trace: str, policy: str) -> Results:
     """Return the results as if this policy alone had replayed the trace."""
     return replace(results, summary=[row for row in results.summary if (row["trace"], row["policy"]) == (trace, policy)])

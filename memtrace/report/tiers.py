@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from memtrace.tiers.results import TierResults
 
 # Eviction rule -> the block that leaves a full tier under it, in words.
-LEAVES = {
+VICTIM_TEXTS = {
     "lru": "the block whose last use is longest ago",
     "fifo": "the block that came first",
     "clock": "the block that came first, with another round if it was used",
@@ -58,7 +58,7 @@ def _tier_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _how(row: Mapping[str, Any]) -> str:
     """Return sentences on what was replayed, and by which rules."""
-    told = [f"{row['events']:,} events were replayed. What leaves a full tier is {LEAVES[row['evict']]} ({row['evict']})."]
+    told = [f"{row['events']:,} events were replayed. What leaves a full tier is {VICTIM_TEXTS[row['evict']]} ({row['evict']})."]
     told.append(sentence(saying.USES[row["uses"]]))
     if row["pinned"]:
         told.append(f"Blocks tagged {row['pinned']} never leave the tier that they are in.")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.measures.declaration import Readings
-from memtrace.measures.occupancy import at_the_end
+from memtrace.measures.occupancy import final_occupancy
 
 if TYPE_CHECKING:
     from memtrace.engine.replay import Placement
@@ -25,11 +25,11 @@ def failure(placement: Placement) -> dict[str, Columns]:
     """Return the columns of the tables `failures`, `pins` and `last_map`, by table; an empty dict if memory did not run out."""
     if placement.oom_event is None:
         return {}
-    last_map = at_the_end(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
-    return {"failures": state(placement), "pins": pins(placement), "last_map": last_map}
+    last_map = final_occupancy(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
+    return {"failures": failure_row(placement), "pins": pins(placement), "last_map": last_map}
 
 
-def state(placement: Placement) -> Columns:
+def failure_row(placement: Placement) -> Columns:
     """Return the single row of `failures`, as columns: sizes and counts at the event at which memory ran out.
 
     `needed_bytes` is the size that the policy rounded the request to, or the request's own size if the policy did not
@@ -82,8 +82,8 @@ def pins(placement: Placement) -> Columns:
     empty: Columns = {name: np.zeros(0, np.int64) for name in ("address", "bytes", "opens_bytes")}
     if Readings(placement).hides or comes_in_pieces(placement):
         return {**empty, "tag": []}
-    address, extent, slot, opens = opened(placement)
-    chosen = apart(np.argsort(extent - opens, kind="stable"), MOST_PINS)
+    address, extent, slot, opens = opened_ranges(placement)
+    chosen = without_neighbours(np.argsort(extent - opens, kind="stable"), MOST_PINS)
     codes, names = placement.blocks["tag"][slot[chosen]], placement.trace.tags
     tags = [names[code] if code >= 0 else None for code in codes.tolist()]
     return {"address": address[chosen], "bytes": extent[chosen], "opens_bytes": opens[chosen], "tag": tags}
@@ -96,7 +96,7 @@ def comes_in_pieces(placement: Placement) -> bool:
     return bool(bind(placement.policy.module).first_piece)
 
 
-def apart(order: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def without_neighbours(order: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return the first ``most`` positions of ``order`` of which no two are next to each other.
 
     ``order`` is gone through from its start, and a position next to a chosen one is left out.
@@ -110,7 +110,7 @@ def apart(order: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.array(kept, np.int64)
 
 
-def opened(placement: Placement) -> tuple[NDArray[np.int64], ...]:
+def opened_ranges(placement: Placement) -> tuple[NDArray[np.int64], ...]:
     """Return four arrays, one entry per live block in the order of addresses: address, requested bytes, slot, opened bytes.
 
     The opened bytes are those that would be contiguous if the block were freed: its own, and the free bytes on both

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"  # the temporary folder's name, before the process id; a killed run leaves such a folder behind
-OURS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
+OWN_SCHEMAS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
-MORE = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written only if they have rows
+OPTIONAL_TABLES = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written only if they have rows
 
 
 def check_folder(folder: Path, force: bool) -> None:
@@ -45,7 +45,7 @@ def content(folder: Path) -> list[Path]:
 
 def is_ours(folder: Path) -> bool:
     """Return whether the folder has a manifest of memtrace."""
-    return schema_of(folder).startswith(OURS)
+    return schema_of(folder).startswith(OWN_SCHEMAS)
 
 
 def schema_of(folder: Path) -> str:
@@ -140,7 +140,11 @@ def _write_tables(results: Results, stage: Path) -> list[Path]:
     """
     tables = {"summary": summary_table(results.summary)}
     tables |= {name: getattr(results, name) for name in TABLES}
-    tables |= {name: table for name in MORE if (table := getattr(results, name)) is not None and (table or name == "placements")}
+    tables |= {
+        name: table
+        for name in OPTIONAL_TABLES
+        if (table := getattr(results, name)) is not None and (table or name == "placements")
+    }
     return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
 
@@ -181,7 +185,9 @@ def read_folder(folder: Path) -> Results:
             raise InputError(f"{folder} has results of schema {manifest.get('schema')!r}; this version reads {FORMAT}")
         tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
         summary = pq.read_table(folder / "summary.parquet").to_pylist()
-        more = {name: pq.read_table(folder / f"{name}.parquet") for name in MORE if (folder / f"{name}.parquet").exists()}
+        more = {
+            name: pq.read_table(folder / f"{name}.parquet") for name in OPTIONAL_TABLES if (folder / f"{name}.parquet").exists()
+        }
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} is no results folder that can be read: {error}") from error
     return Results(summary, manifest=manifest, **tables, **more)

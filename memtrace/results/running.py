@@ -184,7 +184,7 @@ def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) ->
     context = multiprocessing.get_context("spawn")
     counts: SynchronizedArray[int] = context.Array("q", len(cells))
     pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(counts,))
-    with _stopped_at_once(pool):
+    with _terminating(pool):
         futures = [pool.submit(_work, i, cell) for i, cell in enumerate(cells)]
         pending: Iterable[Any] = futures
         while pending:
@@ -197,7 +197,7 @@ def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) ->
 
 
 @contextmanager
-def _stopped_at_once(pool: Any) -> Iterator[None]:
+def _terminating(pool: Any) -> Iterator[None]:
     """Shut the pool down at the end of the block; on an exception, Ctrl-C included, terminate its processes first."""
     try:
         yield

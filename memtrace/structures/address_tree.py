@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import next_power
-from memtrace.contract.calls import apart, prefetch
-from memtrace.contract.ledger import HOLES, RESERVED, SEARCHES, new_ledger
+from memtrace.contract.calls import out_of_line, prefetch
+from memtrace.contract.ledger import COUNT_INSPECTED, HOLES, RESERVED, new_ledger
 from memtrace.structures import heap
-from memtrace.structures.heap import FRESH, fits, open_heap
+from memtrace.structures.heap import FRESH, add_initial_hole, fits
 from memtrace.structures.rules import Rules, heap_rules
 from memtrace.structures.treap import (
     insert_node,
@@ -92,7 +92,7 @@ def init(capacity, max_live, **options):
         new_ledger(rules.floor),
         rules,
     )
-    open_heap(state, options.get("initial", 0), sys.modules[__name__])
+    add_initial_hole(state, options.get("initial", 0), sys.modules[__name__])
     return state
 
 
@@ -119,7 +119,7 @@ def set_leaf(most, i, size):
 
 def add_count(state, i, sign):
     """Add ``sign`` (1 or -1) to the number of holes of leaf ``i`` and of all entries above it, if searches are counted."""
-    if state.ledger[SEARCHES] == 0:
+    if state.ledger[COUNT_INSPECTED] == 0:
         return
     counts = state.counts
     while i != 0:
@@ -140,7 +140,7 @@ def insert(state, x):
     if outgrown(state) or crowded(state):
         rebuild(state)
     else:
-        hang(state, x)
+        insert_with_priority(state, x)
 
 
 def outgrown(state):
@@ -153,7 +153,7 @@ def crowded(state):
     return state.ledger[HOLES] > 2 * state.shape[LEAVES] and state.shape[LEAVES] < state.shape[MOST_LEAVES]
 
 
-def hang(state, x):
+def insert_with_priority(state, x):
     """Insert node x, a hole whose priority is set, into the treap of its chunk, and update the trees over the chunks."""
     nodes, shape = state.nodes, state.shape
     nodes[x].left = 0
@@ -204,10 +204,10 @@ def move(state, x, address, size):
     if outgrown(state):
         rebuild(state)
     else:
-        hang(state, x)
+        insert_with_priority(state, x)
 
 
-@apart
+@out_of_line
 def rebuild(state):
     """Adapt the width and number of the chunks to the heap and its number of holes, and insert every hole of the list anew."""
     nodes, shape = state.nodes, state.shape
@@ -222,7 +222,7 @@ def rebuild(state):
     x = nodes[0].next
     while x != 0:
         if nodes[x].free == 1:
-            hang(state, x)
+            insert_with_priority(state, x)
         x = nodes[x].next
 
 
@@ -272,7 +272,7 @@ def first_fit(state, low, size, align):
     return x
 
 
-def rank(state, x):
+def holes_below(state, x):
     """Return the number of holes that start below hole x; valid only while searches are counted."""
     nodes, counts = state.nodes, state.counts
     below = np.int64(nodes[nodes[x].left].count)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import highest_set, lowest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RESERVED, close_hole, open_hole, resize_hole
 
 ORDERS = 64  # rows of starts, one per order
@@ -44,10 +44,10 @@ def new_bitmaps(unit, top):
         for level in range(depth):
             starts[order * LEVELS + level] = length
             length += -(-(1 << (top - order)) // 64 ** (level + 1))
-    return Bitmaps(untouched(length), starts, np.array([0, top, depth], np.int64))
+    return Bitmaps(lazy_zeros(length), starts, np.array([0, top, depth], np.int64))
 
 
-def untouched(length):
+def lazy_zeros(length):
     """Return ``length`` words of 0 that take memory only where they are written.
 
     Their size may be far above the machine's memory.
@@ -132,7 +132,7 @@ def free_block_at(bitmaps, unit, address):
     return -1
 
 
-def give_space(state, start, end):
+def add_free_space(state, start, end):
     """Make the addresses [start, end) free blocks: the fewest powers of two that are aligned to their size.
 
     ``start`` is rounded up to a multiple of the smallest block, 2^unit bytes; a rest at the end that is smaller than this
@@ -147,7 +147,7 @@ def give_space(state, start, end):
         address += 1 << order
 
 
-def visible(start, size, reserved):
+def reserved_part(start, size, reserved):
     """Return how many of the ``size`` bytes from address ``start`` on lie below the reserved end ``reserved``."""
     return max(min(start + size, reserved) - start, 0)
 
@@ -155,7 +155,7 @@ def visible(start, size, reserved):
 def add_free(state, order, i):
     """Mark block ``i`` of ``order`` as free, and count the reserved part of it as a hole."""
     set_free(state.bitmaps, order, i)
-    size = visible(i << order, 1 << order, state.ledger[RESERVED])
+    size = reserved_part(i << order, 1 << order, state.ledger[RESERVED])
     if size > 0:
         open_hole(state.ledger, size)
 
@@ -163,12 +163,12 @@ def add_free(state, order, i):
 def take_free(state, order, i):
     """Mark the free block ``i`` of ``order`` as used, and stop counting the reserved part of it as a hole."""
     set_used(state.bitmaps, order, i)
-    size = visible(i << order, 1 << order, state.ledger[RESERVED])
+    size = reserved_part(i << order, 1 << order, state.ledger[RESERVED])
     if size > 0:
         close_hole(state.ledger, size)
 
 
-@apart
+@out_of_line
 def change_reserved(state, reserved):
     """Set the reserved end to the address ``reserved``, and count the free blocks between the old and the new end anew."""
     ledger, bitmaps, unit = state.ledger, state.bitmaps, state.unit
@@ -180,7 +180,7 @@ def change_reserved(state, reserved):
             address = ((address >> unit) + 1) << unit
             continue
         start, size = (address >> order) << order, 1 << order
-        old, new = visible(start, size, before), visible(start, size, reserved)
+        old, new = reserved_part(start, size, before), reserved_part(start, size, reserved)
         if old == 0:
             open_hole(ledger, new)
         elif new == 0:
@@ -201,7 +201,7 @@ def largest_hole(state):
         order = highest_set(mask)
         mask &= ~(1 << order)
         # Of an order's free blocks, the lowest has the largest reserved part.
-        most = max(most, visible(lowest_free(bitmaps, order) << order, 1 << order, reserved))
+        most = max(most, reserved_part(lowest_free(bitmaps, order) << order, 1 << order, reserved))
         if most >= 1 << order >> 1:  # the blocks of lower orders are at most half as large
             break
     return most

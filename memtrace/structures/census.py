@@ -8,8 +8,8 @@ change. The module serves ``heap`` as an index (it has insert, remove and move) 
 import numpy as np
 
 from memtrace.contract.bits import next_power
-from memtrace.contract.calls import apart
-from memtrace.contract.ledger import CENSUS
+from memtrace.contract.calls import out_of_line
+from memtrace.contract.ledger import COUNT_SIZES
 from memtrace.structures.address_tree import raise_leaf, set_leaf
 
 
@@ -26,9 +26,9 @@ def enlarged(sizes, nodes):
     return larger
 
 
-def note(state, x, size):
+def set_hole_size(state, x, size):
     """Set the size of the hole at node x to ``size`` bytes; 0 means that x is no hole. Do nothing while sizes are not counted."""
-    if state.ledger[CENSUS] != 0:
+    if state.ledger[COUNT_SIZES] != 0:
         sizes = state.sizes
         i = np.uint64((sizes.size >> 1) + np.int64(x))
         above = sizes[i >> np.uint64(1)]
@@ -39,7 +39,7 @@ def note(state, x, size):
             climb(sizes, np.int64(i), size)
 
 
-@apart
+@out_of_line
 def climb(sizes, i, size):
     """Set leaf ``i`` of the tree to ``size`` bytes and correct the maxima above it; compiled out of line."""
     set_leaf(sizes, i, size)
@@ -47,19 +47,19 @@ def climb(sizes, i, size):
 
 def insert(state, x):
     """Enter node x, a new hole, under its extent."""
-    note(state, x, state.nodes[x].extent)
+    set_hole_size(state, x, state.nodes[x].extent)
 
 
 def remove(state, x):
     """Note that node x is no hole any more."""
-    note(state, x, 0)
+    set_hole_size(state, x, 0)
 
 
 def move(state, x, address, size):
     """Change hole x to ``address`` and ``size`` bytes, in its node and in the tree."""
     state.nodes[x].addr = address
     state.nodes[x].extent = size
-    note(state, x, size)
+    set_hole_size(state, x, size)
 
 
 def largest_hole(state):

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up, highest_set, round_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import BLOCK_SIZE, new_ledger
 from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import heap, page_index
-from memtrace.structures.groups import BITS, CLASS, Runs, at, group_room, new_runs
-from memtrace.structures.heap import FRESH, open_heap
+from memtrace.structures.groups import BITS, CLASS, Runs, group_entry, group_room, new_runs
+from memtrace.structures.heap import FRESH, add_initial_hole
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
 from memtrace.structures.runs import nodes_for, take_cell, take_pages
 from memtrace.structures.size_bins import BINS, LEVEL_3, granule
@@ -105,7 +105,7 @@ def new_state(capacity, max_live, keep, spacing, page, small, tail, align, min_b
         min_block,
         int(largest),
     )
-    open_heap(state, options.get("initial", 0), page_index)
+    add_initial_hole(state, options.get("initial", 0), page_index)
     return state
 
 
@@ -162,7 +162,7 @@ def alloc_pages(state, request):
     return take_pages(state, size, max(state.rules.align, alignment(state.rules, request)), request.block)
 
 
-@apart
+@out_of_line
 def resize(state, request, address, old_size):
     """Resize a block in place if possible; return ``address``, or NOWHERE if the block has to move.
 
@@ -171,7 +171,7 @@ def resize(state, request, address, old_size):
     """
     home, size = state.runs.home[request.block], cell_request(state, request)
     if is_small(state, size, request):
-        number = state.runs.groups[at(home >> BITS, CLASS)]
+        number = state.runs.groups[group_entry(home >> BITS, CLASS)]
         if home != 0 and state.rules.inplace and class_of(state.spacing, size) == number:
             return address
         return NOWHERE

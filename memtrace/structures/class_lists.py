@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up, highest_set, lowest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RESERVED, new_ledger
 from memtrace.contract.request import NOWHERE
-from memtrace.structures.census import new_sizes, note
-from memtrace.structures.heap import FRESH, append, change_hole_apart, open_heap, place, reserve
+from memtrace.structures.census import new_sizes, set_hole_size
+from memtrace.structures.heap import FRESH, add_initial_hole, append, change_hole_out_of_line, place, reserve
 from memtrace.structures.rules import Rules, growth, heap_rules
-from memtrace.structures.size_bins import above, granule
+from memtrace.structures.size_bins import bits_above, granule
 
 WORDS = 64  # words of the bitmap; it has a bit per class
 SUMMARY = WORDS  # index of the word behind the bitmap, whose bit i is set while word i of the bitmap is not 0
@@ -93,7 +93,7 @@ def new_state(capacity, max_live, sl, small, fl, whole, **options):
         rules,
         classes,
     )
-    open_heap(state, options.get("initial", 0), sys.modules[__name__])
+    add_initial_hole(state, options.get("initial", 0), sys.modules[__name__])
     return state
 
 
@@ -146,7 +146,7 @@ def find(state, wanted):
     i = c >> 6
     word = words[np.uint64(i)] & (-1 << (c & 63))
     if word == 0:
-        word = above(words[SUMMARY], i)
+        word = bits_above(words[SUMMARY], i)
         if word == 0:
             return np.int64(0)
         i = lowest_set(word)
@@ -154,7 +154,7 @@ def find(state, wanted):
     return np.int64(state.heads[np.uint64((i << 6) + lowest_set(word))])
 
 
-@apart
+@out_of_line
 def grow(state, size, wanted, align, handle, index):
     """Extend the free tail of the heap until a search for ``wanted`` bytes would find it, and place the block ``handle`` there.
 
@@ -169,7 +169,7 @@ def grow(state, size, wanted, align, handle, index):
         return NOWHERE
     reserve(state, more)
     if nodes[tail].free == 1:
-        change_hole_apart(state, tail, start, nodes[tail].extent + more, index)
+        change_hole_out_of_line(state, tail, start, nodes[tail].extent + more, index)
     else:
         tail = append(state, top, more, index)
     return place(state, tail, align_up(start, align), size, handle, index)
@@ -178,13 +178,13 @@ def grow(state, size, wanted, align, handle, index):
 def insert(state, x):
     """Insert node x, a new hole, into the index."""
     push(state, x)
-    note(state, x, state.nodes[x].extent)
+    set_hole_size(state, x, state.nodes[x].extent)
 
 
 def remove(state, x):
     """Remove hole x from the index."""
     take_out(state, x)
-    note(state, x, 0)
+    set_hole_size(state, x, 0)
 
 
 def move(state, x, address, size):
@@ -193,7 +193,7 @@ def move(state, x, address, size):
     state.nodes[x].addr = address
     state.nodes[x].extent = size
     push(state, x)
-    note(state, x, size)
+    set_hole_size(state, x, size)
 
 
 def push(state, x):

@@ -9,9 +9,9 @@ of ``size_bins``. The state is ``State`` in ``policies.buddy_kinds.fibonacci``.
 import numpy as np
 
 from memtrace.contract.bits import lowest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RESERVED, close_hole, open_hole, resize_hole
-from memtrace.structures.buddy_space import visible
+from memtrace.structures.buddy_space import reserved_part
 from memtrace.structures.size_bins import combine, meld
 
 NODE = np.dtype(
@@ -47,7 +47,7 @@ def sizes_of_orders(unit):
     return np.array([size for size in sizes if size <= LARGEST], np.int64)
 
 
-def give_space(state, start, end):
+def add_free_space(state, start, end):
     """Cut the addresses [start, end) into the largest possible free blocks; return the list of their nodes, by address.
 
     The smaller blocks lie below the larger ones, and a rest below one unit at the end is not used. If ``end`` is 2^62 (no
@@ -109,7 +109,7 @@ def add_free(state, x):
     root = np.int64(state.heads[order])
     state.heads[order] = meld(nodes, root, x) if root != 0 else x
     state.words[order >> 6] |= np.int64(1) << (order & 63)
-    size = visible(nodes[x].addr, nodes[x].extent, state.ledger[RESERVED])
+    size = reserved_part(nodes[x].addr, nodes[x].extent, state.ledger[RESERVED])
     if size > 0:
         open_hole(state.ledger, size)
 
@@ -133,7 +133,7 @@ def take_free(state, x):
     if root == 0:
         state.words[order >> 6] &= ~(np.int64(1) << (order & 63))
     nodes[x].free = 0
-    size = visible(nodes[x].addr, nodes[x].extent, state.ledger[RESERVED])
+    size = reserved_part(nodes[x].addr, nodes[x].extent, state.ledger[RESERVED])
     if size > 0:
         close_hole(state.ledger, size)
 
@@ -199,7 +199,7 @@ def leaf_at(state, address):
     return x
 
 
-@apart
+@out_of_line
 def change_reserved(state, reserved):
     """Set the reserved end to the address ``reserved``, and count the free blocks between the old and the new end anew."""
     ledger, nodes = state.ledger, state.nodes
@@ -214,7 +214,7 @@ def change_reserved(state, reserved):
             continue
         start, size = nodes[x].addr, nodes[x].extent
         if nodes[x].free == 1:
-            old, new = visible(start, size, before), visible(start, size, reserved)
+            old, new = reserved_part(start, size, before), reserved_part(start, size, reserved)
             if old == 0:
                 open_hole(ledger, new)
             elif new == 0:
@@ -235,5 +235,5 @@ def largest_hole(state):
             break
         x = np.int64(state.heads[order])  # the lowest free block of the order, which has the largest reserved part
         if x != 0:
-            most = max(most, visible(state.nodes[x].addr, state.nodes[x].extent, reserved))
+            most = max(most, reserved_part(state.nodes[x].addr, state.nodes[x].extent, reserved))
     return most

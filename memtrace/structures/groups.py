@@ -20,7 +20,7 @@ BITS = 6  # log2 of GROUP
 # is set while cell i is free. ALL: the word when all cells are free. NEXT, PREVIOUS: groups in the class's list, 0 at its end;
 # PREVIOUS has no meaning in the head of a list and in row 0; NEXT also links the spare groups. CLASS: number of the class.
 # FIRST: the run's first group.
-ADDRESS, SIZE, WORD, ALL, NEXT, PREVIOUS, CLASS, FIRST = range(8)
+ADDRESS, SIZE, WORD, ALL_FREE, NEXT, PREVIOUS, CLASS, FIRST = range(8)
 ROW = 3  # log2 of the columns
 
 # Columns of owners, which has a row per group; all but SIBLING are kept for a run's first group only. BLOCK: node of the run.
@@ -91,50 +91,50 @@ def group_room(runs):
     return runs.groups.size >> ROW
 
 
-def at(group, column):
+def group_entry(group, column):
     """Return the index of a ``column`` of ``group`` in ``groups``; unsigned, so compiled code need not check its sign."""
     return np.uint64((group << ROW) + column)
 
 
-def owner(group, column):
+def owner_entry(group, column):
     """Return the index of a ``column`` of ``group`` in ``owners``; unsigned, so compiled code need not check its sign."""
     return np.uint64((group << OWNER) + column)
 
 
-def join_front(runs, group, joins):
+def push_front_if(runs, group, joins):
     """Make ``group``, which has a free cell again, the head of its class's list if ``joins``; else leave the list unchanged.
 
     The processor cannot predict whether a group joins, so there is no branch: the function reads everything first and writes
     as much in either case. PREVIOUS has no meaning in the head of a list, so it may be overwritten.
     """
     groups = runs.groups
-    number = np.uint64(groups[at(group, CLASS)])
-    front, after = runs.heads[number], groups[at(group, NEXT)]
-    groups[at(front, PREVIOUS)] = group
-    groups[at(group, NEXT)] = front if joins else after
+    number = np.uint64(groups[group_entry(group, CLASS)])
+    front, after = runs.heads[number], groups[group_entry(group, NEXT)]
+    groups[group_entry(front, PREVIOUS)] = group
+    groups[group_entry(group, NEXT)] = front if joins else after
     runs.heads[number] = group if joins else front
 
 
-def leave_front(runs, number, group, leaves):
+def pop_front_if(runs, number, group, leaves):
     """Remove ``group``, the head of the list of class ``number``, from it if ``leaves``: no cell is free any more.
 
     There is no branch. The next group is prefetched in either case: if it were only read when the group leaves, the compiler
     would make a branch.
     """
-    after = runs.groups[at(group, NEXT)]
-    prefetch(runs.groups, at(after, PREVIOUS))
+    after = runs.groups[group_entry(group, NEXT)]
+    prefetch(runs.groups, group_entry(after, PREVIOUS))
     runs.heads[np.uint64(number)] = after if leaves else group
 
 
 def leave_list(runs, group):
     """Unlink ``group`` from its class's list, wherever in the list it is."""
-    groups, number = runs.groups, runs.groups[at(group, CLASS)]
-    before, after = groups[at(group, PREVIOUS)], groups[at(group, NEXT)]
+    groups, number = runs.groups, runs.groups[group_entry(group, CLASS)]
+    before, after = groups[group_entry(group, PREVIOUS)], groups[group_entry(group, NEXT)]
     if runs.heads[number] == group:
         runs.heads[number] = after
     else:
-        groups[at(before, NEXT)] = after
-    groups[at(after, PREVIOUS)] = before
+        groups[group_entry(before, NEXT)] = after
+    groups[group_entry(after, PREVIOUS)] = before
 
 
 def new_groups(runs, number, address):
@@ -150,13 +150,13 @@ def new_groups(runs, number, address):
         group = new_group(runs) if i > 0 else first
         groups, count = runs.groups, min(cells - i * GROUP, GROUP)
         word = np.int64(-1) if count == GROUP else (np.int64(1) << count) - 1
-        groups[at(group, ADDRESS)] = address + i * GROUP * size
-        groups[at(group, SIZE)] = size
-        groups[at(group, WORD)] = word
-        groups[at(group, ALL)] = word
-        groups[at(group, CLASS)] = number
-        groups[at(group, FIRST)] = first
-        runs.owners[owner(group, SIBLING)] = sibling
+        groups[group_entry(group, ADDRESS)] = address + i * GROUP * size
+        groups[group_entry(group, SIZE)] = size
+        groups[group_entry(group, WORD)] = word
+        groups[group_entry(group, ALL_FREE)] = word
+        groups[group_entry(group, CLASS)] = number
+        groups[group_entry(group, FIRST)] = first
+        runs.owners[owner_entry(group, SIBLING)] = sibling
         sibling = group
     return first
 
@@ -167,7 +167,7 @@ def new_group(runs):
     counts[ROOM] -= 1
     group = counts[SPARE]
     if group != 0:
-        counts[SPARE] = runs.groups[at(group, NEXT)]
+        counts[SPARE] = runs.groups[group_entry(group, NEXT)]
     else:
         group = counts[FRESH]
         counts[FRESH] = group + 1
@@ -177,14 +177,14 @@ def new_group(runs):
 def join_run(runs, first):
     """Put all groups of the run whose first group is ``first`` at the front of their class's list, in order of address."""
     group = first
-    before, after = np.int64(0), runs.heads[runs.groups[at(first, CLASS)]]
+    before, after = np.int64(0), runs.heads[runs.groups[group_entry(first, CLASS)]]
     while group != 0:
-        runs.groups[at(group, PREVIOUS)] = before
+        runs.groups[group_entry(group, PREVIOUS)] = before
         if before == 0:
-            runs.heads[runs.groups[at(first, CLASS)]] = group
+            runs.heads[runs.groups[group_entry(first, CLASS)]] = group
         else:
-            runs.groups[at(before, NEXT)] = group
+            runs.groups[group_entry(before, NEXT)] = group
         before = group
-        group = runs.owners[owner(group, SIBLING)]
-    runs.groups[at(before, NEXT)] = after
-    runs.groups[at(after, PREVIOUS)] = before
+        group = runs.owners[owner_entry(group, SIBLING)]
+    runs.groups[group_entry(before, NEXT)] = after
+    runs.groups[group_entry(after, PREVIOUS)] = before

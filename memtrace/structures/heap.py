@@ -14,7 +14,7 @@ at once. The functions that place a block return its address.
 """
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.calls import out_of_line, prefetch
 from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -34,7 +34,7 @@ from memtrace.structures.rules import block_size, growth, trimmed
 FRESH, SPARE = 0, 1  # in pool: the first node never used; the head of the list of spare nodes, 0 if it is empty
 
 
-def open_heap(state, initial, index):
+def add_initial_hole(state, initial, index):
     """Make the hole of ``initial`` bytes, if any, that the heap has at the start; it ends at ``rules.floor``."""
     if initial > 0:
         append(state, state.rules.floor - initial, initial, index)
@@ -81,7 +81,7 @@ def unlink(nodes, x):
     nodes[after].prev = before
 
 
-@apart
+@out_of_line
 def append(state, address, size, index):
     """Append a hole of ``size`` bytes at ``address``, the end of the list by address; return its node."""
     nodes = state.nodes
@@ -99,8 +99,8 @@ def change_hole(state, x, address, size, index):
     index.move(state, x, address, size)
 
 
-@apart
-def change_hole_apart(state, x, address, size, index):
+@out_of_line
+def change_hole_out_of_line(state, x, address, size, index):
     """Change hole x as ``change_hole`` does; compiled out of line."""
     change_hole(state, x, address, size, index)
 
@@ -130,12 +130,12 @@ def place(state, x, address, size, handle, index):
     return address
 
 
-@apart
+@out_of_line
 def leave_gap(state, x, address, index):
     """Split hole x into two holes at ``address``; return the node of the upper hole."""
     nodes = state.nodes
     rest = nodes[x].addr + nodes[x].extent - address
-    change_hole_apart(state, x, nodes[x].addr, address - nodes[x].addr, index)
+    change_hole_out_of_line(state, x, nodes[x].addr, address - nodes[x].addr, index)
     state.ledger[SPLITS] += 1
     y = new_node(state, address, rest)
     link(nodes, y, x, nodes[x].next)
@@ -157,7 +157,7 @@ def reserve(state, more):
     state.ledger[RESERVE_CALLS] += 1
 
 
-@apart
+@out_of_line
 def grow(state, address, size, handle, index):
     """Place the block ``handle`` of ``size`` bytes at ``address``, in the free tail or above the top, and grow the heap for it.
 
@@ -181,7 +181,7 @@ def grow(state, address, size, handle, index):
             return address
         tail = append(state, top, more, index)
     else:
-        change_hole_apart(state, tail, nodes[tail].addr, nodes[tail].extent + more, index)
+        change_hole_out_of_line(state, tail, nodes[tail].addr, nodes[tail].extent + more, index)
     return place(state, tail, address, size, handle, index)
 
 
@@ -192,7 +192,7 @@ def tail_address(state, align):
     return align_up(start, align)
 
 
-def open_request(state, request):
+def request_block_size(state, request):
     """Return the block size of a request and note it in the ledger; NOTHING if the request gets no block (``zero=null``)."""
     if request.size == 0 and state.rules.null:
         return NOTHING
@@ -239,13 +239,13 @@ def release(state, x, index):
     return hole
 
 
-@apart
-def release_apart(state, x, index):
+@out_of_line
+def release_out_of_line(state, x, index):
     """Free block x as ``release`` does; compiled out of line."""
     release(state, x, index)
 
 
-@apart
+@out_of_line
 def drop_hole(state, x, index):
     """Remove hole x from the ledger, the index and the list by address."""
     close_hole(state.ledger, state.nodes[x].extent)
@@ -265,7 +265,7 @@ def free_block(state, handle, index):
     return x
 
 
-@apart
+@out_of_line
 def trim_top(state, index):
     """Give the free tail back to the system, in whole chunks above the reserved bytes that the heap began with."""
     nodes, rules, top = state.nodes, state.rules, state.ledger[RESERVED]
@@ -277,14 +277,14 @@ def trim_top(state, index):
     if keep >= top:
         return
     if keep > start:
-        change_hole_apart(state, x, start, keep - start, index)
+        change_hole_out_of_line(state, x, start, keep - start, index)
     else:
         drop_hole(state, x, index)
     state.ledger[RESERVED] = keep
     state.ledger[RELEASE_CALLS] += 1
 
 
-@apart
+@out_of_line
 def resize_block(state, request, address, index):
     """Resize the block of a request in place if possible; return ``address``, or NOWHERE if the block has to move.
 
@@ -313,8 +313,8 @@ def resize_block(state, request, address, index):
         if nodes[hole].free == 0:
             hole = append(state, top, more, index)
         else:
-            change_hole_apart(state, hole, nodes[hole].addr, nodes[hole].extent + more, index)
-    swallow(state, x, hole, size, index)
+            change_hole_out_of_line(state, hole, nodes[hole].addr, nodes[hole].extent + more, index)
+    grow_into_hole(state, x, hole, size, index)
     return address
 
 
@@ -328,12 +328,12 @@ def shrink(state, x, size, index):
     tail = new_node(state, nodes[x].addr + size, rest)
     link(nodes, tail, x, nodes[x].next)
     state.ledger[SPLITS] += 1
-    release_apart(state, tail, index)
+    release_out_of_line(state, tail, index)
     if state.rules.trim:
         trim_top(state, index)
 
 
-def swallow(state, x, hole, size, index):
+def grow_into_hole(state, x, hole, size, index):
     """Grow block x to ``size`` bytes into ``hole``, directly behind it; it also takes a rest of less than min_block bytes."""
     nodes, ledger = state.nodes, state.ledger
     rest = nodes[x].extent + nodes[hole].extent - size
@@ -341,7 +341,7 @@ def swallow(state, x, hole, size, index):
         size += rest
         drop_hole(state, hole, index)
     else:
-        change_hole_apart(state, hole, nodes[x].addr + size, rest, index)
+        change_hole_out_of_line(state, hole, nodes[x].addr + size, rest, index)
         ledger[SPLITS] += 1
     ledger[ALLOCATED] += size - nodes[x].extent
     nodes[x].extent = size

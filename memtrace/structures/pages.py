@@ -10,12 +10,12 @@ policy ``region``). The state has the fields ``places``, ``totals`` and, for ``c
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
 from memtrace.structures import census
 from memtrace.structures.heap import drop_node, link, new_node, unlink
 
-HELD, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages; regions with live blocks; waiting ranges
+PAGE_BYTES, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages; regions with live blocks; waiting ranges
 
 PLACE = np.dtype(
     (
@@ -36,7 +36,7 @@ def end_of(nodes, x):
     return nodes[x].addr + nodes[x].extent
 
 
-def put(state, page, address, size, handle):
+def place_in_page(state, page, address, size, handle):
     """Place the block ``handle`` of ``size`` bytes at ``address`` in the free end of ``page``; return the address behind it.
 
     A gap in front of the block becomes a waiting range. A rest behind it of less than min_block bytes becomes part of the
@@ -90,8 +90,8 @@ def change_waiting(state, x, address, size):
     census.move(state, x, address, size)
 
 
-@apart
-def wait(state, x):
+@out_of_line
+def free_within_page(state, x):
     """Make the freed block x a waiting range, and coalesce it with the waiting ranges beside it in its page.
 
     Of two nodes that are joined the upper one stays, so a page keeps its last node. The caller has subtracted the block from
@@ -100,17 +100,17 @@ def wait(state, x):
     nodes, places = state.nodes, state.places
     page, after = places[x].page, nodes[x].next
     if places[after].waits == 1 and places[after].page == page:
-        swallow(state, after, x)
+        extend_down(state, after, x)
         x = after
     else:
         add_waiting(state, x)
     before = nodes[x].prev
     if places[before].waits == 1 and places[before].page == page:
         drop_waiting(state, before)
-        swallow(state, x, before)
+        extend_down(state, x, before)
 
 
-def swallow(state, x, before):
+def extend_down(state, x, before):
     """Extend the waiting range x downward over the node ``before``, directly below it, and drop that node."""
     nodes = state.nodes
     change_waiting(state, x, nodes[before].addr, nodes[x].extent + nodes[before].extent)
@@ -137,7 +137,7 @@ def shrink(state, x, size, handle):
     nodes[x].extent = rest
     ledger[ALLOCATED] -= rest
     ledger[SPLITS] += 1
-    wait(state, x)
+    free_within_page(state, x)
 
 
 def grow(state, x, page, size, handle):

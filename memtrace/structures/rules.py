@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up, round_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 
 
 class Rules(NamedTuple):
@@ -79,7 +79,7 @@ def growth(rules, top, missing, size):
     return missing if top + missing <= rules.limit[0] else 0
 
 
-@apart
+@out_of_line
 def growth_in_chunks(rules, top, missing, size):
     """Return the same as ``growth``, for a heap that grows in chunks or by whole blocks; compiled out of line."""
     capacity = rules.limit[0]

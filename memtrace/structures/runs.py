@@ -11,14 +11,14 @@ the fields of ``size_bins.State`` and ``runs``, the tables of ``groups``.
 import numpy as np
 
 from memtrace.contract.bits import lowest_set
-from memtrace.contract.calls import apart, prefetch
+from memtrace.contract.calls import out_of_line, prefetch
 from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED, close_hole, close_holes, open_hole, open_holes
 from memtrace.contract.request import ENLARGE, NOWHERE
 from memtrace.structures import heap, page_index, size_bins
 from memtrace.structures.groups import (
     ADDRESS,
     AFTER,
-    ALL,
+    ALL_FREE,
     BITS,
     BLOCK,
     BYTES,
@@ -41,14 +41,14 @@ from memtrace.structures.groups import (
     SPARE,
     WIDTH,
     WORD,
-    at,
+    group_entry,
     group_room,
-    join_front,
     join_run,
-    leave_front,
     leave_list,
     new_groups,
-    owner,
+    owner_entry,
+    pop_front_if,
+    push_front_if,
 )
 from memtrace.structures.page_index import PAGE_HOLES
 from memtrace.structures.size_bins import NODE, best
@@ -87,19 +87,19 @@ def take_cell(state, number, handle):
             return group
     else:
         ledger[INSPECTED] = 1
-        ledger[HOLE_TAKEN] = groups[at(group, SIZE)]
-    word, size = groups[at(group, WORD)], groups[at(group, SIZE)]
-    if word == groups[at(group, ALL)]:
-        runs.owners[owner(groups[at(group, FIRST)], LIVE)] += 1
+        ledger[HOLE_TAKEN] = groups[group_entry(group, SIZE)]
+    word, size = groups[group_entry(group, WORD)], groups[group_entry(group, SIZE)]
+    if word == groups[group_entry(group, ALL_FREE)]:
+        runs.owners[owner_entry(groups[group_entry(group, FIRST)], LIVE)] += 1
     cell = lowest_set(word)
     word = word & ~(np.int64(1) << cell)
-    groups[at(group, WORD)] = word
-    leave_front(runs, number, group, word == 0)
+    groups[group_entry(group, WORD)] = word
+    pop_front_if(runs, number, group, word == 0)
     ledger[BLOCK_SIZE] = size
     ledger[ALLOCATED] += size
     close_hole(ledger, size)
     runs.home[np.uint64(handle)] = group * GROUP + cell
-    return groups[at(group, ADDRESS)] + cell * size
+    return groups[group_entry(group, ADDRESS)] + cell * size
 
 
 def free(state, request, address):
@@ -111,7 +111,7 @@ def free(state, request, address):
         free_pages(state, request.block)
 
 
-@apart
+@out_of_line
 def free_pages(state, handle):
     """Free the block ``handle``, which has pages of its own; compiled out of line."""
     heap.free_block(state, handle, page_index)
@@ -121,21 +121,25 @@ def free_cell(state, home):
     """Free the cell ``home``, given as group * GROUP + cell; if it was the last cell in use of its run, the run becomes empty."""
     runs, ledger = state.runs, state.ledger
     groups, group = runs.groups, home >> BITS
-    size, word, all_free = groups[at(group, SIZE)], groups[at(group, WORD)], groups[at(group, ALL)]
+    size, word, all_free = (
+        groups[group_entry(group, SIZE)],
+        groups[group_entry(group, WORD)],
+        groups[group_entry(group, ALL_FREE)],
+    )
     ledger[ALLOCATED] -= size
     open_hole(ledger, size)
     free_cells = word | (np.int64(1) << (home & (GROUP - 1)))
-    groups[at(group, WORD)] = free_cells
-    join_front(runs, group, word == 0)
+    groups[group_entry(group, WORD)] = free_cells
+    push_front_if(runs, group, word == 0)
     if free_cells == all_free:
-        first = groups[at(group, FIRST)]
-        live = runs.owners[owner(first, LIVE)] - 1
-        runs.owners[owner(first, LIVE)] = live
+        first = groups[group_entry(group, FIRST)]
+        live = runs.owners[owner_entry(first, LIVE)] - 1
+        runs.owners[owner_entry(first, LIVE)] = live
         if live == 0:
-            leave_used(state, first)
+            retire_empty_run(state, first)
 
 
-@apart
+@out_of_line
 def open_run(state, number):
     """Return the first group of a run of class ``number`` with free cells: an empty run that was kept, or a new run.
 
@@ -163,8 +167,8 @@ def open_run(state, number):
     open_holes(ledger, classes[row + CELL], classes[row + CELLS])
     first = new_groups(runs, number, address)
     runs.counts[OPEN] += 1
-    runs.owners[owner(first, BLOCK)] = block
-    runs.owners[owner(first, LIVE)] = 0
+    runs.owners[owner_entry(first, BLOCK)] = block
+    runs.owners[owner_entry(first, LIVE)] = 0
     join_run(runs, first)
     return first
 
@@ -172,13 +176,13 @@ def open_run(state, number):
 def drop_empty(runs, row):
     """Remove the first run from the list of empty runs of the class whose columns begin at entry ``row`` of ``classes``."""
     classes = runs.classes
-    classes[row + EMPTY] = runs.owners[owner(classes[row + EMPTY], AFTER)]
+    classes[row + EMPTY] = runs.owners[owner_entry(classes[row + EMPTY], AFTER)]
     classes[row + EMPTIES] -= 1
     runs.counts[KEPT] -= 1
 
 
-@apart
-def leave_used(state, first):
+@out_of_line
+def retire_empty_run(state, first):
     """Remove the groups of an empty run from their class's list; keep the run, or give it back if its class keeps enough.
 
     ``first`` is the first group of the run.
@@ -187,37 +191,37 @@ def leave_used(state, first):
     group = first
     while group != 0:
         leave_list(runs, group)
-        group = runs.owners[owner(group, SIBLING)]
-    classes, row = runs.classes, runs.groups[at(first, CLASS)] * WIDTH
+        group = runs.owners[owner_entry(group, SIBLING)]
+    classes, row = runs.classes, runs.groups[group_entry(first, CLASS)] * WIDTH
     if classes[row + EMPTIES] >= runs.keep:
         return_run(state, first)
         return
-    runs.owners[owner(first, AFTER)] = classes[row + EMPTY]
+    runs.owners[owner_entry(first, AFTER)] = classes[row + EMPTY]
     classes[row + EMPTY] = first
     classes[row + EMPTIES] += 1
     runs.counts[KEPT] += 1
 
 
-@apart
+@out_of_line
 def return_run(state, first):
     """Give the pages of the empty run with first group ``first`` back to the heap, where they coalesce; make its groups spare."""
     runs, ledger, counts = state.runs, state.ledger, state.runs.counts
-    row, block = runs.groups[at(first, CLASS)] * WIDTH, runs.owners[owner(first, BLOCK)]
+    row, block = runs.groups[group_entry(first, CLASS)] * WIDTH, runs.owners[owner_entry(first, BLOCK)]
     close_holes(ledger, runs.classes[row + CELL], runs.classes[row + CELLS])
     ledger[ALLOCATED] += state.nodes[block].extent
     counts[OPEN] -= 1
     group = first
     while group != 0:
-        runs.groups[at(group, NEXT)] = counts[SPARE]
+        runs.groups[group_entry(group, NEXT)] = counts[SPARE]
         counts[SPARE] = group
         counts[ROOM] += 1
-        group = runs.owners[owner(group, SIBLING)]
+        group = runs.owners[owner_entry(group, SIBLING)]
     heap.release(state, block, page_index)
     if state.rules.trim:
         heap.trim_top(state, page_index)
 
 
-@apart
+@out_of_line
 def take_pages(state, size, align, handle):
     """Place the block ``handle`` in pages of the heap by best fit; if there is no room, give empty runs back and try again.
 
@@ -230,12 +234,12 @@ def take_pages(state, size, align, handle):
         if x != 0:
             return heap.take(state, x, size, align, handle, page_index)
         address = heap.grow(state, heap.tail_address(state, align), size, handle, page_index)
-        if address != NOWHERE or not reap(state):
+        if address != NOWHERE or not return_empty_runs(state):
             return address
 
 
-@apart
-def reap(state):
+@out_of_line
+def return_empty_runs(state):
     """Give all empty runs back to the heap; return whether there were any."""
     runs = state.runs
     if runs.counts[KEPT] == 0:
@@ -250,11 +254,11 @@ def reap(state):
 
 def trim(state):
     """Give all empty runs back to the heap, and the free tail of the heap back to the system."""
-    reap(state)
+    return_empty_runs(state)
     heap.trim_top(state, page_index)
 
 
-@apart
+@out_of_line
 def largest_hole(state):
     """Return the bytes of the largest hole: a range of free pages or a free cell."""
     runs = state.runs

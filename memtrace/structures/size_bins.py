@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import highest_set, lowest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import new_ledger
-from memtrace.structures.heap import FRESH, fits, open_heap
+from memtrace.structures.heap import FRESH, add_initial_hole, fits
 from memtrace.structures.rules import Rules, heap_rules
 
 EXACT = 1 << 23  # granules from which on a bin has more than one size
@@ -79,7 +79,7 @@ def init(capacity, max_live, **options):
         rules,
         granule(rules, options.get("base", 0)),
     )
-    open_heap(state, options.get("initial", 0), sys.modules[__name__])
+    add_initial_hole(state, options.get("initial", 0), sys.modules[__name__])
     return state
 
 
@@ -97,7 +97,7 @@ def bin_of(state, size):
     return EXACT + ((magnitude - 24) << MANTISSA) + (granules >> (magnitude - MANTISSA))
 
 
-def before(nodes, a, b):
+def precedes(nodes, a, b):
     """Return whether hole a is smaller than hole b, or equally large and lower."""
     if nodes[a].extent != nodes[b].extent:
         return nodes[a].extent < nodes[b].extent
@@ -110,7 +110,7 @@ def meld(nodes, a, b):
         return b
     if b == 0:
         return a
-    if before(nodes, b, a):
+    if precedes(nodes, b, a):
         a, b = b, a
     child = nodes[a].child
     nodes[b].side = child
@@ -120,7 +120,7 @@ def meld(nodes, a, b):
     return a
 
 
-@apart
+@out_of_line
 def combine(nodes, child):
     """Join the children of a root into one pairing heap, and return its root; ``child`` is the first of them.
 
@@ -230,7 +230,7 @@ def unmark(words, b):
                 words[LEVEL_3] &= ~(1 << (k & 63))
 
 
-def above(word, bit):
+def bits_above(word, bit):
     """Return ``word`` with only those bits that are above bit ``bit``."""
     return word & (-2 << bit)
 
@@ -241,12 +241,12 @@ def next_bin(words, b):
     word = words[i] & (-1 << (b & 63))
     if word == 0:
         j = i >> 6
-        word = above(words[LEVEL_1 + j], i & 63)
+        word = bits_above(words[LEVEL_1 + j], i & 63)
         if word == 0:
             k = j >> 6
-            word = above(words[LEVEL_2 + k], j & 63)
+            word = bits_above(words[LEVEL_2 + k], j & 63)
             if word == 0:
-                word = above(words[LEVEL_3], k & 63)
+                word = bits_above(words[LEVEL_3], k & 63)
                 if word == 0:
                     return -1
                 k = lowest_set(word)
@@ -275,7 +275,7 @@ def best(state, size, align):
     return 0
 
 
-@apart
+@out_of_line
 def best_in_heap(nodes, root, size, align):
     """Return the smallest hole of a bin in which a block fits, the lowest of equal ones; 0 if there is none.
 
@@ -285,7 +285,7 @@ def best_in_heap(nodes, root, size, align):
     found = np.int64(0)
     x = following(nodes, root)
     while x != 0:
-        if fits(nodes[x], size, align) and (found == 0 or before(nodes, x, found)):
+        if fits(nodes[x], size, align) and (found == 0 or precedes(nodes, x, found)):
             found = x
         x = following(nodes, x)
     return found
@@ -302,7 +302,7 @@ def following(nodes, x):
     return nodes[x].side if x != 0 else 0
 
 
-@apart
+@out_of_line
 def largest_hole(state):
     """Return the bytes of the largest hole; 0 if there is none. All holes of the highest nonempty bin are looked at."""
     word = state.words[LEVEL_3]

@@ -5,16 +5,16 @@ Free small blocks coalesce with their neighbours in the page; a page whose small
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, MERGES, RESERVED, SPLITS, close_hole, open_hole
 from memtrace.contract.request import NOWHERE
 from memtrace.structures import size_bins
 from memtrace.structures.heap import drop_node
 from memtrace.structures.size_bins import best
-from memtrace.structures.stitching import NODES, PAGE, counted_node, cut, give, new_memory, take
+from memtrace.structures.stitching import NODES, PAGE, counted_node, make_idle, new_memory, split_physical, take_idle
 
 
-@apart
+@out_of_line
 def alloc_small(state, size, handle):
     """Place the small block ``handle`` of ``size`` bytes by best fit, or in a new page; return its address, or NOWHERE."""
     nodes, ledger = state.nodes, state.ledger
@@ -49,9 +49,9 @@ def small_page(state):
     nodes = state.nodes
     page = np.int64(best(state.idle, PAGE, 1))
     if page != 0:
-        take(state, page)
+        take_idle(state, page)
         if nodes[page].extent > PAGE:
-            cut(state, page, PAGE)
+            split_physical(state, page, PAGE)
     elif PAGE <= state.rules.capacity - state.ledger[RESERVED]:
         page = new_memory(state, PAGE)
     else:
@@ -73,7 +73,7 @@ def follow(nodes, x, y):
         nodes[after].prev = y
 
 
-@apart
+@out_of_line
 def free_small(state, x):
     """Free the small block x, coalesce it with the free blocks beside it, and make its page idle if all of the page is free."""
     nodes, ledger = state.nodes, state.ledger
@@ -89,7 +89,7 @@ def free_small(state, x):
     if nodes[x].extent == PAGE:
         page = np.int64(nodes[x].owner)
         drop_small(state, x)
-        give(state, page)
+        make_idle(state, page)
     else:
         nodes[x].free = 1
         size_bins.insert(state.small, x)

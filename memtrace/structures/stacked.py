@@ -10,8 +10,8 @@ A state has ``entries``, ``entry_of`` (indexed by handle), ``shape`` and, for ``
 
 import numpy as np
 
-from memtrace.contract.calls import apart
-from memtrace.contract.ledger import CENSUS, HOLES, RESERVED, count_hole
+from memtrace.contract.calls import out_of_line
+from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, count_hole
 from memtrace.structures import census
 
 LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
@@ -43,21 +43,21 @@ def change_tail(state, old, new):
 def change_hole(state, number, old, new):
     """Change the size of the hole with this ``number`` in the census from ``old`` to ``new`` bytes; 0 stands for no hole."""
     state.ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
-    if state.ledger[CENSUS] != 0:
+    if state.ledger[COUNT_SIZES] != 0:
         recount(state, number, old, new)
 
 
-@apart
+@out_of_line
 def recount(state, number, old, new):
     """Change the size of a hole in the counts of sizes and in the census, as ``change_hole`` does, but leave HOLES unchanged."""
     if old > 0:
         count_hole(state.ledger, old, -1)
     if new > 0:
         count_hole(state.ledger, new, 1)
-    census.note(state, number, new)
+    census.set_hole_size(state, number, new)
 
 
-@apart
+@out_of_line
 def squeeze(state):
     """Replace each run by a single entry, which moves the entries above it down; ``entry_of`` and the top entry follow."""
     entries, top = state.entries, np.uint64(state.shape[LAST])
@@ -86,7 +86,7 @@ def next_block(entries, x):
     return x + 1 if run == 0 else run + 1
 
 
-@apart
+@out_of_line
 def gaps_beside(entries, x, last):
     """Return how many of the holes directly below and above block x have no entry (0 to 2).
 
@@ -99,7 +99,7 @@ def gaps_beside(entries, x, last):
     return gaps
 
 
-@apart
+@out_of_line
 def recount_freed(state, x, low, high):
     """Count the freed entry x and the holes beside it as one hole, of which ``low`` and ``high`` are the first and last entry."""
     entries = state.entries

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import highest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RESERVED, SPLITS, close_hole, open_hole, resize_hole
 from memtrace.structures import size_bins
 from memtrace.structures.heap import link, new_node, reserve
@@ -24,9 +24,9 @@ PAGE = 2 << 20  # bytes; the sizes of physical blocks are multiples of it
 # NODES, PIECES and STITCHES are the numbers of records in use.
 NODES, PIECE_FRESH, PIECE_SPARE, PIECES, STITCH_FRESH, STITCH_SPARE, STITCHES = range(2, 9)
 # Bytes and number of idle physical blocks; number of remembered stitched blocks, and which were used least and most recently.
-IDLE_BYTES, IDLE_BLOCKS, KEPT, OLDEST, NEWEST = range(9, 14)
-EXACT, SINGLE, STITCHED, GROWN = range(14, 18)  # number of requests so far, by what served them
-PLACES = 18  # entries of State.pool
+IDLE_BYTES, IDLE_BLOCKS, REMEMBERED, OLDEST, NEWEST = range(9, 14)
+EXACT_REQUESTS, SINGLE, STITCHED, GROWN = range(14, 18)  # number of requests so far, by what served them
+POOL_LENGTH = 18  # entries of State.pool
 CHAINS = 1 << 10  # number of chains
 
 # As size_bins.NODE, and owner: the physical block in which a small block lies; 0 for a physical block.
@@ -110,14 +110,14 @@ def note_idle(state, bytes, blocks):
         resize_hole(state.ledger, before, now)
 
 
-def take(state, x):
+def take_idle(state, x):
     """Remove the idle physical block x from the bins, for use by a request."""
     size_bins.remove(state.idle, x)
     state.nodes[x].free = 0
     note_idle(state, -state.nodes[x].extent, -1)
 
 
-def give(state, x):
+def make_idle(state, x):
     """Make physical block x idle, and put it into the bins."""
     state.nodes[x].free = 1
     size_bins.insert(state.idle, x)
@@ -138,18 +138,18 @@ def new_memory(state, size):
     return x
 
 
-@apart
-def cut(state, x, size):
+@out_of_line
+def split_physical(state, x, size):
     """Split physical block x, which is not idle: it keeps ``size`` bytes, and the rest becomes an idle physical block."""
     nodes = state.nodes
     y = counted_node(state, nodes[x].addr + size, nodes[x].extent - size)
     link(nodes, y, x, nodes[x].next)
     nodes[x].extent = size
-    give(state, y)
+    make_idle(state, y)
     state.ledger[SPLITS] += 1
 
 
-@apart
+@out_of_line
 def largest(state):
     """Return the largest idle physical block, the lowest of equal ones; there must be one."""
     words = state.idle.words
@@ -197,7 +197,7 @@ def chain_of(extent):
     return (extent // PAGE) & (CHAINS - 1)
 
 
-@apart
+@out_of_line
 def remember(state, s):
     """Keep stitched block s, which no request uses any more, for later requests; it becomes the one used last.
 
@@ -216,12 +216,12 @@ def remember(state, s):
     pool[NEWEST] = s
     if pool[OLDEST] == 0:
         pool[OLDEST] = s
-    pool[KEPT] += 1
-    if pool[KEPT] > state.rules.stitched:
+    pool[REMEMBERED] += 1
+    if pool[REMEMBERED] > state.rules.stitched:
         forget(state, pool[OLDEST])
 
 
-def recall(state, s):
+def unlink_remembered(state, s):
     """Remove the remembered stitched block s from its chain and from the order of use."""
     pool, stitches = state.pool, state.stitches
     up, down = np.int64(stitches[s].up), np.int64(stitches[s].down)
@@ -240,12 +240,12 @@ def recall(state, s):
         pool[NEWEST] = older
     else:
         stitches[newer].older = older
-    pool[KEPT] -= 1
+    pool[REMEMBERED] -= 1
 
 
 def forget(state, s):
     """Remove the remembered stitched block s, and make its record and its pieces spare. Its physical blocks do not change."""
-    recall(state, s)
+    unlink_remembered(state, s)
     pool, pieces = state.pool, state.pieces
     piece = np.int64(state.stitches[s].first)
     while piece >= 0:
@@ -259,8 +259,8 @@ def forget(state, s):
     pool[STITCHES] -= 1
 
 
-@apart
-def known_stitch(state, extent):
+@out_of_line
+def find_idle_stitch(state, extent):
     """Return the remembered stitched block of ``extent`` bytes that was used last, of those whose memory is all idle; 0: none."""
     s = np.int64(state.chains[chain_of(extent)])
     while s != 0:
@@ -284,7 +284,7 @@ def is_idle(state, s):
     return True
 
 
-@apart
+@out_of_line
 def set_idle(state, s, idle):
     """Make all physical blocks of stitched block s idle (``idle`` is True), or take them for use by a request."""
     nodes, pieces = state.nodes, state.pieces
@@ -293,8 +293,8 @@ def set_idle(state, s, idle):
         x = np.int64(pieces[piece].node)
         while x != 0 and nodes[x].addr < pieces[piece].end:
             if idle:
-                give(state, x)
+                make_idle(state, x)
             else:
-                take(state, x)
+                take_idle(state, x)
             x = np.int64(nodes[x].next)
         piece = np.int64(pieces[piece].next)

@@ -5,8 +5,8 @@ not finished yet, and `write` writes the results.
 """
 
 from memtrace.suite.config import Suite, load
-from memtrace.suite.dispatch import Ran, replay_cells
+from memtrace.suite.dispatch import ReplayOutcome, replay_cells
 from memtrace.suite.planning import Plan, plan
 from memtrace.suite.store import write
 
-__all__ = ["Plan", "Ran", "Suite", "load", "plan", "replay_cells", "write"]
+__all__ = ["Plan", "ReplayOutcome", "Suite", "load", "plan", "replay_cells", "write"]

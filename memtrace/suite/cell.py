@@ -59,7 +59,7 @@ def replay_task(task: Task) -> bytes:
     from memtrace.results.gather import distributions
     from memtrace.results.running import Cell, Settings, replay_cell
 
-    trace = replace(opened(task), name=task.trace)
+    trace = replace(cached_trace(task), name=task.trace)
     policy = replace(parse_policy(task.policy), label=task.label)
     settings = Settings(
         capacity=task.capacity,
@@ -70,7 +70,7 @@ def replay_task(task: Task) -> bytes:
     return pack(replay_cell(Cell(trace, policy, settings)), distributions(trace))
 
 
-def opened(task: Task) -> Trace:
+def cached_trace(task: Task) -> Trace:
     """Return the task's trace, which is read once for cells that follow each other.
 
     Raise InputError if the trace's SHA-256 is not the one that the suite was planned with.

@@ -186,7 +186,7 @@ def _follow_parent() -> None:
 
 
 @dataclass
-class Ran:
+class ReplayOutcome:
     """The outcome of a suite's replays."""
 
     skipped: int = 0  # cells that an earlier run had finished
@@ -205,14 +205,14 @@ def replay_cells(
     jobs: int | None = None,
     executor: Executor | None = None,
     note: Note = lambda task, attempt: None,
-) -> Ran:
+) -> ReplayOutcome:
     """Replay the cells of a plan, and put the finished ones into the store; with ``resume`` skip those that are there.
 
     ``executor`` is any executor of concurrent.futures whose workers have this version of memtrace and see the traces
     under the same paths. Without it, ``jobs`` processes of this machine are used (None: one for each core). ``note`` is
     called as each cell ends. A cell that fails is listed in ``errors`` of the result and does not affect other cells.
     """
-    ran = Ran()
+    ran = ReplayOutcome()
     todo = [task for task in plan.tasks if not (resume and store.has(task.key))]
     ran.skipped = len(plan.tasks) - len(todo)
 

@@ -23,7 +23,7 @@ from memtrace.suite.config import Suite, TraceSpec
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
 
-APART = ("cli", "comparing", "plots", "report", "suite")  # subpackages that do not influence a cell's results
+UNHASHED_PACKAGES = ("cli", "comparing", "plots", "report", "suite")  # subpackages that do not influence a cell's results
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -205,7 +205,7 @@ def package_digest() -> str:
     root = Path(memtrace.__file__).parent
     text = hashlib.sha256(memtrace.__version__.encode())
     for file in sorted(root.rglob("*.py")):
-        if file.relative_to(root).parts[0] not in APART:
+        if file.relative_to(root).parts[0] not in UNHASHED_PACKAGES:
             text.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return text.hexdigest()
 

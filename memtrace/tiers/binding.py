@@ -9,7 +9,7 @@ from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
 from memtrace.contract.policy import Policy
 from memtrace.engine.binding import bind
@@ -24,7 +24,7 @@ class World(NamedTuple):
     order: Any  # arrays of the eviction rule, its ``Order``
 
 
-def plain() -> SimpleNamespace:
+def interpreted_access() -> SimpleNamespace:
     """Return the two functions by which interpreted code uses a world.
 
     ``keep(world)`` returns the world to hand on to other functions; ``group_of(world, number)`` returns the states of the
@@ -34,12 +34,15 @@ def plain() -> SimpleNamespace:
 
 
 @cache
-def compiled() -> SimpleNamespace:
-    """Return the functions ``keep`` and ``group_of`` of `plain` for compiled code, which passes a world by reference."""
+def compiled_access() -> SimpleNamespace:
+    """Return the functions ``keep`` and ``group_of`` of `interpreted_access` for compiled code.
+
+    They pass a world by reference.
+    """
     from memtrace.engine.compile import knows_references
 
     if not knows_references():
-        return plain()
+        return interpreted_access()
     from memtrace.engine import references
 
     return SimpleNamespace(keep=references.keep, group_of=references.group_of)
@@ -49,18 +52,18 @@ def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = Fa
     """Return the module of functions for these policies and this eviction rule; it is made once.
 
     It has the functions of `of_policy`, with an argument ``group`` added behind ``world``, the functions of ``rule``,
-    and ``keep`` of `compiled`, or of `plain` if ``interpret``. ``modules``: the distinct policy modules of the
-    tiers, in the order of the groups.
+    and ``keep`` of `compiled_access`, or of `interpreted_access` if ``interpret``. ``modules``: the distinct policy modules
+    of the tiers, in the order of the groups.
     """
     bounds = [bind(module) for module in modules]
     text = "+".join([*(bound.__name__ for bound in bounds), rule.__name__, "plain" if interpret else ""])
     name = f"memtrace.tiers.bound_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if name not in sys.modules:
-        made, access = ModuleType(name), plain() if interpret else compiled()
+        made, access = ModuleType(name), interpreted_access() if interpret else compiled_access()
         parts = [of_policy(bound, number, access.group_of) for number, bound in enumerate(bounds)]
         functions = {}
         for key in parts[0]:
-            links = chained([part[key] for part in parts])
+            links = chain([part[key] for part in parts])
             functions[key] = links[-1]
             # The links and the policies' functions are attributes too: `engine.compile.closed` makes attributes compilable.
             functions |= {f"{key}_link_{i}": link for i, link in enumerate(links[:-1])}
@@ -75,43 +78,43 @@ def of_policy(bound, number, group_of):
     """Return, by name, the functions of the policy whose states are the group ``number``; ``bound`` is its bound module.
 
     All have the same arguments, so that they can be chained: a world, the tier's member in the group, a request, an address, a
-    number ``extra``, and a row to write to. ``group_of`` is as in `plain`. A policy's answer is returned, else 0.
+    number ``extra``, and a row to write to. ``group_of`` is as in `interpreted_access`. A policy's answer is returned, else 0.
     """
     policy_alloc, policy_free, policy_resize = bound.alloc, bound.free, bound.resize
     policy_trim, policy_access, policy_freed_by = bound.trim, bound.access, bound.freed_by
     policy_record, policy_largest, policy_releasable = bound.record, bound.largest_hole, bound.releasable
 
-    @apart
+    @out_of_line
     def ask(world, member, request, address, extra, row):
         """Ask the policy for a block; return an address, NOWHERE, NOTHING or ENLARGE."""
         state = group_of(world, number)[member]
         forget_search(state.ledger)
         return policy_alloc(state, request)
 
-    @apart
+    @out_of_line
     def free(world, member, request, address, extra, row):
         """Free the block of ``request`` at ``address``."""
         policy_free(group_of(world, number)[member], request, address)
         return 0
 
-    @apart
+    @out_of_line
     def resize(world, member, request, address, extra, row):
         """Ask the policy to resize the block at ``address`` from ``extra`` bytes to those of ``request``; return as `ask`."""
         return policy_resize(group_of(world, number)[member], request, address, extra)
 
-    @apart
+    @out_of_line
     def trim(world, member, request, address, extra, row):
         """Have the policy release unused memory to the system."""
         policy_trim(group_of(world, number)[member])
         return 0
 
-    @apart
+    @out_of_line
     def access(world, member, request, address, extra, row):
         """Tell the policy of an access to the block of ``request`` at ``address``."""
         policy_access(group_of(world, number)[member], request, address)
         return 0
 
-    @apart
+    @out_of_line
     def record(world, member, request, address, extra, row):
         """Tell the policy that stream ``extra`` uses the block of ``request`` at ``address``; return its answer."""
         return policy_record(group_of(world, number)[member], request, extra, address)
@@ -125,7 +128,7 @@ def of_policy(bound, number, group_of):
         """Return entry ``extra`` of the policy's ledger."""
         return group_of(world, number)[member].ledger[extra]
 
-    @apart
+    @out_of_line
     def note(world, member, request, address, extra, row):
         """Write the columns recorder.ROW to ``row``: event ``address``, live bytes ``extra``, and the ledger's counts."""
         state = group_of(world, number)[member]
@@ -134,7 +137,7 @@ def of_policy(bound, number, group_of):
 
     return {
         "ask": ask, "free": free, "resize": resize, "trim": trim, "access": access, "record": record,
-        "freed_by": freed_by if policy_freed_by is Policy.freed_by else apart(freed_by), "book": book, "note": note,
+        "freed_by": freed_by if policy_freed_by is Policy.freed_by else out_of_line(freed_by), "book": book, "note": note,
     }  # fmt: skip
 
 
@@ -145,19 +148,19 @@ def forget_search(ledger):
     ledger[BLOCK_SIZE] = 0
 
 
-def chained(functions):
+def chain(functions):
     """Return a chain of comparisons for one function name: ``functions[i]`` is the one of group i.
 
     The last element returned is the function for any group; the others are the links that it calls. Compiled code cannot index
     a tuple of groups by a variable, since the groups differ in type.
     """
-    links = [last(functions[-1])]
+    links = [chain_end(functions[-1])]
     for number in range(len(functions) - 2, -1, -1):
-        links.append(link(functions[number], number, links[-1]))
+        links.append(chain_link(functions[number], number, links[-1]))
     return links
 
 
-def last(function):
+def chain_end(function):
     """Return the end of a chain: a function that calls ``function`` for any group that the links before it did not take."""
 
     def one(world, group, member, request, address, extra, row):
@@ -167,7 +170,7 @@ def last(function):
     return one
 
 
-def link(function, number, rest):
+def chain_link(function, number, rest):
     """Return a link of a chain: a function that calls ``function`` if its group is ``number``, else the next link ``rest``."""
 
     def one(world, group, member, request, address, extra, row):

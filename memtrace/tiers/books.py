@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.engine.recorder import ROW, evenly
+from memtrace.engine.recorder import ROW, even_events
 from memtrace.tiers.eviction.cost import NEVER
 
 # Status of a block, as in engine.blocks: its request failed; it has an address; it needs none; it was freed.
@@ -101,7 +101,7 @@ SAMPLED = (*ROW, "stored", "down_bytes", "up_bytes", "remote_bytes", "evictions"
 MOST_RATIOS = 256  # of a tag in a tier
 
 
-class Books(NamedTuple):
+class Records(NamedTuple):
     """All that a replay over tiers keeps, but for the states of the policies and the arrays of the eviction rule."""
 
     blocks: np.ndarray  # [slot] BLOCK; the last one is the scratch block of a realloc
@@ -148,7 +148,7 @@ class Future(NamedTuple):
 NO_FUTURE = Future(np.zeros(1, np.int32), np.full(1, NEVER), np.full(1, NEVER), np.zeros(1, np.uint8))
 
 
-def new_books(facts, tags, tiers, samples, extra, future, **how):
+def new_records(facts, tags, tiers, samples, extra, future, **how):
     """Return the books of a replay before its first event.
 
     ``facts`` are those of the trace, ``tags`` is its number of tags, ``samples`` the most events that are sampled. ``tiers`` is
@@ -163,8 +163,8 @@ def new_books(facts, tags, tiers, samples, extra, future, **how):
     totals[SPARE], totals[OOM_EVENT], totals[LAST_TIME] = facts.max_live, -1, facts.first_time
     table = np.zeros((count, COUNTS), np.int64)
     table[:, : fixed.shape[1]] = fixed
-    sampled = evenly(facts.events, samples)
-    return Books(
+    sampled = even_events(facts.events, samples)
+    return Records(
         blocks=blocks,
         totals=totals,
         tiers=table,

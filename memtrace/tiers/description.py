@@ -193,7 +193,7 @@ def check_order(tiers: Sequence[Tier]) -> None:
             )
 
 
-def described(given: Sequence[str], file: str | None, preset: str | None, policy: str | None = None) -> tuple[Tier, ...]:
+def tiers_from_options(given: Sequence[str], file: str | None, preset: str | None, policy: str | None = None) -> tuple[Tier, ...]:
     """Return the tiers, fastest first, from exactly one of the texts ``given``, the path ``file`` and the name ``preset``.
 
     ``policy`` is that of the tiers that name none. Raises UsageError for a wrong description, InputError for a wrong file.

@@ -16,7 +16,7 @@ from memtrace.tiers.eviction.cost import NEVER
 COUNT, EVENT, EXTRA = range(3)  # of totals: uses found, events passed, extra uses passed
 
 
-class Uses(NamedTuple):
+class UseList(NamedTuple):
     """The list of uses as the first pass fills it."""
 
     slots: np.ndarray  # [use] as in Future
@@ -95,7 +95,7 @@ def future_of(trace, last_uses, extra):
     totals = np.zeros(3, np.int64)
     tag_of = np.full(facts.max_live + 1, -1, np.int32)
     kinds = (np.int32, np.int64, np.uint8)
-    uses = Uses(*(np.empty(most, kind) for kind in kinds), tag_of, last_uses, extra_events, extra_slots, totals)
+    uses = UseList(*(np.empty(most, kind) for kind in kinds), tag_of, last_uses, extra_events, extra_slots, totals)
     collect, link = compiled()
     for events in trace.batches():
         collect(events.op, events.block, events.dst, events.tag, uses)

@@ -7,7 +7,7 @@ from the same step of that event, which the totals STEP, USE, AHEAD and EXTRA of
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import make_request
 from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL
@@ -32,9 +32,9 @@ from memtrace.tiers.books import (
     USE,
     WASTED,
 )
-from memtrace.tiers.moving import bring, request_for, settle, use
-from memtrace.tiers.serving import exchange, found_place, open_block, reallocate, release
-from memtrace.tiers.watching import observe, sample
+from memtrace.tiers.moving import find_place, move_up, request_for, serve_use
+from memtrace.tiers.serving import copy_or_swap, free_block, open_block, reallocate, record_placement
+from memtrace.tiers.watching import record_peaks, record_sample
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # the codes of memtrace.trace.Op
 
@@ -53,7 +53,7 @@ def tick(books, time, i):
     totals[COMPUTE] += passed
 
 
-@apart
+@out_of_line
 def fetch_ahead(t, world):
     """Prefetch the blocks that the next ``books.ahead`` events use, if they are live and below the top tier.
 
@@ -68,7 +68,7 @@ def fetch_ahead(t, world):
             books.ahead_lives[slot] += 1
         elif books.ahead_lives[slot] == b.lives and b.status == PLACED and b.tier > 0 and totals[AHEAD] >= totals[USE]:
             tier = b.tier
-            if bring(t, world, slot, np.int64(-1), True) == ENLARGE:
+            if move_up(t, world, slot, np.int64(-1), True) == ENLARGE:
                 return ENLARGE
             if b.tier == tier:
                 totals[WASTED] += 1
@@ -83,7 +83,7 @@ def use_extra(t, world, books):
     """
     totals = books.totals
     while books.extra_events[totals[EXTRA]] <= totals[EVENT]:
-        if use(t, world, np.int64(books.extra_slots[totals[EXTRA]]), np.int64(-1), True) == ENLARGE:
+        if serve_use(t, world, np.int64(books.extra_slots[totals[EXTRA]]), np.int64(-1), True) == ENLARGE:
             return ENLARGE
         totals[EXTRA] += 1
     return NOTHING
@@ -100,12 +100,12 @@ def uses_of_event(t, world, books, kind, slot, other):
     if kind == FREE and books.last_uses[books.blocks[slot].tag] == 0:
         return NOTHING
     if totals[STEP] == 1:
-        # A copy or swap does not read the whole blocks: `exchange` carries the bytes that it moves.
-        if use(t, world, slot, other, other < 0) == ENLARGE:
+        # A copy or swap does not read the whole blocks: `copy_or_swap` carries the bytes that it moves.
+        if serve_use(t, world, slot, other, other < 0) == ENLARGE:
             return ENLARGE
         totals[STEP] = 2
     if other >= 0 and totals[STEP] == 2:
-        if use(t, world, other, slot, False) == ENLARGE:
+        if serve_use(t, world, other, slot, False) == ENLARGE:
             return ENLARGE
         totals[STEP] = 3
     return NOTHING
@@ -145,12 +145,12 @@ def specialise(t):
             if kind == ALLOC:
                 code = tag[i if tag.size > 1 else 0]
                 open_block(books, slot, size[i], its_align, stream[i if stream.size > 1 else 0], code)
-                address = settle(t, world, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
+                address = find_place(t, world, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
                 if address == ENLARGE:
                     return i, TOO_SMALL
                 blocks[slot].lives += 1
                 if address != NOWHERE:
-                    found_place(t, world, slot, address)
+                    record_placement(t, world, slot, address)
                 totals[USE] += 1
             elif kind == TRIM:
                 request = make_request(0, 0, 0, -1, 0)
@@ -163,13 +163,13 @@ def specialise(t):
             elif blocks[slot].status == DEAD or (other >= 0 and blocks[other].status == DEAD):
                 totals[SKIPPED] += 1
             elif kind == FREE:
-                release(t, world, slot, stream[i if stream.size > 1 else 0])
+                free_block(t, world, slot, stream[i if stream.size > 1 else 0])
             elif kind == REALLOC:
                 address = reallocate(t, world, slot, size[i], its_align)
                 if address == ENLARGE:
                     return i, TOO_SMALL
             elif other >= 0:
-                address = exchange(t, world, kind == SWAP, slot, other, size[i])
+                address = copy_or_swap(t, world, kind == SWAP, slot, other, size[i])
                 if address == ENLARGE:
                     return i, TOO_SMALL
             elif kind == ACCESS:
@@ -185,12 +185,12 @@ def specialise(t):
                 tiers[i] = blocks[slot].tier if placed else -1
             touched = totals[TOUCHED]
             if touched & 1:
-                observe(t, world, np.int64(0))
+                record_peaks(t, world, np.int64(0))
             for tier in range(1, books.tiers.shape[0]):
                 if touched >> tier & 1:
-                    observe(t, world, tier)
+                    record_peaks(t, world, tier)
             if event == books.sample_events[totals[SAMPLE]]:
-                sample(t, world)
+                record_sample(t, world)
             totals[TOUCHED] = 0
             totals[STEP] = 0
             totals[EVENT] = event + 1

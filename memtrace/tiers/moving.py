@@ -8,7 +8,7 @@ In all functions ``t`` is the module of functions that `binding.bind_tiers` make
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import align_of, make_request
@@ -71,7 +71,7 @@ def could_fit(books, tier, stored):
     return stored <= books.tiers[tier, CAPACITY] - books.tiers[tier, PINNED]
 
 
-def short(t, world, books, tier, stored):
+def lacks_room(t, world, books, tier, stored):
     """Return whether ``tier`` has fewer than ``stored`` bytes unallocated in all, so that its policy need not be asked.
 
     ``t``: module made by `bind_tiers`.
@@ -82,8 +82,8 @@ def short(t, world, books, tier, stored):
     return row[CAPACITY] - allocated < stored
 
 
-@apart
-def settle(t, world, slot, first, below, other):
+@out_of_line
+def find_place(t, world, slot, first, below, other):
     """Find a place for the block in ``slot`` in the tiers [``first``, ``below``), the upper ones first; evict if needed.
 
     The block itself is not moved; victims are, down to the last tier if needed, but never the block in ``other`` (-1: none).
@@ -109,7 +109,7 @@ def settle(t, world, slot, first, below, other):
             continue
         stored = stored_bytes(books, tier, b.tag, b.born, b.requested)
         address = np.int64(NOWHERE)
-        if not retried or not short(t, world, books, tier, stored):
+        if not retried or not lacks_room(t, world, books, tier, stored):
             address = ask(t, world, books, tier, b, stored)
         if address == ENLARGE:
             return ENLARGE
@@ -132,7 +132,7 @@ def settle(t, world, slot, first, below, other):
             stack[depth, 0], stack[depth, 1] = found, tier + 1
 
 
-@apart
+@out_of_line
 def evict(t, world, slot, tier, address, stored):
     """Move the victim in ``slot`` down to ``address`` in ``tier``, where it takes ``stored`` bytes, and count the eviction.
 
@@ -150,7 +150,7 @@ def evict(t, world, slot, tier, address, stored):
     books.by_tag[source, tag, 1] += size
 
 
-@apart
+@out_of_line
 def move(t, world, slot, tier, address, stored, begin):
     """Move the block in ``slot`` to ``address`` in ``tier``, with ``stored`` bytes there: transfer it, free the old place, count.
 
@@ -164,17 +164,17 @@ def move(t, world, slot, tier, address, stored, begin):
     row = books.tiers[source]
     t.free(world, row[GROUP], row[MEMBER], request_for(b, b.stored), b.address, 0, books.peaks[source, 0])
     books.totals[TOUCHED] |= 1 << source
-    depart(t, world, slot)
+    uncount_block(t, world, slot)
     for link in range(min(source, tier) + 1, max(source, tier) + 1):
         books.tiers[link, DOWN if tier > source else UP] += 1
         books.tiers[link, DOWN_BYTES if tier > source else UP_BYTES] += carried
-    arrive(t, world, slot, tier, address, stored)
+    count_block(t, world, slot, tier, address, stored)
     b.ready = end
     return end
 
 
-@apart
-def depart(t, world, slot):
+@out_of_line
+def uncount_block(t, world, slot):
     """Take the block in ``slot`` out of the counts of its tier and, unless it is pinned, out of the eviction order.
 
     The policy of the tier is not called. ``t``: module made by `bind_tiers`.
@@ -192,8 +192,8 @@ def depart(t, world, slot):
         t.leave(world.order, books.blocks, tier, slot)
 
 
-@apart
-def arrive(t, world, slot, tier, address, stored):
+@out_of_line
+def count_block(t, world, slot, tier, address, stored):
     """Record the block in ``slot`` at ``address`` in ``tier``, where it takes ``stored`` bytes, and count it there.
 
     Unless it is pinned, it enters the eviction order. The policy is not called. ``t``: module made by `bind_tiers`.
@@ -218,8 +218,8 @@ def arrive(t, world, slot, tier, address, stored):
         t.enter(world.order, books.blocks, tier, slot)
 
 
-@apart
-def bring(t, world, slot, other, ahead):
+@out_of_line
+def move_up(t, world, slot, other, ahead):
     """Move the block in ``slot`` to the highest tier above its own that has or makes room; without one it stays.
 
     ``other``: slot of a block that must not be evicted, -1 for none. ``ahead``: the move is a prefetch, for which nobody waits.
@@ -228,7 +228,7 @@ def bring(t, world, slot, other, ahead):
     books = world.books
     b = books.blocks[slot]
     source = np.int64(b.tier)
-    address = settle(t, world, slot, np.int64(0), source, other)
+    address = find_place(t, world, slot, np.int64(0), source, other)
     if address == ENLARGE:
         return ENLARGE
     begin = books.totals[ENOUGH]
@@ -247,8 +247,8 @@ def bring(t, world, slot, other, ahead):
     return NOTHING
 
 
-@apart
-def use(t, world, slot, other, whole):
+@out_of_line
+def serve_use(t, world, slot, other, whole):
     """Serve one use of the block in ``slot``: bring it up as far as there is room, and count the hit in the tier that had it.
 
     ``whole``: if the block stays below the top tier, all its bytes are read in place. ``other``: slot of a block that must not
@@ -261,7 +261,7 @@ def use(t, world, slot, other, whole):
         b.next = books.use_next[totals[USE]]
     if b.status == PLACED:
         found = np.int64(b.tier)
-        if found > 0 and bring(t, world, slot, other, False) == ENLARGE:
+        if found > 0 and move_up(t, world, slot, other, False) == ENLARGE:
             return ENLARGE
         tier = np.int64(b.tier)
         books.tiers[found, HITS] += 1
@@ -271,13 +271,13 @@ def use(t, world, slot, other, whole):
         if tier == 0 and found == 0 and books.overlap:
             wait(books, 1 if books.tiers.shape[0] > 1 else 0, b.ready)
         if tier > 0 and whole:
-            reach(t, world, tier, b)
+            access_in_place(t, world, tier, b)
     totals[USE] += 1
     return NOTHING
 
 
-@apart
-def reach(t, world, tier, b):
+@out_of_line
+def access_in_place(t, world, tier, b):
     """Read or write all bytes of the block of record ``b`` in place in ``tier``, below the top: over the links, and wait.
 
     ``t``: module made by `bind_tiers`.

@@ -18,7 +18,7 @@ from memtrace.tiers.tier import MOST_TIERS, SCALE, Plan, Tier
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
-    from memtrace.tiers.books import Books
+    from memtrace.tiers.books import Records
     from memtrace.tiers.uses import Uses
     from memtrace.trace import Trace
 
@@ -34,7 +34,7 @@ class TierReplay:
     policies: tuple[Policy, ...]
     plan: Plan
     uses: Uses
-    books: Books
+    books: Records
     states: Any  # states[group][member]: the policies' states at the end
     addresses: NDArray[np.int64] | None  # [event] of an alloc or realloc; -1 where it failed, -2 for none
     landed: NDArray[np.int8] | None  # [event] the tier of that address, -1 for none
@@ -100,7 +100,7 @@ def replay_tiers(
     from memtrace.contract.ledger import set_detail
     from memtrace.engine.registry import parse_policy
     from memtrace.tiers.binding import bind_tiers
-    from memtrace.tiers.books import new_books
+    from memtrace.tiers.books import new_records
     from memtrace.tiers.eviction import rule
     from memtrace.tiers.uses import rule_of, uses_of
 
@@ -115,12 +115,12 @@ def replay_tiers(
     uses = known or uses_of(trace, asked, foresees)
     modules = list(dict.fromkeys(policy.module for policy in policies))
     bound = bind_tiers(modules, evict, interpret)
-    by_group, fixed = groups(tiers, policies, modules)
+    by_group, fixed = group_tiers(tiers, policies, modules)
     states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
     for group in states:
         for state in group:
             set_detail(state.ledger, facts.median_request, facts.p99_request, True, True, None)
-    books = new_books(
+    books = new_records(
         facts,
         len(trace.tags),
         (fixed, speeds(tiers), *ratio_tables(tiers, trace.tags)),
@@ -137,7 +137,7 @@ def replay_tiers(
         event_ns=plan.event_ns,
     )
     order = evict.init(len(tiers), facts.max_live + 1)
-    run = loop_of(modules, evict, bound, interpret)
+    run = replay_loop(modules, evict, bound, interpret)
     kept: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
     seconds, done = 0.0, 0
     for events in trace.batches(batch_rows):
@@ -190,7 +190,7 @@ def replay_batch(
         states = (*states[:group], tuple(members), *states[group + 1 :])
 
 
-def loop_of(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, interpret: bool) -> Any:
+def replay_loop(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, interpret: bool) -> Any:
     """Return the loop for the policies ``modules``, by group, and the eviction rule ``evict``, of which ``bound`` was made.
 
     It is compiled at its first call, or interpreted if ``interpret``.
@@ -219,7 +219,7 @@ def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
     from memtrace.tiers.eviction import rule
 
     modules = list(dict.fromkeys(parse_policy(tier.policy).module for tier in tiers))
-    loop = loop_of(modules, rule(plan.evict), bind_tiers(modules, rule(plan.evict)), False)
+    loop = replay_loop(modules, rule(plan.evict), bind_tiers(modules, rule(plan.evict)), False)
     return any(Path(loop.stats.cache_path).glob(f"*{glob.escape(loop.__qualname__)}*.nbi"))
 
 
@@ -241,7 +241,7 @@ def check_policy(policy: Policy, trace: Trace) -> None:
         raise UsageError(f"{policy.label} waits for streams (record), which a replay over tiers does not follow; try best-fit")
 
 
-def groups(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
+def group_tiers(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
     """Return the numbers of the tiers of each policy module, and an array with a row of fixed columns for each tier.
 
     The columns are CAPACITY, GROUP, MEMBER, LATENCY and PACKS of `books`.

@@ -5,7 +5,7 @@ In all functions ``t`` is the module of functions that `binding.bind_tiers` make
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import align_code, make_request
 from memtrace.engine.serving import moved_bytes
@@ -31,7 +31,7 @@ from memtrace.tiers.books import (
     TOUCHED,
     USE,
 )
-from memtrace.tiers.moving import arrive, depart, reach, request_for, settle
+from memtrace.tiers.moving import access_in_place, count_block, find_place, request_for, uncount_block
 from memtrace.tiers.transfers import stored_bytes, transfer, wait
 
 
@@ -54,9 +54,11 @@ def open_block(books, slot, size, align, stream, tag):
         b.next = books.use_next[totals[USE]]
 
 
-@apart
-def found_place(t, world, slot, address):
-    """Record the place that `settle` found for the new block in ``slot``: ``address``, or NOTHING if the block needs no place.
+@out_of_line
+def record_placement(t, world, slot, address):
+    """Record the place that `find_place` found for the new block in ``slot``.
+
+    It is ``address``, or NOTHING if the block needs no place.
 
     The program waits for the evictions that made room; a block below the top tier is written in place, over the links.
     """
@@ -68,12 +70,12 @@ def found_place(t, world, slot, address):
         b.tier = 0
         return
     tier = totals[LANDED]
-    arrive(t, world, slot, tier, address, stored_bytes(books, tier, b.tag, b.born, b.requested))
+    count_block(t, world, slot, tier, address, stored_bytes(books, tier, b.tag, b.born, b.requested))
     books.tiers[tier, PLACED_BLOCKS] += 1
     books.tiers[tier, PLACED_BYTES] += b.requested
     wait_for_room(books, tier)
     if tier > 0:
-        reach(t, world, tier, b)
+        access_in_place(t, world, tier, b)
 
 
 def wait_for_room(books, tier):
@@ -85,8 +87,8 @@ def wait_for_room(books, tier):
     books.totals[ENOUGH] = 0
 
 
-@apart
-def release(t, world, slot, stream):
+@out_of_line
+def free_block(t, world, slot, stream):
     """Free the block in ``slot``, which may have no place; ``stream`` is that of the free event."""
     books = world.books
     b, totals = books.blocks[slot], books.totals
@@ -98,11 +100,11 @@ def release(t, world, slot, stream):
         t.freed_by(world, row[GROUP], row[MEMBER], request, b.address, stream, books.peaks[tier, 0])
         t.free(world, row[GROUP], row[MEMBER], request, b.address, 0, books.peaks[tier, 0])
         totals[TOUCHED] |= 1 << tier
-        depart(t, world, slot)
+        uncount_block(t, world, slot)
     b.status = FREED
 
 
-@apart
+@out_of_line
 def reallocate(t, world, slot, size, align):
     """Resize the block in ``slot`` to ``size`` bytes: in its tier, or else placed anew from the top tier on and copied.
 
@@ -114,12 +116,12 @@ def reallocate(t, world, slot, size, align):
     b = blocks[slot]
     tier = np.int64(b.tier)
     if b.status == EMPTY:
-        open_again(books, slot, slot, size, align)
-        address = settle(t, world, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
+        prepare_realloc(books, slot, slot, size, align)
+        address = find_place(t, world, slot, np.int64(0), np.int64(books.tiers.shape[0]), np.int64(-1))
         if address == NOWHERE or address == ENLARGE:
             b.requested = 0
         else:
-            found_place(t, world, slot, address)
+            record_placement(t, world, slot, address)
         return address
     row = books.tiers[tier]
     stored = stored_bytes(books, tier, b.tag, b.born, size)
@@ -130,22 +132,22 @@ def reallocate(t, world, slot, size, align):
         totals[ENLARGED] = tier
         return ENLARGE
     if address >= 0:
-        depart(t, world, slot)
+        uncount_block(t, world, slot)
         totals[LIVE] += size - b.requested
         b.requested = size
         b.align = align_code(align)
-        arrive(t, world, slot, tier, address, stored)
+        count_block(t, world, slot, tier, address, stored)
         return address
     scratch = np.int64(blocks.size - 1)
-    open_again(books, scratch, slot, size, align)
-    address = settle(t, world, scratch, np.int64(0), np.int64(books.tiers.shape[0]), slot)
+    prepare_realloc(books, scratch, slot, size, align)
+    address = find_place(t, world, scratch, np.int64(0), np.int64(books.tiers.shape[0]), slot)
     if address == NOWHERE or address == ENLARGE:
         return address
-    moved(t, world, books, slot, scratch, address)
+    finish_realloc(t, world, books, slot, scratch, address)
     return address
 
 
-def open_again(books, scratch, slot, size, align):
+def prepare_realloc(books, scratch, slot, size, align):
     """Fill the record in ``scratch`` for the block in ``slot`` as it is after a realloc to ``size`` and ``align`` bytes.
 
     The policies know it by the spare handle. If both slots are the same, the block has no place yet and keeps its handle.
@@ -159,11 +161,11 @@ def open_again(books, scratch, slot, size, align):
     new.align = align_code(align)
 
 
-def moved(t, world, books, slot, scratch, address):
+def finish_realloc(t, world, books, slot, scratch, address):
     """Finish a realloc: move the block in ``slot`` to the place found for the record in ``scratch``, and free the old place.
 
-    ``address`` is what `settle` returned, which may be NOTHING. The bytes that both sizes share are copied over the links; the
-    old handle becomes the spare one.
+    ``address`` is what `find_place` returned, which may be NOTHING. The bytes that both sizes share are copied over the
+    links; the old handle becomes the spare one.
     """
     blocks, totals = books.blocks, books.totals
     old, new = blocks[slot], blocks[scratch]
@@ -173,7 +175,7 @@ def moved(t, world, books, slot, scratch, address):
     row = books.tiers[source]
     t.free(world, row[GROUP], row[MEMBER], request_for(old, old.stored), old.address, 0, books.peaks[source, 0])
     totals[TOUCHED] |= 1 << source
-    depart(t, world, slot)
+    uncount_block(t, world, slot)
     totals[SPARE] = old.handle
     old.handle = new.handle
     totals[LIVE] += new.requested - old.requested
@@ -181,13 +183,13 @@ def moved(t, world, books, slot, scratch, address):
     if address == NOTHING:
         old.status = EMPTY
         return
-    arrive(t, world, slot, tier, address, stored_bytes(books, tier, old.tag, old.born, old.requested))
-    cross(t, world, source, tier, kept)
+    count_block(t, world, slot, tier, address, stored_bytes(books, tier, old.tag, old.born, old.requested))
+    copy_between_tiers(t, world, source, tier, kept)
     wait_for_room(books, tier)
 
 
-@apart
-def cross(t, world, source, tier, size):
+@out_of_line
+def copy_between_tiers(t, world, source, tier, size):
     """Carry ``size`` bytes of a copy from tier ``source`` to ``tier``, uncompressed, and wait; nothing within one tier.
 
     The blocks stay where they are.
@@ -201,8 +203,8 @@ def cross(t, world, source, tier, size):
         books.tiers[link, COPIED_BYTES] += size
 
 
-@apart
-def exchange(t, world, swaps, slot, other, size):
+@out_of_line
+def copy_or_swap(t, world, swaps, slot, other, size):
     """Serve a copy (``swaps`` False) or a swap of the blocks in ``slot`` and ``other``, whose bytes cross the links between them.
 
     ``size``: bytes that are copied, -1 for those of the smaller block. If ``books.scratch``, a swap within a tier places a
@@ -225,7 +227,7 @@ def exchange(t, world, swaps, slot, other, size):
             t.free(world, row[GROUP], row[MEMBER], request, address, 0, books.peaks[first, 0])
     moves = moved_bytes(size, smaller)
     totals[MOVED] += moves
-    cross(t, world, first, second, moves)
+    copy_between_tiers(t, world, first, second, moves)
     if swaps:
-        cross(t, world, second, first, moves)
+        copy_between_tiers(t, world, second, first, moves)
     return NOTHING

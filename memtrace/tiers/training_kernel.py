@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ops import ALLOC, FREE
 
 WEIGHT, GRADIENT, OPTIMIZER, ACTIVATION, INPUT = range(5)
@@ -117,8 +117,8 @@ def put(state, event, slot):
     state.totals[USES] = n + 1
 
 
-@apart
-def close(state, end):
+@out_of_line
+def end_pass(state, end):
     """End the current pass at event ``end`` and append its uses; return 1, or 0 if there is no room and nothing was done.
 
     A pass without gradients has none.
@@ -143,7 +143,7 @@ def close(state, end):
         put(state, event, slot)
     first = state.gradient_events[gradients - 1] + 1
     for group in range(GROUPS):
-        spread(state, born.size + group, first, end)
+        append_optimizer_uses(state, born.size + group, first, end)
     return 1
 
 
@@ -162,7 +162,7 @@ def match_sizes(state):
         slot = state.after[slot]
 
 
-def spread(state, head, first, end):
+def append_optimizer_uses(state, head, first, end):
     """Append one use for each live block of a list, in the order of their allocs, evenly over the events [``first``, ``end``).
 
     ``head`` is the head of the list. A block gets no use that would come before its alloc.
@@ -181,7 +181,7 @@ def spread(state, head, first, end):
         slot = state.after[slot]
 
 
-def freed_of_pass(state, slot):
+def is_kept_activation(state, slot):
     """Return whether the block in ``slot``, freed now, is an activation that the current pass kept for its backward part.
 
     That is: the forward part of the pass allocated it, and the backward part has begun.
@@ -199,17 +199,17 @@ def specialise(module):
 
         The columns are those of `trace.Events`; ``tag`` has one element if it is the same for all rows. The row is
         below ``op.size`` if an array of ``state`` is full: call again with `larger`. ``ends``: the trace is over, no row is read,
-        and the last pass ends; then the answer is that of `close`.
+        and the last pass ends; then the answer is that of `end_pass`.
         """
         totals, room = state.totals, state.gradient_events.size
         if ends:
-            return close(state, totals[EVENT])
+            return end_pass(state, totals[EVENT])
         for i in range(start, op.size):
             event, slot = totals[EVENT], np.int64(block[i])
             if op[i] == ALLOC:
                 code = np.int64(tag[i if tag.size > 1 else 0])
                 if code == state.codes[INPUT] and (totals[OPEN] == 0 or totals[GRADIENTS] > 0):
-                    if close(state, event) == 0:
+                    if end_pass(state, event) == 0:
                         return i
                     totals[OPEN], totals[FIRST], totals[GRADIENTS], totals[FREED] = 1, event, 0, 0
                 if totals[GRADIENTS] == room:
@@ -223,7 +223,7 @@ def specialise(module):
                     state.gradient_events[n], state.gradient_sizes[n] = event, size[i]
                     totals[GRADIENTS] = n + 1
             elif op[i] == FREE and slot >= 0:
-                if freed_of_pass(state, slot):
+                if is_kept_activation(state, slot):
                     n = totals[FREED]
                     if n == room:
                         return i

@@ -7,7 +7,7 @@ Without overlap the program waits for every transfer. With overlap each link has
 its links are free, and the program waits only for a transfer that brings the bytes, or makes the room, that it needs.
 """
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.tiers.books import (
     BUSY,
     CLOCK,
@@ -56,7 +56,7 @@ def codec_ns(books, upper, lower, size, upper_bytes, lower_bytes, down):
     return int(nanoseconds + 0.5)
 
 
-@apart
+@out_of_line
 def transfer(t, world, source, target, size, source_bytes, target_bytes, carried, begin):
     """Carry a block of ``size`` bytes from tier ``source`` to ``target``; return when that ends, in ns of the modelled clock.
 

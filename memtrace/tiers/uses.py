@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RULES = ("auto", "access", "lifetimes", "training")
 NEEDED = ("weight", "gradient", "activation")  # tags that the rule `training` needs
-NOT_AT_FREE = ("weight", "gradient", "optimizer", "input")  # tags whose blocks are dropped, not read, at their free (`training`)
+DROPPED_TAGS = ("weight", "gradient", "optimizer", "input")  # tags whose blocks are dropped, not read, at their free (`training`)
 
 # Uses for which the trace has no event, in order: the event before which each block is used, and its slot.
 Extra = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -50,7 +50,7 @@ def uses_of(trace: Trace, rule: str, foresees: bool) -> Uses:
     from memtrace.tiers.books import NO_FUTURE
     from memtrace.tiers.future import future_of
 
-    extra, last = extra_uses(trace, rule), last_uses(trace, rule)
+    extra, last = extra_uses(trace, rule), free_is_use(trace, rule)
     return Uses(rule, extra, last, future_of(trace, last, extra) if foresees else NO_FUTURE)
 
 
@@ -81,11 +81,11 @@ def rule_of(trace: Trace, asked: str) -> str:
     )
 
 
-def last_uses(trace: Trace, rule: str) -> NDArray[np.uint8]:
+def free_is_use(trace: Trace, rule: str) -> NDArray[np.uint8]:
     """Return, by tag code, 1 if the free of a block is a use, else 0; the last entry is for blocks without a tag."""
     if rule == "access":
         return np.zeros(len(trace.tags) + 1, np.uint8)
-    kept = NOT_AT_FREE if rule == "training" else ()
+    kept = DROPPED_TAGS if rule == "training" else ()
     return np.array([tag not in kept for tag in (*trace.tags, "")], np.uint8)
 
 

@@ -1,6 +1,6 @@
 """Write down the peaks of the tiers that an event changed, and the samples."""
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, RESERVED
 from memtrace.engine.blocks import make_request
 from memtrace.tiers.books import (
@@ -23,8 +23,8 @@ from memtrace.tiers.books import (
 )
 
 
-@apart
-def observe(t, world, tier):
+@out_of_line
+def record_peaks(t, world, tier):
     """Raise the peaks of ``tier`` to what it has after the current event, and keep its row at each new peak.
 
     Peaks are of live, stored, allocated and reserved bytes; stored ones keep no row. ``t``: module made by `bind_tiers`.
@@ -48,8 +48,8 @@ def observe(t, world, tier):
         t.note(world, group, member, request, event, live, peaks[2])
 
 
-@apart
-def sample(t, world):
+@out_of_line
+def record_sample(t, world):
     """Write the sample of the current event, a row for each tier, and count it. ``t``: module made by `bind_tiers`."""
     books = world.books
     totals = books.totals

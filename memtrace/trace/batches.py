@@ -46,7 +46,7 @@ class Rows(NamedTuple):
     tag: Int32s  # index into Batch.tags, -1 for none
 
 
-class Place(NamedTuple):
+class RowLocation(NamedTuple):
     """Say where a row is in its input: `line 1048` of a text file, `row 1048` of a table; both count from 1."""
 
     word: str  # "line", "row", or another unit of the format
@@ -67,7 +67,7 @@ class Batch:
 
     rows: Rows
     columns: tuple[str, ...]  # names of the columns that the input has, in the order of the schema
-    place: Callable[[int], Place]  # returns where a row of this batch is in the input
+    place: Callable[[int], RowLocation]  # returns where a row of this batch is in the input
     tags: tuple[str, ...] = ()  # texts that the codes of Rows.tag index
     notes: Mapping[int, str] = field(default_factory=dict)  # row -> why it is UNREADABLE or UNKNOWN_OP
     done: int = 0  # how much of the input is read, in the unit of `total`

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memtrace.errors import InputError, UsageError
-from memtrace.trace.batches import MISSING, Batch, Place, part_of, rows_of
+from memtrace.trace.batches import MISSING, Batch, RowLocation, part_of, rows_of
 from memtrace.trace.model import COLUMNS, Op, Trace
 from memtrace.trace.passes import MEMORY_LIMIT, check_invalid
 from memtrace.trace.records import batches
@@ -77,7 +77,7 @@ def from_columns(
         numbers["align"][numbers["align"] == 0] = MISSING
     columns = tuple(key for key in COLUMNS if key in (*numbers, "op") or (key == "tag" and tag is not None))
     rows = rows_of(codes, numbers, None if tag is None else np.array(tag, np.int32))
-    batch = Batch(rows, columns, lambda row: Place("row", row + 1), tuple(tags))
+    batch = Batch(rows, columns, lambda row: RowLocation("row", row + 1), tuple(tags))
     return _trace(lambda: _pieces(batch), name, invalid, keep_ids)
 
 
@@ -100,9 +100,9 @@ def _pieces(whole: Batch) -> Iterator[Batch]:
         yield replace(whole, rows=part, place=_placer(start), done=stop, total=count)
 
 
-def _placer(start: int) -> Callable[[int], Place]:
+def _placer(start: int) -> Callable[[int], RowLocation]:
     """Return a function from a row of a batch to the Place that error messages name; `start` is the batch's first row, from 0."""
-    return lambda row: Place("row", start + row + 1)
+    return lambda row: RowLocation("row", start + row + 1)
 
 
 def _digest(parts: Iterator[Batch]) -> str:

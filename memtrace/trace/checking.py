@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from memtrace.trace.batches import MISSING, UNREADABLE
-from memtrace.trace.live_ids import FETCH_FROM, FETCHED, fetch, find, log2_class, take_out
+from memtrace.trace.live_ids import PREFETCH_MIN_PLACES, PREFETCH_ROWS, find, log2_class, prefetch, remove
 from memtrace.trace.model import Op
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = (int(op) for op in Op)
@@ -84,7 +84,7 @@ def complete(table, mask, slot, spares):  # type: ignore[no-untyped-def]
     pairs, slots = table.pairs, table.slots
     at = slot if slot >= 0 else table.totals[NEWEST]
     while at >= 0:
-        take_out(pairs, mask, find(pairs, mask, slots[2 * at + 1]))
+        remove(pairs, mask, find(pairs, mask, slots[2 * at + 1]))
         end_wait(table, at)
         table.spare[spares] = at
         spares += 1
@@ -178,15 +178,15 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
     event, live, spares = totals[EVENT], totals[LIVE], totals[SPARE_SLOTS]
     live_bytes, peak, clock = totals[LIVE_BYTES], totals[PEAK_BYTES], totals[LAST_TIME]
     why, wrong, i = DONE, FINE, start
-    next_fetch = start if mask >= FETCH_FROM else rows.op.size
+    next_fetch = start if mask >= PREFETCH_MIN_PLACES else rows.op.size
 
     while i < rows.op.size:
         if filled == room or live + totals[WAITING] == most_live:
             why = FULL if filled == room else GROW
             break
         if i >= next_fetch:
-            totals[LOADED] = fetch(pairs, slots, mask, rows.id, i)
-            next_fetch = i + FETCHED
+            totals[LOADED] = prefetch(pairs, slots, mask, rows.id, i)
+            next_fetch = i + PREFETCH_ROWS
         op = rows.op[i]
         id = rows.id[i if has_id else 0]
         size = rows.size[i if has_size else 0]
@@ -258,7 +258,7 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
                     born = -1 - born
                     start_wait(table, slot, id)
                 else:
-                    take_out(pairs, mask, place)
+                    remove(pairs, mask, place)
                     spare[spares] = slot
                     spares += 1
                 live_bytes -= bytes

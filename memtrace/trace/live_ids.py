@@ -13,8 +13,8 @@ from numba import njit
 from numba.cpython.unsafe.numbers import leading_zeros
 from numba.extending import overload
 
-FETCHED = 32  # rows prefetched together
-FETCH_FROM = 1 << 16  # number of places from which prefetching pays: such a table exceeds the nearer caches
+PREFETCH_ROWS = 32  # rows prefetched together
+PREFETCH_MIN_PLACES = 1 << 16  # number of places from which prefetching pays: such a table exceeds the nearer caches
 
 
 def log2_class(number: Any) -> Any:
@@ -30,7 +30,7 @@ def _log2_class(number):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def home(id, mask):  # type: ignore[no-untyped-def]
+def home_place(id, mask):  # type: ignore[no-untyped-def]
     """Return the place at which the search for an id starts; `mask` is the number of places (a power of two) minus 1.
 
     Fibonacci hashing: the top bits of the id's product with 2^64 / golden ratio (Knuth 3, 6.4).
@@ -42,19 +42,19 @@ def home(id, mask):  # type: ignore[no-untyped-def]
 @njit(inline="always")
 def find(pairs, mask, id):  # type: ignore[no-untyped-def]
     """Return the place of an id in the table, or the empty place where it would be inserted."""
-    place = home(id, mask)
+    place = home_place(id, mask)
     while pairs[2 * place + 1] >= 0 and pairs[2 * place] != id:
         place = (place + 1) & mask
     return place
 
 
 @njit(inline="always")
-def take_out(pairs, mask, place):  # type: ignore[no-untyped-def]
+def remove(pairs, mask, place):  # type: ignore[no-untyped-def]
     """Remove the pair at a place, in place, and move pairs behind it back where the gap would hide them from `find`."""
     hole = place
     following = (hole + 1) & mask
     while pairs[2 * following + 1] >= 0:
-        wanted = home(pairs[2 * following], mask)
+        wanted = home_place(pairs[2 * following], mask)
         # The pair may move if its home does not lie in the cyclic interval (hole, following].
         if ((following - wanted) & mask) >= ((following - hole) & mask):
             pairs[2 * hole], pairs[2 * hole + 1] = pairs[2 * following], pairs[2 * following + 1]
@@ -74,13 +74,13 @@ def rehash(pairs, larger):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def fetch(pairs, slots, mask, ids, start):  # type: ignore[no-untyped-def]
+def prefetch(pairs, slots, mask, ids, start):  # type: ignore[no-untyped-def]
     """Load the table and slot entries of the FETCHED rows from `start` on, so that their cache misses overlap.
 
     Returns the sum of the loaded values, which the caller must store, or the compiler would drop the loads.
     """
     loaded = np.int64(0)
-    for i in range(start, min(start + FETCHED, ids.size)):
+    for i in range(start, min(start + PREFETCH_ROWS, ids.size)):
         # No branch on a loaded value: a mispredicted branch would wait for the load.
-        loaded += slots[2 * max(pairs[2 * home(ids[i], mask) + 1], 0)]
+        loaded += slots[2 * max(pairs[2 * home_place(ids[i], mask) + 1], 0)]
     return loaded

@@ -161,7 +161,7 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def cut(batches: Iterable[Events], after: Int64s) -> Iterator[Events]:
+def split_after(batches: Iterable[Events], after: Int64s) -> Iterator[Events]:
     """Yield the same events in batches such that each event number in `after` is the last event of its batch.
 
     `after` is ascending. Columns are slices of the input, not copies; a column of one element (a default) is passed on.

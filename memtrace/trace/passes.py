@@ -17,7 +17,7 @@ from memtrace.trace.batches import Batch, Rows
 from memtrace.trace.model import Facts, Prepared, Trace, read_only
 from memtrace.trace.preparing import Out, Preparer, request_of_rank
 from memtrace.trace.problems import Problem, explain, problem
-from memtrace.trace.store import Keeper, columns_of
+from memtrace.trace.store import ColumnCollector, columns_of
 
 
 def check_invalid(invalid: str) -> None:
@@ -91,7 +91,7 @@ class Pass:
 
     def batches(self) -> Iterator[Batch]:
         """Yield the raw batches, with tag codes replaced by codes that mean the same tag in all batches."""
-        with closing(ahead(self.raw.read())) as coming:
+        with closing(read_ahead(self.raw.read())) as coming:
             for batch in coming:
                 if not self.columns:
                     self.columns = batch.columns
@@ -121,9 +121,9 @@ def prepare(raw: Raw, *, name: str, invalid: str, keep_ids: bool, memory_limit: 
     `invalid` is "error" (raise InputError at the first invalid row) or "skip" (count and leave out). Prepared columns beyond
     `memory_limit` bytes go to a temporary file.
     """
-    refuse = refusing(raw) if invalid == "error" else None
+    refuse = problem_raiser(raw) if invalid == "error" else None
     run = Pass(raw, refuse, keep_ids=keep_ids, progress=progress)
-    keeper = Keeper(memory_limit)
+    keeper = ColumnCollector(memory_limit)
     for _, out in run.outputs():
         keeper.add(columns_of(out, run.preparer.filling))
     prepared = keeper.finish(run.preparer.dull())
@@ -135,7 +135,7 @@ def _facts(run: Pass, prepared: Prepared) -> Facts:
     return run.preparer.facts(lambda bins, percent: request_of_rank(prepared, bins, percent))
 
 
-def refusing(raw: Raw) -> Callable[[Problem], None]:
+def problem_raiser(raw: Raw) -> Callable[[Problem], None]:
     """Return a function that raises a problem as an InputError, which says what is wrong and what to try."""
 
     def refuse(found: Problem) -> None:
@@ -146,7 +146,7 @@ def refusing(raw: Raw) -> Callable[[Problem], None]:
     return refuse
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item]:
+def read_ahead(items: Iterator[Item]) -> Generator[Item]:
     """Yield the same items; a thread makes the next item while the caller uses the current one. Items must not be None."""
     with ThreadPoolExecutor(1, "memtrace-reader") as pool:
         try:

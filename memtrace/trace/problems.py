@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from memtrace.trace import checking as kernel
-from memtrace.trace.batches import MISSING, Batch, Place
+from memtrace.trace.batches import MISSING, Batch, RowLocation
 from memtrace.trace.model import Op
 
 ADDRESS = 1 << 32  # ids from this number on look like addresses, and are shown in hexadecimal too
@@ -19,7 +19,7 @@ class Problem:
     """Describe one invalid row."""
 
     row: int  # number in the whole input, from 0
-    place: Place  # where the row is in the input
+    place: RowLocation  # where the row is in the input
     text: str  # what is wrong
     id: int | None = None  # the id whose history explains the problem
     detail: str = field(default="")  # this history, filled in by `explain`

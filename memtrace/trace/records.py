@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from memtrace.trace.batches import MISSING, UNKNOWN_OP, UNREADABLE, Batch, Place, op_code, rows_of
+from memtrace.trace.batches import MISSING, UNKNOWN_OP, UNREADABLE, Batch, RowLocation, op_code, rows_of
 from memtrace.trace.columns import Marks, unknown_op
 from memtrace.trace.model import Int32s, Int64s, read_only
 
@@ -50,9 +50,9 @@ def _batch(rows: list[Sequence[Any]], columns: tuple[str, ...], word: str, metad
     return Batch(rows_of(op, numbers, tag), columns, _placer(word, places), tags, marks.notes, metadata=metadata)
 
 
-def _placer(word: str, places: Sequence[int]) -> Callable[[int], Place]:
+def _placer(word: str, places: Sequence[int]) -> Callable[[int], RowLocation]:
     """Return a function from a row of the batch to its Place."""
-    return lambda row: Place(word, places[row])
+    return lambda row: RowLocation(word, places[row])
 
 
 def _numbers(name: str, values: Sequence[Any], marks: Marks) -> Int64s:

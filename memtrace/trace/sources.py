@@ -112,9 +112,9 @@ class Source:
             with self.open() as stream:
                 return stream.read(HEAD_BYTES)
         except InputError as error:
-            if not is_cut(error):
+            if not is_truncated(error):
                 raise
-            found = b"".join(last_bytes(self, 0))[:HEAD_BYTES]
+            found = b"".join(salvaged_bytes(self, 0))[:HEAD_BYTES]
             if not found:
                 raise
             return found
@@ -176,12 +176,12 @@ class Stream:
         self.stored.close()
 
 
-def is_cut(error: InputError) -> bool:
+def is_truncated(error: InputError) -> bool:
     """Return whether an error says that a compressed file is truncated."""
     return "runcated" in str(error)
 
 
-def last_bytes(source: Source, read: int) -> Iterator[bytes]:
+def salvaged_bytes(source: Source, read: int) -> Iterator[bytes]:
     """Yield, in two pieces, what can be decompressed behind the first `read` decompressed bytes of a truncated file.
 
     Each piece comes from a new attempt: the first reads FINE_BYTES at a time, the second one byte at a time.

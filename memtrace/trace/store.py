@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Optional column of Events -> its default and its type.
 DEFAULTS = {"align": (0, np.int64), "stream": (0, np.int32), "dst": (-1, np.int32), "tag": (-1, np.int32)}
 ALWAYS = ("op", "block", "size")
-KEPT = ("time", "id")  # columns that are not part of Events
+SIDE_COLUMNS = ("time", "id")  # columns that are not part of Events
 
 
 class Columns(NamedTuple):
@@ -133,7 +133,7 @@ class File:
 
     def batches(self, rows: int) -> Iterator[Events]:
         """Yield all events in order, at most `rows` in a batch."""
-        wanted = [name for name in self.names if name not in KEPT]
+        wanted = [name for name in self.names if name not in SIDE_COLUMNS]
         with _Reader(self.path, wanted) as reader:
             for number in range(reader.count):
                 columns = reader.columns(number)
@@ -240,7 +240,7 @@ EMPTY = Columns(
 )
 
 
-class Keeper:
+class ColumnCollector:
     """Collect prepared batches: in memory up to a limit in bytes, then in a temporary file that is removed with the trace."""
 
     def __init__(self, memory_limit: int) -> None:

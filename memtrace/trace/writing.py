@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import InputError, UsageError
-from memtrace.trace.batches import MISSING, Batch, Place, rows_of
+from memtrace.trace.batches import MISSING, Batch, RowLocation, rows_of
 from memtrace.trace.model import BATCH_ROWS, COLUMNS, SCHEMA, Int64s, Op, Trace
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _named(path: Path, to: str) -> AbstractContextManager[Put]:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[str]:
+def atomic_replace(path: Path) -> Iterator[str]:
     """Provide a temporary file name in a `with` block, and rename that file to `path` when the block ends without an error.
 
     A killed run therefore leaves either the old file or the complete new one. On an error the temporary file is removed;
@@ -91,7 +91,7 @@ def _parquet(path: Path) -> Iterator[Put]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with whole(path) as name:
+    with atomic_replace(path) as name:
         file: Any = None
         waiting: pa.Table | None = None
         known: dict[str, str] = {}
@@ -162,7 +162,7 @@ def _csv(path: Path, packing: str | None) -> Iterator[Put]:
     """Provide a function that writes batches to a CSV file with a header; `packing` is a compression of pyarrow, or None."""
     import pyarrow as pa
 
-    with whole(path) as name, pa.OSFile(name, "wb") as file:
+    with atomic_replace(path) as name, pa.OSFile(name, "wb") as file:
         stream = pa.CompressedOutputStream(file, packing) if packing else file
         begun = False
 
@@ -248,7 +248,7 @@ def lifetimes(path: Path) -> Iterator[Put]:
     Copies, swaps, accesses and records only count as events.
     """
     found = Lifetimes()
-    with whole(path) as name, open(name, "w", encoding="ascii") as file:
+    with atomic_replace(path) as name, open(name, "w", encoding="ascii") as file:
         file.write("id,lower,upper,size,alignment\n")
         yield lambda batch: file.writelines(found.lines(batch))
         file.writelines(found.rest())
@@ -261,11 +261,11 @@ def write(trace: Trace, target: str | os.PathLike[str], *, metadata: Mapping[str
     """
     known = {**trace.metadata, **(metadata or {})}
     with writer(Path(target)) as put:
-        for batch in unprepared(trace):
+        for batch in raw_batches(trace):
             put(replace(batch, metadata=known))
 
 
-def unprepared(trace: Trace) -> Iterator[Batch]:
+def raw_batches(trace: Trace) -> Iterator[Batch]:
     """Yield raw rows, with slots as ids, that preparation would turn into this trace again."""
     start, columns = 0, tuple(name for name in COLUMNS if name in trace.columns)
     for events in trace.batches(BATCH_ROWS):
@@ -283,7 +283,7 @@ def unprepared(trace: Trace) -> Iterator[Batch]:
         }
         tag = np.ascontiguousarray(np.broadcast_to(events.tag, count))
         numbered = {name: column for name, column in given.items() if name in columns and column is not None}
-        yield Batch(rows_of(events.op, numbered, tag), columns, lambda row: Place("row", row + 1), trace.tags)
+        yield Batch(rows_of(events.op, numbered, tag), columns, lambda row: RowLocation("row", row + 1), trace.tags)
         start += count
 
 

@@ -205,7 +205,7 @@ def _put_in(place, slots, starts, tree, ranges, total, reserved, capacity, piece
     ranges[at, END], ranges[at, SLOT], ranges[at, EVENT], ranges[at, NEXT] = start + size, slot, event, slots[slot, FIRST]
     slots[slot, FIRST] = at
     total[0] += size
-    _count(tree, leaves + at, 1)
+    _add_to_ancestors(tree, leaves + at, 1)
     return 0, -1
 
 
@@ -214,7 +214,7 @@ def _take_out(slot, slots, starts, tree, ranges, total):  # type: ignore[no-unty
     """Remove the ranges of the block in a slot, if there is one."""
     at = slots[slot, FIRST]
     while at >= 0:
-        _count(tree, tree.size // 2 + at, -1)
+        _add_to_ancestors(tree, tree.size // 2 + at, -1)
         total[0] -= ranges[at, END] - starts[at]
         at = ranges[at, NEXT]
     slots[slot, FIRST] = -1
@@ -222,7 +222,7 @@ def _take_out(slot, slots, starts, tree, ranges, total):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _count(tree, entry, change):  # type: ignore[no-untyped-def]
+def _add_to_ancestors(tree, entry, change):  # type: ignore[no-untyped-def]
     """Add ``change`` to the number of live ranges at an entry of the tree and at all its ancestors."""
     while entry > 0:
         tree[entry] += change

@@ -24,7 +24,7 @@ from memtrace.units import format_size
 from memtrace.workloads.events import Made
 from memtrace.workloads.options import Between, Bytes
 from memtrace.workloads.serving.engine import TAGS, Run
-from memtrace.workloads.serving.lengths import MEANS, Requests, cut, drawn, from_file, poisson
+from memtrace.workloads.serving.lengths import MEANS, Requests, drawn, from_file, poisson, shortened
 from memtrace.workloads.serving.scheduler import KINDS, Rules
 from memtrace.workloads.transformer.models import PRESETS, Preset
 from memtrace.workloads.transformer.setup import Setup
@@ -105,4 +105,4 @@ def _lengths(
     `kind` is a key of MEANS or the path of a CSV file; `means` replace those of the kind where not None.
     """
     prompt, output = drawn(rng, count, kind, means) if kind in MEANS else from_file(kind, count)
-    return cut(prompt, output, longest)
+    return shortened(prompt, output, longest)

@@ -41,7 +41,7 @@ class Stretch(NamedTuple):
     stream: int = 0  # of these deaths
 
 
-class _Waiting(NamedTuple):
+class _EventColumns(NamedTuple):
     """Store events in any order, one element for each in every column."""
 
     time: Int64s
@@ -65,31 +65,31 @@ def events(stretches: Iterable[Stretch], last: int = NEVER) -> Iterator[Piece]:
         late = _late(stretch)
         rows = _joined([waiting, new, late])
         due = rows.time < min(stretch.end, last)
-        waiting = _taken(rows, ~due & (rows.time < last))
-        rows = _taken(rows, due)
+        waiting = _selected(rows, ~due & (rows.time < last))
+        rows = _selected(rows, due)
         order = np.lexsort((rows.id, rows.op == Op.ALLOC, rows.time))
-        yield from _pieces(_taken(rows, order))
+        yield from _pieces(_selected(rows, order))
 
 
-def _joined(parts: list[_Waiting]) -> _Waiting:
+def _joined(parts: list[_EventColumns]) -> _EventColumns:
     """Return the events of all parts."""
     columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return _Waiting(*columns)
+    return _EventColumns(*columns)
 
 
-def _taken(rows: _Waiting, which: Any) -> _Waiting:
+def _selected(rows: _EventColumns, which: Any) -> _EventColumns:
     """Return some of the events; `which` is a mask or an array of indices."""
     columns: list[Any] = [column[which] for column in rows]
-    return _Waiting(*columns)
+    return _EventColumns(*columns)
 
 
-def _rows(spans: Spans, first_id: int) -> _Waiting:
+def _rows(spans: Spans, first_id: int) -> _EventColumns:
     """Return an alloc and a free of each block, without the frees of blocks that stay; ids count from `first_id`."""
     count = spans.birth.size
     id = first_id + np.arange(count)
     death = np.maximum(spans.death, spans.birth + 1)
     ends = spans.death < NEVER
-    return _Waiting(
+    return _EventColumns(
         np.concatenate([spans.birth, death[ends]]),
         np.concatenate([np.full(count, Op.ALLOC, np.uint8), np.full(int(ends.sum()), Op.FREE, np.uint8)]),
         np.concatenate([id, id[ends]]),
@@ -99,16 +99,16 @@ def _rows(spans: Spans, first_id: int) -> _Waiting:
     )
 
 
-def _late(stretch: Stretch) -> _Waiting:
+def _late(stretch: Stretch) -> _EventColumns:
     """Return the frees of blocks that an earlier stretch had without a death."""
     if stretch.ended is None or stretch.deaths is None:
         return _rows(empty(), 0)
     rows = stretch.ended.size
     op, missing, stream = np.full(rows, Op.FREE, np.uint8), np.full(rows, MISSING), np.full(rows, stretch.stream)
-    return _Waiting(stretch.deaths, op, stretch.ended, missing, np.full(rows, -1, np.int32), stream)
+    return _EventColumns(stretch.deaths, op, stretch.ended, missing, np.full(rows, -1, np.int32), stream)
 
 
-def _pieces(rows: _Waiting) -> Iterator[Piece]:
+def _pieces(rows: _EventColumns) -> Iterator[Piece]:
     """Yield events in pieces of PIECE_EVENTS."""
     for start in range(0, rows.op.size, PIECE_EVENTS):
         part = slice(start, start + PIECE_EVENTS)

@@ -14,7 +14,7 @@ import numpy as np
 from memtrace import __version__
 from memtrace.errors import UsageError
 from memtrace.names import nearest, split_spec
-from memtrace.trace.batches import Batch, Place, rows_of
+from memtrace.trace.batches import Batch, RowLocation, rows_of
 from memtrace.trace.model import COLUMNS, Trace
 from memtrace.workloads import load, workload_names
 from memtrace.workloads.events import Made, Piece
@@ -93,7 +93,7 @@ def _batch(piece: Piece, made: Made, before: int, metadata: Mapping[str, str]) -
     columns = tuple(name for name in COLUMNS if name in ("op", *numbers, *tagged))
     done = before + piece.op.size
     rows = rows_of(piece.op, numbers, piece.tag if made.tags else None)
-    return Batch(rows, columns, lambda row: Place("row", before + row + 1), made.tags, {}, done, made.events, metadata)
+    return Batch(rows, columns, lambda row: RowLocation("row", before + row + 1), made.tags, {}, done, made.events, metadata)
 
 
 def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = None, *, read: Read) -> Recipe:
@@ -113,12 +113,12 @@ def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = N
     return Recipe(name, module, values, {key: values[key] for key in given if key in values}, chosen, read)
 
 
-def named(text: str) -> bool:
+def is_workload(text: str) -> bool:
     """Return whether a text, given where a trace is expected, names a workload."""
     return text.partition(":")[0] in workload_names()
 
 
-def likely(text: str) -> str | None:
+def nearest_workload(text: str) -> str | None:
     """Return the workload whose name is nearest to a text that is no file, or None."""
     name = text.partition(":")[0]
     return None if re.search(r"[./\\]", name) else nearest(name, workload_names())

@@ -20,7 +20,7 @@ from memtrace.workloads.chance import draw as drawn
 from memtrace.workloads.chance import lognormal, whole
 from memtrace.workloads.events import Made
 from memtrace.workloads.options import Between
-from memtrace.workloads.transformer.tape import Tape, stepped
+from memtrace.workloads.transformer.tape import Tape, training_pieces
 
 # Names of tags, and their indices.
 TAGS = ("embedding", "weight", "gradient", "optimizer", "activation", "sparse-gradient", "workspace", "input", "temporary")
@@ -49,7 +49,7 @@ def generate(
     model = _Model(Tape(streams=True), sizes, width, dense, hidden, layers)
     model.make()
     examples = _batches(rng, batch, traffic, tables, lookups)
-    return Made(stepped(model.tape, model.step, examples, steps, varying=True), TAGS, {"rows": str(int(sizes.sum()))})
+    return Made(training_pieces(model.tape, model.step, examples, steps, varying=True), TAGS, {"rows": str(int(sizes.sum()))})
 
 
 def _batches(rng: np.random.Generator, batch: int, traffic: float, tables: int, lookups: float) -> Callable[[int], Any]:

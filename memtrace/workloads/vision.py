@@ -18,7 +18,7 @@ import numpy as np
 from memtrace.errors import UsageError
 from memtrace.workloads.events import Made
 from memtrace.workloads.options import Between
-from memtrace.workloads.transformer.tape import Tape, stepped
+from memtrace.workloads.transformer.tape import Tape, training_pieces
 
 # Names of tags, and their indices.
 TAGS = ("weight", "gradient", "optimizer", "activation", "temporary", "workspace", "input", "proposal")
@@ -68,7 +68,7 @@ def generate(
     detector.make()
     draw = _images(np.random.default_rng(seed), batch, short_min, short_max, boxes)
     facts = {"parameters": str(sum(detector.counts.values()))}
-    return Made(stepped(detector.tape, detector.step, draw, steps, varying=True), TAGS, facts)
+    return Made(training_pieces(detector.tape, detector.step, draw, steps, varying=True), TAGS, facts)
 
 
 def _images(rng: np.random.Generator, batch: int, least: int, most: int, boxes: float) -> Callable[[int], Any]:

@@ -14,7 +14,7 @@ from memtrace.formats.snapshot.events import TraceRows, trace_rows
 from memtrace.formats.snapshot.lives import Lives, lives
 from memtrace.formats.snapshot.loading import load
 from memtrace.formats.snapshot.records import Recording, Site, Snapshot
-from memtrace.trace.batches import Batch, Place, rows_of
+from memtrace.trace.batches import Batch, RowLocation, rows_of
 
 if TYPE_CHECKING:
     from memtrace.trace.sources import Source
@@ -71,7 +71,7 @@ def batches(rows: TraceRows, sites: list[Site], said: dict[str, str]) -> Iterato
 
 def _placer(rows: TraceRows, start: int):  # type: ignore[no-untyped-def]
     """Return a function from a row of the batch that begins at row ``start`` to its place: the number of its event, from 1."""
-    return lambda row: Place("event", max(int(rows.event[start + row]), 0) + 1)
+    return lambda row: RowLocation("event", max(int(rows.event[start + row]), 0) + 1)
 
 
 def metadata(snapshot: Snapshot, recording: Recording, found: Lives, rows: TraceRows) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from memtrace.errors import InputError
-from memtrace.formats.snapshot.events import Released, TraceRows
+from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows
 from memtrace.formats.snapshot.lives import Lives
 from memtrace.formats.snapshot.records import Action, Recording, Snapshot, State
 from memtrace.units import format_size
@@ -55,10 +55,10 @@ def collects(settings: dict[str, Any]) -> bool:
     return isinstance(threshold, float) and threshold > 0
 
 
-def released(settings: dict[str, Any]) -> Released:
+def released(settings: dict[str, Any]) -> ReleaseSettings:
     """Return the settings that decide when segments were given back."""
     most = settings.get("max_split_size")
-    return Released(collects(settings), most if isinstance(most, int) and most > 0 else Released().max_split)
+    return ReleaseSettings(collects(settings), most if isinstance(most, int) and most > 0 else ReleaseSettings().max_split)
 
 
 def _roundup(divisions: Any) -> str:

@@ -26,14 +26,14 @@ SMALL_SEGMENT, SMALL_REQUEST = 2 << 20, 1 << 20  # bytes: a segment of the small
 NEAR = 64  # upper bound of the events between a run of segments given back and the request for which this was done
 
 
-class Released(NamedTuple):
+class ReleaseSettings(NamedTuple):
     """Hold the settings that decide when segments are given back."""
 
     collects: bool = False  # whether garbage is collected, which happens before memory runs out
     max_split: int = 1 << 62  # bytes from which a block is oversize
 
 
-RELEASED = Released()  # PyTorch's defaults
+DEFAULT_RELEASE_SETTINGS = ReleaseSettings()  # PyTorch's defaults
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +55,14 @@ class TraceRows:
     late: int  # number of completes: blocks that another stream still used when they were freed
 
 
-def trace_rows(recording: Recording, lives: Lives, released: Released = RELEASED) -> TraceRows:
+def trace_rows(recording: Recording, lives: Lives, released: ReleaseSettings = DEFAULT_RELEASE_SETTINGS) -> TraceRows:
     """Return the rows of a trace, in the order of the events; all rows of an event stay together.
 
     ``released``: the settings by which the recorded allocator gave segments back.
     """
     events = recording.events
     streams = np.unique(np.concatenate((lives.stream, events.stream[events.action == Action.OOM], [0])))
-    trims = emptied(recording, released)
+    trims = cache_flushes(recording, released)
     parts = [_before(lives), _allocs(lives), *_frees(recording, lives, trims), _failed(recording, lives)]
     parts.append(_part(Op.TRIM, trims, MISSING, 0))
     event, order, op, block, size = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -75,7 +75,7 @@ def trace_rows(recording: Recording, lives: Lives, released: Released = RELEASED
     failed = (op == Op.ALLOC) & ~named
     stream[failed] = np.searchsorted(streams, events.stream[event[failed]])
     used = (op == Op.RECORD) | (op == Op.COMPLETE)
-    stream[used] = streams.size + _lanes(lives, block[used])
+    stream[used] = streams.size + _user_streams(lives, block[used])
     site = np.where((op == Op.ALLOC) & (event >= 0), events.site[event] if events.site.size else -1, -1).astype(np.int32)
     late = int(np.count_nonzero(op == Op.COMPLETE))
     return TraceRows(
@@ -93,7 +93,7 @@ def trace_rows(recording: Recording, lives: Lives, released: Released = RELEASED
     )
 
 
-def _lanes(lives: Lives, blocks: Int64s) -> Int64s:
+def _user_streams(lives: Lives, blocks: Int64s) -> Int64s:
     """Return for each block, which another stream used, a number from 0 that stands for this stream.
 
     Which stream used a block is not recorded. But events of one stream complete in order, so blocks that completed in another
@@ -213,7 +213,7 @@ def _failed(recording: Recording, lives: Lives) -> Part:
     return event, order, op, number, size
 
 
-def emptied(recording: Recording, released: Released) -> Int64s:
+def cache_flushes(recording: Recording, released: ReleaseSettings) -> Int64s:
     """Return the events at which the program emptied the cache: the first of each run of segments given back for no request.
 
     A run is for a request if the allocator took memory, or ran out of it, right after the run. An exception are runs that the

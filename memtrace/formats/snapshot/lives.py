@@ -68,7 +68,7 @@ def lives(recording: Recording) -> Lives:
     still, last = _at_the_end(recording, here, freed, completed)
     begins_again = np.append(here[1:] == here[:-1], False) if count else np.zeros(0, np.bool_)
     gaps = int(np.count_nonzero(begins_again & (freed == NEVER) & (completed == NEVER)))
-    silent = _silent(recording, here)
+    silent = _without_events(recording, here)
     order = np.argsort(first, kind="stable")
     blocks = recording.blocks
 
@@ -110,7 +110,7 @@ def _at_the_end(recording: Recording, address: Int64s, freed: Int64s, completed:
     return latest & same & (completed == NEVER), used[places]
 
 
-def _silent(recording: Recording, spoken: Int64s) -> Int64s:
+def _without_events(recording: Recording, spoken: Int64s) -> Int64s:
     """Return the rows of blocks in use at the end that no event mentions; ``spoken``: the addresses that events mention."""
     blocks = recording.blocks
     used = np.flatnonzero(blocks.state != State.INACTIVE)

@@ -120,7 +120,7 @@ def _recording(tree: Tree, device: int, events: Values, segments: Values, sites:
         action,
         np.where((action == Action.OOM) & (free >= 0), free, address),
         tree.numbers(tree.column(events, "size"), MISSING),
-        _apart(tree.numbers(tree.column(events, "stream"), 0), pools),
+        _with_pool(tree.numbers(tree.column(events, "stream"), 0), pools),
         tree.numbers(tree.column(events, "time_us"), MISSING),
         sites,
         pools,
@@ -129,7 +129,7 @@ def _recording(tree: Tree, device: int, events: Values, segments: Values, sites:
     return Recording(device, recorded, *_layout(tree, segments, told))
 
 
-def _apart(streams: Int64s, pools: Int32s) -> Int64s:
+def _with_pool(streams: Int64s, pools: Int32s) -> Int64s:
     """Return streams in which those of each private pool are different from all others.
 
     Private pools share no memory with each other, just as streams do not, so each stream of a pool becomes a stream of its own.
@@ -152,7 +152,7 @@ def _layout(tree: Tree, values: Values, told: bool) -> tuple[Segments, Blocks]:
     segments = Segments(
         address,
         tree.numbers(tree.column(values, "total_size"), 0),
-        _apart(streams, pools) if told else streams,
+        _with_pool(streams, pools) if told else streams,
         large,
         tree.numbers(tree.column(values, "is_expandable"), 0).astype(np.bool_),
         pools,

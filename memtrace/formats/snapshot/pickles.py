@@ -40,7 +40,7 @@ GROUPS = {
     m.SHAPE_KEYS: ("shape_keys",),
 }
 # Why the machine refused an opcode -> the text of the error; `name` is the opcode's.
-WORDS = {
+REFUSALS = {
     m.UNKNOWN: "{name} does not belong in plain data of protocol 2 to 5",
     m.MEMO_RANGE: "{name} refers to a value that is not there",
     m.NO_MARK: "{name} has no beginning",
@@ -151,4 +151,6 @@ def refusal(label: str, heap: m.Heap, at: int) -> InputError:
             f"{label}: byte {at:,} of the pickle ({name}) asks to import or call something; memory snapshots hold plain data "
             "only\nnothing was run; do not load this file with pickle.load"
         )
-    return InputError(f"{label}: byte {at:,} of the pickle: {WORDS[wrong].format(name=name)}\ntry: make or fetch the file again")
+    return InputError(
+        f"{label}: byte {at:,} of the pickle: {REFUSALS[wrong].format(name=name)}\ntry: make or fetch the file again"
+    )

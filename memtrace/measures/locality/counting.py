@@ -62,7 +62,7 @@ class Watcher:
     def __init__(self, trace: Trace, policy: Policy, model: Model) -> None:
         """Prepare to watch a replay of ``trace`` through ``policy``, with all levels of ``model`` empty."""
         self.model = model
-        self.derived = derives(trace, model)
+        self.derived = uses_lifetimes(trace, model)
         self.in_pieces = function_of(policy.module, "first_piece") is not None
         self.levels = new_levels(model)
         self.blocks = new_blocks(trace.facts.max_live + 1)
@@ -89,7 +89,7 @@ class Watcher:
         return Locality(touches, touched, self.derived, tuple(LevelCount(name, *pair) for name, pair in counts))
 
 
-def derives(trace: Trace, model: Model) -> bool:
+def uses_lifetimes(trace: Trace, model: Model) -> bool:
     """Return whether the touches are derived from lifetimes, instead of taken from the trace's accesses.
 
     Raise InputError if the model asks for accesses and the trace has none.

@@ -77,7 +77,7 @@ def look_up(levels: Any, lines: Any, counts: Any, level: Any, line: Any) -> None
 
 
 @compiled
-def sweep(levels: Any, lines: Any, counts: Any, level: Any, first: Any, last: Any) -> None:
+def look_up_range(levels: Any, lines: Any, counts: Any, level: Any, first: Any, last: Any) -> None:
     """Look the lines ``first`` to ``last`` (inclusive) up in ascending order, from a level of a chain on.
 
     Once a level has seen as many new lines as it holds, it holds nothing else: every later line of the sweep is a miss, and
@@ -93,12 +93,12 @@ def sweep(levels: Any, lines: Any, counts: Any, level: Any, first: Any, last: An
         counts[level, LOOKUPS] += missed
         counts[level, MISSES] += missed
         for line in range(last - min(missed, holds) + 1, last + 1):
-            enter(levels, lines, level, line)
+            insert_line(levels, lines, level, line)
         level = levels[level, NEXT]
 
 
 @compiled
-def enter(levels: Any, lines: Any, level: Any, line: Any) -> None:
+def insert_line(levels: Any, lines: Any, level: Any, line: Any) -> None:
     """Put a line that a level does not hold at the front of its set; the line used least recently is dropped."""
     ways = levels[level, WAYS]
     start = levels[level, FIRST] + line % levels[level, SETS] * ways
@@ -123,13 +123,13 @@ def touch(all_levels: Any, blocks: Any, slot: Any, first: Any, last: Any) -> Non
             for chain in range(all_levels.chains.size):
                 level = all_levels.chains[chain]
                 shift = levels[level, SHIFT]
-                sweep(levels, all_levels.lines, all_levels.counts, level, low >> shift, high >> shift)
+                look_up_range(levels, all_levels.lines, all_levels.counts, level, low >> shift, high >> shift)
         before += extent
         piece = pieces[piece, AFTER]
 
 
 @compiled
-def forget(blocks: Any, slot: Any) -> None:
+def clear_slot(blocks: Any, slot: Any) -> None:
     """Clear a slot whose block is freed: its further pieces go back to the list of unused ones."""
     pieces = blocks.pieces
     piece = pieces[slot, AFTER]
@@ -150,7 +150,7 @@ def put(blocks: Any, slot: Any, address: Any, size: Any, rows: Any, row: Any, la
     ``rows`` are (event, slot, address, bytes). A block that was in the slot is forgotten.
     """
     pieces = blocks.pieces
-    forget(blocks, slot)
+    clear_slot(blocks, slot)
     blocks.sizes[slot] = size
     pieces[slot, ADDRESS] = address
     pieces[slot, EXTENT] = size
@@ -223,7 +223,7 @@ def run(  # type: ignore[no-untyped-def]
         if kind == FREE and slot >= 0:
             if lifetimes:
                 touch(all_levels, blocks, slot, 0, min(min(blocks.sizes[slot], HEADER), reach))
-            forget(blocks, slot)
+            clear_slot(blocks, slot)
         if not in_pieces:
             for k in range(row, last):
                 if rows[k, 1] != slot or addresses[i] < 0:
@@ -236,7 +236,7 @@ def run(  # type: ignore[no-untyped-def]
         elif kind == REALLOC and addresses[i] >= 0:
             resize(all_levels, blocks, slot, addresses[i], size[i], rows, row, last, reach, lifetimes)
         elif kind == REALLOC and addresses[i] == NOTHING:
-            forget(blocks, slot)
+            clear_slot(blocks, slot)
         elif kind == ACCESS:
             touch(all_levels, blocks, slot, 0, min(blocks.sizes[slot], reach))
         elif kind == COPY or kind == SWAP:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import align_up, lowest_set, round_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import (
     ALLOCATED,
     BLOCK_SIZE,
@@ -43,9 +43,9 @@ from memtrace.structures.fibonacci_tree import (
     FRESH,
     NODE,
     add_free,
+    add_free_space,
     change_reserved,
     free_buddy,
-    give_space,
     is_full,
     join,
     largest_hole,
@@ -55,7 +55,7 @@ from memtrace.structures.fibonacci_tree import (
     split,
     take_free,
 )
-from memtrace.structures.heap import open_request, reserve
+from memtrace.structures.heap import request_block_size, reserve
 from memtrace.structures.rules import Rules, block_size, growth, heap_rules, trimmed
 
 
@@ -92,7 +92,7 @@ def init(capacity, max_live, kind="fibonacci", **options):
         rules,
         1 << int(lowest_set(np.int64(unit))),
     )
-    roots = give_space(state, round_up(options.get("base", 0), unit), capacity)
+    roots = add_free_space(state, round_up(options.get("base", 0), unit), capacity)
     return state._replace(roots=np.array(roots, np.uint32))
 
 
@@ -116,7 +116,7 @@ def alloc(state, request):
     it, and an address inside the block. Return NOTHING if a request of 0 bytes gets no block (`zero=null`), ENLARGE if
     there are too few nodes, NOWHERE if no free block is large enough or the capacity does not allow it.
     """
-    size = open_request(state, request)
+    size = request_block_size(state, request)
     if size == NOTHING:
         return NOTHING
     if is_full(state):
@@ -134,17 +134,17 @@ def alloc(state, request):
     if nodes[x].addr + nodes[x].extent <= ledger[RESERVED]:
         ledger[HOLE_TAKEN] = nodes[x].extent
         ledger[INSPECTED] = 1
-    elif not reach(state, nodes[x].addr + state.sizes[order], state.sizes[order]):
+    elif not reserve_up_to(state, nodes[x].addr + state.sizes[order], state.sizes[order]):
         return NOWHERE
     take_free(state, x)
-    x = cut(state, x, order)
+    x = split_down(state, x, order)
     state.node_of[request.block] = x
     ledger[ALLOCATED] += nodes[x].extent
     return align_up(nodes[x].addr, max(request.align, 1))
 
 
-@apart
-def reach(state, end, size):
+@out_of_line
+def reserve_up_to(state, end, size):
     """Raise the reserved bytes so that a block of ``size`` bytes may end at address ``end``.
 
     Return whether the capacity allows it; if not, nothing changes.
@@ -160,7 +160,7 @@ def reach(state, end, size):
     return True
 
 
-def cut(state, x, order):
+def split_down(state, x, order):
     """Split the block of node x as long as its low part has at least ``order``; return the node of the low part that is left.
 
     The block is in use; the high parts become free. Orders are indices into `State.sizes`.
@@ -188,7 +188,7 @@ def free(state, request, address):
         trim(state)
 
 
-@apart
+@out_of_line
 def resize(state, request, address, old_size):
     """Resize a block in place: return ``address``, or NOWHERE if the block has to move.
 
@@ -207,13 +207,13 @@ def resize(state, request, address, old_size):
     if wanted == state.sizes.size:
         return NOWHERE
     if wanted > nodes[x].order:
-        if not can_grow(state, x, wanted) or not reach(state, nodes[x].addr + state.sizes[wanted], state.sizes[wanted]):
+        if not can_grow(state, x, wanted) or not reserve_up_to(state, nodes[x].addr + state.sizes[wanted], state.sizes[wanted]):
             return NOWHERE
         while nodes[x].order < wanted:
             x = join(state, x, free_buddy(state, x))
             ledger[MERGES] += 1
     else:
-        x = cut(state, x, wanted)
+        x = split_down(state, x, wanted)
     state.node_of[request.block] = x
     ledger[ALLOCATED] += nodes[x].extent - now
     if state.rules.trim and nodes[x].extent < now:
@@ -236,7 +236,7 @@ def can_grow(state, x, order):
     return True
 
 
-@apart
+@out_of_line
 def trim(state):
     """Lower the reserved bytes to the end of the highest block, in whole chunks above what was reserved at the start."""
     nodes = state.nodes

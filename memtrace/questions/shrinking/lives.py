@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.trace.batches import MISSING, Batch, Place, rows_of
+from memtrace.trace.batches import MISSING, Batch, RowLocation, rows_of
 from memtrace.trace.model import Int32s, Int64s, Op
 from memtrace.trace.preparing import Preparer, request_of_rank
-from memtrace.trace.store import Keeper, columns_of
+from memtrace.trace.store import ColumnCollector, columns_of
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
@@ -77,14 +77,14 @@ class Lives:
         }
         columns = self.trace.columns
         numbers = {name: column for name, column in given.items() if name in columns}
-        batch = Batch(rows_of(op, numbers, self.tag[which]), columns, lambda row: Place("row", row + 1), self.trace.tags)
+        batch = Batch(rows_of(op, numbers, self.tag[which]), columns, lambda row: RowLocation("row", row + 1), self.trace.tags)
         return _prepared(self.trace, batch)
 
 
 def _prepared(whole: Trace, batch: Batch) -> Trace:
     """Return the trace ``whole`` with the events of one batch; no threads prepare it, as that is done thousands of times."""
     preparer = Preparer(batch.columns)
-    keeper = Keeper(MEMORY)
+    keeper = ColumnCollector(MEMORY)
     for out in [*preparer.prepare(batch, None), preparer.taken()]:
         keeper.add(columns_of(out, preparer.filling))
     prepared = keeper.finish(preparer.dull())

@@ -134,11 +134,11 @@ def _samples(rows: Mapping[str, np.ndarray], most: int) -> dict[str, list[int]]:
     kept = _kept(rows, most)
     found = {name: rows[column][kept] for name, column in COLUMNS.items()}
     return {
-        name: [] if unknown(values) else np.diff(values.astype(np.int64), prepend=0).tolist() for name, values in found.items()
+        name: [] if has_nulls(values) else np.diff(values.astype(np.int64), prepend=0).tolist() for name, values in found.items()
     }
 
 
-def unknown(values: np.ndarray) -> bool:
+def has_nulls(values: np.ndarray) -> bool:
     """Return whether a column has nulls, as those of holes have for a real allocator."""
     return values.dtype.kind == "f" and bool(np.isnan(values).any())
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS
-from memtrace.structures.caching.free_sets import add, take_out
+from memtrace.structures.caching.free_sets import insert_free, remove_free
 from memtrace.structures.caching.state import FREE, FRESH, HISTORY, LIVE, NODES, SPARE, SPARE_NODE
 from memtrace.structures.caching.statistics import (
     ACTIVE,
@@ -34,21 +34,21 @@ ACTIONS = (
 ALLOC, FREE_REQUESTED, FREE_COMPLETED, SEGMENT_ALLOC, SEGMENT_FREE, SEGMENT_MAP, SEGMENT_UNMAP, OOM = range(8)
 
 
-def tell(state, action, address, size, stream_index):
+def record_event(state, action, address, size, stream_index):
     """Append an event to the history, if one is kept.
 
     ``action`` is a code (ALLOC ... OOM), ``address`` the start of the block or range (of an OOM the free bytes of the device),
     ``size`` in bytes.
     """
     if state.history.size > 1:
-        write_down(state, action, address, size, stream_index)
+        append_event(state, action, address, size, stream_index)
 
 
-@apart
-def write_down(state, action, address, size, stream_index):
+@out_of_line
+def append_event(state, action, address, size, stream_index):
     """Append an event to the history, which has room, with the stream's number in place of its index.
 
-    The arguments are those of ``tell``.
+    The arguments are those of ``record_event``.
     """
     i = state.at[HISTORY]
     entry = state.history[i]
@@ -146,7 +146,7 @@ def hand_out(state, x, size, requested, handle):
         y = new_node(state, nodes[x].addr + size, extent - size, queue, nodes[x].segment)
         link_behind(nodes, x, y)
         nodes[x].extent = size
-        add(state, y)
+        insert_free(state, y)
         state.ledger[SPLITS] += 1
         if not rules.expandable:
             if whole:
@@ -170,7 +170,7 @@ def hand_out(state, x, size, requested, handle):
     rise(stats, REQUESTED_BYTES, pool, requested)
     if extent >= rules.max_split:
         rise_one(stats, OVERSIZE_ALLOCATIONS, 1)
-    tell(state, ALLOC, nodes[x].addr, requested, queue >> 1)
+    record_event(state, ALLOC, nodes[x].addr, requested, queue >> 1)
     return nodes[x].addr
 
 
@@ -184,7 +184,7 @@ def request_free(state, x):
     state.ledger[ALLOCATED] -= extent
     fall(stats, ALLOCATION, queue & 1, 1)
     fall(stats, ALLOCATED_BYTES, queue & 1, extent)
-    tell(state, FREE_REQUESTED, nodes[x].addr, nodes[x].requested, queue >> 1)
+    record_event(state, FREE_REQUESTED, nodes[x].addr, nodes[x].requested, queue >> 1)
     if extent >= state.rules.max_split:
         stats[OVERSIZE_ALLOCATIONS] -= 1
 
@@ -198,12 +198,12 @@ def complete_free(state, x):
     queue = np.int64(nodes[x].queue)
     pool = queue & 1
     extent = nodes[x].extent
-    tell(state, FREE_COMPLETED, nodes[x].addr, nodes[x].requested, queue >> 1)
+    record_event(state, FREE_COMPLETED, nodes[x].addr, nodes[x].requested, queue >> 1)
     fall(stats, ACTIVE, pool, 1)
     fall(stats, ACTIVE_BYTES, pool, extent)
     fall(stats, REQUESTED_BYTES, pool, nodes[x].requested)
     joined, swallowed = join_neighbours(state, x)
-    add(state, x)
+    insert_free(state, x)
     state.ledger[MERGES] += joined
     if not state.rules.expandable:
         if is_split(nodes, x):
@@ -223,31 +223,31 @@ def join_neighbours(state, x):
     joined, swallowed = np.int64(0), np.int64(0)
     before, after = np.int64(nodes[x].prev), np.int64(nodes[x].next)
     if nodes[before].state == FREE:
-        take_out(state, before)
+        remove_free(state, before)
         joined += 1
         swallowed += nodes[before].extent
-        swallow_before(state, x, before)
+        absorb_previous(state, x, before)
     if nodes[after].state == FREE:
-        take_out(state, after)
+        remove_free(state, after)
         joined += 1
         swallowed += nodes[after].extent
-        swallow_after(state, x, after)
+        absorb_next(state, x, after)
     return joined, swallowed
 
 
-@apart
+@out_of_line
 def join_neighbours_apart(state, x):
     """Do the same as ``join_neighbours``, compiled out of line."""
     return join_neighbours(state, x)
 
 
-@apart
+@out_of_line
 def complete_free_apart(state, x):
     """Do the same as ``complete_free``, compiled out of line."""
     complete_free(state, x)
 
 
-def swallow_before(state, x, before):
+def absorb_previous(state, x, before):
     """Extend node x down over node ``before``, its direct predecessor by address, and drop that node.
 
     The predecessor must already be out of the set that it was in. Node x takes the predecessor's address.
@@ -262,7 +262,7 @@ def swallow_before(state, x, before):
     drop_node(state, before)
 
 
-def swallow_after(state, x, after):
+def absorb_next(state, x, after):
     """Extend node x up over node ``after``, its direct successor by address, and drop that node.
 
     The successor must already be out of the set that it was in.

@@ -10,7 +10,7 @@ from memtrace.structures.caching.state import DIVISIONS, Rules
 MIB = 1 << 20
 NO_LIMIT = 1 << 62  # bytes that stand for "no limit"
 UNBOUNDED_DEVICE = 1 << 40  # bytes: without a capacity, address space is reserved as on a device of 1 TiB
-TOLD = {"told": 0, "auto": 1, "manual": 2}  # value of the option ``events`` -> code in ``Rules.told``
+STREAM_EVENT_MODES = {"told": 0, "auto": 1, "manual": 2}  # value of the option ``events`` -> code in ``Rules.told``
 MOST_THREADS = 128  # upper bound of pinned_num_register_threads
 
 
@@ -47,7 +47,7 @@ def rules_of(capacity, options):
         # Addresses reserved for expandable segments only rise.
         first_fit=options["va"] == "firstfit" and not options["expandable_segments"],
         by_age=options["ties"] == "age",
-        told=TOLD[options["events"]],
+        told=STREAM_EVENT_MODES[options["events"]],
     )
     return rules, divisions(options["roundup_power2_divisions"])
 

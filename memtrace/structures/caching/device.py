@@ -7,17 +7,17 @@ again; as an option, the lowest free address is taken. Address space reserved fo
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.structures.caching.state import (
     DEVICE_USED,
     FIRST_SEGMENT,
-    GIVEN,
     LAST_SEGMENT,
-    MADE,
     NEXT_ADDRESS,
+    RECORDED_SEGMENTS_USED,
     SEGMENT_FRESH,
     SEGMENT_SPARE,
     SEGMENTS,
+    SEGMENTS_MADE,
 )
 
 UNIT = 2 << 20  # bytes: the granularity of the device's memory and of its addresses
@@ -36,7 +36,7 @@ def take_memory(state, size):
     return True
 
 
-@apart
+@out_of_line
 def new_segment(state, queue, extent):
     """Return the index of a new segment of ``extent`` bytes for ``queue``, with an address range that no other segment has.
 
@@ -51,8 +51,8 @@ def new_segment(state, queue, extent):
         s = at[SEGMENT_FRESH]
         at[SEGMENT_FRESH] = s + 1
     at[SEGMENTS] += 1
-    given = given_start(state, extent)
-    before = place_for(state, align_up(extent, UNIT), given)
+    given = recorded_start(state, extent)
+    before = predecessor_for(state, align_up(extent, UNIT), given)
     base = at[NEXT_ADDRESS]
     if given >= 0:
         base = given
@@ -62,29 +62,29 @@ def new_segment(state, queue, extent):
     segments[s].start = base
     segments[s].extent = extent
     segments[s].queue = queue
-    at[MADE] += 1
-    segments[s].number = at[MADE] if state.rules.by_age else 0
-    hang_in(state, s, before)
+    at[SEGMENTS_MADE] += 1
+    segments[s].number = at[SEGMENTS_MADE] if state.rules.by_age else 0
+    link_segment(state, s, before)
     return s
 
 
-def given_start(state, extent):
+def recorded_start(state, extent):
     """Return the recorded start address of the next segment, of ``extent`` bytes; -1 if none is recorded or its size differs.
 
     Recorded segments (``state.given``) are used up in order. If the size differs, the replay has diverged from the recording, so
     all further recorded addresses are dropped.
     """
-    i = 2 * state.at[GIVEN]
+    i = 2 * state.at[RECORDED_SEGMENTS_USED]
     if i >= state.given.size:
         return np.int64(-1)
     if state.given[i + 1] != extent and state.given[i + 1] != 0:
-        state.at[GIVEN] = state.given.size  # the replay has diverged: drop the rest
+        state.at[RECORDED_SEGMENTS_USED] = state.given.size  # the replay has diverged: drop the rest
         return np.int64(-1)
-    state.at[GIVEN] += 1
+    state.at[RECORDED_SEGMENTS_USED] += 1
     return state.given[i]
 
 
-def place_for(state, extent, given):
+def predecessor_for(state, extent, given):
     """Return the segment behind which a new segment of ``extent`` bytes belongs in the list by address; 0: before all others.
 
     ``given`` is the new segment's start address if it is recorded, else -1. If it is recorded, the answer is the last segment
@@ -109,7 +109,7 @@ def end_of(segments, s):
     return segments[s].start + align_up(segments[s].extent, UNIT)
 
 
-def hang_in(state, s, before):
+def link_segment(state, s, before):
     """Insert segment s into the doubly linked list of segments by address, behind segment ``before`` (0: at the front)."""
     segments, at = state.segments, state.at
     after = np.int64(segments[before].next if before != 0 else at[FIRST_SEGMENT])
@@ -125,7 +125,7 @@ def hang_in(state, s, before):
         at[LAST_SEGMENT] = s
 
 
-@apart
+@out_of_line
 def drop_segment(state, s):
     """Unlink segment s from the list of segments and make its record spare; its device memory is up to the caller."""
     segments, at = state.segments, state.at

@@ -10,30 +10,30 @@ kind with the other. A page is 2 MiB in the small pool and ``rules.large_buffer`
 import numpy as np
 
 from memtrace.contract.bits import round_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RELEASE_CALLS, RESERVE_CALLS, RESERVED
 from memtrace.structures.caching.blocks import (
     SEGMENT_MAP,
     SEGMENT_UNMAP,
+    absorb_next,
+    absorb_previous,
     drop_node,
     join_neighbours_apart,
     link_behind,
     new_node,
-    swallow_after,
-    swallow_before,
-    tell,
+    record_event,
 )
 from memtrace.structures.caching.device import drop_segment, new_segment, take_memory
 from memtrace.structures.caching.free_sets import (
     add_apart,
     add_hole,
-    first_from,
     first_hole_from,
+    lower_bound,
     number_of,
     take_hole_out,
     take_out_apart,
 )
-from memtrace.structures.caching.state import DEVICE_USED, FREE, HOLE, SMALL_BUFFER
+from memtrace.structures.caching.state import DEVICE_USED, FREE, SMALL_BUFFER, UNMAPPED
 from memtrace.structures.caching.statistics import DEVICE_ALLOC, DEVICE_FREE, RESERVED_BYTES, fall, rise
 
 
@@ -44,16 +44,16 @@ def page_of(rules, queue):
 
 def usable(nodes, x):
     """Return whether node x is a free block or an unmapped range."""
-    return nodes[x].state == FREE or nodes[x].state == HOLE
+    return nodes[x].state == FREE or nodes[x].state == UNMAPPED
 
 
 def growable(nodes, x):
     """Return the bytes that free block x would have if the unmapped range directly behind it, if any, were mapped."""
     after = nodes[x].next
-    return nodes[x].extent + (nodes[after].extent if nodes[after].state == HOLE else 0)
+    return nodes[x].extent + (nodes[after].extent if nodes[after].state == UNMAPPED else 0)
 
 
-@apart
+@out_of_line
 def least_growable(nodes, segments, roots, queues, x):
     """Return the free block to use instead of best fit x, comparing blocks by the size to which they can grow.
 
@@ -62,16 +62,16 @@ def least_growable(nodes, segments, roots, queues, x):
     at least as large.
     """
     queue = np.int64(nodes[x].queue)
-    while nodes[nodes[x].next].state == HOLE:
+    while nodes[nodes[x].next].state == UNMAPPED:
         number = number_of(nodes, segments, x)
-        y = first_from(nodes, segments, roots, queues, queue, nodes[x].extent, number, nodes[x].addr + 1)[0]
+        y = lower_bound(nodes, segments, roots, queues, queue, nodes[x].extent, number, nodes[x].addr + 1)[0]
         if y == 0 or growable(nodes, y) >= growable(nodes, x):
             return x
         x = y
     return x
 
 
-@apart
+@out_of_line
 def extend(state, queue, size):
     """Return a mapped block of at least ``size`` bytes that is in no free set; 0 if the device has too little memory left.
 
@@ -82,7 +82,7 @@ def extend(state, queue, size):
     x = find_expandable(state, queue, size)
     if x == 0:
         x = reserve_addresses(state, queue, size)
-    if nodes[x].state == HOLE and not map_pages(state, x, min(nodes[x].extent, size)):
+    if nodes[x].state == UNMAPPED and not map_pages(state, x, min(nodes[x].extent, size)):
         return np.int64(0)
     while nodes[x].extent < size:
         hole = np.int64(nodes[x].next)
@@ -93,7 +93,7 @@ def extend(state, queue, size):
     return x
 
 
-@apart
+@out_of_line
 def find_expandable(state, queue, size):
     """Return the node at which a run of free and unmapped nodes of ``size`` bytes or more begins; 0 if there is none.
 
@@ -115,7 +115,7 @@ def find_expandable(state, queue, size):
     return np.int64(0)
 
 
-@apart
+@out_of_line
 def reserve_addresses(state, queue, size):
     """Return the single unmapped node of a new segment for ``queue``.
 
@@ -129,12 +129,12 @@ def reserve_addresses(state, queue, size):
     x = new_node(state, state.segments[s].start, extent, queue, s)
     state.nodes[x].prev = 0
     state.nodes[x].next = 0
-    state.nodes[x].state = HOLE
+    state.nodes[x].state = UNMAPPED
     add_hole(state, x)
     return x
 
 
-@apart
+@out_of_line
 def map_pages(state, hole, size):
     """Map the pages that hold the first ``size`` bytes of unmapped node ``hole``; return whether the device had the memory.
 
@@ -146,13 +146,13 @@ def map_pages(state, hole, size):
     mapped = round_up(size, page_of(state.rules, queue))
     if not take_memory(state, mapped):
         return False
-    tell(state, SEGMENT_MAP, nodes[hole].addr, mapped, queue >> 1)
+    record_event(state, SEGMENT_MAP, nodes[hole].addr, mapped, queue >> 1)
     take_hole_out(state, hole)
     rest = nodes[hole].extent - mapped
     if rest > 0:
         y = new_node(state, nodes[hole].addr + mapped, rest, queue, nodes[hole].segment)
         link_behind(nodes, hole, y)
-        nodes[y].state = HOLE
+        nodes[y].state = UNMAPPED
         add_hole(state, y)
         nodes[hole].extent = mapped
     join_neighbours_apart(state, hole)
@@ -174,7 +174,7 @@ def whole_pages(nodes, segments, x, page):
     return base + round_up(start, page), base + end // page * page
 
 
-@apart
+@out_of_line
 def unmap(state, x, first, last):
     """Unmap addresses ``first`` to ``last``, which are whole pages of free block x, and return their memory to the device.
 
@@ -201,7 +201,7 @@ def unmap(state, x, first, last):
     nodes[x].addr = first
     nodes[x].extent = last - first
     make_hole(state, x)
-    tell(state, SEGMENT_UNMAP, first, last - first, queue >> 1)
+    record_event(state, SEGMENT_UNMAP, first, last - first, queue >> 1)
     state.at[DEVICE_USED] -= last - first
     state.ledger[RESERVED] -= last - first
     state.ledger[RELEASE_CALLS] += 1
@@ -213,13 +213,13 @@ def make_hole(state, x):
     """Make node x an unmapped range and coalesce it with unmapped neighbours; drop the segment if it then has no other node."""
     nodes = state.nodes
     before, after = np.int64(nodes[x].prev), np.int64(nodes[x].next)
-    nodes[x].state = HOLE
-    if nodes[before].state == HOLE:
+    nodes[x].state = UNMAPPED
+    if nodes[before].state == UNMAPPED:
         take_hole_out(state, before)
-        swallow_before(state, x, before)
-    if nodes[after].state == HOLE:
+        absorb_previous(state, x, before)
+    if nodes[after].state == UNMAPPED:
         take_hole_out(state, after)
-        swallow_after(state, x, after)
+        absorb_next(state, x, after)
     if nodes[x].prev == 0 and nodes[x].next == 0:
         drop_segment(state, np.int64(nodes[x].segment))
         drop_node(state, x)

@@ -11,7 +11,7 @@ Source: Seidel and Aragon 1996, "Randomized search trees". A node's priority is 
 import numpy as np
 
 from memtrace.contract.bits import highest_set, lowest_set
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import close_hole, open_hole
 from memtrace.structures.caching.state import CLASSES, COUNT, FILLED, FREE, ROOTS, ROW, SEARCHES, STREAMS
 
@@ -126,16 +126,16 @@ def join(nodes, a, b):
         root, last, right, b = b, b, False, np.int64(nodes[b].left)
     while a != 0 and b != 0:
         if priority(a) > priority(b):
-            hang(nodes, last, right, a)
+            set_child(nodes, last, right, a)
             last, right, a = a, True, np.int64(nodes[a].right)
         else:
-            hang(nodes, last, right, b)
+            set_child(nodes, last, right, b)
             last, right, b = b, False, np.int64(nodes[b].left)
-    hang(nodes, last, right, a if a != 0 else b)
+    set_child(nodes, last, right, a if a != 0 else b)
     return root
 
 
-def hang(nodes, parent, right, x):
+def set_child(nodes, parent, right, x):
     """Make node x (0: none) the right child of ``parent`` if ``right`` is true, else its left child."""
     if right:
         nodes[parent].right = x
@@ -214,7 +214,7 @@ def class_until(queues, queue, wanted):
     return (i << 6) + highest_set(word)
 
 
-def add(state, x):
+def insert_free(state, x):
     """Make block x free and put it into the free set of its queue; the ledger counts a hole more.
 
     The block's ``since`` is set to the number of searches of its pool so far, from which its age is measured.
@@ -238,13 +238,13 @@ def add(state, x):
     open_hole(state.ledger, size)
 
 
-def take_out(state, x):
+def remove_free(state, x):
     """Take block x out of the free set of its queue; the ledger counts a hole less. The block's state is not changed."""
-    take_out_of(state, x, np.int64(state.nodes[x].queue), class_of(state.nodes[x].extent))
+    remove_free_from_class(state, x, np.int64(state.nodes[x].queue), class_of(state.nodes[x].extent))
 
 
-def take_out_of(state, x, queue, c):
-    """Do the same as ``take_out`` for a block whose queue and size class ``c`` are known."""
+def remove_free_from_class(state, x, queue, c):
+    """Do the same as ``remove_free`` for a block whose queue and size class ``c`` are known."""
     nodes = state.nodes
     root = np.int64(state.roots[queue * ROOTS + c])
     if root != x or nodes[x].left != 0 or nodes[x].right != 0:
@@ -259,19 +259,19 @@ def take_out_of(state, x, queue, c):
     close_hole(state.ledger, nodes[x].extent)
 
 
-@apart
+@out_of_line
 def add_apart(state, x):
-    """Do the same as ``add``, compiled out of line."""
-    add(state, x)
+    """Do the same as ``insert_free``, compiled out of line."""
+    insert_free(state, x)
 
 
-@apart
+@out_of_line
 def take_out_apart(state, x):
-    """Do the same as ``take_out``, compiled out of line."""
-    take_out(state, x)
+    """Do the same as ``remove_free``, compiled out of line."""
+    remove_free(state, x)
 
 
-def first_from(nodes, segments, roots, queues, queue, size, number, address):
+def lower_bound(nodes, segments, roots, queues, queue, size, number, address):
     """Return the first free block of ``queue`` at or after the key (size, number of a segment, address), and its size class.
 
     The block is 0, and the class -1, if there is none.
@@ -285,7 +285,7 @@ def first_from(nodes, segments, roots, queues, queue, size, number, address):
     return np.int64(0), c
 
 
-def last_before(state, queue, size, number, address):
+def last_below(state, queue, size, number, address):
     """Return the last free block of ``queue`` before the key (size, number of a segment, address); 0 if there is none."""
     c = class_until(state.queues, queue, class_of(size))
     while c >= 0:
@@ -301,13 +301,13 @@ def best_fit(state, queue, size):
 
     Of blocks of equal size it is the one with the lowest segment number, and then the lowest address.
     """
-    return first_from(state.nodes, state.segments, state.roots, state.queues, queue, size, np.int64(0), np.int64(0))
+    return lower_bound(state.nodes, state.segments, state.roots, state.queues, queue, size, np.int64(0), np.int64(0))
 
 
-@apart
+@out_of_line
 def first_from_apart(nodes, segments, roots, queues, queue, size, number, address):
-    """Return the block that ``first_from`` finds, without its size class; compiled out of line."""
-    return first_from(nodes, segments, roots, queues, queue, size, number, address)[0]
+    """Return the block that ``lower_bound`` finds, without its size class; compiled out of line."""
+    return lower_bound(nodes, segments, roots, queues, queue, size, number, address)[0]
 
 
 def following(state, queue, size, number, address):
@@ -341,7 +341,7 @@ def first_hole_from(state, queue, address):
     return first_in(state.nodes, state.segments, root, np.int64(0), np.int64(0), address, BY_ADDRESS)
 
 
-@apart
+@out_of_line
 def largest_hole(state):
     """Return the bytes of the largest free block of all queues; 0 if there is none."""
     nodes = state.nodes

@@ -5,9 +5,9 @@ cache.
 import numpy as np
 
 from memtrace.contract.bits import align_up
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RELEASE_CALLS, RESERVE_CALLS, RESERVED
-from memtrace.structures.caching.blocks import OOM, SEGMENT_ALLOC, SEGMENT_FREE, drop_node, is_split, new_node, tell
+from memtrace.structures.caching.blocks import OOM, SEGMENT_ALLOC, SEGMENT_FREE, drop_node, is_split, new_node, record_event
 from memtrace.structures.caching.device import UNIT, device_free, drop_segment, new_segment, take_memory
 from memtrace.structures.caching.expandable import extend, least_growable, page_of, unmap, whole_pages
 from memtrace.structures.caching.free_sets import (
@@ -15,12 +15,12 @@ from memtrace.structures.caching.free_sets import (
     class_of,
     first_of_size,
     following,
-    last_before,
+    last_below,
     number_of,
+    remove_free_from_class,
     take_out_apart,
-    take_out_of,
 )
-from memtrace.structures.caching.state import DEVICE_USED, HOLE, SEARCHES, SMALLEST, STREAMS, device_size
+from memtrace.structures.caching.state import DEVICE_USED, SEARCHES, SMALLEST, STREAMS, UNMAPPED, device_size
 from memtrace.structures.caching.statistics import (
     ALLOC_RETRIES,
     DEVICE_ALLOC,
@@ -37,7 +37,7 @@ from memtrace.structures.caching.statistics import (
 from memtrace.structures.caching.streams import synchronise
 
 
-@apart
+@out_of_line
 def release_block(state, x):
     """Give the segment of free block x back to the device; x has to be the segment's only block.
 
@@ -46,7 +46,7 @@ def release_block(state, x):
     nodes, stats = state.nodes, state.stats
     queue, size = np.int64(nodes[x].queue), nodes[x].extent
     take_out_apart(state, x)
-    tell(state, SEGMENT_FREE, nodes[x].addr, size, queue >> 1)
+    record_event(state, SEGMENT_FREE, nodes[x].addr, size, queue >> 1)
     state.at[DEVICE_USED] -= align_up(size, UNIT)
     state.ledger[RESERVED] -= size
     state.ledger[RELEASE_CALLS] += 1
@@ -59,7 +59,7 @@ def release_block(state, x):
     drop_node(state, x)
 
 
-@apart
+@out_of_line
 def release_cached(state):
     """Empty the cache: wait for all stream events, then give back all segments that are free as a whole.
 
@@ -70,7 +70,7 @@ def release_cached(state):
     release_pool(state, 0)
 
 
-@apart
+@out_of_line
 def release_pool(state, pool):
     """Give back the free memory of a pool (0 small, 1 large), except that of private pools.
 
@@ -95,7 +95,7 @@ def release_pool(state, pool):
             x = following(state, queue, size, number, address)
 
 
-@apart
+@out_of_line
 def collect_garbage(state):
     """Give back large segments that were unused for at least the average age, until reserved bytes reach the threshold.
 
@@ -141,7 +141,7 @@ def collect_garbage(state):
                 x = following(state, queue, size, number, address)
 
 
-@apart
+@out_of_line
 def release_oversize(state, queue, size):
     """Give back oversize free blocks of ``queue`` that make room for ``size`` bytes; return whether they were enough.
 
@@ -158,12 +158,12 @@ def release_oversize(state, queue, size):
         release_block(state, x)
         return True
     released = np.int64(0)
-    x = last_before(state, queue, wanted, np.int64(0), np.int64(0))
+    x = last_below(state, queue, wanted, np.int64(0), np.int64(0))
     while x != 0 and nodes[x].extent >= rules.max_split and released < wanted:
         extent, number, address = nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr
         release_block(state, x)
         released += extent
-        x = last_before(state, queue, extent, number, address)
+        x = last_below(state, queue, extent, number, address)
     return released >= wanted
 
 
@@ -179,7 +179,7 @@ def cached_block(state, queue, size):
     x, c = best_fit(state, queue, size)
     if x == 0:
         return x
-    if nodes[nodes[x].next].state == HOLE:
+    if nodes[nodes[x].next].state == UNMAPPED:
         x = least_growable(nodes, state.segments, state.roots, state.queues, x)
         c = class_of(nodes[x].extent)
     extent = nodes[x].extent
@@ -189,12 +189,12 @@ def cached_block(state, queue, size):
             return np.int64(0)
     elif extent >= size + rules.max_rounding:
         return np.int64(0)
-    take_out_of(state, x, queue, c)
+    remove_free_from_class(state, x, queue, c)
     return x
 
 
-@apart
-def more_memory(state, queue, size):
+@out_of_line
+def block_after_release(state, queue, size):
     """Return a block of at least ``size`` bytes from the device, in no free set; 0 if memory is exhausted.
 
     The device is asked up to three times: after a garbage collection (if that is on), after oversize blocks were given back, and
@@ -209,30 +209,30 @@ def more_memory(state, queue, size):
         if attempt == 2:
             release_cached(state)
             stats[ALLOC_RETRIES] += 1
-        if beyond(state, size, rules.reject_from) and not beyond(state, size, rules.limit):
+        if exceeds(state, size, rules.reject_from) and not exceeds(state, size, rules.limit):
             stats[OOM_REJECTIONS] += 1
             return np.int64(0)
         x = device_block(state, queue, size)
         if x != 0:
             return x
     stats[OOMS] += 1
-    tell(state, OOM, device_free(state), size, queue >> 1)
+    record_event(state, OOM, device_free(state), size, queue >> 1)
     return np.int64(0)
 
 
-def beyond(state, size, limit):
+def exceeds(state, size, limit):
     """Return whether a device allocation for a block of ``size`` bytes would take reserved bytes above ``limit``."""
     return state.ledger[RESERVED] + device_size(state.rules, size) > limit
 
 
-@apart
+@out_of_line
 def device_block(state, queue, size):
     """Return a new block of at least ``size`` bytes from the device, in no free set; 0 if there is none.
 
     The device may have too little memory left, or the process may have reached its limit. Updates ledger, statistics and history.
     """
     rules, stats = state.rules, state.stats
-    if beyond(state, size, rules.limit):
+    if exceeds(state, size, rules.limit):
         return np.int64(0)
     if rules.expandable:
         return extend(state, queue, size)
@@ -243,7 +243,7 @@ def device_block(state, queue, size):
     x = new_node(state, state.segments[s].start, wanted, queue, s)
     state.nodes[x].prev = 0
     state.nodes[x].next = 0
-    tell(state, SEGMENT_ALLOC, state.nodes[x].addr, wanted, queue >> 1)
+    record_event(state, SEGMENT_ALLOC, state.nodes[x].addr, wanted, queue >> 1)
     state.ledger[RESERVED] += wanted
     state.ledger[RESERVE_CALLS] += 1
     stats[DEVICE_ALLOC] += 1

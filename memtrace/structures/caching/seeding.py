@@ -10,19 +10,21 @@ import numpy as np
 from memtrace.contract.bits import align_up
 from memtrace.contract.ledger import ALLOCATED, RESERVED
 from memtrace.structures.caching.blocks import link_behind, new_node
-from memtrace.structures.caching.device import UNIT, hang_in, place_for
-from memtrace.structures.caching.free_sets import add, add_hole
+from memtrace.structures.caching.device import UNIT, link_segment, predecessor_for
+from memtrace.structures.caching.free_sets import add_hole, insert_free
 from memtrace.structures.caching.state import (
     DEVICE_USED,
-    HOLE,
     LIVE,
-    MADE,
     NEXT_ADDRESS,
     SEGMENT_FRESH,
     SEGMENTS,
+    SEGMENTS_MADE,
     SMALLEST,
-    longer,
+    extended_copy,
     more_streams,
+)
+from memtrace.structures.caching.state import (
+    UNMAPPED as HOLE,
 )
 from memtrace.structures.caching.statistics import (
     ACTIVE,
@@ -88,8 +90,8 @@ def with_room(state, seeds, private=0):
     """
     nodes = 4 * sum(len(one.pieces) for one in seeds) + state.nodes.size
     words = state.uses.size // state.nodes.size
-    state = state._replace(nodes=longer(state.nodes, nodes), uses=longer(state.uses, nodes * words))
-    state = state._replace(segments=longer(state.segments, 2 * len(seeds) + state.segments.size))
+    state = state._replace(nodes=extended_copy(state.nodes, nodes), uses=extended_copy(state.uses, nodes * words))
+    state = state._replace(segments=extended_copy(state.segments, 2 * len(seeds) + state.segments.size))
     streams = state.streams.size
     while streams < len({one.stream for one in seeds}) + private + 2:
         streams *= 2
@@ -105,9 +107,9 @@ def seed_segment(state, one):
     at[SEGMENTS] += 1
     at[SMALLEST + one.large] = min(at[SMALLEST + one.large], one.extent)
     segments[s].start, segments[s].extent, segments[s].queue = one.start, one.extent, queue
-    at[MADE] += 1
-    segments[s].number = at[MADE] if state.rules.by_age else 0
-    hang_in(state, s, place_for(state, one.extent, np.int64(one.start)))
+    at[SEGMENTS_MADE] += 1
+    segments[s].number = at[SEGMENTS_MADE] if state.rules.by_age else 0
+    link_segment(state, s, predecessor_for(state, one.extent, np.int64(one.start)))
     before = 0
     for piece in one.pieces:
         x = new_node(state, piece.address, piece.extent, queue, s)
@@ -118,7 +120,7 @@ def seed_segment(state, one):
     count_segment(state, one, queue & 1)
     x = before
     for piece in reversed(one.pieces):
-        settle(state, x, piece, one.expandable, len(one.pieces) > 1)
+        init_node(state, x, piece, one.expandable, len(one.pieces) > 1)
         x = int(state.nodes[x].prev)
 
 
@@ -134,7 +136,7 @@ def count_segment(state, one, pool):
             rise_one(state.stats, OVERSIZE_SEGMENTS, 1)
 
 
-def settle(state, x, piece, expandable, split):
+def init_node(state, x, piece, expandable, split):
     """Make node x the kind of block that ``piece`` says: put it into its set and count it in the ledger and statistics.
 
     ``expandable``: whether the segment is; ``split``: whether the segment has several pieces.
@@ -145,7 +147,7 @@ def settle(state, x, piece, expandable, split):
         nodes[x].state = HOLE
         add_hole(state, x)
     elif piece.kind == FREE_BLOCK:
-        add(state, x)
+        insert_free(state, x)
         if split and not expandable:
             rise(stats, INACTIVE_SPLIT, pool, 1)
             rise(stats, INACTIVE_SPLIT_BYTES, pool, piece.extent)

@@ -50,7 +50,7 @@ def device_size(rules, size):
 
 # States of a node. PENDING: freed, but other streams still use it. HOLE: unmapped address space. SPARE_NODE: not in use.
 # NO_NODE: the sentinel, node 0.
-LIVE, PENDING, FREE, HOLE, SPARE_NODE, NO_NODE = range(6)
+LIVE, PENDING, FREE, UNMAPPED, SPARE_NODE, NO_NODE = range(6)
 # Indices into State.at.
 FRESH, SPARE, NODES = 0, 1, 2  # first node never used, first spare node, number of nodes in use
 SEGMENT_FRESH, SEGMENT_SPARE, SEGMENTS = 3, 4, 5  # the same of segments
@@ -62,10 +62,10 @@ ENTRY_FRESH, ENTRY_SPARE, ENTRIES = 14, 15, 16  # first entry never used, first 
 DEVICE_USED, NEXT_ADDRESS = 17, 18  # bytes that the device gave; the end of the addresses that it gave
 SEARCHES = 19  # and 20: searches for a small block, for a large one; they are the clock by which free blocks age
 HISTORY = 21  # number of events in the history
-MADE = 22  # number of segments made so far
+SEGMENTS_MADE = 22  # number of segments made so far
 TURN_BITS, TURNS = 23, 25  # and 24, 26: of the tables EVENTS and USES (see turns), log2 of the slots; streams in it
-GIVEN = 27  # how many of the recorded segments (State.given) are used up
-NEWS = 28  # 1: stream events were reported done since the queues of events were last emptied of done ones
+RECORDED_SEGMENTS_USED = 27  # how many of the recorded segments (State.given) are used up
+EVENTS_REPORTED = 28  # 1: stream events were reported done since the queues of events were last emptied of done ones
 SMALLEST = 29  # and 30: lower bound of the segment sizes in the small pool, in the large one; bytes
 DIVISIONS_AT = 31  # the table of divisions begins here
 AT = DIVISIONS_AT + DIVISIONS  # length
@@ -261,14 +261,14 @@ def enlarge(state):
     """Return the state with each array doubled that lacks room; contents are kept, and unchanged arrays are shared."""
     if lacks_nodes(state):
         words = state.uses.size // state.nodes.size
-        nodes = longer(state.nodes, 2 * state.nodes.size)
-        state = state._replace(nodes=nodes, uses=longer(state.uses, nodes.size * words))
+        nodes = extended_copy(state.nodes, 2 * state.nodes.size)
+        state = state._replace(nodes=nodes, uses=extended_copy(state.uses, nodes.size * words))
     if lacks_segments(state):
-        state = state._replace(segments=longer(state.segments, 2 * state.segments.size))
+        state = state._replace(segments=extended_copy(state.segments, 2 * state.segments.size))
     while lacks_history(state):
-        state = state._replace(history=longer(state.history, 2 * state.history.size))
+        state = state._replace(history=extended_copy(state.history, 2 * state.history.size))
     if lacks_entries(state):
-        state = state._replace(entries=longer(state.entries, 2 * state.entries.size))
+        state = state._replace(entries=extended_copy(state.entries, 2 * state.entries.size))
     if state.at[STREAMS] == state.streams.size:
         state = more_streams(state, 2 * state.streams.size)
     return state
@@ -284,10 +284,10 @@ def more_streams(state, streams):
     before = state.uses.size // state.nodes.size
     uses[:, :before] = state.uses.reshape(-1, before)
     return state._replace(
-        roots=longer(state.roots, 2 * streams * ROOTS),
-        queues=longer(state.queues, 2 * streams * ROW),
-        streams=longer(state.streams, streams),
-        turns=longer(state.turns, turn_slots(streams)),
+        roots=extended_copy(state.roots, 2 * streams * ROOTS),
+        queues=extended_copy(state.queues, 2 * streams * ROW),
+        streams=extended_copy(state.streams, streams),
+        turns=extended_copy(state.turns, turn_slots(streams)),
         uses=uses.ravel(),
     )
 
@@ -297,7 +297,7 @@ def turn_slots(streams):
     return 48 * streams + 192
 
 
-def longer(array, length):
+def extended_copy(array, length):
     """Return a copy of an array or record array that is ``length`` long, with zeros appended."""
     more = np.zeros(length, array.dtype)
     more[: array.size] = array

@@ -4,7 +4,7 @@ Nine statistics take 12 entries each: for both pools together, the small pool an
 sum of rises and the sum of falls. Two oversize statistics with these four metrics follow, then single numbers.
 """
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 
 # Indices into the array: the first entry of each of the nine, of the two, and the single numbers.
 ALLOCATION, ALLOCATED_BYTES, ACTIVE, ACTIVE_BYTES, REQUESTED_BYTES = 0, 12, 24, 36, 48
@@ -76,7 +76,7 @@ def change(stats, name, pool, amount):
         fall(stats, name, pool, -amount)
 
 
-@apart
+@out_of_line
 def write_statistics(stats, row):
     """Write all statistics into ``row``, an array of LENGTH, in the order of COUNTERS.
 

@@ -8,8 +8,8 @@ first use.
 import numpy as np
 
 from memtrace.contract.bits import lowest_set
-from memtrace.contract.calls import apart
-from memtrace.contract.ledger import TOLD
+from memtrace.contract.calls import out_of_line
+from memtrace.contract.ledger import HAS_COMPLETIONS
 from memtrace.contract.request import ENLARGE, NOTHING
 from memtrace.structures.caching.blocks import complete_free_apart
 from memtrace.structures.caching.state import (
@@ -17,9 +17,9 @@ from memtrace.structures.caching.state import (
     ENTRIES,
     ENTRY_FRESH,
     ENTRY_SPARE,
+    EVENTS_REPORTED,
     LAST_INDEX,
     LAST_STREAM,
-    NEWS,
     PENDING,
     QUEUED,
     SEQUENCE,
@@ -27,7 +27,16 @@ from memtrace.structures.caching.state import (
     lacks_entries,
 )
 from memtrace.structures.caching.statistics import SYNC_ALL_STREAMS
-from memtrace.structures.caching.turns import EVENTS, USES, dissolve, enter, leave, spread, start, stop
+from memtrace.structures.caching.turns import (
+    EVENTS,
+    USES,
+    clear_table,
+    insert_stream,
+    remove_slot,
+    stream_hash,
+    table_end,
+    table_start,
+)
 
 NEVER_LATER = 1 << 62  # above the number of every stream event
 
@@ -50,7 +59,7 @@ def rank(stream):
     return stream if stream >= 0 else stream + (1 << 33)
 
 
-@apart
+@out_of_line
 def look_stream_up(state, stream):
     """Return the index of the stream with number ``stream`` by binary search, and add the stream if it is new.
 
@@ -71,7 +80,7 @@ def look_stream_up(state, stream):
             streams[i].ordered = streams[i - 1].ordered
         streams[low].ordered = at[STREAMS]
         streams[at[STREAMS]].number = stream
-        streams[at[STREAMS]].spread = spread(stream)
+        streams[at[STREAMS]].spread = stream_hash(stream)
         at[STREAMS] += 1
     at[LAST_STREAM] = stream
     at[LAST_INDEX] = streams[low].ordered
@@ -80,7 +89,7 @@ def look_stream_up(state, stream):
     return at[LAST_INDEX]
 
 
-@apart
+@out_of_line
 def record_use(state, handle, stream):
     """Record that stream ``stream`` (a number) uses the block of ``handle``; return NOTHING, or ENLARGE if arrays lack room.
 
@@ -138,7 +147,7 @@ def drop_entry(state, e):
     state.at[ENTRIES] -= 1
 
 
-@apart
+@out_of_line
 def wait_for_streams(state, x):
     """Make block x, which was freed while other streams use it, pending: queue an event on each of these streams."""
     nodes, entries = state.nodes, state.entries
@@ -148,26 +157,26 @@ def wait_for_streams(state, x):
         push(state, np.int64(entries[e].number), x)
         drop_entry(state, e)
     else:
-        push_by_turns(state, x)
+        push_in_table_order(state, x)
     nodes[x].since = state.at[SEQUENCE]
 
 
-@apart
-def push_by_turns(state, x):
+@out_of_line
+def push_in_table_order(state, x):
     """Queue an event for block x on each of the several streams that use it, in the order in which PyTorch visits them.
 
     This order is that of a hash table of streams (see turns), which is filled for the purpose and then cleared.
     """
     e = np.int64(state.nodes[x].left)
     while e != 0:
-        enter(state, USES, np.int64(state.entries[e].number))
+        insert_stream(state, USES, np.int64(state.entries[e].number))
         following = np.int64(state.entries[e].next)
         drop_entry(state, e)
         e = following
-    for i in range(start(state, USES), stop(state, USES)):
+    for i in range(table_start(state, USES), table_end(state, USES)):
         if state.turns[i] != 0:
             push(state, state.turns[i] - 1, x)
-    dissolve(state, USES)
+    clear_table(state, USES)
 
 
 def push(state, s, x):
@@ -182,7 +191,7 @@ def push(state, s, x):
     entries[e].next = 0
     if streams[s].first == 0:
         streams[s].first = e
-        enter(state, EVENTS, s)
+        insert_stream(state, EVENTS, s)
     else:
         entries[streams[s].last].next = e
     streams[s].last = e
@@ -196,20 +205,20 @@ def process_events(state):
     the trace has reported as done.
     """
     told = state.rules.told
-    if told == 1 or (told == 0 and state.ledger[TOLD] == 0):
+    if told == 1 or (told == 0 and state.ledger[HAS_COMPLETIONS] == 0):
         pop_events(state, NEVER_LATER)
-    elif state.at[NEWS] != 0:
+    elif state.at[EVENTS_REPORTED] != 0:
         pop_events(state, state.at[DONE])
 
 
-@apart
+@out_of_line
 def synchronise(state):
     """Take all stream events as done and complete the free of every pending block."""
     state.stats[SYNC_ALL_STREAMS] += 1
     pop_events(state, NEVER_LATER)
 
 
-@apart
+@out_of_line
 def pop_events(state, until):
     """Take the events that are done off the queue of each stream, up to its first that is not done, and free their blocks.
 
@@ -217,11 +226,11 @@ def pop_events(state, until):
     order of the table EVENTS.
     """
     turns, streams = state.turns, state.streams
-    state.at[NEWS] = 0
+    state.at[EVENTS_REPORTED] = 0
     if state.at[QUEUED] == 0:
         return
     i = np.int64(0)
-    while i < stop(state, EVENTS):
+    while i < table_end(state, EVENTS):
         s = turns[i] - 1
         if s < 0:
             i += 1
@@ -230,7 +239,7 @@ def pop_events(state, until):
         while streams[s].first != 0 and state.entries[streams[s].first].number <= last:
             pop(state, s)
         if streams[s].first == 0:
-            leave(state, i)  # the next stream moves up into slot i
+            remove_slot(state, i)  # the next stream moves up into slot i
         else:
             i += 1
 
@@ -260,14 +269,14 @@ def end_wait(state, x):
     complete_free_apart(state, x)
 
 
-@apart
+@out_of_line
 def events_done(state, handle):
     """Report that the stream work of the freed block of ``handle`` is done, and with it all earlier work on its streams.
 
     With handle -1 the work of all blocks that were freed so far is done. The blocks become free at the next ``process_events``. A
     handle whose block is not pending changes nothing.
     """
-    state.at[NEWS] = 1
+    state.at[EVENTS_REPORTED] = 1
     if handle < 0:
         state.at[DONE] = state.at[SEQUENCE]
         return

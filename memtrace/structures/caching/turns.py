@@ -9,7 +9,7 @@ order of their making. Found by experiment with the library.
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.structures.caching.state import FEWEST_BITS, TURN_BITS, TURNS
 
 EVENTS, USES = 0, 1  # the two tables; an argument ``table`` is one of them
@@ -20,7 +20,7 @@ DEVICE = 1 << 56  # the contribution of the device to the hash of a stream
 FEWEST_PROBES = 4  # lower bound of ``probes``
 
 
-def spread(stream):
+def stream_hash(stream):
     """Return the top 32 bits of (the hash of a stream) * 2^64 / golden ratio, modulo 2^64; ``stream`` is its number."""
     key = DEVICE + (32 * stream - 29 if stream != 0 else 0)
     total, third = np.int64(0), np.int64(0)
@@ -33,14 +33,14 @@ def spread(stream):
     return ((total & LIMB) << 16) | third
 
 
-def start(state, table):
+def table_start(state, table):
     """Return the index in ``state.turns`` at which a table begins; table number 2 is the scratch space."""
     return table * (state.turns.size // 3)
 
 
-def home(state, table, s):
+def home_slot(state, table, s):
     """Return the index in ``state.turns`` of the slot to which the stream with index s hashes."""
-    return start(state, table) + (state.streams[s].spread >> (32 - state.at[TURN_BITS + table]))
+    return table_start(state, table) + (state.streams[s].spread >> (32 - state.at[TURN_BITS + table]))
 
 
 def probes(state, table):
@@ -48,9 +48,9 @@ def probes(state, table):
     return max(state.at[TURN_BITS + table], FEWEST_PROBES)
 
 
-def stop(state, table):
+def table_end(state, table):
     """Return the index in ``state.turns`` behind the last slot of a table."""
-    return start(state, table) + (1 << state.at[TURN_BITS + table]) + probes(state, table) + 1
+    return table_start(state, table) + (1 << state.at[TURN_BITS + table]) + probes(state, table) + 1
 
 
 def can_grow(state, table):
@@ -61,8 +61,8 @@ def can_grow(state, table):
     return (2 << state.at[TURN_BITS + table]) + probes(state, table) + 2 <= state.turns.size // 3
 
 
-@apart
-def enter(state, table, s):
+@out_of_line
+def insert_stream(state, table, s):
     """Insert the stream with index s, which is not in the table, and grow the table if it would be more than half full.
 
     The table also grows if a stream would be too far from its home slot.
@@ -70,14 +70,14 @@ def enter(state, table, s):
     at = state.at
     at[TURNS + table] += 1
     if 2 * at[TURNS + table] > 1 << at[TURN_BITS + table] and can_grow(state, table):
-        move_out(state, table, s)
+        grow_table(state, table, s)
         return
-    homeless = put(state, table, s)
+    homeless = place_stream(state, table, s)
     if homeless >= 0:
-        move_out(state, table, homeless)
+        grow_table(state, table, homeless)
 
 
-def put(state, table, s):
+def place_stream(state, table, s):
     """Insert the stream with index s into a table that is not grown; return -1, or a stream that is left without a slot.
 
     Streams that are nearer to their home slots are pushed on. If one of them would be pushed too far (see ``probes``), it gets
@@ -86,8 +86,8 @@ def put(state, table, s):
     """
     turns = state.turns
     most = probes(state, table) if can_grow(state, table) else np.int64(turns.size)
-    i, distance = home(state, table, s), np.int64(0)
-    while turns[i] != 0 and i - home(state, table, turns[i] - 1) >= distance:
+    i, distance = home_slot(state, table, s), np.int64(0)
+    while turns[i] != 0 and i - home_slot(state, table, turns[i] - 1) >= distance:
         i += 1
         distance += 1
     if distance == most:
@@ -95,7 +95,7 @@ def put(state, table, s):
     new, slot = s, i
     while turns[i] != 0:
         other = turns[i] - 1
-        further = i - home(state, table, other)
+        further = i - home_slot(state, table, other)
         i += 1
         if further < distance:
             turns[i - 1] = s + 1
@@ -109,20 +109,20 @@ def put(state, table, s):
     return np.int64(-1)
 
 
-def move_out(state, table, homeless):
+def grow_table(state, table, homeless):
     """Grow a table: double its slots until all its streams find a slot, the stream ``homeless`` among them.
 
     The streams are inserted again in the order of their turns, and ``homeless`` last.
     """
     at, turns = state.at, state.turns
-    spare = start(state, 2)
+    spare = table_start(state, 2)
     count = empty(state, table)
     turns[spare + count] = homeless
     count += 1
     at[TURN_BITS + table] += 1
     i = np.int64(0)
     while i < count:
-        homeless = put(state, table, turns[spare + i])
+        homeless = place_stream(state, table, turns[spare + i])
         if homeless < 0:
             i += 1
         else:
@@ -137,8 +137,8 @@ def move_out(state, table, homeless):
 def empty(state, table):
     """Move all streams of a table to the scratch space, in the order of their turns; return how many there are."""
     turns = state.turns
-    spare, count = start(state, 2), np.int64(0)
-    for i in range(start(state, table), stop(state, table)):
+    spare, count = table_start(state, 2), np.int64(0)
+    for i in range(table_start(state, table), table_end(state, table)):
         if turns[i] != 0:
             turns[spare + count] = turns[i] - 1
             turns[i] = 0
@@ -146,19 +146,19 @@ def empty(state, table):
     return count
 
 
-def dissolve(state, table):
+def clear_table(state, table):
     """Remove all streams from a table and make it as small as a new one."""
-    for i in range(start(state, table), stop(state, table)):
+    for i in range(table_start(state, table), table_end(state, table)):
         state.turns[i] = 0
     state.at[TURN_BITS + table] = FEWEST_BITS
     state.at[TURNS + table] = 0
 
 
-@apart
-def leave(state, i):
+@out_of_line
+def remove_slot(state, i):
     """Remove the stream in slot i from the table EVENTS; the streams behind it move up by one slot until one is at its home."""
     turns = state.turns
-    while turns[i + 1] != 0 and home(state, EVENTS, turns[i + 1] - 1) < i + 1:
+    while turns[i + 1] != 0 and home_slot(state, EVENTS, turns[i + 1] - 1) < i + 1:
         turns[i] = turns[i + 1]
         i += 1
     turns[i] = 0

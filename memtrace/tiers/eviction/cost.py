@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.bits import next_power
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 from memtrace.tiers.eviction import ranks
 from memtrace.tiers.eviction.ranks import change, highest, insert, remove
 
@@ -69,7 +69,7 @@ def heap_for(order, tier, size):
     return heap if heap >= 0 else new_heap(order, tier, size, bucket)
 
 
-@apart
+@out_of_line
 def new_heap(order, tier, size, bucket):
     """Take a spare heap into use for the blocks of ``size`` bytes in ``tier``, and enter it in ``bucket``; return it."""
     order.spares[0] -= 1
@@ -84,7 +84,7 @@ def new_heap(order, tier, size, bucket):
     return heap
 
 
-@apart
+@out_of_line
 def drop_heap(order, tier, heap):
     """Take an empty heap of ``tier`` out of use."""
     bucket = bucket_of(order, order.size[heap])
@@ -149,7 +149,7 @@ def victim(order, blocks, tier, one, other, event):
     return found
 
 
-@apart
+@out_of_line
 def oldest(order, root, one, other):
     """Return the slot of the block that came first in the heap of ``root``, or -1; neither ``one`` nor ``other``.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.contract.calls import apart
+from memtrace.contract.calls import out_of_line
 
 NODE = np.dtype(
     (
@@ -63,7 +63,7 @@ def meld(nodes, a, b):
     return a
 
 
-@apart
+@out_of_line
 def combine(order, child):
     """Make one heap of the siblings from ``child`` on, the children of a removed root; return its root.
 
@@ -93,7 +93,7 @@ def combine(order, child):
     return root
 
 
-def join(order, heap, x):
+def attach_node(order, heap, x):
     """Insert node ``x`` into a heap, as a root without children."""
     nodes, roots = order.nodes, order.roots
     nodes[x].child = 0
@@ -103,7 +103,7 @@ def join(order, heap, x):
     roots[heap] = x if root == 0 else meld(nodes, root, x)
 
 
-def part(order, heap, x):
+def detach_node(order, heap, x):
     """Remove node ``x`` from a heap."""
     nodes, roots = order.nodes, order.roots
     root, child = np.int64(roots[heap]), np.int64(nodes[x].child)
@@ -127,21 +127,21 @@ def insert(order, heap, slot, first, second):
     node.second = second
     node.entry = order.entries[0]
     order.entries[0] += 1
-    join(order, heap, slot + 1)
+    attach_node(order, heap, slot + 1)
 
 
 def change(order, heap, slot, first, second):
     """Rank the block in ``slot``, which is in the heap, by ``first`` and ``second`` from now on; its entry stays the same."""
-    part(order, heap, slot + 1)
+    detach_node(order, heap, slot + 1)
     node = order.nodes[slot + 1]
     node.first = first
     node.second = second
-    join(order, heap, slot + 1)
+    attach_node(order, heap, slot + 1)
 
 
 def remove(order, heap, slot):
     """Remove the block in ``slot`` from a heap."""
-    part(order, heap, slot + 1)
+    detach_node(order, heap, slot + 1)
 
 
 def highest(order, heap, one, other):
@@ -152,15 +152,15 @@ def highest(order, heap, one, other):
     return slot
 
 
-@apart
+@out_of_line
 def highest_but(order, heap, one, other):
     """Return the same as `highest` where the block on top is ``one`` or ``other``."""
     top = np.int64(order.roots[heap])
-    part(order, heap, top)
+    detach_node(order, heap, top)
     found = np.int64(order.roots[heap])
     if found != 0 and (found - 1 == one or found - 1 == other):
-        part(order, heap, found)
+        detach_node(order, heap, found)
         second, found = found, np.int64(order.roots[heap])
-        join(order, heap, second)
-    join(order, heap, top)
+        attach_node(order, heap, second)
+    attach_node(order, heap, top)
     return found - 1

@@ -75,7 +75,7 @@ def _pair(path: str, line: int, row: dict[str, str]) -> tuple[int, int]:
     return prompt, output
 
 
-def cut(prompt: Int64s, output: Int64s, longest: int) -> tuple[Int64s, Int64s]:
+def shortened(prompt: Int64s, output: Int64s, longest: int) -> tuple[Int64s, Int64s]:
     """Return the lengths shortened so that prompt and answer together have at most `longest` tokens.
 
     The prompt is shortened first, down to half of `longest`.

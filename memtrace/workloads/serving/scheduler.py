@@ -116,7 +116,7 @@ def _add_pages(rules, engine, out, at, slot, tokens, iteration):  # type: ignore
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _let_go(rules, engine, out, at, slot, iteration):  # type: ignore[no-untyped-def]
+def _free_cache(rules, engine, out, at, slot, iteration):  # type: ignore[no-untyped-def]
     """Free the cache of a sequence: write its frees from index `at` on, and return the next index.
 
     The slot itself stays; the caller removes it.
@@ -146,7 +146,7 @@ def _preempt_last(rules, engine, out, at, iteration):  # type: ignore[no-untyped
     engine.again[counts[PREEMPTED]] = engine.request[slot]
     counts[PREEMPTED] += 1
     counts[PREEMPTIONS] += 1
-    return _let_go(rules, engine, out, at, slot, iteration)
+    return _free_cache(rules, engine, out, at, slot, iteration)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -233,7 +233,7 @@ def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-unty
         held += engine.tokens[slot]
         reserved += engine.room[slot]
         if engine.made[request] >= output[request]:
-            at = _let_go(rules, engine, out, at, slot, iteration)
+            at = _free_cache(rules, engine, out, at, slot, iteration)
             counts[FINISHED] += 1
             continue
         for column in (engine.request, engine.tokens, engine.room, engine.block):

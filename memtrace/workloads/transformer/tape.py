@@ -116,7 +116,9 @@ class Tape:
         self.kept = {name: id + ids for name, id in self.kept.items()}
 
 
-def stepped(tape: Tape, step: Callable[[Any], None], draw: Callable[[int], Any], steps: int, varying: bool) -> Iterator[Piece]:
+def training_pieces(
+    tape: Tape, step: Callable[[Any], None], draw: Callable[[int], Any], steps: int, varying: bool
+) -> Iterator[Piece]:
     """Yield the events already on the tape, and then those of `steps` steps.
 
     `step(drawn)` records a step; `draw(n)` returns what differs between the next n steps, as arrays. From the third step on the

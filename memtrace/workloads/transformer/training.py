@@ -12,7 +12,7 @@ from memtrace.workloads.transformer.backward import UNSORTED, Backward, sorted_e
 from memtrace.workloads.transformer.forward import Forward, Saved
 from memtrace.workloads.transformer.setup import ACTIVATION, FLOAT, INPUT, TEMPORARY, Setup, Sizes
 from memtrace.workloads.transformer.states import States
-from memtrace.workloads.transformer.tape import Tape, stepped
+from memtrace.workloads.transformer.tape import Tape, training_pieces
 
 
 class Training:
@@ -34,7 +34,7 @@ class Training:
     def pieces(self, lengths: Callable[[int], Any], steps: int, varying: bool) -> Iterator[Piece]:
         """Yield the parameters and then `steps` steps; `lengths(n)` returns the sequence lengths of the next n steps."""
         self.states.make()
-        return stepped(self.tape, self.step, lengths, steps, varying)
+        return training_pieces(self.tape, self.step, lengths, steps, varying)
 
     def step(self, length: Any) -> None:
         """Write a training step of sequences of this length (an array: several steps at once)."""
