@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memtrace.tiers.books import BLOCK
 from memtrace.tiers.eviction import rule
 from memtrace.tiers.eviction.cost import NEVER
+from memtrace.tiers.records import BLOCK
 
 SLOTS, TIERS = 40, 3
 

@@ -16,7 +16,7 @@ from strategies import random_events, to_csv
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import replay
 from memtrace.errors import InputError, UsageError
-from memtrace.measures.locality import lookups as kernel
+from memtrace.measures.locality import lookups
 from memtrace.measures.locality.caches import PRESETS, UNLIMITED, Level, Model, parse_model
 from memtrace.measures.locality.counting import Locality, Watcher, new_levels
 from memtrace.reading import read
@@ -98,9 +98,9 @@ def test_sweeps_as_line_by_line(data: st.DataObject) -> None:
     ranges = data.draw(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 60)), max_size=12))
     fast, slow = new_levels(Model("x", levels, (), (), 1)), new_levels(Model("x", levels, (), (), 1))
     for first, count in ranges:
-        kernel.look_up_range(fast.levels, fast.lines, fast.counts, np.int64(0), np.int64(first), np.int64(first + count - 1))
+        lookups.look_up_range(fast.levels, fast.lines, fast.counts, np.int64(0), np.int64(first), np.int64(first + count - 1))
         for line in range(first, first + count):
-            kernel.look_up(slow.levels, slow.lines, slow.counts, np.int64(0), np.int64(line))
+            lookups.look_up(slow.levels, slow.lines, slow.counts, np.int64(0), np.int64(line))
     assert (fast.counts == slow.counts).all() and (fast.lines == slow.lines).all()
 
 
@@ -112,8 +112,8 @@ def test_more_ways_never_miss_more(lines: list[int], sets: int, ways: int) -> No
     for count in (ways, ways + 1):
         levels = new_levels(Model("x", (Level(sets * count, count),), (), (), 1))
         for line in lines:
-            kernel.look_up(levels.levels, levels.lines, levels.counts, np.int64(0), np.int64(line))
-        misses.append(levels.counts[0, kernel.MISSES])
+            lookups.look_up(levels.levels, levels.lines, levels.counts, np.int64(0), np.int64(line))
+        misses.append(levels.counts[0, lookups.MISSES])
     assert misses[1] <= misses[0] <= len(lines) and misses[1] >= len(set(lines))
 
 

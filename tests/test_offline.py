@@ -15,8 +15,7 @@ from strategies import random_events
 
 from memtrace.engine.replay import replay
 from memtrace.errors import UsageError
-from memtrace.packing import heuristics as annealing
-from memtrace.packing import heuristics as greedy
+from memtrace.packing import heuristics
 from memtrace.packing.buffers import Buffers, buffers_of, count_pairs, overlaps, spans
 from memtrace.packing.packing import STEPS_OF_ONE, packings
 from memtrace.trace import from_events
@@ -83,7 +82,7 @@ def test_stacking_by_sections_is_stacking_on_neighbours(seed: int) -> None:
     begin, end, count = spans(buffers)
     problem = (begin, end, buffers.lower, buffers.lower, buffers.size, buffers.align, buffers.bound)
     order = np.random.default_rng(seed).permutation(40)
-    height, _ = annealing._stack(order, problem, np.inf, 1.0, at, np.zeros(count, np.int64))
+    height, _ = heuristics._stack(order, problem, np.inf, 1.0, at, np.zeros(count, np.int64))
     ends: dict[int, int] = {}
     for i in order.tolist():
         ground = max((end for j, end in ends.items() if meet(buffers, i, j)), default=0)
@@ -91,8 +90,8 @@ def test_stacking_by_sections_is_stacking_on_neighbours(seed: int) -> None:
         ends[i] = int(at[i] + buffers.size[i])
     assert height == max(ends.values())
     above = sum(max(end - buffers.bound, 0) for end in ends.values()) / 40
-    assert annealing._stack(order, problem, height + above, 1e-9, at, np.zeros(count, np.int64)) == (height, 0)
-    assert annealing._stack(order, problem, height + above - 1, 1e-9, at, np.zeros(count, np.int64))[0] == -1
+    assert heuristics._stack(order, problem, height + above, 1e-9, at, np.zeros(count, np.int64)) == (height, 0)
+    assert heuristics._stack(order, problem, height + above - 1, 1e-9, at, np.zeros(count, np.int64))[0] == -1
 
 
 def test_pairs_and_neighbours_by_brute_force() -> None:
@@ -116,7 +115,7 @@ def test_greedy_fills_the_lowest_gap() -> None:
         column(0, 0, 5, 5), column(9, 5, 9, 9), column(64, 32, 32, 16), column(16, 16, 16, 16), column(-1, -1, -1, -1)
     )
     neighbours = overlaps(buffers.lower, buffers.upper)
-    assert greedy.place(np.array([1, 0, 2, 3]), buffers, neighbours).tolist() == [32, 0, 0, 96]
+    assert heuristics.place(np.array([1, 0, 2, 3]), buffers, neighbours).tolist() == [32, 0, 0, 96]
 
 
 def test_buffers_of_reallocs_and_blocks_that_stay() -> None:

@@ -12,8 +12,16 @@ from pytorch_programs import first_difference, random_program, through_oracle, t
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import initial_state
 from memtrace.structures.caching.state import FIRST_STREAMS, more_streams
+from memtrace.structures.caching.stream_tables import (
+    EVENTS,
+    USES,
+    clear_table,
+    insert_stream,
+    remove_slot,
+    table_end,
+    table_start,
+)
 from memtrace.structures.caching.streams import stream_of
-from memtrace.structures.caching.turns import EVENTS, USES, clear_table, insert_stream, remove_slot, table_end, table_start
 
 
 def state_with(streams: int) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows, cache_flushes
 from memtrace.formats.snapshot.lives import Lives
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Recording, State
-from memtrace.gpu.beginning import UNIT, Rounding, first_ranges, given_segments, seeds
+from memtrace.gpu.initial_state import UNIT, Rounding, first_ranges, given_segments, seeds
 from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.contract.policy import constants_of
-from memtrace.measures import address_map as kernel
+from memtrace.measures import address_map
 from memtrace.measures.address_map import COLUMN, ROWS, SHIFT, Grid
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def new_grid(columns: int, kinds: int) -> Grid:
     return Grid(
         np.zeros(3, np.int64),
         np.zeros(MOST_ROWS, np.int64),
-        np.full(4 * MOST_ROWS, kernel.UNUSED, np.int64),
+        np.full(4 * MOST_ROWS, address_map.UNUSED, np.int64),
         np.zeros(4 * MOST_ROWS, np.int64),
         np.zeros((max(1, columns), MOST_ROWS, kinds), np.int64),
         np.zeros((max(1, columns), MOST_ROWS)),
@@ -221,7 +221,7 @@ def column_filler(policy: Policy) -> Callable[..., None]:
         return lambda blocks, births, of_tag, grid, state: take(blocks, births, of_tag, grid)
     if bound.__name__ not in _in_pieces:
         sources = reachable_modules(policy.module, kernel)
-        _in_pieces[bound.__name__] = closed(kernel.specialise(bound), f"contents_{policy.name}", sources, [bound])
+        _in_pieces[bound.__name__] = closed(address_map.specialise(bound), f"contents_{policy.name}", sources, [bound])
     return _in_pieces[bound.__name__]
 
 

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from memtrace.errors import UsageError
-from memtrace.packing import heuristics as annealing
-from memtrace.packing import heuristics as greedy
-from memtrace.packing import search
+from memtrace.packing import heuristics, search
 from memtrace.packing.buffers import buffers_of, count_pairs, overlaps
 from memtrace.units import format_size
 
@@ -55,15 +53,15 @@ def packings(buffers: Buffers, effort: int = 1, solver_seconds: float = 0) -> It
     started = time.perf_counter()
     neighbours = overlaps(buffers.lower, buffers.upper)
     best = None
-    for method, order in greedy.orders(buffers).items():
-        addresses = greedy.place(order, buffers, neighbours)
+    for method, order in heuristics.orders(buffers).items():
+        addresses = heuristics.place(order, buffers, neighbours)
         found = Packing(method, addresses, height(addresses, buffers), time.perf_counter() - started)
         best = found if best is None or found.height < best.height else best
         yield found
         started = time.perf_counter()
     assert best is not None
     steps = effort * STEPS_OF_ONE // (neighbours.others.size + len(buffers))
-    addresses = annealing.anneal(best.addresses, buffers, neighbours, steps)
+    addresses = heuristics.anneal(best.addresses, buffers, neighbours, steps)
     found = Packing("annealing", addresses, height(addresses, buffers), time.perf_counter() - started)
     yield found
     if solver_seconds > 0:

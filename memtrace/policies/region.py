@@ -24,7 +24,7 @@ from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, COUNT_INSPECTED, HOLE_TAKEN, HOLES, INSPECTED
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures import address_tree, census, heap
+from memtrace.structures import address_tree, heap, hole_maxima
 from memtrace.structures.address_tree import expect_soon, first_fit, holes_below
 from memtrace.structures.heap import FRESH, expect, release_out_of_line, request_block_size, take_or_grow
 from memtrace.structures.pages import (
@@ -76,7 +76,7 @@ class State(NamedTuple):
     rover: np.ndarray
     ledger: np.ndarray
     rules: Rules
-    sizes: np.ndarray  # tree of the largest waiting hole (census)
+    sizes: np.ndarray  # tree of the largest waiting hole (hole_maxima)
     places: np.ndarray  # places[node]: the page that the node is in, and whether it waits (pages.PLACE)
     regions: np.ndarray  # regions[tag + 1], of dtype REGION; entry 0 is that of blocks without a tag
     totals: np.ndarray  # HELD, REGIONS, WAITING_HOLES (pages)
@@ -90,7 +90,7 @@ def init(capacity, max_live, page=65536, **options):
     nodes = heap_state.nodes.size
     return State(
         *heap_state,
-        census.new_sizes(nodes),
+        hole_maxima.new_sizes(nodes),
         np.zeros(nodes, PLACE).view(np.recarray),
         np.zeros(FIRST_REGIONS, REGION).view(np.recarray),
         np.zeros(3, np.int64),
@@ -102,7 +102,7 @@ def enlarge(state):
     """Return a state with room for twice as many blocks, pages and regions."""
     return state._replace(
         nodes=twice(state.nodes),
-        sizes=census.enlarged(state.sizes, 2 * state.nodes.size),
+        sizes=hole_maxima.enlarged(state.sizes, 2 * state.nodes.size),
         places=twice(state.places),
         regions=twice(state.regions),
     )
@@ -264,7 +264,7 @@ def trim(state):
 
 def largest_hole(state):
     """Return the size in bytes of the largest hole, whether it waits in a page or is free for pages."""
-    return max(census.largest_hole(state), address_tree.largest_hole(state))
+    return max(hole_maxima.largest_hole(state), address_tree.largest_hole(state))
 
 
 def write_counters(state, row):

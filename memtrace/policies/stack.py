@@ -33,11 +33,11 @@ from memtrace.contract.ledger import (
     new_ledger,
 )
 from memtrace.contract.request import NOTHING, NOWHERE
-from memtrace.structures import census
-from memtrace.structures.census import largest_hole
+from memtrace.structures import hole_maxima
 from memtrace.structures.heap import request_block_size, reserve
+from memtrace.structures.hole_maxima import largest_hole
 from memtrace.structures.rules import Rules, alignment, block_size, growth, heap_rules, trimmed
-from memtrace.structures.stacked import (
+from memtrace.structures.stack_entries import (
     ENTRY,
     GAPS,
     LAST,
@@ -63,7 +63,7 @@ class State(NamedTuple):
     entries: np.ndarray  # from the bottom up: blocks, freed blocks and gaps (stacked.ENTRY); entry 0 ends at the base
     entry_of: np.ndarray  # entry_of[handle]: the block's entry
     shape: np.ndarray  # LAST, TAIL, GAPS (stacked)
-    sizes: np.ndarray  # tree of the largest hole (census)
+    sizes: np.ndarray  # tree of the largest hole (hole_maxima)
     ledger: np.ndarray
     rules: Rules
 
@@ -75,7 +75,7 @@ def init(capacity, max_live, **options):
         np.zeros(4 * max_live + 8, ENTRY).view(np.recarray),
         np.zeros(max_live + 1, np.uint32),
         np.array([0, max_live + 1, 0], np.int64),
-        census.new_sizes(max_live + 2),
+        hole_maxima.new_sizes(max_live + 2),
         new_ledger(rules.floor),
         rules,
     )

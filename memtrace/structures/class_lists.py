@@ -19,8 +19,8 @@ from memtrace.contract.bits import align_up, highest_set, lowest_set
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RESERVED, new_ledger
 from memtrace.contract.request import NOWHERE
-from memtrace.structures.census import new_sizes, set_hole_size
 from memtrace.structures.heap import FRESH, add_initial_hole, append, change_hole_out_of_line, place, reserve
+from memtrace.structures.hole_maxima import new_sizes, set_hole_size
 from memtrace.structures.rules import Rules, growth, heap_rules
 from memtrace.structures.size_bins import bits_above, granule
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
-from memtrace.structures import census
+from memtrace.structures import hole_maxima
 from memtrace.structures.heap import drop_node, link, new_node, unlink
 
 PAGE_BYTES, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages; regions with live blocks; waiting ranges
@@ -73,7 +73,7 @@ def add_waiting(state, x):
     state.places[x].waits = 1
     state.totals[WAITING_HOLES] += 1
     open_hole(state.ledger, state.nodes[x].extent)
-    census.insert(state, x)
+    hole_maxima.insert(state, x)
 
 
 def drop_waiting(state, x):
@@ -81,13 +81,13 @@ def drop_waiting(state, x):
     state.places[x].waits = 0
     state.totals[WAITING_HOLES] -= 1
     close_hole(state.ledger, state.nodes[x].extent)
-    census.remove(state, x)
+    hole_maxima.remove(state, x)
 
 
 def change_waiting(state, x, address, size):
     """Change the waiting range x to ``address`` and ``size`` bytes, in its node, the ledger and the census."""
     resize_hole(state.ledger, state.nodes[x].extent, size)
-    census.move(state, x, address, size)
+    hole_maxima.move(state, x, address, size)
 
 
 @out_of_line

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.ops import ACCESS, ALLOC, COPY, FREE, REALLOC, RECORD, SWAP
-from memtrace.tiers.books import Future
 from memtrace.tiers.eviction.cost import NEVER
+from memtrace.tiers.records import Future
 
 COUNT, EVENT, EXTRA = range(3)  # of totals: uses found, events passed, extra uses passed
 

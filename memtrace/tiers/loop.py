@@ -12,7 +12,8 @@ from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import make_request
 from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL
 from memtrace.tiers.binding import World
-from memtrace.tiers.books import (
+from memtrace.tiers.moving import find_place, move_up, request_for, serve_use
+from memtrace.tiers.records import (
     AHEAD,
     CLOCK,
     COMPUTE,
@@ -32,9 +33,8 @@ from memtrace.tiers.books import (
     USE,
     WASTED,
 )
-from memtrace.tiers.moving import find_place, move_up, request_for, serve_use
+from memtrace.tiers.sampling import record_peaks, record_sample
 from memtrace.tiers.serving import copy_or_swap, free_block, open_block, reallocate, record_placement
-from memtrace.tiers.watching import record_peaks, record_sample
 
 ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS, TRIM, RECORD, COMPLETE = range(9)  # the codes of memtrace.trace.Op
 

@@ -12,7 +12,7 @@ from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import align_of, make_request
-from memtrace.tiers.books import (
+from memtrace.tiers.records import (
     AHEAD_BYTES,
     AHEAD_UP,
     BLOCKS,

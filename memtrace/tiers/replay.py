@@ -18,7 +18,7 @@ from memtrace.tiers.tier import MOST_TIERS, SCALE, Plan, Tier
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
-    from memtrace.tiers.books import Records
+    from memtrace.tiers.records import Records
     from memtrace.tiers.uses import Uses
     from memtrace.trace import Trace
 
@@ -42,15 +42,15 @@ class TierReplay:
 
     def count(self, name: str) -> NDArray[np.int64]:
         """Return a count of every tier; ``name`` is that of its column of Books.tiers in `books`, such as "HITS"."""
-        from memtrace.tiers import books
+        from memtrace.tiers import records
 
-        return self.books.tiers[:, getattr(books, name)]
+        return self.books.tiers[:, getattr(records, name)]
 
     def total(self, name: str) -> int:
         """Return a count of the whole run; ``name`` is that of its entry of Books.totals in `books`, such as "STALL"."""
-        from memtrace.tiers import books
+        from memtrace.tiers import records
 
-        return int(self.books.totals[getattr(books, name)])
+        return int(self.books.totals[getattr(records, name)])
 
     @property
     def events(self) -> int:
@@ -70,7 +70,7 @@ class TierReplay:
 
     def ledger(self, tier: int) -> NDArray[np.int64]:
         """Return the ledger of the policy of a tier, as it was at the end; ``tier`` is its number, 0 for the top."""
-        from memtrace.tiers.books import GROUP, MEMBER
+        from memtrace.tiers.records import GROUP, MEMBER
 
         row = self.books.tiers[tier]
         return self.states[row[GROUP]][row[MEMBER]].ledger
@@ -100,8 +100,8 @@ def replay_tiers(
     from memtrace.contract.ledger import set_detail
     from memtrace.engine.registry import parse_policy
     from memtrace.tiers.binding import bind_tiers
-    from memtrace.tiers.books import new_records
     from memtrace.tiers.eviction import rule
+    from memtrace.tiers.records import new_records
     from memtrace.tiers.uses import rule_of, uses_of
 
     if not 1 <= len(tiers) <= MOST_TIERS:
@@ -173,14 +173,14 @@ def replay_batch(
     from memtrace.engine.binding import bind
     from memtrace.engine.loop import STOPPED, TOO_SMALL
     from memtrace.errors import PolicyError
-    from memtrace.tiers.books import ENLARGED, GROUP, MEMBER
+    from memtrace.tiers.records import ENLARGED, GROUP, MEMBER
 
     start = 0
     while True:
         start, why = run(*events, times, start, states, books, order, addresses, landed)
         if why != TOO_SMALL:
             return states, start, why == STOPPED
-        row = books.tiers[books.totals[ENLARGED]]
+        row = records.tiers[records.totals[ENLARGED]]
         group, member = int(row[GROUP]), int(row[MEMBER])
         enlarge = bind(modules[group]).enlarge
         if enlarge is None:
@@ -283,7 +283,7 @@ def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np
 
     The last tag is that of blocks without a tag. A tier that does not compress has ratio 1.
     """
-    from memtrace.tiers.books import MOST_RATIOS
+    from memtrace.tiers.records import MOST_RATIOS
 
     ratios = np.full((len(tiers), len(tags) + 1, MOST_RATIOS), SCALE, np.int64)
     counts = np.ones((len(tiers), len(tags) + 1), np.int64)

@@ -117,7 +117,7 @@ def summary_rows(replayed: TierReplay) -> list[dict[str, Any]]:
 def measured(replayed: TierReplay, k: int, external: Any) -> dict[str, Any]:
     """Return the columns MEASURED of tier number ``k``; ``external`` is its external fragmentation by sample. None: undefined."""
     from memtrace.engine.recorder import ROW
-    from memtrace.tiers.books import PEAK_RESERVED
+    from memtrace.tiers.records import PEAK_RESERVED
 
     peak = dict(zip(ROW, replayed.books.peaks[k, 2].tolist(), strict=True))
     distinct = int(replayed.count("DISTINCT")[k])
@@ -140,7 +140,7 @@ def external_frag(replayed: TierReplay) -> Any:
 
     It is 0 where there are no holes.
     """
-    from memtrace.tiers.books import SAMPLED
+    from memtrace.tiers.records import SAMPLED
 
     samples = replayed.books.samples[: replayed.total("SAMPLE")]
     free, largest = (samples[:, :, SAMPLED.index(name)].astype(np.float64) for name in ("free", "largest"))
@@ -149,7 +149,7 @@ def external_frag(replayed: TierReplay) -> Any:
 
 def timeline_columns(replayed: TierReplay) -> dict[str, list[Any]]:
     """Return the columns of tier_timeline.parquet: the rows of all tiers at the first sample, then at the next."""
-    from memtrace.tiers.books import SAMPLED
+    from memtrace.tiers.records import SAMPLED
 
     samples = replayed.books.samples[: replayed.total("SAMPLE")]
     count, tiers = samples.shape[0], len(replayed.tiers)

@@ -9,7 +9,8 @@ from memtrace.contract.calls import out_of_line
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import align_code, make_request
 from memtrace.engine.serving import moved_bytes
-from memtrace.tiers.books import (
+from memtrace.tiers.moving import access_in_place, count_block, find_place, request_for, uncount_block
+from memtrace.tiers.records import (
     CLOCK,
     COPIED_BYTES,
     COPIES,
@@ -31,7 +32,6 @@ from memtrace.tiers.books import (
     TOUCHED,
     USE,
 )
-from memtrace.tiers.moving import access_in_place, count_block, find_place, request_for, uncount_block
 from memtrace.tiers.transfers import stored_bytes, transfer, wait
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.tiers import training_kernel as kernel
+from memtrace.tiers import training_kernel
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
@@ -38,15 +38,15 @@ def derive(trace: Trace, interpret: bool = False, room: int = 1 << 12) -> tuple[
     ``room`` is how many gradients and frees of a pass, and how many uses, the arrays take at first; they grow as needed.
     ``interpret`` runs the pass over the events uncompiled.
     """
-    step = kernel.specialise(kernel) if interpret else compiled()
-    state = kernel.new_state(trace.facts.max_live + 1, trace.tags, room)
+    step = training_kernel.specialise(kernel) if interpret else compiled()
+    state = training_kernel.new_state(trace.facts.max_live + 1, trace.tags, room)
     for events in trace.batches():
         columns, start = (events.op, events.block, events.size, events.tag), 0
         while (start := step(*columns, start, False, state)) < events.op.size:
-            state = kernel.larger(state)
+            state = training_kernel.larger(state)
     while trace.facts.events and step(*columns, 0, True, state) == 0:
-        state = kernel.larger(state)
-    count = int(state.totals[kernel.USES])
+        state = training_kernel.larger(state)
+    count = int(state.totals[training_kernel.USES])
     order = np.argsort(state.use_events[:count], kind="stable")
     return state.use_events[order], state.use_slots[order]
 
@@ -57,4 +57,4 @@ def compiled() -> Any:
     from memtrace.engine.compile import closed
     from memtrace.engine.digests import reachable_modules
 
-    return closed(kernel.specialise(kernel), "training", reachable_modules(kernel), [])
+    return closed(training_kernel.specialise(kernel), "training", reachable_modules(kernel), [])

@@ -8,17 +8,7 @@ its links are free, and the program waits only for a transfer that brings the by
 """
 
 from memtrace.contract.calls import out_of_line
-from memtrace.tiers.books import (
-    BUSY,
-    CLOCK,
-    CODEC,
-    LATENCY,
-    PACKS,
-    RESIDENT,
-    STALL,
-    STALLED,
-    STORED,
-)
+from memtrace.tiers.records import BUSY, CLOCK, CODEC, LATENCY, PACKS, RESIDENT, STALL, STALLED, STORED
 
 DOWNWARDS, UPWARDS = 0, 1  # columns of Books.queues
 

@@ -20,7 +20,7 @@ from memtrace.errors import UsageError
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
-    from memtrace.tiers.books import Future
+    from memtrace.tiers.records import Future
     from memtrace.trace import Trace
 
 RULES = ("auto", "access", "lifetimes", "training")
@@ -47,8 +47,8 @@ def uses_of(trace: Trace, rule: str, foresees: bool) -> Uses:
 
     ``foresees``: list every use in order too, for eviction rules that know the future and for prefetch.
     """
-    from memtrace.tiers.books import NO_FUTURE
     from memtrace.tiers.future import future_of
+    from memtrace.tiers.records import NO_FUTURE
 
     extra, last = extra_uses(trace, rule), free_is_use(trace, rule)
     return Uses(rule, extra, last, future_of(trace, last, extra) if foresees else NO_FUTURE)

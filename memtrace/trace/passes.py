@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.errors import InputError, UsageError
-from memtrace.trace import checking as kernel
+from memtrace.trace import checking
 from memtrace.trace.batches import Batch, Rows
 from memtrace.trace.model import Facts, Prepared, Trace, read_only
 from memtrace.trace.preparing import Out, Preparer, request_of_rank
@@ -87,7 +87,7 @@ class Pass:
 
     def invalid(self) -> int:
         """Return the number of invalid rows so far."""
-        return int(self.preparer.table.totals[kernel.INVALID_ROWS])
+        return int(self.preparer.table.totals[checking.INVALID_ROWS])
 
     def batches(self) -> Iterator[Batch]:
         """Yield the raw batches, with tag codes replaced by codes that mean the same tag in all batches."""
@@ -111,7 +111,7 @@ class Pass:
     def _report(self, batch: Batch, row: int, wrong: int) -> None:
         """Pass an invalid row to `on_problem`: its number in the batch, and `wrong`, a code of the kernel."""
         assert self.on_problem is not None
-        last_time = int(self.preparer.table.totals[kernel.LAST_TIME])
+        last_time = int(self.preparer.table.totals[checking.LAST_TIME])
         self.on_problem(problem(batch, row, wrong, self.before, last_time))
 
 

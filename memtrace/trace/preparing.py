@@ -9,8 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from memtrace.trace import checking as kernel
-from memtrace.trace import live_ids
+from memtrace.trace import checking, live_ids
 from memtrace.trace.batches import MISSING, Batch
 from memtrace.trace.checking import ALLOC, EXACT, EXACT_BITS, REALLOC, STEP_BITS
 from memtrace.trace.model import BATCH_ROWS, Facts, Int32s, Int64s, Op, Prepared, read_only
@@ -46,7 +45,7 @@ class Table(NamedTuple):
     waiting: Int64s  # [2 * slots] doubly linked list of waiting blocks: slots freed next after and last before this one, -1: none
     spare: Int32s  # stack of free slots; totals[SPARE_SLOTS] is its height
     totals: Int64s  # [TOTALS] counts, at the indices that `kernel` defines
-    size_bins: Int64s  # [SIZE_BINS] number of requests by `kernel.size_bin`
+    size_bins: Int64s  # [SIZE_BINS] number of requests by `checking.size_bin`
     size_bytes: Int64s  # [64] requested bytes by size class floor(log2)
     lifetime_bytes: Int64s  # [64] bytes of freed blocks by lifetime class floor(log2), in events
     size_lifetime: Int64s  # [64 * size class + lifetime class] freed blocks
@@ -58,7 +57,7 @@ FINE_BITS = 16  # each refining pass counts in at most 2^FINE_BITS bins
 def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
     """Return the request in bytes of rank ceil(percent/100 * n) among the n requests of more than 0 bytes, or 0 if n is 0.
 
-    `size_bins` are the kernel's counts of all requests by `kernel.size_bin`.
+    `size_bins` are the kernel's counts of all requests by `checking.size_bin`.
     """
     bins = size_bins.copy()
     bins[0] = 0
@@ -130,14 +129,14 @@ class Preparer:
         start = 0
         while True:
             with np.errstate(over="ignore"):  # the hash wraps round, of which numpy warns if the kernel is not compiled
-                why, start, self.filled, wrong = kernel.prepare(
+                why, start, self.filled, wrong = checking.prepare(
                     batch.rows, start, self.out, self.filled, self.table, report is not None
                 )
-            if why == kernel.DONE:
+            if why == checking.DONE:
                 return
-            if why == kernel.FULL:
+            if why == checking.FULL:
                 yield self.taken()
-            elif why == kernel.GROW:
+            elif why == checking.GROW:
                 self.table = _grown(self.table)
             elif report is not None:
                 report(batch, start, wrong)
@@ -176,18 +175,18 @@ class Preparer:
     def dull(self) -> tuple[str, ...]:
         """Return the names of the optional columns that have only default values so far; they may be left out."""
         flags = {
-            "align": kernel.ALIGNED,
-            "stream": kernel.STREAMED,
-            "dst": kernel.PAIRED,
-            "tag": kernel.TAGGED,
+            "align": checking.ALIGNED,
+            "stream": checking.STREAMED,
+            "dst": checking.PAIRED,
+            "tag": checking.TAGGED,
         }
         return tuple(name for name, flag in flags.items() if not self.table.totals[flag])
 
     def facts(self, rank: Callable[[Int64s, int], int]) -> Facts:
         """Return the facts; `rank(size_bins, percent)` must return the request of that percentile in bytes."""
         table, totals = self.table, [int(number) for number in self.table.totals]
-        events = totals[kernel.EVENT]
-        counts = dict(zip(Op, totals[kernel.OP_COUNTS :], strict=True))
+        events = totals[checking.EVENT]
+        counts = dict(zip(Op, totals[checking.OP_COUNTS :], strict=True))
         size_lifetime = table.size_lifetime.reshape(64, 64)
         timed = "time" in self.columns
         return Facts(
@@ -201,40 +200,40 @@ class Preparer:
             trims=counts[Op.TRIM],
             records=counts[Op.RECORD],
             completes=counts[Op.COMPLETE],
-            null_frees=totals[kernel.NULL_FREES],
-            invalid_events=totals[kernel.INVALID_ROWS],
-            never_freed=totals[kernel.LIVE],
-            max_live=totals[kernel.USED],
-            total_bytes=totals[kernel.TOTAL_BYTES],
-            peak_live_bytes=totals[kernel.PEAK_BYTES],
-            peak_live_event=totals[kernel.PEAK_EVENT],
+            null_frees=totals[checking.NULL_FREES],
+            invalid_events=totals[checking.INVALID_ROWS],
+            never_freed=totals[checking.LIVE],
+            max_live=totals[checking.USED],
+            total_bytes=totals[checking.TOTAL_BYTES],
+            peak_live_bytes=totals[checking.PEAK_BYTES],
+            peak_live_event=totals[checking.PEAK_EVENT],
             median_request=rank(table.size_bins, 50),
             p99_request=rank(table.size_bins, 99),
-            smallest_request=totals[kernel.SMALLEST] if totals[kernel.LARGEST] else 0,
-            largest_request=totals[kernel.LARGEST],
+            smallest_request=totals[checking.SMALLEST] if totals[checking.LARGEST] else 0,
+            largest_request=totals[checking.LARGEST],
             size_counts=read_only(_size_counts(table.size_bins)),
             size_bytes=read_only(table.size_bytes),
             lifetime_counts=read_only(size_lifetime.sum(axis=0)),
             lifetime_bytes=read_only(table.lifetime_bytes),
             size_lifetime=read_only(size_lifetime),
-            first_time=totals[kernel.FIRST_TIME] if timed else 0,
-            last_time=totals[kernel.LAST_TIME] if timed and events else max(events - 1, 0),
+            first_time=totals[checking.FIRST_TIME] if timed else 0,
+            last_time=totals[checking.LAST_TIME] if timed and events else max(events - 1, 0),
         )
 
 
 def _new_table() -> Table:
     """Return the kernel's table of a trace without events."""
-    totals = np.zeros(kernel.TOTALS, np.int64)
-    totals[kernel.LAST_TIME] = MISSING
-    totals[kernel.SMALLEST] = np.iinfo(np.int64).max
-    totals[kernel.NEWEST] = -1
+    totals = np.zeros(checking.TOTALS, np.int64)
+    totals[checking.LAST_TIME] = MISSING
+    totals[checking.SMALLEST] = np.iinfo(np.int64).max
+    totals[checking.NEWEST] = -1
     return Table(
         pairs=np.full(2 * FIRST_PLACES, -1, np.int64),
         slots=np.zeros(FIRST_PLACES, np.int64),
         waiting=np.zeros(FIRST_PLACES, np.int64),
         spare=np.zeros(FIRST_PLACES // 2, np.int32),
         totals=totals,
-        size_bins=np.zeros(kernel.SIZE_BINS, np.int64),
+        size_bins=np.zeros(checking.SIZE_BINS, np.int64),
         size_bytes=np.zeros(64, np.int64),
         lifetime_bytes=np.zeros(64, np.int64),
         size_lifetime=np.zeros(64 * 64, np.int64),
@@ -257,8 +256,8 @@ def _grown(table: Table) -> Table:
 def _size_counts(bins: Int64s) -> Int64s:
     """Return the requests by size class floor(log2(size)), summed from the finer bins of the kernel."""
     counts = np.zeros(64, np.int64)
-    for power in range(kernel.EXACT_BITS):
+    for power in range(checking.EXACT_BITS):
         counts[power] = bins[(1 << power if power else 0) : 2 << power].sum()
-    steps = bins[kernel.EXACT :].reshape(-1, 1 << kernel.STEP_BITS).sum(axis=1)
-    counts[kernel.EXACT_BITS : kernel.EXACT_BITS + steps.size] = steps
+    steps = bins[checking.EXACT :].reshape(-1, 1 << checking.STEP_BITS).sum(axis=1)
+    counts[checking.EXACT_BITS : checking.EXACT_BITS + steps.size] = steps
     return counts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from memtrace.trace import checking as kernel
+from memtrace.trace import checking
 from memtrace.trace.batches import MISSING, Batch, RowLocation
 from memtrace.trace.model import Op
 
@@ -39,36 +39,36 @@ def problem(batch: Batch, row: int, wrong: int, before: int, last_time: int) -> 
     `wrong` is the kernel's code, `before` the number of rows in earlier batches, `last_time` the time of the last valid event.
     """
     subject = None
-    if wrong in (kernel.NOT_LIVE, kernel.IS_LIVE):
+    if wrong in (checking.NOT_LIVE, checking.IS_LIVE):
         subject = _value(batch, "id", row)
-    elif wrong == kernel.DST_NOT_LIVE:
+    elif wrong == checking.DST_NOT_LIVE:
         subject = _value(batch, "dst", row)
     return Problem(before + row, batch.place(row), _text(batch, row, wrong, last_time), subject)
 
 
 def _text(batch: Batch, row: int, wrong: int, last_time: int) -> str:
     """Return what is wrong with a row, as in `problem`."""
-    if wrong in (kernel.BAD_OP, kernel.BAD_ROW):
-        return batch.notes.get(row, "unknown op" if wrong == kernel.BAD_OP else "the row cannot be read")
+    if wrong in (checking.BAD_OP, checking.BAD_ROW):
+        return batch.notes.get(row, "unknown op" if wrong == checking.BAD_OP else "the row cannot be read")
     op = Op(batch.rows.op[row]).name.lower()
     subject, size = _value(batch, "id", row), _value(batch, "size", row)
     who = f"{op} of id {shown(subject)}" if subject != MISSING else op
-    if wrong == kernel.SIZE_RANGE:
+    if wrong == checking.SIZE_RANGE:
         return f"{who}: size {size} is {'negative' if size < 0 else 'more than 2^60 bytes'}"
-    if wrong == kernel.BAD_ALIGN:
+    if wrong == checking.BAD_ALIGN:
         align = _value(batch, "align", row)
         hint = "; leave it empty for the policy's own" if align == 0 else ""
         return f"{who}: align {align} is no power of two up to 2^60{hint}"
-    if wrong == kernel.DST_NOT_LIVE:
+    if wrong == checking.DST_NOT_LIVE:
         return f"{who}: dst {shown(_value(batch, 'dst', row))} is not live"
     texts = {
-        kernel.NO_ID: f"{op} without an id",
-        kernel.NOT_LIVE: f"{who}, which is not live",
-        kernel.IS_LIVE: f"{who}, which is live already",
-        kernel.NO_SIZE: f"{who}: the size is missing",
-        kernel.NO_DST: f"{who}: the dst is missing",
-        kernel.BAD_STREAM: f"{who}: stream {_value(batch, 'stream', row)} does not fit int32",
-        kernel.TIME_BACK: f"{who}: time goes back, from {last_time} to {_value(batch, 'time', row)}",
+        checking.NO_ID: f"{op} without an id",
+        checking.NOT_LIVE: f"{who}, which is not live",
+        checking.IS_LIVE: f"{who}, which is live already",
+        checking.NO_SIZE: f"{who}: the size is missing",
+        checking.NO_DST: f"{who}: the dst is missing",
+        checking.BAD_STREAM: f"{who}: stream {_value(batch, 'stream', row)} does not fit int32",
+        checking.TIME_BACK: f"{who}: time goes back, from {last_time} to {_value(batch, 'time', row)}",
     }
     return texts[wrong]
 

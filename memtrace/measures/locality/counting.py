@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from memtrace.contract.policy import function_of
 from memtrace.errors import InputError
-from memtrace.measures.locality import lookups as kernel
+from memtrace.measures.locality import lookups
 from memtrace.measures.locality.lookups import Blocks, Levels
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Watcher:
         """
         if self.in_pieces:
             self.blocks = with_spare(self.blocks, rows.shape[0])
-        kernel.run(
+        lookups.run(
             *(events.op, events.block, events.size, events.dst, addresses, rows, self.event),
             *(self.in_pieces, self.model.reach, self.derived, self.levels, self.blocks),
         )
@@ -116,7 +116,7 @@ def new_levels(model: Model) -> Levels:
 
 def new_blocks(slots: int) -> Blocks:
     """Return the table of live blocks for ``slots`` slots, none of which has a block."""
-    pieces = np.tile(np.array([kernel.NOTHING, 0, -1], np.int64), (slots, 1))
+    pieces = np.tile(np.array([lookups.NOTHING, 0, -1], np.int64), (slots, 1))
     return Blocks(pieces, np.zeros(slots, np.int64), np.array([-1, 0], np.int64))
 
 
@@ -127,7 +127,7 @@ def with_spare(blocks: Blocks, needed: int) -> Blocks:
         return blocks
     count = blocks.pieces.shape[0]
     more = np.zeros((max(needed - unused, count), 3), np.int64)
-    more[:, kernel.AFTER] = np.arange(count + 1, count + more.shape[0] + 1)
-    more[-1, kernel.AFTER] = first
+    more[:, lookups.AFTER] = np.arange(count + 1, count + more.shape[0] + 1)
+    more[-1, lookups.AFTER] = first
     spare = np.array([count, unused + more.shape[0]], np.int64)
     return Blocks(np.concatenate((blocks.pieces, more)), blocks.sizes, spare)

@@ -27,7 +27,7 @@ from memtrace.structures.caching.state import (
     lacks_entries,
 )
 from memtrace.structures.caching.statistics import SYNC_ALL_STREAMS
-from memtrace.structures.caching.turns import (
+from memtrace.structures.caching.stream_tables import (
     EVENTS,
     USES,
     clear_table,

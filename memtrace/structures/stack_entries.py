@@ -12,7 +12,7 @@ import numpy as np
 
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, count_hole
-from memtrace.structures import census
+from memtrace.structures import hole_maxima
 
 LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
 ONE = np.uint64(1)  # keeps the arithmetic of indices unsigned
@@ -49,12 +49,12 @@ def change_hole(state, number, old, new):
 
 @out_of_line
 def recount(state, number, old, new):
-    """Change the size of a hole in the counts of sizes and in the census, as ``change_hole`` does, but leave HOLES unchanged."""
+    """Change the size of a hole in the counts of sizes and in the hole_maxima, as ``change_hole`` does, but leave HOLES unchanged."""
     if old > 0:
         count_hole(state.ledger, old, -1)
     if new > 0:
         count_hole(state.ledger, new, 1)
-    census.set_hole_size(state, number, new)
+    hole_maxima.set_hole_size(state, number, new)
 
 
 @out_of_line

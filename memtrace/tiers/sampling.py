@@ -3,7 +3,7 @@
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, RESERVED
 from memtrace.engine.blocks import make_request
-from memtrace.tiers.books import (
+from memtrace.tiers.records import (
     DOWN_BYTES,
     EVENT,
     EVICTIONS,
