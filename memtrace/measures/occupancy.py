@@ -220,7 +220,7 @@ def column_filler(policy: Policy) -> Callable[..., None]:
         take = compiled("take")
         return lambda blocks, births, of_tag, grid, state: take(blocks, births, of_tag, grid)
     if bound.__name__ not in _in_pieces:
-        sources = reachable_modules(policy.module, kernel)
+        sources = reachable_modules(policy.module, address_map)
         _in_pieces[bound.__name__] = closed(address_map.specialise(bound), f"contents_{policy.name}", sources, [bound])
     return _in_pieces[bound.__name__]
 
@@ -230,11 +230,11 @@ _in_pieces: dict[str, Callable[..., None]] = {}
 
 @cache
 def compiled(name: str) -> Callable[..., Any]:
-    """Return the function of `kernel` of that name, compiled and cached on disk."""
+    """Return the function of `address_map` of that name, compiled and cached on disk."""
     from numba import njit
 
     from memtrace.engine.compile import FAST, OPTIONS, knows_fast, make_jitable
     from memtrace.engine.digests import functions_of
 
-    make_jitable(set(functions_of(kernel)))
-    return njit(**OPTIONS, **(FAST if knows_fast() else {}))(getattr(kernel, name))
+    make_jitable(set(functions_of(address_map)))
+    return njit(**OPTIONS, **(FAST if knows_fast() else {}))(getattr(address_map, name))

@@ -49,7 +49,7 @@ def change_hole(state, number, old, new):
 
 @out_of_line
 def recount(state, number, old, new):
-    """Change the size of a hole in the counts of sizes and in the hole_maxima, as ``change_hole`` does, but leave HOLES unchanged."""
+    """Change the size of a hole in the counts of sizes and in the tree of maxima; HOLES stays as it is."""
     if old > 0:
         count_hole(state.ledger, old, -1)
     if new > 0:

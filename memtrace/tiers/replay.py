@@ -180,7 +180,7 @@ def replay_batch(
         start, why = run(*events, times, start, states, books, order, addresses, landed)
         if why != TOO_SMALL:
             return states, start, why == STOPPED
-        row = records.tiers[records.totals[ENLARGED]]
+        row = books.tiers[books.totals[ENLARGED]]
         group, member = int(row[GROUP]), int(row[MEMBER])
         enlarge = bind(modules[group]).enlarge
         if enlarge is None:

@@ -38,7 +38,7 @@ def derive(trace: Trace, interpret: bool = False, room: int = 1 << 12) -> tuple[
     ``room`` is how many gradients and frees of a pass, and how many uses, the arrays take at first; they grow as needed.
     ``interpret`` runs the pass over the events uncompiled.
     """
-    step = training_kernel.specialise(kernel) if interpret else compiled()
+    step = training_kernel.specialise(training_kernel) if interpret else compiled()
     state = training_kernel.new_state(trace.facts.max_live + 1, trace.tags, room)
     for events in trace.batches():
         columns, start = (events.op, events.block, events.size, events.tag), 0
@@ -57,4 +57,4 @@ def compiled() -> Any:
     from memtrace.engine.compile import closed
     from memtrace.engine.digests import reachable_modules
 
-    return closed(training_kernel.specialise(kernel), "training", reachable_modules(kernel), [])
+    return closed(training_kernel.specialise(training_kernel), "training", reachable_modules(training_kernel), [])
