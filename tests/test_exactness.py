@@ -14,6 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from oracle import POLICIES, Event
 from strategies import cases
 
+from memtrace.engine.registry import builtin_policies
+from memtrace.engine.replay import replay
+from memtrace.trace import from_events
+
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 
 
@@ -40,6 +44,20 @@ def test_batches_equal_one_run(policy: str) -> None:
         pieces = replayed(policy, events, capacity, on_oom, options, batch_rows=3)
         assert found(whole) == found(pieces), f"seed {seed}"
         assert whole.recorder.sums.tobytes() == pieces.recorder.sums.tobytes()
+
+
+@pytest.mark.parametrize("policy", [name for name in builtin_policies() if name != "native"])
+def test_blocks_beyond_4_gib_are_placed_by_the_interpreter_as_compiled(policy: str) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for id in range(12):
+        rows.append(("alloc", id, (3 << 30) + 4096 * id))
+        rows += [("free", id - 3, None)] if id > 3 else []
+        rows += [("realloc", id, 3 << 29)] if id % 4 == 2 else []
+    trace = from_events(rows)
+    compiled, interpreted = (replay(trace, policy, keep=True, interpret=how) for how in (False, True))
+    assert compiled.addresses is not None and interpreted.addresses is not None
+    assert compiled.addresses.tolist() == interpreted.addresses.tolist()
+    assert (compiled.ledger == interpreted.ledger).all()
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 UNBOUNDED = 1 << 62  # bytes: the capacity of a heap without a limit
 
-Loop = Callable[..., tuple[int, int]]  # (columns, first event, state, ...) -> events replayed, why it stopped
+Loop = Callable[..., tuple[int, int]]  # (events, first event, state, ...) -> events replayed, why it stopped
 
 
 def drive(step: Callable[[int], tuple[int, int]], remedies: Mapping[int, Callable[[], None]], start: int = 0) -> tuple[int, bool]:
@@ -62,9 +62,12 @@ class Run:
         `addresses` and `reserved`, int64[event], are filled where the mode says that they are kept.
         """
         from memtrace.engine.loop import NO_ROOM, TOO_SMALL
+        from memtrace.engine.serving import Kept
+
+        kept = Kept(addresses=addresses, reserved=reserved)
 
         def step(event: int) -> tuple[int, int]:
-            return self.loop(*events, event, self.state, self.blocks, self.recorder, self.mode, addresses, reserved)
+            return self.loop(events, event, self.state, self.blocks, self.recorder, self.mode, kept)
 
         return drive(step, {NO_ROOM: self.take_places, TOO_SMALL: self.enlarge}, start)
 

@@ -123,18 +123,22 @@ def look_ahead(policy, op, block, i, state, blocks):
 def specialise(policy):
     """The loop of one policy; ``policy`` is the module that ``engine.binding.bind`` makes of it."""
 
-    def replay(op, block, size, align, stream, dst, tag, start, state, blocks, recorder, mode, addresses, reserved):
-        """Replay one batch from event ``start`` of it; returns how far it came, and why it stopped."""
-        held, counts = by_reference(state), by_reference(recorder)
-        masks = row_mask(align), row_mask(stream), row_mask(dst), row_mask(tag)
-        if has_varied_requests(align, stream, tag):
+    def replay(events, start, state, blocks, recorder, mode, kept):
+        """Replay one batch from event ``start`` of it on; return the events replayed and why it stopped.
+
+        ``events`` is a `trace.model.Events`. ``state``, ``blocks``, ``recorder`` and the arrays of ``kept`` are changed in place.
+        """
+        if has_varied_requests(events.align, events.stream, events.tag):
             recorder.totals[VARIED] = 1
-        return through(op, block, size, align, stream, dst, tag, masks, start, held, blocks, counts, mode, addresses, reserved)
+        return replay_events(events, start, by_reference(state), blocks, by_reference(recorder), mode, kept)
 
     @out_of_line
-    def through(op, block, size, align, stream, dst, tag, masks, start, state, blocks, recorder, mode, addresses, reserved):
+    def replay_events(events, start, state, blocks, recorder, mode, kept):
+        """Do what `replay` says, with the state and the recorder by reference."""
         totals, ledger = recorder.totals, state.ledger
-        aligns, streams, dsts, tags = masks
+        op, block, size, align, stream, dst, tag = events
+        aligns, streams, dsts, tags = row_mask(align), row_mask(stream), row_mask(dst), row_mask(tag)
+        addresses, reserved = kept.addresses, kept.reserved
         plain, watched = totals[VARIED] == 0, mode.keep or recorder.measured
         ahead = op.size - FAR if blocks.size > CACHED else 0  # events before it look ahead
         i = start

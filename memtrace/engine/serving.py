@@ -26,8 +26,15 @@ class Mode(NamedTuple):
     """How a replay treats failures and swaps, and what it keeps."""
 
     skip: bool  # a request that fails is skipped; False: it ends the replay
-    swap_scratch: bool
+    swap_scratch: bool  # a swap needs a scratch block as large as the smaller of the two
     keep: bool  # every event's address and reserved bytes are kept
+
+
+class Kept(NamedTuple):
+    """What the loop keeps of every event of a batch, where the mode says so; else arrays of one element, left as they are."""
+
+    addresses: np.ndarray  # int64[event]: of an alloc or realloc, NOWHERE where it failed; NOTHING for other events
+    reserved: np.ndarray  # int64[event]: bytes reserved after the event
 
 
 def request_block(policy, state, request, recorder):

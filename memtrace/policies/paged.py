@@ -138,7 +138,7 @@ def alloc(state, request):
     state.first[request.block] = pool[LIST]
     state.last[request.block] = take_pages(state, pages)
     state.pages[request.block] = pages
-    return state.first[request.block] * rules.page
+    return np.int64(state.first[request.block]) * rules.page
 
 
 @out_of_line
@@ -228,7 +228,7 @@ def free_pages(state, first, last, pages):
 def free(state, request, address):
     """Free all pages of the block with the handle ``request.block``. ``address`` is not used."""
     block = request.block
-    free_pages(state, state.first[block], state.last[block], state.pages[block])
+    free_pages(state, state.first[block], state.last[block], np.int64(state.pages[block]))
 
 
 @out_of_line

@@ -11,7 +11,6 @@ from memtrace.contract.calls import out_of_line
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import make_request
 from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL
-from memtrace.tiers.binding import World
 from memtrace.tiers.moving import find_place, move_up, request_for, serve_use
 from memtrace.tiers.records import (
     AHEAD,
@@ -114,16 +113,16 @@ def uses_of_event(t, world, books, kind, slot, other):
 def specialise(t):
     """Return the loop for one choice of policies and eviction rule; ``t`` is the module that `bind_tiers` makes of them."""
 
-    def replay(op, block, size, align, stream, dst, tag, time, start, states, books, order, addresses, tiers):
+    def replay(events, time, start, state, addresses, tiers):
         """Replay a batch from row ``start`` on; return the row to go on from, and FINISHED, STOPPED or TOO_SMALL.
 
-        The columns ``op`` to ``tag`` are those of `trace.Events`, a column of one element being the same for all rows; ``time``
-        is as in `tick`. ``states``, ``books`` and ``order`` are the fields of a `World`, changed in place. If ``addresses`` and
-        ``tiers`` have more than one element, the address (NOWHERE, NOTHING) and tier (-1: none) of each alloc and realloc go
-        there. TOO_SMALL: enlarge the state of the policy of tier totals[ENLARGED], and call again. STOPPED: a request found no
-        room.
+        ``events`` is a `trace.model.Events`; a column of one element is the same for all rows. ``time`` is as in `tick`.
+        ``state`` is a `World`, whose arrays are changed in place. If ``addresses`` and ``tiers`` have more than one element, the
+        address (NOWHERE, NOTHING) and tier (-1: none) of each alloc and realloc go there. TOO_SMALL: enlarge the state of the
+        policy of tier totals[ENLARGED], and call again. STOPPED: a request found no room.
         """
-        world = t.keep(World(states, books, order))
+        world, books = t.keep(state), state.books
+        op, block, size, align, stream, dst, tag = events
         totals, blocks = books.totals, books.blocks
         for i in range(start, op.size):
             kind, slot = op[i], np.int64(block[i])

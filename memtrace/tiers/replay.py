@@ -18,14 +18,15 @@ from memtrace.tiers.tier import MOST_TIERS, SCALE, Plan, Tier
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
+    from memtrace.tiers.binding import World
     from memtrace.tiers.records import Records
     from memtrace.tiers.uses import Uses
-    from memtrace.trace import Trace
+    from memtrace.trace import Events, Trace
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TierReplay:
     """The result of replaying one trace over tiers."""
 
@@ -97,24 +98,77 @@ def replay_tiers(
     plan, which are the same for any capacities.
     Raises UsageError for a policy that cannot be in a tier, and for a trace that does not say when blocks are used.
     """
-    from memtrace.contract.ledger import set_detail
-    from memtrace.engine.registry import parse_policy
-    from memtrace.tiers.binding import bind_tiers
-    from memtrace.tiers.eviction import rule
-    from memtrace.tiers.records import new_records
-    from memtrace.tiers.uses import rule_of, uses_of
-
     if not 1 <= len(tiers) <= MOST_TIERS:
         raise UsageError(f"{len(tiers)} tiers; a replay takes 1 to {MOST_TIERS}")
+    uses = known or known_uses(trace, tiers, plan)
+    run = assembled(trace, tiers, plan, uses, samples, on_oom == "skip", interpret)
+    kept: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
+    seconds, done = 0.0, 0
+    for events in trace.batches(batch_rows):
+        rows = events.op.size
+        addresses = np.full(rows + 1 if keep else 1, -2)
+        landed = np.full(rows + 1 if keep else 1, -1, np.int8)
+        times = event_times(trace, done, rows)
+        started = time.perf_counter()
+        came, stopped = run.replay(events, times, addresses, landed)
+        seconds += time.perf_counter() - started
+        done += came
+        if keep:
+            kept.append((addresses[:came], landed[:came]))
+        if progress is not None:
+            progress(done, trace.facts.events)
+        if stopped:
+            break
+    joined = [np.concatenate(parts) for parts in zip(*kept, strict=True)] if kept else [None, None]
+    return TierReplay(
+        trace=trace,
+        tiers=tuple(tiers),
+        policies=run.policies,
+        plan=plan,
+        uses=uses,
+        books=run.world.books,
+        states=run.world.states,
+        addresses=joined[0],
+        landed=joined[1],
+        seconds=seconds,
+    )
+
+
+def known_uses(trace: Trace, tiers: Sequence[Tier], plan: Plan) -> Uses:
+    """Return when blocks are used, by the plan's rule; also in the future, where the eviction rule or prefetching needs that."""
+    from memtrace.tiers.eviction import rule
+    from memtrace.tiers.uses import rule_of, uses_of
+
+    asked = rule_of(trace, plan.uses) if len(tiers) > 1 or plan.uses != "auto" else "access"
+    return uses_of(trace, asked, knows_future(plan, rule(plan.evict)))
+
+
+def knows_future(plan: Plan, evict: ModuleType) -> bool:
+    """Return whether the replay reads uses that are still to come."""
+    return bool(evict.FORESEES or plan.prefetch)
+
+
+def event_times(trace: Trace, first: int, rows: int) -> NDArray[np.int64]:
+    """Return the times of a batch in ns, int64[event]; one element where the trace has none, and never one where it has."""
+    if "time" not in trace.columns:
+        return np.zeros(1, np.int64)
+    times = trace.times(np.arange(first, first + rows))
+    return np.repeat(times, 2) if rows == 1 else times
+
+
+def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, samples: int, skip: bool, interpret: bool) -> TierRun:
+    """Return what drives a replay over tiers; UsageError for a policy that cannot be in a tier."""
+    from memtrace.contract.ledger import set_detail
+    from memtrace.engine.registry import parse_policy
+    from memtrace.tiers.binding import World, bind_tiers
+    from memtrace.tiers.eviction import rule
+    from memtrace.tiers.records import new_records
+
     policies = tuple(parse_policy(tier.policy) for tier in tiers)
     for policy in policies:
         check_policy(policy, trace)
     facts, evict = trace.facts, rule(plan.evict)
-    foresees = bool(evict.FORESEES or plan.prefetch)
-    asked = rule_of(trace, plan.uses) if len(tiers) > 1 or plan.uses != "auto" else "access"
-    uses = known or uses_of(trace, asked, foresees)
     modules = list(dict.fromkeys(policy.module for policy in policies))
-    bound = bind_tiers(modules, evict, interpret)
     by_group, fixed = group_tiers(tiers, policies, modules)
     states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
     for group in states:
@@ -130,64 +184,50 @@ def replay_tiers(
         pinned=pinned_tags(trace, plan.pinned),
         last_uses=uses.last,
         ahead=plan.prefetch,
-        foresees=foresees,
+        foresees=knows_future(plan, evict),
         overlap=plan.overlap,
-        skip=on_oom == "skip",
+        skip=skip,
         scratch=policies[0].options["swap"] == "scratch",
         event_ns=plan.event_ns,
     )
-    order = evict.init(len(tiers), facts.max_live + 1)
-    run = replay_loop(modules, evict, bound, interpret)
-    kept: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
-    seconds, done = 0.0, 0
-    for events in trace.batches(batch_rows):
-        rows = events.op.size
-        addresses = np.full(rows + 1 if keep else 1, -2)
-        landed = np.full(rows + 1 if keep else 1, -1, np.int8)
-        times = trace.times(np.arange(done, done + rows)) if "time" in trace.columns else np.zeros(1, np.int64)
-        if times.size == 1 and rows == 1 and "time" in trace.columns:
-            times = np.repeat(times, 2)
-        started = time.perf_counter()
-        states, came, stopped = replay_batch(run, bound, modules, events, times, states, books, order, addresses, landed)
-        seconds += time.perf_counter() - started
-        done += came
-        if keep:
-            kept.append((addresses[:came], landed[:came]))
-        if progress is not None:
-            progress(done, facts.events)
-        if stopped:
-            break
-    joined = [np.concatenate(parts) for parts in zip(*kept, strict=True)] if kept else [None, None]
-    return TierReplay(trace, tuple(tiers), policies, plan, uses, books, states, joined[0], joined[1], seconds)
+    return TierRun(
+        loop=replay_loop(modules, evict, bind_tiers(modules, evict, interpret), interpret),
+        policies=policies,
+        world=World(states=states, books=books, order=evict.init(len(tiers), facts.max_live + 1)),
+    )
 
 
-def replay_batch(
-    run: Any, bound: ModuleType, modules: list[ModuleType], events: Any, times: Any, states: Any, books: Any, order: Any,
-    addresses: Any, landed: Any,
-) -> tuple[Any, int, bool]:  # fmt: skip
-    """Replay one batch; where a policy's state is too small, enlarge it and go on.
+@dataclass(kw_only=True)
+class TierRun:
+    """The loop over tiers and what it changes."""
 
-    Return the states (new ones where enlarged), the number of rows replayed, and whether the replay ends there for want of room.
-    ``run`` is the loop and ``bound`` is not used; ``modules`` are the policies by group; the others are arguments of the loop.
-    """
-    from memtrace.engine.binding import bind
-    from memtrace.engine.loop import STOPPED, TOO_SMALL
-    from memtrace.errors import PolicyError
-    from memtrace.tiers.records import ENLARGED, GROUP, MEMBER
+    loop: Any  # what `replay_loop` returns
+    policies: tuple[Policy, ...]  # by tier
+    world: World  # replaced when a policy's state is enlarged
 
-    start = 0
-    while True:
-        start, why = run(*events, times, start, states, books, order, addresses, landed)
-        if why != TOO_SMALL:
-            return states, start, why == STOPPED
-        row = books.tiers[books.totals[ENLARGED]]
-        group, member = int(row[GROUP]), int(row[MEMBER])
-        enlarge = bind(modules[group]).enlarge
-        if enlarge is None:
-            raise PolicyError("a policy asks for a larger state, but has no function enlarge")
-        members = list(states[group])
-        members[member] = enlarge(members[member])
-        states = (*states[:group], tuple(members), *states[group + 1 :])
+    def replay(self, events: Events, times: NDArray[np.int64], addresses: NDArray[np.int64], landed: Any) -> tuple[int, bool]:
+        """Replay one batch; return the events replayed, and whether the replay ends there for want of room.
+
+        ``times`` is int64[event], or one element where the trace has no times. ``addresses`` and ``landed`` (the tier of each
+        address, int8[event]) are filled unless they have one element.
+        """
+        from memtrace.engine.driver import drive
+        from memtrace.engine.loop import TOO_SMALL
+
+        return drive(lambda row: self.loop(events, times, row, self.world, addresses, landed), {TOO_SMALL: self.enlarge})
+
+    def enlarge(self) -> None:
+        """Replace the state of the policy that asked for a larger one."""
+        from memtrace.engine.binding import bind
+        from memtrace.engine.driver import enlarged
+        from memtrace.tiers.records import ENLARGED, GROUP, MEMBER
+
+        states, books = self.world.states, self.world.books
+        tier = int(books.totals[ENLARGED])
+        group, member = int(books.tiers[tier][GROUP]), int(books.tiers[tier][MEMBER])
+        policy, members = self.policies[tier], list(states[group])
+        members[member] = enlarged(policy, bind(policy.module), members[member])
+        self.world = self.world._replace(states=(*states[:group], tuple(members), *states[group + 1 :]))
 
 
 def replay_loop(modules: list[ModuleType], evict: ModuleType, bound: ModuleType, interpret: bool) -> Any:
