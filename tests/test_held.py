@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from memtrace.contract.bits import lowest_set
 from memtrace.contract.calls import by_reference, out_of_line
@@ -93,3 +98,36 @@ def test_a_field_that_is_not_there_is_refused() -> None:
     use_instructions()
     with pytest.raises(TypingError, match="nowhere"):
         njit(lambda whole: by_reference(whole).nowhere)(outer(1))
+
+
+WITHOUT = """
+import sys
+sys.modules["memtrace.engine.references"] = None  # as if this numba lacked the internals that it is made of
+import json
+from memtrace.engine.compile import knows_references
+from memtrace.engine.replay import replay
+
+from memtrace.tiers.replay import replay_tiers
+from memtrace.tiers.tier import Plan, Tier
+from memtrace.trace import from_events
+from memtrace.validation.policies import random_trace
+
+assert not knows_references()
+trace = random_trace(3, 400)
+placements = [replay(trace, "first-fit", keep=True, interpret=how).addresses.tolist() for how in (False, True)]
+assert placements[0] == placements[1]
+tiers = [Tier("fast", 1 << 12, 1e9, policy="first-fit"), Tier("slow", 1 << 20, 1e9, policy="first-fit")]
+used = from_events([("alloc", i, 1000) for i in range(8)] + [("access", i, None) for i in range(8)])
+replays = [replay_tiers(used, tiers, Plan(), keep=True, interpret=how) for how in (False, True)]
+assert replays[0].addresses.tolist() == replays[1].addresses.tolist()
+assert replays[0].landed.tolist() == replays[1].landed.tolist()
+assert (replays[0].landed == 1).any()
+print("equal")
+"""
+
+
+def test_without_the_compilers_internals_values_are_passed_whole(tmp_path: Path) -> None:
+    """Numba's internals may change one day; then compiled code is slower, and places the same."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "equal\n"), done.stderr

@@ -1,7 +1,7 @@
-"""A policy without a ledger -> one with: what ``reserved`` and ``survey`` tell is noted after every call.
+"""Give a policy without a ledger one: what its ``reserved`` and ``survey`` return is written into a ledger after every call.
 
-The simplest form a policy can have, five functions over a state of its own, is enough for the main measures; those that
-need the sizes of all holes stay empty.
+A policy of the simplest form has five functions and a state of its own. That is enough for the main measures; those that need
+the sizes of all holes are not known.
 """
 
 from types import ModuleType
@@ -19,12 +19,13 @@ class State(NamedTuple):
 
 
 def with_ledger(module: ModuleType) -> dict[str, Any]:
-    """The functions that the loop calls, around those of ``module``."""
+    """Return the functions that the replay loop calls, by name, made around the policy functions of ``module``."""
     own = functions_of(module)
     surveys, survey = "survey" in own, own.get("survey")
     reserved, policy_alloc, policy_free = own["reserved"], own["alloc"], own["free"]
 
     def init(capacity, max_live, **options):
+        """Return the state of the policy with a new ledger beside it."""
         inner = own["init"](capacity, max_live, **options)
         state = State(inner, new_ledger(int(reserved(inner))))
         state.ledger[:] = 0
@@ -32,6 +33,7 @@ def with_ledger(module: ModuleType) -> dict[str, Any]:
         return state
 
     def update_ledger(state, size):
+        """Write the policy's figures into the ledger; ``size`` bytes were allocated (negative: freed) since the last call."""
         ledger = state.ledger
         ledger[RESERVED] = reserved(state.inner)
         if surveys:
@@ -41,15 +43,18 @@ def with_ledger(module: ModuleType) -> dict[str, Any]:
             ledger[FREE] = ledger[RESERVED] - ledger[ALLOCATED]
 
     def alloc(state, request):
+        """Serve a request by the policy's own ``alloc``, and update the ledger."""
         address = policy_alloc(state.inner, request)
         update_ledger(state, request.size if address >= 0 else 0)
         return address
 
     def free(state, request, address):
+        """Free a block by the policy's own ``free``, and update the ledger."""
         policy_free(state.inner, request, address)
         update_ledger(state, -request.size)
 
     def largest_hole(state):
+        """Return the bytes of the largest hole as ``survey`` reported them."""
         return state.ledger[LARGEST]
 
     functions = {"init": init, "alloc": alloc, "free": free, "largest_hole": largest_hole, "update_ledger": update_ledger}
@@ -57,6 +62,7 @@ def with_ledger(module: ModuleType) -> dict[str, Any]:
         policy_resize = own["resize"]
 
         def resize(state, request, address, old_size):
+            """Resize a block by the policy's own ``resize``, and update the ledger."""
             new_address = policy_resize(state.inner, request, address, old_size)
             update_ledger(state, request.size - old_size if new_address >= 0 else 0)
             return new_address
@@ -66,6 +72,7 @@ def with_ledger(module: ModuleType) -> dict[str, Any]:
         policy_trim = own["trim"]
 
         def trim(state):
+            """Give memory back by the policy's own ``trim``, and update the ledger."""
             policy_trim(state.inner)
             update_ledger(state, 0)
 

@@ -1,4 +1,4 @@
-"""What is kept of each block, one record per slot: where it is, and what was asked for."""
+"""The record that the loop keeps of each live block, one per slot: its address and its last request."""
 
 import numpy as np
 
@@ -29,7 +29,10 @@ BLOCK = np.dtype(
 
 
 def new_blocks(max_live):
-    """One record per slot, and one more for the scratch block of a swap. None has an alignment, a stream or a tag."""
+    """Return an array with a record for each of ``max_live`` slots, and one more for the scratch block of a swap.
+
+    At first slot i has handle i, and no block has an alignment, a stream or a tag.
+    """
     blocks = np.zeros(max_live + 1, BLOCK).view(np.recarray)
     blocks["handle"] = np.arange(max_live + 1)
     blocks["tag"] = -1
@@ -37,34 +40,41 @@ def new_blocks(max_live):
 
 
 def make_request(size, align, stream, tag, handle):
-    """All fields in one type, so that the policy's functions are compiled once."""
+    """Return a Request with all fields as int64, so that the policy's functions are compiled for one type only."""
     return Request(np.int64(size), np.int64(align), np.int64(stream), np.int64(tag), np.int64(handle))
 
 
 def with_handle(request, handle):
+    """Return the request with another handle."""
     return make_request(request.size, request.align, request.stream, request.tag, handle)
 
 
 def record_of(blocks, slot):
-    """Unsigned, so that compiled code need not ask whether the slot is negative: it is not."""
+    """Return the record of a slot; the index is unsigned, so that compiled code does not test for a negative one."""
     return blocks[np.uint64(slot)]
 
 
 def request_of(b):
+    """Return the request that a block's record keeps."""
     return make_request(b.requested, align_of(b.align), b.stream, b.tag, b.handle)
 
 
 def align_code(align):
-    """An alignment in a byte: log2, plus 1; 0 for the policy's own."""
+    """Return an alignment as one byte: its log2 plus 1, or 0 for the policy's own alignment."""
     return highest_set(align) + 1 if align > 0 else 0
 
 
 def align_of(code):
+    """Return the alignment in bytes of an `align_code`; 0 for the policy's own."""
     return np.int64(1) << (np.int64(code) - 1) if code > 0 else np.int64(0)
 
 
 def record_block(policy, state, blocks, slot, request, address, recorder, keep, plain):
-    """Note where a new block lives. ``plain``: no block has an alignment, a stream or a tag, so they need no writing."""
+    """Write the address and the request of a new block into the record of its slot, and add its bytes to the live bytes.
+
+    ``plain``: no event so far had an alignment, a stream or a tag, so these fields hold their defaults and are not written.
+    ``keep``: the pieces of the block are logged too.
+    """
     b = record_of(blocks, slot)
     b.address = address
     b.requested = request.size
@@ -79,14 +89,14 @@ def record_block(policy, state, blocks, slot, request, address, recorder, keep, 
 
 
 def count_out(b, recorder):
-    """Forget a block that covers nothing any more."""
+    """Subtract a block's bytes from the live bytes and mark its record dead."""
     recorder.totals[LIVE] -= b.requested
     b.status = DEAD
 
 
 @out_of_line
 def free_without_address(b, recorder):
-    """The free of a block that has no address: it failed, or needed none."""
+    """Free a block that has no address: count a skipped event if its request had failed, else mark it freed."""
     if b.status == DEAD:
         recorder.totals[SKIPPED] += 1
     else:

@@ -1,8 +1,8 @@
-"""A bound policy -> its loop as machine code, cached on disk so that another process starts at once.
+"""Compile a bound policy's loop to machine code, and cache it on disk so that another process starts at once.
 
-Numba names a cache file after the function's qualified name, and watches only the file that defines it. The loop's
-name here carries the digest of every source behind it, so an edited policy or helper is compiled anew, and an
-unchanged one is found.
+Numba names a cache file after the function's qualified name, and watches only the file that defines it. The qualified name
+here carries the digest of every source behind the loop, so an edited policy or structure is compiled anew, and an unchanged one
+is found.
 """
 
 import glob
@@ -29,19 +29,20 @@ _loops: dict[str, Callable[..., Any]] = {}
 
 
 def compiled(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
-    """The compiled loop of ``policy``; compiled at its first call, or loaded from the cache."""
+    """Return the compiled loop of ``policy``; it is compiled at its first call, or loaded from the cache."""
     if bound.__name__ not in _loops:
         _loops[bound.__name__] = _compile(policy, bound)
     return _loops[bound.__name__]
 
 
 def _compile(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
+    """Return the loop of a policy as a function that numba will compile."""
     sources = reachable_modules(policy, loop, recorder, places)
     return closed(loop.specialise(bound), policy.__name__.rpartition(".")[2], sources, [bound])
 
 
 def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], bounds: list[ModuleType]) -> Callable[..., Any]:
-    """A function that is closed over bound modules, compiled under a name that carries the digest of all its sources."""
+    """Return a function that is closed over the modules ``bounds``, for numba to compile under the digest of ``sources``."""
     from numba import njit
 
     make_jitable({f for module in [*sources, *bounds] for f in functions_of(module)})
@@ -52,7 +53,7 @@ def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], b
 
 
 def knows_fast() -> bool:
-    """Whether this numba has the options of ``FAST``."""
+    """Return whether this numba has the options of ``FAST``."""
     from numba.core.registry import cpu_target
 
     return all(hasattr(cpu_target.options, name) for name in FAST)
@@ -69,13 +70,14 @@ def knows_references() -> bool:
 
 
 def is_cached(policy: ModuleType, bound: ModuleType) -> bool:
-    """Whether the policy's loop was compiled before, by this version, for this text."""
+    """Return whether the policy's loop was compiled before, by this version, for this text."""
     loop = compiled(policy, bound)
     names = glob.escape(loop.__qualname__)
     return any(Path(loop.stats.cache_path).glob(f"*{names}*.nbi"))  # type: ignore[attr-defined]
 
 
 def own_functions(bound: ModuleType) -> list[FunctionType]:
+    """Return the functions of a bound module."""
     return [f for f in vars(bound).values() if isinstance(f, FunctionType)]
 
 
@@ -90,7 +92,7 @@ def make_jitable(functions: set[Callable[..., Any]]) -> None:
 
 
 def use_instructions() -> None:
-    """Have the bit scans and the prefetch compiled to one instruction each, not from their text; and what is held, held."""
+    """Have bit scans, prefetches and references compiled to machine instructions rather than from their Python text."""
     if bits.lowest_set in _jitable:
         return
     import numpy as np
@@ -125,7 +127,7 @@ def use_instructions() -> None:
 
 
 def prefetch_intrinsic() -> Any:
-    """LLVM's prefetch of an array's element: for reading, to all cache levels. Any index will do, it cannot fault."""
+    """Return LLVM's prefetch of an array's element, for reading, into all cache levels; it cannot fault for any index."""
     from llvmlite import ir
     from numba.core import cgutils, types
     from numba.extending import intrinsic
@@ -149,7 +151,7 @@ def prefetch_intrinsic() -> Any:
 
 
 def explain(error: Exception, policy: ModuleType) -> PolicyError:
-    """What numba says of a policy that it cannot compile, cut to the lines that name the policy's own text."""
+    """Return numba's message about a policy that it cannot compile, cut to the lines that name the policy's own text."""
     lines = [line.rstrip() for line in str(error).splitlines()]
     file = policy.__file__ or policy.__name__
     start = next((i for i, line in enumerate(lines) if file in line), 0)

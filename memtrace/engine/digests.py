@@ -1,4 +1,4 @@
-"""Which source files a policy is made of, and a digest of their text: what the compile cache is keyed by."""
+"""Find the source files that a policy is made of, and compute the digest of their text by which compiled loops are cached."""
 
 import hashlib
 import inspect
@@ -11,12 +11,12 @@ import memtrace.engine
 
 
 def functions_of(module: ModuleType) -> list[FunctionType]:
-    """The functions a module defines or imports, but for installed libraries' and the standard library's."""
+    """Return the functions that a module defines or imports, without those of installed libraries and the standard library."""
     return [f for f in vars(module).values() if isinstance(f, FunctionType) and is_ours(f.__module__)]
 
 
 def reachable_modules(*modules: ModuleType) -> list[ModuleType]:
-    """The modules and every one from which they import a function or which they import whole."""
+    """Return the modules, and all modules from which these import a function or which they import whole; sorted by name."""
     found: dict[str, ModuleType] = {}
     todo = list(modules)
     while todo:
@@ -30,7 +30,7 @@ def reachable_modules(*modules: ModuleType) -> list[ModuleType]:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a module's source is followed: the package's own, and files that are no installed library."""
+    """Return whether a module's source is followed: that of the package and of files outside the installed libraries."""
     if name.partition(".")[0] == "memtrace":
         return ".bound_" not in name
     module = sys.modules.get(name)

@@ -1,9 +1,9 @@
-"""The one loop that every policy shares: events in, addresses and a filled recorder out.
+"""The one loop that every policy shares: it replays events and fills the recorder.
 
-``specialise`` closes the loop over one policy's functions. The same text runs in the interpreter, as the tests'
-oracle, and compiled (``engine.compile``). The compiled loop allocates nothing: it stops at an event for which the
-policy's arrays are too small, its driver makes larger ones, and it goes on from there. Allocs and frees are served in the loop
-itself, all else apart from it (``engine.serving``).
+``specialise`` closes the loop over one policy's functions. The same text runs in the interpreter, as the oracle of the tests,
+and compiled (``engine.compile``). The compiled loop allocates nothing: it stops at an event for which the policy's arrays are too
+small, its driver makes larger ones, and it goes on from that event (``engine.driver``). Allocs and frees are served in the
+loop itself, all other events out of line (``engine.serving``).
 """
 
 import numpy as np
@@ -52,17 +52,17 @@ CACHED = 4096  # up to so many slots, what is kept of blocks stays in the proces
 
 
 def row_mask(column):
-    """With which the index into a column is masked: a column of one row stands for all events."""
+    """Return the mask of a row number for a column: all bits, or 0 for a column of one row, which stands for all events."""
     return np.uint64(0xFFFFFFFFFFFFFFFF) if column.size > 1 else np.uint64(0)
 
 
 def has_varied_requests(align, stream, tag):
-    """Whether an event of the batch may have an alignment, a stream or a tag."""
+    """Return whether an event of the batch may have an alignment, a stream or a tag."""
     return max(align.size, stream.size, tag.size) > 1 or align[0] != 0 or stream[0] != 0 or tag[0] != -1
 
 
 def count_state(policy, recorder, state, event):
-    """Count the state after an event, and write it down where a sample or a peak asks for it."""
+    """Add the state after an event to the sums, and write it down if the event is a sample or reaches a peak."""
     ledger, totals = state.ledger, recorder.totals
     live, allocated, reserved, holes = totals[LIVE], ledger[ALLOCATED], ledger[RESERVED], ledger[HOLES]
     totals[HOLES_SUM] += holes
@@ -95,12 +95,14 @@ def write_peaks(policy, recorder, state, event):
 
 @out_of_line
 def write_peak(policy, recorder, state, peak, event, largest, releasable):
+    """Write the state down as the one at ``peak``, with the policy's counters."""
     write_row(recorder.peaks[peak], event, recorder.totals[LIVE], state.ledger, largest, releasable)
     policy.write_counters(state, recorder.peak_counters[peak])
 
 
 @out_of_line
 def write_sample(policy, recorder, state, event):
+    """Write the state down as the next sample, with the policy's counters, and the classes of hole sizes where due."""
     ledger, totals = state.ledger, recorder.totals
     row = recorder.samples[totals[SAMPLE]]
     write_row(row, event, totals[LIVE], ledger, policy.largest_hole(state), policy.releasable(state))
@@ -111,7 +113,10 @@ def write_sample(policy, recorder, state, event):
 
 
 def look_ahead(policy, op, block, i, state, blocks):
-    """Fetch what the events to come will read: a block's record, then what the policy keeps of it."""
+    """Prefetch what events to come will read: FAR ahead a block's record, then what the policy keeps of it.
+
+    The policy prefetches in ``expect`` (NEAR ahead) and ``expect_soon`` (SOON ahead), only for frees.
+    """
     prefetch(blocks, block[np.uint64(i + FAR)])
     near, soon = np.uint64(i + NEAR), np.uint64(i + SOON)
     if op[near] == FREE and block[near] >= 0:
@@ -121,7 +126,7 @@ def look_ahead(policy, op, block, i, state, blocks):
 
 
 def specialise(policy):
-    """The loop of one policy; ``policy`` is the module that ``engine.binding.bind`` makes of it."""
+    """Return the loop of one policy; ``policy`` is the module that ``engine.binding.bind`` makes of it."""
 
     def replay(events, start, state, blocks, recorder, mode, kept):
         """Replay one batch from event ``start`` of it on; return the events replayed and why it stopped.

@@ -1,7 +1,7 @@
-"""What the loop writes down while it replays: running sums, peaks, samples, hole classes, the occupancy grid.
+"""The arrays that the loop writes while it replays: running sums, peaks, samples, and classes of hole sizes.
 
-Plain functions over a NamedTuple of arrays, compiled into the loop. All sums persist between batches, so a trace
-replayed in pieces gives the same figures to the last bit.
+They are plain functions over a NamedTuple of arrays, compiled into the loop. All sums persist between batches, so a trace that
+is replayed in pieces gives the same figures to the last bit.
 """
 
 from typing import NamedTuple
@@ -73,6 +73,8 @@ REQUESTED, SERVED = 1, 2  # rows of classes of requests
 
 
 class Recorder(NamedTuple):
+    """What one replay has written down so far."""
+
     totals: np.ndarray
     sums: np.ndarray
     peaks: np.ndarray  # [3, row]: the state at the first event that reaches each peak
@@ -89,6 +91,7 @@ class Recorder(NamedTuple):
 
 @out_of_line
 def write_row(row, event, live, ledger, largest, releasable):
+    """Write the state after an event into a row of samples or peaks, in the order of ROW."""
     row[0] = event
     row[1] = live
     row[2] = ledger[ALLOCATED]
@@ -104,7 +107,7 @@ def write_row(row, event, live, ledger, largest, releasable):
 
 
 def count_request(recorder, requested, extent):
-    """A request got a block of ``extent`` bytes."""
+    """Count a request of ``requested`` bytes that got a block of ``extent`` bytes, in its class of sizes."""
     size_class = highest_set(max(requested, 1))
     requests = recorder.requests
     requests[0, size_class] += 1
@@ -114,6 +117,7 @@ def count_request(recorder, requested, extent):
 
 @out_of_line
 def write_classes(recorder, ledger):
+    """Copy the ledger's classes of hole sizes into the next class sample."""
     row = recorder.classes[recorder.totals[CLASS_SAMPLE]]
     for i in range(row.size):
         row[i] = ledger[CLASS_HOLES + i]
@@ -121,7 +125,10 @@ def write_classes(recorder, ledger):
 
 
 def even_events(events, count):
-    """The events floor(k (n - 1) / (N - 1)), k = 0..N-1; all n if there are no more than N. int64, ascending."""
+    """Return ``count`` events spread evenly over ``events``: floor(k (n - 1) / (N - 1)), k = 0..N-1; all if there are fewer.
+
+    int64, ascending.
+    """
     if events <= count:
         return np.arange(events, dtype=np.int64)
     if count == 1:
@@ -131,7 +138,11 @@ def even_events(events, count):
 
 
 def new_recorder(events, max_live, samples, counters, measured):
-    """``samples``: how many events are sampled; ``counters``: how many counters the policy has of its own."""
+    """Return the recorder of a replay before its first event.
+
+    ``samples`` is the most events that are sampled, ``counters`` the number of the policy's own counters. Without ``measured``
+    only the sums that cost nothing are kept, and nothing is sampled.
+    """
     never = np.array([events], np.int64)
     sampled = even_events(events, samples) if measured else np.zeros(0, np.int64)
     classed = sampled[even_events(sampled.size, 200)]
@@ -155,7 +166,7 @@ def new_recorder(events, max_live, samples, counters, measured):
 
 
 def empty_places(recorder, room):
-    """The rows of places so far, and the recorder with none and with room for ``room`` at least."""
+    """Return the rows of places so far, and the recorder with an empty table that has room for ``room`` rows."""
     rows = recorder.places[: int(recorder.totals[PLACES])].copy()
     recorder.totals[PLACES] = 0
     if recorder.places.shape[0] < room:

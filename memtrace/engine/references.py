@@ -1,11 +1,14 @@
-"""A NamedTuple in the compiler's hands as the address of one in memory.
+"""Pass a NamedTuple by reference in compiled code.
 
-As a value it is copied at every call, which for the state of a policy is a hundred words. Held, a call hands on one, and a
-field is loaded where it is read. Nothing writes to one as long as it is held, so its loads may be moved and shared at will.
-A NamedTuple within is held too, and so is a member of a tuple of them.
+By value a NamedTuple is copied at every call, which for the state of a policy is a hundred words. By reference a call passes
+one word, and a field is loaded where it is read. The NamedTuple itself is never written while a reference to it is used, so the
+compiler may move and share these loads. A NamedTuple within one is a reference too, and so is a member of a tuple of them.
 
-Numba leaves out a write into an array that is not read again and that it cannot follow back to an argument. It follows fields
-and members, but no call: so a value is held where it is handed on, and who writes through it has it as an argument.
+Numba removes a write into an array that is not read again and that it cannot trace back to an argument. It traces fields and
+members, but not calls. So a reference is made where it is passed on, and a function that writes through it has it as an
+argument.
+
+This module is made of numba's internals; ``engine.compile.knows_references`` says whether this numba has them.
 """
 
 import operator
@@ -21,9 +24,10 @@ from numba.extending import intrinsic, overload
 
 
 class Held(types.Type):
-    """The compiler's type of an address of a NamedTuple, or of a tuple of them."""
+    """The compiler's type of a reference to a NamedTuple, or to a tuple of NamedTuples."""
 
     def __init__(self, kind: Any) -> None:
+        """Make the type of references to values of the type ``kind``."""
         self.dtype = kind
         super().__init__(name=f"held {kind}")
 
@@ -32,14 +36,18 @@ register_default(Held)(models.PointerModel)
 
 
 def is_held(kind: Any) -> bool:
+    """Return whether values of a type are passed by reference: NamedTuples, and tuples of NamedTuples of one type."""
     return isinstance(kind, BaseNamedTuple) or (isinstance(kind, UniTuple) and is_held(kind.dtype))
 
 
 @infer_getattr
 class Fields(AttributeTemplate):  # type: ignore[misc]
+    """The types of the fields of a reference."""
+
     key = Held
 
     def generic_resolve(self, held: Any, name: str) -> Any:
+        """Return the type of a field, itself a reference where the field is a NamedTuple; None if there is no such field."""
         if isinstance(held.dtype, BaseNamedTuple) and name in held.dtype.fields:
             kind = held.dtype.types[held.dtype.fields.index(name)]
             return Held(kind) if is_held(kind) else kind
@@ -48,6 +56,7 @@ class Fields(AttributeTemplate):  # type: ignore[misc]
 
 @lower_getattr_generic(Held)
 def load_field(context: Any, builder: Any, held: Any, address: Any, name: str) -> Any:
+    """Emit the load of a field, or its address where the field is a NamedTuple."""
     at = held.dtype.fields.index(name)
     kind, place = held.dtype.types[at], cgutils.gep_inbounds(builder, address, 0, at)
     if is_held(kind):
@@ -63,6 +72,7 @@ def load_field(context: Any, builder: Any, held: Any, address: Any, name: str) -
 
 @overload(operator.getitem)
 def member(held, i):  # type: ignore[no-untyped-def]
+    """Return the code of ``reference[i]``: a reference to a member of a tuple."""
     if isinstance(held, Held) and isinstance(held.dtype, UniTuple):
         return lambda held, i: member_of(held, i)
     return None
@@ -70,6 +80,7 @@ def member(held, i):  # type: ignore[no-untyped-def]
 
 @overload(len)
 def length(held):  # type: ignore[no-untyped-def]
+    """Return the code of ``len(reference)``."""
     if isinstance(held, Held) and isinstance(held.dtype, UniTuple):
         count = held.dtype.count
         return lambda held: count
@@ -78,6 +89,8 @@ def length(held):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def member_of(typingctx, held, i):  # type: ignore[no-untyped-def]
+    """Compute the address of a member of a tuple behind a reference."""
+
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         which = context.cast(builder, arguments[1], signature.args[1], types.intp)
         return builder.gep(arguments[0], [context.get_constant(types.int32, 0), which], inbounds=True)
@@ -87,7 +100,7 @@ def member_of(typingctx, held, i):  # type: ignore[no-untyped-def]
 
 @intrinsic(prefer_literal=True)
 def group_of(typingctx, world, number):  # type: ignore[no-untyped-def]
-    """The states of the policies in a group, of a world."""
+    """Return a reference to the states of the policies of one group, ``world.states[number]``; ``number`` is a constant."""
     at = world.dtype.fields.index("states")
     kind, place = world.dtype.types[at].types[number.literal_value], number.literal_value
 
@@ -99,7 +112,7 @@ def group_of(typingctx, world, number):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def keep(typingctx, value):  # type: ignore[no-untyped-def]
-    """Hold a NamedTuple: its memory is that of the calling function, and good as long as that runs."""
+    """Return a reference to a NamedTuple, whose memory is in the frame of the calling function and valid until it returns."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         place = cgutils.alloca_once(builder, context.get_data_type(signature.args[0]))

@@ -1,4 +1,7 @@
-"""Serving one event: a request is put to the policy, and all that is no alloc and no free is done here, apart from the loop."""
+"""Serve one event: requests are passed to the policy and counted here.
+
+Allocs and frees are served in the loop itself (``engine.loop``); all other events are served here, out of line.
+"""
 
 from typing import NamedTuple
 
@@ -38,7 +41,7 @@ class Kept(NamedTuple):
 
 
 def request_block(policy, state, request, recorder):
-    """Ask the policy for a block, and count the search."""
+    """Ask the policy for a block, count the search and the size of the block, and return what the policy answered."""
     ledger = state.ledger
     if recorder.measured:
         ledger[INSPECTED] = 0
@@ -62,19 +65,22 @@ def request_block(policy, state, request, recorder):
 
 @out_of_line
 def request_block_out_of_line(policy, state, request, recorder):
+    """Do what `request_block` does, compiled out of line."""
     return np.int64(request_block(policy, state, request, recorder))
 
 
 @out_of_line
 def free_out_of_line(policy, state, request, address):
+    """Call the policy's ``free``, compiled out of line."""
     policy.free(state, request, address)
 
 
 @out_of_line
 def serve(policy, kind, slot, asked, other, state, blocks, recorder, mode):
-    """An event that is no alloc and no free: the address of a block, NOTHING, NOWHERE or ENLARGE.
+    """Serve an event that is neither alloc nor free; return the address of a block, NOTHING, NOWHERE or ENLARGE.
 
-    ``asked`` has the event's size, alignment and stream.
+    ``kind`` is the op code, ``slot`` the event's block and ``other`` its second block (-1: none). ``asked`` has the event's size,
+    alignment and stream.
     """
     totals = recorder.totals
     b = record_of(blocks, max(slot, 0))
@@ -108,7 +114,11 @@ def serve(policy, kind, slot, asked, other, state, blocks, recorder, mode):
 
 @out_of_line
 def reallocate(policy, slot, asked, state, blocks, recorder, keep):
-    """Resize a block where it is, or else by a new one and a free of the old."""
+    """Resize the block in ``slot`` in place, or else allocate a new block, count the copied bytes, and free the old one.
+
+    Return the address, NOTHING, NOWHERE (the old block stays as it was) or ENLARGE (nothing has changed). ``asked`` has the new
+    size and alignment.
+    """
     totals = recorder.totals
     b = record_of(blocks, slot)
     old, old_address = request_of(b), b.address
@@ -134,5 +144,5 @@ def reallocate(policy, slot, asked, state, blocks, recorder, keep):
 
 
 def moved_bytes(size, smaller):
-    """Bytes that a copy or a swap moves: as the event says (size -1: it does not), else the smaller of the two blocks."""
+    """Return the bytes that a copy or swap moves: ``size`` if the event gives it, else (-1) those of the smaller block."""
     return size if size >= 0 else smaller
