@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit bench docs reproductions comparison reports clean
+.PHONY: help setup demo test lint types unit compat bench docs reproductions comparison reports clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -31,6 +31,9 @@ types: setup ## mypy, strict
 
 unit: setup ## pytest
 	$(BIN)/python -m pytest -n 2
+
+compat: setup ## equal results with the lowest and the newest versions of the dependencies
+	$(BIN)/python tests/compatibility.py
 
 bench: setup ## ns per event beside C++ twins and the system's malloc
 	$(BIN)/python -m benchmarks

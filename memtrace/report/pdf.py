@@ -35,17 +35,29 @@ def marks(pages: Sequence[Page]) -> list[Mark]:
     return [Mark(printable(piece.title), piece.level, number) for piece, number in found if 1 <= piece.level <= DEEPEST]
 
 
+# What `bookmark` uses of matplotlib's PDF writer, which has no public way to add bookmarks.
+WRITER = ("pageList", "pagesObject", "reserveObject", "rootObject", "writeObject")
+
+
+def writer_of(pdf: PdfPages) -> Any:
+    """Return matplotlib's writer of a PDF, or None where this matplotlib's differs from the one that `bookmark` knows."""
+    try:
+        file = pdf._ensure_file()
+    except AttributeError:
+        return None
+    return file if all(hasattr(file, name) for name in WRITER) else None
+
+
 def bookmark(pdf: PdfPages, pages: Sequence[Page]) -> None:
-    """Write the bookmarks into a PDF that is not closed yet.
+    """Write the bookmarks into a PDF that is not closed yet; write none where matplotlib's writer is not known.
 
     The document's catalog, which is the first object of the file, is written a second time so that it refers to the
     bookmarks.
     """
     from matplotlib.backends.backend_pdf import Name
 
-    file: Any = pdf._ensure_file()
-    found = marks(pages)
-    if not found:
+    file, found = writer_of(pdf), marks(pages)
+    if file is None or not found:
         return
     root = file.reserveObject("outlines")
     places = [file.reserveObject("bookmark") for _ in found]

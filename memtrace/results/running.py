@@ -208,14 +208,22 @@ def _terminating(pool: Any) -> Iterator[None]:
 
 
 def stop(pool: Any) -> None:
-    """Terminate the processes of a pool at once, and leave nothing waiting for their results."""
-    results = pool._result_queue
-    for process in list((pool._processes or {}).values()):
+    """Terminate the processes of a pool at once, and leave nothing waiting for their results.
+
+    Before Python 3.14 the executor has no public way; where its private names are gone too, the processes end with their work.
+    """
+    if hasattr(pool, "terminate_workers"):
+        pool.terminate_workers()
+        return
+    processes, results = getattr(pool, "_processes", None) or {}, getattr(pool, "_result_queue", None)
+    for process in list(processes.values()):
         process.terminate()
     pool.shutdown(wait=False, cancel_futures=True)
     # A process that is terminated while it sends a result leaves the pool's thread waiting for the rest, and our own exit would
     # wait for that thread. Closing the pipe ends the wait.
-    results._writer.close()
+    writer = getattr(results, "_writer", None)
+    if writer is not None:
+        writer.close()
 
 
 _counts: SynchronizedArray[int] | None = None  # in a worker: events replayed so far, by cell
