@@ -57,16 +57,16 @@ def plugins() -> tuple[Plugin, ...]:
                 kind=each.group.removeprefix("memtrace."),
                 name=each.name.replace("_", "-"),
                 module=each.value,
-                distribution=each.dist.name if each.dist is not None else "an unknown package",
-                version=each.dist.version if each.dist is not None else "",
+                distribution=str(each.dist.name) if each.dist is not None else "an unknown package",
+                version=str(each.dist.version) if each.dist is not None else "",
             )
             for kind in KINDS
             for each in entry_points(group=f"memtrace.{kind}")
         ]
     except Exception as error:  # the metadata of any installed package may be damaged
-        print(
-            f"plug-ins are left out: the entry points of installed packages cannot be read: {reason_of(error)}", file=sys.stderr
-        )
+        if not _is_worker():
+            reason = reason_of(error)
+            print(f"plug-ins are left out: entry points of installed packages cannot be read: {reason}", file=sys.stderr)
         return ()
     return tuple(sorted(found, key=lambda plugin: (plugin.distribution, plugin.name, plugin.kind, plugin.module)))
 
@@ -135,10 +135,15 @@ def reason_of(error: BaseException) -> str:
 
 def leave_out(plugin: Plugin, reason: str) -> None:
     """Say that a plug-in is left out, and why."""
+    if not _is_worker():
+        say(plugin, f"is left out: {reason}")
+
+
+def _is_worker() -> bool:
+    """Return whether this is a process of a pool, which leaves out what its parent process has left out, and said so."""
     from multiprocessing import parent_process
 
-    if parent_process() is None:  # a worker process leaves out what its parent has left out, and said so
-        say(plugin, f"is left out: {reason}")
+    return parent_process() is not None
 
 
 def say(plugin: Plugin, what: str) -> None:

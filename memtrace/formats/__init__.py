@@ -1,5 +1,6 @@
-"""Find the formats that traces are read from. Each format is one file of this folder, which needs no other registration,
-or a module that another installed package names by an entry point of the group `memtrace.formats`.
+"""Find the formats that traces are read from. Each format is one file of this folder, which needs no other registration.
+
+Other installed packages add formats by entry points of the group `memtrace.formats`, each of which names a module.
 
 A format's file defines NAME, SUFFIXES, `sniff(head, path)`, which returns whether the first bytes of a file are of this
 format, and `read(source)`, which yields `memtrace.trace.batches.Batch`es (`memtrace.trace.records.batches` makes them from rows).
@@ -9,6 +10,7 @@ format, and `read(source)`, which yields `memtrace.trace.batches.Batch`es (`memt
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
@@ -42,6 +44,7 @@ class Format(Protocol):
 
 # Suffixes that many kinds of files have: such a file gets a format only by its first bytes.
 COMMON = {".txt", ".log", ".json", ".bin", ".raw", ".trace"}
+_SUFFIX = re.compile(r"\.[^A-Z]+")  # in lower case, with its dot
 
 
 class Part:
@@ -83,8 +86,8 @@ def check_plugin(module: ModuleType) -> None:
     """Raise UsageError if the module of a plug-in is no format."""
     plugins.check_functions(module, ("sniff", "read"))
     suffixes = getattr(module, "SUFFIXES", None)
-    if not isinstance(suffixes, tuple) or not all(isinstance(each, str) and each == each.lower() for each in suffixes):
-        raise UsageError(f"SUFFIXES of {module.__name__} is no tuple of texts in lower case: {suffixes!r}")
+    if not isinstance(suffixes, tuple) or not all(isinstance(each, str) and _SUFFIX.fullmatch(each) for each in suffixes):
+        raise UsageError(f"SUFFIXES of {module.__name__} is no tuple of suffixes in lower case with their dots: {suffixes!r}")
 
 
 def load(name: str) -> Format:

@@ -62,5 +62,5 @@ def checked(metric: Metric, value: Any) -> Value:
         or (metric.unit != "word" and type(value) is int and LEAST <= value <= MOST)
         or (metric.unit != "word" and type(value) is float and fractions and isfinite(value))
     ):
-        return value  # type: ignore[no-any-return]
+        return value
     raise TypeError(f"{value!r} is no value in the unit {metric.unit!r}")

@@ -49,13 +49,12 @@ def cluster(address: str) -> Iterator[Executor]:
 
 
 def check_workers(digests: dict[str, str], address: str) -> None:
-    """Raise UsageError if a worker's sources differ from ours. ``digests`` maps each worker's address to its `installed_digest`."""
+    """Raise UsageError if a worker's sources differ from ours. ``digests`` are the workers' `installed_digest` by address."""
     others = [worker for worker, digest in digests.items() if digest != installed_digest()]
     if others:
         named = ", ".join(others[:3])
-        raise UsageError(
-            f"{len(others)} of {len(digests)} workers of {address} have another version of memtrace or of a plug-in: {named}"
-        )
+        what = "another version of memtrace or of its plug-ins"
+        raise UsageError(f"{len(others)} of {len(digests)} workers of {address} have {what}: {named}")
 
 
 Finish = Callable[[int, Attempt], None]  # called with the index of a task and its outcome

@@ -201,7 +201,10 @@ def policy_digest(policy: Policy) -> str:
 
 @cache
 def package_digest() -> str:
-    """Return a digest of all sources of this package and its plug-ins that can influence every cell's results, and of its version."""
+    """Return a digest of this package's version, and of all sources of it and its plug-ins that can influence any cell's results.
+
+    The policies of plug-ins are no part of it: each cell has the digest of its own policy.
+    """
     import memtrace
 
     root = Path(memtrace.__file__).parent
@@ -215,7 +218,7 @@ def package_digest() -> str:
 
 @cache
 def installed_digest() -> str:
-    """Return a digest of all sources that can influence any cell's results: `package_digest`, and the policies of plug-ins."""
+    """Return a digest that says whether two machines have the same sources: `package_digest`, and the policies of plug-ins."""
     text = hashlib.sha256(package_digest().encode())
     _add_plugins(text, ("policies",))
     return text.hexdigest()

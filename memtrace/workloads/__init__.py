@@ -1,5 +1,6 @@
-"""Find the workloads that traces are generated from. Each workload is one file of this folder, without other registration,
-or a module that another installed package names by an entry point of the group `memtrace.workloads`.
+"""Find the workloads that traces are generated from. Each workload is one file of this folder, without other registration.
+
+Other installed packages add workloads by entry points of the group `memtrace.workloads`, each of which names a module.
 
 A workload defines `generate(seed, option=default, ...)`, which checks what the limits of single options cannot say and returns
 `memtrace.workloads.events.Made`. Options are annotated with their limits (`memtrace.workloads.options`).
@@ -65,7 +66,5 @@ def check_plugin(module: ModuleType) -> None:
         for option in options_of(module.generate).values():
             option.takes()
     except Exception as error:
-        reason = plugins.reason_of(error)
-        raise UsageError(
-            f"the options of {module.__name__}.generate are not annotated as memtrace reads them: {reason}"
-        ) from error
+        what = f"the options of {module.__name__}.generate are not annotated as memtrace reads them"
+        raise UsageError(f"{what}: {plugins.reason_of(error)}") from error

@@ -83,7 +83,7 @@ class Recipe:
 
 
 def generator(workload: str) -> str:
-    """Return the versions of what generates a workload's events: memtrace, and the package that adds the workload, if one does."""
+    """Return the versions of what generates a workload's events: memtrace, and the package that adds the workload, if any."""
     plugin = added_workloads().get(workload)
     return f"memtrace {__version__}" + (f", {plugin.distribution} {plugin.version}" if plugin is not None else "")
 
