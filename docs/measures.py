@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from memtrace.measures import declared
+from memtrace.measures import builtin_metrics
 
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Measures
@@ -17,7 +17,7 @@ for the fragmentation measures it is 0. This page is written by `make docs`.
 
 
 def page() -> str:
-    rows = (f"| {m.name} | {m.unit} | {m.direction} | {m.formula} | {m.source} |\n" for m in declared())
+    rows = (f"| {m.name} | {m.unit} | {m.direction} | {m.formula} | {m.source} |\n" for m in builtin_metrics())
     return HEAD + "".join(rows)
 
 

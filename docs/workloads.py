@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from memtrace.workloads import load, workload_names
+from memtrace.workloads import builtin_workloads, load
 from memtrace.workloads.options import Option, options_of, text_of
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -36,7 +36,7 @@ checked and printed. `lifespans.events` puts blocks in order that are given by t
 
 
 def page() -> str:
-    return HEAD + "".join(section(name) for name in workload_names())
+    return HEAD + "".join(section(name) for name in builtin_workloads())
 
 
 def section(name: str) -> str:

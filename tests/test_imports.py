@@ -19,7 +19,7 @@ LONGEST = 420  # lines of a file, docstrings included
 HEAVY = {"numba", "pandas", "pyarrow", "matplotlib"}
 
 ORDER = (
-    *("errors", "units", "names"),
+    *("errors", "units", "names", "plugins"),
     *("contract", "structures", "trace", "packing", "native", "policies", "engine", "validation"),
     *("formats", "workloads", "reading"),
     *("measures", "results", "questions", "gpu", "tiers"),

@@ -39,20 +39,20 @@ def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, 
     """
     from memtrace.cli.output import echo_json, print_table
     from memtrace.contract.policy import constants_of
-    from memtrace.engine.registry import builtin_policies, load_builtin
+    from memtrace.engine.registry import known_policies, load_named
 
     if checked is not None:
         check(checked, as_json)
         return
     if as_json:
-        names = [name] if name is not None else list(builtin_policies())
+        names = [name] if name is not None else list(known_policies())
         echo_json({"schema": "memtrace.policies/1", "policies": [described(each) for each in names]})
     elif name is None:
-        rows = [(each, ", ".join(constants_of(module).GROUPS), first_line(module)) for each, module in builtin_policies().items()]
+        rows = [(each, ", ".join(constants_of(module).GROUPS), first_line(module)) for each, module in known_policies().items()]
         print_table(("policy", "groups", "rule"), rows, words=(0, 1, 2))
         click.echo("memtrace policies NAME explains one; -p ./mine.py takes one of your own")
     else:
-        click.echo(f"{name}\n\n{inspect.getdoc(load_builtin(name))}\n\nOptions ({name}:key=value,...):")
+        click.echo(f"{name}\n\n{inspect.getdoc(load_named(name))}\n\nOptions ({name}:key=value,...):")
         print_table(("option", "default", "one of"), [option_row(o) for o in options_of(name)], words=(0, 1, 2))
 
 
@@ -78,11 +78,11 @@ def first_line(thing: Any) -> str:
 
 
 def options_of(name: str) -> list[Option]:
-    """Return the options of a built-in policy."""
-    from memtrace.engine.registry import load_builtin
+    """Return the options of the policy of this name."""
+    from memtrace.engine.registry import load_named
     from memtrace.engine.registry import options_of as read_options
 
-    return list(read_options(load_builtin(name)).values())
+    return list(read_options(load_named(name)).values())
 
 
 def option_row(option: Option) -> tuple[str, str, str]:
@@ -95,9 +95,9 @@ def option_row(option: Option) -> tuple[str, str, str]:
 def described(name: str) -> dict[str, Any]:
     """Return a policy's entry in the JSON document."""
     from memtrace.contract.policy import constants_of
-    from memtrace.engine.registry import load_builtin
+    from memtrace.engine.registry import load_named
 
-    module = load_builtin(name)
+    module = load_named(name)
     options = [{"name": o.name, "default": o.default, "choices": list(o.choices)} for o in options_of(name)]
     return {
         "name": name,
@@ -159,19 +159,14 @@ def formats(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """
     from memtrace.cli.output import echo_json, print_table
     from memtrace.formats import formats as all_formats
+    from memtrace.formats import load
 
-    known = all_formats()
-    if name is not None and name not in known:
-        raise unknown("format", name, known)
+    known = all_formats() if name is None else {name: load(name)}
     if as_json:
         echo_json(
             {
                 "schema": "memtrace.formats/1",
-                "formats": [
-                    {"name": n, "suffixes": list(f.SUFFIXES), "text": inspect.getdoc(f)}
-                    for n, f in known.items()
-                    if name in (None, n)
-                ],
+                "formats": [{"name": n, "suffixes": list(f.SUFFIXES), "text": inspect.getdoc(f)} for n, f in known.items()],
             }
         )
     elif name is None:

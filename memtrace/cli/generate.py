@@ -99,13 +99,14 @@ def workloads(name: str | None, as_json: bool, quiet: bool, verbose: int) -> Non
       memtrace workloads gpt-train
     """
     from memtrace.cli.output import echo_json, print_table
-    from memtrace.workloads import load, workload_names
+    from memtrace.workloads import load
+    from memtrace.workloads import workloads as all_workloads
 
     if as_json:
-        names = [name] if name is not None else workload_names()
+        names = [name] if name is not None else list(all_workloads())
         echo_json({"schema": "memtrace.workloads/1", "workloads": [described(each) for each in names]})
     elif name is None:
-        rows = [(each, text_of_module(load(each)).partition("\n")[0]) for each in workload_names()]
+        rows = [(each, text_of_module(module).partition("\n")[0]) for each, module in all_workloads().items()]
         print_table(("workload", ""), rows, words=(0, 1))
         click.echo("memtrace workloads NAME explains one, with its options")
     else:

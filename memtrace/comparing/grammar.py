@@ -156,7 +156,7 @@ class _Parser:
         if op not in OPERATORS:
             self.fail(f"a comparison is expected: {' '.join(OPERATORS)}")
         self.take()
-        limit = self.word(measure, op) if measure in WORDS else self.limit(measure)
+        limit = self.word(measure, op) if self.units[measure] == "word" else self.limit(measure)
         scopes = self.scopes()
         if self.peek().kind != "end":
             self.fail(f"{self.peek().text!r} is too much; a gate has one comparison and then, at most, where ...")
@@ -179,8 +179,9 @@ class _Parser:
             return Limit("base")
         token = self.take()
         value = token.text.strip("\"'")
-        if token.kind not in ("name", "string") or value not in WORDS[measure]:
-            self.fail(f"{measure} is one of {', '.join(WORDS[measure])}", token.at)
+        words = WORDS.get(measure, (value,))  # of a plug-in's measure any word may be asked for
+        if token.kind not in ("name", "string") or value not in words:
+            self.fail(f"{measure} is one of {', '.join(WORDS.get(measure, ('words',)))}", token.at)
         return Limit("word", value)
 
     def limit(self, measure: str) -> Limit:

@@ -8,6 +8,7 @@ from types import FunctionType, ModuleType
 
 import memtrace.contract
 import memtrace.engine
+from memtrace import plugins
 
 
 def functions_of(module: ModuleType) -> list[FunctionType]:
@@ -30,14 +31,15 @@ def reachable_modules(*modules: ModuleType) -> list[ModuleType]:
 
 
 def is_ours(name: str) -> bool:
-    """Return whether a module's source is followed: that of the package and of files outside the installed libraries."""
+    """Return whether a module's source is followed: the package's, a policy plug-in's, or a file of no installed library."""
     if name.partition(".")[0] == "memtrace":
         return ".bound_" not in name
     module = sys.modules.get(name)
     path = getattr(module, "__file__", None)
-    if path is None or name.partition(".")[0] in sys.stdlib_module_names:
+    if path is None or not path.endswith(".py") or name.partition(".")[0] in sys.stdlib_module_names:
         return False
-    return "site-packages" not in Path(path).parts and "dist-packages" not in Path(path).parts
+    installed = {"site-packages", "dist-packages"} & set(Path(path).parts)
+    return not installed or plugins.is_followed(name, "policies")
 
 
 def digest(modules: list[ModuleType]) -> str:

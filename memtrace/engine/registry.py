@@ -13,7 +13,8 @@ from types import FunctionType, ModuleType
 from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
-from memtrace.contract.policy import REQUIRED, constants_of, function_of, has_ledger
+from memtrace import plugins
+from memtrace.contract.policy import REQUIRED, constants, constants_of, function_of, has_ledger
 from memtrace.engine.binding import bind
 from memtrace.errors import MemtraceError, PolicyError, UsageError
 from memtrace.names import split_spec, unknown
@@ -82,14 +83,20 @@ def text_of(value: Any) -> str:
 def with_inner(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     """The module that ``module`` is with the inner policy that the options name."""
     inner = inner_policy(str(options[constants_of(module).INNER]))
-    outer = module.__name__.rpartition(".")[2]
+    outer = short_name(module)
     bound = bind(inner.module)
     if bound.address_of or bound.first_piece or not has_ledger(inner.module):
         raise UsageError(f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, or it has no ledger")
-    name = f"{module.__name__}.over_{inner.module.__name__.rpartition('.')[2]}"
+    name = f"{module.__name__}.over_{short_name(inner.module)}"
     if name not in sys.modules:
         sys.modules[name] = composed(name, module, bound, inner.module)
     return sys.modules[name]
+
+
+def short_name(module: ModuleType) -> str:
+    """Return a policy module's name without dots, which no other has: plug-ins may call a module as the package does."""
+    package, _, last = module.__name__.rpartition(".")
+    return last if package.startswith("memtrace.") else module.__name__.replace(".", "_")
 
 
 def inner_policy(text: str) -> "Policy":
@@ -144,10 +151,22 @@ def builtin_policies() -> dict[str, ModuleType]:
     return dict(sorted(found.items(), key=lambda item: (constants_of(item[1]).ORDER, item[0])))
 
 
+@cache
+def added_policies() -> dict[str, plugins.Plugin]:
+    """Return the policies that other installed packages add, by name, without importing them."""
+    return plugins.added("policies", [*builtin_policies(), *GROUP_WORDS])
+
+
+def known_policies() -> dict[str, ModuleType]:
+    """Return the policies of the package and of other installed packages by name, in the order of `builtin_policies`."""
+    found = {**builtin_policies(), **plugins.usable(added_policies(), check_plugin)}
+    return dict(sorted(found.items(), key=lambda item: (constants_of(item[1]).ORDER, item[0])))
+
+
 def group(name: str) -> list[str]:
     """The policies of a group; with the options of its ALSO_WITH too, but for the group of all, which has no real allocators."""
     found = []
-    for policy, module in builtin_policies().items():
+    for policy, module in known_policies().items():
         if name == "all" and not is_real(module):
             found.append(policy)
         elif name != "all" and name in constants_of(module).GROUPS:
@@ -174,7 +193,7 @@ def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
 def parse_policy(text: str) -> Policy:
     """``name:key=value,key=value``, or the path of a Python file instead of the name."""
     name = split_spec(text, "")[0]
-    module = load_file(Path(name)) if name.endswith(".py") else load_builtin(name)
+    module = load_file(Path(name)) if name.endswith(".py") else load_named(name)
     bare = constants_of(module).BARE
     given = split_spec(text, bare)[1]
     known = options_of(module)
@@ -191,11 +210,17 @@ def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     return with_inner(module, options) if function_of(module, "over") is not None else module
 
 
-def load_builtin(name: str) -> ModuleType:
+def load_named(name: str) -> ModuleType:
+    """Return the policy of this name, of the package or of another installed one.
+
+    Raises UsageError for an unknown name, PolicyError for a plug-in that cannot be used.
+    """
     known = builtin_policies()
-    if name not in known:
-        raise unknown("policy", name, [*known, *GROUP_WORDS])
-    return known[name]
+    if name in known:
+        return known[name]
+    if name not in added_policies():
+        raise unknown("policy", name, [*known, *added_policies(), *GROUP_WORDS])
+    return plugins.load(added_policies()[name], check_plugin)
 
 
 def load_file(path: Path) -> ModuleType:
@@ -218,11 +243,27 @@ def load_file(path: Path) -> ModuleType:
         raise PolicyError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(full.parent))
-    check_functions(path, module)
+    check_functions(str(path), module)
     return module
 
 
-def check_functions(path: Path, module: ModuleType) -> None:
+def check_plugin(module: ModuleType) -> None:
+    """Raise MemtraceError if the module of a plug-in is no policy."""
+    if inspect.getsourcefile(module) is None:
+        raise PolicyError(f"{module.__name__} is no Python source, from which policies are compiled")
+    check_functions(module.__name__, module)
+    options_of(module)
+    for constant, default, _ in constants():
+        value = getattr(constants_of(module), constant)
+        texts = isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+        if isinstance(default, tuple) and not texts:
+            raise PolicyError(f"{constant} of {module.__name__} is no tuple of texts: {value!r}")
+        if constant == "ORDER" and not isinstance(value, int):
+            raise PolicyError(f"ORDER of {module.__name__} is no whole number: {value!r}")
+
+
+def check_functions(path: str, module: ModuleType) -> None:
+    """Raise PolicyError if a policy lacks a required function; ``path`` is what the message calls the policy."""
     for function in REQUIRED:
         if function_of(module, function) is None:
             raise PolicyError(f"{path} has no function {function}; a policy needs {', '.join(REQUIRED)}")

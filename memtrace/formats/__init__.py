@@ -1,5 +1,7 @@
 """Find the formats that traces are read from. Each format is one file of this folder, which needs no other registration.
 
+Other installed packages add formats by entry points of the group `memtrace.formats`, each of which names a module.
+
 A format's file defines NAME, SUFFIXES, `sniff(head, path)`, which returns whether the first bytes of a file are of this
 format, and `read(source)`, which yields `memtrace.trace.batches.Batch`es (`memtrace.trace.records.batches` makes them from rows).
 `memtrace formats` prints the first line of the file's docstring.
@@ -8,12 +10,15 @@ format, and `read(source)`, which yields `memtrace.trace.batches.Batch`es (`memt
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from inspect import signature
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
+from memtrace import plugins
 from memtrace.errors import InputError, UsageError
 from memtrace.formats._text import MARK
 from memtrace.names import unknown
@@ -39,6 +44,7 @@ class Format(Protocol):
 
 # Suffixes that many kinds of files have: such a file gets a format only by its first bytes.
 COMMON = {".txt", ".log", ".json", ".bin", ".raw", ".trace"}
+_SUFFIX = re.compile(r"\.[^A-Z]+")  # in lower case, with its dot
 
 
 class Part:
@@ -58,11 +64,50 @@ class Part:
 
 
 @cache
-def formats() -> dict[str, Format]:
-    """Return all formats by name; files whose names begin with an underscore are not formats."""
+def builtin_formats() -> dict[str, Format]:
+    """Return the package's formats by name; files whose names begin with an underscore are not formats."""
     names = sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.ispkg)
     modules = [cast(Format, import_module(f"{__name__}.{name}")) for name in names if not name.startswith("_")]
     return {module.NAME: module for module in modules}
+
+
+@cache
+def added_formats() -> dict[str, plugins.Plugin]:
+    """Return the formats that other installed packages add, by name, without importing them."""
+    return plugins.added("formats", builtin_formats())
+
+
+def formats() -> dict[str, Format]:
+    """Return all formats by name: the package's, then those of other installed packages."""
+    return {**builtin_formats(), **cast("dict[str, Format]", plugins.usable(added_formats(), check_plugin))}
+
+
+def check_plugin(module: ModuleType) -> None:
+    """Raise UsageError if the module of a plug-in is no format."""
+    plugins.check_functions(module, ("sniff", "read"))
+    suffixes = getattr(module, "SUFFIXES", None)
+    if not isinstance(suffixes, tuple) or not all(isinstance(each, str) and _SUFFIX.fullmatch(each) for each in suffixes):
+        raise UsageError(f"SUFFIXES of {module.__name__} is no tuple of suffixes in lower case with their dots: {suffixes!r}")
+
+
+def load(name: str) -> Format:
+    """Return the format of this name; raise UsageError if there is none, or if it is a plug-in that cannot be used."""
+    if name in builtin_formats():
+        return builtin_formats()[name]
+    if name not in added_formats():
+        raise unknown("format", name, [*builtin_formats(), *added_formats()])
+    return cast(Format, plugins.load(added_formats()[name], check_plugin))
+
+
+def recognises(format: Format, head: bytes, path: str) -> bool:
+    """Return whether a format recognises a file by its first bytes or its name; a plug-in that fails does not."""
+    try:
+        return format.sniff(head, path)
+    except Exception as error:
+        if format.NAME in builtin_formats():
+            raise
+        plugins.leave_out(added_formats()[format.NAME], plugins.reason_of(error))
+        return False
 
 
 def find(source: Source, name: str | None = None) -> Format:
@@ -71,12 +116,10 @@ def find(source: Source, name: str | None = None) -> Format:
     Formats with the file's suffix are tried first. A file that no format recognises gets the format of its suffix, unless the
     suffix is in COMMON. Raises UsageError for an unknown name, InputError if no format fits.
     """
-    known = formats()
     if name is not None:
         name, colon, part = name.partition(":")
-        if name not in known:
-            raise unknown("format", name, known)
-        return Part(known[name], part) if colon else known[name]
+        return Part(load(name), part) if colon else load(name)
+    known = formats()
     head, path = source.head(), source.file_name
     if not head:
         raise InputError(f"{source.label} is empty")
@@ -84,7 +127,7 @@ def find(source: Source, name: str | None = None) -> Format:
     named = [found for found in known.values() if path.lower().endswith(found.SUFFIXES)]
     others = [found for found in known.values() if found not in named]
     for found in [*named, *others]:
-        if found.sniff(head, path):
+        if recognises(found, head, path):
             return found
     sure = [found for found in named if path.lower().endswith(tuple(set(found.SUFFIXES) - COMMON))]
     if sure:

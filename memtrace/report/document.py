@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memtrace.drawing.frame import WIDTH
 from memtrace.drawing.saving import file_names
-from memtrace.plots import draw_into, wanted
+from memtrace.plots import builtin_plots, draw_into, wanted
 from memtrace.report.blocks import Block, Column, Command, Document, Heading, Paragraph, Picture, Table
 from memtrace.report.policy_pages import policy_pages
 from memtrace.results.verdict import above_bound, best, is_oom, oom_event, rank, ratio_text, verdict
@@ -210,7 +210,7 @@ def _figures(results: Results, trace: str, name: str) -> Iterator[Block]:
             WIDTH,
             plot.height(results, trace),
             partial(draw_into, plot=plot, results=results, trace=trace),
-            yields=True,
+            yields=plot in builtin_plots(),  # a plug-in was tried at the height that it asked for
         )
 
 

@@ -14,29 +14,13 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from memtrace.measures import declared
+from memtrace import plugins
+from memtrace.measures import COUNTS, IDENTITY, declared
 
 if TYPE_CHECKING:
     import pyarrow
 
 FORMAT = "memtrace.results/1"
-# Column -> arrow type of the summary: what identifies a row.
-IDENTITY = {
-    "trace": "string",
-    "trace_sha256": "string",
-    "policy": "string",
-    "options": "string",
-    "capacity_bytes": "int64",
-}
-# Column -> arrow type of the summary: facts of the trace, which are the same for all policies.
-COUNTS = {
-    "events": "int64",
-    "allocs": "int64",
-    "frees": "int64",
-    "reallocs": "int64",
-    "max_live_blocks": "int64",
-    "requested_bytes": "int64",
-}
 # Unit of a metric -> arrow type of its column.
 ARROW_TYPE = {
     "bytes": "int64",
@@ -178,13 +162,14 @@ LIBRARIES = ("numpy", "numba", "pyarrow", "matplotlib")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of memtrace, Python and the libraries that results may depend on, by name."""
+    """Return the versions of memtrace, Python, and the libraries and plug-ins that results may depend on, by name."""
     from memtrace import __version__
 
     return {
         "memtrace": __version__,
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in LIBRARIES},
+        **plugins.versions(),
     }
 
 

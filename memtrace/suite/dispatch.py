@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from memtrace.errors import UsageError
 from memtrace.suite.cell import Attempt, attempt, warm
-from memtrace.suite.planning import Plan, Task, package_digest
+from memtrace.suite.planning import Plan, Task, installed_digest
 from memtrace.suite.store import Store
 
 EXTRA = "pip install 'memtrace-replay[cluster]'"
@@ -43,17 +43,18 @@ def cluster(address: str) -> Iterator[Executor]:
             client.wait_for_workers(1, timeout=WAIT_SECONDS)
         except TimeoutError:
             raise UsageError(f"the scheduler at {address} has no workers; start one: dask worker {address}") from None
-        check_workers(client.run(package_digest), address)
+        check_workers(client.run(installed_digest), address)
         # pure=False: dask shall not take two equal cells for one. If a worker dies, dask gives its cells to another worker.
         yield client.get_executor(pure=False, retries=RETRIES)
 
 
 def check_workers(digests: dict[str, str], address: str) -> None:
-    """Raise UsageError if a worker's sources differ from ours. ``digests`` maps each worker's address to its `package_digest`."""
-    others = [worker for worker, digest in digests.items() if digest != package_digest()]
+    """Raise UsageError if a worker's sources differ from ours. ``digests`` are the workers' `installed_digest` by address."""
+    others = [worker for worker, digest in digests.items() if digest != installed_digest()]
     if others:
         named = ", ".join(others[:3])
-        raise UsageError(f"{len(others)} of {len(digests)} workers of {address} have another version of memtrace: {named}")
+        what = "another version of memtrace or of its plug-ins"
+        raise UsageError(f"{len(others)} of {len(digests)} workers of {address} have {what}: {named}")
 
 
 Finish = Callable[[int, Attempt], None]  # called with the index of a task and its outcome

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memtrace import plugins
 from memtrace.errors import UsageError
 from memtrace.suite.config import Suite, TraceSpec
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
 
 UNHASHED_PACKAGES = ("cli", "comparing", "plots", "report", "suite")  # subpackages that do not influence a cell's results
+HASHED_PLUGINS = ("formats", "workloads", "measures")  # kinds that influence every cell; a policy's sources have a digest each
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -199,7 +201,10 @@ def policy_digest(policy: Policy) -> str:
 
 @cache
 def package_digest() -> str:
-    """Return a digest of all sources of this package that can influence a cell's results, and of its version."""
+    """Return a digest of this package's version, and of all sources of it and its plug-ins that can influence any cell's results.
+
+    The policies of plug-ins are no part of it: each cell has the digest of its own policy.
+    """
     import memtrace
 
     root = Path(memtrace.__file__).parent
@@ -207,7 +212,22 @@ def package_digest() -> str:
     for file in sorted(root.rglob("*.py")):
         if file.relative_to(root).parts[0] not in UNHASHED_PACKAGES:
             text.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
+    _add_plugins(text, HASHED_PLUGINS)
     return text.hexdigest()
+
+
+@cache
+def installed_digest() -> str:
+    """Return a digest that says whether two machines have the same sources: `package_digest`, and the policies of plug-ins."""
+    text = hashlib.sha256(package_digest().encode())
+    _add_plugins(text, ("policies",))
+    return text.hexdigest()
+
+
+def _add_plugins(text: hashlib._Hash, kinds: tuple[str, ...]) -> None:
+    """Add the sources of all plug-ins of these kinds to a digest."""
+    for name, file in plugins.source_files(kinds).items():
+        text.update(name.encode() + b"\0" + file.read_bytes())
 
 
 @cache

@@ -16,7 +16,7 @@ from memtrace.errors import UsageError
 from memtrace.names import nearest, split_spec
 from memtrace.trace.batches import Batch, RowLocation, rows_of
 from memtrace.trace.model import COLUMNS, Trace
-from memtrace.workloads import load, workload_names
+from memtrace.workloads import added_workloads, load, workload_names
 from memtrace.workloads.events import Made, Piece
 from memtrace.workloads.options import Between, Option, Value, options_of, read_options, text_of
 
@@ -70,7 +70,7 @@ class Recipe:
         `digest`, a hash's update function, is called with the bytes of all columns.
         """
         made = self.make()
-        identity = zip(IDENTITY, (self.label, str(self.seed), f"memtrace {__version__}"), strict=True)
+        identity = zip(IDENTITY, (self.label, str(self.seed), generator(self.workload)), strict=True)
         metadata = {**dict(identity), **made.facts}
         done = 0
         for piece in made.pieces:
@@ -80,6 +80,12 @@ class Recipe:
                 digest(np.ascontiguousarray(getattr(batch.rows, name)).view(np.uint8).data)  # type: ignore[arg-type]
             done = batch.done
             yield batch
+
+
+def generator(workload: str) -> str:
+    """Return the versions of what generates a workload's events: memtrace, and the package that adds the workload, if any."""
+    plugin = added_workloads().get(workload)
+    return f"memtrace {__version__}" + (f", {plugin.distribution} {plugin.version}" if plugin is not None else "")
 
 
 def _batch(piece: Piece, made: Made, before: int, metadata: Mapping[str, str]) -> Batch:
