@@ -8,8 +8,8 @@ So a run option is added by a field here and its use in the engine or in the res
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 from memtrace.engine.replay import ALL_SAMPLES, DEFAULT_SAMPLES, OnOom
 from memtrace.errors import UsageError
@@ -35,19 +35,25 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOption:
-    """Declare a run option; `memtrace run` takes all of them. The name is that of the field of `Settings`.
+    """Declare a run option; `memtrace run` takes all of them.
 
     A default that is a bool makes the option a flag, and ``words`` make it one of these words. Any other option has a
     function ``read``, which returns the field's value for a text or a value of a TOML file, and raises UsageError.
     """
 
+    name: str = ""  # of the field of `Settings`; it and the default are filled in by `run_options`
+    default: Any = None  # of the field
     help: str  # for `memtrace run --help`
-    default: Any  # the field's value if the option is not given
     suite: Taken | Refused
     tiers: Taken | Refused
     metavar: str | None = None  # the word for its value in the help, if it is neither a flag nor one of some words
     words: tuple[str, ...] = ()
     read: Callable[[Any], Any] | None = None
+
+    @property
+    def spelling(self) -> str:
+        """Return the name as the command line has it, such as --on-oom."""
+        return f"--{self.name.replace('_', '-')}"
 
     @property
     def is_flag(self) -> bool:
@@ -89,72 +95,80 @@ def read_model(given: Any) -> Model:
     return parse_model(str(given))
 
 
-def declared(option: RunOption) -> Any:
-    """Return the dataclass field of a run option."""
-    return field(default=option.default, metadata={"option": option})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings that all cells of a run share: one field for each run option."""
 
-    capacity: int | None = declared(  # bytes; None: the heap grows as needed
-        RunOption(
-            help="Fixed size of memory, such as 80GiB; without it the heap grows as needed.",
-            default=None,
-            metavar="SIZE",
-            read=read_size,
-            suite=Taken(),
-            tiers=Refused("each tier has a capacity of its own (--tier), and --top sets that of the first"),
-        )
+    capacity: int | None = field(  # bytes; None: the heap grows as needed
+        default=None,
+        metadata={
+            "option": RunOption(
+                help="Fixed size of memory, such as 80GiB; without it the heap grows as needed.",
+                metavar="SIZE",
+                read=read_size,
+                suite=Taken(),
+                tiers=Refused("each tier has a capacity of its own (--tier), and --top sets that of the first"),
+            )
+        },
     )
-    on_oom: OnOom = declared(
-        RunOption(
-            help="What a request that fails does: it ends the replay, or it is skipped and counted.",
-            default="stop",
-            words=("stop", "skip"),
-            suite=Taken(),
-            tiers=Taken("What a request that fits no tier does: it ends the replay, or it is skipped."),
-        )
+    on_oom: OnOom = field(
+        default="stop",
+        metadata={
+            "option": RunOption(
+                help="What a request that fails does: it ends the replay, or it is skipped and counted.",
+                words=get_args(OnOom),
+                suite=Taken(),
+                tiers=Taken("What a request that fits no tier does: it ends the replay, or it is skipped."),
+            )
+        },
     )
-    samples: int = declared(
-        RunOption(
-            help="Number of events at which the timeline is sampled, or all.",
-            default=DEFAULT_SAMPLES,
-            metavar="N",
-            read=read_samples,
-            suite=Taken(),
-            tiers=Refused("the number of samples of a replay over tiers is fixed"),
-        )
+    samples: int = field(
+        default=DEFAULT_SAMPLES,
+        metadata={
+            "option": RunOption(
+                help="Number of events at which the timeline is sampled, or all.",
+                metavar="N",
+                read=read_samples,
+                suite=Taken(),
+                tiers=Refused("the number of samples of a replay over tiers is fixed"),
+            )
+        },
     )
-    validate: bool = declared(
-        RunOption(
-            help="Check every placement with an independent validator; exit 4 at the first offence.",
-            default=False,
-            suite=Taken(),
-            tiers=Refused("the validator checks the placements of a single memory"),
-        )
+    validate: bool = field(
+        default=False,
+        metadata={
+            "option": RunOption(
+                help="Check every placement with an independent validator; exit 4 at the first offence.",
+                suite=Taken(),
+                tiers=Refused("the validator checks the placements of a single memory"),
+            )
+        },
     )
-    placements: bool = declared(
-        RunOption(
-            help="Also write the address of every block (placements.parquet).",
-            default=False,
-            suite=Refused("the results of a suite have no table of placements"),
-            tiers=Refused("the results of a replay over tiers have no table of placements"),
-        )
+    placements: bool = field(
+        default=False,
+        metadata={
+            "option": RunOption(
+                help="Also write the address of every block (placements.parquet).",
+                suite=Refused("the results of a suite have no table of placements"),
+                tiers=Refused("the results of a replay over tiers have no table of placements"),
+            )
+        },
     )
-    locality: Model | None = declared(  # the caches and TLBs whose misses are counted; None: none
-        RunOption(
-            help="Also count misses of caches and TLBs: skylake or skylake-sp, or one with changes, such as skylake:reach=4KiB.",
-            default=None,
-            metavar="MODEL",
-            read=read_model,
-            suite=Refused("the results of a suite have no table of misses"),
-            tiers=Refused("misses are counted for the placements of a single memory"),
-        )
+    locality: Model | None = field(  # the caches and TLBs whose misses are counted; None: none
+        default=None,
+        metadata={
+            "option": RunOption(
+                help="Also count misses of caches and TLBs: skylake or skylake-sp, or one with changes, such as "
+                "skylake:reach=4KiB.",
+                metavar="MODEL",
+                read=read_model,
+                suite=Refused("the results of a suite have no table of misses"),
+                tiers=Refused("misses are counted for the placements of a single memory"),
+            )
+        },
     )
 
 
 def run_options() -> dict[str, RunOption]:
     """Return all run options by name, in the order of the fields of `Settings`."""
-    return {each.name: each.metadata["option"] for each in fields(Settings)}
+    return {each.name: replace(each.metadata["option"], name=each.name, default=each.default) for each in fields(Settings)}

@@ -6,7 +6,7 @@ Every mistake in the file is a UsageError that names the file and the key.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Suite:
     traces: tuple[TraceSpec, ...]
     policies: tuple[str, ...]
     gates: tuple[Gate, ...]
-    settings: Settings = Settings()  # of all cells, but for the capacity, which each trace has of its own
+    settings: Settings = field(default_factory=Settings)  # of all cells, but for the capacity, which each trace has of its own
     output: str = "reports/suite"  # the results folder
     cells: str = ".memtrace/cells"  # the folder of finished cells
     baseline: str | None = None  # the CSV file that gates compare with
