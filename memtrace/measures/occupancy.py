@@ -217,7 +217,7 @@ def column_filler(policy: Policy) -> Callable[..., None]:
 
     bound = bind(policy.module)
     if bound.first_piece is None:
-        take = compiled("take")
+        take = compiled("fill_column")
         return lambda blocks, births, of_tag, grid, state: take(blocks, births, of_tag, grid)
     if bound.__name__ not in _in_pieces:
         sources = reachable_modules(policy.module, address_map)
