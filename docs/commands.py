@@ -43,7 +43,7 @@ def page() -> str:
 
 def sections_of(name: str, command: click.Command, common: list[str], level: str = "##") -> list[str]:
     """A command, and below it those of a group."""
-    own = [row(each) for each in command.params if isinstance(each, click.Option)]
+    own = [row(each) for each in command.params if isinstance(each, click.Option) and not each.hidden]
     found = [section(f"{level} {name}", command, [each for each in own if each not in common])]
     for each, member in commands_of(command).items():
         found += sections_of(f"{name} {each}", member, common, level + "#")
@@ -65,7 +65,7 @@ def section(name: str, command: click.Command, rows: list[str]) -> str:
 def options_of(command: click.Command) -> list[click.Option]:
     """Its own, and those of a group's commands."""
     below = [each for member in commands_of(command).values() for each in options_of(member)]
-    return [*below, *(each for each in command.params if isinstance(each, click.Option))]
+    return [*below, *(each for each in command.params if isinstance(each, click.Option) and not each.hidden)]
 
 
 def table(rows: list[str]) -> str:

@@ -224,7 +224,8 @@ def test_a_full_disk_loses_nothing(small_trace: Path, tmp_path: Path, monkeypatc
     from memtrace.errors import InputError
     from memtrace.reading import read
     from memtrace.results import folder
-    from memtrace.results.running import Settings, run
+    from memtrace.results.running import run
+    from memtrace.results.settings import Settings
 
     results = run([read(small_trace)], parse_policies(["best-fit"]), Settings())
     target = tmp_path / "o"

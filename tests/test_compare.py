@@ -19,7 +19,8 @@ from memtrace.engine.registry import parse_policies
 from memtrace.errors import InputError, UsageError
 from memtrace.reading import read
 from memtrace.results.folder import write_folder
-from memtrace.results.running import Settings, run
+from memtrace.results.running import run
+from memtrace.results.settings import Settings
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
 GATE = "peak_reserved_bytes>+1%"

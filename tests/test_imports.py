@@ -1,4 +1,4 @@
-"""Each part imports only parts below it; and what `import memtrace` and `memtrace --help` load."""
+"""Each part imports only parts below it, no command imports another; and what `import memtrace` and `memtrace --help` load."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from memtrace.cli import COMMANDS
+from memtrace.cli.options import OPTIONS
 
 PACKAGE = ROOT / "memtrace"
 LONGEST = 420  # lines of a file, docstrings included
@@ -77,6 +80,60 @@ def test_each_part_imports_only_parts_below_it() -> None:
 def test_an_import_against_the_order_is_found(text: str) -> None:
     assert upward("engine", imports_in(text)) == ["results.tables"]
     assert upward("plots", imports_in(text)) == []
+
+
+COMMAND_MODULES = {module for module, _ in COMMANDS.values()}
+
+
+def commands_imported(text: str) -> set[str]:
+    """The modules of commands that a source imports, in any of the ways to write it."""
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom | ast.Import)]
+    modules = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+    for node in imports:
+        if isinstance(node, ast.ImportFrom):
+            base = "memtrace.cli." + (node.module or "") if node.level else node.module or ""
+            modules |= {base, *(f"{base}.{alias.name}".replace("..", ".") for alias in node.names)}
+    return {module.removeprefix("memtrace.cli.") for module in modules if module.startswith("memtrace.cli.")} & COMMAND_MODULES
+
+
+def test_no_module_of_the_command_line_imports_a_command() -> None:
+    inside = {file: text for file, (text, _) in sources().items() if part_of(file) == "cli"}
+    assert COMMAND_MODULES <= {file.stem for file in inside}
+    assert {file.name: found for file, text in inside.items() if (found := commands_imported(text))} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from memtrace.cli.run import run",
+        "from memtrace.cli import run",
+        "import memtrace.cli.run",
+        "from .run import run",
+        "from . import run",
+        "def late():\n    from memtrace.cli.run import write",
+        "if TYPE_CHECKING:\n    from memtrace.cli.run import Any",
+    ],
+)
+def test_an_import_of_a_command_is_found(text: str) -> None:
+    assert commands_imported(text) == {"run"}
+
+
+MEANINGS = {"--keep"}  # the options that mean another thing in each command that has one: tags of blocks, and what is shown
+
+
+def options_declared(text: str) -> set[str]:
+    """The long options that a source declares by click.option."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "click.option"]
+    names = [each.value for call in calls for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return {part for name in names for part in name.split("/") if part.startswith("--")}
+
+
+def test_an_option_of_several_commands_is_declared_once() -> None:
+    shared = {name for names, _ in OPTIONS.values() for name in names if name.startswith("--")}
+    declared = [options_declared(text) for file, (text, _) in sources().items() if part_of(file) == "cli"]
+    count = {name: sum(name in each for each in declared) + (name in shared) for name in set().union(*declared, shared)}
+    assert {"--json", "--evict", "--no-overlap", "--capacity"} <= set(count)
+    assert {name for name, times in count.items() if times > 1} == MEANINGS
 
 
 def test_every_part_is_in_the_order() -> None:

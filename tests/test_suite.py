@@ -53,7 +53,8 @@ def test_cells_are_what_run_finds(done: Path) -> None:
     from memtrace.engine.registry import parse_policies
     from memtrace.reading import read
     from memtrace.results.folder import read_folder
-    from memtrace.results.running import Settings, run
+    from memtrace.results.running import run
+    from memtrace.results.settings import Settings
 
     rows = pq.read_table(done / "reports" / "suite" / "summary.parquet").to_pylist()
     policies = parse_policies(list(dict.fromkeys(row["policy"] for row in rows)))

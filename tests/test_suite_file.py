@@ -84,7 +84,7 @@ def test_files_patterns_options_and_capacities_multiply(desk: Path) -> None:
         "best-fit:align=1024,trim=false",
         "buddy:min_block=32",
     ]
-    assert [task.capacity for task in tasks[::6]] == [1 << 20, 1 << 20, 64 << 10, 100]
+    assert [task.settings.capacity for task in tasks[::6]] == [1 << 20, 1 << 20, 64 << 10, 100]
     assert len(tasks) == 24 == len({task.key for task in tasks})
 
 

@@ -13,7 +13,7 @@ from conftest import ROOT, Run
 from sample_snapshots import DATA, plain
 
 import memtrace as library
-from memtrace.cli.run import DEFAULT_POLICIES, GPU_POLICIES, default_policies
+from memtrace.cli.policies import DEFAULT_POLICIES, GPU_POLICIES, default_policies
 from memtrace.engine.registry import parse_policies
 from memtrace.gpu.autopsy import autopsy
 from memtrace.gpu.export import BASE

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+from memtrace.cli.options import option
+from memtrace.cli.reading import read_trace
 
 
 @click.command()
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
-@FORMAT_OPTION
-@INVALID_OPTION
+@option("format")
+@option("invalid")
 @report_options
 def anonymize(source: str, target: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
     """Write the trace IN as OUT without anything that could identify its owner.
@@ -26,13 +25,11 @@ def anonymize(source: str, target: str, trace_format: str | None, invalid: str, 
     Example:
       memtrace anonymize mine.parquet for-you.parquet
     """
-    from memtrace.cli.output import bar, echo_json
-    from memtrace.reading import read
+    from memtrace.cli.output import echo_json
     from memtrace.reading.conversion import SAID
     from memtrace.reading.conversion import anonymize as write_anonymous
 
-    with bar(f"reading {Path(source).name}", not quiet) as progress:
-        trace = read(source, format=trace_format, invalid=invalid, progress=progress)
+    trace = read_trace(source, trace_format=trace_format, invalid=invalid, bars=not quiet)
     write_anonymous(trace, target)
     facts = trace.facts
     if as_json:

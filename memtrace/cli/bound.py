@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import FORMAT_OPTION
+from memtrace.cli.options import option
+from memtrace.cli.reading import read_trace
 
 if TYPE_CHECKING:
     from memtrace.packing.buffers import Buffers
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("trace")
-@FORMAT_OPTION
+@option("format")
 @click.option(
     "--align", default="16", show_default=True, metavar="SIZE", help="Alignment of addresses; sizes are rounded up to it."
 )
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of steps of annealing or search; annealing takes about half a second at an effort of 1.",
 )
-@click.option(
-    "--capacity", metavar="SIZE", help="Only look for a packing within this capacity, or for a proof that there is none."
-)
+@option("capacity", help="Only look for a packing within this capacity, or for a proof that there is none.")
 @click.option(
     "--solver",
     "solver_seconds",
@@ -41,14 +40,14 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Let OR-tools' CP-SAT look for a better packing, or prove that there is none. Needs the extra `offline`.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write the best packing as CSV: id, lower, upper, size, offset.")
+@option("output", help="Write the best packing as CSV: id, lower, upper, size, offset.")
 @report_options
 def bound(
     trace: str,
     trace_format: str | None,
     align: str,
     effort: int,
-    capacity: str | None,
+    capacity: int | None,
     solver_seconds: float,
     output: str | None,
     as_json: bool,
@@ -68,28 +67,26 @@ def bound(
       memtrace bound traces/gpt-6x512-fp32.csv
       memtrace bound traces/gpt-6x512-fp32.csv --capacity 1GiB
     """
-    from memtrace.cli.output import bar, echo_json, print_table
+    from memtrace.cli.output import echo_json, print_table
     from memtrace.errors import UsageError
     from memtrace.packing.buffers import buffers_of
     from memtrace.packing.packing import packings
-    from memtrace.reading import read
     from memtrace.units import format_size, parse_size
 
     unit = parse_size(align)
     if unit < 1 or unit & (unit - 1):
         raise UsageError(f"--align {align} is not a power of two")
-    with bar(f"reading {Path(trace).name}", not quiet) as progress:
-        read_trace = read(trace, format=trace_format, progress=progress)
-    buffers = buffers_of(read_trace, unit)
+    found_trace = read_trace(trace, trace_format=trace_format, bars=not quiet)
+    buffers = buffers_of(found_trace, unit)
     if capacity is not None:
-        fits(read_trace, buffers, parse_size(capacity), effort, solver_seconds, unit, output, as_json)
+        fits(found_trace, buffers, capacity, effort, solver_seconds, unit, output, as_json)
         return
     found = []
     for packing in packings(buffers, effort, solver_seconds):
-        check(read_trace, buffers, packing, unit)
+        check(found_trace, buffers, packing, unit)
         found.append(packing)
     if not found:
-        raise UsageError(f"{read_trace.name}: too few blocks or too many live at once to pack; policies replay it all the same")
+        raise UsageError(f"{found_trace.name}: too few blocks or too many live at once to pack; policies replay it all the same")
     lowest = min(found, key=lambda packing: packing.height)
     if output is not None:
         write(Path(output), buffers, lowest)
@@ -98,8 +95,8 @@ def bound(
         echo_json(
             {
                 "schema": "memtrace.bound/1",
-                "trace": read_trace.name,
-                "peak_live_bytes": read_trace.facts.peak_live_bytes,
+                "trace": found_trace.name,
+                "peak_live_bytes": found_trace.facts.peak_live_bytes,
                 "lower_bound_bytes": buffers.bound,
                 "packings": rows,
             }
@@ -107,7 +104,7 @@ def bound(
         return
     lines = [("peak live, aligned", format_size(buffers.bound), "1.000x", "")]
     lines += [(p.method, format_size(p.height), f"{p.height / buffers.bound:.3f}x", f"{p.seconds:.1f} s") for p in found]
-    print_table(("method", "height", "x bound", "time"), lines, title=f"{read_trace.name}: {len(buffers):,} blocks to pack")
+    print_table(("method", "height", "x bound", "time"), lines, title=f"{found_trace.name}: {len(buffers):,} blocks to pack")
     click.echo(gap_sentence(buffers, lowest))
 
 

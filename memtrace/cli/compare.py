@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from memtrace.cli import report_options
-from memtrace.errors import MemtraceError, UsageError
-
-if TYPE_CHECKING:
-    from memtrace.comparing.comparison import Change, Comparison, Outcome
-
-MOST_ROWS = 6  # rows of a table of changes without -v
-MOST_MEASURES = 3  # measures of a row without -v
-MOST_CHECKS = 12  # failed or skipped checks of a gate without -v
-GATE_FAILED = MemtraceError.exit_code
+from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
+from memtrace.cli.options import option
 
 
 @click.command()
@@ -33,8 +22,8 @@ GATE_FAILED = MemtraceError.exit_code
     help="Exit 1 if this is true of any row, such as 'peak_reserved_bytes>+1%'. Repeatable; docs/ci.md has the grammar.",
 )
 @click.option("--reference", metavar="POLICY", help="Without HEAD: compare with this policy, not with the one that needs least.")
-@click.option("--junit", "junit_file", metavar="FILE", help="Write the outcomes of the gates as JUnit XML.")
-@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the comparison as Markdown.")
+@option("junit")
+@option("markdown")
 @report_options
 def compare(
     base: str,
@@ -73,102 +62,3 @@ def compare(
             click.echo(f"wrote {file}", err=True)
     if not found.ok:
         sys.exit(GATE_FAILED)
-
-
-def show_comparison(found: Comparison, verbose: int = 0) -> None:
-    """Print a comparison: the headline, the changes, notes, rows without a partner, and the gates.
-
-    Gates are last, where they are seen first in a terminal.
-    """
-    from memtrace.comparing.outputs import headline, key_list
-
-    for trace, policy in found.reference.items():
-        click.echo(f"{trace}: against {policy}")
-    click.echo(headline(found))
-    show_changes("worse", found.worse, verbose)
-    show_changes("better", found.better, verbose)
-    for note in found.notes:
-        click.echo(f"note: {note}")
-    for what, keys in (("missing", found.missing), ("new", found.extra)):
-        if keys:
-            click.echo(f"{what}: {key_list(keys)}")
-    show_outcomes(found.outcomes, verbose)
-
-
-def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
-    """Print a table of changes under a title; with ``verbose`` all of them."""
-    from memtrace.cli.output import print_policies
-    from memtrace.comparing.outputs import table_lines
-
-    if not changes:
-        return
-    lines, left = table_lines(changes, len(changes) if verbose else MOST_ROWS, len(changes) if verbose else MOST_MEASURES)
-    print_policies(("trace", "policy", title, "base", "head", "change"), lines, words=(0, 1, 2, 5))
-    if left:
-        click.echo(f"and {left:,} more rows; -v shows all")
-
-
-def show_outcomes(outcomes: Iterable[Outcome], verbose: int) -> None:
-    """Print a line for each gate, and below it the rows that failed or could not be checked."""
-    rules: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        rules.setdefault(outcome.rule, []).append(outcome)
-    for rule, found in rules.items():
-        failed = [o for o in found if o.state == "failed"]
-        skipped = [o for o in found if o.state == "skipped"]
-        counts = f"{len(failed)} of {len(found)} failed" if failed else f"{len(found) - len(skipped)} checked"
-        counts += f", {len(skipped)} not comparable" if skipped else ""
-        click.echo(f"{'FAIL' if failed else 'ok  '} {rule}: {counts}")
-        shown = [*failed, *skipped]
-        for o in shown if verbose else shown[:MOST_CHECKS]:
-            click.echo(f"     {'' if o.state == 'failed' else 'not comparable: '}{o.text}")
-        if not verbose and len(shown) > MOST_CHECKS:
-            click.echo(f"     and {len(shown) - MOST_CHECKS:,} more; -v shows all")
-
-
-def write_documents(
-    found: Comparison, title: str, junit_file: str | None, markdown_file: str | None, errors: Sequence[Outcome] = ()
-) -> list[str]:
-    """Write the JUnit and Markdown files that were asked for, and return their paths.
-
-    In GitHub Actions also append the Markdown to the job's summary and print the annotations. ``errors`` are outcomes
-    of cells whose replay failed.
-    """
-    from memtrace.comparing.outputs import junit, markdown, workflow_commands
-
-    written = []
-    if junit_file is not None:
-        written.append(write_whole(Path(junit_file), junit(found, errors)))
-    text = markdown(found, title)
-    if markdown_file is not None:
-        written.append(write_whole(Path(markdown_file), text.encode()))
-    if os.environ.get("GITHUB_STEP_SUMMARY"):
-        append(Path(os.environ["GITHUB_STEP_SUMMARY"]), text)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in workflow_commands([*errors, *found.outcomes]):
-            click.echo(line, err=True)
-    return written
-
-
-def write_whole(path: Path, data: bytes) -> str:
-    """Write to a temporary file, then rename it, so that a killed command leaves the old file.
-
-    Return the path; raise UsageError if it cannot be written.
-    """
-    stage = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stage.write_bytes(data)
-        os.replace(stage, path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return str(path)
-
-
-def append(path: Path, text: str) -> None:
-    """Append a text to the job's summary; raise UsageError if it cannot be written."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-    except OSError as error:
-        raise UsageError(f"$GITHUB_STEP_SUMMARY ({path}) cannot be written: {error.strerror or error}") from error

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+from memtrace.cli.options import option
+from memtrace.cli.reading import read_trace
 
 if TYPE_CHECKING:
     from memtrace.questions.contention import Row, Timing
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("trace")
 @click.option("--arenas", default="1,2,4,8", show_default=True, metavar="N,N,...", help="Numbers of arenas, 1 to 32.")
-@click.option(
-    "-p", "--policy", "inner", default="best-fit", show_default=True, metavar="POLICY", help="The policy of each arena."
-)
+@option("policy", default="best-fit", show_default=True, help="The policy of each arena.")
 @click.option(
     "--cache",
     type=click.IntRange(0, 64),
@@ -45,15 +44,15 @@ if TYPE_CHECKING:
     metavar="NS",
     help="Nanoseconds between two events of a trace without times.",
 )
-@click.option("-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of processes.")
-@click.option("-o", "--output", metavar="FILE", help="Also draw conflicts and blow-up as a PNG file.")
-@FORMAT_OPTION
-@INVALID_OPTION
+@option("jobs", default=1, show_default=True)
+@option("output", help="Also draw conflicts and blow-up as a PNG file.")
+@option("format")
+@option("invalid")
 @report_options
 def contention(
     trace: str,
     arenas: str,
-    inner: str,
+    policy: str,
     cache: int,
     hold: str,
     gap: int,
@@ -75,25 +74,23 @@ def contention(
     Example:
       memtrace contention traces/arrow-query.parquet --arenas 1,2,4 --cache 7
     """
-    from memtrace.cli.output import bar, echo_json
+    from memtrace.cli.output import echo_json
     from memtrace.questions.contention import compare, frees_name_threads, policies_for
-    from memtrace.reading import read
 
     counts, timing = numbers("--arenas", arenas, 1, 32), timing_of(hold, gap)
-    policies_for(inner, counts, 65536)
-    with bar("reading", not quiet) as progress:
-        read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
-    rows = compare(read_trace, counts, inner, timing, cache, jobs=jobs)
-    files = [] if output is None else [str(draw(rows, read_trace.name, Path(output)))]
+    policies_for(policy, counts, 65536)
+    found = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=not quiet)
+    rows = compare(found, counts, policy, timing, cache, jobs=jobs)
+    files = [] if output is None else [str(draw(rows, found.name, Path(output)))]
     if as_json:
-        found = [
+        shown = [
             {**asdict(row.contention), "peak_reserved_bytes": row.peak_reserved_bytes, "blow_up": row.blow_up} for row in rows
         ]
-        document = {"schema": "memtrace.contention/1", "trace": read_trace.name, "policy": inner, "cache": cache}
-        echo_json({**document, "timing": asdict(timing), "rows": found, "files": files})
+        document = {"schema": "memtrace.contention/1", "trace": found.name, "policy": policy, "cache": cache}
+        echo_json({**document, "timing": asdict(timing), "rows": shown, "files": files})
         return
-    show(read_trace, rows, inner)
-    click.echo(model(read_trace, timing, cache, frees_name_threads(read_trace)))
+    show(found, rows, policy)
+    click.echo(model(found, timing, cache, frees_name_threads(found)))
     if files and not quiet:
         click.echo(f"wrote {files[0]}", err=True)
 

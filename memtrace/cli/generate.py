@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
+from memtrace.cli.options import option
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 @click.argument("workload")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the workload. Repeatable.")
 @click.option("--seed", type=click.IntRange(0, (1 << 63) - 1), metavar="N", help="Seed of the random numbers. Default: 0.")
-@click.option("-o", "--output", required=True, metavar="FILE", help="The trace to write: .parquet, .csv, .csv.gz or .csv.zst.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@option("output", required=True, help="The trace to write: .parquet, .csv, .csv.gz or .csv.zst.")
+@option("no_progress")
 @report_options
 def generate(
     workload: str,
@@ -111,7 +112,7 @@ def workloads(name: str | None, as_json: bool, quiet: bool, verbose: int) -> Non
         click.echo("memtrace workloads NAME explains one, with its options")
     else:
         click.echo(f"{name}\n\n{text_of_module(load(name))}\n\nOptions (--set key=value, or {name}:key=value,...):")
-        print_table(("option", "default", "takes", ""), [row(option) for option in known(name)], words=(0, 1, 2, 3))
+        print_table(("option", "default", "takes", ""), [row(each) for each in known(name)], words=(0, 1, 2, 3))
 
 
 def text_of_module(module: Any) -> str:

@@ -1,4 +1,4 @@
-"""Helpers for the option --locality of `memtrace run`: parse the model, check the traces, print the misses."""
+"""Helpers for the option --locality of `memtrace run`: check the traces, print the misses."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from memtrace.measures.locality.caches import Model
-    from memtrace.results.running import Settings
+    from memtrace.results.settings import Settings
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
-
-
-def locality_model(text: str | None) -> Model | None:
-    """Return the model of caches and TLBs that the option names, None without the option."""
-    from memtrace.measures.locality.caches import parse_model
-
-    return None if text is None else parse_model(text)
 
 
 def check_locality(traces: Sequence[Trace], settings: Settings) -> None:

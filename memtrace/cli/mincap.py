@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+from memtrace.cli.options import option
+from memtrace.cli.policies import DEFAULT_POLICIES, say_compiling
+from memtrace.cli.reading import read_trace
 
 if TYPE_CHECKING:
     from memtrace.questions.mincap import Mincap
@@ -15,27 +17,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("trace")
-@click.option(
-    "-p",
-    "--policy",
-    "policies",
-    multiple=True,
-    metavar="POLICY",
-    help="The policy, as for memtrace run; by default the group default. Repeatable.",
-)
-@click.option(
-    "--curve", type=click.IntRange(2), metavar="N", help="Also list N evenly spaced capacities, and whether each works."
-)
+@option("policies", help="The policy, as for memtrace run; by default the group default. Repeatable.")
+@option("curve", help="Also list N evenly spaced capacities, and whether each works.")
 @click.option(
     "--runs", type=click.IntRange(8), default=400, show_default=True, metavar="N", help="Maximum number of replays per policy."
 )
-@FORMAT_OPTION
-@INVALID_OPTION
+@option("format")
+@option("invalid")
 @report_options
 def mincap(
     trace: str,
     policies: tuple[str, ...],
-    curve: int | None,
+    points: int | None,
     runs: int,
     trace_format: str | None,
     invalid: str,
@@ -54,27 +47,25 @@ def mincap(
       memtrace mincap trace.csv -p best-fit --curve 20
     """
     from memtrace.cli.output import bar
-    from memtrace.cli.run import DEFAULT_POLICIES, say_compiling
     from memtrace.engine.registry import parse_policies
     from memtrace.questions.mincap import find
-    from memtrace.reading import read
 
     chosen = parse_policies(policies or DEFAULT_POLICIES)
-    read_trace = read(trace, format=trace_format, invalid=invalid)
+    asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=False)
     if not (quiet or as_json):
         say_compiling(chosen)
     found = []
     with bar("searching", not quiet, len(chosen)) as progress:
         for number, policy in enumerate(chosen, 1):
-            found.append(find(read_trace, policy, curve or 0, runs))
+            found.append(find(asked, policy, points or 0, runs))
             progress(number, len(chosen))
     found.sort(key=lambda one: (one.safe is None, one.safe, one.smallest))
     if as_json:
         from memtrace.cli.output import echo_json
 
-        echo_json({"schema": "memtrace.questions.mincap/1", "trace": read_trace.name, "rows": [document(one) for one in found]})
+        echo_json({"schema": "memtrace.questions.mincap/1", "trace": asked.name, "rows": [document(one) for one in found]})
         return
-    show(read_trace.name, found)
+    show(asked.name, found)
 
 
 def show(name: str, found: list[Mincap]) -> None:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, drawn only if that is a terminal."""
+"""What commands print and write: a progress bar on standard error, tables, JSON documents, and the folder of results."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from memtrace.results.tables import Results
+
+BARS = " ▁▂▃▄▅▆▇█"  # eighths of a line's height, for charts
+PLAIN_WIDTH = 80  # columns if standard output is not a terminal
+KEPT_WIDTH = 12  # columns that a column of text keeps in any case
 
 
 @contextmanager
@@ -28,10 +36,6 @@ def bar(what: str, wanted: bool, total: int | None = None) -> Iterator[Callable[
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done, of: progress.update(task, completed=done, total=of if of is not None else total)
-
-
-PLAIN_WIDTH = 80  # columns if standard output is not a terminal
-KEPT_WIDTH = 12  # columns that a column of text keeps in any case
 
 
 def console() -> Any:
@@ -100,3 +104,13 @@ def echo_json(document: Any) -> None:
     import json
 
     click.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+def write_results(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:
+    """Write all tables, and reports of these kinds (pdf, html, md), and return the paths."""
+    from functools import partial
+
+    from memtrace.report import render
+    from memtrace.results.folder import write_folder
+
+    return write_folder(results, folder, partial(render, results, kinds=reports) if reports else None)

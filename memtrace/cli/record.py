@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
+from memtrace.cli.options import option
+from memtrace.cli.reading import say_assumed
 
 if TYPE_CHECKING:
     from memtrace.recording.native import Recording
@@ -19,9 +21,7 @@ MOST_PROCESSES = 8  # other processes that are listed
 
 def output_option(default: str) -> Any:
     """Return the option -o with this default."""
-    return click.option(
-        "-o", "--output", metavar="FILE", default=default, show_default=True, help="The trace to write, .parquet or .csv."
-    )
+    return option("output", default=default, show_default=True, help="The trace to write, .parquet or .csv.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -128,8 +128,6 @@ def torch(program: str, arguments: tuple[str, ...], output: str, as_json: bool, 
 
 def say_written(metadata: dict[str, str], exit_code: int, program: str, output: str, events: int) -> None:
     """Print what was assumed, how the program ended if that was with an error, and the file that was written."""
-    from memtrace.cli.traces import say_assumed
-
     say_assumed(metadata, False)
     if exit_code:
         click.echo(f"note: {program} {how_ended(exit_code)}; the trace goes up to there", err=True)
@@ -144,7 +142,6 @@ def how_ended(exit_code: int) -> str:
 
 def say_native(done: Recording, command: str, output: str) -> None:
     """Print notes on a recording and its other processes, and the file that was written."""
-    from memtrace.cli.traces import say_assumed
     from memtrace.units import format_size
 
     say_assumed(done.metadata, False)

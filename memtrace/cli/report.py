@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
+from memtrace.cli.options import option
+from memtrace.cli.output import BARS
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-BARS = " ▁▂▃▄▅▆▇█"  # eighths of a line's height
 MOST_SHOWN = 12  # policies of a trace
 
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.option(
-    "-o", "--output", required=True, metavar="FILE", help="The file to write; its ending, .pdf, .html or .md, says which kind."
-)
+@option("output", required=True, help="The file to write; its ending, .pdf, .html or .md, says which kind.")
 @report_options
 def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -> None:
     """Write the report of a results folder again: as PDF, as one HTML page to explore, or as Markdown.
@@ -57,7 +56,7 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
       memtrace show reports/trace
     """
     from memtrace.cli import show_tiers
-    from memtrace.cli.run import print_ranked
+    from memtrace.cli.ranking import print_ranked
     from memtrace.results.folder import read_folder, schema_of
     from memtrace.tiers.results import TierResults, read_tiers
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+from memtrace.cli.options import option
+from memtrace.cli.reading import read_trace
 
 if TYPE_CHECKING:
     from memtrace.questions.reuse import Idle, InPlace, Plan, TagShare
@@ -37,8 +38,8 @@ MOST_TAGS = 8  # that are printed
 @click.option(
     "--keep", multiple=True, metavar="TAG", help="Pattern of tags whose blocks are never dropped, such as 'weight*'. Repeatable."
 )
-@FORMAT_OPTION
-@INVALID_OPTION
+@option("format")
+@option("invalid")
 @report_options
 def reuse(
     trace: str,
@@ -61,13 +62,11 @@ def reuse(
     Example:
       memtrace reuse traces/gpt-6x512-fp32.csv --window 2
     """
-    from memtrace.cli.output import bar, echo_json
+    from memtrace.cli.output import echo_json
     from memtrace.questions.reuse import plan
-    from memtrace.reading import read
 
-    with bar("reading", not quiet) as progress:
-        read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
-    found = plan(read_trace, window, idle, matching(keep, read_trace.tags))
+    asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=not quiet)
+    found = plan(asked, window, idle, matching(keep, asked.tags))
     if as_json:
         echo_json({"schema": "memtrace.reuse/1", **asdict(found)})
         return

@@ -103,7 +103,7 @@ def steps(counted: Sequence[int], ends: Sequence[int]) -> list[int]:
 
 def line(name: str, number: str, values: Sequence[int], most: int) -> str:
     """Return one line of a chart: name, number, and a bar for each value; ``most`` is the value of a full bar."""
-    from memtrace.cli.report import BARS
+    from memtrace.cli.output import BARS
 
     bars = "".join(BARS[min(8, -(-value * 8 // most)) if most else 0] for value in values)
     return f"{short(name):{NAME}} {number:>{NUMBER}} {bars}".rstrip()

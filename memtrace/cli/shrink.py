@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+from memtrace.cli.options import option
+from memtrace.cli.reading import read_trace
 
 
 @click.command()
@@ -15,16 +16,14 @@ from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
 @click.option(
     "--keep", required=True, metavar="WHAT", help="oom, or a measure beyond a bound, such as 'external_frag_at_peak>0.3'."
 )
-@click.option(
-    "-p", "--policy", required=True, metavar="POLICY", help="The policy that shows WHAT: name:key=value,..., or a file."
-)
-@click.option("--capacity", metavar="SIZE", help="Fixed size of memory, such as 80GiB; without it the heap grows as needed.")
-@click.option("-o", "--output", required=True, metavar="OUT", help="The trace to write: .csv or .parquet, compressed or not.")
+@option("policy", required=True, help="The policy that shows WHAT: name:key=value,..., or a file.")
+@option("capacity", callback=None)  # kept as text, for the command that is suggested at the end
+@option("output", required=True, metavar="OUT", help="The trace to write: .csv or .parquet, compressed or not.")
 @click.option(
     "--seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, metavar="N", help="Stop the search after this time."
 )
-@FORMAT_OPTION
-@INVALID_OPTION
+@option("format")
+@option("invalid")
 @report_options
 def shrink(
     trace: str,
@@ -55,7 +54,6 @@ def shrink(
     from memtrace.errors import UsageError
     from memtrace.questions.shrinking import shrink as shrink_trace
     from memtrace.questions.shrinking.conditions import parse_condition
-    from memtrace.reading import read
     from memtrace.results.running import check_options
     from memtrace.trace import write
     from memtrace.trace.writing import writer
@@ -68,10 +66,8 @@ def shrink(
     check_options(chosen, limit)
     writer(Path(output))  # raises at once for a name that cannot be written
     warm(chosen[0])
-    bars = not quiet
-    with bar(f"reading {Path(trace).name}", bars) as progress:
-        found = read(trace, format=trace_format, invalid=invalid, progress=progress)
-    with bar("shrinking", bars, found.facts.events) as advance:
+    found = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=not quiet)
+    with bar("shrinking", not quiet, found.facts.events) as advance:
         shrunk = shrink_trace(
             found,
             chosen[0],

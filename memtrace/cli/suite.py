@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import INTERRUPTED, report_options
-from memtrace.cli.compare import GATE_FAILED, show_comparison, write_documents
+from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
+from memtrace.cli.options import option
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,20 +27,18 @@ MOST_ERRORS = 10  # failed cells that are printed without -v
 
 @click.command()
 @click.argument("file", required=False, metavar="[FILE]")
-@click.option(
-    "-j", "--jobs", type=click.IntRange(1), metavar="N", help="Number of processes on this machine; by default one for each core."
-)
+@option("jobs", help="Number of processes on this machine; by default one for each core.")
 @click.option("--scheduler", metavar="ADDRESS", help="Replay on a dask cluster instead, such as tcp://host:8786.")
 @click.option("--resume", is_flag=True, help="Skip cells that were finished before and would give the same results.")
 @click.option("--dry-run", is_flag=True, help="List the cells and gates, and replay nothing.")
 @click.option(
     "--update-baseline", is_flag=True, help="Replace the baseline; gates that compare with the old one are not checked."
 )
-@click.option("-o", "--output", metavar="DIR", help="The results folder; by default that of the file, or reports/suite.")
-@click.option("--junit", "junit_file", metavar="FILE", help="Write the outcomes of the gates, and failed cells, as JUnit XML.")
-@click.option("--markdown", "markdown_file", metavar="FILE", help="Write the comparison as Markdown.")
-@click.option("--force", is_flag=True, help="Write into the folder even if memtrace did not make it.")
-@click.option("--no-progress", is_flag=True, help="Show no progress bar.")
+@option("output", metavar="DIR", help="The results folder; by default that of the file, or reports/suite.")
+@option("junit", help="Write the outcomes of the gates, and failed cells, as JUnit XML.")
+@option("markdown")
+@option("force")
+@option("no_progress")
 @report_options
 def suite(
     file: str | None,
@@ -187,12 +186,12 @@ def write_results(plan: Plan, store: Store, ran: ReplayOutcome, started: float) 
 
     ``started`` is the command's start by time.perf_counter.
     """
-    from memtrace.cli.run import write as write_run
+    from memtrace.cli.output import write_results as write_folder
     from memtrace.suite import write
 
     def write_trace(results: Any, folder: Path) -> list[Path]:
         """Write the results of one trace, with the suite's kinds of report."""
-        return write_run(results, folder, plan.suite.reports)
+        return write_folder(results, folder, plan.suite.reports)
 
     return write(plan, store, set(ran.errors), write_trace, time.perf_counter() - started)
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import FORMAT_OPTION, INVALID_OPTION
+from memtrace.cli.options import SIZE, option, settings_options
+from memtrace.cli.reading import read_trace
 
 if TYPE_CHECKING:
+    from memtrace.results.settings import Settings
     from memtrace.tiers.results import TierResults
 
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 )
 @click.option("--tiers", "file", metavar="FILE", help="Read the tiers from a TOML file with tables [[tier]].")
 @click.option("--preset", metavar="NAME", help="Use the tiers of a machine: a100, a100-40, h100, gh200, rtx4090, laptop.")
-@click.option("--top", metavar="SIZE", help="Capacity of the first tier, in place of the given one.")
-@click.option("-p", "--policy", metavar="POLICY", help="Placement policy of the tiers that name none; by default best-fit.")
+@click.option("--top", metavar="SIZE", callback=SIZE, help="Capacity of the first tier, in place of the given one.")
+@option("policy", help="Placement policy of the tiers that name none; by default best-fit.")
 @click.option(
     "--evict",
     default="lru",
@@ -55,25 +57,19 @@ if TYPE_CHECKING:
     "--overlap/--no-overlap", default=False, show_default=True, help="Let transfers run at the same time as the program."
 )
 @click.option("--event-time", metavar="TIME", help="The program's own time per event, such as 10us, for a trace without times.")
-@click.option("--curve", "points", type=click.IntRange(2), metavar="N", help="Also replay with N capacities of the first tier.")
-@click.option(
-    "--on-oom",
-    type=click.Choice(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="What a request that fits no tier does: it ends the replay, or it is skipped.",
-)
-@INVALID_OPTION
-@FORMAT_OPTION
-@click.option("-o", "--output", metavar="DIR", help="The results folder; by default reports/<trace name>-tiers.")
-@click.option("--force", is_flag=True, help="Write into the folder even if memtrace did not make it.")
+@option("curve", help="Also replay with N capacities of the first tier.")
+@settings_options("tiers")
+@option("invalid")
+@option("format")
+@option("output", metavar="DIR", help="The results folder; by default reports/<trace name>-tiers.")
+@option("force")
 @report_options
 def tiers(
     trace: str,
     given: tuple[str, ...],
     file: str | None,
     preset: str | None,
-    top: str | None,
+    top: int | None,
     policy: str | None,
     evict: str,
     uses: str,
@@ -82,7 +78,7 @@ def tiers(
     overlap: bool,
     event_time: str | None,
     points: int | None,
-    on_oom: Any,
+    settings: Settings,
     invalid: str,
     trace_format: str | None,
     output: str | None,
@@ -104,7 +100,6 @@ def tiers(
 
     from memtrace.cli.output import bar
     from memtrace.cli.show_tiers import print_tables
-    from memtrace.reading import read
     from memtrace.results.folder import check_folder
     from memtrace.tiers.curve import curve
     from memtrace.tiers.description import parse_time, tiers_from_options
@@ -112,30 +107,29 @@ def tiers(
     from memtrace.tiers.replay import is_compiled, replay_tiers
     from memtrace.tiers.results import gather, manifest_of
     from memtrace.tiers.tier import Plan
-    from memtrace.units import format_size, parse_size
+    from memtrace.units import format_size
 
     started = time.perf_counter()
     chosen = tiers_from_options(given, file, preset, policy)
     if top is not None:
-        chosen = (replace(chosen[0], capacity=parse_size(top)), *chosen[1:])
+        chosen = (replace(chosen[0], capacity=top), *chosen[1:])
     rule(evict)
     plan = Plan(evict, uses, pinned, prefetch, overlap, parse_time(event_time) if event_time else 0)
     if output is not None:
         check_folder(Path(output), force)
-    with bar(f"reading {Path(trace).name}", not quiet) as progress:
-        read_trace = read(trace, format=trace_format, invalid=invalid, progress=progress)
-    folder = Path(output) if output is not None else Path("reports") / f"{read_trace.name}-tiers"
+    asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=not quiet)
+    folder = Path(output) if output is not None else Path("reports") / f"{asked.name}-tiers"
     check_folder(folder, force)
     compiled = is_compiled(chosen, plan)
     if not (quiet or as_json or compiled):
         click.echo(f"compiling {evict} over the tiers' policies: a minute, once for this version", err=True)
-    with bar("replaying", not quiet, read_trace.facts.events) as progress:
-        replayed = replay_tiers(read_trace, chosen, plan, on_oom=on_oom, progress=progress)
+    with bar("replaying", not quiet, asked.facts.events) as progress:
+        replayed = replay_tiers(asked, chosen, plan, on_oom=settings.on_oom, progress=progress)
     rows: list[dict[str, Any]] = []
     if points:
         with bar("capacities", not quiet, points) as progress:
-            rows = curve(read_trace, chosen, plan, points, on_oom, progress, replayed.uses)
-    results = gather(replayed, rows, manifest_of(read_trace, time.perf_counter() - started))
+            rows = curve(asked, chosen, plan, points, settings.on_oom, progress, replayed.uses)
+    results = gather(replayed, rows, manifest_of(asked, time.perf_counter() - started))
     files = write(results, folder)
     if as_json:
         from memtrace.cli.output import echo_json
@@ -143,8 +137,8 @@ def tiers(
         found = {"results": results.summary, "curve": results.curve, "files": [str(path) for path in files]}
         echo_json({"schema": "memtrace.tiers/1", **found})
         return
-    peak = format_size(read_trace.facts.peak_live_bytes)
-    print_tables(results, f"{read_trace.name}: {replayed.events:,} events, peak live {peak}, evict {evict}")
+    peak = format_size(asked.facts.peak_live_bytes)
+    print_tables(results, f"{asked.name}: {replayed.events:,} events, peak live {peak}, evict {evict}")
     if not quiet:
         names = ", ".join(str(path.relative_to(folder)) for path in files)
         click.echo(f"wrote {folder}/: {names}", err=True)

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memtrace.cli import report_options
+from memtrace.cli.options import option
+from memtrace.cli.reading import read_trace, say_assumed
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
 
-FORMAT_OPTION = click.option(
-    "--format", "trace_format", metavar="NAME", help="The format of the trace; by default it is recognised."
-)
-INVALID_OPTION = click.option(
-    "--invalid",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    show_default=True,
-    help="What an invalid event does: it is an error, or it is skipped and counted.",
-)
-
 
 @click.command()
 @click.argument("trace")
-@FORMAT_OPTION
-@INVALID_OPTION
+@option("format")
+@option("invalid")
 @report_options
 def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quiet: bool, verbose: int) -> None:
     """Show what is in TRACE: events, sizes, the peak of live bytes.
@@ -38,11 +28,9 @@ def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quie
     Example:
       memtrace info trace.csv
     """
-    from memtrace.cli.output import bar, echo_json, print_table
-    from memtrace.reading import read
+    from memtrace.cli.output import echo_json, print_table
 
-    with bar(f"reading {Path(trace).name}", not quiet) as progress:
-        found = read(trace, format=trace_format, invalid=invalid, progress=progress)
+    found = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=not quiet)
     say_assumed(found.metadata, quiet or as_json)
     if as_json:
         echo_json(
@@ -103,15 +91,9 @@ def rows_of(trace: Trace) -> list[tuple[str, str]]:
     return rows
 
 
-def say_assumed(metadata: Mapping[str, str], silent: bool) -> None:
-    """Print the assumptions that the format's reader made, which are in the trace's metadata, unless ``silent``."""
-    for line in metadata.get("assumed", "").splitlines() if not silent else ():
-        click.echo(f"note: {line}", err=True)
-
-
 @click.command()
 @click.argument("trace")
-@FORMAT_OPTION
+@option("format")
 @click.option(
     "--most", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Maximum number of problems listed."
 )
@@ -149,11 +131,9 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
 @click.command()
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
-@FORMAT_OPTION
-@click.option(
-    "--to", metavar="NAME", help="The format to write: csv, parquet or minimalloc; by default the suffix of OUT says which."
-)
-@INVALID_OPTION
+@option("format")
+@option("to", metavar="NAME", help="The format to write: csv, parquet or minimalloc; by default the suffix of OUT says which.")
+@option("invalid")
 @report_options
 def convert(
     source: str,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
-from memtrace.cli.traces import INVALID_OPTION
+from memtrace.cli.options import SIZE, option
+from memtrace.cli.policies import say_compiling
 
 if TYPE_CHECKING:
     from memtrace.gpu.autopsy import Pin
@@ -27,7 +28,7 @@ PINS_SHOWN = 6  # segments that are printed
     metavar="STR",
     help="Settings in the syntax of PYTORCH_CUDA_ALLOC_CONF; '' stands for the defaults. Repeatable.",
 )
-@click.option("--capacity", metavar="SIZE", help="Memory of the device, such as 24GiB; without it memory is unlimited.")
+@option("capacity", help="Memory of the device, such as 24GiB; without it memory is unlimited.")
 @click.option(
     "--device",
     default="",
@@ -37,16 +38,21 @@ PINS_SHOWN = 6  # segments that are printed
 @click.option(
     "--recorded", metavar="STR", help="The settings in force during the recording, if the file does not contain all of them."
 )
-@click.option("--recorded-capacity", metavar="SIZE", help="The memory of the device during the recording, if it ran short then.")
-@INVALID_OPTION
+@click.option(
+    "--recorded-capacity",
+    metavar="SIZE",
+    callback=SIZE,
+    help="The memory of the device during the recording, if it ran short then.",
+)
+@option("invalid")
 @report_options
 def whatif(
     snapshot: str,
     confs: tuple[str, ...],
-    capacity: str | None,
+    capacity: int | None,
     device: str,
     recorded: str | None,
-    recorded_capacity: str | None,
+    recorded_capacity: int | None,
     invalid: str,
     as_json: bool,
     quiet: bool,
@@ -62,27 +68,23 @@ def whatif(
       memtrace whatif snapshot.pickle
       memtrace whatif snapshot.pickle --capacity 24GiB --conf expandable_segments:True --conf max_split_size_mb:128
     """
-    from memtrace.cli.run import say_compiling
     from memtrace.engine.registry import parse_policy
     from memtrace.gpu.whatif import best_of, grid, mark_no_effect, rows_of
-    from memtrace.units import parse_size
 
-    limit = None if capacity is None else parse_size(capacity)
-    given = None if recorded_capacity is None else parse_size(recorded_capacity)
     if not (quiet or as_json):
         say_compiling([parse_policy("pytorch")])
-    trace, compared = read(snapshot, device, recorded, given, invalid)
+    trace, compared = read(snapshot, device, recorded, recorded_capacity, invalid)
     chosen = list(dict.fromkeys(confs)) or grid(compared.conf if compared else None)
-    rows = rows_of(trace, chosen, limit)
+    rows = rows_of(trace, chosen, capacity)
     mark_no_effect(rows)
     best = best_of(rows)
     if as_json:
         from memtrace.cli.output import echo_json
 
-        echo_json(document(trace, limit, compared, rows, best))
+        echo_json(document(trace, capacity, compared, rows, best))
         return
     click.echo(fidelity_line(compared))
-    show(trace, rows, limit, quiet, verbose)
+    show(trace, rows, capacity, quiet, verbose)
     if best:
         click.echo(
             f"\nPYTORCH_CUDA_ALLOC_CONF={best.conf}"

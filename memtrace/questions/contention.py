@@ -390,7 +390,8 @@ def compare(
     ``inner`` is the policy in each arena, ``cache`` the blocks per size class that a thread keeps, ``page`` the bytes of an
     arena's page. The placement follows the trace's order, and knows of no thread caches.
     """
-    from memtrace.results.running import Cell, Settings, replay_cells
+    from memtrace.results.running import Cell, replay_cells
+    from memtrace.results.settings import Settings
 
     modelled = [contend(trace, count, timing or Timing(), cache) for count in counts]
     wanted = [*counts] if 1 in counts else [1, *counts]

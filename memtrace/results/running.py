@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memtrace.engine.replay import DEFAULT_SAMPLES, OnOom
 from memtrace.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import SynchronizedArray
 
     from memtrace.engine.registry import Policy
-    from memtrace.measures.locality.caches import Model
     from memtrace.results.gather import Part
+    from memtrace.results.settings import Settings
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
 
@@ -31,18 +30,6 @@ WORTH_PROCESSES = 4_000_000  # events of all cells together from which on it pay
 POLL_SECONDS = 0.1  # between two reports of progress
 
 Progress = Callable[[int, int], None]  # called with the index of a cell and the number of its events replayed so far
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The settings that all cells of a run share."""
-
-    capacity: int | None = None  # bytes; None: the heap grows as needed
-    on_oom: OnOom = "stop"  # whether a request that fails ends the replay or is skipped
-    samples: int = DEFAULT_SAMPLES  # events sampled for the timeline
-    validate: bool = False  # check every placement with the validator
-    placements: bool = False  # keep the address of every request
-    locality: Model | None = None  # the caches and TLBs whose misses are counted; None: none
 
 
 @dataclass(frozen=True)

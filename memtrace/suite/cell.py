@@ -57,17 +57,11 @@ def replay_task(task: Task) -> bytes:
     """Replay a task, and return its tables as a zip of Parquet files."""
     from memtrace.engine.registry import parse_policy
     from memtrace.results.gather import distributions
-    from memtrace.results.running import Cell, Settings, replay_cell
+    from memtrace.results.running import Cell, replay_cell
 
     trace = replace(cached_trace(task), name=task.trace)
     policy = replace(parse_policy(task.policy), label=task.label)
-    settings = Settings(
-        capacity=task.capacity,
-        on_oom=task.on_oom,  # type: ignore[arg-type]
-        samples=task.samples,
-        validate=task.validate,
-    )
-    return pack(replay_cell(Cell(trace, policy, settings)), distributions(trace))
+    return pack(replay_cell(Cell(trace, policy, task.settings)), distributions(trace))
 
 
 def cached_trace(task: Task) -> Trace:

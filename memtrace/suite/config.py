@@ -6,21 +6,19 @@ Every mistake in the file is a UsageError that names the file and the key.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from memtrace.comparing.grammar import Gate, parse_gate
-from memtrace.engine.replay import ALL_SAMPLES, DEFAULT_SAMPLES
 from memtrace.errors import UsageError
 from memtrace.names import nearest, unknown
-from memtrace.units import parse_size
+from memtrace.results.settings import Refused, Settings, run_options
 
 FILE, PROJECT, TABLE = "memtrace.toml", "pyproject.toml", "memtrace"
 REPORTS = ("pdf", "html", "md")  # the kinds of report that the key reports takes
-# Key -> the words that it takes; the first is the default.
-WORDS = {"on_oom": ("stop", "skip"), "invalid": ("error", "skip")}
+INVALID = ("error", "skip")  # the words that the key invalid takes; the first is the default
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,7 @@ class Suite:
     traces: tuple[TraceSpec, ...]
     policies: tuple[str, ...]
     gates: tuple[Gate, ...]
-    on_oom: Literal["stop", "skip"] = "stop"
-    samples: int = DEFAULT_SAMPLES  # events sampled for the timeline
-    validate: bool = False  # check every placement with the validator
+    settings: Settings = field(default_factory=Settings)  # of all cells, but for the capacity, which each trace has of its own
     output: str = "reports/suite"  # the results folder
     cells: str = ".memtrace/cells"  # the folder of finished cells
     baseline: str | None = None  # the CSV file that gates compare with
@@ -110,11 +106,15 @@ class _Reader:
         """Take the document of a TOML file; the file's name is for error messages."""
         self.file = file
         self.document = document
-        self.known = {"traces", "policies", "capacity", "invalid", "fail_if", *Suite.__dataclass_fields__} - {"file", "gates"}
+        self.refused = {name: each.suite.reason for name, each in run_options().items() if isinstance(each.suite, Refused)}
+        fields = set(Suite.__dataclass_fields__) - {"file", "gates", "settings"}
+        self.known = {"invalid", "fail_if", *fields, *run_options()} - set(self.refused)
 
     def suite(self) -> Suite:
         """Return the suite that the document describes."""
         for key in self.document:
+            if key in self.refused:
+                raise self.error(f"{key}: a suite does not take it: {self.refused[key]}")
             if key not in self.known:
                 raise self.error(str(unknown("key", key, self.known)))
         reports = tuple(self.texts("reports", []))
@@ -122,19 +122,17 @@ class _Reader:
             if name not in REPORTS:
                 raise self.error(str(unknown("report", name, REPORTS)))
         return Suite(
-            self.file,
-            self.traces(),
-            tuple(dict.fromkeys(label for entry in self.entries("policies") for label in self.policies(entry))),
-            tuple(self.gate(text) for text in self.texts("fail_if", [])),
-            self.word(self.document, "on_oom", "stop"),  # type: ignore[arg-type]
-            self.samples(),
-            self.flag("validate"),
-            self.text(self.document, "output") or Suite.output,
-            self.text(self.document, "cells") or Suite.cells,
-            self.text(self.document, "baseline"),
-            reports,
-            self.text(self.document, "junit"),
-            self.text(self.document, "markdown"),
+            file=self.file,
+            traces=self.traces(),
+            policies=tuple(dict.fromkeys(label for entry in self.entries("policies") for label in self.policies(entry))),
+            gates=tuple(self.gate(text) for text in self.texts("fail_if", [])),
+            settings=self.settings(),
+            output=self.text(self.document, "output") or Suite.output,
+            cells=self.text(self.document, "cells") or Suite.cells,
+            baseline=self.text(self.document, "baseline"),
+            reports=reports,
+            junit=self.text(self.document, "junit"),
+            markdown=self.text(self.document, "markdown"),
         )
 
     def error(self, what: str) -> UsageError:
@@ -166,29 +164,30 @@ class _Reader:
             raise self.error(f"traces: {entry!r} lacks the key trace")
         capacity = table.get("capacity", self.document.get("capacity"))
         capacities = capacity if isinstance(capacity, list) else [capacity]
-        invalid = self.word(table, "invalid", self.word(self.document, "invalid", "error"))
+        invalid = self.invalid(table, self.invalid(self.document, INVALID[0]))
         return [
             TraceSpec(
-                trace,
-                self.text(table, "name"),
-                self.text(table, "format"),
-                invalid,
-                self.size(each),
-                str(each) if isinstance(capacity, list) else None,
+                trace=trace,
+                name=self.text(table, "name"),
+                format=self.text(table, "format"),
+                invalid=invalid,
+                capacity=None if each is None else self.setting("capacity", each),
+                capacity_text=str(each) if isinstance(capacity, list) else None,
             )
             for each in capacities
         ]
 
-    def size(self, value: Any) -> int | None:
-        """Return a capacity in bytes; ``value`` is None, a number, or a text such as "80GiB"."""
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise self.error(f"capacity: {value!r} is no size; write 4096 or '80GiB'")
+    def settings(self) -> Settings:
+        """Return the settings that the document has keys for, but for the capacity, which may be a list."""
+        keys = [name for name in run_options() if name in self.document and name != "capacity"]
+        return Settings(**{key: self.setting(key, self.document[key]) for key in keys})
+
+    def setting(self, name: str, value: Any) -> Any:
+        """Return the value of a run option that a key has as ``value``."""
         try:
-            return parse_size(str(value))
+            return run_options()[name].value(value)
         except UsageError as error:
-            raise self.error(f"capacity: {error}") from None
+            raise self.error(f"{name}: {error}") from None
 
     def policies(self, entry: Any) -> list[str]:
         """Return the policies of one entry as texts such as "buddy:min=64".
@@ -215,22 +214,6 @@ class _Reader:
         except UsageError as error:
             raise self.error(f"fail_if: {error}") from None
 
-    def samples(self) -> int:
-        """Return the number of samples; the word "all" stands for every event."""
-        value = self.document.get("samples", DEFAULT_SAMPLES)
-        if value == "all":
-            return ALL_SAMPLES
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.error(f"samples: {value!r} is neither a number above 0 nor 'all'")
-        return value
-
-    def flag(self, key: str) -> bool:
-        """Return the boolean under a key, False if it is absent."""
-        value = self.document.get(key, False)
-        if not isinstance(value, bool):
-            raise self.error(f"{key}: {value!r} is neither true nor false")
-        return value
-
     def texts(self, key: str, default: list[str]) -> list[str]:
         """Return the list of texts under a key, or the default if it is absent."""
         value = self.document.get(key, default)
@@ -245,11 +228,11 @@ class _Reader:
             raise self.error(f"{key}: {value!r} is no text in quotes")
         return value
 
-    def word(self, table: dict[str, Any], key: str, default: str) -> str:
-        """Return the word under a key of a table, which has to be one of WORDS, or the default if it is absent."""
-        value = table.get(key, default)
-        if value not in WORDS[key]:
-            raise self.error(f"{key}: {value!r} is none of {', '.join(WORDS[key])}")
+    def invalid(self, table: dict[str, Any], default: str) -> str:
+        """Return the word under the key invalid of a table, or the default if it is absent."""
+        value = table.get("invalid", default)
+        if value not in INVALID:
+            raise self.error(f"invalid: {value!r} is none of {', '.join(INVALID)}")
         return str(value)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from memtrace import plugins
 from memtrace.errors import UsageError
+from memtrace.results.settings import Settings, Taken, run_options
 from memtrace.suite.config import Suite, TraceSpec
 
 if TYPE_CHECKING:
@@ -38,21 +39,25 @@ class Task:
     sha256: str  # of the trace's bytes
     format: str | None  # of the trace; None: recognised from the file
     invalid: str  # error or skip
-    capacity: int | None  # bytes; None: the heap grows as needed
     policy: str  # the policy with its options; an absolute path if it is a file
     label: str  # the name of the policy in results
     policy_digest: str  # of the policy's sources
-    on_oom: str
-    samples: int
-    validate: bool
+    settings: Settings  # with the capacity of the trace
 
     @property
     def key(self) -> str:
         """Return a digest of everything that determines the cell's results.
 
-        Where the trace and the policy lie is not part of it.
+        Where the trace and the policy lie is not part of it. Of the settings, those that a suite does not take are part
+        of it only if they are not at their defaults.
         """
-        values = {name: value for name, value in asdict(self).items() if name not in ("source", "policy")}
+        values = asdict(self)
+        for name in ("source", "policy"):
+            del values[name]
+        for name, value in values.pop("settings").items():
+            option = run_options()[name]
+            if isinstance(option.suite, Taken) or value != option.default:
+                values[name] = value
         text = json.dumps({**values, "package": package_digest(), **_libraries()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -97,18 +102,15 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
         suite,
         tuple(
             Task(
-                spec.trace,
-                name,
-                sha256,
-                spec.format,
-                spec.invalid,
-                spec.capacity,
-                text,
-                policy.label,
-                policy_digest(policy),
-                suite.on_oom,
-                suite.samples,
-                suite.validate,
+                source=spec.trace,
+                trace=name,
+                sha256=sha256,
+                format=spec.format,
+                invalid=spec.invalid,
+                policy=text,
+                label=policy.label,
+                policy_digest=policy_digest(policy),
+                settings=replace(suite.settings, capacity=spec.capacity),
             )
             for spec, name, sha256 in found
             for text, policy in chosen

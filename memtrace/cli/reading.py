@@ -1,0 +1,27 @@
+"""Reading the trace of a command under a progress bar, and the notes on what its reader assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from memtrace.trace import Trace
+
+
+def read_trace(path: str, *, trace_format: str | None, bars: bool, invalid: str = "error", keep_ids: bool = False) -> Trace:
+    """Read one trace, under a progress bar if ``bars``; ``keep_ids`` keeps the trace's own ids of blocks."""
+    from memtrace.cli.output import bar
+    from memtrace.reading import read
+
+    with bar(f"reading {Path(path).name}", bars) as progress:
+        return read(path, invalid=invalid, format=trace_format, keep_ids=keep_ids, progress=progress)
+
+
+def say_assumed(metadata: Mapping[str, str], silent: bool) -> None:
+    """Print the assumptions that the format's reader made, which are in the trace's metadata, unless ``silent``."""
+    for line in metadata.get("assumed", "").splitlines() if not silent else ():
+        click.echo(f"note: {line}", err=True)
