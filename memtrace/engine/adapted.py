@@ -1,7 +1,8 @@
-"""A policy without a ledger -> one with: what ``reserved`` and ``survey`` tell is noted after every call.
+"""Give a policy without a ledger one: after every call, what its ``reserved`` and ``survey`` return is written to a ledger.
 
 The simplest form a policy can have, five functions over a state of its own, is enough for the main measures; those that
-need the sizes of all holes stay empty.
+need the sizes of all holes stay empty. Of the contract's functions only init, alloc, free, reserved, survey, resize and trim
+are called for such a policy by the loop.
 """
 
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""What is kept of each block, one record per slot: where it is, and what was asked for."""
+"""The records of the blocks, one for each slot: where the block is, and what was asked for."""
 
 import numpy as np
 

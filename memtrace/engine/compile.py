@@ -1,4 +1,4 @@
-"""A bound policy -> its loop as machine code, cached on disk so that another process starts at once.
+"""Compile the replay loop of a bound policy to machine code, and cache the code on disk for other processes.
 
 Numba names a cache file after the function's qualified name, and watches only the file that defines it. The loop's
 name here carries the digest of every source behind it, so an edited policy or helper is compiled anew, and an

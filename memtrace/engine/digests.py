@@ -1,4 +1,4 @@
-"""Which source files a policy is made of, and a digest of their text: what the compile cache is keyed by."""
+"""Find the source files that a policy is made of, and compute the digest of their text under which compiled code is cached."""
 
 import hashlib
 import inspect

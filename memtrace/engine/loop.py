@@ -1,9 +1,9 @@
-"""The one loop that every policy shares: events in, addresses and a filled recorder out.
+"""The one replay loop, which every policy shares: it takes events, and fills addresses and a recorder.
 
 ``specialise`` closes the loop over one policy's functions. The same text runs in the interpreter, as the tests'
 oracle, and compiled (``engine.compile``). The compiled loop allocates nothing: it stops at an event for which the
 policy's arrays are too small, its driver makes larger ones, and it goes on from there. Allocs and frees are served in the loop
-itself, all else apart from it (``engine.serving``).
+itself; all other events are served by ``engine.serving``, out of line.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
-"""Where blocks are, for policies whose blocks move or come in pieces: the loop learns of it here, and the validator.
+"""Keep track of where blocks are, for policies whose blocks move or come in pieces.
 
-``bind`` chooses: most blocks are one range that stays, and nothing is asked. A policy with ``address_of`` moves blocks,
-each of one piece, and books their bytes in its ledger's MOVED. A policy with ``first_piece`` puts a block into pieces
-anywhere, which stay; a resize in place may add or drop some. With ``keep`` every piece and every move is written down.
+``choose`` picks the functions that the loop calls. The blocks of most policies are one range that stays, and nothing is asked.
+A policy with ``address_of`` moves blocks, each of one piece, and adds the bytes it moves to its ledger's MOVED. A policy with
+``first_piece`` puts a block into pieces anywhere, which stay; a resize in place may add or drop some. If addresses are kept,
+every piece and every move is written down as a row of places, from which the validator reads where a block is.
 """
 
 from memtrace.contract.calls import out_of_line

@@ -1,4 +1,4 @@
-"""What the loop writes down while it replays: running sums, peaks, samples, hole classes, the occupancy grid.
+"""What the loop writes down while it replays: running sums, peaks, samples, hole classes, requests by size, and places of blocks.
 
 Plain functions over a NamedTuple of arrays, compiled into the loop. All sums persist between batches, so a trace
 replayed in pieces gives the same figures to the last bit.

@@ -1,11 +1,13 @@
-"""A NamedTuple in the compiler's hands as the address of one in memory.
+"""Compiler support for passing a NamedTuple by reference: compiled functions get its address in memory, not a copy of its fields.
 
-As a value it is copied at every call, which for the state of a policy is a hundred words. Held, a call hands on one, and a
-field is loaded where it is read. Nothing writes to one as long as it is held, so its loads may be moved and shared at will.
-A NamedTuple within is held too, and so is a member of a tuple of them.
+By value, a NamedTuple is copied at every call, and the state of a policy has a hundred words. By reference, a call passes one
+word, and a field is loaded where it is read. The compiler's type of such an address is ``Held``. Nothing assigns to the fields
+of a NamedTuple that is held, so the compiler may move and share their loads. A NamedTuple inside of one that is held is held
+too, and so is a member of a tuple of them.
 
-Numba leaves out a write into an array that is not read again and that it cannot follow back to an argument. It follows fields
-and members, but no call: so a value is held where it is handed on, and who writes through it has it as an argument.
+Numba drops a write into an array that is not read again and that it cannot trace back to an argument. It traces through fields
+and members, but not through calls. So a value is held (``by_reference``) where it is passed on as an argument, and a function
+that writes through it has it as an argument.
 """
 
 import operator

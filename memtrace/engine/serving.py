@@ -1,4 +1,4 @@
-"""Serving one event: a request is put to the policy, and all that is no alloc and no free is done here, apart from the loop."""
+"""Serve one event for the replay loop: put a request to the policy, and do all that is neither an alloc nor a free."""
 
 from typing import NamedTuple
 
