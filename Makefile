@@ -35,9 +35,10 @@ unit: setup ## pytest
 bench: setup ## ns per event beside C++ twins and the system's malloc
 	$(BIN)/python -m benchmarks
 
-docs: setup ## write docs/measures.md, commands.md, workloads.md and gates.md anew from the declarations
+docs: setup ## write docs/measures.md, commands.md, policies.md, workloads.md and gates.md anew from the declarations
 	$(BIN)/python -m docs.measures
 	$(BIN)/python -m docs.commands
+	$(BIN)/python -m docs.policies
 	$(BIN)/python -m docs.workloads
 	$(BIN)/python -m docs.gates
 
