@@ -131,6 +131,17 @@ def test_every_policy_is_sound(name: str) -> None:
     assert report.ok, report.text()
 
 
+def rows_of(text: str) -> list[str]:
+    """The first cells of the rows of a table, without its head."""
+    return [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+
+
+def test_the_glossary_is_in_order_and_has_the_words_of_the_readme() -> None:
+    words = rows_of(DOCS["glossary.md"])
+    assert words == sorted(words, key=str.lower)
+    assert set(rows_of(README.partition("\n## Words")[2].partition("\n## ")[0])) <= set(words)
+
+
 def test_links_lead_somewhere() -> None:
     for folder, text in [(ROOT, README), *[(ROOT / "docs", text) for text in DOCS.values()]]:
         for link in re.findall(r"\]\(([^)#:]+)\)", text):

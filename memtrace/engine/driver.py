@@ -1,7 +1,8 @@
 """Drive a compiled loop: call it, do what it stopped for, call it again, until the batch is replayed.
 
 A loop allocates nothing. It stops at an event for which an array is too small, and returns how far it came and why. `drive` is
-this protocol. `Run` is what replay and Heap drive: one policy's loop with everything that changes while it runs.
+this protocol; replay, Heap and the replay over tiers all use it. `Run` is what replay and Heap drive: one policy's loop with
+everything that changes while it runs.
 """
 
 from __future__ import annotations
