@@ -38,9 +38,10 @@ compat: setup ## equal results with the lowest and the newest versions of the de
 bench: setup ## ns per event beside C++ twins and the system's malloc
 	$(BIN)/python -m benchmarks
 
-docs: setup ## write docs/measures.md, commands.md, workloads.md and gates.md anew from the declarations
+docs: setup ## write docs/measures.md, commands.md, policies.md, workloads.md and gates.md anew from the declarations
 	$(BIN)/python -m docs.measures
 	$(BIN)/python -m docs.commands
+	$(BIN)/python -m docs.policies
 	$(BIN)/python -m docs.workloads
 	$(BIN)/python -m docs.gates
 

@@ -11,25 +11,26 @@ from memtrace.workloads.options import Option, options_of, text_of
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Workloads
 
-Synthetic traces, seeded: the same options, seed and version give the same bytes. `memtrace generate` writes one to a file; its
-name with options also stands where `run`, `info`, `check` and `convert` expect a trace:
+A workload generates a synthetic trace: the same options, seed and version give the same bytes. `memtrace generate` writes the
+trace to a file. A workload's name, with options, may also be given where `run`, `info`, `check` and `convert` expect a trace:
 
     memtrace workloads gpt-train
     memtrace generate gpt-train --set layers=24 --set batch=8 --seed 0 -o trace.parquet
     memtrace run gpt-train:layers=24,batch=8 -p default
     memtrace info classic:pattern=peaks,events=100000,seed=7
 
-Every block has a tag. Events are made in pieces and written as they come, so memory does not grow with the trace: 100 million
-events (`memtrace generate classic --set events=100000000 -o t.parquet`) took 298 MiB at most, and 26 s of processor time. What
-generated traces have in common with recorded ones and with the literature is measured in [reproductions.md](reproductions.md).
+Every block has a tag. A workload makes events in pieces, which are written as they come, so memory does not grow with the trace:
+100 million events (`memtrace generate classic --set events=100000000 -o t.parquet`) took at most 298 MiB, and 26 s of processor
+time. [reproductions.md](reproductions.md) compares generated traces with recorded ones and with the literature.
 This page is written by `make docs`.
 
 ## Your own, in one file
 
 A file in `memtrace/workloads/` with a function `generate(seed, *, option=default, ...)` is a workload; nothing else has to be
-touched. It returns `Made`: pieces of events and the names of their tags. Options are annotated with their limits, which are
-checked and printed. `lifespans.events` puts blocks in order that are given by the times of their birth and death;
-`tape.stepped` lays out steps that are written down once; `churn` runs blocks whose lifetimes count allocations.
+touched. It returns `Made` (`memtrace.workloads.events`): pieces of events and the names of their tags. Options are annotated
+with their limits, which are checked and printed. Three helpers make events: `lifespans.events` from blocks with times of birth
+and death, `transformer.tape.Tape` from steps that are written down once, and `classical.phases.churn` from blocks whose
+lifetimes count allocations.
 
 ## All options
 """

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import ROOT, Run
 
-from docs import commands, gates, measures, workloads
+from docs import commands, gates, measures, policies, workloads
 from memtrace.cli import COMMANDS
+from memtrace.contract.policy import Policy, constants, functions
+from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE, Request
+from memtrace.engine.adapted import with_ledger
 from memtrace.engine.registry import builtin_policies, group, options_of
 from memtrace.results.schema import TABLES, columns_of
 from memtrace.trace.model import COLUMNS, Op
@@ -74,6 +78,27 @@ def test_policies_and_their_options(name: str) -> None:
         assert f"| {option} |" in DOCS["policies.md"] or option in module.__doc__, option
 
 
+def test_the_policy_contract() -> None:
+    page = DOCS["policies.md"].partition(policies.FIRST)[2]
+    for function in functions():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{function.signature}` |"))
+        assert function.entry.called in row and function.entry.missing in row
+    for name, default, meaning in constants():
+        assert f"| `{name}` | `{default!r}` | {meaning} |" in page
+    for field in Request._fields:
+        assert f"| `{field}` | " in page
+    for value in (NOWHERE, NOTHING, ENLARGE):
+        assert f"| {value} (`" in page
+
+
+def test_what_the_contract_says_of_policies_without_a_ledger() -> None:
+    whole = ModuleType("whole")
+    vars(whole).update({each.name: getattr(Policy, each.name) for each in functions()})
+    called = {*with_ledger(whole), "reserved", "survey"} - {"largest_hole", "update_ledger"}
+    by_the_loop = {each.name for each in functions() if not each.entry.ledger} - {"require", "over"}
+    assert called == by_the_loop
+
+
 def test_trace_columns_and_ops() -> None:
     for column in COLUMNS:
         assert f"| {column} |" in DOCS["trace.md"]
@@ -91,6 +116,7 @@ def test_pages_that_are_written_by_make_docs_are_up_to_date() -> None:
     assert DOCS["measures.md"] == measures.page()
     assert DOCS["gates.md"] == gates.page()
     assert DOCS["commands.md"] == commands.page()
+    assert DOCS["policies.md"] == policies.page()
     assert DOCS["workloads.md"] == workloads.page()
 
 
@@ -103,6 +129,17 @@ def test_the_example_policy_is_sound() -> None:
 def test_every_policy_is_sound(name: str) -> None:
     report = check_policy({"optimum": "optimum:effort=0"}.get(name, name), traces=8)  # annealing takes minutes
     assert report.ok, report.text()
+
+
+def rows_of(text: str) -> list[str]:
+    """The first cells of the rows of a table, without its head."""
+    return [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+
+
+def test_the_glossary_is_in_order_and_has_the_words_of_the_readme() -> None:
+    words = rows_of(DOCS["glossary.md"])
+    assert words == sorted(words, key=str.lower)
+    assert set(rows_of(README.partition("\n## Words")[2].partition("\n## ")[0])) <= set(words)
 
 
 def test_links_lead_somewhere() -> None:

@@ -19,7 +19,7 @@ def out_of_line(function: Function) -> Function:
 def by_reference(value):
     """Return a NamedTuple that compiled code passes by reference; the result is only for use as an argument of a call.
 
-    The compiler stores the tuple in memory once and passes its address, instead of a copy at every call; see ``engine.held``.
+    The compiler stores the tuple in memory once and passes its address, not a copy at every call (``engine.references``).
     """
     return value
 

@@ -1,12 +1,12 @@
 """The policy contract: every function and every constant that a policy module may have.
 
 A policy is a module of plain functions over a NamedTuple of numpy arrays, its state. ``Policy`` declares the functions and
-``Constants`` the constants; both say what an entry means, when the engine uses it, and what happens where a policy leaves it
-out. The body of an optional function is the default that the replay loop calls in its place. The engine, ``memtrace policies``
-and docs/policies.md read the declarations here, and no other file asks a policy module which names it has.
+``Constants`` the constants; both say what an entry means, when it is used, and what happens where a policy leaves it out. The
+body of an optional function is the default that the replay loop calls in its place. The engine and docs/policies.md read the
+declarations here, and no other file asks a policy module which names it has.
 
-Units are bytes. A handle is the index by which a policy knows a block: 0 <= handle <= max_live, used again after the
-block is freed. Functions marked "compiled" run inside the compiled loop, so they must be what numba compiles.
+Units are bytes. A handle is the index by which a policy knows a block: 0 <= handle < max_live of ``init``, used again after the
+block is freed. Functions marked "compiled" run inside the compiled loop, so numba has to be able to compile them.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """When the engine calls a function of a policy, at what cost, and what happens where it is missing."""
+    """When a function of a policy is called, what it may cost, and what happens where a policy leaves it out."""
 
     called: str
-    cost: str
+    cost: str  # of one call
     missing: str
     compiled: bool = True
-    default: bool = False  # the body in ``Policy`` stands in for a missing function
+    default: bool = False  # the body in ``Policy`` is called in place of a missing function
+    ledger: bool = True  # only for a policy whose state has a ledger
 
 
 class PlanRequest(NamedTuple):
-    """What ``plan`` is told beside the trace."""
+    """What ``plan`` gets beside the trace."""
 
     options: Options  # the policy's own options, by name
     capacity: int | None  # bytes; None: no limit
@@ -55,42 +56,54 @@ def entry(**about: Any) -> Callable[[Any], Any]:
 
 
 class Policy(Protocol):
-    """The functions of a policy module. ``init``, ``alloc`` and ``free`` are required."""
+    """The functions of a policy module; ``init``, ``alloc`` and ``free`` are required."""
 
     # The five functions of the simplest policy.
 
-    @entry(called="once, before the first event", cost="any", missing="the file is refused", compiled=False)
+    @entry(
+        called="once per replay, before the first event; before a trace is read, once more to check the options",
+        cost="any", missing="the file is refused", compiled=False, ledger=False,
+    )  # fmt: skip
     @staticmethod
     def init(capacity: int, max_live: int, **options: Any) -> State:
-        """Return the state of an empty heap: `capacity` bytes at most (2^62: no limit), `max_live` blocks live at once at most.
+        """Return the state of a heap without blocks, for `max_live` blocks live at once and `capacity` bytes (2^62: no limit).
 
-        Further parameters are the policy's options, with their defaults: an int, a bool, a str, or a Literal of words. A policy
+        Further parameters are the policy's options. Each has a default: an int, a bool, a str, or a word of a Literal. A policy
         with `**options` takes the common options of the heap policies too. Raises ValueError for values that cannot be.
         """
 
-    @entry(called="for each request", cost="O(1) or O(log n)", missing="the file is refused")
+    @entry(
+        called="for an alloc event, for a realloc that `resize` did not serve, for the scratch block of a swap",
+        cost="O(1) or O(log n)", missing="the file is refused", ledger=False,
+    )  # fmt: skip
     @staticmethod
     def alloc(state: State, request: Request) -> int:
-        """Return the address of a new block for `request`.
+        """Place a block for `request`, and return its address.
 
-        -1 (NOWHERE): the request fails. -2 (NOTHING): the request gets no block, which is no failure (a request of 0 bytes, for
-        instance). -3 (ENLARGE): the arrays of the state are too small and nothing has changed; the engine calls `enlarge` and
-        asks again.
+        Return -1 (NOWHERE) if the request fails, -2 (NOTHING) if it gets no block and that is no failure (a request of 0 bytes,
+        for instance), -3 (ENLARGE) if the arrays of the state are too small; then nothing may have changed, and the engine calls
+        `enlarge` and asks again.
         """
 
-    @entry(called="for each block that is freed", cost="O(1) or O(log n)", missing="the file is refused")
+    @entry(
+        called="for a free event, for the old block of a realloc that moved, for the scratch block of a swap; never for a block "
+        "without an address", cost="O(1) or O(log n)", missing="the file is refused", ledger=False,
+    )  # fmt: skip
     @staticmethod
     def free(state: State, request: Request, address: int) -> None:
         """Free the block at `address`; the fields of `request` are those of the block's last alloc or realloc."""
 
-    @entry(called="after each call, where the state has no ledger", cost="O(1)", missing="refused, where the state has no ledger")
+    @entry(
+        called="after `init` and each call of `alloc`, `free`, `resize` and `trim`, only if the state has no ledger",
+        cost="O(1)", missing="a replay ends with an error if the state has no ledger", ledger=False,
+    )  # fmt: skip
     @staticmethod
     def reserved(state: State) -> int:
         """Return the bytes held from the system."""
 
     @entry(
-        called="after each call, where the state has no ledger", cost="O(1)",
-        missing="allocated is the sum of the sizes, free is reserved - allocated, holes are unknown",
+        called="with `reserved`, only if the state has no ledger", cost="O(1)", ledger=False,
+        missing="allocated is the sum of the requested sizes, free is reserved - allocated, and no hole is counted",
     )  # fmt: skip
     @staticmethod
     def survey(state: State) -> tuple[int, int, int, int]:
@@ -99,58 +112,66 @@ class Policy(Protocol):
     # What a policy may do beyond alloc and free.
 
     @entry(
-        called="for each realloc of a block that has an address",
+        called="for a realloc event of a block that has an address",
         cost="O(1) or O(log n)",
         missing="a realloc always moves the block",
         default=True,
+        ledger=False,
     )
     @staticmethod
     def resize(state: State, request: Request, address: int, old_size: int) -> int:
-        """Resize a block in place and return its address.
+        """Resize the block of `request` from `old_size` to `request.size` bytes in place, and return its address.
 
-        -1 (NOWHERE): the engine allocs, copies and frees instead. -3 (ENLARGE): as in `alloc`.
+        Return -1 (NOWHERE) if it cannot be resized in place: the engine then calls `alloc`, counts the bytes that a copy moves,
+        and calls `free`. Return -3 (ENLARGE) as `alloc` does.
         """
         return NOWHERE
 
-    @entry(called="for each trim event", cost="any", missing="trim events do nothing", default=True)
+    @entry(called="for a trim event", cost="any", missing="trim events do nothing", default=True, ledger=False)
     @staticmethod
     def trim(state: State) -> None:
         """Give free memory back to the system."""
 
     @entry(
-        called="after -3 (ENLARGE), before the same event is served again", cost="any, amortised", compiled=False,
-        missing="-3 ends the run with an error",
+        called="after an answer of -3 (ENLARGE), before the same event is served again", cost="any, amortised", compiled=False,
+        missing="an answer of -3 ends the replay with an error",
     )  # fmt: skip
     @staticmethod
     def enlarge(state: State) -> State:
         """Return the state with the same contents in larger arrays."""
 
-    @entry(called="before each free", cost="O(1)", missing="nothing", default=True)
+    @entry(called="before the `free` of a free event", cost="O(1)", missing="nothing is called", default=True)
     @staticmethod
     def freed_by(state: State, request: Request, stream: int) -> None:
-        """Note that `stream` is about to free the block of `request` (whose `stream` is the one that allocated it)."""
+        """Note that `stream` is about to free the block of `request`; `request.stream` is the stream that allocated it."""
 
-    @entry(called="for each record event", cost="O(1) or O(log n)", missing="record events do nothing", default=True)
+    @entry(called="for a record event of a live block", cost="O(1) or O(log n)", missing="record events do nothing", default=True)
     @staticmethod
     def record(state: State, request: Request, stream: int, address: int) -> int:
-        """Note that `stream` uses the block: return -2 (NOTHING), or -3 (ENLARGE) as in `alloc`."""
+        """Note that `stream` uses the block of `request`, and return -2 (NOTHING), or -3 (ENLARGE) as `alloc` does.
+
+        `address` is -2 for a block that got no address.
+        """
         return NOTHING
 
-    @entry(called="for each complete event", cost="any", missing="complete events do nothing", default=True)
+    @entry(called="for a complete event", cost="any", missing="complete events do nothing", default=True)
     @staticmethod
     def complete(state: State, request: Request, stream: int, address: int) -> None:
-        """Note that the recorded stream work of a freed block is done; of all freed blocks if `request.block` is -1."""
+        """Note that the recorded stream work on the freed block `request.block` is done; -1: on all freed blocks.
 
-    @entry(called="for each access event", cost="O(1)", missing="access events do nothing", default=True)
+        Of `request`, only `block` and `stream` count. `address` is where the block was, -2 if it had none or all are meant.
+        """
+
+    @entry(called="for an access event of a live block", cost="O(1)", missing="access events do nothing", default=True)
     @staticmethod
     def access(state: State, request: Request, address: int) -> None:
-        """Note that the block is used."""
+        """Note that the block of `request` is used; `address` is -2 for a block that got no address."""
 
     # What the measures read.
 
     @entry(
-        called="at samples and peaks, where the state has a ledger", cost="O(log n)",
-        missing="refused, where the state has a ledger",
+        called="at samples and peaks", cost="O(log n)",
+        missing="a replay ends with an error if the state has a ledger",
     )  # fmt: skip
     @staticmethod
     def largest_hole(state: State) -> int:
@@ -159,13 +180,13 @@ class Policy(Protocol):
     @entry(called="at samples and peaks", cost="O(log n)", missing="not known", default=True)
     @staticmethod
     def releasable(state: State) -> int:
-        """Return the free bytes that could go back to the system without moving a block; -1: not known."""
+        """Return the free bytes that could go back to the system without moving a block; -1 if that is not known."""
         return -1
 
     @entry(
-        called="at samples and peaks, with a row of as many values as COUNTERS names",
+        called="at samples and peaks",
         cost="O(1)",
-        missing="nothing",
+        missing="nothing is called",
         default=True,
     )
     @staticmethod
@@ -173,96 +194,107 @@ class Policy(Protocol):
         """Write the policy's own counters into `row`, int64[counter], in the order of COUNTERS."""
 
     @entry(
-        called="once, after init, where the state has a ledger", cost="any", compiled=False,
-        missing="the sizes are read off the ledger's size classes, of which each but one hole is a power of two",
+        called="once, after `init` and `follow`", cost="any", compiled=False,
+        missing="the sizes are derived from the ledger: all holes of a size class but one have its lowest size, a power of two",
     )  # fmt: skip
     @staticmethod
     def first_holes(state: State) -> Iterable[int]:
         """Return the sizes of the holes that there are before the first event."""
 
     @entry(
-        called="after an out-of-memory, by the report",
+        called="once, at the end of a replay that ran out of memory",
         cost="any",
         compiled=False,
-        missing="neighbours are told by address",
-        default=False,
+        missing="all that lies between a block and the next live blocks by address counts as free",
     )
     @staticmethod
     def neighbours(state: State, handles: Any) -> Any:
-        """Return int64[block]: the free bytes that border each of the blocks `handles` (int64[block]) in its own segment."""
+        """Return the free bytes on both sides of each of the live blocks `handles`, in its own segment; both are int64[block]."""
 
     # Prefetching: the compiled loop knows the events to come.
 
-    @entry(called="some 16 events before a block is freed", cost="one prefetch", missing="nothing", default=True)
+    @entry(
+        called="16 events before a free event, if the trace has 4,096 blocks or more live at once",
+        cost="one prefetch", missing="nothing is called", default=True,
+    )  # fmt: skip
     @staticmethod
     def expect(state: State, handle: int) -> None:
-        """Prefetch what `free` will read of the block; changes nothing."""
+        """Prefetch what `free` reads first of the block; change nothing."""
 
-    @entry(called="some 8 events before a block is freed", cost="one prefetch", missing="nothing", default=True)
+    @entry(
+        called="8 events before a free event, if the trace has 4,096 blocks or more live at once",
+        cost="one prefetch", missing="nothing is called", default=True,
+    )  # fmt: skip
     @staticmethod
     def expect_soon(state: State, handle: int) -> None:
-        """Prefetch what lies behind that which `expect` fetched; changes nothing."""
+        """Prefetch what `free` reads next, which is found through what `expect` fetched; change nothing."""
 
-    # Blocks that move or come in pieces. Both need a ledger.
+    # Blocks that move or come in pieces. A policy that has `first_piece` too is taken for one whose blocks do not move.
 
     @entry(
         called="for each live block after an event in which ledger[MOVED] changed",
         cost="O(1)",
         missing="blocks do not move",
-        default=False,
     )
     @staticmethod
     def address_of(state: State, handle: int) -> int:
         """Return the address at which the block lies now. The policy adds the bytes that it moves to ledger[MOVED]."""
 
     @entry(
-        called="after each alloc and resize, where addresses are kept", cost="O(1)", missing="each block is one range of bytes"
-    )
+        called="after a block is placed or resized, if addresses are kept; and where live blocks are counted by address",
+        cost="O(1)", missing="each block is one range of bytes",
+    )  # fmt: skip
     @staticmethod
     def first_piece(state: State, handle: int) -> int:
         """Return the number of the block's first piece; -1 if it has none. The four functions of pieces go together."""
 
-    @entry(called="as first_piece", cost="O(1)", missing="each block is one range of bytes")
+    @entry(called="with `first_piece`", cost="O(1)", missing="each block is one range of bytes")
     @staticmethod
     def next_piece(state: State, handle: int, piece: int) -> int:
         """Return the number of the piece after `piece`; -1 after the last."""
 
-    @entry(called="as first_piece", cost="O(1)", missing="each block is one range of bytes")
+    @entry(called="with `first_piece`", cost="O(1)", missing="each block is one range of bytes")
     @staticmethod
     def piece_at(state: State, handle: int, piece: int) -> tuple[int, int]:
         """Return the address and the bytes of a piece."""
 
-    @entry(called="as first_piece", cost="O(1)", missing="each block is one range of bytes")
+    @entry(called="before each event, if addresses are kept", cost="O(1)", missing="each block is one range of bytes")
     @staticmethod
     def most_pieces(state: State) -> int:
-        """Return an upper bound of the pieces of any block."""
+        """Return an upper bound of the number of pieces that any block has after the next event."""
 
     # Policies that know the whole trace, and policies around others.
 
-    @entry(called="once, before a replay is planned", cost="any", missing="nothing", compiled=False)
+    @entry(
+        called="by `memtrace run`, `suite` and `shrink`, before anything is replayed",
+        cost="any", missing="nothing is checked", compiled=False, ledger=False,
+    )  # fmt: skip
     @staticmethod
     def require(options: Options) -> None:
-        """Raise UsageError where this machine lacks what the policy needs for these options."""
+        """Raise UsageError if this machine lacks what the policy needs for these options, such as a library."""
 
-    @entry(called="once, after init", cost="any", missing="the policy is told one event at a time", compiled=False)
+    @entry(called="once per replay, after `init`", cost="any", missing="the policy sees one event at a time", compiled=False)
     @staticmethod
     def plan(trace: Any, request: PlanRequest) -> Any:
-        """Look at the whole trace and return a plan, which `follow` takes.
+        """Read the whole trace and return a plan: any object, which `follow` takes.
 
-        The plan's `seconds` are the time of the replay where the policy's own work is done here, else None.
+        Its attribute `seconds` is the time that results report if the policy does its work in `plan`; None: the loop's time.
         """
 
-    @entry(called="once, after plan", cost="any", missing="refused, where there is plan", compiled=False)
+    @entry(called="once per replay, after `plan`", cost="any", missing="`plan` is not called either", compiled=False)
     @staticmethod
     def follow(state: State, plan: Any) -> State:
         """Return the state with the plan in it."""
 
-    @entry(called="when the policy's text is read", cost="any", missing="the policy is used alone", compiled=False)
+    @entry(
+        called="when a policy's name and options are read", cost="any", missing="the policy takes in no other",
+        compiled=False, ledger=False,
+    )  # fmt: skip
     @staticmethod
     def over(inner: Any, options_of: Callable[[str], dict[str, Any]]) -> dict[str, Callable[..., Any]]:
         """Return the policy's functions by name, made around the functions of another policy, `inner`.
 
-        The option named by INNER says which policy; `options_of` gives that policy's options for the option's text.
+        The option that INNER names says which policy; `options_of` returns that policy's options for the option's text.
         """
 
 
@@ -275,21 +307,26 @@ def constant(meaning: str, default: Any) -> Any:
 class Constants:
     """The constants of a policy module."""
 
-    ORDER: int = constant("place in lists of policies, lowest first", 100)
-    GROUPS: tuple[str, ...] = constant("groups for `-p` that the policy belongs to, beside `all`", ())
-    ALSO_WITH: tuple[str, ...] = constant("option texts with which a group has the policy once more", ())
-    BARE: str | None = constant("the option that a word without `key=` is the value of", None)
+    ORDER: int = constant("the place in lists of policies, lowest first; equal ones by name", 100)
+    GROUPS: tuple[str, ...] = constant("the groups for `-p` that the policy belongs to; it need not name `all`", ())
+    ALSO_WITH: tuple[str, ...] = constant("texts of options with each of which the policy's groups have it once more", ())
+    BARE: str | None = constant("the option whose value a word without `key=` is, as in `native:glibc`", None)
     SWAPS: tuple[str, ...] = constant("the values that the option `swap` takes; the first is the default", ("scratch", "inplace"))
     COUNTERS: tuple[str, ...] = constant(
-        "names of the policy's own columns of timeline.parquet, which `write_counters` fills", ()
+        "the names of the policy's own columns of timeline.parquet, which `write_counters` fills", ()
     )
-    COALESCES: bool = constant("once every block is freed, one block can have the whole capacity; `--check` tests it", False)
+    COALESCES: bool = constant(
+        "once all blocks are freed, one block of the whole capacity fits, at address 0; `--check` tests it", False
+    )
     VIRTUAL: bool = constant("addresses may lie beyond the reserved bytes and the capacity", False)
-    FOOTPRINT_ONLY: bool = constant("only addresses and footprint are known: measures of holes and searches are null", False)
-    VARIANTS: Mapping[str, Mapping[str, ModuleType]] | None = constant(
-        "option -> value -> the module that serves this value in the policy's place", None
+    FOOTPRINT_ONLY: bool = constant(
+        "only addresses and footprint are known: measures of holes and searches are null, and the group `all` is without it",
+        False,
     )
-    INNER: str = constant("the option that names the policy that `over` takes in", "")
+    VARIANTS: Mapping[str, Mapping[str, ModuleType]] | None = constant(
+        "option -> value -> the module that is used in the policy's place if the option has this value", None
+    )
+    INNER: str = constant("the option whose value is the policy that `over` takes in", "")
 
 
 @dataclass(frozen=True)

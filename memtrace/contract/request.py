@@ -1,21 +1,20 @@
-"""What the engine hands to a policy, and what a policy may answer instead of an address."""
+"""What the engine hands to a policy, and what a policy may return instead of an address.
+
+docs/policies.md has the comments behind these names as its tables.
+"""
 
 from typing import NamedTuple
 
-NOWHERE = -1  # the request cannot be served
+NOWHERE = -1  # the request fails: there is no room
 NOTHING = -2  # the request gets no block, and that is no failure
-ENLARGE = -3  # the state's arrays are too small: call the policy's ``enlarge`` and ask again
+ENLARGE = -3  # the arrays of the state are too small: the engine calls `enlarge` and asks again
 
 
 class Request(NamedTuple):
-    """One request: ``size`` in bytes, ``align`` in bytes (0: the policy's own), ``block`` an index for per-block arrays.
+    """One request for a block, or what was last requested for a block that is live."""
 
-    ``block`` is below ``max_live`` and used again after the block is freed; ``stream`` and ``tag`` are the trace's
-    (tag: a code, -1 for none).
-    """
-
-    size: int
-    align: int
-    stream: int
-    tag: int
-    block: int
+    size: int  # bytes
+    align: int  # bytes, a power of two: the address has to be a multiple of it; 0: the policy's own alignment
+    stream: int  # the GPU stream or thread; 0 if the trace names none
+    tag: int  # a code for the event's tag, the same for equal tags; -1: none
+    block: int  # the block's handle: an index below `max_live` for arrays with an entry per block, used again after its free

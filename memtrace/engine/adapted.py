@@ -1,7 +1,8 @@
-"""Give a policy without a ledger one: what its ``reserved`` and ``survey`` return is written into a ledger after every call.
+"""Give a policy without a ledger one: after every call, what its ``reserved`` and ``survey`` return is written to a ledger.
 
-A policy of the simplest form has five functions and a state of its own. That is enough for the main measures; those that need
-the sizes of all holes are not known.
+The simplest form a policy can have, five functions over a state of its own, is enough for the main measures; those that
+need the sizes of all holes stay empty. Of the contract's functions only init, alloc, free, reserved, survey, resize and trim
+are called for such a policy by the loop.
 """
 
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""A policy module -> the module of functions that the replay loop calls.
+"""Turn a policy module into the module of functions that the replay loop calls.
 
 The functions are those of ``memtrace.contract.policy``, with the contract's defaults for those that the policy leaves out, and
 those of ``engine.places``, which keep track of blocks that move or come in pieces. The result is a module because compiled code

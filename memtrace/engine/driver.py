@@ -1,4 +1,4 @@
-"""Driving a compiled loop: call it, do what it stopped for, call it again, until the batch is replayed.
+"""Drive a compiled loop: call it, do what it stopped for, call it again, until the batch is replayed.
 
 A loop allocates nothing. It stops at an event for which an array is too small, and returns how far it came and why. `drive` is
 this protocol; replay, Heap and the replay over tiers all use it. `Run` is what replay and Heap drive: one policy's loop with

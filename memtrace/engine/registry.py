@@ -1,4 +1,9 @@
-"""What options a policy takes, read off its ``init``; and option text turned into values."""
+"""Find policies and read their options: from the text `name:key=value,...`, a group's name, or the path of a file, to a Policy.
+
+The options are the parameters of the policy's ``init``. A policy over another, such as `arenas:policy=[best-fit:align=64]`,
+becomes one module with the inner policy's functions inside. The module's name has the inner policy but not its options, which
+only ``init`` reads, so one compiled loop serves them all.
+"""
 
 import hashlib
 import importlib

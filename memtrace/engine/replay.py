@@ -1,4 +1,4 @@
-"""Trace and policy -> placement: where every block would have lived, and what was counted on the way."""
+"""Replay a trace through a policy; the result is a placement: where every block would have lived, and what was counted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Read a text file with a compiled parser of its lines, and yield batches of events.
+"""Turn the calls of a recording into batches of events, from a text file or from calls that a reader makes in Python.
 
-The last batch is empty, and has the metadata: what was assumed of calls that contradict each other.
+A text file is read with a compiled parser of its lines (``read_calls``, ``read_rows``). Calls made one at a time in Python
+(``Call``, ``batches``) go through the same rules. The last batch is empty, and has the metadata: what was assumed of calls that
+contradict each other.
 """
 
 from __future__ import annotations

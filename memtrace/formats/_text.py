@@ -1,4 +1,11 @@
-"""Compile the parsers of formats, and cache the machine code on disk under a digest of all sources that they use."""
+"""What the parsers of text formats share: files in blocks of whole lines, compiled scanning, and compiled code kept on disk.
+
+``blocks`` reads a file in blocks of whole lines; a last line without a line end, or a truncated compressed file, is reported. The
+scanning functions read lines, words and numbers in an array of bytes (uint8), without a Python object for each line: each takes
+an offset `at` and the end of the line, and returns the offset behind what it read, -1 for nothing. They accept the offset -1,
+so calls can be chained and only the last result be checked. Compiled parsers are cached under a digest of all sources that they
+use.
+"""
 
 from __future__ import annotations
 

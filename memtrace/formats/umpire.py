@@ -1,4 +1,11 @@
-"""Read events that are stored as texts in a table of a SQLite database, as Umpire's database store writes them."""
+"""Umpire's replay log (UMPIRE_REPLAY): JSON lines of allocate, deallocate, reallocate, move, release and others.
+
+The calls of the program are read, on whatever allocator; the memory that pools get from other allocators is not in the log.
+The tag is the allocator's name. Pointers of one allocator are told apart from the same pointers of another. Lines of a
+reallocate come in pairs; if the block moved, its own allocate and deallocate are between them. Both the form since 2022 and
+the older one ("kind":"replay") are read, and SQLite databases of such events, as Umpire's database store writes them.
+Source: LLNL/Umpire, src/umpire/event and tools/replay.
+"""
 
 from __future__ import annotations
 

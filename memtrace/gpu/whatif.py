@@ -1,6 +1,7 @@
-"""The settings that are tried if the user names none, and checks of a setting before it is tried.
+"""Replay a recorded trace once per setting of PyTorch's allocator, and find the smallest capacity of each.
 
-A setting is text as in PYTORCH_CUDA_ALLOC_CONF.
+A setting is text as in PYTORCH_CUDA_ALLOC_CONF. ``grid`` has the settings that are tried if the user names none; each setting is
+checked before it is tried.
 """
 
 from __future__ import annotations

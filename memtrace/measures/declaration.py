@@ -1,4 +1,8 @@
-"""The declaration of a metric: its name, unit, formula and source beside the function that computes its value."""
+"""Declare a measure: its name, unit, formula and source beside the function that computes its value from ``Readings``.
+
+``Readings`` gives the figures that a replay recorded by name: it wraps a placement's recorder and ledger. ``Rows`` wraps the
+recorded samples or peaks, and computes the fragmentation of each row.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Kinds:
 
 
 class Contents:
-    """Counts a replay's live blocks while it runs, as the ``look`` of `replaying.replay`; `columns` returns the counts.
+    """Counts a replay's live blocks while it runs, as the ``look`` of `engine.replay.replay`; `columns` returns the counts.
 
     Memory is bounded, but for a number for each live block.
     """

@@ -1,10 +1,14 @@
-"""Free blocks of a binary buddy system: for each order, a 64-ary tree of bitmaps tells which of its aligned blocks are free.
+"""The free space of a binary buddy system: free blocks are marked in bitmaps, and counted as holes in the ledger.
 
-Block i of order o covers the addresses [i 2^o, (i + 1) 2^o). Level 0 of an order's tree has a bit per block, which is set while
-the block is free; a bit of level k + 1 is set while its word of level k is not 0. The window is the part [0, 2^top) of the
-address space for which there are bits. The trees of all orders have the same height, although the upper levels of a large
-order are one word each: the orders of successive blocks are random, and the processor can predict a walk only if its length
-is always the same. Bits of addresses that were never in use cost address space only: their memory pages are never touched.
+Block i of order o covers the addresses [i 2^o, (i + 1) 2^o). For each order, a 64-ary tree of bitmaps says which of its blocks
+are free. Level 0 of an order's tree has a bit per block, which is set while the block is free; a bit of level k + 1 is set while
+its word of level k is not 0. The window is the part [0, 2^top) of the address space for which there are bits. The trees of all
+orders have the same height, although the upper levels of a large order are one word each: the orders of successive blocks are
+random, and the processor can predict a walk only if its length is always the same. Bits of addresses that were never in use
+cost address space only: their memory pages are never touched.
+
+Functions that take a state use its fields `bitmaps`, `ledger` and `unit` (log2 of the smallest block's bytes). Every free block
+below the reserved end is a hole of its own; of a free block that the reserved end cuts, the reserved part is a hole.
 """
 
 import mmap

@@ -1,6 +1,8 @@
-"""Size classes: 2^steps classes per doubling, and below the first doubling the multiples of the alignment.
+"""A heap of pages with size classes: small requests get cells of runs, large requests whole pages by best fit.
 
-With an alignment of 16 bytes and 4 classes per doubling:
+The policies ``size_class`` and ``slab`` share this module; they differ in how many empty runs each class keeps. There are
+2^steps classes per doubling, and below the first doubling the multiples of the alignment. With an alignment of 16 bytes and 4
+classes per doubling:
 
     16 32 48 64 | 80 96 112 128 | 160 192 224 256 | 320 384 448 512 | 640 ...
 

@@ -65,7 +65,7 @@ class State(NamedTuple):
     pool: np.ndarray  # first fresh node and first spare node: see heap.FRESH and heap.SPARE
     heads: np.ndarray  # heads[class]: head of the class's list, the hole that entered it last; 0 if the list is empty
     words: np.ndarray  # bitmap of the classes whose list is not empty, and the SUMMARY word behind it
-    sizes: np.ndarray  # see census
+    sizes: np.ndarray  # see hole_maxima
     ledger: np.ndarray  # see ledger
     rules: Rules
     classes: Classes

@@ -5,7 +5,7 @@
 To the heap a page is a block. Its own blocks and waiting ranges are nodes of the heap's list, and its last node, which is never
 dropped, identifies the page. A new block is placed in the page's free end. A freed block becomes a waiting range, and coalesces
 with the waiting ranges beside it in its page; in the ledger a waiting range is a hole. The pages of a tag form a region (see the
-policy ``region``). The state has the fields ``places``, ``totals`` and, for ``census``, ``sizes``, besides those of a heap.
+policy ``region``). The state has the fields ``places``, ``totals`` and, for ``hole_maxima``, ``sizes``, besides those of a heap.
 """
 
 import numpy as np
@@ -85,7 +85,7 @@ def drop_waiting(state, x):
 
 
 def change_waiting(state, x, address, size):
-    """Change the waiting range x to ``address`` and ``size`` bytes, in its node, the ledger and the census."""
+    """Change the waiting range x to ``address`` and ``size`` bytes, in its node, the ledger and the maxima."""
     resize_hole(state.ledger, state.nodes[x].extent, size)
     hole_maxima.move(state, x, address, size)
 

@@ -5,7 +5,7 @@
 A gap is the free bytes that an alignment leaves below a block. A run is a sequence of adjacent free entries (freed blocks,
 gaps); it is one hole. Its first and last entry store each other's index, so a neighbour finds the other end at once. The tail
 is the hole between the top entry and the reserved end. Bytes that a block lost when it shrank are a hole without an entry.
-A state has ``entries``, ``entry_of`` (indexed by handle), ``shape`` and, for ``census``, ``sizes``.
+A state has ``entries``, ``entry_of`` (indexed by handle), ``shape`` and, for ``hole_maxima``, ``sizes``.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from memtrace.structures import hole_maxima
 
 LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
 ONE = np.uint64(1)  # keeps the arithmetic of indices unsigned
-TAIL = 1  # in shape: number of the tail in the census; any other hole has the handle of the block above it
+TAIL = 1  # in shape: number of the tail in ``sizes``; any other hole has the handle of the block above it
 GAPS = 2  # in shape: 1: a block shrank, so there may be a hole without an entry
 
 ENTRY = np.dtype(
@@ -41,7 +41,7 @@ def change_tail(state, old, new):
 
 
 def change_hole(state, number, old, new):
-    """Change the size of the hole with this ``number`` in the census from ``old`` to ``new`` bytes; 0 stands for no hole."""
+    """Change the size of the hole with this ``number`` in ``sizes`` from ``old`` to ``new`` bytes; 0 stands for no hole."""
     state.ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
     if state.ledger[COUNT_SIZES] != 0:
         recount(state, number, old, new)

@@ -1,6 +1,8 @@
-"""The arrays that every function of the replay over tiers works on, in one NamedTuple.
+"""Bind the policies of the tiers and an eviction rule into one module of functions, which the replay loop calls by tier.
 
-Compiled functions pass it by reference: passed by value, all its fields would be copied at each call.
+Tiers with the same policy share its compiled code: the states are a tuple of groups, one for each policy module, and a group is
+a tuple of states. A tier is given by (group, member). All arrays that the functions work on are in one NamedTuple, the
+``World``. Compiled functions pass it by reference: passed by value, all its fields would be copied at each call.
 """
 
 import hashlib

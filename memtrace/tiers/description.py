@@ -1,8 +1,8 @@
-"""Tiers of real machines, by name, with peak rates of one direction.
+"""Read descriptions of tiers: `NAME=SIZE@BANDWIDTH[,LATENCY][,key=value...]`, the tables of a TOML file, or a machine's preset.
 
-The data sheets of NVIDIA and Samsung could not be read: ``source`` names, by title, the pages on which each figure was looked
-up, and ``assumed`` names the figures that were found nowhere. A tier has one rate both ways, that of reading; SSDs write at
-about half of it.
+Every error says which part is wrong and what to write instead. The presets are peak rates of one direction. The data sheets of
+NVIDIA and Samsung could not be read: ``source`` names, by title, the pages on which each figure was looked up, and ``assumed``
+names the figures that were found nowhere. A tier has one rate both ways, that of reading; SSDs write at about half of it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DRAM = "how much DRAM the machine has"
 class Preset:
     """The tiers of a machine, and where their figures come from."""
 
-    tiers: tuple[str, ...]  # in the form of `grammar.parse_tier`, the fastest first
+    tiers: tuple[str, ...]  # in the form of `parse_tier`, the fastest first
     source: str  # where the figures were looked up
     assumed: str  # figures without a source
 

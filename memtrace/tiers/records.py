@@ -58,7 +58,7 @@ BLOCK = np.dtype(
 #   AHEAD       uses that the prefetcher has passed
 #   EXTRA       uses served of extra_slots
 #   TOUCHED     a bit for each tier whose policy the current event may have changed
-#   LANDED      the tier in which `moving.settle` found a place
+#   LANDED      the tier in which `moving.find_place` found a place
 #   PREFETCHES  blocks that a prefetch moved up
 #   WASTED      prefetches that found no room above
 #   COMPUTE     ns of the program's own time
@@ -114,7 +114,7 @@ class Records(NamedTuple):
     pinned: np.ndarray  # [tag] 1: blocks of this tag are pinned
     last_uses: np.ndarray  # [tag] 1: the free of a block is a use
     by_tag: np.ndarray  # [tier, tag, 2] evictions and their bytes
-    stack: np.ndarray  # [depth, 2] slots that `moving.settle` has to place, each with the tier that is tried
+    stack: np.ndarray  # [depth, 2] slots that `moving.find_place` has to place, each with the tier that is tried
     sample_events: np.ndarray  # events that are sampled; ends with a sentinel that is never reached
     samples: np.ndarray  # [sample, tier, column of SAMPLED]
     peaks: np.ndarray  # [tier, 3, column of ROW] the tier when it reached its peak of live, allocated and reserved bytes

@@ -1,4 +1,4 @@
-"""Replay a trace over tiers: make the states, the books and the compiled loop, and run the loop over the batches of the trace."""
+"""Replay a trace over tiers: make the states, the records and the compiled loop, and run the loop over the batches of events."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class TierReplay:
     seconds: float  # spent in the loop
 
     def count(self, name: str) -> NDArray[np.int64]:
-        """Return a count of every tier; ``name`` is that of its column of Books.tiers in `books`, such as "HITS"."""
+        """Return a count of every tier; ``name`` is that of its column of Books.tiers in `records`, such as "HITS"."""
         from memtrace.tiers import records
 
         return self.books.tiers[:, getattr(records, name)]
 
     def total(self, name: str) -> int:
-        """Return a count of the whole run; ``name`` is that of its entry of Books.totals in `books`, such as "STALL"."""
+        """Return a count of the whole run; ``name`` is that of its entry of Books.totals in `records`, such as "STALL"."""
         from memtrace.tiers import records
 
         return int(self.books.totals[getattr(records, name)])
@@ -284,7 +284,7 @@ def check_policy(policy: Policy, trace: Trace) -> None:
 def group_tiers(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
     """Return the numbers of the tiers of each policy module, and an array with a row of fixed columns for each tier.
 
-    The columns are CAPACITY, GROUP, MEMBER, LATENCY and PACKS of `books`.
+    The columns are CAPACITY, GROUP, MEMBER, LATENCY and PACKS of `records`.
     """
     by_group: list[list[int]] = [[] for _ in modules]
     rows = []

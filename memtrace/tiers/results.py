@@ -1,7 +1,7 @@
-"""Turn a replay over tiers into rows and tables, and read the tables back.
+"""Turn a replay over tiers into rows, tables and sentences, and read the tables back.
 
 The tables are tiers.parquet, tier_timeline.parquet, tier_evictions.parquet and tier_curve.parquet; docs/tiers.md explains
-their columns.
+their columns. The sentences (the model and the verdict) and the rows of text are what the terminal and the report print.
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""Describe a replay over tiers: the name, capacity, link, policy and compression of each tier, and how the tiers are used."""
+"""Describe a replay over tiers: each tier's name, capacity, link, policy and compression, and how the tiers are used.
+
+Compression ratios are read from text here: `ratio=2.5`, `ratio=[activation:1.8,weight:1.2,*:1]` or `ratio=sample:FILE`. A ratio
+is original / stored bytes. A sample is cut into pieces of 64 KiB, which zlib compresses at level 1, and every block draws the
+ratio of one piece, chosen by the event of its alloc. So blocks of one size take different sizes in the tier, which has
+fragmentation of its own. Pieces that do not shrink by 1/16 are stored as they are: ratio 1. `compress` and `decompress` are
+rates in original bytes per second; if one is 0 or absent, that takes no time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Convert the allocator settings that a snapshot recorded to the text that PYTORCH_CUDA_ALLOC_CONF would have."""
+"""Describe a recording to the user: the allocator settings that it recorded, remarks on it, and errors if no trace can be made.
+
+The settings are text as in PYTORCH_CUDA_ALLOC_CONF; the remarks are sentences.
+"""
 
 from __future__ import annotations
 

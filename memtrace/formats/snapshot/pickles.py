@@ -1,6 +1,6 @@
 """Read a file of pickled plain data into a Tree, in bounded time and memory, and without running anything from the file.
 
-The pickle machine (``running.run``) reads the file window by window. It returns here when it needs more input or larger arrays,
+The pickle machine (``opcodes.run``) reads the file window by window. It returns here when it needs more input or larger arrays,
 and when it refuses the file.
 """
 

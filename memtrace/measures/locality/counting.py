@@ -55,7 +55,7 @@ class Locality:
 class Watcher:
     """Run the addresses of a replay through the caches and TLBs of a model, batch by batch.
 
-    A watcher is the argument `watch` of `replaying.replay`; ``found`` returns the counts so far. Its memory grows with the
+    A watcher is the argument `watch` of `engine.replay.replay`; ``found`` returns the counts so far. Its memory grows with the
     number of blocks live at once, and not with the trace.
     """
 

@@ -1,4 +1,9 @@
-"""The event history of the allocator itself, as PyTorch's memory history has it; it is kept only if the option asks for it."""
+"""Blocks of a caching allocator: they are split when they are handed out, and coalesced with free neighbours when freed.
+
+A block is a node, which is a record in ``state.nodes``, linked with its neighbours by address in the same segment. Node 0 is the
+sentinel for "no node". A queue is ``2 * stream index + pool``, where pool is 0 for small blocks and 1 for large ones. What
+happens is also written to the event history of the allocator, as PyTorch's memory history has it, if the option asks for it.
+"""
 
 import numpy as np
 

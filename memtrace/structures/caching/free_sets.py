@@ -3,7 +3,7 @@
 A segment's number is its age rank, or 0 if ages do not count. Sizes are divided into size classes, 16 to a doubling; each class
 has a treap, and a two-level bitmap says which classes are not empty. A class seldom has more than a few blocks, so most calls
 look at one or two nodes, and at O(log n) nodes (expected) at most. One more treap per queue holds the unmapped ranges of
-expandable segments, by address.
+expandable segments, by address. The largest free block of all queues is found from their last classes.
 
 Source: Seidel and Aragon 1996, "Randomized search trees". A node's priority is its index, scrambled.
 """

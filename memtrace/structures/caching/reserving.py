@@ -1,5 +1,6 @@
-"""Give memory back to the device: by garbage collection, by releasing oversize blocks for a larger one, and by emptying the
-cache.
+"""Find memory for a request in PyTorch's order: a cached block, the device, the device after memory was given back.
+
+Memory is given back by garbage collection, by releasing oversize blocks for a larger one, and by emptying the cache.
 """
 
 import numpy as np

@@ -1,4 +1,10 @@
-"""Sizes: how a request is rounded to a block size, and how much the device is asked for. All in bytes."""
+"""The state of a caching allocator: its records of blocks, segments, streams and stream events, and the rules for sizes.
+
+The blocks of a segment are nodes, doubly linked by address. Nodes, segments and entries are numbered from 1; 0 stands for none. A
+stream has an index, in the order of first use, and two queues of free blocks: ``2 * index`` for small blocks and
+``2 * index + 1`` for large ones. In this package HOLE means a range of an expandable segment that has no memory; the ledger
+counts only free blocks as holes. The rules say how a request is rounded to a block size, and how much the device is asked for.
+"""
 
 from typing import Any, NamedTuple
 
@@ -63,7 +69,7 @@ DEVICE_USED, NEXT_ADDRESS = 17, 18  # bytes that the device gave; the end of the
 SEARCHES = 19  # and 20: searches for a small block, for a large one; they are the clock by which free blocks age
 HISTORY = 21  # number of events in the history
 SEGMENTS_MADE = 22  # number of segments made so far
-TURN_BITS, TURNS = 23, 25  # and 24, 26: of the tables EVENTS and USES (see turns), log2 of the slots; streams in it
+TURN_BITS, TURNS = 23, 25  # and 24, 26: of the tables EVENTS and USES (see stream_tables), log2 of the slots; streams in it
 RECORDED_SEGMENTS_USED = 27  # how many of the recorded segments (State.given) are used up
 EVENTS_REPORTED = 28  # 1: stream events were reported done since the queues of events were last emptied of done ones
 SMALLEST = 29  # and 30: lower bound of the segment sizes in the small pool, in the large one; bytes
@@ -119,7 +125,7 @@ STREAM = np.dtype(
         np.dtype(
             [
                 ("number", "i8"),  # as in the trace
-                ("spread", "i8"),  # its hash, see turns.spread
+                ("spread", "i8"),  # its hash, see stream_tables.stream_hash
                 ("done", "i8"),  # its events up to this number are reported done
                 ("known", "u4"),  # the index, plus 1, of the stream whose number is i; 0: has to be searched by number
                 ("private", "u4"),  # 1: of a private pool, which is not emptied with the others
@@ -134,7 +140,7 @@ STREAM = np.dtype(
 # An entry is either a stream event (its number; the block that waits for it; the stream's next event) or a use of a live
 # block (the index of the stream that uses it; the block's next use).
 ENTRY = np.dtype((np.record, np.dtype([("number", "i8"), ("node", "u4"), ("next", "u4")], align=True)))
-# An event of the history: address, bytes, stream number, code of the action (see history).
+# An event of the history: address, bytes, stream number, code of the action (see blocks.ACTIONS).
 EVENT = np.dtype((np.record, np.dtype([("addr", "i8"), ("extent", "i8"), ("stream", "i8"), ("action", "i8")], align=True)))
 
 
@@ -170,13 +176,13 @@ class State(NamedTuple):
     roots: Any  # [queue * ROOTS + class] root of the treap of free blocks, 0 if empty; last in a row: of unmapped ranges
     queues: Any  # [queue * ROW + word] bitmap of the classes that have free blocks; then FILLED and COUNT
     streams: Any  # [stream index] records STREAM
-    turns: Any  # slots of the hash tables of streams, see turns
+    turns: Any  # slots of the hash tables of streams, see stream_tables
     entries: Any  # [entry] records ENTRY
     uses: Any  # [node * words + word] bitmap of the indices of the streams that use a block, besides its own
     stats: Any  # PyTorch's statistics, see statistics
     history: Any  # [event] records EVENT; of length 1 if no history is kept
     given: Any  # [2 * i], [2 * i + 1] start and bytes (0: any) of the i-th segment that the device gives, as recorded
-    ledger: Any  # see structures.ledger
+    ledger: Any  # see memtrace.contract.ledger
     rules: Rules
 
 
@@ -293,7 +299,7 @@ def more_streams(state, streams):
 
 
 def turn_slots(streams):
-    """Return the length of ``State.turns`` for so many streams; it is divisible by three (see turns)."""
+    """Return the length of ``State.turns`` for so many streams; it is divisible by three (see stream_tables)."""
     return 48 * streams + 192
 
 

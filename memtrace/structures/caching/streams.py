@@ -165,7 +165,7 @@ def wait_for_streams(state, x):
 def push_in_table_order(state, x):
     """Queue an event for block x on each of the several streams that use it, in the order in which PyTorch visits them.
 
-    This order is that of a hash table of streams (see turns), which is filled for the purpose and then cleared.
+    This order is that of a hash table of streams (see stream_tables), which is filled for the purpose and then cleared.
     """
     e = np.int64(state.nodes[x].left)
     while e != 0:
