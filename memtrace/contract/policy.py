@@ -95,7 +95,7 @@ class Policy(Protocol):
 
     @entry(
         called="after `init` and each call of `alloc`, `free`, `resize` and `trim`, only if the state has no ledger",
-        cost="O(1)", missing="a replay ends with an error if the state has no ledger", ledger=False,
+        cost="O(1)", missing="the file is refused if the state has no ledger", ledger=False,
     )  # fmt: skip
     @staticmethod
     def reserved(state: State) -> int:
@@ -171,7 +171,7 @@ class Policy(Protocol):
 
     @entry(
         called="at samples and peaks", cost="O(log n)",
-        missing="a replay ends with an error if the state has a ledger",
+        missing="the file is refused if the state has a ledger",
     )  # fmt: skip
     @staticmethod
     def largest_hole(state: State) -> int:
@@ -386,6 +386,11 @@ def functions_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
     return {each.name: own for each in functions() if (own := function_of(module, each.name)) is not None}
 
 
+def required(module: ModuleType) -> tuple[str, ...]:
+    """Return the functions without which a policy is refused: which they are depends on whether its state has a ledger."""
+    return (*REQUIRED, "largest_hole" if has_ledger(module) else "reserved")
+
+
 def has_ledger(module: ModuleType) -> bool:
-    """Whether the policy's state has a ledger (``memtrace.contract.ledger``); the engine keeps one for a policy without."""
+    """Return whether the policy's state has a ledger (``memtrace.contract.ledger``); the engine keeps one for others."""
     return "ledger" in getattr(vars(module).get("State"), "_fields", ())

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
 from memtrace import plugins
-from memtrace.contract.policy import REQUIRED, constants, constants_of, function_of, has_ledger
+from memtrace.contract.policy import constants, constants_of, function_of, has_ledger, required
 from memtrace.engine.binding import bind
 from memtrace.errors import MemtraceError, PolicyError, UsageError
 from memtrace.names import split_spec, unknown
@@ -196,7 +196,10 @@ def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
 
 
 def parse_policy(text: str) -> Policy:
-    """``name:key=value,key=value``, or the path of a Python file instead of the name."""
+    """Return the policy that a text names with its options: ``name:key=value,...``, where the name may be the path of a file.
+
+    Raises UsageError for an unknown name or option, PolicyError for a file that is no policy.
+    """
     name = split_spec(text, "")[0]
     module = load_file(Path(name)) if name.endswith(".py") else load_named(name)
     bare = constants_of(module).BARE
@@ -209,7 +212,7 @@ def parse_policy(text: str) -> Policy:
 
 
 def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
-    """The module that serves these options: a policy's ``VARIANTS`` has others by option and value, ``over`` takes one in."""
+    """Return the module that serves these options: a variant's, one composed with an inner policy, or the policy's own."""
     for option, modules in (constants_of(module).VARIANTS or {}).items():
         module = modules.get(str(options[option]), module)
     return with_inner(module, options) if function_of(module, "over") is not None else module
@@ -229,7 +232,10 @@ def load_named(name: str) -> ModuleType:
 
 
 def load_file(path: Path) -> ModuleType:
-    """A user's policy. Its module has a name that depends on the path alone, so the compile cache finds it again."""
+    """Return a user's policy file as a module, whose name depends on the path alone, so that the compile cache finds it again.
+
+    Raises UsageError if there is no such file, PolicyError if it cannot be loaded or lacks a required function.
+    """
     if not path.is_file():
         raise UsageError(f"there is no policy file {path}")
     full = path.resolve()
@@ -269,8 +275,10 @@ def check_plugin(module: ModuleType) -> None:
 
 def check_functions(path: str, module: ModuleType) -> None:
     """Raise PolicyError if a policy lacks a required function; ``path`` is what the message calls the policy."""
-    for function in REQUIRED:
+    kind = "whose State has a ledger" if has_ledger(module) else "whose State has no ledger"
+    needed = required(module)
+    for function in needed:
         if function_of(module, function) is None:
-            raise PolicyError(f"{path} has no function {function}; a policy needs {', '.join(REQUIRED)}")
+            raise PolicyError(f"{path} has no function {function}; a policy {kind} needs {', '.join(needed)}")
     if len(inspect.signature(module.init).parameters) < 2:
         raise PolicyError(f"{path}: init has to take (capacity, max_live, ...)")
