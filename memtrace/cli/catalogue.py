@@ -128,7 +128,7 @@ def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
         raise unknown("metric", name, known)
     chosen = list(known.values()) if name is None else [known[name]]
     if as_json:
-        echo_json({"schema": "memtrace.measures/1", "metrics": [metric_fields(metric) for metric in chosen]})
+        echo_json({"schema": "memtrace.metrics/1", "metrics": [metric_fields(metric) for metric in chosen]})
     elif name is None:
         print_table(
             ("metric", "unit", "better", "definition"),

@@ -63,7 +63,7 @@ def mincap(
     if as_json:
         from memtrace.cli.output import echo_json
 
-        echo_json({"schema": "memtrace.questions.mincap/1", "trace": asked.name, "rows": [document(one) for one in found]})
+        echo_json({"schema": "memtrace.mincap/1", "trace": asked.name, "rows": [document(one) for one in found]})
         return
     show(asked.name, found)
 

@@ -225,7 +225,7 @@ def document(trace: Trace, limit: int | None, compared: Fidelity | None, rows: l
         said = {name: value for name, value in vars(compared).items() if name != "capacity"}
         said["capacity_bytes"] = compared.capacity
     return {
-        "schema": "memtrace.gpu/1",
+        "schema": "memtrace.whatif/1",
         "trace": trace.name,
         "events": trace.facts.events,
         "lower_bound_bytes": trace.facts.peak_live_bytes,
