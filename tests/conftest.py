@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,53 @@ ROOT = Path(__file__).parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def called(folder: Path, *arguments: str | Path, input: str = "") -> subprocess.CompletedProcess[str]:
+    """`memtrace ARGUMENTS` in a folder, without a process of its own: importing the libraries takes seconds each time.
+
+    Files take the place of the standard streams, for the processes that the command starts too.
+    """
+    from memtrace.cli import main
+
+    words = ["memtrace", *map(str, arguments)]
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.chdir(folder)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("COLUMNS", "80")
+        patch.setattr(sys, "argv", words)
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(input.encode())
+        files[0].seek(0)
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            kept = os.dup(number)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, number)
+            os.dup2(files[number].fileno(), number)
+            stream = stack.enter_context(open(number, "w" if number else "r", encoding="utf-8", closefd=False))
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        said = []
+        for file in files[1:]:
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess(words, ended.value.code, *said)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def memtrace(tmp_path: Path) -> Run:
-    """`memtrace ARGUMENTS` in an empty folder."""
+    """`memtrace ARGUMENTS` in an empty folder, in the process of the tests."""
+
+    def run(*arguments: str | Path, **how: str) -> subprocess.CompletedProcess[str]:
+        return called(tmp_path, *arguments, **how)
+
+    return run
+
+
+@pytest.fixture
+def memtrace_process(tmp_path: Path) -> Run:
+    """`memtrace ARGUMENTS` in an empty folder, as a process: where exit codes, pipes and what is left behind are looked at."""
 
     def run(*arguments: str | Path, **how: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}

@@ -21,8 +21,8 @@ TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
 FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests"}
 
 
-def test_run_writes_the_folder_and_a_ranked_table(memtrace: Run, tmp_path: Path) -> None:
-    done = memtrace("run", TRACE, "-p", "best-fit", "-p", "buddy")
+def test_run_writes_the_folder_and_a_ranked_table(memtrace_process: Run, tmp_path: Path) -> None:
+    done = memtrace_process("run", TRACE, "-p", "best-fit", "-p", "buddy")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) <= 20 and max(map(len, lines)) <= 80
@@ -122,9 +122,9 @@ def reserved(state):
 """
 
 
-def test_a_broken_policy_exits_4(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+def test_a_broken_policy_exits_4(memtrace: Run, memtrace_process: Run, small_trace: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(OVERLAPPING)
-    done = memtrace("run", small_trace, "-p", "./broken.py", "--validate", "--no-report")
+    done = memtrace_process("run", small_trace, "-p", "./broken.py", "--validate", "--no-report")
     assert done.returncode == 4
     assert "event 1: the block [16, 66) overlaps the live block [0, 100) placed at event 0" in done.stderr
     checked = memtrace("policies", "--check", "./broken.py")
@@ -182,9 +182,9 @@ def test_what_an_earlier_run_wrote_goes(memtrace: Run, small_trace: Path, tmp_pa
     assert not (tmp_path / "o" / "report.pdf").exists()
 
 
-def test_invalid_events(memtrace: Run, tmp_path: Path) -> None:
+def test_invalid_events(memtrace: Run, memtrace_process: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("op,id,size\nalloc,1,8\nfree,2,\nfree,1,\n")
-    done = memtrace("run", "bad.csv", "-p", "best-fit", "--no-report")
+    done = memtrace_process("run", "bad.csv", "-p", "best-fit", "--no-report")
     assert done.returncode == 3 and done.stderr.startswith("error: bad.csv:3: free of id 2")
     assert not (tmp_path / "reports").exists()
     checked = memtrace("check", "bad.csv")
@@ -201,8 +201,8 @@ def test_convert_there_and_back(memtrace: Run, small_trace: Path, tmp_path: Path
     assert "valid" in memtrace("check", "a.parquet").stdout
 
 
-def test_standard_input(memtrace: Run, small_trace: Path) -> None:
-    done = memtrace("run", "-", "-p", "best-fit", "--no-report", input=small_trace.read_text())
+def test_standard_input(memtrace_process: Run, small_trace: Path) -> None:
+    done = memtrace_process("run", "-", "-p", "best-fit", "--no-report", input=small_trace.read_text())
     assert done.returncode == 0 and done.stdout.startswith("stdin: 5 events")
 
 

@@ -42,10 +42,10 @@ def two(made: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_regression_made_on_purpose(memtrace: Run, two: Path) -> None:
+def test_a_regression_made_on_purpose(memtrace: Run, memtrace_process: Run, two: Path) -> None:
     same = memtrace("compare", "base", "base", "--fail-if", GATE, "--junit", "same.xml")
     assert same.returncode == 0 and "Of 2 rows, 0 worse, 2 the same. 0 of 1 gate failed (2 checks)." in same.stdout
-    done = memtrace("compare", "base", "head", "--fail-if", GATE, "--junit", "out/junit.xml", "--markdown", "out/it.md")
+    done = memtrace_process("compare", "base", "head", "--fail-if", GATE, "--junit", "out/junit.xml", "--markdown", "out/it.md")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     rule = done.stdout.partition("FAIL ")[2]
     assert rule.startswith(f"{GATE}: 1 of 2 failed\n")

@@ -106,8 +106,8 @@ def test_a_process_by_name(program: Path, tmp_path: Path) -> None:
 
 
 @needs_cc
-def test_the_command(program: Path, tmp_path: Path, memtrace: Run) -> None:
-    done = memtrace("record", "native", "-o", "t.parquet", "--", program)
+def test_the_command(program: Path, tmp_path: Path, memtrace: Run, memtrace_process: Run) -> None:
+    done = memtrace_process("record", "native", "-o", "t.parquet", "--", program)
     assert done.returncode == 0 and "wrote t.parquet:" in done.stderr and done.stdout == ""
     said = json.loads(memtrace("record", "native", "--json", "-o", "t.parquet", "--", program).stdout)
     assert said["events"] == trace.read(tmp_path / "t.parquet").facts.events and said["exit_code"] == 0
@@ -189,9 +189,9 @@ def test_damaged_logs(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("memray") is None, reason="needs memray")
-def test_a_python_program(tmp_path: Path, memtrace: Run) -> None:
+def test_a_python_program(tmp_path: Path, memtrace_process: Run) -> None:
     (tmp_path / "script.py").write_text("import sys\nkept = [bytearray(100_000 + i) for i in range(int(sys.argv[1]))]\n")
-    done = memtrace("record", "python", "-o", "t.parquet", "--", "script.py", "20")
+    done = memtrace_process("record", "python", "-o", "t.parquet", "--", "script.py", "20")
     assert done.returncode == 0, done.stderr
     sizes = trace.read(tmp_path / "t.parquet").to_pandas()["size"].tolist()
     assert [sizes.count(100_001 + i) for i in range(20)] == [1] * 20
@@ -208,9 +208,9 @@ optimizer.step()
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
-def test_a_torch_program(tmp_path: Path, memtrace: Run) -> None:
+def test_a_torch_program(tmp_path: Path, memtrace_process: Run) -> None:
     (tmp_path / "script.py").write_text(TORCH)
-    done = memtrace("record", "torch", "-o", "t.parquet", "script.py")
+    done = memtrace_process("record", "torch", "-o", "t.parquet", "script.py")
     assert done.returncode == 0, done.stderr
     table = trace.read(tmp_path / "t.parquet").to_pandas()
     made = {tag: size for tag, size in zip(table["tag"].astype(str), table["size"], strict=True) if tag != "nan"}

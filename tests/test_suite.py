@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
+from conftest import ROOT, called
 from suites import CELLS, cells, desk_of, same_results, started, wait_for_cells, workers_of
 
 import memtrace.suite as suites
@@ -43,9 +43,7 @@ def desk(done: Path, tmp_path: Path) -> Path:
 
 
 def suite(desk: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    process = started(desk, *arguments)
-    out, said = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, said)
+    return called(desk, "suite", *arguments)
 
 
 def test_cells_are_what_run_finds(done: Path) -> None:
