@@ -30,7 +30,7 @@ types: setup ## mypy, strict
 	$(BIN)/mypy
 
 unit: setup ## pytest
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 compat: setup ## equal results with the lowest and the newest versions of the dependencies
 	$(BIN)/python tests/compatibility.py

@@ -16,6 +16,29 @@ ROOT = Path(__file__).parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`, one worker runs all tests of a policy, whatever their files: no two compile the same loop.
+
+    Those tests come first, since they take longest. The others stay together by file, for what its fixtures make.
+    """
+    if not config.getoption("loadgroup", False):
+        return
+    groups = {item: compiled_for(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group or item.path.stem))
+    items.sort(key=lambda item: groups[item] is None)
+
+
+def compiled_for(item: pytest.Item) -> str | None:
+    """The policy or eviction rule that a test's file or parameters name; None if there is none."""
+    from memtrace.engine.registry import builtin_policies
+
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    words = [item.path.stem.split("_")[1], *(value.partition(":")[0] for value in parameters.values() if isinstance(value, str))]
+    return next((word for word in words if word in builtin_policies()), parameters.get("evict"))
+
+
 def called(folder: Path, *arguments: str | Path, input: str = "") -> subprocess.CompletedProcess[str]:
     """`memtrace ARGUMENTS` in a folder, without a process of its own: importing the libraries takes seconds each time.
 
