@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -92,11 +94,17 @@ def run(request: pytest.FixtureRequest) -> Results:
     return sample(**RUNS[request.param])
 
 
+@pytest.fixture(scope="module")
+def frame_of(run: Results) -> Callable[[str, float], Frame]:
+    """What each plot draws of a run, drawn once for all tests that look at it."""
+    [trace] = run.traces()
+    return cache(lambda name, share: drawn(name, run, trace, share))
+
+
 @pytest.mark.parametrize("share", [1.0, 1.0 - SHRINKS])
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_leaves_the_frame(run: Results, name: str, share: float) -> None:
-    [trace] = run.traces()
-    frame = drawn(name, run, trace, share)
+def test_nothing_leaves_the_frame(frame_of: Callable[[str, float], Frame], name: str, share: float) -> None:
+    frame = frame_of(name, share)
     places = [stroke.points for stroke in frame.lines + frame.behind] + [points for points, _ in frame.areas]
     assert frame.height <= TALLEST + 1.5
     for points in places:
@@ -108,9 +116,8 @@ def test_nothing_leaves_the_frame(run: Results, name: str, share: float) -> None
 
 @pytest.mark.parametrize("share", [1.0, 1.0 - SHRINKS])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_two_texts_overlap_and_none_is_cut(run: Results, name: str, share: float) -> None:
-    [trace] = run.traces()
-    frame = drawn(name, run, trace, share)
+def test_no_two_texts_overlap_and_none_is_cut(frame_of: Callable[[str, float], Frame], name: str, share: float) -> None:
+    frame = frame_of(name, share)
     boxes = []
     for word in frame.words:
         wide, tall = width(word.text, word.size, word.bold) / 72, word.size * 0.73 / 72
