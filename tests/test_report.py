@@ -137,9 +137,14 @@ def page_count(content: bytes) -> int:
     return len(re.findall(rb"/Type /Page\b(?!s)", content))
 
 
-def test_the_pdf_holds_all_that_the_document_says_as_text(tmp_path: Path) -> None:
-    results = sample(TWELVE)
-    path, *_ = render(results, tmp_path)
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The PDF of twelve policies."""
+    return render(sample(TWELVE), tmp_path_factory.mktemp("twelve"))[0]
+
+
+def test_the_pdf_holds_all_that_the_document_says_as_text(twelve: Path) -> None:
+    results, path = sample(TWELVE), twelve
     text = " ".join(pdf_text(path).split())
     for picture in blocks_of(build(results), Picture):
         assert picture.title in text
@@ -149,16 +154,16 @@ def test_the_pdf_holds_all_that_the_document_says_as_text(tmp_path: Path) -> Non
     assert all(f"page {number} of {count}" in text for number in range(1, count + 1))
 
 
-def test_fonts_are_whole_truetype_and_the_page_is_a4(tmp_path: Path) -> None:
-    content = render(sample(("first-fit",)), tmp_path)[0].read_bytes()
+def test_fonts_are_whole_truetype_and_the_page_is_a4(twelve: Path) -> None:
+    content = twelve.read_bytes()
     assert b"/CIDFontType2" in content
     assert b"/Type3" not in content
     [box] = set(re.findall(rb"/MediaBox \[ 0 0 (\S+) (\S+) \]", content))
     assert [float(side) / 72 for side in box] == pytest.approx([8.27, 11.69])
 
 
-def test_the_pdf_is_small_and_carries_no_date(tmp_path: Path) -> None:
-    content = render(sample(TWELVE), tmp_path)[0].read_bytes()
+def test_the_pdf_is_small_and_carries_no_date(twelve: Path) -> None:
+    content = twelve.read_bytes()
     assert len(content) < 1_000_000
     assert b"CreationDate" not in content
 
