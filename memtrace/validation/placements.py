@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from memtrace.contract.policy import constants_of, function_of
+from memtrace.engine.compile import FAST, OPTIONS, knows_fast
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ FIRST, WANTED, HELD, ALIGN = range(4)
 # columns of Live.ranges: end, slot, event, the block's next range (-1: none)
 END, SLOT, EVENT, NEXT = range(4)
 UNLIMITED = 1 << 62  # bytes: no address is as high
+
+compiled = njit(**OPTIONS, **(FAST if knows_fast() else {}))
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def places_of(claim: Claim, events: Events, done: int, n: int) -> Ints:
     return np.ascontiguousarray(both[np.argsort(both[:, 0], kind="stable")])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _check(events, part, bounds, live):  # type: ignore[no-untyped-def]
     """Check one batch; return the kind of its first offence (0: none), the row of it, and the range it conflicts with (-1: none).
 
@@ -218,7 +221,7 @@ def _check(events, part, bounds, live):  # type: ignore[no-untyped-def]
     return 0, 0, -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _put_in(place, reserved, bounds, live):  # type: ignore[no-untyped-def]
     """Insert one range of a block; return the offence (0: none) and the range it overlaps (-1: none).
 
@@ -252,7 +255,7 @@ def _put_in(place, reserved, bounds, live):  # type: ignore[no-untyped-def]
     return 0, -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _take_out(slot, live):  # type: ignore[no-untyped-def]
     """Remove the ranges of the block in a slot, if there is one."""
     slots, tree, ranges = live.slots, live.tree, live.ranges
@@ -265,7 +268,7 @@ def _take_out(slot, live):  # type: ignore[no-untyped-def]
     slots[slot, HELD] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _add_to_ancestors(tree, entry, change):  # type: ignore[no-untyped-def]
     """Add ``change`` to the number of live ranges at an entry of the tree and at all its ancestors."""
     while entry > 0:
@@ -273,7 +276,7 @@ def _add_to_ancestors(tree, entry, change):  # type: ignore[no-untyped-def]
         entry >>= 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _neighbour(tree, leaves, at, side):  # type: ignore[no-untyped-def]
     """Return the nearest live leaf below (side 0) or above (side 1) the leaf ``at``; -1 if there is none.
 
