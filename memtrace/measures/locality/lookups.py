@@ -202,8 +202,8 @@ def move(all_levels: Any, blocks: Any, slot: Any, address: Any, reach: Any) -> N
 def resize(all_levels: Any, blocks: Any, rules: Any, slot: Any, address: Any, size: Any, rows: Any) -> None:
     """Record a realloc that gave the block in a slot ``size`` bytes at ``address``, or in the pieces that ``rows`` give for it.
 
-    ``rows`` are those of the event. If the block moves, the kept bytes are read at the old place and written at the new one. With ``rules.lifetimes`` the added
-    bytes are written too.
+    ``rows`` are those of the event. If the block moves, the kept bytes are read at the old place and written at the new one. With
+    ``rules.lifetimes`` the added bytes are written too.
     """
     before = blocks.pieces[slot, ADDRESS]
     old = blocks.sizes[slot] if before >= 0 else np.int64(0)
