@@ -14,7 +14,7 @@ from oracle_locality import Level as SlowLevel
 from strategies import random_events, to_csv
 
 from memtrace.engine.registry import parse_policy
-from memtrace.engine.replay import replay
+from memtrace.engine.replay import Hooks, replay
 from memtrace.errors import InputError, UsageError
 from memtrace.measures.locality import lookups
 from memtrace.measures.locality.caches import PRESETS, UNLIMITED, Level, Model, parse_model
@@ -35,7 +35,7 @@ POLICIES = (
 
 def watched(trace: Trace, policy: str, model: Model, **how: Any) -> Locality:
     watcher = Watcher(trace, parse_policy(policy), model)
-    replay(trace, policy, watch=watcher, interpret=True, **how)
+    replay(trace, policy, hooks=Hooks(watch=watcher), interpret=True, **how)
     return watcher.found()
 
 
@@ -133,7 +133,7 @@ def test_watching_changes_nothing() -> None:
         keep=True,
         interpret=True,
         batch_rows=1,
-        watch=Watcher(trace, parse_policy("paged:page=64"), PRESETS["skylake"]),
+        hooks=Hooks(watch=Watcher(trace, parse_policy("paged:page=64"), PRESETS["skylake"])),
     )
     assert alone.places is not None and shown.places is not None
     assert (alone.places == shown.places).all() and alone.peak_reserved_bytes == shown.peak_reserved_bytes

@@ -80,7 +80,15 @@ def stacked(buffers: Buffers, order: tuple[int, ...]) -> int:
 def test_stacking_by_sections_is_stacking_on_neighbours(seed: int) -> None:
     buffers, at = some(seed), np.zeros(40, np.int64)
     begin, end, count = spans(buffers)
-    problem = (begin, end, buffers.lower, buffers.lower, buffers.size, buffers.align, buffers.bound)
+    problem = heuristics.Problem(
+        begin=begin,
+        end=end,
+        first=buffers.lower,
+        others=buffers.lower,
+        size=buffers.size,
+        align=buffers.align,
+        bound=buffers.bound,
+    )
     order = np.random.default_rng(seed).permutation(40)
     height, _ = heuristics._stack(order, problem, np.inf, 1.0, at, np.zeros(count, np.int64))
     ends: dict[int, int] = {}

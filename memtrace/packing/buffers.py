@@ -1,4 +1,9 @@
-"""Turn a trace into buffers: when the block of each request lives, and how large it is."""
+"""Turn a trace into buffers: when the block of each request lives, how large it is, and which others live at the same time.
+
+Only buffers that live at the same time, which are called neighbours, must not overlap in addresses. A section is a set of
+buffers that live at once, without those sets that are part of another: the buffers of a section must not overlap in addresses,
+and two buffers that share no section may.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +48,40 @@ class Buffers:
         return int(np.cumsum(change[order]).max(initial=0))
 
 
+class Columns(NamedTuple):
+    """The columns of Buffers while a trace is read, ``size`` not rounded yet."""
+
+    lower: Ints  # [request] event
+    upper: Ints  # [request] event
+    size: Ints  # [request] bytes
+    align: Ints  # [request] bytes
+    follows: Ints  # [request] request, -1 for none
+    current: Ints  # [slot] the live buffer, -1 for none
+
+
+class Overlaps(NamedTuple):
+    """For each buffer the buffers that live at the same time, its neighbours.
+
+    Those of buffer i are ``others[first[i]:first[i + 1]]``.
+    """
+
+    first: NDArray[np.int64]
+    others: NDArray[np.int32]
+
+
+class Sections(NamedTuple):
+    """Buffer i lives in the sections [begin[i], end[i]); sections follow each other in time.
+
+    The buffers of section s are ``members[first[s]:first[s + 1]]``. ``across[s]`` buffers live in both s and s + 1.
+    """
+
+    begin: Ints
+    end: Ints
+    first: Ints
+    members: Ints
+    across: Ints
+
+
 def buffers_of(trace: Trace, align: int = 16) -> Buffers:
     """Return the buffers of a trace, with sizes rounded up to ``align`` bytes.
 
@@ -54,33 +93,37 @@ def buffers_of(trace: Trace, align: int = 16) -> Buffers:
         raise UsageError(
             f"{trace.name} has {requests:,} requests, and packing them needs all at once: more than {MOST_BUFFERS:,} are too many"
         )
-    lower, upper, size = np.empty(requests, np.int64), np.full(requests, facts.events, np.int64), np.empty(requests, np.int64)
-    aligned, follows = np.full(requests, align, np.int64), np.full(requests, -1, np.int64)
-    current = np.full(facts.max_live, -1, np.int64)
+    columns = Columns(
+        lower=np.empty(requests, np.int64),
+        upper=np.full(requests, facts.events, np.int64),
+        size=np.empty(requests, np.int64),
+        align=np.full(requests, align, np.int64),
+        follows=np.full(requests, -1, np.int64),
+        current=np.full(facts.max_live, -1, np.int64),
+    )
     found, event = 0, 0
     for events in trace.batches():
-        out = (lower, upper, size, aligned, follows)
-        found = _note(events.op, events.block, events.size, events.align, event, found, current, *out)
+        found = _note(events, event, found, columns)
         event += events.op.size
-    size = np.maximum(-(-size // align), 1) * align
-    return Buffers(lower[:found], upper[:found], size[:found], aligned[:found], follows[:found])
-
-
-def lasting(trace: Trace, buffers: Buffers) -> Ints | None:
-    """Return how long each buffer lives by the trace's own clock, in ns; None if the trace has no times, or no buffers."""
-    if "time" not in trace.columns or len(buffers) == 0:
-        return None
-    ends = np.minimum(buffers.upper, trace.facts.events - 1)
-    return trace.times(ends) - trace.times(buffers.lower)
+    size = np.maximum(-(-columns.size // align), 1) * align
+    return Buffers(
+        lower=columns.lower[:found],
+        upper=columns.upper[:found],
+        size=size[:found],
+        align=columns.align[:found],
+        follows=columns.follows[:found],
+    )
 
 
 @njit(cache=True, nogil=True)
-def _note(op, block, size, align, event, found, current, lower, upper, sizes, aligned, follows):  # type: ignore[no-untyped-def]
+def _note(events: Any, event: Any, found: Any, columns: Any) -> Any:
     """Write down the buffers that begin or end in a batch whose first event has number ``event``.
 
-    ``found`` is how many buffers have begun, and the new number of them is returned; ``current`` is the live buffer of each slot,
-    -1 for none. ``op`` to ``align`` are columns of `trace.Events`. The others are fields of Buffers (``sizes`` not rounded yet).
+    ``found`` is how many buffers have begun, and the new number of them is returned.
     """
+    op, block, size, align = events.op, events.block, events.size, events.align
+    lower, upper, sizes, aligned = columns.lower, columns.upper, columns.size, columns.align
+    follows, current = columns.follows, columns.current
     for i in range(op.size):
         slot = block[i]
         if slot < 0:
@@ -100,14 +143,12 @@ def _note(op, block, size, align, event, found, current, lower, upper, sizes, al
     return found
 
 
-class Overlaps(NamedTuple):
-    """For each buffer the buffers that live at the same time, its neighbours.
-
-    Those of buffer i are ``others[first[i]:first[i + 1]]``.
-    """
-
-    first: NDArray[np.int64]
-    others: NDArray[np.int32]
+def lasting(trace: Trace, buffers: Buffers) -> Ints | None:
+    """Return how long each buffer lives by the trace's own clock, in ns; None if the trace has no times, or no buffers."""
+    if "time" not in trace.columns or len(buffers) == 0:
+        return None
+    ends = np.minimum(buffers.upper, trace.facts.events - 1)
+    return trace.times(ends) - trace.times(buffers.lower)
 
 
 @njit(cache=True, nogil=True)
@@ -120,6 +161,11 @@ def count_pairs(lower: Any, upper: Any) -> Any:
             ended += 1
         pairs += i - ended
     return pairs
+
+
+def overlaps(lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Overlaps:
+    """Return the neighbours of each buffer; buffer i lives over the events [lower[i], upper[i])."""
+    return Overlaps(*find(lower, upper))
 
 
 @njit(cache=True, nogil=True)
@@ -159,24 +205,6 @@ def _sweep(order: Any, lower: Any, upper: Any, at: Any, others: Any, fill: Any) 
                 at[new] += 1
         live[kept] = new
         count = kept + 1
-
-
-def overlaps(lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Overlaps:
-    """Return the neighbours of each buffer; buffer i lives over the events [lower[i], upper[i])."""
-    return Overlaps(*find(lower, upper))
-
-
-class Sections(NamedTuple):
-    """Buffer i lives in the sections [begin[i], end[i]); sections follow each other in time.
-
-    The buffers of section s are ``members[first[s]:first[s + 1]]``. ``across[s]`` buffers live in both s and s + 1.
-    """
-
-    begin: Ints
-    end: Ints
-    first: Ints
-    members: Ints
-    across: Ints
 
 
 def spans(buffers: Buffers) -> tuple[Ints, Ints, int]:

@@ -1,12 +1,23 @@
-"""Greedy packing: place one buffer after the other, at the lowest address at which it meets none of those placed before.
+"""Packing without a proof: greedy packing, which places one buffer after the other, and annealing, which improves a packing.
 
-The order decides the height. Three are tried: largest first, longest-lived first, largest area (bytes x events) first.
-Source: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference", greedy by size.
+Greedy packing places each buffer at the lowest address at which it meets none of those placed before. The order decides the
+height. Three are tried: largest first, longest-lived first, largest area (bytes x events) first.
+
+Simulated annealing goes over the order in which buffers are stacked, each upon the highest neighbour placed before it.
+Neighbours are buffers that live at the same time. Some order of that kind is optimal: take an optimal packing, let everything
+fall, and stack from below. A step takes a buffer on a chain from the top to the ground, in which each touches the next, and
+moves it to another place in the order. The cost of an order is its height, and a little of what stands out above the lower
+bound. A step stacks all buffers anew, with a floor for each section, until it is sure that chance refuses the change.
+Steps are counted, not timed, and the random numbers are seeded, so the result is the same on every machine.
+
+Source: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference", greedy by size; Kirkpatrick, Gelatt
+and Vecchi 1983, "Optimization by simulated annealing"; the move along critical chains is that of job-shop scheduling, van
+Laarhoven, Aarts and Lenstra 1992.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,6 +29,19 @@ if TYPE_CHECKING:
     from memtrace.packing.buffers import Buffers, Overlaps
 
 Ints = NDArray[np.int64]
+HOT, COLD = 0.02, 0.0005  # temperature of annealing at the start and at the end, as a part of the lower bound
+
+
+class Problem(NamedTuple):
+    """The buffers that annealing stacks: columns of Buffers and Overlaps, and the lower bound."""
+
+    begin: Ints  # [buffer] buffer b lives in the sections [begin[b], end[b])
+    end: Ints
+    first: Ints  # [buffer] the neighbours of buffer b are others[first[b] : first[b + 1]]
+    others: NDArray[np.int32]
+    size: Ints  # [buffer] bytes
+    align: Ints  # [buffer] bytes
+    bound: int  # bytes: no packing is lower
 
 
 def orders(buffers: Buffers) -> dict[str, Ints]:
@@ -60,9 +84,6 @@ def _place(order: Any, first: Any, others: Any, size: Any, align: Any) -> Any:
     return addresses
 
 
-HOT, COLD = 0.02, 0.0005  # temperature at the start and at the end, as a part of the lower bound
-
-
 def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, seed: int = 0) -> Ints:
     """Return the lowest packing met in ``steps`` steps from the packing ``addresses``; it is never higher than that.
 
@@ -70,8 +91,57 @@ def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, se
     """
     order = np.argsort(addresses, kind="stable")
     begin, end, _ = spans(buffers)
-    problem = (begin, end, overlaps.first, overlaps.others, buffers.size, buffers.align, buffers.bound)
+    problem = Problem(
+        begin=begin,
+        end=end,
+        first=overlaps.first,
+        others=overlaps.others,
+        size=buffers.size,
+        align=buffers.align,
+        bound=buffers.bound,
+    )
     found: Ints = _anneal(order, problem, steps, seed)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _anneal(order: Any, problem: Any, steps: Any, seed: Any) -> Any:
+    """Anneal for ``steps`` steps from the packing that stacking in ``order`` gives; return the addresses of the lowest one met.
+
+    ``order`` is changed in place.
+    """
+    np.random.seed(seed)
+    first, others, bound = problem.first, problem.others, problem.bound
+    n, floor = order.size, np.empty(problem.end.max(), np.int64)
+    position, at, new, chain = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    for p in range(n):
+        position[order[p]] = p
+    height, _ = _stack(order, problem, np.inf, 1.0, at, floor)
+    cost, best, found = height + np.maximum(at + problem.size - bound, 0).sum() / n, height, at.copy()
+    for step in range(steps):
+        if best <= bound:
+            break
+        b = chain[np.random.randint(_chain(problem, position, at, height, chain))]
+        i, j = position[b], np.random.randint(n)
+        chance = np.random.random()
+        if chance < 0.4 and first[b + 1] > first[b]:
+            j = position[others[np.random.randint(first[b], first[b + 1])]]
+        elif chance < 0.7:
+            j = np.random.randint(i + 1)
+        if i == j:
+            continue
+        _shift(order, position, i, j)
+        heat = bound * HOT * (COLD / HOT) ** (step / steps)
+        new_height, change = _stack(order, problem, cost, heat, new, floor)
+        if new_height < 0:
+            _shift(order, position, j, i)
+            continue
+        at, new = new, at
+        height = new_height
+        cost += change
+        if height < best:
+            best = height
+            found[:] = at
     return found
 
 
@@ -79,10 +149,10 @@ def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, se
 def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) -> Any:
     """Stack all buffers in ``order``; write their addresses to ``at``. Return the height, and the change from ``cost``.
 
-    ``problem`` is (begin, end, first, others, size, align, bound) and ``heat`` the temperature in bytes; ``floor`` is scratch, by
-    section. The height is -1 as soon as chance refuses the change, and ``at`` is then incomplete.
+    ``heat`` is the temperature in bytes; ``floor`` is scratch, by section. The height is -1 as soon as chance refuses the change,
+    and ``at`` is then incomplete.
     """
-    begin, end, _, _, size, align, bound = problem
+    begin, end, size, align, bound = problem.begin, problem.end, problem.size, problem.align, problem.bound
     floor[:] = 0
     height, above, chance = 0, 0, -1.0
     for p in range(order.size):
@@ -107,12 +177,12 @@ def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) 
 
 
 @njit(cache=True, nogil=True)
-def _chain(position: Any, first: Any, others: Any, size: Any, align: Any, at: Any, height: Any, chain: Any) -> Any:
+def _chain(problem: Any, position: Any, at: Any, height: Any, chain: Any) -> Any:
     """Write to ``chain`` buffers that hold the height up, from the top to the ground, each touching the next; return how many.
 
-    Ties fall by chance. ``position`` is the place of each buffer in the order, ``at`` its address; the neighbours of buffer b are
-    ``others[first[b]:first[b + 1]]``.
+    Ties fall by chance. ``position`` is the place of each buffer in the order, ``at`` its address.
     """
+    first, others, size, align = problem.first, problem.others, problem.size, problem.align
     b, met = -1, 0
     for i in range(size.size):
         if at[i] + size[i] == height:
@@ -146,44 +216,3 @@ def _shift(order: Any, position: Any, i: Any, j: Any) -> None:
         i += way
     order[j] = b
     position[b] = j
-
-
-@njit(cache=True, nogil=True)
-def _anneal(order: Any, problem: Any, steps: Any, seed: Any) -> Any:
-    """Anneal for ``steps`` steps from the packing that stacking in ``order`` gives; return the addresses of the lowest one met.
-
-    ``order`` is changed in place; ``problem`` is as in `_stack`.
-    """
-    np.random.seed(seed)
-    _, end, first, others, size, align, bound = problem
-    n, floor = order.size, np.empty(end.max(), np.int64)
-    position, at, new, chain = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
-    for p in range(n):
-        position[order[p]] = p
-    height, _ = _stack(order, problem, np.inf, 1.0, at, floor)
-    cost, best, found = height + np.maximum(at + size - bound, 0).sum() / n, height, at.copy()
-    for step in range(steps):
-        if best <= bound:
-            break
-        b = chain[np.random.randint(_chain(position, first, others, size, align, at, height, chain))]
-        i, j = position[b], np.random.randint(n)
-        chance = np.random.random()
-        if chance < 0.4 and first[b + 1] > first[b]:
-            j = position[others[np.random.randint(first[b], first[b + 1])]]
-        elif chance < 0.7:
-            j = np.random.randint(i + 1)
-        if i == j:
-            continue
-        _shift(order, position, i, j)
-        heat = bound * HOT * (COLD / HOT) ** (step / steps)
-        new_height, change = _stack(order, problem, cost, heat, new, floor)
-        if new_height < 0:
-            _shift(order, position, j, i)
-            continue
-        at, new = new, at
-        height = new_height
-        cost += change
-        if height < best:
-            best = height
-            found[:] = at
-    return found

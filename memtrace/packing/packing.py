@@ -1,11 +1,17 @@
-"""Pack a trace's buffers by each method: greedy packing, annealing, and the solver if it is asked for."""
+"""Pack a trace's buffers by each method: greedy packing, annealing, and the solver if it is asked for.
+
+`packings` yields a packing of each method; `plan` makes of the lowest one what policy ``optimum`` follows. `fit_within` decides
+whether a trace fits in a capacity: by a packing, or a proof that there is none; both may fail. The constraint solver CP-SAT of
+OR-tools, which needs extra `offline`, finds better packings where greedy packing and annealing leave a gap, and proofs that
+there are none.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 MOST_PAIRS = 40_000_000  # pairs of buffers that live at the same time: 8 bytes each
 # Steps of annealing x (neighbours + buffers) at an effort of 1: some half a second.
 STEPS_OF_ONE = 1_000_000_000
+PLACEMENTS_OF_ONE = 5_000_000  # placements tried at an effort of 1
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,46 @@ class Packing:
     proven: bool = False  # it is proven that no packing is lower
 
 
-def height(addresses: NDArray[np.int64], buffers: Buffers) -> int:
-    """Return the height of a packing in bytes: the end of the buffer that reaches highest."""
-    return int((addresses + buffers.size).max(initial=0))
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a search for a packing within a capacity: the packing, or a proof that there is none, or neither."""
+
+    packing: Packing | None
+    impossible: bool  # it is proven that there is no packing
+    method: str  # "search" or "CP-SAT", whichever found or proved it, or gave up last
+    steps: int  # placements that the search tried
+    seconds: float
+
+    def says(self, buffers: Buffers, capacity: int) -> str:
+        """Return the outcome as a sentence; ``buffers`` and ``capacity`` (bytes) are those that were searched for."""
+        if self.packing is not None:
+            return f"{self.method} packs {len(buffers):,} blocks in {format_size(self.packing.height)}"
+        if buffers.bound > capacity:
+            return f"does not fit in {format_size(capacity)}: {format_size(buffers.bound)} live at once"
+        if self.impossible:
+            return f"does not fit in {format_size(capacity)}: {self.method} proves that no packing does"
+        return f"no packing in {format_size(capacity)} found, nor a proof that there is none; try a larger --effort, or --solver"
+
+
+class Plan(NamedTuple):
+    """The addresses of a packing, by request of the trace, in order."""
+
+    addresses: NDArray[np.int64]  # [request] bytes
+    follows: NDArray[np.int64]  # [request] the next request of the same block, -1 if there is none
+    seconds: None = None  # the replay's time is the loop's own
+
+
+def plan(trace: Trace, align: int, effort: int, online: Iterable[NDArray[np.int64]]) -> Plan:
+    """Return the lowest packing of ``trace`` as a plan, with sizes and addresses aligned to ``align`` bytes.
+
+    ``effort`` scales the steps of annealing. ``online`` are the addresses, by request, that policies give which do not know
+    the future. One of them is taken where no packing is lower, as a block that grows in place may be worth more than a better
+    address.
+    """
+    buffers = buffers_of(trace, align)
+    found = [(packing.height, packing.addresses) for packing in packings(buffers, effort)]
+    found += [(height(addresses, buffers), addresses) for addresses in online]
+    return Plan(min(found, key=lambda pair: pair[0])[1], buffers.follows)
 
 
 def packings(buffers: Buffers, effort: int = 1, solver_seconds: float = 0) -> Iterator[Packing]:
@@ -55,17 +99,52 @@ def packings(buffers: Buffers, effort: int = 1, solver_seconds: float = 0) -> It
     best = None
     for method, order in heuristics.orders(buffers).items():
         addresses = heuristics.place(order, buffers, neighbours)
-        found = Packing(method, addresses, height(addresses, buffers), time.perf_counter() - started)
+        found = packed(method, addresses, buffers, time.perf_counter() - started)
         best = found if best is None or found.height < best.height else best
         yield found
         started = time.perf_counter()
     assert best is not None
     steps = effort * STEPS_OF_ONE // (neighbours.others.size + len(buffers))
     addresses = heuristics.anneal(best.addresses, buffers, neighbours, steps)
-    found = Packing("annealing", addresses, height(addresses, buffers), time.perf_counter() - started)
+    found = packed("annealing", addresses, buffers, time.perf_counter() - started)
     yield found
     if solver_seconds > 0:
         yield solve(min(best, found, key=lambda packing: packing.height), buffers, solver_seconds)
+
+
+def fit_within(
+    buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: float = 0, lasts: NDArray[np.int64] | None = None
+) -> Outcome:
+    """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if ``solver_seconds`` is more than 0.
+
+    ``effort`` scales the steps of the search. ``lasts`` is how long each buffer lives by the program's clock, if that is known.
+    Raises UsageError where there are too many buffers for the search, or where the solver is not installed.
+    """
+    if len(buffers) > search.MOST_BUFFERS and buffers.bound <= capacity:
+        raise UsageError(
+            f"{len(buffers):,} blocks are too many to search for a packing: at most {search.MOST_BUFFERS:,}; "
+            "try it without --capacity"
+        )
+    started = time.perf_counter()
+    neighbours = overlaps(buffers.lower, buffers.upper)
+    found = search.fit(buffers, neighbours, capacity, effort * PLACEMENTS_OF_ONE, lasts)
+    addresses, impossible, method = found.addresses, found.impossible, "search"
+    if addresses is None and not impossible and solver_seconds > 0:
+        addresses, impossible = decide(buffers, capacity, solver_seconds)
+        method = "CP-SAT"
+    seconds = time.perf_counter() - started
+    packing = None if addresses is None else packed(method, addresses, buffers, seconds)
+    return Outcome(packing=packing, impossible=impossible, method=method, steps=found.steps, seconds=seconds)
+
+
+def packed(method: str, addresses: NDArray[np.int64], buffers: Buffers, seconds: float) -> Packing:
+    """Return the packing that a method found in ``seconds`` seconds."""
+    return Packing(method=method, addresses=addresses, height=height(addresses, buffers), seconds=seconds)
+
+
+def height(addresses: NDArray[np.int64], buffers: Buffers) -> int:
+    """Return the height of a packing in bytes: the end of the buffer that reaches highest."""
+    return int((addresses + buffers.size).max(initial=0))
 
 
 def solve(known: Packing, buffers: Buffers, seconds: float) -> Packing:
@@ -73,18 +152,17 @@ def solve(known: Packing, buffers: Buffers, seconds: float) -> Packing:
 
     Raises UsageError if OR-tools is not installed.
     """
-
     started = time.perf_counter()
     model, at, ends, unit = _model(buffers, known.height)
-    height = model.new_int_var(-(-buffers.bound // unit), known.height // unit, "height")
+    top = model.new_int_var(-(-buffers.bound // unit), known.height // unit, "height")
     for variable, end, address in zip(at, ends, known.addresses // buffers.align, strict=True):
-        model.add(end <= height)
+        model.add(end <= top)
         model.add_hint(variable, int(address))
-    model.minimize(height)
+    model.minimize(top)
     found, optimal = _run(model, at, buffers, seconds)
     addresses = known.addresses if found is None else found
-    lowest = int((addresses + buffers.size).max(initial=0))
-    return Packing("CP-SAT", addresses, lowest, time.perf_counter() - started, found is not None and optimal)
+    lowest = packed("CP-SAT", addresses, buffers, time.perf_counter() - started)
+    return replace(lowest, proven=found is not None and optimal)
 
 
 def decide(buffers: Buffers, capacity: int, seconds: float) -> tuple[NDArray[np.int64] | None, bool]:
@@ -139,73 +217,3 @@ def _run(model: Any, at: list[Any], buffers: Buffers, seconds: float) -> tuple[N
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return np.array([solver.value(variable) for variable in at], np.int64) * buffers.align, final
     return None, final
-
-
-PLACEMENTS_OF_ONE = 5_000_000  # placements tried at an effort of 1
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a search for a packing within a capacity: the packing, or a proof that there is none, or neither."""
-
-    packing: Packing | None
-    impossible: bool  # it is proven that there is no packing
-    method: str  # "search" or "CP-SAT", whichever found or proved it, or gave up last
-    steps: int  # placements that the search tried
-    seconds: float
-
-    def says(self, buffers: Buffers, capacity: int) -> str:
-        """Return the outcome as a sentence; ``buffers`` and ``capacity`` (bytes) are those that were searched for."""
-        if self.packing is not None:
-            return f"{self.method} packs {len(buffers):,} blocks in {format_size(self.packing.height)}"
-        if buffers.bound > capacity:
-            return f"does not fit in {format_size(capacity)}: {format_size(buffers.bound)} live at once"
-        if self.impossible:
-            return f"does not fit in {format_size(capacity)}: {self.method} proves that no packing does"
-        return f"no packing in {format_size(capacity)} found, nor a proof that there is none; try a larger --effort, or --solver"
-
-
-def fit_within(
-    buffers: Buffers, capacity: int, effort: int = 1, solver_seconds: float = 0, lasts: NDArray[np.int64] | None = None
-) -> Outcome:
-    """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if ``solver_seconds`` is more than 0.
-
-    ``effort`` scales the steps of the search. ``lasts`` is how long each buffer lives by the program's clock, if that is known.
-    Raises UsageError where there are too many buffers for the search, or where the solver is not installed.
-    """
-    if len(buffers) > search.MOST_BUFFERS and buffers.bound <= capacity:
-        raise UsageError(
-            f"{len(buffers):,} blocks are too many to search for a packing: at most {search.MOST_BUFFERS:,}; "
-            "try it without --capacity"
-        )
-    started = time.perf_counter()
-    neighbours = overlaps(buffers.lower, buffers.upper)
-    found = search.fit(buffers, neighbours, capacity, effort * PLACEMENTS_OF_ONE, lasts)
-    addresses, impossible, method = found.addresses, found.impossible, "search"
-    if addresses is None and not impossible and solver_seconds > 0:
-        addresses, impossible = decide(buffers, capacity, solver_seconds)
-        method = "CP-SAT"
-    seconds = time.perf_counter() - started
-    packing = None if addresses is None else Packing(method, addresses, height(addresses, buffers), seconds)
-    return Outcome(packing, impossible, method, found.steps, seconds)
-
-
-class Plan(NamedTuple):
-    """The addresses of a packing, by request of the trace, in order."""
-
-    addresses: NDArray[np.int64]  # [request] bytes
-    follows: NDArray[np.int64]  # [request] the next request of the same block, -1 if there is none
-    seconds: None = None  # the replay's time is the loop's own
-
-
-def plan(trace: Trace, align: int, effort: int, online: Iterable[NDArray[np.int64]]) -> Plan:
-    """Return the lowest packing of ``trace`` as a plan, with sizes and addresses aligned to ``align`` bytes.
-
-    ``effort`` scales the steps of annealing. ``online`` are the addresses, by request, that policies give which do not know
-    the future. One of them is taken where no packing is lower, as a block that grows in place may be worth more than a better
-    address.
-    """
-    buffers = buffers_of(trace, align)
-    found = [(packing.height, packing.addresses) for packing in packings(buffers, effort)]
-    found += [(height(addresses, buffers), addresses) for addresses in online]
-    return Plan(min(found, key=lambda pair: pair[0])[1], buffers.follows)

@@ -1,151 +1,33 @@
-"""Compiled passes over a trace's events for reuse planning. Memory follows the live set; no function allocates."""
+"""What a trace need not hold at its peak: pairs of blocks that could share bytes, and blocks that lie idle over the peak.
+
+The passes over the trace's events are compiled. Their memory follows the live set; none of them allocates.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.engine.compile import FAST, knows_fast
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
 
-ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS = (int(op) for op in (Op.ALLOC, Op.FREE, Op.REALLOC, Op.COPY, Op.SWAP, Op.ACCESS))
-# columns of slots: bytes; event of the alloc (-1: the slot is free); stream; tag; 1: the block can no longer be paired, since
-# it is in the place of another or was reallocated
-SIZE, BORN, STREAM, TAG, TAKEN = range(5)
-LIVE, PLANNED_PEAK, EVENT = range(3)  # places in totals: live bytes, peak with pairs, events so far
-
-
-@njit(cache=True, nogil=True)
-def find_pairs(op, block, size, stream, tag, window, slots, totals, recent, fresh, pairs, peak_event):  # type: ignore[no-untyped-def]
-    """Find the in-place pairs of one batch: blocks that could take over the bytes of a block freed a little later.
-
-    Each free of a block A takes the largest block of A's stream that was allocated after A and in the ``window`` events
-    before the free, fits into A, and was neither freed nor reallocated; the earliest of equals. ``slots`` is [slot, (SIZE,
-    BORN, STREAM, TAG, TAKEN)]. ``recent[e % (window + 1)]`` are the live bytes after event e, less what pairs save;
-    ``fresh`` is likewise the slot that event e allocated, or -1. ``pairs`` is [tag + 1, (blocks, bytes, bytes saved at
-    ``peak_event``)]. All arrays are updated in place.
-    """
-    n = window + 1
-    for i in range(op.size):
-        event = totals[EVENT]
-        totals[EVENT] += 1
-        kind, slot = op[i], block[i]
-        place = event % n
-        if event >= n:
-            totals[PLANNED_PEAK] = max(totals[PLANNED_PEAK], recent[place])
-        fresh[place] = -1
-        if kind == ALLOC:
-            slots[slot, SIZE], slots[slot, BORN], slots[slot, TAKEN] = size[i], event, 0
-            slots[slot, STREAM] = stream[i if stream.size > 1 else 0]
-            slots[slot, TAG] = tag[i if tag.size > 1 else 0]
-            totals[LIVE] += size[i]
-            fresh[place] = slot
-        elif kind == REALLOC:
-            totals[LIVE] += size[i] - slots[slot, SIZE]
-            slots[slot, SIZE], slots[slot, TAKEN] = size[i], 1
-        elif kind == FREE and slot >= 0:
-            totals[LIVE] -= slots[slot, SIZE]
-            best = np.int64(-1)
-            for e in range(max(event - window, slots[slot, BORN] + 1), event):
-                other = fresh[e % n]
-                if other < 0 or slots[other, BORN] != e or slots[other, TAKEN] or slots[other, SIZE] == 0:
-                    continue
-                fits = slots[other, SIZE] <= slots[slot, SIZE] and slots[other, STREAM] == slots[slot, STREAM]
-                if fits and (best < 0 or slots[other, SIZE] > slots[best, SIZE]):
-                    best = np.int64(other)
-            if best >= 0:
-                slots[best, TAKEN] = 1
-                for e in range(slots[best, BORN], event):
-                    recent[e % n] -= slots[best, SIZE]
-                at = slots[best, BORN] <= peak_event < event
-                tagged = slots[best, TAG] + 1  # the tag of the block that takes over; row 0 is for blocks without a tag
-                pairs[tagged, 0] += 1
-                pairs[tagged, 1] += slots[best, SIZE]
-                pairs[tagged, 2] += slots[best, SIZE] if at else 0
-            slots[slot, BORN] = -1
-        recent[place] = totals[LIVE]
-
-
-@njit(cache=True, nogil=True)
-def track_idle(op, block, size, dst, tag, event, peak, accesses, live, idle):  # type: ignore[no-untyped-def]
-    """Note, over one batch, the last use up to event ``peak`` and the next use after it of each block live then.
-
-    ``live`` is [slot, (bytes, born, last use, tag)], ``idle`` [slot, (from, until, bytes, tag, late)], with events as
-    numbers. ``from`` -1: no block of the slot is live at the peak; ``until`` -1: not known yet; ``late`` 1: the next event
-    of the block is a free that is no use. ``event`` is the number of the first event. ``accesses``: the trace has accesses,
-    so a free is no use.
-    """
-    for i in range(op.size):
-        kind, slot, now = op[i], block[i], event + i
-        if slot >= 0:
-            uses = kind == ACCESS or kind == COPY or kind == SWAP or kind == REALLOC or (kind == FREE and not accesses)
-            if now > peak and idle[slot, 0] >= 0 and idle[slot, 1] < 0 and (uses or kind == FREE):
-                idle[slot, 1] = now
-                idle[slot, 4] = 0 if uses else 1
-            if kind == ALLOC:
-                live[slot, 3] = tag[i if tag.size > 1 else 0]
-                live[slot, 1] = now
-            if kind == ALLOC or kind == REALLOC:
-                live[slot, 0] = size[i]
-            if kind == ALLOC or uses:
-                live[slot, 2] = now
-            if kind == FREE:
-                live[slot, 0] = 0
-                live[slot, 2] = -1
-        if kind == COPY or kind == SWAP:
-            other = dst[i if dst.size > 1 else 0]
-            live[other, 2] = now
-            if now > peak and idle[other, 0] >= 0 and idle[other, 1] < 0:
-                idle[other, 1], idle[other, 4] = now, 0
-        if now == peak:
-            for k in range(idle.shape[0]):
-                if live[k, 0] > 0:
-                    idle[k, 0], idle[k, 2], idle[k, 3] = live[k, 2], live[k, 0], live[k, 3]
-
-
-@njit(cache=True, nogil=True)
-def peak_without(op, block, size, event, starts, ends, start_bytes, end_bytes, sizes, totals):  # type: ignore[no-untyped-def]
-    """Follow, over one batch, the peak of live bytes if some bytes are away: after event ``starts[i]``, until event ``ends[i]``.
-
-    ``starts`` and ``ends`` ascend; ``start_bytes`` and ``end_bytes`` are the bytes of each. ``sizes`` is [slot] bytes;
-    ``totals`` is (live, peak, away, next start, next end). Both are updated in place. ``event`` is the number of the first
-    event.
-    """
-    live, most, away, start, end = totals[0], totals[1], totals[2], totals[3], totals[4]
-    for i in range(op.size):
-        kind, slot = op[i], block[i]
-        if kind == ALLOC:
-            live += size[i]
-            sizes[slot] = size[i]
-        elif kind == REALLOC:
-            live += size[i] - sizes[slot]
-            sizes[slot] = size[i]
-        elif kind == FREE and slot >= 0:
-            live -= sizes[slot]
-        while end < ends.size and ends[end] <= event + i:
-            away -= end_bytes[end]
-            end += 1
-        while start < starts.size and starts[start] < event + i:
-            away += start_bytes[start]
-            start += 1
-        most = max(most, live - away)
-    totals[0], totals[1], totals[2], totals[3], totals[4] = live, most, away, start, end
-
-
-def planned_peak(totals: Any, recent: Any, window: int) -> int:
-    """Return the planned peak of live bytes, once `find_pairs` has seen all batches; the events in ``recent`` count too."""
-    filled = min(int(totals[EVENT]), window + 1)
-    return max(int(totals[PLANNED_PEAK]), int(recent[:filled].max(initial=0)))
-
-
 Ints = NDArray[np.int64]
+
+ALLOC, FREE, REALLOC, COPY, SWAP, ACCESS = (int(op) for op in (Op.ALLOC, Op.FREE, Op.REALLOC, Op.COPY, Op.SWAP, Op.ACCESS))
+# columns of Pairing.slots: bytes; event of the alloc (-1: the slot is free); stream; tag; 1: the block can no longer be paired,
+# since it is in the place of another or was reallocated
+SIZE, BORN, STREAM, TAG, TAKEN = range(5)
+LIVE, PLANNED_PEAK, EVENT = range(3)  # entries of Pairing.totals: live bytes, peak with pairs, events so far
 NO_TAG = "(none)"
+
+compiled = njit(cache=True, nogil=True, **(FAST if knows_fast() else {}))
 
 
 @dataclass(frozen=True)
@@ -190,6 +72,32 @@ class Plan:
     free_early: Idle
 
 
+class Pairing(NamedTuple):
+    """The state of `find_pairs`; updated in place. A window of w events takes w + 1 entries of a ring."""
+
+    slots: Ints  # [slot, (SIZE, BORN, STREAM, TAG, TAKEN)]
+    totals: Ints  # [LIVE, PLANNED_PEAK, EVENT]
+    recent: Ints  # [event % (window + 1)] live bytes after the event, less what pairs save
+    fresh: Ints  # [event % (window + 1)] slot that the event allocated, -1 for none
+    pairs: Ints  # [tag + 1, (blocks, bytes, bytes saved at the peak)]
+
+
+class Idling(NamedTuple):
+    """The state of `track_idle`; updated in place. Events are numbers."""
+
+    live: Ints  # [slot, (bytes, born, last use, tag)]; 0 bytes: there is no block
+    idle: Ints  # [slot, (from, until, bytes, tag, late)]; see `new_idling`
+
+
+class Edges(NamedTuple):
+    """When bytes go away and come back: after event ``starts[i]``, and until event ``ends[i]``, both ascending."""
+
+    starts: Ints  # [i] event
+    ends: Ints  # [i] event
+    start_bytes: Ints  # [i] bytes that go away after starts[i]
+    end_bytes: Ints  # [i] bytes that come back at ends[i]
+
+
 def plan(trace: Trace, window: int = 1, least_idle: int = 100, keep: tuple[str, ...] = ()) -> Plan:
     """Return what a trace need not hold at its peak: pairs in place, blocks to recompute, and blocks to free early.
 
@@ -203,13 +111,22 @@ def plan(trace: Trace, window: int = 1, least_idle: int = 100, keep: tuple[str, 
 
 def in_place(trace: Trace, window: int) -> InPlace:
     """Return the pairs of blocks that could share their bytes, for frees up to ``window`` events after the alloc."""
-    slots = np.zeros((trace.facts.max_live + 1, 5), np.int64)
-    totals, recent, fresh = np.zeros(3, np.int64), np.zeros(window + 1, np.int64), np.full(window + 1, -1, np.int64)
-    pairs = np.zeros((len(trace.tags) + 1, 3), np.int64)
-    for e in trace.batches():
-        peak = trace.facts.peak_live_event
-        find_pairs(e.op, e.block, e.size, e.stream, e.tag, window, slots, totals, recent, fresh, pairs, peak)
-    return InPlace(window, shares(trace, pairs), planned_peak(totals, recent, window))
+    pairing = Pairing(
+        slots=np.zeros((trace.facts.max_live + 1, 5), np.int64),
+        totals=np.zeros(3, np.int64),
+        recent=np.zeros(window + 1, np.int64),
+        fresh=np.full(window + 1, -1, np.int64),
+        pairs=np.zeros((len(trace.tags) + 1, 3), np.int64),
+    )
+    for events in trace.batches():
+        find_pairs(events, pairing, trace.facts.peak_live_event)
+    return InPlace(window, shares(trace, pairing.pairs), planned_peak(pairing))
+
+
+def planned_peak(pairing: Pairing) -> int:
+    """Return the planned peak of live bytes, once `find_pairs` has seen all batches; the events of the window count too."""
+    filled = min(int(pairing.totals[EVENT]), pairing.recent.size)
+    return max(int(pairing.totals[PLANNED_PEAK]), int(pairing.recent[:filled].max(initial=0)))
 
 
 def idle_blocks(trace: Trace, least_idle: int, keep: tuple[str, ...]) -> tuple[Idle, Idle]:
@@ -218,16 +135,13 @@ def idle_blocks(trace: Trace, least_idle: int, keep: tuple[str, ...]) -> tuple[I
     A block of the first kind is used again after the peak; one of the second kind is only freed.
     """
     facts = trace.facts
-    live = np.zeros((facts.max_live + 1, 4), np.int64)
-    born = np.zeros(facts.max_live + 1, np.int64)
-    idle = np.full((facts.max_live + 1, 5), -1, np.int64)
-    first = 0
-    for e in trace.batches():
-        count = e.op.size
-        track_idle(e.op, e.block, e.size, e.dst, e.tag, first, facts.peak_live_event, facts.accesses > 0, live, idle)
-        if first <= facts.peak_live_event < first + count:
+    idling, born, first = new_idling(facts.max_live + 1), np.zeros(facts.max_live + 1, np.int64), 0
+    for events in trace.batches():
+        track_idle(events, first, facts.peak_live_event, facts.accesses > 0, idling)
+        if first <= facts.peak_live_event < first + events.op.size:
             born = born_before(trace)
-        first += count
+        first += events.op.size
+    idle = idling.idle
     kept = [code for code, tag in enumerate(trace.tags) if tag in keep]
     wide = (idle[:, 0] >= 0) & (idle[:, 1] - idle[:, 0] > least_idle) & ~np.isin(idle[:, 3], kept)
     wide &= (idle[:, 0] < facts.peak_live_event) & (idle[:, 1] > facts.peak_live_event)
@@ -245,6 +159,15 @@ def idle_blocks(trace: Trace, least_idle: int, keep: tuple[str, ...]) -> tuple[I
         rebuilt = 0 if late else int(rows[:, 2].sum())
         found.append(Idle(least_idle, shares(trace, pairs), peak_without_idle(trace, rows), rebuilt, cost))
     return found[0], found[1]
+
+
+def new_idling(slots: int) -> Idling:
+    """Return the state of `track_idle` before the first event.
+
+    Its ``idle`` is [slot, (from, until, bytes, tag, late)]. ``from`` -1: no block of the slot is live at the peak; ``until`` -1:
+    not known yet; ``late`` 1: the next event of the block is a free that is no use.
+    """
+    return Idling(np.zeros((slots, 4), np.int64), np.full((slots, 5), -1, np.int64))
 
 
 def born_before(trace: Trace) -> Ints:
@@ -266,11 +189,11 @@ def peak_without_idle(trace: Trace, rows: Ints) -> int:
     ``rows`` is [block, (from, until, bytes, tag, late)].
     """
     starts, ends = np.argsort(rows[:, 0], kind="stable"), np.argsort(rows[:, 1], kind="stable")
-    edges = (rows[starts, 0], rows[ends, 1], rows[starts, 2], rows[ends, 2])
+    edges = Edges(starts=rows[starts, 0], ends=rows[ends, 1], start_bytes=rows[starts, 2], end_bytes=rows[ends, 2])
     sizes, totals, first = np.zeros(trace.facts.max_live + 1, np.int64), np.zeros(5, np.int64), 0
-    for e in trace.batches():
-        peak_without(e.op, e.block, e.size, first, *edges, sizes, totals)
-        first += e.op.size
+    for events in trace.batches():
+        peak_without(events, first, edges, sizes, totals)
+        first += events.op.size
     return int(totals[1])
 
 
@@ -279,3 +202,120 @@ def shares(trace: Trace, pairs: Ints) -> tuple[TagShare, ...]:
     names = [NO_TAG, *trace.tags]
     found = [TagShare(names[row], *pairs[row].tolist()) for row in np.flatnonzero(pairs[:, 0]).tolist()]
     return tuple(sorted(found, key=lambda share: (-share.peak_bytes, -share.bytes, share.tag)))
+
+
+@compiled
+def find_pairs(events: Any, pairing: Any, peak_event: Any) -> None:
+    """Find the in-place pairs of one batch: blocks that could take over the bytes of a block freed a little later.
+
+    Each free of a block A takes the largest block of A's stream that was allocated after A and in the window of events before
+    the free, fits into A, and was neither freed nor reallocated; the earliest of equals.
+    """
+    op, block, size, stream, tag = events.op, events.block, events.size, events.stream, events.tag
+    slots, totals, recent, fresh, pairs = pairing.slots, pairing.totals, pairing.recent, pairing.fresh, pairing.pairs
+    n = recent.size
+    window = n - 1
+    for i in range(op.size):
+        event = totals[EVENT]
+        totals[EVENT] += 1
+        kind, slot = op[i], block[i]
+        place = event % n
+        if event >= n:
+            totals[PLANNED_PEAK] = max(totals[PLANNED_PEAK], recent[place])
+        fresh[place] = -1
+        if kind == ALLOC:
+            slots[slot, SIZE], slots[slot, BORN], slots[slot, TAKEN] = size[i], event, 0
+            slots[slot, STREAM] = stream[i if stream.size > 1 else 0]
+            slots[slot, TAG] = tag[i if tag.size > 1 else 0]
+            totals[LIVE] += size[i]
+            fresh[place] = slot
+        elif kind == REALLOC:
+            totals[LIVE] += size[i] - slots[slot, SIZE]
+            slots[slot, SIZE], slots[slot, TAKEN] = size[i], 1
+        elif kind == FREE and slot >= 0:
+            totals[LIVE] -= slots[slot, SIZE]
+            best = np.int64(-1)
+            for e in range(max(event - window, slots[slot, BORN] + 1), event):
+                other = fresh[e % n]
+                if other < 0 or slots[other, BORN] != e or slots[other, TAKEN] or slots[other, SIZE] == 0:
+                    continue
+                fits = slots[other, SIZE] <= slots[slot, SIZE] and slots[other, STREAM] == slots[slot, STREAM]
+                if fits and (best < 0 or slots[other, SIZE] > slots[best, SIZE]):
+                    best = np.int64(other)
+            if best >= 0:
+                slots[best, TAKEN] = 1
+                for e in range(slots[best, BORN], event):
+                    recent[e % n] -= slots[best, SIZE]
+                at = slots[best, BORN] <= peak_event < event
+                tagged = slots[best, TAG] + 1  # the tag of the block that takes over; row 0 is for blocks without a tag
+                pairs[tagged, 0] += 1
+                pairs[tagged, 1] += slots[best, SIZE]
+                pairs[tagged, 2] += slots[best, SIZE] if at else 0
+            slots[slot, BORN] = -1
+        recent[place] = totals[LIVE]
+
+
+@compiled
+def track_idle(events: Any, first: Any, peak: Any, accesses: Any, idling: Any) -> None:
+    """Note, over one batch, the last use up to event ``peak`` and the next use after it of each block live then.
+
+    ``first`` is the number of the first event. ``accesses``: the trace has accesses, so a free is no use.
+    """
+    op, block, size, dst, tag = events.op, events.block, events.size, events.dst, events.tag
+    live, idle = idling.live, idling.idle
+    for i in range(op.size):
+        kind, slot, now = op[i], block[i], first + i
+        if slot >= 0:
+            uses = kind == ACCESS or kind == COPY or kind == SWAP or kind == REALLOC or (kind == FREE and not accesses)
+            if now > peak and idle[slot, 0] >= 0 and idle[slot, 1] < 0 and (uses or kind == FREE):
+                idle[slot, 1] = now
+                idle[slot, 4] = 0 if uses else 1
+            if kind == ALLOC:
+                live[slot, 3] = tag[i if tag.size > 1 else 0]
+                live[slot, 1] = now
+            if kind == ALLOC or kind == REALLOC:
+                live[slot, 0] = size[i]
+            if kind == ALLOC or uses:
+                live[slot, 2] = now
+            if kind == FREE:
+                live[slot, 0] = 0
+                live[slot, 2] = -1
+        if kind == COPY or kind == SWAP:
+            other = dst[i if dst.size > 1 else 0]
+            live[other, 2] = now
+            if now > peak and idle[other, 0] >= 0 and idle[other, 1] < 0:
+                idle[other, 1], idle[other, 4] = now, 0
+        if now == peak:
+            for k in range(idle.shape[0]):
+                if live[k, 0] > 0:
+                    idle[k, 0], idle[k, 2], idle[k, 3] = live[k, 2], live[k, 0], live[k, 3]
+
+
+@compiled
+def peak_without(events: Any, first: Any, edges: Any, sizes: Any, totals: Any) -> None:
+    """Follow, over one batch, the peak of live bytes if the bytes of ``edges`` are away.
+
+    ``sizes`` is [slot] bytes; ``totals`` is (live, peak, away, next start, next end). Both are updated in place. ``first`` is
+    the number of the first event.
+    """
+    op, block, size = events.op, events.block, events.size
+    starts, ends = edges.starts, edges.ends
+    live, most, away, start, end = totals[0], totals[1], totals[2], totals[3], totals[4]
+    for i in range(op.size):
+        kind, slot = op[i], block[i]
+        if kind == ALLOC:
+            live += size[i]
+            sizes[slot] = size[i]
+        elif kind == REALLOC:
+            live += size[i] - sizes[slot]
+            sizes[slot] = size[i]
+        elif kind == FREE and slot >= 0:
+            live -= sizes[slot]
+        while end < ends.size and ends[end] <= first + i:
+            away -= edges.end_bytes[end]
+            end += 1
+        while start < starts.size and starts[start] < first + i:
+            away += edges.start_bytes[start]
+            start += 1
+        most = max(most, live - away)
+    totals[0], totals[1], totals[2], totals[3], totals[4] = live, most, away, start, end

@@ -11,13 +11,14 @@ found by a walk up and down. Memory grows with the number of events, and time wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from memtrace.contract.policy import constants_of, function_of
+from memtrace.engine.compile import FAST, OPTIONS, knows_fast
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ OVERLAP, OUTSIDE, BEYOND, MISALIGNED, SHORT = 1, 2, 3, 4, 5
 KINDS = {OVERLAP: "overlap", OUTSIDE: "outside", BEYOND: "beyond", MISALIGNED: "misaligned", SHORT: "short"}
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
 
-# columns of slots: the block's first range (-1: none), bytes requested, bytes it has, alignment in bytes
+# columns of Live.slots: the block's first range (-1: none), bytes requested, bytes it has, alignment in bytes
 FIRST, WANTED, HELD, ALIGN = range(4)
-# columns of ranges, one row per start address in use: end, slot, event, the block's next range (-1: none)
+# columns of Live.ranges: end, slot, event, the block's next range (-1: none)
 END, SLOT, EVENT, NEXT = range(4)
+UNLIMITED = 1 << 62  # bytes: no address is as high
+
+compiled = njit(**OPTIONS, **(FAST if knows_fast() else {}))
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,33 @@ class Claim:
     pieces: bool  # blocks come in pieces: they lie where the rows say, and only there
 
 
+class Part(NamedTuple):
+    """The part of a claim that is about one batch of events."""
+
+    first: int  # number of the first event
+    addresses: Ints  # [event] as in Claim; as many events of the batch are checked
+    reserved: Ints  # [event] bytes
+    rows: Ints  # [place, (event, block, address, bytes)] all ranges that these events place or move; see `places_of`
+
+
+class Bounds(NamedTuple):
+    """What holds for all events of a claim."""
+
+    align: int  # bytes: of blocks whose event asks for no alignment
+    capacity: int  # bytes, UNLIMITED if there is none
+    pieces: bool  # as in Claim
+
+
+class Live(NamedTuple):
+    """The live ranges, by address and by block; updated in place."""
+
+    starts: Ints  # [leaf] every address that the claim ever uses, in ascending order
+    tree: NDArray[np.int32]  # [entry] number of live ranges below; entry 1 is the root, entry e has the children 2 e and 2 e + 1
+    ranges: Ints  # [leaf, (END, SLOT, EVENT, NEXT)] the live range that starts there
+    slots: Ints  # [slot, (FIRST, WANTED, HELD, ALIGN)]
+    total: Ints  # [1] bytes of all live ranges
+
+
 def validate(placement: Placement) -> Offence | None:
     """Return the first offence of a placement that was replayed with ``keep=True``; None if it is sound.
 
@@ -91,32 +122,47 @@ def validate(placement: Placement) -> Offence | None:
     pieces = function_of(placement.policy.module, "first_piece") is not None
     capacity, reserved = placement.capacity, placement.reserved
     if constants_of(placement.policy.module).VIRTUAL:
-        capacity, reserved = None, np.full(reserved.size, 1 << 62)
-    return first_offence(Claim(placement.trace, placement.addresses, reserved, placement.places, capacity, align, pieces))
+        capacity, reserved = None, np.full(reserved.size, UNLIMITED)
+    return first_offence(
+        Claim(
+            trace=placement.trace,
+            addresses=placement.addresses,
+            reserved=reserved,
+            places=placement.places,
+            capacity=capacity,
+            align=align,
+            pieces=pieces,
+        )
+    )
 
 
 def first_offence(claim: Claim) -> Offence | None:
     """Return the first offence of a claim, or None. As many events are checked as the claim has addresses."""
-    starts = np.unique(np.concatenate((claim.addresses[claim.addresses >= 0], claim.places[:, 2])))
-    leaves = 1 << max(int(starts.size - 1).bit_length(), 1)
-    tree = np.zeros(2 * leaves, np.int32)
-    ranges = np.zeros((starts.size, 4), np.int64)
-    slots = np.tile(np.array([-1, 0, 0, 0], np.int64), (claim.trace.facts.max_live + 1, 1))
-    capacity = (1 << 62) if claim.capacity is None else claim.capacity
-    total, done = np.zeros(1, np.int64), 0
+    live, done = no_ranges(claim), 0
+    bounds = Bounds(align=claim.align, capacity=UNLIMITED if claim.capacity is None else claim.capacity, pieces=claim.pieces)
     for events in claim.trace.batches():
         n = min(events.op.size, claim.addresses.size - done)
         rows = places_of(claim, events, done, n)
-        kind, row, other = _check(
-            *(events.op[:n], events.block, events.size, events.align),
-            *(claim.addresses[done:], claim.reserved[done:], done, rows),
-            *(starts, tree, ranges, slots, total, claim.align, capacity, claim.pieces),
-        )
+        part = Part(first=done, addresses=claim.addresses[done : done + n], reserved=claim.reserved[done : done + n], rows=rows)
+        kind, row, other = _check(events, part, bounds, live)
         if kind:
             place = rows[row] if row >= 0 else np.array([done - 1 - row, -1, claim.addresses[done - 1 - row], 0])
-            return _offence(kind, place, other, starts, ranges, claim)
+            return _offence(kind, place, other, live, claim)
         done += n
     return None
+
+
+def no_ranges(claim: Claim) -> Live:
+    """Return the state before the first event of a claim, with a leaf for each address that the claim ever uses."""
+    starts = np.unique(np.concatenate((claim.addresses[claim.addresses >= 0], claim.places[:, 2])))
+    leaves = 1 << max(int(starts.size - 1).bit_length(), 1)
+    return Live(
+        starts=starts,
+        tree=np.zeros(2 * leaves, np.int32),
+        ranges=np.zeros((starts.size, 4), np.int64),
+        slots=np.tile(np.array([-1, 0, 0, 0], np.int64), (claim.trace.facts.max_live + 1, 1)),
+        total=np.zeros(1, np.int64),
+    )
 
 
 def places_of(claim: Claim, events: Events, done: int, n: int) -> Ints:
@@ -138,37 +184,36 @@ def places_of(claim: Claim, events: Events, done: int, n: int) -> Ints:
     return np.ascontiguousarray(both[np.argsort(both[:, 0], kind="stable")])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _check(  # type: ignore[no-untyped-def]
-    op, block, size, align, addresses, reserved, first, rows, starts, tree, ranges, slots, total, own_align, capacity, pieces
-):
+@compiled
+def _check(events, part, bounds, live):  # type: ignore[no-untyped-def]
     """Check one batch; return the kind of its first offence (0: none), the row of it, and the range it conflicts with (-1: none).
 
-    ``rows`` are those of ``places_of``; ``first`` is the number of the first event. A block without a row that has too few
-    bytes is reported as row -1 - i, where i is its event in the batch. The state of the live ranges is updated in place.
+    A block without a row that has too few bytes is reported as row -1 - i, where i is its event in the batch.
     """
+    op, block, size, align = events.op, events.block, events.size, events.align
+    addresses, reserved, rows, slots = part.addresses, part.reserved, part.rows, live.slots
     row = 0
-    for i in range(op.size):
+    for i in range(addresses.size):
         kind, slot = op[i], block[i]
         last = row
-        while last < rows.shape[0] and rows[last, 0] == first + i:
+        while last < rows.shape[0] and rows[last, 0] == part.first + i:
             last += 1
         placed = kind == ALLOC or kind == REALLOC
         if (kind == FREE and slot >= 0) or (placed and addresses[i] != -1):
-            _take_out(slot, slots, starts, tree, ranges, total)
+            _take_out(slot, live)
         if placed and addresses[i] >= 0:
             asked = align[i if align.size > 1 else 0]
-            slots[slot, WANTED], slots[slot, ALIGN] = size[i], asked if asked > 0 else own_align
+            slots[slot, WANTED], slots[slot, ALIGN] = size[i], asked if asked > 0 else bounds.align
         for k in range(row, last):
-            _take_out(rows[k, 1], slots, starts, tree, ranges, total)
+            _take_out(rows[k, 1], live)
         for k in range(row, last):
-            fault, other = _put_in(rows[k], slots, starts, tree, ranges, total, reserved[i], capacity, pieces)
+            fault, other = _put_in(rows[k], reserved[i], bounds, live)
             if fault != 0:
                 return fault, k, other
         for k in range(row, last):
             if slots[rows[k, 1], HELD] < slots[rows[k, 1], WANTED]:
                 return SHORT, k, -1
-            if pieces and total[0] > reserved[i]:
+            if bounds.pieces and live.total[0] > reserved[i]:
                 return OUTSIDE, k, -1
         if placed and addresses[i] >= 0 and slots[slot, HELD] < size[i]:
             return SHORT, -1 - i, -1
@@ -176,19 +221,20 @@ def _check(  # type: ignore[no-untyped-def]
     return 0, 0, -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _put_in(place, slots, starts, tree, ranges, total, reserved, capacity, pieces):  # type: ignore[no-untyped-def]
+@compiled
+def _put_in(place, reserved, bounds, live):  # type: ignore[no-untyped-def]
     """Insert one range of a block; return the offence (0: none) and the range it overlaps (-1: none).
 
-    ``place`` is a row (event, block, address, bytes).
+    ``place`` is a row (event, block, address, bytes), ``reserved`` the bytes reserved after the event.
     """
     event, slot, start, size = place
+    starts, tree, ranges, slots = live.starts, live.tree, live.ranges, live.slots
     leaves = tree.size // 2
-    if not pieces and start % slots[slot, ALIGN] != 0:
+    if not bounds.pieces and start % slots[slot, ALIGN] != 0:
         return MISALIGNED, -1
-    if start + size > capacity:
+    if start + size > bounds.capacity:
         return BEYOND, -1
-    if not pieces and start + size > reserved:
+    if not bounds.pieces and start + size > reserved:
         return OUTSIDE, -1
     slots[slot, HELD] += size
     if size == 0:
@@ -204,24 +250,25 @@ def _put_in(place, slots, starts, tree, ranges, total, reserved, capacity, piece
         return OVERLAP, above
     ranges[at, END], ranges[at, SLOT], ranges[at, EVENT], ranges[at, NEXT] = start + size, slot, event, slots[slot, FIRST]
     slots[slot, FIRST] = at
-    total[0] += size
+    live.total[0] += size
     _add_to_ancestors(tree, leaves + at, 1)
     return 0, -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _take_out(slot, slots, starts, tree, ranges, total):  # type: ignore[no-untyped-def]
+@compiled
+def _take_out(slot, live):  # type: ignore[no-untyped-def]
     """Remove the ranges of the block in a slot, if there is one."""
+    slots, tree, ranges = live.slots, live.tree, live.ranges
     at = slots[slot, FIRST]
     while at >= 0:
         _add_to_ancestors(tree, tree.size // 2 + at, -1)
-        total[0] -= ranges[at, END] - starts[at]
+        live.total[0] -= ranges[at, END] - live.starts[at]
         at = ranges[at, NEXT]
     slots[slot, FIRST] = -1
     slots[slot, HELD] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _add_to_ancestors(tree, entry, change):  # type: ignore[no-untyped-def]
     """Add ``change`` to the number of live ranges at an entry of the tree and at all its ancestors."""
     while entry > 0:
@@ -229,7 +276,7 @@ def _add_to_ancestors(tree, entry, change):  # type: ignore[no-untyped-def]
         entry >>= 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _neighbour(tree, leaves, at, side):  # type: ignore[no-untyped-def]
     """Return the nearest live leaf below (side 0) or above (side 1) the leaf ``at``; -1 if there is none.
 
@@ -248,11 +295,11 @@ def _neighbour(tree, leaves, at, side):  # type: ignore[no-untyped-def]
     return entry - leaves
 
 
-def _offence(kind: int, place: Ints, other: int, starts: Ints, ranges: Ints, claim: Claim) -> Offence:
+def _offence(kind: int, place: Ints, other: int, live: Live, claim: Claim) -> Offence:
     """Return the offence of a kind with its text. ``place`` is a row (event, block, address, bytes), ``other`` a range or -1."""
     event, start, size = int(place[0]), int(place[2]), int(place[3])
     block = Block(start, start + size, event)
-    found = Block(int(starts[other]), int(ranges[other, END]), int(ranges[other, EVENT])) if other >= 0 else None
+    found = Block(int(live.starts[other]), int(live.ranges[other, END]), int(live.ranges[other, EVENT])) if other >= 0 else None
     ends = {
         OVERLAP: f"overlaps the live block {found}",
         OUTSIDE: f"reaches beyond the {int(claim.reserved[event])} bytes reserved then",

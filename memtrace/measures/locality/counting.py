@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from memtrace.contract.policy import function_of
 from memtrace.errors import InputError
 from memtrace.measures.locality import lookups
-from memtrace.measures.locality.lookups import Blocks, Levels
+from memtrace.measures.locality.lookups import Blocks, Levels, Placed, Rules
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
@@ -63,7 +63,8 @@ class Watcher:
         """Prepare to watch a replay of ``trace`` through ``policy``, with all levels of ``model`` empty."""
         self.model = model
         self.derived = uses_lifetimes(trace, model)
-        self.in_pieces = function_of(policy.module, "first_piece") is not None
+        in_pieces = function_of(policy.module, "first_piece") is not None
+        self.rules = Rules(in_pieces=in_pieces, reach=model.reach, lifetimes=self.derived)
         self.levels = new_levels(model)
         self.blocks = new_blocks(trace.facts.max_live + 1)
         self.event = 0
@@ -74,12 +75,9 @@ class Watcher:
         ``addresses[i]`` is what event i of the batch got, if it is an alloc or realloc; ``rows`` are (event, block,
         address, bytes) of blocks that move or come in pieces (`engine.places`).
         """
-        if self.in_pieces:
+        if self.rules.in_pieces:
             self.blocks = with_spare(self.blocks, rows.shape[0])
-        lookups.run(
-            *(events.op, events.block, events.size, events.dst, addresses, rows, self.event),
-            *(self.in_pieces, self.model.reach, self.derived, self.levels, self.blocks),
-        )
+        lookups.run(events, Placed(self.event, addresses, rows), self.rules, self.levels, self.blocks)
         self.event += addresses.size
 
     def found(self) -> Locality:
@@ -110,8 +108,13 @@ def new_levels(model: Model) -> Levels:
             behind = len(rows) + 1 if number < len(levels) else -1
             rows.append((first, level.sets, level.ways, line.bit_length() - 1, behind))
             first += level.lines
-    counts = np.zeros((len(rows), 2), np.int64)
-    return Levels(np.array(chains), np.array(rows, np.int64), np.full(first, -1, np.int64), counts, np.zeros(2, np.int64))
+    return Levels(
+        chains=np.array(chains),
+        levels=np.array(rows, np.int64),
+        lines=np.full(first, -1, np.int64),
+        counts=np.zeros((len(rows), 2), np.int64),
+        touched=np.zeros(2, np.int64),
+    )
 
 
 def new_blocks(slots: int) -> Blocks:

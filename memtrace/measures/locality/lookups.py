@@ -50,6 +50,22 @@ class Blocks(NamedTuple):
     spare: NDArray[np.int64]  # [2]: head of the list of unused pieces, -1 for none; number of unused pieces
 
 
+class Placed(NamedTuple):
+    """What the policy did in one batch of events."""
+
+    first: int  # number of the first event
+    addresses: NDArray[np.int64]  # [event] that an alloc or realloc got; FAILED or NOTHING
+    rows: NDArray[np.int64]  # [row, (event, slot, address, bytes)] moves of blocks, or with Rules.in_pieces pieces, by event
+
+
+class Rules(NamedTuple):
+    """Which touches are counted."""
+
+    in_pieces: bool  # blocks come in pieces: they lie where the rows say, and only there
+    reach: int  # bytes of a block, from its start, beyond which no touch goes
+    lifetimes: bool  # an alloc writes the whole block, and a free its first HEADER bytes
+
+
 @compiled
 def look_up(levels: Any, lines: Any, counts: Any, level: Any, line: Any) -> None:
     """Look one line up in a level, and in the levels behind as long as it misses; each level then holds the line.
@@ -147,7 +163,7 @@ def clear_slot(blocks: Any, slot: Any) -> None:
 def put(blocks: Any, slot: Any, address: Any, size: Any, rows: Any, row: Any, last: Any) -> None:
     """Record the block of ``size`` bytes in a slot: one piece at ``address``, or the pieces that ``rows[row:last]`` give for it.
 
-    ``rows`` are (event, slot, address, bytes). A block that was in the slot is forgotten.
+    ``rows`` are those of `Placed`. A block that was in the slot is forgotten.
     """
     pieces = blocks.pieces
     clear_slot(blocks, slot)
@@ -183,58 +199,50 @@ def move(all_levels: Any, blocks: Any, slot: Any, address: Any, reach: Any) -> N
 
 
 @compiled
-def resize(  # type: ignore[no-untyped-def]
-    all_levels, blocks, slot, address, size, rows, row, last, reach, lifetimes
-) -> None:
-    """Record a realloc that gave the block in a slot ``size`` bytes at ``address``, or in the pieces of ``rows[row:last]``.
+def resize(all_levels: Any, blocks: Any, rules: Any, slot: Any, address: Any, size: Any, rows: Any) -> None:
+    """Record a realloc that gave the block in a slot ``size`` bytes at ``address``, or in the pieces that ``rows`` give for it.
 
-    If the block moves, the kept bytes are read at the old place and written at the new one. With ``lifetimes`` the added
-    bytes are written too. No touch goes beyond ``reach`` bytes.
+    ``rows`` are those of the event. If the block moves, the kept bytes are read at the old place and written at the new one. With
+    ``rules.lifetimes`` the added bytes are written too.
     """
     before = blocks.pieces[slot, ADDRESS]
     old = blocks.sizes[slot] if before >= 0 else np.int64(0)
     moves = before >= 0 and before != address
-    kept = min(min(old, size), reach)
+    kept = min(min(old, size), rules.reach)
     if moves:
         touch(all_levels, blocks, slot, 0, kept)
-    put(blocks, slot, address, size, rows, row, last)
+    put(blocks, slot, address, size, rows, 0, rows.shape[0])
     if moves:
         touch(all_levels, blocks, slot, 0, kept)
-    if lifetimes:
-        touch(all_levels, blocks, slot, old, min(size, reach))
+    if rules.lifetimes:
+        touch(all_levels, blocks, slot, old, min(size, rules.reach))
 
 
 @compiled
-def run(  # type: ignore[no-untyped-def]
-    op, block, size, dst, addresses, rows, event, in_pieces, reach, lifetimes, all_levels, blocks
-) -> None:
-    """Run the touches of a batch through all chains. ``event`` is the number of its first event.
-
-    ``rows`` are (event, slot, address, bytes) of moves, or with ``in_pieces`` of pieces, in order of events. With
-    ``lifetimes`` an alloc writes the whole block, and a free its first HEADER bytes. No touch goes beyond ``reach`` bytes
-    of a block.
-    """
-    pieces, row = blocks.pieces, 0
+def run(events: Any, placed: Any, rules: Any, all_levels: Any, blocks: Any) -> None:
+    """Run the touches of a batch of events through all chains."""
+    op, block, size, dst, addresses, rows = events.op, events.block, events.size, events.dst, placed.addresses, placed.rows
+    pieces, reach, row = blocks.pieces, rules.reach, 0
     for i in range(addresses.size):
         kind, slot = op[i], np.int64(block[i])
         last = row
-        while last < rows.shape[0] and rows[last, 0] == event + i:
+        while last < rows.shape[0] and rows[last, 0] == placed.first + i:
             last += 1
         if kind == FREE and slot >= 0:
-            if lifetimes:
+            if rules.lifetimes:
                 touch(all_levels, blocks, slot, 0, min(min(blocks.sizes[slot], HEADER), reach))
             clear_slot(blocks, slot)
-        if not in_pieces:
+        if not rules.in_pieces:
             for k in range(row, last):
                 if rows[k, 1] != slot or addresses[i] < 0:
                     move(all_levels, blocks, rows[k, 1], rows[k, 2], reach)
             row = last  # the event's own block lies at its address
         if kind == ALLOC and addresses[i] >= 0:
             put(blocks, slot, addresses[i], size[i], rows, row, last)
-            if lifetimes:
+            if rules.lifetimes:
                 touch(all_levels, blocks, slot, 0, min(size[i], reach))
         elif kind == REALLOC and addresses[i] >= 0:
-            resize(all_levels, blocks, slot, addresses[i], size[i], rows, row, last, reach, lifetimes)
+            resize(all_levels, blocks, rules, slot, addresses[i], size[i], rows[row:last])
         elif kind == REALLOC and addresses[i] == NOTHING:
             clear_slot(blocks, slot)
         elif kind == ACCESS:
