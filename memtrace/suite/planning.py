@@ -25,7 +25,14 @@ from memtrace.suite.config import Suite, TraceSpec
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
 
-UNHASHED_PACKAGES = ("cli", "comparing", "drawing", "plots", "report", "suite")  # subpackages that do not influence a cell's results
+UNHASHED_PACKAGES = (
+    "cli",
+    "comparing",
+    "drawing",
+    "plots",
+    "report",
+    "suite",
+)  # subpackages that do not influence a cell's results
 HASHED_PLUGINS = ("formats", "workloads", "measures")  # kinds that influence every cell; a policy's sources have a digest each
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
