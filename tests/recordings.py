@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("", "oracles", "policies")]
 
 from test_pytorch import SHARED, counters_of, recordings, replay_recording, rows_that_differ
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from memtrace.errors import InputError, MemtraceError, UsageError
 from memtrace.suite import load, plan
@@ -101,7 +102,7 @@ def test_what_determines_a_cell_determines_its_key(desk: Path) -> None:
 
 
 def test_a_policy_of_ones_own_is_found_beside_the_file(desk: Path) -> None:
-    source = Path(__file__).parent.parent / "docs" / "example_policy.py"
+    source = ROOT / "docs" / "example_policy.py"
     (desk / "mine.py").write_text(source.read_text())
     (task,) = plan(written(desk, 'traces = ["t.csv"]\npolicies = ["./mine.py"]')).tasks
     assert (task.label, task.policy) == ("./mine.py", str((desk / "mine.py").resolve()))

@@ -2,7 +2,7 @@
 
 pip download --no-deps torch==2.14.1 nvidia-cuda-runtime==13.0.* nvidia-cuda-crt==13.0.*     and unpack them
 tests/torch_oracle/build.sh UNPACKED/torch UNPACKED/nvidia/cu13/include /tmp/torch-oracle
-MEMTRACE_TORCH_DRIVER=/tmp/torch-oracle/drv MEMTRACE_SEEDS=3000 pytest tests/test_pytorch_library.py
+MEMTRACE_TORCH_DRIVER=/tmp/torch-oracle/drv MEMTRACE_SEEDS=3000 pytest tests/policies/test_pytorch_library.py
 """
 
 from __future__ import annotations

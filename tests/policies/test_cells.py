@@ -1,6 +1,6 @@
 """segregated, size-class, slab and pool equal their oracles in every figure, with options that make pages small and tight.
 
-``MEMTRACE_SEEDS=3000 pytest tests/test_cells.py`` drives more cases than the suite does.
+``MEMTRACE_SEEDS=3000 pytest tests/policies/test_cells.py`` drives more cases than the suite does.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Opt in, with one or both of them (github.com/mattconte/tlsf; TLSF 2.4.6) compiled to shared objects:
 
     cc -O2 -shared -fPIC -DNDEBUG -o libtlsf.so tlsf.c
-    MEMTRACE_TLSF_CONTE=./libtlsf.so MEMTRACE_TLSF_MASMANO=./libtlsf-2.4.6.so pytest tests/test_tlsf_reference.py -s
+    MEMTRACE_TLSF_CONTE=./libtlsf.so MEMTRACE_TLSF_MASMANO=./libtlsf-2.4.6.so pytest tests/policies/test_tlsf_reference.py -s
 """
 
 from __future__ import annotations

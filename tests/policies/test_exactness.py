@@ -1,6 +1,6 @@
 """Every policy equals the oracle, a list of intervals, in every figure; compiled equals interpreted.
 
-``MEMTRACE_SEEDS=3000 pytest tests/test_exactness.py`` drives more cases than the suite does.
+``MEMTRACE_SEEDS=3000 pytest tests/policies/test_exactness.py`` drives more cases than the suite does.
 """
 
 from __future__ import annotations

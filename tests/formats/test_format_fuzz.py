@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from memtrace.errors import InputError, UsageError
 from memtrace.formats import formats
 from memtrace.reading.conversion import convert
 
-SAMPLES = Path(__file__).parent / "data" / "formats"
+SAMPLES = ROOT / "tests" / "data" / "formats"
 SECONDS = float(os.environ.get("MEMTRACE_FUZZ_SECONDS", "0"))
 MOST_SECONDS = 20.0  # of one file: first use may compile
 MOST_BYTES = 200 << 20

@@ -10,7 +10,7 @@ Opt in, with a shared object in which that class is reached by C functions; the 
 
 Its regions lie one behind another, each at a multiple of 2 MiB; it does not wait for another thread's free.
 
-    MEMTRACE_BFC=./libbfc.so pytest tests/test_bfc_reference.py -s
+    MEMTRACE_BFC=./libbfc.so pytest tests/policies/test_bfc_reference.py -s
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from memtrace.errors import InputError, UsageError
 from memtrace.formats import formats
 from memtrace.trace.sources import open_source
 
-SAMPLES = Path(__file__).parent / "data" / "formats"
+SAMPLES = ROOT / "tests" / "data" / "formats"
 PUBLIC = ROOT.parent / "shared" / "data" / "public"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import random_events
@@ -131,7 +131,7 @@ def test_belady_moves_no_more_than_lru() -> None:
     "MEMTRACE_LIBCACHESIM" not in os.environ, reason="MEMTRACE_LIBCACHESIM=PYTHON names a Python that has libcachesim"
 )
 def test_misses_are_those_of_libcachesim() -> None:
-    script = Path(__file__).parent / "data" / "libcachesim_misses.py"
+    script = ROOT / "tests" / "data" / "libcachesim_misses.py"
     for seed in range(8):
         numbers, capacity = accesses(seed, 40, 500), 4 + seed
         whole = [*sorted(set(numbers)), *numbers]
