@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from test_offline import MINIMALLOC, meet, offences, some
+from test_packing import MINIMALLOC, meet, offences, some
 
 from memtrace.packing.buffers import Buffers, buffers_of, lasting, overlaps, sections
 from memtrace.packing.search import Fit, fit

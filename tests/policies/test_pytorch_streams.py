@@ -9,8 +9,8 @@ import pytest
 from oracle_streams import StreamTable
 from pytorch_programs import first_difference, random_program, through_oracle, through_policy
 
-from memtrace.engine.registry import parse_policy
 from memtrace.engine.driver import initial_state
+from memtrace.engine.registry import parse_policy
 from memtrace.structures.caching.state import FIRST_STREAMS, more_streams
 from memtrace.structures.caching.stream_tables import (
     EVENTS,
