@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("", "oracles", "policies")]
 
-from test_pytorch import SHARED, counters_of, recordings, replay_recording, rows_that_differ
+from test_pytorch import SHARED, counters_of, recordings, replay_recording, rows_that_differ  # noqa: E402
 
 
 def table() -> str:

@@ -43,7 +43,11 @@ NO_PLACEMENT = ("release_lock_on_cudamalloc", "graph_capture_record_stream_reuse
 
 
 def grid(recorded: str | None) -> list[str]:
-    """Return the settings to try if the user names none; the recorded setting comes first if it is not among them."""
+    """Return the allocator settings to try if the user names none, as texts in PyTorch's syntax.
+
+    They are a fixed list; ``recorded``, the setting in force during the recording (None: not known), comes first if it is not
+    in it.
+    """
     return [*([recorded] if recorded and recorded not in GRID else []), *GRID]
 
 

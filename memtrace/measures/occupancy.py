@@ -73,9 +73,10 @@ class Contents:
     def columns(self, reserved: int) -> Columns:
         """Return the columns of occupancy.parquet: the rows of each event looked at, the lowest address first.
 
-        ``reserved``: the most bytes that were reserved at once. A range that no block ever lay in is left out if it is larger
-        than that, as it was addresses only. Where a policy reserves addresses separately from memory, smaller such ranges (over
-        1/8 of ``reserved``) are left out too, and all above the highest block.
+        ``reserved``: the most bytes that were reserved at once. A range in which no block ever lay is left out if it
+        is larger than that: no memory was behind these addresses. Where a policy reserves addresses separately from memory,
+        two more kinds of ranges in which no block ever lay are left out: those over 1/8 of ``reserved``, and those above all
+        blocks.
         """
         pages, place = layout(self.grid, self.virtual, reserved)
         taken, height = int(self.grid.counts[COLUMN]), 1 << int(self.grid.counts[SHIFT])

@@ -364,7 +364,9 @@ def _lift_waiting(part: Any, turn: Any, bottom: Any, problem: Any, members: Any,
 
 @njit(cache=True, nogil=True)
 def _fits_above_heights(part: Any, problem: Any, known: Any, scratch: Any, capacity: Any) -> Any:
-    """Return whether, for all heights, the buffers of each touched section that stand at or above a height fit above it.
+    """Return whether the unplaced buffers of each touched section can fit, by their sizes alone.
+
+    For each height: the buffers that can stand no lower than this height must together fit between it and the capacity.
 
     `_place` and `_lift_waiting` marked the sections, and the latter wrote how low the buffers stand.
     """

@@ -112,7 +112,7 @@ def set_used(bitmaps, order, i):
 
 
 def lowest_free(bitmaps, order):
-    """Return the index of the lowest free block of an order that has one."""
+    """Return the index of the free block of ``order`` that has the lowest address; there must be a free block of that order."""
     i = np.int64(0)
     level = bitmaps.shape[DEPTH] - 1
     while level >= 0:

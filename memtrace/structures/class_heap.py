@@ -49,7 +49,9 @@ def class_of(spacing, size):
 
 
 def class_size(spacing, number):
-    """Return the bytes of the class with this number."""
+    """Return the size in bytes of the cells of class ``number``, counted from 0; ``spacing`` says how many classes a doubling
+    has.
+    """
     shift = max((number >> spacing.steps) - 1, 0)
     return (number - (shift << spacing.steps) + 1) << (shift + spacing.quantum)
 

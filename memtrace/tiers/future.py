@@ -111,7 +111,7 @@ def future_of(trace, last_uses, extra):
 
 @cache
 def compiled():
-    """Return both passes, compiled."""
+    """Return the loops of `specialise_list` and `specialise_next`, for numba to compile at their first call; made once."""
     from memtrace.engine.compile import closed
     from memtrace.engine.digests import reachable_modules
 

@@ -278,7 +278,9 @@ def serve_use(t, world, slot, other, whole):
 
 @out_of_line
 def access_in_place(t, world, tier, b):
-    """Read or write all bytes of the block of record ``b`` in place in ``tier``, below the top: over the links, and wait.
+    """Let the program read or write the whole block of record ``b`` where it is, in ``tier``, which is below the top.
+
+    The bytes cross all links between that tier and the top; the program waits for them, and the links count them as remote.
 
     ``t``: module made by `bind_tiers`.
     """

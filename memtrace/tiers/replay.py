@@ -42,7 +42,7 @@ class TierReplay:
     seconds: float  # spent in the loop
 
     def count(self, name: str) -> NDArray[np.int64]:
-        """Return a count of every tier; ``name`` is that of its column of Books.tiers in `records`, such as "HITS"."""
+        """Return int64[tier], a count of every tier; ``name`` names the count as `memtrace.tiers.records` does, such as "HITS"."""
         from memtrace.tiers import records
 
         return self.books.tiers[:, getattr(records, name)]
@@ -253,7 +253,9 @@ _loops: dict[ModuleType, Any] = {}  # compiled loops by bound module
 
 
 def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
-    """Return whether the loop for these policies and this eviction rule is in the compile cache, by this version."""
+    """Return whether the loop for these policies and this eviction rule is in the compile cache, compiled by this version of
+    memtrace.
+    """
     from memtrace.engine.registry import parse_policy
     from memtrace.tiers.binding import bind_tiers
     from memtrace.tiers.eviction import rule
@@ -337,7 +339,7 @@ def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np
 
 
 def pinned_tags(trace: Trace, pinned: Sequence[str]) -> NDArray[np.int8]:
-    """Return 1 for each tag whose blocks are pinned, 0 for the others and, last, for blocks without a tag.
+    """Return int8[tag + 1]: 1 for each tag whose blocks are pinned, else 0; the last element, for blocks without a tag, is 0.
 
     Raises UsageError for a tag that the trace does not have.
     """

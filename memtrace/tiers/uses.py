@@ -55,7 +55,9 @@ def uses_of(trace: Trace, rule: str, foresees: bool) -> Uses:
 
 
 def rule_of(trace: Trace, asked: str) -> str:
-    """Return the rule by which the blocks of ``trace`` are used: ``asked``, or the one that "auto" takes.
+    """Return the name of the rule that says when the blocks of ``trace`` are used: ``asked``, or what "auto" chooses.
+
+    "auto" chooses the trace's access events if it has any, else the training rule if the trace has the tags for it.
 
     Raises UsageError if ``asked`` is unknown, or if the trace lacks the events or tags that the rule needs.
     """

@@ -242,7 +242,9 @@ def cache_flushes(recording: Recording, released: ReleaseSettings) -> Int64s:
 
 
 def _collectable(recording: Recording, start: int, end: int) -> bool:
-    """Return whether a run of segments given back can be garbage: small segments and expandable ones are never collected.
+    """Return whether all segments that were released in a run of events can have been freed by garbage collection.
+
+    PyTorch's garbage collection frees neither small nor expandable segments.
 
     ``start`` and ``end`` are the first and the last event of the run.
     """

@@ -20,7 +20,11 @@ LIBRARIES = re.compile(
 
 
 def kind_of_file(name: str) -> int:
-    """Return the kind of a file from its name: SKIPPED, LIBRARY or USER."""
+    """Return the kind of the file of a stack frame, by its name.
+
+    USER: a Python file or notebook cell of the user. LIBRARY: a Python file below a library's folder. SKIPPED: anything that is
+    not Python, such as C++.
+    """
     if not name.endswith(".py") and not name.startswith("<"):
         return USER if name.endswith(".ipynb") or "ipykernel" in name else SKIPPED
     if name.startswith("<ipython-input"):

@@ -106,10 +106,10 @@ def at_least(name, text, large):
 
 
 def collection(text, limit):
-    """Return the reserved bytes above which garbage is collected; -1 if it never is.
+    """Return the reserved bytes above which the allocator frees unused segments (garbage collection); -1 if it never does.
 
-    ``text``: garbage_collection_threshold, a share of ``limit``, which is the bytes that this process may reserve. Without such a
-    limit (NO_LIMIT) PyTorch collects nothing.
+    ``text`` is garbage_collection_threshold: "off", or a share of ``limit``, the bytes that this process may reserve. Without
+    such a limit (NO_LIMIT) PyTorch collects nothing. Raises ValueError unless the share is between 0 and 1, both excluded.
     """
     if text == "off":
         return -1

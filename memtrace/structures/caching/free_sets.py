@@ -330,7 +330,7 @@ def add_hole(state, x):
 
 
 def take_hole_out(state, x):
-    """Remove unmapped node x from the treap of unmapped ranges of its queue."""
+    """Remove node x, an unmapped range, from the treap of unmapped ranges of its queue; the treap is ordered by address."""
     root = state.nodes[x].queue * ROOTS + CLASSES
     state.roots[root] = remove_node(state.nodes, state.segments, np.int64(state.roots[root]), x, BY_ADDRESS)
 

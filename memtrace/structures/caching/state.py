@@ -194,8 +194,9 @@ def records(count, kind):
 def new_state(rules, max_live, divisions, history):
     """Return the state of an allocator that holds no memory.
 
-    ``max_live``: upper bound of the handles. ``divisions``: the table of divisions, [DIVISIONS]. ``history``: whether the
-    allocator's own events are kept.
+    ``rules`` are the allocator's settings. All handles are at most ``max_live``. ``divisions`` is int64[DIVISIONS]: into how
+    many steps a power of two is divided where sizes are rounded up (roundup_power2_divisions), by log2 of the size.
+    ``history``: whether the allocator's own events are kept.
     """
     at = np.zeros(AT, np.int64)
     at[DIVISIONS_AT:] = divisions
@@ -311,7 +312,8 @@ def extended_copy(array, length):
 
 
 def neighbours(state, handles):
-    """Return for each handle the free bytes directly before and behind its block, plus what rounding added to the block (int64).
+    """Return int64[block]: a sum for each handle, of the free bytes directly before and behind its block and of its rounding.
+
 
     ``handles`` is an array of handles of live blocks. Only free blocks of the same segment count.
     """

@@ -18,7 +18,7 @@ RULES = ("lru", "fifo", "clock", "largest", "cost", "belady")
 
 
 def rule(name: str) -> ModuleType:
-    """Return the module of an eviction rule. Raises UsageError for an unknown name, which suggests the nearest one."""
+    """Return the module of an eviction rule. For an unknown name it raises UsageError, whose text suggests the nearest name."""
     if name not in RULES:
         raise unknown("eviction rule", name, RULES)
     return import_module(f"{__name__}.{name}")

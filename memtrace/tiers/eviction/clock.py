@@ -10,7 +10,9 @@ FORESEES = False
 
 
 def enter(order, blocks, tier, slot):
-    """Put the block in ``slot``, which has come into ``tier``, at the front of the tier's list in ``order``, its bit clear."""
+    """Put the block in ``slot``, which has come into ``tier``, at the front of the tier's list in ``order``, and clear the
+    block's reference bit.
+    """
     order.used[slot] = 0
     push(order, tier, slot)
 
