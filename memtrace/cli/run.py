@@ -144,7 +144,7 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
 
 def say_next(results: Results, traces: Sequence[Trace]) -> None:
     """Print the commands to try next, for the first trace."""
-    from memtrace.report.document import suggestions
+    from memtrace.results.suggestions import suggestions
 
     trace = traces[0]
     for tried in suggestions([row for row in results.summary if row["trace"] == trace.name], trace.source):

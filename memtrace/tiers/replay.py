@@ -42,7 +42,7 @@ class TierReplay:
     seconds: float  # spent in the loop
 
     def count(self, name: str) -> NDArray[np.int64]:
-        """Return int64[tier], a count of every tier; ``name`` names the count as `memtrace.tiers.records` does, such as "HITS"."""
+        """Return int64[tier], a count of every tier, by its name in `memtrace.tiers.records`, such as "HITS"."""
         from memtrace.tiers import records
 
         return self.books.tiers[:, getattr(records, name)]

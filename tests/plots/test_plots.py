@@ -69,7 +69,7 @@ def test_finding_a_plot_does_not_import_pyplot() -> None:
 
 
 def test_importing_the_package_of_plots_does_not_import_matplotlib() -> None:
-    code = "import sys, memtrace.plots, memtrace.report, memtrace.results.verdict, memtrace.report.document;"
+    code = "import sys, memtrace.plots, memtrace.report, memtrace.results.verdict, memtrace.results.suggestions;"
     code += "assert not {'matplotlib', 'pyarrow', 'numba', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -19,9 +19,10 @@ from memtrace.drawing.text import width
 from memtrace.plots import plots
 from memtrace.report import render
 from memtrace.report.blocks import Column, Command, Document, Heading, Paragraph, Picture, Section, Table
-from memtrace.report.document import build, suggestions
+from memtrace.report.document import build
 from memtrace.report.flow import END, SHRINKS, TOP, pages
 from memtrace.report.pdf import write
+from memtrace.results.suggestions import suggestions
 from memtrace.results.verdict import rank, verdict
 
 GIB = 1 << 30

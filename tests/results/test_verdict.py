@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from memtrace.report.document import suggestions
+from memtrace.results.suggestions import suggestions
 from memtrace.results.verdict import best, rank, verdict
 
 GIB = 1 << 30

@@ -1,0 +1,65 @@
+"""Suggest the commands that are worth trying next, from the summary rows of one trace."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from memtrace.results.verdict import best, is_oom, rank
+
+MOST = 3  # suggestions
+MIB = 1 << 20
+Rows = Sequence[dict[str, Any]]
+
+
+class Suggestion(NamedTuple):
+    """A command to try next, and what it shows."""
+
+    command: str
+    reason: str
+
+
+def suggestions(rows: Rows, source: str) -> list[Suggestion]:
+    """Return at most three suggestions, the most useful first; `source` is the trace as one would type it."""
+    ranked, trace = rank(rows), shlex.quote(source)
+    if not ranked:
+        return []
+    found = [_check(ranked, trace), _skip(ranked, trace), _capacity(ranked, trace), _others(ranked, trace)]
+    return [suggestion for suggestion in found if suggestion][:MOST]
+
+
+def _check(ranked: Rows, trace: str) -> Suggestion | None:
+    """Suggest `memtrace check` if the trace had invalid events."""
+    if not ranked[0].get("invalid_events"):
+        return None
+    return Suggestion(f"memtrace check {trace}", "names each event that was skipped")
+
+
+def _skip(ranked: Rows, trace: str) -> Suggestion | None:
+    """Suggest to skip failed requests if a policy ran out of memory, which shows how much memory is missing."""
+    failed = [row["policy"] for row in ranked if is_oom(row)]
+    if not failed:
+        return None
+    capacity = f" --capacity {ranked[0]['capacity_bytes']}" if ranked[0].get("capacity_bytes") else ""
+    options = f"-p {shlex.quote(failed[0])}{capacity} --on-oom skip"
+    return Suggestion(f"memtrace run {trace} {options}", "goes on after the first failure and counts them all")
+
+
+def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
+    """Suggest to limit all policies to the memory that the best one needs."""
+    chosen = best(ranked)
+    if not chosen or ranked[0].get("capacity_bytes") or not chosen[0]["peak_reserved_bytes"] or len(ranked) < 2:
+        return None
+    mebibytes = -(-chosen[0]["peak_reserved_bytes"] // MIB)
+    return Suggestion(
+        f"memtrace run {trace} --capacity {mebibytes}MiB",
+        f"shows where the others fail in what {chosen[0]['policy']} needs",
+    )
+
+
+def _others(ranked: Rows, trace: str) -> Suggestion | None:
+    """Suggest to compare with other policies if only one was run."""
+    if len(ranked) > 1:
+        return None
+    return Suggestion(f"memtrace run {trace} -p default", "compares with other policies")
