@@ -21,13 +21,13 @@ SMALL = 1000
 
 CHILD = """
 import sys, time
-from memtrace import trace
+from memtrace import reading
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-trace.read(sys.argv[1])
+reading.read(sys.argv[1])
 before = peak()
 began, cpu = time.perf_counter(), time.process_time()
-found = trace.read(sys.argv[2])
+found = reading.read(sys.argv[2])
 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
 after = peak()
 print(found.facts.events, seconds, cpu, before // 1024, after // 1024)

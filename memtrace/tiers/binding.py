@@ -26,28 +26,56 @@ class World(NamedTuple):
     order: Any  # arrays of the eviction rule, its ``Order``
 
 
+def world_by_value(world):
+    """Return the world to hand on to other functions: itself."""
+    return world
+
+
+def states_of_group(world, number):
+    """Return the states of the policies in the group of that number."""
+    return world.states[number]
+
+
 def interpreted_access() -> SimpleNamespace:
     """Return the two functions by which interpreted code uses a world.
 
     ``keep(world)`` returns the world to hand on to other functions; ``group_of(world, number)`` returns the states of the
     policies in the group of that number.
     """
-    return SimpleNamespace(keep=lambda world: world, group_of=lambda world, number: world.states[number])
+    return SimpleNamespace(keep=world_by_value, group_of=states_of_group)
 
 
 @cache
 def compiled_access() -> SimpleNamespace:
     """Return the functions ``keep`` and ``group_of`` of `interpreted_access` for compiled code.
 
-    They pass a world by reference.
+    They pass a world by reference; or by value, which is slower, where this numba lacks what references are made of.
     """
     from memtrace.engine.compile import knows_references
 
     if not knows_references():
+        compile_by_value()
         return interpreted_access()
     from memtrace.engine import references
 
     return SimpleNamespace(keep=references.keep, group_of=references.group_of)
+
+
+def compile_by_value() -> None:
+    """Have numba compile the access to a world by value; groups differ in type, so their number has to be a constant."""
+    from numba.core.types import IntegerLiteral
+    from numba.extending import overload
+
+    @overload(world_by_value)
+    def keep(world):
+        return lambda world: world
+
+    @overload(states_of_group, prefer_literal=True)
+    def group_of(world, number):
+        if not isinstance(number, IntegerLiteral):
+            return None
+        which = number.literal_value
+        return lambda world, number: world.states[which]
 
 
 def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = False) -> ModuleType:

@@ -18,7 +18,7 @@ from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from memtrace import trace
+from memtrace import reading
 from memtrace.errors import InputError, UsageError
 from memtrace.formats import formats
 from memtrace.reading.conversion import convert
@@ -94,14 +94,14 @@ def survives(name: str, content: bytes, path: Path) -> None:
     began = time.monotonic()
     for invalid in ("error", "skip"):
         try:
-            trace.read(path, format=name, invalid=invalid)
+            reading.read(path, format=name, invalid=invalid)
         except InputError as error:
             assert str(error).startswith(str(path))
     with suppress(InputError):
-        trace.check(path, format=name, most=5)
+        reading.check(path, format=name, most=5)
         convert(path, path.with_suffix(".parquet"), format=name, invalid="skip")
     try:
-        trace.read(path, invalid="skip")
+        reading.read(path, invalid="skip")
     except InputError:
         pass
     except UsageError as error:
@@ -165,7 +165,7 @@ def test_memory_is_bounded(name: str, tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InputError):
-            trace.read(path, format=name)
+            reading.read(path, format=name)
         assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
     finally:
         tracemalloc.stop()

@@ -21,7 +21,7 @@ import pytest
 import zstandard
 from bad_input import GOOD
 
-from memtrace import formats, trace
+from memtrace import formats, reading, trace
 from memtrace.errors import InputError, MemtraceError, UsageError
 from memtrace.trace import Op, Trace
 from memtrace.trace import writing as files
@@ -85,7 +85,7 @@ def test_a_file_is_read_however_it_is_packed(kind: str, content: bytes, suffix: 
     path = tmp_path / f"my.trace.{kind}{suffix}"
     stored = PACKED[suffix](content)
     path.write_bytes(stored)
-    read = trace.read(path)
+    read = reading.read(path)
     check_sample(read)
     assert (read.name, read.source) == ("my.trace", str(path))
     assert read.sha256 == hashlib.sha256(stored).hexdigest()
@@ -100,20 +100,20 @@ def test_the_first_bytes_count_not_the_name(tmp_path: Path) -> None:
     ]:
         path = tmp_path / name
         path.write_bytes(content)
-        check_sample(trace.read(path))
+        check_sample(reading.read(path))
 
 
 @pytest.mark.parametrize("text", [TEXT.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + TEXT, TEXT + b"\n\n\n"])
 def test_line_ends_and_byte_order_marks(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(text)
-    check_sample(trace.read(path))
+    check_sample(reading.read(path))
 
 
 def test_a_block_with_a_bad_row_is_read_like_the_others(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(TEXT.replace(b"\n\n", b"\nonly,three,fields\n, ,,, ,x,,7,free\n,,,,99999999999999999999,,,2,free\n"))
-    read = trace.read(path, invalid="skip")
+    read = reading.read(path, invalid="skip")
     check_sample(read)
     assert read.facts.invalid_events == 3
 
@@ -137,7 +137,7 @@ def test_column_types_near_enough(kinds: dict[str, pa.DataType], tmp_path: Path)
     schema = {name: kinds.get(name, pa.array(column).type) for name, column in COLUMNS.items()}
     columns = {name: pa.array(column).cast(schema[name], safe=False) for name, column in COLUMNS.items()}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet", store_schema=True)
-    check_sample(trace.read(tmp_path / "t.parquet"))
+    check_sample(reading.read(tmp_path / "t.parquet"))
 
 
 def test_ids_from_2_63_on_are_handles_too(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_ids_from_2_63_on_are_handles_too(tmp_path: Path) -> None:
     table = pa.table({"op": ["alloc", "alloc", "free"], "id": ids, "size": [8, 8, None]})
     pq.write_table(table, tmp_path / "t.parquet")
     for name in ("t.csv", "t.parquet"):
-        assert [block for _, block, *_ in raw_rows(trace.read(tmp_path / name))] == [0, 1, 0]
+        assert [block for _, block, *_ in raw_rows(reading.read(tmp_path / name))] == [0, 1, 0]
 
 
 def raw_rows(read: Trace) -> list[tuple[int, ...]]:
@@ -164,7 +164,7 @@ class Pipe(io.BytesIO):
 @pytest.mark.parametrize("content", [TEXT, gzip.compress(TEXT), zstandard.compress(TEXT), parquet_bytes()])
 def test_standard_input(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(content)))
-    read = trace.read("-")
+    read = reading.read("-")
     check_sample(read)
     assert (read.name, read.source) == ("stdin", "-")
     assert read.sha256 == hashlib.sha256(content).hexdigest()
@@ -173,14 +173,14 @@ def test_standard_input(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_error_on_standard_input_knows_the_lines_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(GOOD + b"free,1,\n")))
     with pytest.raises(InputError, match=r"^standard input:5: free of id 1, which is not live \(freed at line 4\)"):
-        trace.read("-")
+        reading.read("-")
 
 
 def test_a_terminal_is_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(b"")))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     with pytest.raises(UsageError, match="standard input is a terminal"):
-        trace.read("-")
+        reading.read("-")
 
 
 def test_a_named_pipe(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_named_pipe(tmp_path: Path) -> None:
     os.mkfifo(path)
     writer = threading.Thread(target=lambda: path.write_bytes(TEXT))
     writer.start()
-    check_sample(trace.read(path))
+    check_sample(reading.read(path))
     writer.join()
 
 
@@ -203,29 +203,29 @@ def test_a_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     fake.open = opened  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fsspec", fake)
-    read = trace.read("s3://bucket/my.csv.gz?versionId=3")
+    read = reading.read("s3://bucket/my.csv.gz?versionId=3")
     check_sample(read)
     assert read.name == "my"
     with pytest.raises(InputError, match=r"^s3://bucket/missing\.csv: cannot be read"):
-        trace.read("s3://bucket/missing.csv")
+        reading.read("s3://bucket/missing.csv")
     (tmp_path / "t.csv").write_bytes(TEXT)
-    check_sample(trace.read((tmp_path / "t.csv").as_uri()))
+    check_sample(reading.read((tmp_path / "t.csv").as_uri()))
 
 
 def test_progress_is_told_how_far_it_is(tmp_path: Path) -> None:
     for name, content, total in [("t.csv", TEXT, len(TEXT)), ("t.parquet", parquet_bytes(), 8)]:
         (tmp_path / name).write_bytes(content)
         seen: list[tuple[int, int | None]] = []
-        trace.read(tmp_path / name, progress=lambda done, whole, seen=seen: seen.append((done, whole)))
+        reading.read(tmp_path / name, progress=lambda done, whole, seen=seen: seen.append((done, whole)))
         assert seen[-1] == (total, total)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.csv.zst", "t.parquet"])
 def test_converting_keeps_every_column(name: str, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(TEXT)
-    assert trace.convert(tmp_path / "in.csv", tmp_path / name) == 8
-    check_sample(trace.read(tmp_path / name))
-    trace.convert(tmp_path / name, tmp_path / "back.parquet")
+    assert reading.convert(tmp_path / "in.csv", tmp_path / name) == 8
+    check_sample(reading.read(tmp_path / name))
+    reading.convert(tmp_path / name, tmp_path / "back.parquet")
     found = pq.read_table(tmp_path / "back.parquet")
     ops = ["alloc", "alloc", *COLUMNS["op"][2:-1], "trim"]
     assert found.to_pydict() == {**COLUMNS, "op": ops}
@@ -238,7 +238,7 @@ def test_converting_keeps_every_column(name: str, tmp_path: Path) -> None:
 def test_converted_files_are_the_same_bytes_and_plain_csv(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(GOOD)
     for name in ("a.csv", "b.csv", "a.parquet", "b.parquet", "a.csv.gz", "b.csv.gz"):
-        trace.convert(tmp_path / "in.csv", tmp_path / name)
+        reading.convert(tmp_path / "in.csv", tmp_path / name)
     assert (tmp_path / "a.csv").read_bytes() == GOOD
     for kind in ("csv", "parquet", "csv.gz"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
@@ -248,17 +248,17 @@ def test_metadata_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     table = pa.table({"op": ["alloc"], "id": [1], "size": [8]})
     pq.write_table(table.replace_schema_metadata({"about": "a test", "pandas": "{}"}), path)
-    read = trace.read(path)
+    read = reading.read(path)
     assert read.metadata == {"about": "a test"}
-    trace.convert(path, tmp_path / "out.parquet")
+    reading.convert(path, tmp_path / "out.parquet")
     trace.write(read, tmp_path / "written.parquet", metadata={"seed": "7"})
-    assert trace.read(tmp_path / "out.parquet").metadata == {"about": "a test"}
-    assert trace.read(tmp_path / "written.parquet").metadata == {"about": "a test", "seed": "7"}
+    assert reading.read(tmp_path / "out.parquet").metadata == {"about": "a test"}
+    assert reading.read(tmp_path / "written.parquet").metadata == {"about": "a test", "seed": "7"}
 
 
 def test_converting_without_the_invalid_rows(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(GOOD + b"free,1,\nalloc,x,9\nalloc,1,7\n")
-    assert trace.convert(tmp_path / "in.csv", tmp_path / "out.csv", invalid="skip") == 4
+    assert reading.convert(tmp_path / "in.csv", tmp_path / "out.csv", invalid="skip") == 4
     assert (tmp_path / "out.csv").read_bytes() == GOOD + b"alloc,1,7\n"
 
 
@@ -266,7 +266,7 @@ def test_a_failed_conversion_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(GOOD + b"free,1,\n")
     (tmp_path / "out.csv").write_bytes(b"old")
     with pytest.raises(InputError, match="free of id 1, which is not live"):
-        trace.convert(tmp_path / "in.csv", tmp_path / "out.csv")
+        reading.convert(tmp_path / "in.csv", tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -279,20 +279,20 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
         ("no/out.csv", "cannot be written"),
     ]:
         with pytest.raises(UsageError, match=said):
-            trace.convert(tmp_path / "in.csv", tmp_path / name)
+            reading.convert(tmp_path / "in.csv", tmp_path / name)
     broken = trace.from_events([("alloc", 1, 8, None, None, None, None, "two\nlines")])
     with pytest.raises(MemtraceError, match="has a line break"):
         trace.write(broken, tmp_path / "out.csv")
     trace.write(broken, tmp_path / "out.parquet")
-    assert trace.read(tmp_path / "out.parquet").tags == ("two\nlines",)
+    assert reading.read(tmp_path / "out.parquet").tags == ("two\nlines",)
 
 
 def test_a_written_trace_is_read_as_the_same(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(TEXT)
-    read = trace.read(tmp_path / "in.csv")
+    read = reading.read(tmp_path / "in.csv")
     for name in ("out.csv", "out.parquet"):
         trace.write(read, tmp_path / name)
-        check_sample(trace.read(tmp_path / name))
+        check_sample(reading.read(tmp_path / name))
 
 
 def test_tags_have_one_code_in_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,10 +302,10 @@ def test_tags_have_one_code_in_all_batches(tmp_path: Path, monkeypatch: pytest.M
     tags = [f"t{(number * 7) % 5}" if number % 3 else "" for number in range(100)]
     text = "op,id,size,tag\n" + "".join(f"alloc,{number},8,{tag}\n" for number, tag in enumerate(tags))
     (tmp_path / "t.csv").write_text(text)
-    trace.convert(tmp_path / "t.csv", tmp_path / "t.parquet")
+    reading.convert(tmp_path / "t.csv", tmp_path / "t.parquet")
     assert pq.ParquetFile(tmp_path / "t.parquet").metadata.num_row_groups == 10
     for name in ("t.csv", "t.parquet"):
-        read = trace.read(tmp_path / name)
+        read = reading.read(tmp_path / name)
         found = [read.tags[code] if code >= 0 else "" for batch in read.batches() for code in batch.tag.tolist()]
         assert found == tags
 

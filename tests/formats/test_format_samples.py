@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Run
 
-from memtrace import trace
+from memtrace import reading, trace
 from memtrace.errors import InputError, UsageError
 from memtrace.formats import formats
 from memtrace.trace.sources import open_source
@@ -50,7 +50,7 @@ IDS = [case.file for case in CASES]
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_sample_is_read(case: Sample) -> None:
-    read = trace.read(SAMPLES / case.file)
+    read = reading.read(SAMPLES / case.file)
     assert (read.facts.allocs, read.facts.frees, read.facts.reallocs) == case.ops
     assert read.facts.peak_live_bytes == case.peak
     known = dict(read.metadata)
@@ -68,15 +68,15 @@ def test_it_is_known_by_its_first_bytes_alone(case: Sample) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_converted_it_is_the_same_trace_and_says_the_same(case: Sample, tmp_path: Path) -> None:
-    first = trace.read(SAMPLES / case.file)
+    first = reading.read(SAMPLES / case.file)
     told: dict[str, str] = {}
-    trace.convert(SAMPLES / case.file, tmp_path / "t.parquet", metadata=told)
-    again = trace.read(tmp_path / "t.parquet")
+    reading.convert(SAMPLES / case.file, tmp_path / "t.parquet", metadata=told)
+    again = reading.read(tmp_path / "t.parquet")
     assert again.metadata == first.metadata == told
     assert again.facts.peak_live_bytes == first.facts.peak_live_bytes and again.facts.events == first.facts.events
     if case.format != "minimalloc":
-        trace.convert(SAMPLES / case.file, tmp_path / "t.csv")
-        assert trace.read(tmp_path / "t.csv").facts.events == first.facts.events
+        reading.convert(SAMPLES / case.file, tmp_path / "t.csv")
+        assert reading.read(tmp_path / "t.csv").facts.events == first.facts.events
 
 
 def test_lifetimes_are_written_and_read_back(tmp_path: Path) -> None:
@@ -90,22 +90,22 @@ def test_lifetimes_are_written_and_read_back(tmp_path: Path) -> None:
         ("realloc", 2, 0),
     ]
     trace.write(trace.from_events(rows), tmp_path / "t.csv")
-    trace.convert(tmp_path / "t.csv", tmp_path / "lifetimes.csv", to="minimalloc")
+    reading.convert(tmp_path / "t.csv", tmp_path / "lifetimes.csv", to="minimalloc")
     lines = (tmp_path / "lifetimes.csv").read_text().splitlines()
     assert lines == ["id,lower,upper,size,alignment", "1,0,2,100,1", "2,1,3,50,1", "3,4,6,7,1", "4,2,7,300,1"]
-    again = trace.read(tmp_path / "lifetimes.csv")
+    again = reading.read(tmp_path / "lifetimes.csv")
     assert (again.metadata["format"], again.facts.peak_live_bytes, again.facts.never_freed) == ("minimalloc", 350, 0)
     with pytest.raises(UsageError, match=r"unknown format to write 'minmalloc'; did you mean 'minimalloc'"):
-        trace.convert(tmp_path / "t.csv", tmp_path / "x.csv", to="minmalloc")
+        reading.convert(tmp_path / "t.csv", tmp_path / "x.csv", to="minmalloc")
 
 
 def test_alignments_threads_times_and_tags_arrive() -> None:
-    android = trace.read(SAMPLES / "android.zip").to_pandas()
+    android = reading.read(SAMPLES / "android.zip").to_pandas()
     assert android["align"].tolist()[2] == 4096 and android["stream"].tolist()[:3] == [202, 203, 202]
-    assert trace.read(SAMPLES / "android_times.txt").to_pandas()["time"].tolist() == [1000, 1000, 2000]
-    assert trace.read(SAMPLES / "lifetimes.csv").to_pandas()["align"].max() == 16
-    assert trace.read(SAMPLES / "sample.replay").tags == ("HOST", "pool")
-    times = trace.read(SAMPLES / "rmm.csv").to_pandas()["time"].tolist()
+    assert reading.read(SAMPLES / "android_times.txt").to_pandas()["time"].tolist() == [1000, 1000, 2000]
+    assert reading.read(SAMPLES / "lifetimes.csv").to_pandas()["align"].max() == 16
+    assert reading.read(SAMPLES / "sample.replay").tags == ("HOST", "pool")
+    times = reading.read(SAMPLES / "rmm.csv").to_pandas()["time"].tolist()
     assert times[0] == (23 * 3600 + 21 * 60 + 19) * 10**9 + 998533000 and times[2] - times[0] == 3612_663342000
 
 
@@ -117,7 +117,7 @@ def test_the_five_lines_of_the_docs_are_read(tmp_path: Path) -> None:
         lines = re.findall(r"^    (.*)$", sections[name], re.MULTILINE)
         assert len(lines) >= 4, name
         (tmp_path / "example").write_text("\n".join(lines) + "\n")
-        read = trace.read(tmp_path / "example")
+        read = reading.read(tmp_path / "example")
         assert read.facts.events >= 2 and read.metadata.get("format", "csv") == name
 
 
@@ -126,7 +126,7 @@ def test_memray_captures(tmp_path: Path) -> None:
     with memray.Tracker(tmp_path / "capture.memray"):
         blocks = [bytearray(1000 * size) for size in range(1, 60)]
         blocks.clear()
-    read = trace.read(tmp_path / "capture.memray")
+    read = reading.read(tmp_path / "capture.memray")
     with memray.FileReader(tmp_path / "capture.memray") as reader:
         assert read.facts.allocs == reader.metadata.total_allocations - read.facts.frees
         assert read.facts.peak_live_bytes == reader.metadata.peak_memory
@@ -137,7 +137,7 @@ def test_memray_captures(tmp_path: Path) -> None:
         damaged[10 + number * (len(whole) - 20) // 30] ^= 0x55
         (tmp_path / "damaged.memray").write_bytes(damaged)
         with suppress(InputError):
-            trace.read(tmp_path / "damaged.memray", invalid="skip")
+            reading.read(tmp_path / "damaged.memray", invalid="skip")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_said_with_its_place(file: str, content: bytes, says: s
 
     (tmp_path / file).write_bytes(content)
     with pytest.raises(MemtraceError, match=says):
-        trace.read(tmp_path / file)
+        reading.read(tmp_path / file)
 
 
 RMM_013 = (SAMPLES / "rmm_013.csv").read_bytes()
@@ -207,7 +207,7 @@ OLDEST_REALLOCS = b"""\
 )  # fmt: skip
 def test_ends_and_misfits_are_handled_and_said(file: str, content: bytes, events: int, said: str, tmp_path: Path) -> None:
     (tmp_path / file).write_bytes(content)
-    read = trace.read(tmp_path / file)
+    read = reading.read(tmp_path / file)
     assert read.facts.events == events and said in read.metadata["assumed"]
 
 
@@ -219,7 +219,7 @@ def test_a_cut_packed_recording_is_read_to_its_last_byte(tmp_path: Path) -> None
     lines = "".join(f"7: malloc 0x{16 * number:x} {random.randrange(10**6)}\n" for number in range(1, 20_000))
     packed = gzip.compress(lines.encode())
     (tmp_path / "a.txt.gz").write_bytes(packed[: len(packed) // 2])
-    read = trace.read(tmp_path / "a.txt.gz")
+    read = reading.read(tmp_path / "a.txt.gz")
     assert 9_000 < read.facts.events < 11_000
     assert "the packed file is cut" in read.metadata["assumed"]
 
@@ -231,7 +231,7 @@ def test_files_of_other_systems_are_read_the_same(case: Sample, tmp_path: Path) 
     """Line ends of two bytes, and a mark of UTF-8 in front."""
     content = (SAMPLES / case.file).read_bytes()
     (tmp_path / case.file).write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
-    there, here = trace.read(tmp_path / case.file), trace.read(SAMPLES / case.file)
+    there, here = reading.read(tmp_path / case.file), reading.read(SAMPLES / case.file)
     assert there.metadata == here.metadata and there.to_pandas().equals(here.to_pandas())
 
 
@@ -244,15 +244,15 @@ def test_a_database_of_events_is_read_as_their_text(tmp_path: Path) -> None:
     database.executemany("INSERT INTO EVENTS VALUES(?)", [(line,) for line in lines])
     database.commit()
     database.close()
-    there, here = trace.read(tmp_path / "a.replay"), trace.read(SAMPLES / "sample.replay")
+    there, here = reading.read(tmp_path / "a.replay"), reading.read(SAMPLES / "sample.replay")
     assert there.metadata == here.metadata and there.to_pandas().equals(here.to_pandas())
     whole = (tmp_path / "a.replay").read_bytes()
     (tmp_path / "cut.replay").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="SQLite cannot read it"):
-        trace.read(tmp_path / "cut.replay")
+        reading.read(tmp_path / "cut.replay")
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE notes (text)").connection.commit()
     with pytest.raises(InputError, match=r"no known format|no table EVENTS"):
-        trace.read(tmp_path / "other.db")
+        reading.read(tmp_path / "other.db")
 
 
 def test_devices_by_name_and_addresses_as_text(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_devices_by_name_and_addresses_as_text(tmp_path: Path) -> None:
     gpu, cpu = '"Device Id":0', '"Device Type":"CPU"'
     events = [(1, '"0x10"', 64, gpu), (2, "16", 8, cpu), (3, "16", -64, '"Device Id":0,"Device Type":"CUDA"')]
     (tmp_path / "a.json").write_text('{"traceEvents": [' + ",".join(event % some for some in events) + "]}")
-    read = trace.read(tmp_path / "a.json")
+    read = reading.read(tmp_path / "a.json")
     assert (read.facts.events, read.facts.peak_live_bytes, read.metadata["device"]) == (2, 64, "cuda:0")
 
 
@@ -271,10 +271,10 @@ def test_a_zip_of_several_files_is_refused(tmp_path: Path) -> None:
         archive.writestr("one.txt", "1: free 0x0\n")
         archive.writestr("two.txt", "1: free 0x0\n")
     with pytest.raises(InputError, match=r"a zip of 2 files \(one\.txt, two\.txt\) is no trace"):
-        trace.read(tmp_path / "a.zip")
+        reading.read(tmp_path / "a.zip")
     (tmp_path / "b.zip").write_bytes((SAMPLES / "android.zip").read_bytes()[:100])
     with pytest.raises(InputError, match=r"b\.zip: cannot be read"):
-        trace.read(tmp_path / "b.zip")
+        reading.read(tmp_path / "b.zip")
 
 
 def test_the_command_line_says_what_was_assumed(memtrace: Run, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def public(name: str) -> Path:
 
 
 def test_the_published_android_trace() -> None:
-    read = trace.read(public("android/systemui.zip"))
+    read = reading.read(public("android/systemui.zip"))
     assert read.facts.peak_live_bytes == 10_441_709 and read.metadata["threads"] == "393"
     assert read.facts.events == 786_454 - 357  # lines without those that end threads
     assert "assumed" not in read.metadata
@@ -316,7 +316,7 @@ def test_the_published_android_trace() -> None:
     ],
 )
 def test_other_published_traces(file: str, ops: tuple[int, int, int], peak: int) -> None:
-    facts = trace.read(public(file)).facts
+    facts = reading.read(public(file)).facts
     assert (facts.allocs, facts.frees, facts.reallocs, facts.peak_live_bytes) == (*ops, peak)
 
 
@@ -324,5 +324,5 @@ def test_every_published_trace_is_read() -> None:
     known = ("android", "heaptrack", "minimalloc", "omnimalloc-small", "umpire", "wee_alloc")
     files = [path for name in known for path in sorted(public(name).iterdir()) if path.name != "LICENSE"]
     for path in files:
-        assert trace.read(path).facts.invalid_events == 0
+        assert reading.read(path).facts.invalid_events == 0
     assert len(files) > 20

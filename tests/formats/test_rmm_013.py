@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oracle_formats import HEX, NUM, Heap, lines, number, pointer
 from test_line_formats import JUNK, POINTERS, SIZES, read_rows, spelled
 
-from memtrace import trace
+from memtrace import reading
 from memtrace.errors import InputError
 
 HEADER = "Event Type,Device ID,Address,Stream,Size (bytes),Free Memory,Total Memory,Current Allocs,Start,End,Elapsed,Location"
@@ -78,10 +78,10 @@ def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(
         f'{OTHER_HEADER}\nAlloc,"a, b",1.5,8,0,0x10,0\nFree,c,2,0,0,0x10,0\n'.replace('"Event Type"', "Event Type")
     )
-    assert trace.read(tmp_path / "t.csv").to_pandas()["size"].tolist()[0] == 8
+    assert reading.read(tmp_path / "t.csv").to_pandas()["size"].tolist()[0] == 8
     (tmp_path / "t.csv").write_text("Event Type,Device ID,Address,Stream,Start\n")
     with pytest.raises(InputError, match=r":1: no column 'Size \(bytes\)' in a log of RMM"):
-        trace.read(tmp_path / "t.csv")
+        reading.read(tmp_path / "t.csv")
 
 
 @settings(max_examples=100, deadline=None)
@@ -90,4 +90,4 @@ def test_times_are_those_of_float(starts: list[float], form: str, tmp_path_facto
     texts = [format(start, form) for start in sorted(starts)]
     path = tmp_path_factory.getbasetemp() / "rmm-013-times.csv"
     path.write_text("\n".join([HEADER, *(f"Alloc,0,0x{i + 1}0,0,8,0,0,1,{text},0,0," for i, text in enumerate(texts))]) + "\n")
-    assert trace.read(path).to_pandas()["time"].tolist() == [round(float(text) * 1e9) for text in texts]
+    assert reading.read(path).to_pandas()["time"].tolist() == [round(float(text) * 1e9) for text in texts]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memtrace.engine.registry import parse_policy
-from memtrace.engine.replay import Placement, replay
+from memtrace.engine.replay import Hooks, Placement, replay
 from memtrace.measures import occupancy as watching
 from memtrace.measures.occupancy import OTHER, Contents, filled, final_occupancy, kinds_of
 from memtrace.trace import Trace, from_events
@@ -34,7 +34,7 @@ def random_trace(seed: int, count: int = 400, tags: tuple[str | None, ...] = TAG
 def watched(trace: Trace, policy: str, capacity: int | None = None, samples: int = 2000) -> tuple[Contents, Placement]:
     parsed = parse_policy(policy)
     contents = Contents(trace, parsed, samples)
-    return contents, replay(trace, parsed, capacity, samples=samples, interpret=True, keep=True, look=contents)
+    return contents, replay(trace, parsed, capacity, samples=samples, interpret=True, keep=True, hooks=Hooks(look=contents))
 
 
 def cells(columns: dict[str, Any]) -> dict[tuple[int, int], tuple[int, str | None, int | None]]:

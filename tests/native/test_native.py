@@ -14,7 +14,7 @@ import pytest
 from conftest import Run
 
 from memtrace.engine.registry import group, parse_policy
-from memtrace.engine.replay import DEFAULT_SAMPLES, Placement, replay
+from memtrace.engine.replay import DEFAULT_SAMPLES, Hooks, Placement, replay
 from memtrace.errors import UsageError
 from memtrace.measures import measure
 from memtrace.measures.occupancy import Contents
@@ -141,7 +141,7 @@ def test_it_is_followed_to_the_byte(seed: int) -> None:
 def test_measures_that_cannot_be_known_are_null() -> None:
     trace = from_events(random_rows(1, 300))
     contents = Contents(trace, parse_policy("native:glibc"), DEFAULT_SAMPLES)
-    placed = replay(trace, "native:glibc", interpret=True, keep=True, look=contents)
+    placed = replay(trace, "native:glibc", interpret=True, keep=True, hooks=Hooks(look=contents))
     row = measure(placed)
     unknown = {name for name, value in row.items() if value is None}
     holes = {"external_frag_mean", "external_frag_at_peak", "external_frag_max", "squares_frag_mean", "squares_frag_at_peak"}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import event_lists
 
-from memtrace import measure, replay, trace
+from memtrace import measure, reading, replay, trace
 from memtrace.engine.registry import parse_policy
 from memtrace.errors import UsageError
 from memtrace.questions.shrinking import shrink
@@ -167,9 +167,9 @@ def test_the_command(memtrace: Run, tmp_path: Path) -> None:
     done = memtrace(*arguments)
     assert done.returncode == 0 and done.stdout.startswith("oom is kept by"), done
     assert "try:  memtrace run small.csv -p first-fit --capacity" in done.stderr
-    assert replay(trace.read(tmp_path / "small.csv"), "first-fit", capacity).status == "oom"
+    assert replay(reading.read(tmp_path / "small.csv"), "first-fit", capacity).status == "oom"
     document = json.loads(memtrace(*arguments, "--json").stdout)
-    assert document["events"] == trace.read(tmp_path / "small.csv").facts.events and document["complete"]
+    assert document["events"] == reading.read(tmp_path / "small.csv").facts.events and document["complete"]
     assert memtrace(*arguments[:6], "default", *arguments[7:]).returncode == 2
     assert memtrace(*arguments[:-1], "small.txt").returncode == 2
 
@@ -184,7 +184,7 @@ def test_an_anonymous_trace_is_placed_as_before(tmp_path: Path) -> None:
     ]
     whole = trace.from_events(secret)
     trace.write(whole, tmp_path / "secret.parquet", metadata={"host": "mine", "frames": "[...]", "format": "mtrace"})
-    read = trace.read(tmp_path / "secret.parquet")
+    read = reading.read(tmp_path / "secret.parquet")
     anonymize(read, tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text().splitlines()[:3] == [
         "op,id,size,time,align,stream,dst,tag",
@@ -192,7 +192,7 @@ def test_an_anonymous_trace_is_placed_as_before(tmp_path: Path) -> None:
         "alloc,1,200,7,,1,,tag-1",
     ]
     anonymize(read, tmp_path / "t.parquet")
-    again = trace.read(tmp_path / "t.parquet")
+    again = reading.read(tmp_path / "t.parquet")
     assert set(again.metadata) == {"format", "anonymized"} and again.tags == ("tag-0", "tag-1")
     for policy in ("first-fit", "best-fit"):
         one, other = (replay(each, policy, keep=True).addresses for each in (whole, again))

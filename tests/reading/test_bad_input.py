@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from bad_input import FILES, GOOD, MANY, ROWS, Bad, write
 
-from memtrace import trace
+from memtrace import reading
 from memtrace.errors import InputError, MemtraceError, UsageError
 
 
 def message(path: Path | str, **options: str) -> str:
     with pytest.raises(MemtraceError) as caught:
-        trace.read(path, **options)  # type: ignore[arg-type]
+        reading.read(path, **options)  # type: ignore[arg-type]
     return str(caught.value)
 
 
@@ -34,7 +34,7 @@ def test_the_table_is_long_enough() -> None:
 def test_bad_rows_can_be_skipped(bad: Bad, tmp_path: Path) -> None:
     path = write(bad, tmp_path)
     assert "--invalid skip" in message(path)
-    kept = trace.read(path, invalid="skip")
+    kept = reading.read(path, invalid="skip")
     assert kept.facts.invalid_events == bad.rows
     assert kept.facts.events >= 1
     for events in kept.batches():
@@ -44,7 +44,7 @@ def test_bad_rows_can_be_skipped(bad: Bad, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", ROWS, ids=lambda bad: bad.name)
 def test_check_lists_the_same(bad: Bad, tmp_path: Path) -> None:
     path = write(bad, tmp_path)
-    problems = trace.check(path)
+    problems = reading.check(path)
     assert len(problems) == bad.rows
     assert problems[0].at(str(path)).startswith(str(path) + bad.says.split(";")[0])
 
@@ -54,14 +54,14 @@ def test_a_bad_file_cannot_be_skipped(bad: Bad, tmp_path: Path) -> None:
     path = write(bad, tmp_path)
     assert bad.says in message(path, invalid="skip")
     with pytest.raises(InputError):
-        trace.check(path)
+        reading.check(path)
 
 
 @pytest.mark.parametrize("bad", [*ROWS, *FILES], ids=lambda bad: bad.name)
 def test_converting_it_leaves_no_file(bad: Bad, tmp_path: Path) -> None:
     path = write(bad, tmp_path)
     with pytest.raises(InputError):
-        trace.convert(path, tmp_path / "out.parquet")
+        reading.convert(path, tmp_path / "out.parquet")
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
@@ -95,15 +95,15 @@ def test_an_unknown_format_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_bytes(GOOD)
     with pytest.raises(UsageError, match="unknown format 'parqet'; did you mean 'parquet'"):
-        trace.read(path, format="parqet")
+        reading.read(path, format="parqet")
     with pytest.raises(UsageError, match="invalid='ignore'; it is 'error' or 'skip'"):
-        trace.read(path, invalid="ignore")
+        reading.read(path, invalid="ignore")
 
 
 def test_a_url_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(UsageError, match=re.escape("pip install 'memtrace-replay[remote]'")):
-        trace.read("s3://bucket/trace.csv")
+        reading.read("s3://bucket/trace.csv")
 
 
 def test_the_line_is_right_far_into_a_file(tmp_path: Path) -> None:
@@ -117,4 +117,4 @@ def test_all_rows_invalid(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_bytes(b"op,id,size\nfree,1,\nfree,2,\n")
     assert message(path, invalid="skip").startswith(f"{path}: all of its 2 events are invalid")
-    assert len(trace.check(path, most=1)) == 1
+    assert len(reading.check(path, most=1)) == 1

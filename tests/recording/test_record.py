@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import Run
 
-from memtrace import trace
+from memtrace import reading
 from memtrace.errors import InputError, UsageError
 from memtrace.formats import calls
 from memtrace.recording import native
@@ -68,7 +68,7 @@ def test_every_call_of_a_program(program: Path, tmp_path: Path) -> None:
     done = native.record([str(program)], tmp_path / "t.parquet")
     assert (done.exit_code, done.process.program, len(done.processes)) == (0, "program", 2)
     assert "assumed" not in done.metadata and done.metadata["threads"] == "2"
-    rows = trace.read(tmp_path / "t.parquet", keep_ids=True)
+    rows = reading.read(tmp_path / "t.parquet", keep_ids=True)
     table = rows.to_pandas()
     table["id"] = rows.ids(np.arange(len(table)))
 
@@ -91,7 +91,7 @@ def test_every_call_of_a_program(program: Path, tmp_path: Path) -> None:
 def test_a_forked_child_has_what_its_parent_had(program: Path, tmp_path: Path) -> None:
     done = native.record([str(program), "busy"], tmp_path / "t.parquet")
     assert done.process.parent and done.process.inherited and "assumed" not in done.metadata
-    table = trace.read(tmp_path / "t.parquet").to_pandas()
+    table = reading.read(tmp_path / "t.parquet").to_pandas()
     assert (table["size"] == 999).sum() == 500
     assert (table["op"] == "realloc").sum() == 1  # before the fork; the parent's second is not the child's
     assert table["op"].tolist()[-1] == "free"
@@ -110,7 +110,7 @@ def test_the_command(program: Path, tmp_path: Path, memtrace: Run, memtrace_proc
     done = memtrace_process("record", "native", "-o", "t.parquet", "--", program)
     assert done.returncode == 0 and "wrote t.parquet:" in done.stderr and done.stdout == ""
     said = json.loads(memtrace("record", "native", "--json", "-o", "t.parquet", "--", program).stdout)
-    assert said["events"] == trace.read(tmp_path / "t.parquet").facts.events and said["exit_code"] == 0
+    assert said["events"] == reading.read(tmp_path / "t.parquet").facts.events and said["exit_code"] == 0
     ended = memtrace("record", "native", "-o", "t.parquet", "--", "sh", "-c", f"{program}; exit 3")
     assert ended.returncode == 0 and "note: sh ended with 3" in ended.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.parquet"]
@@ -161,7 +161,7 @@ def test_a_log_by_hand(tmp_path: Path) -> None:
         (REALLOC, 0x50, 0, 7, 0),
         (REALLOC, 0x60, 0x98, 8, 0),
     ]
-    read = trace.read(log(tmp_path / "t.calls", rows), keep_ids=True)
+    read = reading.read(log(tmp_path / "t.calls", rows), keep_ids=True)
     table = read.to_pandas()
     assert read.ids(np.arange(7)).tolist() == [0, 0, 1, 0, 2, 3, 4]
     assert table["op"].tolist() == ["alloc", "realloc", "alloc", "free", "alloc", "alloc", "alloc"]
@@ -173,19 +173,19 @@ def test_a_log_by_hand(tmp_path: Path) -> None:
 def test_damaged_logs(tmp_path: Path) -> None:
     whole = [(MALLOC, 16 * i, 0, i, 0) for i in range(1, 100)]
     cut = log(tmp_path / "cut.calls", whole, announced=1000)
-    assert "the file ends early, after 99 of 1,000 calls" in trace.read(cut).metadata["assumed"]
+    assert "the file ends early, after 99 of 1,000 calls" in reading.read(cut).metadata["assumed"]
     with pytest.raises(InputError, match=r"call 2 is of a kind that is not known, 9"):
-        trace.read(log(tmp_path / "t.calls", [whole[0], (9, 1, 1, 1, 0)]))
+        reading.read(log(tmp_path / "t.calls", [whole[0], (9, 1, 1, 1, 0)]))
     (tmp_path / "short.calls").write_bytes(calls.MAGIC)
     with pytest.raises(InputError, match="header is missing"):
-        trace.read(tmp_path / "short.calls")
+        reading.read(tmp_path / "short.calls")
     data, draw = bytearray(log(tmp_path / "t.calls", whole).read_bytes()), np.random.default_rng(0)
     for _ in range(200):
         at = int(draw.integers(16, len(data)))
         damaged = bytes(data[:at]) + bytes([int(draw.integers(256))]) + bytes(data[at + 1 :])
         (tmp_path / "d.calls").write_bytes(damaged)
         with contextlib.suppress(InputError):
-            trace.read(tmp_path / "d.calls")
+            reading.read(tmp_path / "d.calls")
 
 
 @pytest.mark.skipif(find_spec("memray") is None, reason="needs memray")
@@ -193,7 +193,7 @@ def test_a_python_program(tmp_path: Path, memtrace_process: Run) -> None:
     (tmp_path / "script.py").write_text("import sys\nkept = [bytearray(100_000 + i) for i in range(int(sys.argv[1]))]\n")
     done = memtrace_process("record", "python", "-o", "t.parquet", "--", "script.py", "20")
     assert done.returncode == 0, done.stderr
-    sizes = trace.read(tmp_path / "t.parquet").to_pandas()["size"].tolist()
+    sizes = reading.read(tmp_path / "t.parquet").to_pandas()["size"].tolist()
     assert [sizes.count(100_001 + i) for i in range(20)] == [1] * 20
 
 
@@ -212,7 +212,7 @@ def test_a_torch_program(tmp_path: Path, memtrace_process: Run) -> None:
     (tmp_path / "script.py").write_text(TORCH)
     done = memtrace_process("record", "torch", "-o", "t.parquet", "script.py")
     assert done.returncode == 0, done.stderr
-    table = trace.read(tmp_path / "t.parquet").to_pandas()
+    table = reading.read(tmp_path / "t.parquet").to_pandas()
     made = {tag: size for tag, size in zip(table["tag"].astype(str), table["size"], strict=True) if tag != "nan"}
     for kind in ("weight", "gradient", "optimizer"):
         assert {name: made[f"{kind} {name}"] for name in ("0.weight", "2.bias")} == {"0.weight": 2_000_000, "2.bias": 40}

@@ -14,7 +14,7 @@ import pytest
 from sample_results import sample
 
 from memtrace.engine.registry import parse_policy
-from memtrace.engine.replay import DEFAULT_SAMPLES, Placement, replay
+from memtrace.engine.replay import DEFAULT_SAMPLES, Hooks, Placement, replay
 from memtrace.measures.occupancy import Contents
 from memtrace.report.blocks import Paragraph, Section
 from memtrace.report.document import build
@@ -47,7 +47,7 @@ def random_trace(seed: int, count: int = 400) -> Trace:
 
 def results_of(trace: Trace, policy: str, capacity: int | None = None) -> Results:
     contents = Contents(trace, parse_policy(policy), DEFAULT_SAMPLES)
-    placement = replay(trace, policy, capacity, interpret=True, look=contents)
+    placement = replay(trace, policy, capacity, interpret=True, hooks=Hooks(look=contents))
     return build_results([gather(placement, contents)], [distributions(trace)], {"schema": "memtrace.results/1"})
 
 

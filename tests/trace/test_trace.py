@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import event_lists
 
-from memtrace import trace
+from memtrace import reading, trace
 from memtrace.errors import InputError, UsageError
 from memtrace.trace import MISSING, Events, Op, Trace, preparing, store, writing
 from memtrace.trace import writing as files
@@ -185,7 +185,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_beyond_the_limit_columns_go_to_a_file_and_come_back(small_batches: None, tmp_path: Path) -> None:
     inside, given_ids = long_trace(1000, 50, keep_ids=True)
     trace.write(inside, tmp_path / "t.parquet")
-    outside = trace.read(tmp_path / "t.parquet", memory_limit=5000, keep_ids=True)
+    outside = reading.read(tmp_path / "t.parquet", memory_limit=5000, keep_ids=True)
     assert isinstance(outside.prepared, store.File)
     assert whole(outside, 100) == whole(inside, 100)
     assert max(batch.op.size for batch in outside.batches(100)) == 100
@@ -199,7 +199,7 @@ def test_beyond_the_limit_columns_go_to_a_file_and_come_back(small_batches: None
 def test_the_file_goes_when_the_trace_goes(tmp_path: Path) -> None:
     made, _ = long_trace(1000, 50)
     trace.write(made, tmp_path / "t.parquet")
-    outside = trace.read(tmp_path / "t.parquet", memory_limit=1)
+    outside = reading.read(tmp_path / "t.parquet", memory_limit=1)
     sent = pickle.loads(pickle.dumps(outside))
     assert isinstance(sent.prepared, store.File)
     path = sent.prepared.path
@@ -223,7 +223,7 @@ def test_a_shared_trace_travels_as_a_path(small_batches: None, tmp_path: Path) -
     made, given_ids = long_trace(1000, 50, keep_ids=True)
     trace.write(made, tmp_path / "t.parquet")
     shared = made.share(tmp_path / "pool")
-    spilled = trace.read(tmp_path / "t.parquet", memory_limit=1).share(tmp_path / "pool")
+    spilled = reading.read(tmp_path / "t.parquet", memory_limit=1).share(tmp_path / "pool")
     assert len({item.name for item in (tmp_path / "pool").iterdir()}) == 2
     for read in (shared, spilled):
         sent = pickle.dumps(read)
