@@ -1,4 +1,8 @@
-"""Suggest the commands that are worth trying next, from the summary rows of one trace."""
+"""Turn results into a Document.
+
+It has the verdict, the ranked table, the commands that are worth trying next, the figures, a page for each policy, and the
+definitions of the measures.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,29 @@ if TYPE_CHECKING:
 MOST = 3  # suggestions
 MIB = 1 << 20
 Rows = Sequence[dict[str, Any]]
+RANKED = (
+    Column("policy", 3.1),
+    Column("peak reserved", 1.35, numbers=True),
+    Column("of bound", 1.0, numbers=True),
+    Column("peak allocated", 1.2, numbers=True),
+    Column("internal frag.", 1.05, numbers=True),
+    Column("external frag.", 1.1, numbers=True),
+    Column("most holes", 0.9, numbers=True),
+)
+OVERVIEW = (
+    Column("trace", 3.0),
+    Column("needs least", 2.6),
+    Column("peak reserved", 1.2, numbers=True),
+    Column("of bound", 0.9, numbers=True),
+    Column("out of memory", 1.2, numbers=True),
+)
+MEASURES = (
+    Column("measure", 2.0),
+    Column("unit", 0.7),
+    Column("better", 0.8),
+    Column("definition", 4.3),
+    Column("source", 2.0),
+)
 
 
 class Suggestion(NamedTuple):
@@ -74,31 +101,6 @@ def _others(ranked: Rows, trace: str) -> Suggestion | None:
     if len(ranked) > 1:
         return None
     return Suggestion(f"memtrace run {trace} -p default", "compares with other policies")
-
-
-RANKED = (
-    Column("policy", 3.1),
-    Column("peak reserved", 1.35, numbers=True),
-    Column("of bound", 1.0, numbers=True),
-    Column("peak allocated", 1.2, numbers=True),
-    Column("internal frag.", 1.05, numbers=True),
-    Column("external frag.", 1.1, numbers=True),
-    Column("most holes", 0.9, numbers=True),
-)
-OVERVIEW = (
-    Column("trace", 3.0),
-    Column("needs least", 2.6),
-    Column("peak reserved", 1.2, numbers=True),
-    Column("of bound", 0.9, numbers=True),
-    Column("out of memory", 1.2, numbers=True),
-)
-MEASURES = (
-    Column("measure", 2.0),
-    Column("unit", 0.7),
-    Column("better", 0.8),
-    Column("definition", 4.3),
-    Column("source", 2.0),
-)
 
 
 def build(results: Results) -> Document:

@@ -43,7 +43,7 @@ class Samples(NamedTuple):
     """The columns of Model while a trace is read, and which birth each sample describes."""
 
     births: Int64s  # [phase]
-    count: Int64s  # [phase]
+    taken: Int64s  # [phase] as Model.count
     size: Int64s  # [phase, sample] bytes
     life: Int64s  # [phase, sample] births, or STAYS
     tag: Int32s  # [phase, sample]
@@ -66,7 +66,7 @@ def learn(trace: Trace, phases: int) -> Model:
     shape = (phases, min(SAMPLES, -(-total // phases)))
     samples = Samples(
         births=np.zeros(phases, np.int64),
-        count=np.zeros(phases, np.int64),
+        taken=np.zeros(phases, np.int64),
         size=np.zeros(shape, np.int64),
         life=np.zeros(shape, np.int64),
         tag=np.full(shape, -1, np.int32),
@@ -78,7 +78,7 @@ def learn(trace: Trace, phases: int) -> Model:
         _learn(events, total, samples, progress)
     return Model(
         births=samples.births,
-        count=samples.count,
+        count=samples.taken,
         size=samples.size,
         life=samples.life,
         tag=samples.tag,
@@ -93,7 +93,7 @@ def _learn(events, total, samples, progress):  # type: ignore[no-untyped-def]
     All births of a phase are kept with equal probability. `total` is the number of births in the trace.
     """
     op, block, size, tag = events.op, events.block, events.size, events.tag
-    births, count, sizes, lives = samples.births, samples.count, samples.size, samples.life
+    births, taken, sizes, lives = samples.births, samples.taken, samples.size, samples.life
     tags, owner, counts, sample, born = samples.tag, samples.owner, progress.counts, progress.sample, progress.born
     phases, most = births.size, owner.shape[1]
     for row in range(op.size):
@@ -121,7 +121,7 @@ def _learn(events, total, samples, progress):  # type: ignore[no-untyped-def]
         born[slot] = birth
         if place >= most:
             continue
-        count[phase] = max(count[phase], place + 1)
+        taken[phase] = max(taken[phase], place + 1)
         sizes[phase, place], lives[phase, place], owner[phase, place] = size[row], STAYS, birth
         tags[phase, place] = tag[row if tag.size > 1 else 0]
         sample[slot] = phase * most + place
