@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from memtrace.packing.buffers import Buffers
     from memtrace.packing.packing import Packing
     from memtrace.trace import Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Within:
+    """A packing that is looked for within a capacity."""
+
+    capacity: int  # bytes
+    effort: int  # steps of the search, in multiples of PLACEMENTS_OF_ONE
+    solver_seconds: float  # for the solver; 0: it is not called
+    align: int  # bytes, of addresses
 
 
 @click.command()
@@ -79,7 +90,8 @@ def bound(
     found_trace = read_trace(trace, trace_format=trace_format, bars=not quiet)
     buffers = buffers_of(found_trace, unit)
     if capacity is not None:
-        fits(found_trace, buffers, capacity, effort, solver_seconds, unit, output, as_json)
+        within = Within(capacity=parse_size(capacity), effort=effort, solver_seconds=solver_seconds, align=unit)
+        fits(found_trace, buffers, within, output, as_json)
         return
     found = []
     for packing in packings(buffers, effort, solver_seconds):
@@ -108,21 +120,19 @@ def bound(
     click.echo(gap_sentence(buffers, lowest))
 
 
-def fits(
-    trace: Trace, buffers: Buffers, capacity: int, effort: int, seconds: float, align: int, output: str | None, as_json: bool
-) -> None:
-    """Print whether a packing within ``capacity`` bytes was found, as text or JSON, and write it to ``output`` if that is given.
+def fits(trace: Trace, buffers: Buffers, within: Within, output: str | None, as_json: bool) -> None:
+    """Print whether a packing was found, as text or JSON, and write it to ``output`` if that is given.
 
-    Exit with code 1 if none was found. ``seconds`` is the time for the solver, ``align`` the alignment of addresses.
+    Exit with code 1 if none was found.
     """
     from memtrace.cli.output import echo_json
     from memtrace.errors import MemtraceError
     from memtrace.packing.buffers import lasting
     from memtrace.packing.packing import fit_within
 
-    outcome = fit_within(buffers, capacity, effort, seconds, lasting(trace, buffers))
+    outcome = fit_within(buffers, within.capacity, within.effort, within.solver_seconds, lasting(trace, buffers))
     if outcome.packing is not None:
-        check(trace, buffers, outcome.packing, align)
+        check(trace, buffers, outcome.packing, within.align)
         if output is not None:
             write(Path(output), buffers, outcome.packing)
     if as_json:
@@ -131,7 +141,7 @@ def fits(
             {
                 "schema": "memtrace.bound.capacity/1",
                 "trace": trace.name,
-                "capacity_bytes": capacity,
+                "capacity_bytes": within.capacity,
                 "lower_bound_bytes": buffers.bound,
                 "fits": True if packing is not None else False if outcome.impossible else None,
                 "method": outcome.method,
@@ -141,7 +151,7 @@ def fits(
             }
         )
     else:
-        click.echo(f"{trace.name}: {outcome.says(buffers, capacity)} ({outcome.steps:,} steps, {outcome.seconds:.1f} s)")
+        click.echo(f"{trace.name}: {outcome.says(buffers, within.capacity)} ({outcome.steps:,} steps, {outcome.seconds:.1f} s)")
     if outcome.packing is None:
         sys.exit(MemtraceError.exit_code)
 
@@ -155,8 +165,16 @@ def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
 
     addresses = np.full(trace.facts.events, -2, np.int64)
     addresses[buffers.lower] = packing.addresses
-    reserved, moved = np.full(trace.facts.events, packing.height), np.zeros((0, 4), np.int64)
-    offence = first_offence(Claim(trace, addresses, reserved, moved, packing.height, align, pieces=False))
+    claim = Claim(
+        trace=trace,
+        addresses=addresses,
+        reserved=np.full(trace.facts.events, packing.height),
+        places=np.zeros((0, 4), np.int64),
+        capacity=packing.height,
+        align=align,
+        pieces=False,
+    )
+    offence = first_offence(claim)
     if offence is not None:
         raise PolicyError(f"{packing.method}: {offence.text}")
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 5  # exit code if cells failed
 MOST_ERRORS = 10  # failed cells that are printed without -v
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a suite came to."""
+
+    plan: Plan
+    ran: ReplayOutcome
+    found: Comparison  # with the baseline, and the gates
+    unjudged: int  # gates that were not checked
+    documents: Sequence[str]  # paths of the files written for others to read
+    seconds: float  # of the whole command
 
 
 @click.command()
@@ -100,7 +113,15 @@ def suite(
     if as_json:
         echo_results(found, ran, rows, [*map(str, files), *documents])
     else:
-        show(planned, found, ran, unjudged, documents, quiet, verbose, time.perf_counter() - started)
+        done = Finished(
+            plan=planned,
+            ran=ran,
+            found=found,
+            unjudged=unjudged,
+            documents=documents,
+            seconds=time.perf_counter() - started,
+        )
+        show(done, quiet, verbose)
     if ran.errors:
         sys.exit(SOME_FAILED)
     if not found.ok:
@@ -250,27 +271,16 @@ def echo_results(found: Comparison, ran: ReplayOutcome, rows: list[dict[str, Any
     echo_json({"schema": "memtrace.suite/1", **counts, "failed": errors, "results": rows, **comparison, "files": list(files)})
 
 
-def show(
-    plan: Plan,
-    found: Comparison,
-    ran: ReplayOutcome,
-    unjudged: int,
-    documents: Sequence[str],
-    quiet: bool,
-    verbose: int,
-    seconds: float,
-) -> None:
-    """Print what was replayed, what changed against the baseline, the gates, and the cells that failed.
-
-    ``unjudged`` is the number of gates that were not checked.
-    """
+def show(done: Finished, quiet: bool, verbose: int) -> None:
+    """Print what was replayed, what changed against the baseline, the gates, and the cells that failed."""
+    plan, ran, found = done.plan, done.ran, done.found
     before = f", {ran.skipped:,} finished before" if ran.skipped else ""
     failed = f", {len(ran.errors):,} failed" if ran.errors else ""
     click.echo(f"{len(plan.tasks):,} cells: {ran.replayed:,} replayed{before}{failed}")
     if found.rows or found.missing or found.extra or found.outcomes:
         show_comparison(found, verbose)
-    if unjudged:
-        gates = "1 gate compares" if unjudged == 1 else f"{unjudged} gates compare"
+    if done.unjudged:
+        gates = "1 gate compares" if done.unjudged == 1 else f"{done.unjudged} gates compare"
         click.echo(f"{gates} with the baseline, which is written anew")
     errors = list(ran.errors.items())
     for task, error in errors if verbose else errors[:MOST_ERRORS]:
@@ -280,7 +290,7 @@ def show(
     if not quiet:
         folder = plan.suite.at(plan.suite.output)
         click.echo(f"wrote {folder}/: summary.parquet, and a folder for each trace", err=True)
-        for file in documents:
+        for file in done.documents:
             click.echo(f"wrote {file}", err=True)
         if verbose:
-            click.echo(f"{seconds:.1f} s in all", err=True)
+            click.echo(f"{done.seconds:.1f} s in all", err=True)

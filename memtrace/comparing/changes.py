@@ -61,13 +61,20 @@ def row_changes(base: Row, head: Row) -> list[Change]:
         if old is None or new is None or old == new:
             continue
         worse = (new > old) == (direction == "lower")
-        found.append(_change(head, name, old, new, worse, subject, weight(unit, old, new), change_text(unit, old, new)))
+        found.append(
+            Change(
+                trace=head["trace"],
+                policy=head["policy"],
+                measure=name,
+                base=old,
+                head=new,
+                worse=worse,
+                subject=subject,
+                weight=weight(unit, old, new),
+                words=change_text(unit, old, new),
+            )
+        )
     return found
-
-
-def _change(head: Row, name: str, old: object, new: object, worse: bool, subject: int, weight: float, text: str) -> Change:
-    """Return a Change with the trace and policy of the head's row."""
-    return Change(head["trace"], head["policy"], name, old, new, worse, subject, weight, text)
 
 
 def number(row: Row, name: str) -> Number | None:
@@ -100,15 +107,16 @@ def ending(base: Row, head: Row) -> Change | None:
         return None
     gap = abs(old[0] - new[0]) if math.isfinite(old[0] - new[0]) else math.inf
     size = math.inf if math.isinf(old[0]) != math.isinf(new[0]) else gap or float(abs(old[1] - new[1]))
-    return _change(
-        head,
-        "status",
-        ending_text(base),
-        ending_text(head),
-        new < old,
-        OUTCOME,
-        size,
-        f"{ending_text(head)}; before: {ending_text(base)}",
+    return Change(
+        trace=head["trace"],
+        policy=head["policy"],
+        measure="status",
+        base=ending_text(base),
+        head=ending_text(head),
+        worse=new < old,
+        subject=OUTCOME,
+        weight=size,
+        words=f"{ending_text(head)}; before: {ending_text(base)}",
     )
 
 

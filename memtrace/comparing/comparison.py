@@ -1,4 +1,8 @@
-"""The result of a comparison as plain data: changes, rows without a partner, notes, and the outcome of every gate."""
+"""A comparison of two results as plain data, and the pairing of their rows by trace and policy.
+
+A `Comparison` has the changes, the rows without a partner, notes, and the outcome of every gate. The functions pair the rows,
+and list those that are in one of the results only.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from memtrace.errors import InputError
 Row = dict[str, Any]
 Key = tuple[str, str]  # trace, policy
 State = Literal["passed", "failed", "skipped"]
+Rows = dict[Key, Row]
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,6 @@ def _plain(change: Change) -> dict[str, Any]:
     """Return the fields of a change that are part of the JSON document."""
     fields = ("trace", "policy", "measure", "base", "head", "worse", "words")
     return {name: getattr(change, name) for name in fields}
-
-
-Rows = dict[Key, Row]
 
 
 def by_key(rows: Iterable[Row], where: str) -> Rows:

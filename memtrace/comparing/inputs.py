@@ -1,4 +1,7 @@
-"""A baseline: the rows that a budget is compared with, as a small CSV file that can be committed and reviewed."""
+"""The rows that are compared: of a results folder, its summary.parquet, a baseline file, or Results in memory.
+
+A baseline has the rows that a budget is compared with, as a small CSV file that can be committed and reviewed.
+"""
 
 from __future__ import annotations
 

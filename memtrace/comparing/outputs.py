@@ -1,4 +1,8 @@
-"""Say in words what a comparison found: one sentence, lists of rows, and lines of a table."""
+"""A comparison as text: sentences and tables, JUnit XML, Markdown, and workflow commands of GitHub Actions.
+
+The sentences are for the terminal. JUnit XML is for CI servers: a test suite for each gate, a test case for each row. Markdown is
+for a pull request or a job summary. Workflow commands show failed gates as annotations of a pull request.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,12 @@ from memtrace.comparing.changes import directed, value_text
 from memtrace.comparing.comparison import Change, Comparison, Key, Outcome
 
 MOST_NAMED = 4  # rows named in a list
+# Characters that XML 1.0 cannot hold: control characters and lone surrogates. The name of a trace may have them.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+MOST_ROWS = 30  # of a table of changes
+MOST_MEASURES = 4  # of a row
+MOST_OUTCOMES = 100  # failed gates that are listed
+MOST = 10  # GitHub shows at most ten errors of a step
 
 
 def headline(comparison: Comparison) -> str:
@@ -72,10 +82,6 @@ def _values(change: Change) -> tuple[str, str, str]:
     return value_text(unit, change.base), value_text(unit, change.head), change.words
 
 
-# Characters that XML 1.0 cannot hold: control characters and lone surrogates. The name of a trace may have them.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
 def junit(comparison: Comparison, errors: Iterable[Outcome] = ()) -> bytes:
     """Return the bytes of the XML file.
 
@@ -118,11 +124,6 @@ def _suite(root: ElementTree.Element, name: str, outcomes: list[Outcome], proble
 def clean(text: str) -> str:
     """Return the text with each character that XML cannot hold replaced."""
     return _FORBIDDEN.sub("\ufffd", text)
-
-
-MOST_ROWS = 30  # of a table of changes
-MOST_MEASURES = 4  # of a row
-MOST_OUTCOMES = 100  # failed gates that are listed
 
 
 def markdown(comparison: Comparison, title: str = "memtrace") -> str:
@@ -186,9 +187,6 @@ def escape(text: str) -> str:
 def code(text: str) -> str:
     """Return the text as a code span in a table, where only the bar and the backtick have to be replaced."""
     return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
-
-
-MOST = 10  # GitHub shows at most ten errors of a step
 
 
 def workflow_commands(outcomes: Iterable[Outcome]) -> list[str]:

@@ -1,9 +1,12 @@
-"""A panel: a rectangle of a frame with a horizontal and a vertical scale, mostly events across and bytes or shares up."""
+"""A panel: a rectangle of a frame with a horizontal and a vertical scale, mostly events across and bytes or shares up.
+
+`places` draws small multiples: one panel per policy in rows and columns, each titled with the policy's name and peak.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from memtrace.drawing.frame import POINTS, TALLEST, WIDTH, Dashes, Frame
 from memtrace.drawing.scales import Tick, count_ticks, size_ticks
 from memtrace.drawing.style import ALARM, BODY, BOTTOM, FAINT, FAINTEST, INK, LEFT, SMALL, TITLE_ROOM, Colour
-from memtrace.drawing.text import short_labels, width
+from memtrace.drawing.text import short_labels
 from memtrace.drawing.text import width as text_width
 from memtrace.results.verdict import is_oom, oom_event
 from memtrace.units import format_size
@@ -22,6 +25,12 @@ TICK = 0.035  # inches: length of a tick
 CROSS = 0.05  # inches: half the width of a cross
 HAIR = 0.004  # inches: two curves closer than this count as one
 HEADROOM = 1.05  # the end of a scale, as a multiple of the highest value
+RIGHT = 0.1  # inches right of the panels
+GAP = 0.2  # inches between panels
+PANEL_TITLE = 0.24  # inches for a panel's title
+MOST_PANELS = 24  # of a figure
+OWN_SCALE = " *"  # marks the number of a panel with a scale of its own
+OWN_SCALE_NOTE = " A * marks a panel with a scale of its own."
 
 
 @dataclass(frozen=True)
@@ -161,14 +170,6 @@ class Panel:
         self.frame.text(self.right, self.top - 0.085, value, SMALL, colour=value_colour, align="right")
 
 
-RIGHT = 0.1  # inches right of the panels
-GAP = 0.2  # inches between panels
-PANEL_TITLE = 0.24  # inches for a panel's title
-MOST_PANELS = 24  # of a figure
-OWN_SCALE = " *"  # marks the number of a panel with a scale of its own
-SCALES = " A * marks a panel with a scale of its own."
-
-
 @dataclass(frozen=True)
 class Layout:
     """The arrangement of equal panels below the figure's title."""
@@ -214,6 +215,16 @@ class Across:
     name: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """The scales of all panels. A panel whose top is above the limit gets a vertical scale of its own."""
+
+    last: int  # event at the right end
+    tops: Sequence[float]  # [panel] highest value
+    limit: float  # common end of the vertical scales
+    across: Across | None = None  # in place of the events
+
+
 def layout(count: int, panel_height: float) -> Layout:
     """Return the layout of so many panels, at most MOST_PANELS: few panels are large, many are small."""
     count = max(1, min(count, MOST_PANELS))
@@ -230,34 +241,37 @@ def places(
     frame: Frame,
     panel_height: float,
     rows: Sequence[dict[str, Any]],
-    last: int,
-    tops: Sequence[float],
-    limit: float,
+    scales: Scales,
     numbers: Sequence[str] | None = None,
-    across: Across | None = None,
 ) -> Iterator[Place]:
     """Draw a title and scale for each row's panel, and yield the panels one after the other.
 
-    ``rows`` are rows of the summary, ``last`` is the event at the right end, ``tops`` are the highest values of the
-    panels, and ``limit`` is the common end of the vertical scales. A panel whose top is above the limit gets a scale of
-    its own. ``numbers`` replace the peaks in the titles, ``across`` replaces the scale of events.
+    ``rows`` are rows of the summary. ``numbers`` replace the peaks in the titles.
     """
     plan = layout(len(rows), panel_height)
     tall = (frame.height - TITLE_ROOM - BOTTOM) / plan.rows - PANEL_TITLE
-    own = [top > limit for top in tops]
+    across, own = scales.across, [top > scales.limit for top in scales.tops]
     numbers = numbers or [_number(row, apart) for row, apart in zip(rows, own, strict=True)]
-    room = plan.panel_width * POINTS - max(width(number, SMALL) for number in numbers) - 8
+    room = plan.panel_width * POINTS - max(text_width(number, SMALL) for number in numbers) - 8
     names = short_labels([row["policy"] for row in rows], BODY, room)
     for at, row in enumerate(rows):
         line, column = divmod(at, plan.columns)
         left = LEFT + column * (plan.panel_width + GAP)
         down = TITLE_ROOM + line * (tall + PANEL_TITLE) + PANEL_TITLE
-        up = max(1.0, tops[at] if own[at] else limit) * HEADROOM
-        panel = Panel(frame, left, down, plan.panel_width, tall, max(1, last), up)
-        if across is not None:
-            panel = replace(panel, from_across=across.start, across=across.end)
+        up = max(1.0, scales.tops[at] if own[at] else scales.limit) * HEADROOM
+        panel = Panel(
+            frame=frame,
+            left=left,
+            top=down,
+            width=plan.panel_width,
+            height=tall,
+            across=max(1, scales.last) if across is None else across.end,
+            up=up,
+            from_across=0.0 if across is None else across.start,
+        )
         panel.title(names[row["policy"]], numbers[at], BODY, ALARM if is_oom(row) else FAINT)
-        place = Place(row, panel, own[at], column == 0, at + plan.columns >= plan.count)
+        lowest = at + plan.columns >= plan.count
+        place = Place(row=row, panel=panel, own_scale=own[at], leftmost=column == 0, lowest=lowest)
         if across is None:
             panel.events(labelled=place.lowest, most=4)
         else:

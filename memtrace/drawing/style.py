@@ -1,4 +1,10 @@
-"""The style of all figures, independent of the reader's own matplotlib settings."""
+"""The look of all figures: matplotlib's settings, the colours of policies and tiers, and lines of text.
+
+It is independent of the reader's own matplotlib settings. The colour and the line style of a policy follow from its label
+alone, so that they are the same in every plot and report. The faster a tier, the darker its colour. `TextArtist` draws many
+lines of text as one artist, which is much faster than one artist per line: matplotlib's own text artist lays out its text
+several times, and a page has hundreds of lines.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +48,6 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,  # text that can be searched and copied
     "pdf.compression": 6,
 }
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Give everything that is drawn and saved inside the block the same look: matplotlib's defaults, and then STYLE."""
-    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
-    del settings["backend"]  # no backend is used: figures are saved, never shown
-    with matplotlib.rc_context():
-        matplotlib.rcParams.update(settings)
-        yield
-
-
 Colour = tuple[float, float, float]
 # Colours that differ clearly, also to eyes that lack one kind of cone (simulated), and dark enough for a line on white.
 # Tests check both.
@@ -76,6 +70,20 @@ DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
     (0, (2, 1.2)),
     (0, (6, 1.5, 1.5, 1.5)),
 )
+CAPITALS = 0.73  # height of a capital letter of this font, as a share of its size
+# Alignment -> share of the text's width that lies left of its place.
+ALIGNED = {"left": 0.0, "center": 0.5, "right": 1.0}
+DEEP: Colour = (0.0, 0.27, 0.45)  # of the fastest tier
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Give everything that is drawn and saved inside the block the same look: matplotlib's defaults, and then STYLE."""
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
+    del settings["backend"]  # no backend is used: figures are saved, never shown
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update(settings)
+        yield
 
 
 def base_name(label: str) -> str:
@@ -138,11 +146,6 @@ def _parsed(text: str) -> Colour:
     return (red, green, blue)
 
 
-CAPITALS = 0.73  # height of a capital letter of this font, as a share of its size
-# Alignment -> share of the text's width that lies left of its place.
-ALIGNED = {"left": 0.0, "center": 0.5, "right": 1.0}
-
-
 @dataclass(frozen=True)
 class TextLine:
     """One line of text whose capitals are vertically centred on `middle`; places are in inches from the top left."""
@@ -199,9 +202,6 @@ def _features() -> Text:
     if hasattr(text, "set_fontfeatures"):  # before 3.11 matplotlib drew none
         text.set_fontfeatures(("-liga", "-clig"))
     return text
-
-
-DEEP: Colour = (0.0, 0.27, 0.45)  # of the fastest tier
 
 
 def tier_colour(tier: int, count: int) -> Colour:

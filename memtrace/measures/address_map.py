@@ -134,12 +134,13 @@ def specialise(policy):
     return take_pieces
 
 
-def weigh(op, block, size, tag, start, slots, bytes_of, weights):
+def weigh(events, start, slots, bytes_of, weights):
     """Add to ``weights``, by tag code, the bytes x events of each block that a batch frees or resizes, since its alloc or resize.
 
-    Code -1 is last. ``start`` is the number of the first event; the columns are those of `trace.Events`. ``slots`` has the tag
-    and the event since which a live block has its size, ``bytes_of`` its bytes; both are kept up to date, in place.
+    Code -1 is last. ``start`` is the number of the first event. ``slots`` has the tag and the event since which a live block has
+    its size, ``bytes_of`` its bytes; both are kept up to date, in place.
     """
+    op, block, size, tag = events.op, events.block, events.size, events.tag
     for i in range(op.size):
         kind, slot = op[i], block[i]
         if slot < 0 or (kind != ALLOC and kind != FREE and kind != REALLOC):

@@ -197,7 +197,7 @@ def kinds_of(trace: Trace) -> Kinds:
     bytes_of = np.zeros(trace.facts.max_live + 1, np.int64)
     weights, start = np.zeros(len(tags) + 1), 0
     for events in trace.batches():
-        compiled("weigh")(events.op, events.block, events.size, events.tag, start, slots, bytes_of, weights)
+        compiled("weigh")(events, start, slots, bytes_of, weights)
         start += events.op.size
     np.add.at(weights, slots[:, 0], bytes_of.astype(float) * (start - slots[:, 1]))
     largest = np.argsort(-weights[:-1], kind="stable")[:MOST_TAGS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 Ints = NDArray[np.int64]
-
 REGION_SHIFT = 16  # addresses move by multiples of 2^16 bytes = 64 KiB, so alignments up to 64 KiB stay
 
 
@@ -34,35 +34,36 @@ class Plan(NamedTuple):
     seconds: float  # time of all calls, with the touching and without the readings
 
 
-def plan(
-    trace: Trace,
-    samples: Ints,
-    *,
-    library: str,
-    footprint: str,
-    touch: bool,
-    threads: bool,
-    capacity: int | None,
-    stop: bool,
-) -> Plan:
-    """Run ``trace`` through the allocator ``library`` and return its answers as a plan.
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How an allocator is to serve a trace; all but ``footprint`` is as in `driving.run_driver`."""
+
+    library: str  # known name, or path
+    footprint: str  # which bytes are called reserved: "mapped" or "resident"
+    touch: bool  # every page of every block is written to
+    threads: bool  # each stream has a thread of its own
+    capacity: int | None  # bytes, of the mapped bytes
+    stop: bool  # the run ends at the first request that fails
+
+
+def plan(trace: Trace, samples: Ints, how: Serving) -> Plan:
+    """Run ``trace`` through an allocator and return its answers as a plan.
 
     The footprint is read after the events ``samples`` (numbers), at the peak of live bytes, and where allocated bytes pass their
-    peak. ``footprint`` says which bytes are called reserved: "mapped" or "resident". ``touch``, ``threads``, ``capacity`` and
-    ``stop`` are as in `driving.drive`. Raises UsageError or PolicyError as that function does, and as `check_room` does.
+    peak. Raises UsageError or PolicyError as `driving.run_driver` does, and as `check_room` does.
     """
-    if touch:
+    if how.touch:
         check_room(trace.facts.peak_live_bytes)
     wanted = np.unique(np.append(samples, trace.facts.peak_live_event)).astype(np.int64)
-    driven = run_driver(trace, library, wanted, capacity=capacity, touch=touch, threads=threads, stop=stop)
+    driven = run_driver(trace, how.library, wanted, capacity=how.capacity, touch=how.touch, threads=how.threads, stop=how.stop)
     readings = driven.readings
     return Plan(
-        compact_addresses(driven, driven.usable),
-        driven.usable,
-        np.append(readings["calls"], np.iinfo(np.int64).max),
-        np.append(readings[footprint], 0),
-        np.append(readings["resident"], 0),
-        driven.nanoseconds / 1e9,
+        addresses=compact_addresses(driven, driven.usable),
+        usable=driven.usable,
+        calls=np.append(readings["calls"], np.iinfo(np.int64).max),
+        reserved=np.append(readings[how.footprint], 0),
+        resident=np.append(readings["resident"], 0),
+        seconds=driven.nanoseconds / 1e9,
     )
 
 

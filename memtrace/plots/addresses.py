@@ -13,7 +13,7 @@ import numpy
 from numpy.typing import NDArray
 
 from memtrace.drawing.frame import Frame
-from memtrace.drawing.panel import MOST_PANELS, SCALES, Panel, layout, left_out, places
+from memtrace.drawing.panel import MOST_PANELS, OWN_SCALE_NOTE, Panel, Scales, layout, left_out, places
 from memtrace.drawing.scales import common_limit, size_ticks
 from memtrace.drawing.style import ALARM, BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour, policy_colour
 from memtrace.plots.series import Cells, Rows, cells_of, highest_so_far, last_event, summary, tag_names
@@ -45,7 +45,7 @@ def height(results: Results, trace: str) -> float:
 def notes(results: Results, trace: str) -> str:
     """Return the last sentences of the caption of an address map."""
     cut = any(has_gaps(results.rows("occupancy", trace, policy)) for policy in results.policies(trace))
-    return MOMENTS + SCALES + (GAPS if cut else "") + left_out(len(results.policies(trace)))
+    return MOMENTS + OWN_SCALE_NOTE + (GAPS if cut else "") + left_out(len(results.policies(trace)))
 
 
 def has_gaps(rows: Rows) -> bool:
@@ -76,7 +76,8 @@ def draw_maps(
     seen(cells)
     tops = [cell.span if cell else 0 for cell in cells]
     drawn = []
-    for place, cell in zip(places(frame, PANEL, rows, last, tops, common_limit(tops)), cells, strict=True):
+    scales = Scales(last=last, tops=tops, limit=common_limit(tops))
+    for place, cell in zip(places(frame, PANEL, rows, scales), cells, strict=True):
         panel = place.panel
         labelled = place.own_scale or place.leftmost
         if cell is None or (len(cell.regions) == 1 and not cell.regions[0].address):

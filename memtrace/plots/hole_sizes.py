@@ -10,7 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from memtrace.drawing.frame import Frame
-from memtrace.drawing.panel import MOST_PANELS, Panel, layout, left_out, places
+from memtrace.drawing.panel import MOST_PANELS, Panel, Scales, layout, left_out, places
 from memtrace.drawing.scales import class_of, class_ticks
 from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, policy_colour
 from memtrace.plots.series import Floats, hole_counts, last_event, showing_holes
@@ -54,7 +54,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     samples, most = numpy.unique(found["event"]), int(found["holes"].max())
     classes = range(class_of(found["hole_bytes_from"].min()), class_of(found["hole_bytes_from"].max()) + 1)
     ticks = class_ticks(classes)
-    for place in places(frame, PANEL, rows, last, [0] * len(rows), 1):
+    scales = Scales(last=last, tops=[0] * len(rows), limit=1)
+    for place in places(frame, PANEL, rows, scales):
         panel = replace(place.panel, from_up=classes[0], up=classes[-1] + 1)
         panel.ticks_up(ticks, labelled=place.leftmost)
         holes, timeline = (results.rows(name, trace, place.row["policy"]) for name in ("holes", "timeline"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtrace.drawing.frame import key
-from memtrace.drawing.panel import MOST_PANELS, SCALES, Place, layout, left_out, places
+from memtrace.drawing.panel import MOST_PANELS, OWN_SCALE_NOTE, Place, Scales, layout, left_out, places
 from memtrace.drawing.scales import common_limit
 from memtrace.drawing.style import LIVE, light, policy_colour
 from memtrace.plots.series import Rows, curve, highest_samples, last_event, summary
@@ -28,7 +28,7 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Grey is live. The tint above it is rounding, headers and padding (allocated, not live); the white "
         "gap below the line is holes (reserved, not allocated). Best policy first; the numbers are peaks "
-        "of reserved bytes." + SCALES + left_out(len(results.policies(trace)))
+        "of reserved bytes." + OWN_SCALE_NOTE + left_out(len(results.policies(trace)))
     )
 
 
@@ -42,7 +42,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     rows = summary(results, trace)[:MOST_PANELS]
     peaks = [row["peak_reserved_bytes"] for row in rows]
     limit = common_limit([*peaks, rows[0]["peak_live_bytes"]])
-    for place in places(frame, PANEL, rows, last_event(results, trace), peaks, limit):
+    scales = Scales(last=last_event(results, trace), tops=peaks, limit=limit)
+    for place in places(frame, PANEL, rows, scales):
         place.panel.sizes(labelled=place.own_scale or place.leftmost, inside=not place.leftmost, most=4)
         _layers(place, results.rows("timeline", trace, place.row["policy"]))
     colour = policy_colour(rows[0]["policy"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from memtrace.drawing.frame import key
-from memtrace.drawing.panel import MOST_PANELS, layout, left_out, places
+from memtrace.drawing.panel import MOST_PANELS, Scales, layout, left_out, places
 from memtrace.drawing.scales import class_of, class_ticks
 from memtrace.drawing.style import BODY, FAINT, LEFT, TITLE_ROOM, policy_colour
 from memtrace.plots.series import Rows, curve, is_null, last_event, showing_holes
@@ -52,7 +52,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     classes = range(class_of(most) + 1)
     ticks = class_ticks(classes)
     numbers = [f"{100 * too_large(one):.0f} %" for one in found]
-    drawn = places(frame, PANEL, rows, last_event(results, trace), [0] * len(rows), 1, numbers)
+    scales = Scales(last=last_event(results, trace), tops=[0] * len(rows), limit=1)
+    drawn = places(frame, PANEL, rows, scales, numbers)
     for place, one in zip(drawn, found, strict=True):
         panel = replace(place.panel, up=float(classes[-1] + 1))
         panel.ticks_up(ticks, labelled=place.leftmost)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy
 
 from memtrace.drawing.frame import key
-from memtrace.drawing.panel import MOST_PANELS, SCALES, Place, layout, left_out, places
+from memtrace.drawing.panel import MOST_PANELS, OWN_SCALE_NOTE, Place, Scales, layout, left_out, places
 from memtrace.drawing.scales import common_limit
 from memtrace.drawing.style import INK, policy_colour
 from memtrace.plots.series import Floats, Rows, curve, highest_samples, last_event, means, summary
@@ -35,7 +35,7 @@ def caption(results: Results, trace: str) -> str:
         "between blocks. Cached: free and could go back to the system as it lies, which is the free top of a heap, or whole "
         "free segments; of a policy that does not tell, it counts as external. Where there are more samples than room the "
         "layers are means, and a thin line is the highest of all three. The numbers are the highest waste."
-        + SCALES
+        + OWN_SCALE_NOTE
         + left_out(len(results.policies(trace)))
     )
 
@@ -52,7 +52,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     tops = [float(layers(one)[-1].max(initial=0)) for one in found]
     limit = common_limit(tops)
     numbers = [format_size(int(top)) + (" *" if top > limit else "") for top in tops]
-    for place, one in zip(places(frame, PANEL, rows, last_event(results, trace), tops, limit, numbers), found, strict=True):
+    scales = Scales(last=last_event(results, trace), tops=tops, limit=limit)
+    for place, one in zip(places(frame, PANEL, rows, scales, numbers), found, strict=True):
         place.panel.sizes(labelled=place.own_scale or place.leftmost, inside=not place.leftmost, most=4)
         _stack(place, one)
     key(frame, [("cached", "area", CACHED), ("external", "area", EXTERNAL), ("internal", "area", INTERNAL)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from memtrace.drawing.frame import Frame, key
-from memtrace.drawing.panel import MOST_PANELS, Across, Panel, layout, left_out, places
+from memtrace.drawing.panel import MOST_PANELS, Across, Panel, Scales, layout, left_out, places
 from memtrace.drawing.scales import class_label, class_of
 from memtrace.drawing.style import BODY, FAINT, LEFT, TITLE_ROOM, light, policy_colour
 from memtrace.plots.series import Rows, summary
@@ -50,7 +50,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     ticks = [(float(k), class_label(1 << k if k else 0, "size")) for k in range(low, high + 1, step)]
     across = Across(low - 0.6, high + 0.6, ticks, "bytes requested")
     numbers = [f"{100 * waste_shares(one)[0]:.1f} %" for one in found]
-    drawn = places(frame, PANEL, rows, 1, [1.0] * len(rows), 1.0, numbers, across)
+    scales = Scales(last=1, tops=[1.0] * len(rows), limit=1.0, across=across)
+    drawn = places(frame, PANEL, rows, scales, numbers)
     for place, one in zip(drawn, found, strict=True):
         place.panel.ticks_up([(k / 4, f"{25 * k} %") for k in range(0, 5, 2)], labelled=place.leftmost)
         _bars(place.panel, one, policy_colour(place.row["policy"]))

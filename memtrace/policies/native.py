@@ -62,10 +62,12 @@ def require(options):
 
 def plan(trace, request):
     """Have the library serve the trace; return its addresses, and its footprint as it was read."""
+    from memtrace.native.plan import Serving
     from memtrace.native.plan import plan as plan_of
 
     options = {name: request.options[name] for name in ("library", "footprint", "touch", "threads")}
-    return plan_of(trace, request.sample_events, **options, capacity=request.capacity, stop=request.stop)
+    how = Serving(**options, capacity=request.capacity, stop=request.stop)
+    return plan_of(trace, request.sample_events, how)
 
 
 def follow(state, plan):

@@ -26,7 +26,7 @@ Source: Evans 2006, "A scalable concurrent malloc(3) implementation for FreeBSD"
 (classes); Wilson, Johnstone, Neely and Boles 1995, section 3.6; Bonwick 1994, section 3.2 (the waste of a run).
 """
 
-from memtrace.structures.class_heap import State, alloc, new_state, resize
+from memtrace.structures.class_heap import Shape, State, alloc, new_state, resize
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, trim
 
@@ -36,4 +36,14 @@ COALESCES = True
 
 
 def init(capacity, max_live, spacing=4, page=4096, small=0, tail=8, align=16, min_block=16, header=0, **options):
-    return new_state(capacity, max_live, 0, spacing, page, small, tail, align, min_block, header, options)
+    shape = Shape(
+        keep=0,
+        spacing=spacing,
+        page=page,
+        small=small,
+        tail=tail,
+        align=align,
+        min_block=min_block,
+        header=header,
+    )
+    return new_state(capacity, max_live, shape, options)

@@ -28,7 +28,7 @@ Source: Bonwick 1994, "The slab allocator: an object-caching kernel memory alloc
 of 1/8 on a slab's waste, the lists, and when empty slabs are given back).
 """
 
-from memtrace.structures.class_heap import State, alloc, new_state, resize
+from memtrace.structures.class_heap import Shape, State, alloc, new_state, resize
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, trim
 
@@ -39,4 +39,14 @@ COALESCES = True
 def init(capacity, max_live, spacing=4, page=4096, small=0, tail=8, empty=1, align=16, min_block=16, header=0, **options):
     if empty < 0:
         raise ValueError(f"empty={empty} is below 0")
-    return new_state(capacity, max_live, empty, spacing, page, small, tail, align, min_block, header, options)
+    shape = Shape(
+        keep=empty,
+        spacing=spacing,
+        page=page,
+        small=small,
+        tail=tail,
+        align=align,
+        min_block=min_block,
+        header=header,
+    )
+    return new_state(capacity, max_live, shape, options)

@@ -81,12 +81,12 @@ class Caches(NamedTuple):
 class Operation(NamedTuple):
     """An operation that joins the queue."""
 
-    event: int  # its number
-    time: int  # nanoseconds
-    thread: int
-    slot: int
-    lock: int  # the arena whose lock it takes, -1 for none
-    hold: int  # nanoseconds that it holds the lock or the thread
+    event: np.int64  # its number
+    time: np.int64  # nanoseconds
+    thread: np.int64
+    slot: np.int64
+    lock: np.int64  # the arena whose lock it takes, -1 for none
+    hold: np.int64  # nanoseconds that it holds the lock or the thread
 
 
 def new_queue(threads: int, slots: int, arenas: int) -> Queue:

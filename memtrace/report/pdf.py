@@ -1,4 +1,7 @@
-"""Add bookmarks for traces and policies to a PDF, in the order of the pages."""
+"""Write a Document as PDF: A4 pages of searchable text and vector figures. Equal documents give equal bytes.
+
+The PDF has bookmarks for traces and policies, in the order of the pages.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 DEEPEST = 2  # level of the headings that still get a bookmark
+FOOTER = PAGE_HEIGHT - 0.5  # inches from the page's top
 
 
 class Mark(NamedTuple):
@@ -86,9 +90,6 @@ def bookmark(pdf: PdfPages, pages: Sequence[Page]) -> None:
 def _parent(found: Sequence[Mark], i: int) -> Any:
     """Return the index of the last heading before ``i`` with a smaller level number, None if there is none."""
     return next((k for k in range(i - 1, -1, -1) if found[k].level < found[i].level), None)
-
-
-FOOTER = PAGE_HEIGHT - 0.5  # inches from the page's top
 
 
 def write(document: Document, path: Path, plots_dir: Path | None = None) -> list[Path]:

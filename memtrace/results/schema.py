@@ -1,7 +1,8 @@
-"""The columns of every file of a results folder, declared once.
+"""The columns of every file of a results folder, declared once, and the provenance of a run.
 
-From them come arrow schemas, which carry the name and the version of the format in their metadata. The columns of
-summary.parquet are IDENTITY, COUNTS, and a column for each declared metric.
+From the columns come arrow schemas, which carry the name and the version of the format in their metadata. The columns of
+summary.parquet are IDENTITY, COUNTS, and a column for each declared metric. The manifest has versions, command, machine and
+times; it is the only results file that may differ between two runs of the same command.
 """
 
 from __future__ import annotations
@@ -128,6 +129,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "placements": {"trace": "string", "policy": "string", "event": "int64", "id": "int64", "address": "int64"},
 }
+LIBRARIES = ("numpy", "numba", "pyarrow", "matplotlib")
 
 
 def summary_columns() -> dict[str, str]:
@@ -156,9 +158,6 @@ def schema(table: str, counters: tuple[str, ...] = ()) -> pyarrow.Schema:
 def _arrow(pa: Any, kind: str) -> Any:
     """Return the arrow type of this name."""
     return {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}[kind]
-
-
-LIBRARIES = ("numpy", "numba", "pyarrow", "matplotlib")
 
 
 def versions() -> dict[str, str]:

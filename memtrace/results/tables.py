@@ -1,4 +1,8 @@
-"""The results of one run as tables in memory, with the same columns as the files of a results folder."""
+"""The results of one run as tables in memory, with the same columns as the files of a results folder.
+
+`build` makes them from the parts that the replays of the run returned. A part holds the columns of one replay. The tables
+hold the parts one below the other in the order in which they are given, so they do not depend on which replay ended first.
+"""
 
 from __future__ import annotations
 

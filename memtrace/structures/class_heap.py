@@ -74,40 +74,52 @@ class State(NamedTuple):
     small: int  # bytes of the largest cell
 
 
-def new_state(capacity, max_live, keep, spacing, page, small, tail, align, min_block, header, options):
+class Shape(NamedTuple):
+    """The options of a heap of pages with size classes, beside those of every heap; all sizes are in bytes."""
+
+    keep: int  # empty runs that each class keeps
+    spacing: int  # classes per doubling
+    page: int  # a power of two
+    small: int  # the largest cell before rounding up to a class; 0 stands for spacing times page
+    tail: int  # at most 1/tail of a run is left over behind its last cell
+    align: int  # default alignment of cells
+    min_block: int  # smallest block in a cell
+    header: int  # added to each request
+
+
+def new_state(capacity, max_live, shape, options):
     """Return the state of a heap without blocks; raise ValueError if an option is invalid.
 
-    ``keep`` is the number of empty runs that each class keeps and ``spacing`` the number of classes per doubling. At most
-    1/``tail`` of a run is left over behind its last cell. In bytes: ``page``, ``small`` (the largest cell before rounding up
-    to a class; 0 stands for spacing times page), ``align``, ``min_block`` and ``header``. ``options`` are the other options
-    of ``heap_rules``.
+    ``shape`` is a `Shape`, ``options`` are the other options of ``heap_rules``.
     """
-    check_page(page, align, tail)
-    steps = new_spacing(align, spacing)
-    heap_rules(capacity, align, min_block, header)  # raises ValueError if one of them is invalid
-    largest = class_size(steps, class_of(steps, max(small if small > 0 else spacing * page, min_block)))
+    page, align, min_block = shape.page, shape.align, shape.min_block
+    check_page(page, align, shape.tail)
+    steps = new_spacing(align, shape.spacing)
+    heap_rules(capacity, align, min_block, shape.header)  # raises ValueError if one of them is invalid
+    small = shape.small if shape.small > 0 else shape.spacing * page
+    largest = class_size(steps, class_of(steps, max(small, min_block)))
     sizes = [int(class_size(steps, number)) for number in range(class_of(steps, largest) + 1)]
     least = int(class_of(steps, min_block))
     # No request has a class below that of min_block, so those classes need no cell size of their own.
-    cells = [run_of(max(size, sizes[least]), page, tail) for size in sizes]
-    rules = heap_rules(capacity, align=page, min_block=page, header=header, **options)
+    cells = [run_of(max(size, sizes[least]), page, shape.tail) for size in sizes]
+    rules = heap_rules(capacity, align=page, min_block=page, header=shape.header, **options)
     pool = np.zeros(2, np.int64)
     pool[FRESH] = 1
-    cells = new_runs(max_live, cells, page, keep)
+    runs = new_runs(max_live, cells, page, shape.keep)
     state = State(
-        nodes_for(max_live + 1, group_room(cells)),
-        np.zeros(max_live + 2, np.uint32),
-        pool,
-        np.zeros(BINS, np.uint32),
-        np.zeros(LEVEL_3 + 1, np.int64),
-        new_ledger(rules.floor),
-        rules,
-        granule(rules, options.get("base", 0)),
-        cells,
-        steps,
-        align,
-        min_block,
-        int(largest),
+        nodes=nodes_for(max_live + 1, group_room(runs)),
+        node_of=np.zeros(max_live + 2, np.uint32),
+        pool=pool,
+        heads=np.zeros(BINS, np.uint32),
+        words=np.zeros(LEVEL_3 + 1, np.int64),
+        ledger=new_ledger(rules.floor),
+        rules=rules,
+        granule=granule(rules, options.get("base", 0)),
+        runs=runs,
+        spacing=steps,
+        align=align,
+        least=min_block,
+        small=int(largest),
     )
     add_initial_hole(state, options.get("initial", 0), page_index)
     return state

@@ -1,4 +1,9 @@
-"""Connect to a dask cluster, and check that its workers run this version of memtrace."""
+"""Replay the cells of a plan into the store, in any order: through local processes, or an executor such as a dask cluster.
+
+`through_executor` and `through_processes` call ``finish`` with the index of a task and its Attempt as soon as it ends. A local
+process may die, for example for lack of memory; its cell is tried again, and then counts as failed, without harm to other cells.
+The workers of a cluster have to run this version of memtrace.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,9 @@ from memtrace.suite.store import Store
 EXTRA = "pip install 'memtrace-replay[cluster]'"
 WAIT_SECONDS = 30  # for the scheduler to answer, and for a first worker
 RETRIES = 3  # how often a cell is replayed again after its worker died
+Finish = Callable[[int, Attempt], None]  # called with the index of a task and its outcome
+MOST_DEATHS = 3  # a cell has failed if so many processes died while they replayed that cell alone
+Note = Callable[[Task, Attempt], None]  # called as each cell ends
 
 
 @contextmanager
@@ -55,10 +63,6 @@ def check_workers(digests: dict[str, str], address: str) -> None:
         named = ", ".join(others[:3])
         what = "another version of memtrace or of its plug-ins"
         raise UsageError(f"{len(others)} of {len(digests)} workers of {address} have {what}: {named}")
-
-
-Finish = Callable[[int, Attempt], None]  # called with the index of a task and its outcome
-MOST_DEATHS = 3  # a cell has failed if so many processes died while they replayed that cell alone
 
 
 def through_executor(tasks: Sequence[Task], executor: Executor, finish: Finish) -> None:
@@ -193,9 +197,6 @@ class ReplayOutcome:
     skipped: int = 0  # cells that an earlier run had finished
     replayed: int = 0  # cells
     errors: dict[Task, str] = field(default_factory=dict)  # failed cells, and why
-
-
-Note = Callable[[Task, Attempt], None]  # called as each cell ends
 
 
 def replay_cells(

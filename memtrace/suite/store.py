@@ -1,4 +1,8 @@
-"""A folder of finished cells, one file each. A file's name is the cell's key, a digest of all that determines its results."""
+"""The finished cells of a suite in a folder, and the results that are written from them.
+
+Each cell is one file. Its name is the cell's key, a digest of all that determines its results. `write` makes a summary of all
+cells, and a results folder for each trace.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 KEPT_DAYS = 30  # after its last use
 # Marks the folder as a cache, by the convention of bford.info/cachedir.
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Finished cells of memtrace suite; may be removed at any time.\n"
+SCHEMA = "memtrace.suite/1"
+WriteTrace = Callable[[Results, Path], list[Path]]  # writes the results of one trace into a folder, and returns the files
 
 
 class Store:
@@ -74,10 +80,6 @@ class Store:
                     file.unlink()
             except OSError:
                 continue
-
-
-SCHEMA = "memtrace.suite/1"
-WriteTrace = Callable[[Results, Path], list[Path]]  # writes the results of one trace into a folder, and returns the files
 
 
 def write(

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memtrace.errors import InputError, UsageError
+from memtrace.names import unknown
 from memtrace.trace.batches import MISSING, Batch, RowLocation, part_of, rows_of
 from memtrace.trace.model import COLUMNS, Op, Trace
 from memtrace.trace.passes import MEMORY_LIMIT, check_invalid
 from memtrace.trace.records import batches
 
 BATCH_ROWS = 1 << 17  # rows of a raw batch
+OPTIONAL = COLUMNS[3:]  # columns that a trace may lack
 
 
 def from_events(
@@ -44,30 +46,26 @@ def from_columns(
     id: ArrayLike,
     size: ArrayLike,
     *,
-    time: ArrayLike | None = None,
-    align: ArrayLike | None = None,
-    stream: ArrayLike | None = None,
-    dst: ArrayLike | None = None,
-    tag: ArrayLike | None = None,
     tags: Sequence[str] = (),
     name: str = "events",
     invalid: str = "error",
     keep_ids: bool = False,
+    **optional: ArrayLike | None,
 ) -> Trace:
     """Return a Trace of columns of equal length: `op` holds codes of Op, `tag` indices into `tags` (-1: none).
 
-    MISSING stands for a missing number. As in prepared columns, align 0 is the policy's own alignment, and size -1 of a copy or
-    swap is the whole block. `invalid` and `keep_ids` are as in `from_events`.
-    Raises UsageError for columns of different lengths or of more than one dimension.
+    The columns time, align, stream, dst and tag are optional; None is no column. MISSING stands for a missing number. As in
+    prepared columns, align 0 is the policy's own alignment, and size -1 of a copy or swap is the whole block. `invalid` and
+    `keep_ids` are as in `from_events`.
+    Raises UsageError for columns of different lengths or of more than one dimension, and for a column that a trace does not have.
     """
+    strange = [key for key in optional if key not in OPTIONAL]
+    if strange:
+        raise unknown("column", strange[0], COLUMNS)
     codes = np.ascontiguousarray(op, np.uint8).copy()
-    optional = {"time": time, "align": align, "stream": stream, "dst": dst}
-    given = {
-        "id": id,
-        "size": size,
-        **{key: column for key, column in optional.items() if column is not None},
-    }
-    numbers = {key: np.array(column, np.int64) for key, column in given.items()}
+    given = {key: column for key, column in optional.items() if column is not None}
+    tag = given.pop("tag", None)
+    numbers = {key: np.array(column, np.int64) for key, column in {"id": id, "size": size, **given}.items()}
     shapes = {np.shape(codes if tag is None else tag), *(column.shape for column in numbers.values())}
     if shapes != {(codes.size,)} or codes.ndim != 1:
         raise UsageError("the columns of a trace have one dimension and the same length")

@@ -1,4 +1,9 @@
-"""Define the arrays that the preparing kernel fills: the prepared columns, and the live blocks with the running counts."""
+"""Drive the preparing kernel: turn batches of raw rows into full batches of prepared events, and then return the facts.
+
+The kernel fills the prepared columns (`Out`), and the live blocks with the running counts (`Table`). The 99th percentile and
+the median of the request sizes are exact: the kernel's bins give the interval of sizes in which each lies, and further passes
+over the sizes narrow it down.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,11 @@ from memtrace.trace import checking, live_ids
 from memtrace.trace.batches import MISSING, Batch
 from memtrace.trace.checking import ALLOC, EXACT, EXACT_BITS, REALLOC, STEP_BITS
 from memtrace.trace.model import BATCH_ROWS, Facts, Int32s, Int64s, Op, Prepared, read_only
+
+FINE_BITS = 16  # each refining pass counts in at most 2^FINE_BITS bins
+FIRST_PLACES = 1 << 12  # places of the hash table at the start, twice the number of slots
+# Called with an invalid row: its batch, its number in the batch, and a code of the kernel that says what is wrong. It may raise.
+Report = Callable[[Batch, int, int], None]
 
 
 class Out(NamedTuple):
@@ -49,9 +59,6 @@ class Table(NamedTuple):
     size_bytes: Int64s  # [64] requested bytes by size class floor(log2)
     lifetime_bytes: Int64s  # [64] bytes of freed blocks by lifetime class floor(log2), in events
     size_lifetime: Int64s  # [64 * size class + lifetime class] freed blocks
-
-
-FINE_BITS = 16  # each refining pass counts in at most 2^FINE_BITS bins
 
 
 def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
@@ -98,11 +105,6 @@ def _count(op, size, start, shift, counts):  # type: ignore[no-untyped-def]
             place = (size[i] - start) >> shift
             if place >= 0 and place < counts.size:
                 counts[place] += 1
-
-
-FIRST_PLACES = 1 << 12  # places of the hash table at the start, twice the number of slots
-# Called with an invalid row: its batch, its number in the batch, and a code of the kernel that says what is wrong. It may raise.
-Report = Callable[[Batch, int, int], None]
 
 
 class Preparer:

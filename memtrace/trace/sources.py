@@ -1,4 +1,7 @@
-"""Read the one file in a zip archive, decompressed while it is read."""
+"""Open a path, a URL or standard input as a file on this machine that can be read twice, decompressed while it is read.
+
+Of a zip archive its one file is read.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,15 @@ from zipfile import BadZipFile, ZipFile
 
 from memtrace.errors import InputError, MemtraceError, UsageError
 from memtrace.names import nearest
+
+HEAD_BYTES = 1 << 16  # bytes that a format sees to recognise its files
+COPY_BYTES = 1 << 20  # bytes read at once
+FINE_BYTES = 256  # bytes read at once near the end of a truncated file
+# First bytes of a file -> its compression.
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
+REMOTE = "pip install 'memtrace-replay[remote]'"
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 class _Member:
@@ -61,16 +73,6 @@ def only_member(stored: Any) -> _Member:
         raise InputError(f"the zip is locked by a password: {error}") from error
     except (BadZipFile, zlib.error, NotImplementedError) as error:
         raise ValueError(f"zip: {error}") from error
-
-
-HEAD_BYTES = 1 << 16  # bytes that a format sees to recognise its files
-COPY_BYTES = 1 << 20  # bytes read at once
-FINE_BYTES = 256  # bytes read at once near the end of a truncated file
-# First bytes of a file -> its compression.
-MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
-SUFFIXES = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
-REMOTE = "pip install 'memtrace-replay[remote]'"
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 @dataclass(frozen=True)

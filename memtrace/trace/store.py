@@ -1,4 +1,7 @@
-"""Store prepared columns: in memory while they are small, else in an Arrow file that is read back in parts."""
+"""Store prepared columns: in memory while they are small, else in an Arrow file that is read back in parts.
+
+`to_frame` converts a Trace to a pandas DataFrame with one row per event.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULTS = {"align": (0, np.int64), "stream": (0, np.int32), "dst": (-1, np.int32), "tag": (-1, np.int32)}
 ALWAYS = ("op", "block", "size")
 SIDE_COLUMNS = ("time", "id")  # columns that are not part of Events
+_ABSENT = {name: read_only(np.full(1, value, kind)) for name, (value, kind) in DEFAULTS.items()}
 
 
 class Columns(NamedTuple):
@@ -58,9 +62,6 @@ class Columns(NamedTuple):
         """Return the columns as Events, in which a missing column is one element, its default."""
         given = [_ABSENT[name] if getattr(self, name) is None else getattr(self, name) for name in Events._fields]
         return Events(*given)
-
-
-_ABSENT = {name: read_only(np.full(1, value, kind)) for name, (value, kind) in DEFAULTS.items()}
 
 
 def columns_of(out: Out, filled: tuple[str, ...]) -> Columns:

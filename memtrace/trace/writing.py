@@ -1,6 +1,7 @@
-"""Write batches of raw rows to a CSV or Parquet file.
+"""Write a trace as a CSV or Parquet file of memtrace.trace/1, or as minimalloc's CSV of lifetimes.
 
-The file is written under a temporary name and renamed when it is complete.
+The events are batches of raw rows, from another file or from a Trace in memory. Lifetimes have event numbers as times. A file is
+written under a temporary name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PACKED = {".gz": "gzip", ".zst": "zstd"}  # suffix -> compression, by pyarrow's 
 COUNTING_UP = ("id", "time")  # columns that mostly increase: Parquet stores their differences
 OP_NAMES = tuple(op.name.lower() for op in Op)
 Put = Callable[[Batch], None]  # writes one batch to the open file
+Born = tuple[int, int, int]  # a live block: event of its alloc, size in bytes, alignment in bytes
 
 
 def writer(path: Path, to: str | None = None) -> AbstractContextManager[Put]:
@@ -202,9 +204,6 @@ def _quoted(tag: str, path: Path) -> str:
     if "\n" in tag or "\r" in tag:
         raise InputError(f"{path}: CSV cannot hold the tag {tag!r}, which has a line break\ntry: .parquet instead")
     return '"' + tag.replace('"', '""') + '"' if '"' in tag or "," in tag else tag
-
-
-Born = tuple[int, int, int]  # a live block: event of its alloc, size in bytes, alignment in bytes
 
 
 class Lifetimes:

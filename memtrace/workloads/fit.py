@@ -20,9 +20,9 @@ import numpy as np
 
 from memtrace.errors import UsageError
 from memtrace.trace.model import Trace
+from memtrace.workloads.classical.learned_model import births, closeness, learn
 from memtrace.workloads.classical.phases import churn
 from memtrace.workloads.events import Made
-from memtrace.workloads.fitting import births, closeness, learn
 from memtrace.workloads.options import Between
 
 MOST_EVENTS = 10**12  # a bound that no trace reaches: the model's blocks end it

@@ -15,6 +15,7 @@ Source: Yu et al. 2022 (Orca); Kwon et al. 2023 (PagedAttention).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -31,6 +32,28 @@ from memtrace.workloads.transformer.setup import Setup
 
 BANDWIDTH = 1.555e12  # bytes a second of the memory of an A100 of 40 GB
 RATE = 156e12  # operations a second: half of an A100's peak of 16-bit operations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `generate`, checked one by one."""
+
+    preset: str  # key of PRESETS
+    requests: int  # served in all
+    rate: float  # requests a second
+    lengths: str  # key of MEANS, or the path of a CSV file
+    prompt_mean: float | None  # tokens; None: as in `lengths`
+    output_mean: float | None  # tokens; None: as in `lengths`
+    max_len: int  # tokens of prompt and answer, at most
+    kv: str  # one of KINDS: how caches are kept
+    page: int  # tokens of a page
+    kv_memory: int  # bytes of room for caches
+    running: int  # sequences at most
+    prefix_tokens: int  # of the shared prefix
+    prefix_share: float  # of the requests begin with it
+    tensor_parallel: int  # devices that share a model
+    weights: bool  # the trace has those of the model
+    activations: bool  # the trace has those of each iteration
 
 
 def generate(
@@ -55,7 +78,7 @@ def generate(
 ) -> Made:
     """Return the events of the workload `gpt-serve`; raises UsageError if a single sequence would not fit."""
     given = {key: value for key, value in locals().items() if key != "seed"}
-    run = prepare(np.random.default_rng(seed), **given)
+    run = prepare(np.random.default_rng(seed), Options(**given))
     facts = {
         "kv_bytes_per_token": str(run.rules.token_bytes),
         "mean_prompt_tokens": f"{run.requests.prompt.mean():.2f}",
@@ -64,37 +87,50 @@ def generate(
     return Made(run.pieces(), TAGS, facts)
 
 
-def prepare(
-    rng: np.random.Generator, preset: str, requests: int, rate: float, lengths: str, prompt_mean: float | None,
-    output_mean: float | None, max_len: int, kv: str, page: int, kv_memory: int, running: int, prefix_tokens: int,
-    prefix_share: float, tensor_parallel: int, weights: bool, activations: bool,
-) -> Run:  # fmt: skip
-    """Return the run whose events `generate` returns; the options have the names and meanings of `generate`.
-
-    Raises UsageError for options that exclude each other.
-    """
-    model = PRESETS[preset]
-    if model.kv_heads % tensor_parallel:
-        raise UsageError(f"tensor_parallel={tensor_parallel} does not divide the {model.kv_heads} key-value heads of {preset}")
-    setup = Setup(model, 1, 2, shards=tensor_parallel)
-    token_bytes = 2 * model.layers * (model.kv_width // tensor_parallel) * setup.element
-    prefix = prefix_tokens // page * page if kv == "pages" and prefix_share else 0
-    if prefix_tokens >= max_len:
-        raise UsageError(f"prefix_tokens={prefix_tokens} leaves nothing of max_len={max_len}")
-    given = _lengths(rng, requests, lengths, (prompt_mean, output_mean), max_len - prefix_tokens)
-    prefixed = rng.random(requests) < prefix_share
-    prompt = given[0] + np.where(prefixed, prefix_tokens, 0)
-    cache = kv_memory // token_bytes - prefix
-    needed = (4 if kv == "grow" else 1) * max_len + page  # a growing block is there twice, and up to twice too large
+def prepare(rng: np.random.Generator, asked: Options) -> Run:
+    """Return the run whose events `generate` returns; raises UsageError for options that exclude each other."""
+    model = PRESETS[asked.preset]
+    shards, longest, page = asked.tensor_parallel, asked.max_len, asked.page
+    if model.kv_heads % shards:
+        raise UsageError(f"tensor_parallel={shards} does not divide the {model.kv_heads} key-value heads of {asked.preset}")
+    setup = Setup(model, 1, 2, shards=shards)
+    token_bytes = 2 * model.layers * (model.kv_width // shards) * setup.element
+    prefix = asked.prefix_tokens // page * page if asked.kv == "pages" and asked.prefix_share else 0
+    if asked.prefix_tokens >= longest:
+        raise UsageError(f"prefix_tokens={asked.prefix_tokens} leaves nothing of max_len={longest}")
+    means = (asked.prompt_mean, asked.output_mean)
+    own, output = _lengths(rng, asked.requests, asked.lengths, means, longest - asked.prefix_tokens)
+    prefixed = rng.random(asked.requests) < asked.prefix_share
+    cache = asked.kv_memory // token_bytes - prefix
+    needed = (4 if asked.kv == "grow" else 1) * longest + page  # a growing block is there twice, and up to twice too large
     if cache < needed:
         room = format_size((needed + prefix) * token_bytes)
         raise UsageError(
-            f"kv_memory={kv_memory} has no room for a sequence of max_len={max_len}; it takes {room} ({token_bytes:,} B a token)"
+            f"kv_memory={asked.kv_memory} has no room for a sequence of max_len={longest}; "
+            f"it takes {room} ({token_bytes:,} B a token)"
         )
-    count = model.parameters(tensor_parallel)
-    times = (int(2 * count / BANDWIDTH * 1e9), token_bytes / BANDWIDTH * 1e9, 2 * count / RATE * 1e9)
-    rules = Rules(KINDS.index(kv), page, max_len, running, token_bytes, prefix, *times)
-    return Run(setup, rules, Requests(prompt, given[1], poisson(rng, requests, rate), prefixed), cache, weights, activations)
+    count = model.parameters(shards)
+    rules = Rules(
+        kind=KINDS.index(asked.kv),
+        page=page,
+        longest=longest,
+        most_running=asked.running,
+        token_bytes=token_bytes,
+        prefix=prefix,
+        base_ns=int(2 * count / BANDWIDTH * 1e9),
+        held_ns=token_bytes / BANDWIDTH * 1e9,
+        token_ns=2 * count / RATE * 1e9,
+    )
+    prompt = own + np.where(prefixed, asked.prefix_tokens, 0)
+    arrival = poisson(rng, asked.requests, asked.rate)
+    return Run(
+        setup=setup,
+        rules=rules,
+        requests=Requests(prompt=prompt, output=output, arrival=arrival, prefixed=prefixed),
+        cache_tokens=cache,
+        weights=asked.weights,
+        activations=asked.activations,
+    )
 
 
 def _lengths(

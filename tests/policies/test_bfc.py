@@ -24,7 +24,7 @@ from memtrace.validation.placements import validate
 from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
-SCALES = (1, 50, 3001, 100_000, 3_000_000)
+OWN_SCALE_NOTE = (1, 50, 3001, 100_000, 3_000_000)
 ROOM = (None, 0, 3000, 5 * MIB, 33 * MIB + 100, 300 * MIB, 1 << 33)
 ALIGNMENTS = (None, 256, 4096, 1 << 20, 1 << 24)
 
@@ -61,13 +61,13 @@ def test_seeded_traces() -> None:
     for seed in range(SEEDS):
         dice = random.Random(seed)
         capacity = dice.choice(ROOM)
-        events = scaled(random_events(seed, 300, max_live=dice.choice([3, 20, 60])), dice.choice(SCALES), dice)
+        events = scaled(random_events(seed, 300, max_live=dice.choice([3, 20, 60])), dice.choice(OWN_SCALE_NOTE), dice)
         options = options_from(dice, capacity)
         compare(events, capacity, dice.choice(["stop", "skip", "skip"]), options, dice.choice([7, 1 << 20]))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(event_lists(), st.sampled_from(SCALES), st.none() | st.integers(0, 40 * MIB), st.booleans())
+@given(event_lists(), st.sampled_from(OWN_SCALE_NOTE), st.none() | st.integers(0, 40 * MIB), st.booleans())
 def test_searched_for_counterexamples(events: list[Event], scale: int, capacity: int | None, collects: bool) -> None:
     compare(scaled(events, scale, random.Random(scale)), capacity, "skip", {"garbage_collection": collects}, 5)
 

@@ -23,7 +23,7 @@ from memtrace.validation.placements import validate
 from memtrace.validation.policies import check_policy
 
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
-SCALES = (1, 2000, 20_000, 300_000)
+OWN_SCALE_NOTE = (1, 2000, 20_000, 300_000)
 ROOM = (None, PAGE - 1, 3 * PAGE, 20 * PAGE + 5, 100 * PAGE, 1 << 34)
 
 
@@ -51,7 +51,7 @@ def compare(events: list[Event], capacity: int | None, on_oom: str, stitched: in
 def test_seeded_traces() -> None:
     for seed in range(SEEDS):
         dice = random.Random(seed)
-        events = scaled(random_events(seed, 300, max_live=dice.choice([3, 20, 60])), dice.choice(SCALES))
+        events = scaled(random_events(seed, 300, max_live=dice.choice([3, 20, 60])), dice.choice(OWN_SCALE_NOTE))
         compare(
             events,
             dice.choice(ROOM),
@@ -84,14 +84,14 @@ def test_programs_that_repeat_themselves() -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(event_lists(), st.sampled_from(SCALES), st.none() | st.integers(0, 40 * PAGE), st.integers(1, 4))
+@given(event_lists(), st.sampled_from(OWN_SCALE_NOTE), st.none() | st.integers(0, 40 * PAGE), st.integers(1, 4))
 def test_searched_for_counterexamples(events: list[Event], scale: int, capacity: int | None, stitched: int) -> None:
     compare(scaled(events, scale), capacity, "skip", stitched, 5)
 
 
 def test_compiled_equals_interpreted_and_pieces_the_whole() -> None:
     for seed in range(4):
-        events = scaled(random_events(seed, 120), SCALES[seed])
+        events = scaled(random_events(seed, 120), OWN_SCALE_NOTE[seed])
         twice_the_same("stitch", (events, (None, 20 * PAGE)[seed % 2], "skip", {"stitched": 1 + seed}))
 
 

@@ -22,7 +22,7 @@ from memtrace.trace import Op
 from memtrace.workloads import load, workload_names
 from memtrace.workloads.classical.phases import Births, churn
 from memtrace.workloads.events import Piece
-from memtrace.workloads.gpt_serve import prepare
+from memtrace.workloads.gpt_serve import Options, prepare
 from memtrace.workloads.lifespans import NEVER, Spans, Stretch, events
 from memtrace.workloads.options import options_of
 from memtrace.workloads.recipe import SEED
@@ -174,7 +174,7 @@ def test_serving_is_continuous_batching(kv: str, seed: int) -> None:
         "page": dice.choice([1, 7, 16]), "kv_memory": (4 * longest + 16) * 36_864 * dice.choice([1, 2, 9]), "running": dice.choice([2, 16, 300]),
         "prefix_tokens": 0, "prefix_share": 0.0, "tensor_parallel": 1, "weights": False, "activations": False,
     }  # fmt: skip
-    run = prepare(np.random.default_rng(seed), **given_)
+    run = prepare(np.random.default_rng(seed), Options(**given_))
     found = [row for piece in run.pieces() for row in zip(piece.op.tolist(), piece.size.tolist(), strict=True)]
     rules, requests = run.rules, run.requests
     server = Server(
@@ -193,9 +193,8 @@ def test_a_shared_prefix_is_kept_once() -> None:
     options = (
         "kv=pages,page=16,prefix_tokens=100,prefix_share=0.5,requests=60,lengths=alpaca,rate=50,preset=gpt2,kv_memory=200MiB"
     )
-    run = prepare(
-        np.random.default_rng(3), **recipe_of(f"gpt-serve:{options},max_len=512,weights=false,activations=false").options
-    )  # type: ignore[arg-type]
+    asked = recipe_of(f"gpt-serve:{options},max_len=512,weights=false,activations=false").options
+    run = prepare(np.random.default_rng(3), Options(**asked))  # type: ignore[arg-type]
     rules, requests = run.rules, run.requests
     found = [row for piece in run.pieces() for row in zip(piece.op.tolist(), piece.size.tolist(), strict=True)]
     assert rules.prefix == 96 and 0 < requests.prefixed.sum() < 60

@@ -25,6 +25,7 @@ from memtrace.structures.caching.blocks import (
 )
 from memtrace.structures.caching.device import drop_segment, new_segment, take_memory
 from memtrace.structures.caching.free_sets import (
+    Key,
     add_apart,
     add_hole,
     first_hole_from,
@@ -63,8 +64,8 @@ def least_growable(nodes, segments, roots, queues, x):
     """
     queue = np.int64(nodes[x].queue)
     while nodes[nodes[x].next].state == UNMAPPED:
-        number = number_of(nodes, segments, x)
-        y = lower_bound(nodes, segments, roots, queues, queue, nodes[x].extent, number, nodes[x].addr + 1)[0]
+        after = Key(nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr + 1)
+        y = lower_bound(nodes, segments, roots, queues, queue, after)[0]
         if y == 0 or growable(nodes, y) >= growable(nodes, x):
             return x
         x = y

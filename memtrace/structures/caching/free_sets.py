@@ -8,6 +8,8 @@ expandable segments, by address. The largest free block of all queues is found f
 Source: Seidel and Aragon 1996, "Randomized search trees". A node's priority is its index, scrambled.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from memtrace.contract.bits import highest_set, lowest_set
@@ -18,23 +20,33 @@ from memtrace.structures.caching.state import CLASSES, COUNT, FILLED, FREE, ROOT
 BY_SIZE, BY_ADDRESS = -1, 0  # masks for size and segment number in the order of a treap: compare them, or ignore them
 
 
+class Key(NamedTuple):
+    """A place in the order of a treap. In the order BY_ADDRESS, size and number are 0."""
+
+    size: int  # bytes
+    number: int  # of a segment: its age rank, 0 if ages do not count
+    address: int
+
+
 def priority(x):
     """Return node x's priority in a treap, a number of 32 bits; a parent's is higher than its children's."""
     return (np.int64(x) * 2654435761) & 0xFFFFFFFF
 
 
-def less(nodes, segments, size, number, address, y, by):
-    """Return whether the key (size, segment number, address) comes before node y.
-
-    ``by`` is the order of the treap: BY_SIZE, or BY_ADDRESS, for which ``size`` and ``number`` have to be 0.
-    """
+def less(nodes, segments, key, y, by):
+    """Return whether a key comes before node y. ``by`` is the order of the treap: BY_SIZE, or BY_ADDRESS."""
     other = nodes[y].extent & by
-    if size != other:
-        return size < other
+    if key.size != other:
+        return key.size < other
     other = segments[nodes[y].segment].number & by
-    if number != other:
-        return number < other
-    return address < nodes[y].addr
+    if key.number != other:
+        return key.number < other
+    return key.address < nodes[y].addr
+
+
+def key_of(nodes, segments, x, by):
+    """Return the key of node x in the order ``by``."""
+    return Key(nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr)
 
 
 def number_of(nodes, segments, x):
@@ -47,14 +59,14 @@ def insert_node(nodes, segments, root, x, by):
 
     ``root`` is a node, 0 for an empty treap. ``by`` is the order: BY_SIZE or BY_ADDRESS.
     """
-    size, number, address = nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr
+    key = key_of(nodes, segments, x, by)
     parent, left, y = np.int64(0), False, np.int64(root)
     rank = priority(x)
     while y != 0 and priority(y) > rank:
         parent = y
-        left = less(nodes, segments, size, number, address, y, by)
+        left = less(nodes, segments, key, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
-    split(nodes, segments, y, x, size, number, address, by)
+    split(nodes, segments, y, x, key, by)
     if parent == 0:
         return x
     if left:
@@ -64,16 +76,16 @@ def insert_node(nodes, segments, root, x, by):
     return root
 
 
-def split(nodes, segments, y, x, size, number, address, by):
-    """Split the treap with root y into the children of node x: nodes before the key to its left, the others to its right.
+def split(nodes, segments, y, x, key, by):
+    """Split the treap with root y into the children of node x: nodes before its ``key`` to its left, the others to its right.
 
-    The key is (size, number, address), which is that of x; y may be 0. ``by`` is the order of the treap.
+    y may be 0. ``by`` is the order of the treap.
     """
     nodes[x].left = 0
     nodes[x].right = 0
     low, high = x, x
     while y != 0:
-        if less(nodes, segments, size, number, address, y, by):
+        if less(nodes, segments, key, y, by):
             if high == x:
                 nodes[x].right = y
             else:
@@ -98,11 +110,11 @@ def remove_node(nodes, segments, root, x, by):
 
     Node x has to be in the treap. ``by`` is the order of the treap.
     """
-    size, number, address = nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr
+    key = key_of(nodes, segments, x, by)
     parent, left, y = np.int64(0), False, np.int64(root)
     while y != x:
         parent = y
-        left = less(nodes, segments, size, number, address, y, by)
+        left = less(nodes, segments, key, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
     joined = join(nodes, np.int64(nodes[x].left), np.int64(nodes[x].right))
     if parent == 0:
@@ -143,14 +155,12 @@ def set_child(nodes, parent, right, x):
         nodes[parent].left = x
 
 
-def first_in(nodes, segments, root, size, number, address, by):
-    """Return the first node of a treap that is at or after the key (size, number, address); 0 if there is none.
-
-    ``number`` is that of a segment; ``by`` is the order of the treap.
-    """
+def first_in(nodes, segments, root, key, by):
+    """Return the first node of a treap that is at or after a key; 0 if there is none. ``by`` is the order of the treap."""
+    before = Key(key.size, key.number, key.address - 1)
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if less(nodes, segments, size, number, address - 1, y, by):
+        if less(nodes, segments, before, y, by):
             found = y
             y = np.int64(nodes[y].left)
         else:
@@ -158,14 +168,12 @@ def first_in(nodes, segments, root, size, number, address, by):
     return found
 
 
-def last_in(nodes, segments, root, size, number, address, by):
-    """Return the last node of a treap that comes before the key (size, number, address); 0 if there is none.
-
-    ``number`` is that of a segment; ``by`` is the order of the treap.
-    """
+def last_in(nodes, segments, root, key, by):
+    """Return the last node of a treap that comes before a key; 0 if there is none. ``by`` is the order of the treap."""
+    before = Key(key.size, key.number, key.address - 1)
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if less(nodes, segments, size, number, address - 1, y, by):
+        if less(nodes, segments, before, y, by):
             y = np.int64(nodes[y].left)
         else:
             found = y
@@ -271,25 +279,25 @@ def take_out_apart(state, x):
     remove_free(state, x)
 
 
-def lower_bound(nodes, segments, roots, queues, queue, size, number, address):
-    """Return the first free block of ``queue`` at or after the key (size, number of a segment, address), and its size class.
+def lower_bound(nodes, segments, roots, queues, queue, key):
+    """Return the first free block of ``queue`` at or after a key, and its size class.
 
     The block is 0, and the class -1, if there is none.
     """
-    c = class_from(queues, queue, class_of(size))
+    c = class_from(queues, queue, class_of(key.size))
     while c >= 0:
-        x = first_in(nodes, segments, roots[queue * ROOTS + c], size, number, address, BY_SIZE)
+        x = first_in(nodes, segments, roots[queue * ROOTS + c], key, BY_SIZE)
         if x != 0:
             return x, c
         c = class_from(queues, queue, c + 1) if c + 1 < CLASSES else np.int64(-1)
     return np.int64(0), c
 
 
-def last_below(state, queue, size, number, address):
-    """Return the last free block of ``queue`` before the key (size, number of a segment, address); 0 if there is none."""
-    c = class_until(state.queues, queue, class_of(size))
+def last_below(state, queue, key):
+    """Return the last free block of ``queue`` before a key; 0 if there is none."""
+    c = class_until(state.queues, queue, class_of(key.size))
     while c >= 0:
-        x = last_in(state.nodes, state.segments, state.roots[queue * ROOTS + c], size, number, address, BY_SIZE)
+        x = last_in(state.nodes, state.segments, state.roots[queue * ROOTS + c], key, BY_SIZE)
         if x != 0:
             return x
         c = class_until(state.queues, queue, c - 1) if c > 0 else np.int64(-1)
@@ -301,26 +309,28 @@ def best_fit(state, queue, size):
 
     Of blocks of equal size it is the one with the lowest segment number, and then the lowest address.
     """
-    return lower_bound(state.nodes, state.segments, state.roots, state.queues, queue, size, np.int64(0), np.int64(0))
+    key = Key(size, np.int64(0), np.int64(0))
+    return lower_bound(state.nodes, state.segments, state.roots, state.queues, queue, key)
 
 
 @out_of_line
-def first_from_apart(nodes, segments, roots, queues, queue, size, number, address):
+def first_from_apart(nodes, segments, roots, queues, queue, key):
     """Return the block that ``lower_bound`` finds, without its size class; compiled out of line."""
-    return lower_bound(nodes, segments, roots, queues, queue, size, number, address)[0]
+    return lower_bound(nodes, segments, roots, queues, queue, key)[0]
 
 
-def following(state, queue, size, number, address):
-    """Return the first free block of ``queue`` after the key (size, number of a segment, address); 0 if there is none.
+def following(state, queue, key):
+    """Return the first free block of ``queue`` after a key; 0 if there is none.
 
     The key is that of the block before, which may no longer exist: so a walk can give back blocks on its way.
     """
-    return first_from_apart(state.nodes, state.segments, state.roots, state.queues, queue, size, number, address + 1)
+    after = Key(key.size, key.number, key.address + 1)
+    return first_from_apart(state.nodes, state.segments, state.roots, state.queues, queue, after)
 
 
 def first_of_size(state, queue, size):
     """Return the first free block of ``queue`` with at least ``size`` bytes; 0 if there is none. Compiled out of line."""
-    return following(state, queue, size, np.int64(0), np.int64(-1))
+    return following(state, queue, Key(size, np.int64(0), np.int64(-1)))
 
 
 def add_hole(state, x):
@@ -338,7 +348,7 @@ def take_hole_out(state, x):
 def first_hole_from(state, queue, address):
     """Return the first unmapped node of ``queue`` at or above ``address``; 0 if there is none."""
     root = state.roots[queue * ROOTS + CLASSES]
-    return first_in(state.nodes, state.segments, root, np.int64(0), np.int64(0), address, BY_ADDRESS)
+    return first_in(state.nodes, state.segments, root, Key(np.int64(0), np.int64(0), address), BY_ADDRESS)
 
 
 @out_of_line

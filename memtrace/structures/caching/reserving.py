@@ -12,12 +12,14 @@ from memtrace.structures.caching.blocks import OOM, SEGMENT_ALLOC, SEGMENT_FREE,
 from memtrace.structures.caching.device import UNIT, device_free, drop_segment, new_segment, take_memory
 from memtrace.structures.caching.expandable import extend, least_growable, page_of, unmap, whole_pages
 from memtrace.structures.caching.free_sets import (
+    BY_SIZE,
+    Key,
     best_fit,
     class_of,
     first_of_size,
     following,
+    key_of,
     last_below,
-    number_of,
     remove_free_from_class,
     take_out_apart,
 )
@@ -86,14 +88,14 @@ def release_pool(state, pool):
         queue = 2 * np.int64(state.streams[i].ordered) + pool
         x = first_of_size(state, queue, least)
         while x != 0:
-            size, number, address = nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr
+            key = key_of(nodes, segments, x, BY_SIZE)
             if state.rules.expandable:
                 first, last = whole_pages(nodes, segments, x, least)
                 if first < last:
                     unmap(state, x, first, last)
             elif not is_split(nodes, x):
                 release_block(state, x)
-            x = following(state, queue, size, number, address)
+            x = following(state, queue, key)
 
 
 @out_of_line
@@ -120,7 +122,7 @@ def collect_garbage(state):
             if not is_split(nodes, x):
                 total_age += clock - nodes[x].since
                 count += 1
-            x = following(state, queue, nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr)
+            x = following(state, queue, key_of(nodes, segments, x, BY_SIZE))
     reclaimed, freed = np.int64(0), True
     while reclaimed < wanted and freed and count > 0:
         freed = False
@@ -131,15 +133,15 @@ def collect_garbage(state):
             queue = 2 * np.int64(state.streams[i].ordered) + 1
             x = first_of_size(state, queue, least)
             while x != 0:
-                size, number, address = nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr
+                key = key_of(nodes, segments, x, BY_SIZE)
                 age = clock - nodes[x].since
                 if not is_split(nodes, x) and age >= threshold:
                     release_block(state, x)
-                    reclaimed += size
+                    reclaimed += key.size
                     total_age -= age
                     count -= 1
                     freed = True
-                x = following(state, queue, size, number, address)
+                x = following(state, queue, key)
 
 
 @out_of_line
@@ -159,12 +161,12 @@ def release_oversize(state, queue, size):
         release_block(state, x)
         return True
     released = np.int64(0)
-    x = last_below(state, queue, wanted, np.int64(0), np.int64(0))
+    x = last_below(state, queue, Key(wanted, np.int64(0), np.int64(0)))
     while x != 0 and nodes[x].extent >= rules.max_split and released < wanted:
-        extent, number, address = nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr
+        key = key_of(nodes, segments, x, BY_SIZE)
         release_block(state, x)
-        released += extent
-        x = last_below(state, queue, extent, number, address)
+        released += key.size
+        x = last_below(state, queue, key)
     return released >= wanted
 
 

@@ -47,7 +47,18 @@ class Run:
         room = pages * self.rules.page if pages else self.cache_tokens
         counts[scheduler.FREE_TOKENS], counts[scheduler.FREE_PAGES] = room, pages
         made, again, sums = np.zeros(count, np.int64), np.zeros(running + 1, np.int64), np.zeros(5)
-        self.engine = Engine(request, tokens, held, block, made, again, np.full(pages, -1), free, counts, sums)
+        self.engine = Engine(
+            request=request,
+            tokens=tokens,
+            room=held,
+            block=block,
+            made=made,
+            again=again,
+            page_below=np.full(pages, -1),
+            free_pages=free,
+            counts=counts,
+            sums=sums,
+        )
 
     def share(self) -> float:
         """Return the tokens held in caches divided by the tokens of room reserved, summed over all iterations."""
@@ -70,11 +81,8 @@ class Run:
         iterations = max(1, ITERATION_EVENTS // events) if events else ITERATIONS
         buffers = _out(max(1 << 14, 2 * most), iterations)
         base = tape.next_id + (1 << 20)  # first id of the cache, above the ids of activations
-        requests = self.requests
         while True:
-            at, done = scheduler.serve(
-                self.rules, self.engine, requests.prompt, requests.output, requests.arrival, requests.prefixed, buffers, most
-            )  # fmt: skip
+            at, done = scheduler.serve(self.rules, self.engine, self.requests, buffers, most)
             if not done:
                 return
             template = self._template(tape, forward, buffers.tokens[:done], buffers.sequences[:done])
@@ -105,7 +113,17 @@ def _out(events: int, iterations: int) -> Out:
     """Return empty output arrays of the scheduler for this many events and iterations."""
     id, size, dst = (np.empty(events, np.int64) for _ in range(3))
     tokens, sequences, time, end = (np.empty(iterations, np.int64) for _ in range(4))
-    return Out(np.empty(events, np.uint8), id, size, dst, np.empty(events, np.int32), tokens, sequences, time, end)
+    return Out(
+        op=np.empty(events, np.uint8),
+        id=id,
+        size=size,
+        dst=dst,
+        iteration=np.empty(events, np.int32),
+        tokens=tokens,
+        sequences=sequences,
+        time=time,
+        end=end,
+    )
 
 
 def _merged(out: Out, at: int, done: int, template: Template, first_id: int, base: int) -> Piece:

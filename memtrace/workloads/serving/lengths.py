@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ MEANS = {"sharegpt": (161.31, 337.99), "alpaca": (19.31, 58.45)}
 SPREADS = {"sharegpt": (1.2, 0.9), "alpaca": (0.7, 1.1)}
 
 
-@dataclass(frozen=True)
-class Requests:
+class Requests(NamedTuple):
     """Describe requests by columns, one element for each."""
 
     prompt: Int64s  # tokens

@@ -181,11 +181,12 @@ def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _admit(rules, engine, prompt, output, arrival, prefixed, out, at, iteration):  # type: ignore[no-untyped-def]
+def _admit(rules, engine, requests, out, at, iteration):  # type: ignore[no-untyped-def]
     """Admit preempted and then arrived requests, as long as their caches fit.
 
     Returns (tokens to compute beyond one for each running sequence, next index of the output).
     """
+    prompt, output, arrival, prefixed = requests.prompt, requests.output, requests.arrival, requests.prefixed
     counts, computed = engine.counts, np.int64(0)
     while counts[RUNNING] < rules.most_running:
         again = counts[PREEMPTED] > 0
@@ -248,7 +249,7 @@ def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def serve(rules, engine, prompt, output, arrival, prefixed, out, most_in_one):  # type: ignore[no-untyped-def]
+def serve(rules, engine, requests, out, most_in_one):  # type: ignore[no-untyped-def]
     """Run iterations until the output may have no room for another, or all requests are served.
 
     `most_in_one` is an upper bound of the events of one iteration. Returns (events written, iterations written); no iteration
@@ -256,19 +257,19 @@ def serve(rules, engine, prompt, output, arrival, prefixed, out, most_in_one):  
     """
     counts, at, iteration = engine.counts, np.int64(0), np.int64(0)
     while at + most_in_one <= out.op.size and iteration < out.tokens.size:
-        waiting = counts[PREEMPTED] + prompt.size - counts[NEXT_REQUEST]
+        waiting = counts[PREEMPTED] + requests.prompt.size - counts[NEXT_REQUEST]
         if counts[RUNNING] == 0:
             if waiting == 0:
                 break
             if counts[PREEMPTED] == 0:
-                counts[CLOCK] = max(counts[CLOCK], arrival[counts[NEXT_REQUEST]])
+                counts[CLOCK] = max(counts[CLOCK], requests.arrival[counts[NEXT_REQUEST]])
         at = _make_room(rules, engine, out, at, iteration)
-        computed, at = _admit(rules, engine, prompt, output, arrival, prefixed, out, at, iteration)
+        computed, at = _admit(rules, engine, requests, out, at, iteration)
         running = counts[RUNNING]
         out.tokens[iteration], out.sequences[iteration], out.time[iteration] = computed + running, running, counts[CLOCK]
         engine.sums[SEQUENCES] += running
         iteration += 1
-        held, at = _advance(rules, engine, output, out, at, iteration)
+        held, at = _advance(rules, engine, requests.output, out, at, iteration)
         nanoseconds = rules.base_ns + held * rules.held_ns + (computed + running) * rules.token_ns
         counts[CLOCK] += np.int64(nanoseconds)
         out.end[iteration - 1] = counts[CLOCK]

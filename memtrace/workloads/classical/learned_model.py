@@ -1,22 +1,30 @@
-"""Learn a workload model from a recorded trace, generate blocks from it, and compare them with the recording."""
+"""Learn a workload model from a recorded trace, generate blocks from it, and compare them with the recording.
+
+The model has, for each phase of the trace, a sample of its blocks with size, lifetime and tag. The samples are bounded, however
+long the trace is. Lifetimes count allocations. A realloc is the death of a block and the birth of another. Blocks are drawn from
+the samples for a trace of any length and scale.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from memtrace.trace.building import from_columns
 from memtrace.trace.model import Facts, Int32s, Int64s, Op, Trace
-from memtrace.workloads.classical.phases import Births, churn
+from memtrace.workloads.classical.phases import NEVER, Births, churn
 from memtrace.workloads.events import Piece
 
 ALLOC, FREE, REALLOC = int(Op.ALLOC), int(Op.FREE), int(Op.REALLOC)
 SAMPLES = 1024  # upper bound of the samples of a phase
 STAYS = -1  # lifetime of a block that is never freed
-BIRTHS, DRAWN = range(2)  # indices in `counts`: births so far, and state of the random number generator
+BIRTHS, DRAWN = range(2)  # entries of Progress.counts: births so far, and state of the random number generator
+BIRTHS_AT_ONCE = 1 << 17  # upper bound of the blocks of a batch
+MOST_EVENTS = 20_000_000  # longer recordings are not compared
 
 
 @dataclass(frozen=True)
@@ -31,45 +39,23 @@ class Model:
     tags: tuple[str, ...]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _learn(op, block, size, tag, total, counts, births, count, sizes, lives, tags, owner, sample, born):  # type: ignore[no-untyped-def]
-    """Update the samples with a batch of events, in place, by reservoir sampling (Vitter's algorithm R).
+class Samples(NamedTuple):
+    """The columns of Model while a trace is read, and which birth each sample describes."""
 
-    All births of a phase are kept with equal probability. `op`, `block`, `size`, `tag` are the batch; `total` is the number of
-    births in the trace; `counts` is [BIRTHS, DRAWN]. `births` to `tags` are as in Model. `owner` [phase, sample] is the birth
-    that a sample describes. `sample` [slot] is the sample of a live block, phase * samples + index, or -1 for none; `born` [slot]
-    is its birth.
-    """
-    phases, samples = births.size, owner.shape[1]
-    for row in range(op.size):
-        slot = block[row]
-        code = op[row]
-        if code == FREE or code == REALLOC:
-            if slot < 0:
-                continue
-            kept = sample[slot]
-            if kept >= 0 and owner[kept // samples, kept % samples] == born[slot]:
-                lives[kept // samples, kept % samples] = counts[BIRTHS] - born[slot]
-            sample[slot] = -1
-        if code != ALLOC and not (code == REALLOC and size[row] > 0):
-            continue
-        birth = counts[BIRTHS]
-        counts[BIRTHS] += 1
-        phase = birth * phases // total
-        place = births[phase]
-        births[phase] += 1
-        if place >= samples:
-            counts[DRAWN] = (counts[DRAWN] * np.int64(6364136223846793005) + np.int64(1442695040888963407)) & np.int64(
-                0x7FFFFFFFFFFFFFFF
-            )
-            place = (counts[DRAWN] >> 20) % births[phase]
-        born[slot] = birth
-        if place >= samples:
-            continue
-        count[phase] = max(count[phase], place + 1)
-        sizes[phase, place], lives[phase, place], owner[phase, place] = size[row], STAYS, birth
-        tags[phase, place] = tag[row if tag.size > 1 else 0]
-        sample[slot] = phase * samples + place
+    births: Int64s  # [phase]
+    taken: Int64s  # [phase] as Model.count
+    size: Int64s  # [phase, sample] bytes
+    life: Int64s  # [phase, sample] births, or STAYS
+    tag: Int32s  # [phase, sample]
+    owner: Int64s  # [phase, sample] number of the birth among all
+
+
+class Progress(NamedTuple):
+    """What is known of the trace read so far."""
+
+    counts: Int64s  # [BIRTHS, DRAWN]
+    sample: Int64s  # [slot] the sample of a live block, phase * samples of a phase + index, or -1 for none
+    born: Int64s  # [slot] number of the block's birth
 
 
 def learn(trace: Trace, phases: int) -> Model:
@@ -78,19 +64,67 @@ def learn(trace: Trace, phases: int) -> Model:
     total = facts.allocs + facts.reallocs
     phases = max(1, min(phases, total))
     shape = (phases, min(SAMPLES, -(-total // phases)))
-    births, count, counts = np.zeros(phases, np.int64), np.zeros(phases, np.int64), np.array([0, 1], np.int64)
-    size, life, owner = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1)
-    tag = np.full(shape, -1, np.int32)
-    sample, born = np.full(facts.max_live + 1, -1), np.zeros(facts.max_live + 1, np.int64)
+    samples = Samples(
+        births=np.zeros(phases, np.int64),
+        taken=np.zeros(phases, np.int64),
+        size=np.zeros(shape, np.int64),
+        life=np.zeros(shape, np.int64),
+        tag=np.full(shape, -1, np.int32),
+        owner=np.full(shape, -1),
+    )
+    slots = facts.max_live + 1
+    progress = Progress(counts=np.array([0, 1], np.int64), sample=np.full(slots, -1), born=np.zeros(slots, np.int64))
     for events in trace.batches():
-        _learn(
-            events.op, events.block, events.size, events.tag, total, counts, births, count, size, life, tag, owner, sample, born
-        )  # fmt: skip
-    return Model(births, count, size, life, tag, trace.tags)
+        _learn(events, total, samples, progress)
+    return Model(
+        births=samples.births,
+        count=samples.taken,
+        size=samples.size,
+        life=samples.life,
+        tag=samples.tag,
+        tags=trace.tags,
+    )
 
 
-NEVER = 1 << 62  # time of death of a block that is never freed
-BIRTHS_AT_ONCE = 1 << 17  # upper bound of the blocks of a batch
+@njit(cache=True, nogil=True, error_model="numpy")
+def _learn(events, total, samples, progress):  # type: ignore[no-untyped-def]
+    """Update the samples with a batch of events, in place, by reservoir sampling (Vitter's algorithm R).
+
+    All births of a phase are kept with equal probability. `total` is the number of births in the trace.
+    """
+    op, block, size, tag = events.op, events.block, events.size, events.tag
+    births, taken, sizes, lives = samples.births, samples.taken, samples.size, samples.life
+    tags, owner, counts, sample, born = samples.tag, samples.owner, progress.counts, progress.sample, progress.born
+    phases, most = births.size, owner.shape[1]
+    for row in range(op.size):
+        slot = block[row]
+        code = op[row]
+        if code == FREE or code == REALLOC:
+            if slot < 0:
+                continue
+            kept = sample[slot]
+            if kept >= 0 and owner[kept // most, kept % most] == born[slot]:
+                lives[kept // most, kept % most] = counts[BIRTHS] - born[slot]
+            sample[slot] = -1
+        if code != ALLOC and not (code == REALLOC and size[row] > 0):
+            continue
+        birth = counts[BIRTHS]
+        counts[BIRTHS] += 1
+        phase = birth * phases // total
+        place = births[phase]
+        births[phase] += 1
+        if place >= most:
+            counts[DRAWN] = (counts[DRAWN] * np.int64(6364136223846793005) + np.int64(1442695040888963407)) & np.int64(
+                0x7FFFFFFFFFFFFFFF
+            )
+            place = (counts[DRAWN] >> 20) % births[phase]
+        born[slot] = birth
+        if place >= most:
+            continue
+        taken[phase] = max(taken[phase], place + 1)
+        sizes[phase, place], lives[phase, place], owner[phase, place] = size[row], STAYS, birth
+        tags[phase, place] = tag[row if tag.size > 1 else 0]
+        sample[slot] = phase * most + place
 
 
 def births(model: Model, rng: np.random.Generator, scale: float, repeat: int) -> Iterator[Births]:
@@ -126,9 +160,6 @@ def _chosen(samples: int, count: int, rng: np.random.Generator) -> Iterator[np.n
         found = np.concatenate(parts)[: min(count, BIRTHS_AT_ONCE)]
         count -= found.size
         yield found
-
-
-MOST_EVENTS = 20_000_000  # longer recordings are not compared
 
 
 def closeness(model: Model, recorded: Facts, seed: int) -> dict[str, str]:
