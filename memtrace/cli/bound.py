@@ -90,7 +90,7 @@ def bound(
     found_trace = read_trace(trace, trace_format=trace_format, bars=not quiet)
     buffers = buffers_of(found_trace, unit)
     if capacity is not None:
-        within = Within(capacity=parse_size(capacity), effort=effort, solver_seconds=solver_seconds, align=unit)
+        within = Within(capacity=capacity, effort=effort, solver_seconds=solver_seconds, align=unit)
         fits(found_trace, buffers, within, output, as_json)
         return
     found = []
