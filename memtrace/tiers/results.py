@@ -324,7 +324,9 @@ EVICTION_COLUMNS = ("from", "tag", "evictions", "bytes")
 
 
 def curve_row(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the cells of a capacity of the first tier: that capacity as text, then those under CURVE_COLUMNS."""
+    """Return the five text cells of one row of the curve: capacity of the first tier, stall, bytes moved between tiers, misses,
+    status.
+    """
     stall, moved = format_seconds(row["run_stall_ns"] / 1e9), format_size(row["down_bytes"] + row["up_bytes"])
     return format_size(row["capacity_bytes"]), stall, moved, f"{row['misses']:,}", row["status"]
 

@@ -192,7 +192,10 @@ def is_kept_activation(state, slot):
 
 
 def specialise(module):
-    """Return the pass over the events, a new function each time, as compiling gives it a name; ``module`` is not used."""
+    """Return a new function ``step``, which applies the rules of a training step to a batch of events.
+
+    Each call makes a new function, because compiling gives the function a name. ``module`` is not used.
+    """
 
     def step(op, block, size, tag, start, ends, state):
         """Apply the rules to a batch from row ``start`` on; return the row to go on from.

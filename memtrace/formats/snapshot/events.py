@@ -173,11 +173,11 @@ def _frees(recording: Recording, lives: Lives, trims: Int64s) -> list[Part]:
 
 
 def _completions(recording: Recording, lives: Lives, late: Int64s, done: Int64s, trims: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the event of the complete of each block in ``done``, and its place among the rows of that event.
+    """Return the event at which each block in ``done`` completes, and its rank within that event.
 
-    A request that finds no memory makes the recorded allocator wait for all stream events. Completions are due to this if they
-    stand right before segments that are given back for a request, or before a failure, and leave nothing pending. These come
-    behind the request; all others stay where they were recorded. ``late``: the blocks that were pending at some time.
+    Completions right before a failed request, or before segments were released for a request (the events ``trims`` are not such
+    releases), move behind the request, with rank 5, if no block of ``late`` is then pending: the allocator had waited for them.
+    All others keep their event, with rank 1.
     """
     action = recording.events.action
     completed = lives.completed[done]

@@ -28,7 +28,9 @@ MISSING = -1  # in place of a number that was not recorded
 
 
 def load(source: Source) -> Snapshot:
-    """Read a snapshot file; InputError if it is no snapshot, holds neither events nor segments, or would run code."""
+    """Read a snapshot file and return it; raise InputError if it is no snapshot, holds neither events nor segments, or would
+    run code.
+    """
     tree = read_tree(source)
     segments, traces = _parts(tree, source.label)
     stacks: list[Values] = []

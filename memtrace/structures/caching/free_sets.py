@@ -294,7 +294,9 @@ def lower_bound(nodes, segments, roots, queues, queue, key):
 
 
 def last_below(state, queue, key):
-    """Return the last free block of ``queue`` before a key; 0 if there is none."""
+    """Return the last free block of ``queue`` that comes before a key in the order of the treap, by size and address; 0 if none
+    does.
+    """
     c = class_until(state.queues, queue, class_of(key.size))
     while c >= 0:
         x = last_in(state.nodes, state.segments, state.roots[queue * ROOTS + c], key, BY_SIZE)

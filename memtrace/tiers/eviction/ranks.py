@@ -43,7 +43,9 @@ def init(tiers, slots):
 
 
 def goes_first(nodes, a, b):
-    """Return whether node ``a`` ranks before node ``b``: higher numbers first, then the earlier entry."""
+    """Return whether node ``a`` ranks before node ``b``: the higher ``first`` ranks first, on a tie the higher ``second``, then
+    the lower ``entry``.
+    """
     if nodes[a].first != nodes[b].first:
         return nodes[a].first > nodes[b].first
     if nodes[a].second != nodes[b].second:
