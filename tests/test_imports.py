@@ -123,7 +123,9 @@ MEANINGS = {"--keep"}  # the options that mean another thing in each command tha
 
 def options_declared(text: str) -> set[str]:
     """The long options that a source declares by click.option."""
-    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "click.option"]
+    calls = [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "click.option"
+    ]
     names = [each.value for call in calls for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
     return {part for name in names for part in name.split("/") if part.startswith("--")}
 
