@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,29 +166,29 @@ def versions() -> dict[str, str]:
     return {plugin.distribution: plugin.version for plugin in plugins()}
 
 
-def is_followed(module: str, kind: str) -> bool:
-    """Return whether the module of this name is of a package that adds something of this kind."""
-    return any(module == package or module.startswith(f"{package}.") for package in _packages(kind))
-
-
-def source_files(kinds: Collection[str]) -> dict[str, Path]:
-    """Return the Python files of all packages that add something of these kinds, by a name without the place of the package."""
-    found: dict[str, Path] = {}
-    for package in sorted({package for kind in kinds for package in _packages(kind)}):
-        spec = find_spec(package)
-        if spec is None:
-            continue
-        for folder in map(Path, spec.submodule_search_locations or ()):
-            found |= {f"{package}/{file.relative_to(folder)}": file for file in sorted(folder.rglob("*.py"))}
-        if not spec.submodule_search_locations and spec.origin and spec.origin.endswith(".py"):
-            found[package] = Path(spec.origin)
-    return found
+def package_of(module: str, kind: str) -> str | None:
+    """Return the package that the module of this name is of and that adds something of this kind; None if there is none."""
+    return next((package for package in packages(kind) if f"{module}.".startswith(f"{package}.")), None)
 
 
 @cache
-def _packages(kind: str) -> frozenset[str]:
-    """Return the names of the packages with the plug-ins of a kind; packages that do not exist are left out."""
-    return frozenset(found for plugin in plugins() if plugin.kind == kind and (found := _package(plugin.module)))
+def sources_digest(package: str) -> bytes:
+    """Return the SHA-256 of all Python files of a package, wherever it lies."""
+    digest, spec = sha256(), find_spec(package)
+    assert spec is not None
+    folders = spec.submodule_search_locations
+    for folder in map(Path, folders or ()):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())
+    if not folders and spec.origin is not None and spec.origin.endswith(".py"):
+        digest.update(Path(spec.origin).read_bytes())
+    return digest.digest()
+
+
+@cache
+def packages(kind: str) -> tuple[str, ...]:
+    """Return the names of the packages with the plug-ins of a kind, sorted; packages that do not exist are left out."""
+    return tuple(sorted({found for plugin in plugins() if plugin.kind == kind and (found := _package(plugin.module))}))
 
 
 def _package(module: str) -> str | None:
@@ -197,7 +198,7 @@ def _package(module: str) -> str | None:
         name = f"{name}.{part}".lstrip(".")
         try:
             spec = find_spec(name)
-        except (ImportError, ValueError):
+        except Exception:  # the same fault is said when the module is imported
             return None
         if spec is None or spec.origin is not None:
             return name if spec is not None else None

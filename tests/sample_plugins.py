@@ -9,10 +9,13 @@ ACME = {
     "sizes.py": '''
 """What the policy takes from another module of its package."""
 
+from acme.limits import LEAST
+
 
 def rounded(size):
-    return max(32, (size + 31) // 32 * 32)
+    return max(LEAST, (size + 31) // 32 * 32)
 ''',
+    "limits.py": "LEAST = 32\n",
     "above.py": '''
 """Above: every block on top of all before it, in steps of `step` bytes.
 

@@ -262,7 +262,7 @@ def test_new_sources_are_compiled_and_replayed_anew(tmp_path: Path) -> None:
 
     before = planned()
     assert planned() == before
-    change("sizes.py", "max(32,", "max(64,")  # a module that the policy takes a function of
+    change("sizes.py", "+ 31", "+ 63")  # a module that the policy takes a function of
     after = planned()
     assert [old != new for old, new in zip(before, after, strict=True)] == [True, True, True, True]
     (desk / "site-packages" / "acme_memtrace-1.2.dist-info" / "entry_points.txt").write_text(
@@ -270,7 +270,7 @@ def test_new_sources_are_compiled_and_replayed_anew(tmp_path: Path) -> None:
     )
     os.rename(desk / "site-packages" / "acme" / "log.py", desk / "site-packages" / "log_of_acme.py")
     before = planned()
-    change("sizes.py", "max(64,", "max(96,")  # no cell depends on it but those of the policy
+    change("limits.py", "32", "64")  # a module with a constant; no cell depends on it but those of the policy
     after = planned()
     assert [old != new for old, new in zip(before, after, strict=True)] == [True, True, False, True]
     change("../log_of_acme.py", "1 << 20", "1 << 21")  # a format may read any trace in another way

@@ -39,15 +39,20 @@ def is_ours(name: str) -> bool:
     if path is None or not path.endswith(".py") or name.partition(".")[0] in sys.stdlib_module_names:
         return False
     installed = {"site-packages", "dist-packages"} & set(Path(path).parts)
-    return not installed or plugins.is_followed(name, "policies")
+    return not installed or plugins.package_of(name, "policies") is not None
 
 
 def digest(modules: list[ModuleType]) -> str:
-    """Return 12 hex digits of the text of the modules, of the engine, and of the contract, whose defaults the loop calls."""
+    """Return 12 hex digits of the text of the modules, of the engine, and of the contract, whose defaults the loop calls.
+
+    Of a package that adds policies all sources count, since a module may take constants from any of them.
+    """
     folders = (*memtrace.engine.__path__, *memtrace.contract.__path__)
     engine = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
     files = [Path(inspect.getsourcefile(m) or "") for m in modules] + engine
     text = hashlib.sha256()
     for file in dict.fromkeys(files):
         text.update(file.read_bytes())
+    for package in sorted({found for m in modules if (found := plugins.package_of(m.__name__, "policies"))}):
+        text.update(plugins.sources_digest(package))
     return text.hexdigest()[:12]

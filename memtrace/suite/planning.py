@@ -235,8 +235,8 @@ def installed_digest() -> str:
 
 def _add_plugins(text: hashlib._Hash, kinds: tuple[str, ...]) -> None:
     """Add the sources of all plug-ins of these kinds to a digest."""
-    for name, file in plugins.source_files(kinds).items():
-        text.update(name.encode() + b"\0" + file.read_bytes())
+    for package in sorted({package for kind in kinds for package in plugins.packages(kind)}):
+        text.update(package.encode() + plugins.sources_digest(package))
 
 
 @cache
