@@ -320,6 +320,8 @@ def test_an_error_in_python_rows_names_the_row() -> None:
         trace.from_events([("alloc", 1, 8), ("alloc", 2, 1 << 71)])
     with pytest.raises(UsageError, match="the same length"):
         trace.from_columns([0, 0], [1], [8, 8])
+    with pytest.raises(UsageError, match="unknown column 'strem'; did you mean 'stream'"):
+        trace.from_columns([0], [1], [8], strem=[1])
 
 
 def test_what_pandas_makes_of_missing_numbers_is_read() -> None:
