@@ -10,7 +10,7 @@ LARGE = 1024  # bytes
 class State(NamedTuple):
     start: np.ndarray  # hole i covers [start[i], end[i]), in address order
     end: np.ndarray
-    count: np.ndarray  # count[0]: how many holes there are
+    holes: np.ndarray  # holes[0]: how many holes there are
     used: np.ndarray  # used[0]: bytes in blocks
 
 
@@ -28,8 +28,8 @@ def block_size(request):
 def alloc(state, request):
     size, align = block_size(request), max(16, request.align)
     large = size >= LARGE
-    for k in range(state.count[0]):
-        i = state.count[0] - 1 - k if large else k
+    for k in range(state.holes[0]):
+        i = state.holes[0] - 1 - k if large else k
         low = (state.start[i] + align - 1) // align * align
         high = (state.end[i] - size) // align * align
         if low <= high and low + size <= state.end[i]:
@@ -43,9 +43,9 @@ def alloc(state, request):
 def free(state, request, address):
     size = block_size(request)
     state.used[0] -= size
-    i = np.searchsorted(state.start[: state.count[0]], address)
+    i = np.searchsorted(state.start[: state.holes[0]], address)
     before = i > 0 and state.end[i - 1] == address
-    after = i < state.count[0] and state.start[i] == address + size
+    after = i < state.holes[0] and state.start[i] == address + size
     if before and after:
         state.end[i - 1] = state.end[i]
         remove(state, i)
@@ -72,15 +72,15 @@ def cut(state, i, low, high):
 
 
 def insert(state, i, start, end):
-    for j in range(state.count[0], i, -1):
+    for j in range(state.holes[0], i, -1):
         state.start[j], state.end[j] = state.start[j - 1], state.end[j - 1]
     state.start[i], state.end[i] = start, end
-    state.count[0] += 1
+    state.holes[0] += 1
 
 
 def remove(state, i):
-    state.count[0] -= 1
-    for j in range(i, state.count[0]):
+    state.holes[0] -= 1
+    for j in range(i, state.holes[0]):
         state.start[j], state.end[j] = state.start[j + 1], state.end[j + 1]
 
 
@@ -91,7 +91,7 @@ def reserved(state):
 
 def free_bytes(state):
     total = 0
-    for i in range(state.count[0]):
+    for i in range(state.holes[0]):
         total += state.end[i] - state.start[i]
     return total
 
@@ -99,6 +99,6 @@ def free_bytes(state):
 def survey(state):
     """Allocated bytes, free bytes, holes, largest hole."""
     largest = 0
-    for i in range(state.count[0]):
+    for i in range(state.holes[0]):
         largest = max(largest, state.end[i] - state.start[i])
-    return state.used[0], free_bytes(state), state.count[0], largest
+    return state.used[0], free_bytes(state), state.holes[0], largest

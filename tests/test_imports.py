@@ -153,7 +153,7 @@ def test_the_order_is_documented() -> None:
     [
         (
             "numba",
-            {"trace", "formats", "workloads", "engine", "packing", "validation", "measures", "questions"},
+            {"trace", "formats", "workloads", "engine", "packing", "validation", "measures", "questions", "tiers"},
         ),
         ("matplotlib", {"drawing", "plots", "report"}),
     ],

@@ -108,7 +108,9 @@ def replay(
 ) -> Placement:
     """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
 
-    ``samples`` events are sampled. ``detail="search"`` leaves out all but the counts of work, ``"bare"`` those too.
+    ``samples`` events are sampled. With ``detail="bare"`` only addresses, live bytes and the peak of reserved bytes are known at
+    the end: nothing else is written down, and the other measures mean nothing. With ``"search"`` the policy also counts the holes
+    that it inspects, and the counts are not written down either: this is for benchmarks of the counting.
     ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``batch_rows`` events are
     replayed at a time. Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled
     or fails.
