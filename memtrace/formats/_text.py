@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 
 from memtrace.errors import InputError
 from memtrace.trace.sources import is_truncated, salvaged_bytes

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from numba import njit
+from memtrace.lean import njit
 
 from memtrace.formats._calls import BAD_LINE, FREES, HALF_REALLOC, MALLOCS, REALLOCS
 from memtrace.formats._reading import LINE, CallFormat, read_calls

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 
 from memtrace.formats import _rmm_events
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, new_calls

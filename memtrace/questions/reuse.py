@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 from numpy.typing import NDArray
 
 from memtrace.engine.compile import FAST, knows_fast

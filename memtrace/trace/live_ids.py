@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 from numba.cpython.unsafe.numbers import leading_zeros
 from numba.extending import overload
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 from numpy.typing import NDArray
 
 KIND_BITS = 4

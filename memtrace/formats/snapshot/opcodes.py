@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 
 from memtrace.formats.snapshot import machine as m
 from memtrace.formats.snapshot.machine import extend, integer, keep_text, new_list, pack, unsigned, update

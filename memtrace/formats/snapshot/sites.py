@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 
 from memtrace.formats.snapshot.machine import DICT, KIND_BITS, LIST, MOST_SHAPES, SHAPES, TEXT, TEXTS
 from memtrace.formats.snapshot.records import Site

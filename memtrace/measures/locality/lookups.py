@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 from numpy.typing import NDArray
 
 from memtrace.engine.compile import FAST, OPTIONS, knows_fast

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 from numpy.typing import NDArray
 
 from memtrace.trace.batches import MISSING

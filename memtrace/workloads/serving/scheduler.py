@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from memtrace.lean import njit
 from numpy.typing import NDArray
 
 from memtrace.trace.batches import MISSING
