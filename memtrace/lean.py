@@ -1,9 +1,9 @@
 """Compile with numba in a fraction of its time, to code that computes the same and is as fast.
 
 Numba optimises and emits machine code for each function of a kernel by itself, with everything that this function calls linked
-in, and again for its callers; of all that only the code of the kernel is used. Under ``lean`` the other functions are kept as they
-were lowered, and are linked once, into the kernel, which is optimised in one pass. Two parts of numba that take as long as
-the compiler proper are made cheap: the comparison of flags, and the typing of a call that was typed before.
+in, and again for its callers; of all that only the code of the kernel is used. Under ``lean`` the other functions are kept as
+they were lowered, and are linked once, into the kernel, which is optimised in one pass. Two slow parts of numba are made cheap:
+the comparison of flags, and the typing of a call that was typed before. Python's garbage collector rests meanwhile.
 
 ``njit`` is numba's, for functions that are compiled under ``lean``. Code compiled before, and kept on disk, is loaded without it.
 
@@ -39,7 +39,6 @@ INTERNALS: dict[str, dict[str, str | None]] = {
         "RuntimeLinker.PREFIX": None,
     },
     "numba.core.compiler_lock": {"global_compiler_lock": None},
-    "numba.core.compiler_machinery": {"PassManager._runPass": "self index pss internal_state"},
     "numba.core.cpu": {"CPUContext.get_executable": "self library fndesc env", "CPUContext.get_env_name": "self fndesc"},
     "numba.core.targetconfig": {
         "ConfigStack.top_or_none": "",
@@ -124,7 +123,7 @@ def _compiles_probe() -> bool:
     import numba
     from numba.extending import register_jitable
 
-    @register_jitable(no_cfunc_wrapper=True)  # type: ignore[untyped-decorator]
+    @register_jitable(no_cfunc_wrapper=True)
     def inner(number):  # type: ignore[no-untyped-def]
         return 3 * number
 
@@ -138,14 +137,14 @@ def _compiles_probe() -> bool:
         return False
 
 
-def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Return the function for numba to compile, as ``numba.njit``, but under ``lean``; without a function, return a decorator."""
     import numba
 
     if function is None:
         return partial(njit, **options)
     dispatcher = numba.njit(**options)(function)
-    compiler = getattr(dispatcher, "_compiler", None)
+    compiler: Any = getattr(dispatcher, "_compiler", None)
     if hasattr(compiler, "compile"):
         # The dispatcher calls it for a signature that is neither compiled nor on disk, so other calls cost no more.
         compiler.compile = partial(_compile_lean, compiler.compile)
@@ -161,31 +160,23 @@ def _compile_lean(compile: Callable[..., Any], *arguments: Any) -> Any:
 @cache
 def _replacements() -> list[tuple[Any, str, Any]]:
     """Return what ``lean`` replaces: the class, the name of the attribute, and its new value."""
-    from numba.core import codegen, compiler_machinery, cpu, targetconfig
+    from numba.core import codegen, cpu, targetconfig
     from numba.core.types import functions
 
-    sw = os.environ.get("SW", "lazy,eq,memo,pass").split(",")
-    out = []
-    if "lazy" in sw:
-        library = _library_class(codegen)
-        out += [
-            (codegen.JITCPUCodegen, "_library_class", library),
-            (cpu.CPUContext, "get_executable", _get_executable(cpu.CPUContext.get_executable, library)),
-        ]
-    if "eq" in sw:
-        out += [
-            (targetconfig.TargetConfig, "__eq__", _equal_flags(targetconfig.TargetConfig)),
-            (targetconfig.TargetConfig, "__hash__", _hash_flags),
-        ]
-    if "memo" in sw:
-        out += [(functions.BaseFunction, "get_call_type", _typed_once(functions.BaseFunction.get_call_type, targetconfig.ConfigStack))]
-    return out
+    library, config, function = _library_class(codegen), targetconfig.TargetConfig, functions.BaseFunction
+    return [
+        (codegen.JITCPUCodegen, "_library_class", library),
+        (cpu.CPUContext, "get_executable", _get_executable(cpu.CPUContext.get_executable, library)),
+        (config, "__eq__", _equal_flags(config)),
+        (config, "__hash__", _hash_flags),
+        (function, "get_call_type", _typed_once(function.get_call_type, targetconfig.ConfigStack)),
+    ]
 
 
 def _library_class(codegen: Any) -> Any:
     """Return numba's class of the code of one function and what it calls, changed to be linked before it is optimised."""
 
-    class Library(codegen.JITCodeLibrary):  # type: ignore[misc, name-defined]
+    class Library(codegen.JITCodeLibrary):  # type: ignore[misc]
         """The code of one function; it is optimised and emitted only if its address is asked for.
 
         Numba may use it after ``lean`` like any other: to link it, numba has it finalised first.
@@ -286,14 +277,15 @@ def _equal_flags(config: Any) -> Any:
 
 
 @cache
-def _hash_of_names(kind: type) -> int:
+def _hash_of_names(kind: Any) -> int:
     """Return the hash that numba computes for flags of a class; it depends on their names only."""
-    return hash(tuple(sorted(kind.options)))  # type: ignore[attr-defined]
+    return hash(tuple(sorted(kind.options)))
 
 
 def _hash_flags(self: Any) -> int:
     """Return what ``TargetConfig.__hash__`` returns."""
-    return _hash_of_names(type(self))
+    kind: Any = type(self)
+    return _hash_of_names(kind)
 
 
 _typed: dict[Any, Any] = {}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from memtrace.lean import njit
 
+from memtrace.lean import njit
 from memtrace.trace.building import from_columns
 from memtrace.trace.model import Facts, Int32s, Int64s, Op, Trace
 from memtrace.workloads.classical.phases import Births, churn
