@@ -94,7 +94,10 @@ def test_what_is_broken_is_left_out_with_one_line_that_says_why(mixed: Path) -> 
     listed = memtrace(mixed, "policies")
     assert listed.returncode == 0 and "acme-above" in listed.stdout and "\nhalf " not in listed.stdout
     assert faults(listed) == {
-        ("half", "policies"): "is left out: wobbly.half has no function free; a policy whose State has no ledger needs init, alloc, free, reserved",
+        (
+            "half",
+            "policies",
+        ): "is left out: wobbly.half has no function free; a policy whose State has no ledger needs init, alloc, free, reserved",
         ("gone", "policies"): "is left out: ModuleNotFoundError: No module named 'wobbly.nowhere'",
         ("object", "policies"): "is left out: its entry point names 'wobbly.half:init', which is no module",
         ("best-fit", "policies"): "is left out: memtrace has a policy of this name",
