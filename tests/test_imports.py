@@ -22,7 +22,7 @@ LONGEST = 420  # lines of a file, docstrings included
 HEAVY = {"numba", "pandas", "pyarrow", "matplotlib"}
 
 ORDER = (
-    *("errors", "units", "names", "plugins"),
+    *("errors", "units", "names", "plugins", "lean"),
     *("contract", "structures", "trace", "packing", "native", "policies", "engine", "validation"),
     *("formats", "workloads", "reading"),
     *("measures", "results", "questions", "gpu", "tiers"),

@@ -43,7 +43,7 @@ def _compile(policy: ModuleType, bound: ModuleType) -> Callable[..., Any]:
 
 def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], bounds: list[ModuleType]) -> Callable[..., Any]:
     """Return a function that is closed over the modules ``bounds``, for numba to compile under the digest of ``sources``."""
-    from numba import njit
+    from memtrace.lean import njit
 
     make_jitable({f for module in [*sources, *bounds] for f in functions_of(module)})
     make_jitable({f for bound in bounds for f in own_functions(bound)})

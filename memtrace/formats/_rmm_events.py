@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from memtrace.errors import InputError
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS
 from memtrace.formats._reading import LINE, CallFormat, read_calls
 from memtrace.formats._text import MARK, code_of, compiled, decimal, hexadecimal, next_line, word
+from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
 

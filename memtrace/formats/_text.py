@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from memtrace.errors import InputError
+from memtrace.lean import njit
 from memtrace.trace.sources import is_truncated, salvaged_bytes
 
 if TYPE_CHECKING:

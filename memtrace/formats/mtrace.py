@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from numba import njit
-
 from memtrace.formats._calls import BAD_LINE, FREES, HALF_REALLOC, MALLOCS, REALLOCS
 from memtrace.formats._reading import LINE, CallFormat, read_calls
 from memtrace.formats._text import compiled, hexadecimal, next_line
+from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from memtrace.formats._reading import LINE, CallFormat, read_rows
 from memtrace.formats._text import compiled, decimal, next_line
+from memtrace.lean import njit
 from memtrace.trace.batches import MISSING, UNREADABLE
 from memtrace.trace.model import Int64s, Op
 

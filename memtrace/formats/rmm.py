@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from memtrace.formats import _rmm_events
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, new_calls
 from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, EventBatcher, without_cut_line
 from memtrace.formats._text import MARK, after, blocks, code_of, compiled, decimal, hexadecimal, next_line, word
+from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 
 if TYPE_CHECKING:

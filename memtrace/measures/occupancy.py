@@ -232,10 +232,9 @@ _in_pieces: dict[str, Callable[..., None]] = {}
 @cache
 def compiled(name: str) -> Callable[..., Any]:
     """Return the function of `address_map` of that name, compiled and cached on disk."""
-    from numba import njit
-
     from memtrace.engine.compile import FAST, OPTIONS, knows_fast, make_jitable
     from memtrace.engine.digests import functions_of
+    from memtrace.lean import njit
 
     make_jitable(set(functions_of(address_map)))
     return njit(**OPTIONS, **(FAST if knows_fast() else {}))(getattr(address_map, name))

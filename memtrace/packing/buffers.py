@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from memtrace.errors import UsageError
+from memtrace.lean import njit
 from memtrace.trace import Op
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.lean import njit
 from memtrace.packing.buffers import spans
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.lean import njit
 from memtrace.packing.attempts import TOTAL, attempts
 from memtrace.packing.buffers import sections
 

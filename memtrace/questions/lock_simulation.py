@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from memtrace.engine.compile import FAST, knows_fast
+from memtrace.lean import njit
 from memtrace.trace import Op
 
 Ints = NDArray[np.int64]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from memtrace.engine.compile import FAST, knows_fast
+from memtrace.lean import njit
 from memtrace.trace import Op
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ if asked to, at an invalid row.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from memtrace.lean import njit
 from memtrace.trace.batches import MISSING, UNREADABLE
 from memtrace.trace.live_ids import PREFETCH_MIN_PLACES, PREFETCH_ROWS, find, log2_class, prefetch, remove
 from memtrace.trace.model import Op

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numba.cpython.unsafe.numbers import leading_zeros
 from numba.extending import overload
+
+from memtrace.lean import njit
 
 PREFETCH_ROWS = 32  # rows prefetched together
 PREFETCH_MIN_PLACES = 1 << 16  # number of places from which prefetching pays: such a table exceeds the nearer caches

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from memtrace.contract.policy import constants_of, function_of
 from memtrace.engine.compile import FAST, OPTIONS, knows_fast
+from memtrace.lean import njit
 from memtrace.trace import Op
 
 if TYPE_CHECKING:

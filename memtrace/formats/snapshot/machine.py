@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from memtrace.lean import njit
 
 KIND_BITS = 4
 # Kinds of values. The payload is the number of an INT, and an index into the heap of a FLOAT, TEXT, LIST or DICT. A tuple is a

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from memtrace.formats.snapshot import machine as m
 from memtrace.formats.snapshot.machine import extend, integer, keep_text, new_list, pack, unsigned, update
+from memtrace.lean import njit
 
 # Opcodes, named as in pickletools.
 PROTO, FRAME, STOP, MARK, POP, POP_MARK, DUP = 0x80, 0x95, 0x2E, 0x28, 0x30, 0x31, 0x32

@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from memtrace.formats.snapshot.machine import DICT, KIND_BITS, LIST, MOST_SHAPES, SHAPES, TEXT, TEXTS
 from memtrace.formats.snapshot.records import Site
 from memtrace.formats.snapshot.tree import Tree, Values
+from memtrace.lean import njit
 from memtrace.trace.model import Int32s
 
 SKIPPED, LIBRARY, USER = 0, 1, 2  # kinds of files: native or without a name; installed Python code; the user's own code

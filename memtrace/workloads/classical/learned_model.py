@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from memtrace.lean import njit
 from memtrace.trace.building import from_columns
 from memtrace.trace.model import Facts, Int32s, Int64s, Op, Trace
 from memtrace.workloads.classical.phases import NEVER, Births, churn

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int32s, Int64s, Op
 from memtrace.workloads.chance import Distribution, draw, whole

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int32s, Int64s, Op
 
