@@ -2,8 +2,8 @@
 
 Numba optimises and emits machine code for each function of a kernel by itself, with everything that this function calls linked
 in, and again for its callers; of all that only the code of the kernel is used. Under ``lean`` the other functions are kept as
-they were lowered, and are linked once, into the kernel, which is optimised in one pass. Two slow parts of numba are made cheap:
-the comparison of flags, and the typing of a call that was typed before. Python's garbage collector rests meanwhile.
+they were lowered, and are linked once, into the kernel, which is optimised in one pass. A call is typed once for all callers that
+have the same types of arguments, so what it calls is compiled once. Python's garbage collector rests meanwhile.
 
 ``njit`` is numba's, for functions that are compiled under ``lean``. Code compiled before, and kept on disk, is loaded without it.
 
@@ -42,11 +42,8 @@ INTERNALS: dict[str, dict[str, str | None]] = {
     "numba.core.cpu": {"CPUContext.get_executable": "self library fndesc env", "CPUContext.get_env_name": "self fndesc"},
     "numba.core.targetconfig": {
         "ConfigStack.top_or_none": "",
-        "TargetConfig.__eq__": "self other",
-        "TargetConfig.__hash__": "self",
         "TargetConfig.copy": "self",
         "TargetConfig.discard": "self name",
-        "TargetConfig.options": None,
     },
     "numba.core.types.functions": {"BaseFunction.get_call_type": "self context args kws"},
 }
@@ -113,9 +110,9 @@ def has_internals() -> bool:
                     found = getattr(found, part)
                 if parameters is not None and list(signature(found).parameters) != parameters.split():
                     return False
+        return all(name in vars(owner) for owner, name, _ in _replacements())
     except (ImportError, AttributeError, TypeError, ValueError):
         return False
-    return all(name in vars(owner) for owner, name, _ in _replacements())
 
 
 def _compiles_probe() -> bool:
@@ -163,12 +160,10 @@ def _replacements() -> list[tuple[Any, str, Any]]:
     from numba.core import codegen, cpu, targetconfig
     from numba.core.types import functions
 
-    library, config, function = _library_class(codegen), targetconfig.TargetConfig, functions.BaseFunction
+    library, function = _library_class(codegen), functions.BaseFunction
     return [
         (codegen.JITCPUCodegen, "_library_class", library),
         (cpu.CPUContext, "get_executable", _get_executable(cpu.CPUContext.get_executable, library)),
-        (config, "__eq__", _equal_flags(config)),
-        (config, "__hash__", _hash_flags),
         (function, "get_call_type", _typed_once(function.get_call_type, targetconfig.ConfigStack)),
     ]
 
@@ -259,33 +254,6 @@ def _get_executable(original: Any, library_class: Any) -> Any:
         return _dynfunc.make_function(fndesc.lookup_module(), name, "called by compiled code only", 0, env, (library,))
 
     return get_executable
-
-
-def _equal_flags(config: Any) -> Any:
-    """Return a replacement of ``TargetConfig.__eq__`` with the same result."""
-    original = config.__eq__
-
-    def equal(self: Any, other: Any) -> Any:
-        """Return whether two sets of flags are the same; defaults need no look-up where the same ones are set."""
-        if type(self) is not type(other):
-            return original(self, other)
-        ours, theirs, options = self._values, other._values, self.options
-        names = () if ours == theirs else ours.keys() | theirs.keys()
-        return all(ours.get(n, options[n].default) == theirs.get(n, options[n].default) for n in names)
-
-    return equal
-
-
-@cache
-def _hash_of_names(kind: Any) -> int:
-    """Return the hash that numba computes for flags of a class; it depends on their names only."""
-    return hash(tuple(sorted(kind.options)))
-
-
-def _hash_flags(self: Any) -> int:
-    """Return what ``TargetConfig.__hash__`` returns."""
-    kind: Any = type(self)
-    return _hash_of_names(kind)
 
 
 _typed: dict[Any, Any] = {}
