@@ -32,4 +32,4 @@ def say_compiling(policies: Sequence[Policy]) -> None:
 
     names = uncompiled(policies)
     if names:
-        click.echo(f"compiling {', '.join(names)}: a few seconds each, once for this version", err=True)
+        click.echo(f"compiling {', '.join(names)}, once for this version", err=True)

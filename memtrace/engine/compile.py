@@ -16,7 +16,7 @@ from typing import Any
 
 from memtrace.contract import bits, calls
 from memtrace.engine import loop, places, recorder
-from memtrace.engine.digests import digest, functions_of, reachable_modules
+from memtrace.engine.digests import digest, plain_functions, reachable_modules
 from memtrace.errors import PolicyError
 
 # ``_nrt=False`` drops the reference counting that numba leaves in functions that are handed arrays: 6 times faster.
@@ -45,7 +45,7 @@ def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], b
     """Return a function that is closed over the modules ``bounds``, for numba to compile under the digest of ``sources``."""
     from memtrace.lean import njit
 
-    make_jitable({f for module in [*sources, *bounds] for f in functions_of(module)})
+    make_jitable({f for module in [*sources, *bounds] for f in plain_functions(module)})
     make_jitable({f for bound in bounds for f in own_functions(bound)})
     make_jitable({f for f in getclosurevars(function).nonlocals.values() if isinstance(f, FunctionType)})
     function.__qualname__ = f"{name}.{digest(sources)}"

@@ -11,7 +11,7 @@ import memtrace.engine
 from memtrace import plugins
 
 
-def functions_of(module: ModuleType) -> list[FunctionType]:
+def plain_functions(module: ModuleType) -> list[FunctionType]:
     """Return the functions that a module defines or imports, without those of installed libraries and the standard library."""
     return [f for f in vars(module).values() if isinstance(f, FunctionType) and is_ours(f.__module__)]
 
@@ -25,7 +25,7 @@ def reachable_modules(*modules: ModuleType) -> list[ModuleType]:
         if module.__name__ in found:
             continue
         found[module.__name__] = module
-        todo += [sys.modules[f.__module__] for f in functions_of(module)]
+        todo += [sys.modules[f.__module__] for f in plain_functions(module)]
         todo += [m for m in vars(module).values() if isinstance(m, ModuleType) and is_ours(m.__name__)]
     return [found[name] for name in sorted(found)]
 

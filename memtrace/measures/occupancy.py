@@ -233,8 +233,8 @@ _in_pieces: dict[str, Callable[..., None]] = {}
 def compiled(name: str) -> Callable[..., Any]:
     """Return the function of `address_map` of that name, compiled and cached on disk."""
     from memtrace.engine.compile import FAST, OPTIONS, knows_fast, make_jitable
-    from memtrace.engine.digests import functions_of
+    from memtrace.engine.digests import plain_functions
     from memtrace.lean import njit
 
-    make_jitable(set(functions_of(address_map)))
+    make_jitable(set(plain_functions(address_map)))
     return njit(**OPTIONS, **(FAST if knows_fast() else {}))(getattr(address_map, name))

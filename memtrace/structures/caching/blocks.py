@@ -241,13 +241,13 @@ def join_neighbours(state, x):
 
 
 @out_of_line
-def join_neighbours_apart(state, x):
+def join_neighbours_out_of_line(state, x):
     """Do the same as ``join_neighbours``, compiled out of line."""
     return join_neighbours(state, x)
 
 
 @out_of_line
-def complete_free_apart(state, x):
+def complete_free_out_of_line(state, x):
     """Do the same as ``complete_free``, compiled out of line."""
     complete_free(state, x)
 

@@ -18,7 +18,7 @@ from memtrace.structures.caching.blocks import (
     absorb_next,
     absorb_previous,
     drop_node,
-    join_neighbours_apart,
+    join_neighbours_out_of_line,
     link_behind,
     new_node,
     record_event,
@@ -26,13 +26,13 @@ from memtrace.structures.caching.blocks import (
 from memtrace.structures.caching.device import drop_segment, new_segment, take_memory
 from memtrace.structures.caching.free_sets import (
     Key,
-    add_apart,
     add_hole,
     first_hole_from,
+    insert_free_out_of_line,
     lower_bound,
     number_of,
+    remove_free_out_of_line,
     take_hole_out,
-    take_out_apart,
 )
 from memtrace.structures.caching.state import DEVICE_USED, FREE, SMALL_BUFFER, UNMAPPED
 from memtrace.structures.caching.statistics import DEVICE_ALLOC, DEVICE_FREE, RESERVED_BYTES, fall, rise
@@ -90,7 +90,7 @@ def extend(state, queue, size):
         if hole == 0 or not map_pages(state, hole, min(size - nodes[x].extent, nodes[hole].extent)):
             return np.int64(0)
         x = hole
-    take_out_apart(state, x)
+    remove_free_out_of_line(state, x)
     return x
 
 
@@ -156,8 +156,8 @@ def map_pages(state, hole, size):
         nodes[y].state = UNMAPPED
         add_hole(state, y)
         nodes[hole].extent = mapped
-    join_neighbours_apart(state, hole)
-    add_apart(state, hole)
+    join_neighbours_out_of_line(state, hole)
+    insert_free_out_of_line(state, hole)
     state.ledger[RESERVED] += mapped
     state.ledger[RESERVE_CALLS] += 1
     state.stats[DEVICE_ALLOC] += 1
@@ -185,7 +185,7 @@ def unmap(state, x, first, last):
     queue = np.int64(nodes[x].queue)
     segment = np.int64(nodes[x].segment)
     address, end = nodes[x].addr, nodes[x].addr + nodes[x].extent
-    take_out_apart(state, x)
+    remove_free_out_of_line(state, x)
     if first > address:
         head = new_node(state, address, first - address, queue, segment)
         before = nodes[x].prev
@@ -194,11 +194,11 @@ def unmap(state, x, first, last):
         if before != 0:
             nodes[before].next = head
         nodes[x].prev = head
-        add_apart(state, head)
+        insert_free_out_of_line(state, head)
     if end > last:
         tail = new_node(state, last, end - last, queue, segment)
         link_behind(nodes, x, tail)
-        add_apart(state, tail)
+        insert_free_out_of_line(state, tail)
     nodes[x].addr = first
     nodes[x].extent = last - first
     make_hole(state, x)

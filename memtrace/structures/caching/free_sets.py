@@ -268,13 +268,13 @@ def remove_free_from_class(state, x, queue, c):
 
 
 @out_of_line
-def add_apart(state, x):
+def insert_free_out_of_line(state, x):
     """Do the same as ``insert_free``, compiled out of line."""
     insert_free(state, x)
 
 
 @out_of_line
-def take_out_apart(state, x):
+def remove_free_out_of_line(state, x):
     """Do the same as ``remove_free``, compiled out of line."""
     remove_free(state, x)
 
@@ -316,7 +316,7 @@ def best_fit(state, queue, size):
 
 
 @out_of_line
-def first_from_apart(nodes, segments, roots, queues, queue, key):
+def lower_bound_out_of_line(nodes, segments, roots, queues, queue, key):
     """Return the block that ``lower_bound`` finds, without its size class; compiled out of line."""
     return lower_bound(nodes, segments, roots, queues, queue, key)[0]
 
@@ -327,7 +327,7 @@ def following(state, queue, key):
     The key is that of the block before, which may no longer exist: so a walk can give back blocks on its way.
     """
     after = Key(key.size, key.number, key.address + 1)
-    return first_from_apart(state.nodes, state.segments, state.roots, state.queues, queue, after)
+    return lower_bound_out_of_line(state.nodes, state.segments, state.roots, state.queues, queue, after)
 
 
 def first_of_size(state, queue, size):

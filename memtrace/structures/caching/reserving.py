@@ -21,7 +21,7 @@ from memtrace.structures.caching.free_sets import (
     key_of,
     last_below,
     remove_free_from_class,
-    take_out_apart,
+    remove_free_out_of_line,
 )
 from memtrace.structures.caching.state import DEVICE_USED, SEARCHES, SMALLEST, STREAMS, UNMAPPED, device_size
 from memtrace.structures.caching.statistics import (
@@ -48,7 +48,7 @@ def release_block(state, x):
     """
     nodes, stats = state.nodes, state.stats
     queue, size = np.int64(nodes[x].queue), nodes[x].extent
-    take_out_apart(state, x)
+    remove_free_out_of_line(state, x)
     record_event(state, SEGMENT_FREE, nodes[x].addr, size, queue >> 1)
     state.at[DEVICE_USED] -= align_up(size, UNIT)
     state.ledger[RESERVED] -= size

@@ -11,7 +11,7 @@ from memtrace.contract.bits import lowest_set
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import HAS_COMPLETIONS
 from memtrace.contract.request import ENLARGE, NOTHING
-from memtrace.structures.caching.blocks import complete_free_apart
+from memtrace.structures.caching.blocks import complete_free_out_of_line
 from memtrace.structures.caching.state import (
     DONE,
     ENTRIES,
@@ -266,7 +266,7 @@ def end_wait(state, x):
     nodes[x].recorded = 0
     if state.node_of[nodes[x].handle] == x:
         state.node_of[nodes[x].handle] = 0
-    complete_free_apart(state, x)
+    complete_free_out_of_line(state, x)
 
 
 @out_of_line
