@@ -18,7 +18,8 @@ DATA = ROOT / "tests" / "data" / "torch"
 SHARED = ROOT.parent / "shared" / "data"
 CASES = [DATA / "24" / "snapshot.pickle.gz", DATA / "29" / "snapshot.pickle.gz"]
 ORACLE = sorted((SHARED / "torch-oracle").glob("*/snapshot.pickle.gz"))
-PUBLIC = sorted((SHARED / "public" / "torch-snapshots").glob("*.pickle.gz"))
+# Snapshots without events (`*_state_only`) have nothing to replay.
+PUBLIC = [path for path in sorted((SHARED / "public" / "torch-snapshots").glob("*.pickle.gz")) if "state_only" not in path.name]
 
 
 class Refusing(pickle.Unpickler):
