@@ -57,6 +57,7 @@ class Kernel:
         self.functions = functions
         self.fast = fast
         self.options = options
+        self.interpreted_passes = 0  # so far, in this process
         self._compiled: Any = None
 
     def __call__(self, *arguments: Any) -> Any:
@@ -89,21 +90,19 @@ class Kernel:
         """Return what the plain function returns; record arrays are passed as `records.viewed`, which is faster."""
         return self.function(*(viewed(argument) for argument in arguments))
 
-    def sooner(self, passes: int, *arguments: Any) -> Callable[..., Any]:
-        """Return the function to call with such arguments, compiled or not: what takes less time for so many passes of its loop.
+    def run(self, passes: int, *arguments: Any, coming: int = 0) -> Any:
+        """Return what the function returns, run by the interpreter or as compiled code, whichever takes less time in all.
 
-        Both return the same.
+        ``passes`` is how often the function's loop will run in this call, ``coming`` in this call and others that are known to
+        come. What the interpreter has run in this process before counts too, so many short calls get compiled code as well.
         """
-        if not self.is_loaded:
-            if passes <= SOONER_THAN_LOADED:
-                return self.interpreted
-            if passes <= SOONER_THAN_COMPILED and not is_kept(self.compiled, arguments):
-                return self.interpreted
-        return self.compiled
-
-    def run(self, passes: int, *arguments: Any) -> Any:
-        """Return what the function returns, by `sooner`."""
-        return self.sooner(passes, *arguments)(*arguments)
+        if self.is_loaded:
+            return self.compiled(*arguments)
+        self.interpreted_passes += passes
+        work = max(self.interpreted_passes, coming)
+        if work > SOONER_THAN_LOADED and (work > SOONER_THAN_COMPILED or is_kept(self.compiled, arguments)):
+            return self.compiled(*arguments)
+        return self.interpreted(*arguments)
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Kernel]:

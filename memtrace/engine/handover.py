@@ -98,7 +98,7 @@ class Handover:
         if kernel.is_loaded:
             return True
         loading = LOADING_SECONDS if "numba" not in sys.modules else LOADING_SECONDS / 8
-        return self.expected * PACE > loading and self.is_kept(arguments)
+        return self.expected * PACE + _spent.get(self.bound.__name__, 0.0) > loading and self.is_kept(arguments)
 
     def file(self, arguments: tuple[Any, ...]) -> Path | None:
         """Return the file of the compiled loop for these arguments, whose types are those of all calls; or None."""
@@ -188,8 +188,9 @@ def compile_loop() -> None:
     from memtrace.engine.replay import warm
 
     def follow() -> None:
-        """Wait for the end of the parent process."""
-        sys.stdin.buffer.read()
+        """Wait for the end of the parent process, without Python's lock of the stream, which would be held at this one's end."""
+        while os.read(0, 1):
+            pass
         os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, whose end ends this process

@@ -58,7 +58,8 @@ class Placement:
     places: NDArray[np.int64] | None  # rows (event, block, address, bytes): pieces and moves of blocks (engine.places)
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
-    seconds: float  # in the compiled loop alone; of a real allocator: in its own calls
+    seconds: float  # in the loop alone; of a real allocator: in its own calls
+    interpreted: int  # events that the interpreter replayed, and not compiled code
     blocks: Any  # a record for each slot, as they are at the end (engine.blocks.BLOCK)
     state: Any  # the policy's state at the end
 
@@ -286,6 +287,7 @@ def finished(trace: Trace, policy: Policy, capacity: int | None, run: Run, kept:
         reserved=joined(kept.reserved) if kept.keep else None,
         batch_cpu_seconds=tuple(kept.cpu),
         seconds=kept.seconds if plan_seconds is None else plan_seconds,
+        interpreted=getattr(run.loop, "stepped", 0),
         blocks=run.blocks,
         state=run.state,
     )

@@ -58,9 +58,9 @@ class Contents:
         self.events = sampled[even_events(sampled.size, often)]
         self.kinds = kinds_of(trace)
         self.births = np.zeros(facts.max_live + 1, np.int64)
-        self.passes = facts.events
+        self.coming = facts.events
         self.grid = new_grid(self.events.size, len(self.kinds.names))
-        self.take = column_filler(policy, self.events.size * facts.max_live)
+        self.take = column_filler(policy, facts.max_live, self.events.size)
         self.virtual = constants_of(policy.module).VIRTUAL
         self.event = 0
 
@@ -69,7 +69,7 @@ class Contents:
 
         ``blocks`` are the records by slot and ``state`` is the policy's state, both as they are after that event.
         """
-        NOTE_BIRTHS.run(self.passes, events.op[:came], events.block[:came], self.event, self.births)
+        NOTE_BIRTHS.run(came, events.op[:came], events.block[:came], self.event, self.births, coming=self.coming)
         self.event += came
         column = int(self.grid.counts[COLUMN])
         if column < self.events.size and self.event - 1 == self.events[column]:
@@ -110,7 +110,7 @@ def final_occupancy(policy: Policy, blocks: Any, state: Any, tags: int) -> Colum
     from memtrace.contract.ledger import RESERVED
 
     grid = new_grid(1, 1)
-    column_filler(policy, len(blocks))(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
+    column_filler(policy, len(blocks), 1)(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
     pages, place = layout(grid, constants_of(policy.module).VIRTUAL, int(state.ledger[RESERVED]))
     height = 1 << int(grid.counts[SHIFT])
     return {
@@ -202,7 +202,7 @@ def kinds_of(trace: Trace) -> Kinds:
     bytes_of = np.zeros(trace.facts.max_live + 1, np.int64)
     weights, start = np.zeros(len(tags) + 1), 0
     for events in trace.batches():
-        WEIGH.run(trace.facts.events, events, start, slots, bytes_of, weights)
+        WEIGH.run(events.op.size, events, start, slots, bytes_of, weights, coming=trace.facts.events)
         start += events.op.size
     np.add.at(weights, slots[:, 0], bytes_of.astype(float) * (start - slots[:, 1]))
     largest = np.argsort(-weights[:-1], kind="stable")[:MOST_TAGS]
@@ -212,22 +212,23 @@ def kinds_of(trace: Trace) -> Kinds:
     return Kinds((*(tags[code] for code in largest.tolist()), OTHER, None), of_tag)
 
 
-def column_filler(policy: Policy, passes: int) -> Callable[..., None]:
+def column_filler(policy: Policy, slots: int, columns: int) -> Callable[..., None]:
     """Return the function that fills a column of a grid: called with (blocks, births, of_tag, grid, state).
 
-    ``passes`` is the number of slots that it will look at in all its calls. A policy whose blocks come in pieces has a function
-    of its own.
+    It will be called for so many ``columns``, and look at all ``slots`` for each. A policy whose blocks come in pieces has a
+    function of its own.
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.compile import closed
 
     bound = bind(policy.module)
     if bound.first_piece is None:
-        return lambda blocks, births, of_tag, grid, state: FILL_COLUMN.run(passes, blocks, births, of_tag, grid)
+        coming = slots * columns
+        return lambda blocks, births, of_tag, grid, _: FILL_COLUMN.run(slots, blocks, births, of_tag, grid, coming=coming)
     if bound.__name__ not in _in_pieces:
         name = f"contents_{policy.module.__name__.rpartition('.')[2]}"
         _in_pieces[bound.__name__] = closed(address_map.specialise(bound), name, [policy.module, address_map], [bound])
-    return partial(_in_pieces[bound.__name__].run, passes)
+    return partial(_in_pieces[bound.__name__].run, slots, coming=slots * columns)
 
 
 _in_pieces: dict[str, Kernel] = {}
