@@ -7,6 +7,7 @@ with it. Compiled kernels are kept on disk (`code_cache`) under the digest of al
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache, partial, update_wrapper
 from importlib import import_module
@@ -24,8 +25,9 @@ from memtrace.records import viewed
 FAST: dict[str, Any] = {"_nrt": False}
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
-# Loop passes of a kernel up to which interpreting takes less time than loading compiled code, and less than compiling.
-SOONER_THAN_LOADED, SOONER_THAN_COMPILED = 20_000, 200_000
+# Loop passes of a kernel, of 1 to 8 microseconds each in the interpreter, up to which interpreting takes less time than loading
+# compiled code (0.1 s), than importing the compiler first (0.6 s), and than compiling (1 to 3 s).
+SOONER_THAN_LOADED, SOONER_THAN_IMPORTED, SOONER_THAN_COMPILED = 20_000, 200_000, 500_000
 
 _jitable: set[Callable[..., Any]] = set()
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -100,7 +102,8 @@ class Kernel:
             return self.compiled(*arguments)
         self.interpreted_passes += passes
         work = max(self.interpreted_passes, coming)
-        if work > SOONER_THAN_LOADED and (work > SOONER_THAN_COMPILED or is_kept(self.compiled, arguments)):
+        least = SOONER_THAN_LOADED if "numba" in sys.modules else SOONER_THAN_IMPORTED
+        if work > least and (work > SOONER_THAN_COMPILED or is_kept(self.compiled, arguments)):
             return self.compiled(*arguments)
         return self.interpreted(*arguments)
 

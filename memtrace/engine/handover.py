@@ -4,7 +4,8 @@ Compiling a policy's loop takes seconds; interpreting takes some 40 microseconds
 on the trace, the policy and what this process has replayed before. A `Handover` is a loop that begins with whatever is ready. It
 replays a few events at a time in the interpreter, and after each of these steps it compares the time that the rest will take at
 this pace with the time that compiling takes. If compiling is worth it, another process compiles where a processor is idle, and
-the interpreter goes on meanwhile. Both work on the same arrays, so the results are the same wherever it goes over.
+the interpreter goes on meanwhile. Both work on the same arrays, so the results are the same wherever it goes over. ``MEMTRACE_INTERPRET`` in the
+environment decides it beforehand, to compare the two.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
     from memtrace.kernels import Kernel
     from memtrace.trace import Events
+
+SWITCH = "MEMTRACE_INTERPRET"  # environment variable; "0": only compiled code replays, "1": only the interpreter
 
 STEP_SECONDS = 0.1  # that the interpreter works before it looks round
 FIRST_STEP = 256  # events, before the pace is known
@@ -94,8 +97,10 @@ class Handover:
 
     def is_ready(self, arguments: tuple[Any, ...]) -> bool:
         """Return whether the compiled loop is in this process, or on disk and worth to be loaded."""
-        kernel = self.kernel
-        if kernel.is_loaded:
+        switch = os.environ.get(SWITCH)
+        if switch in ("0", "1"):
+            return switch == "0"
+        if self.kernel.is_loaded:
             return True
         loading = LOADING_SECONDS if "numba" not in sys.modules else LOADING_SECONDS / 8
         return self.expected * PACE + _spent.get(self.bound.__name__, 0.0) > loading and self.is_kept(arguments)
@@ -130,6 +135,8 @@ class Handover:
         It is worth it once what the interpreter has done and has to do takes longer: then it costs at most twice the time of
         the better choice, however much more is to come.
         """
+        if os.environ.get(SWITCH) == "1":
+            return None
         name = self.bound.__name__
         rest = self.left * self.pace
         if rest < STEP_SECONDS or rest + _spent[name] < LOADING_SECONDS:
@@ -143,7 +150,7 @@ class Handover:
             with suppress(OSError):
                 _compilers[name] = compiler_of(self.policy.label)
                 say(f"replaying while {self.policy.name} compiles in the background, once for this version")
-        if name in _compilers and _compilers[name].poll() is None:
+        if name in _compilers and is_running(_compilers[name]):
             return None
         if name not in _compilers:  # else it failed, and does so here, where it says why
             say(f"compiling {self.policy.name}, once for this version")
@@ -177,6 +184,15 @@ def compiler_of(label: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from memtrace.engine.handover import compile_loop; compile_loop()", label]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
+
+
+def is_running(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a process that `compiler_of` started is still at work; if not, nothing is left open of it."""
+    if process.poll() is None:
+        return True
+    if process.stdin is not None:
+        process.stdin.close()
+    return False
 
 
 def compile_loop() -> None:

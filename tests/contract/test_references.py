@@ -129,6 +129,6 @@ print("equal")
 
 def test_without_the_compilers_internals_values_are_passed_whole(tmp_path: Path) -> None:
     """Numba's internals may change one day; then compiled code is slower, and places the same."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MEMTRACE_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "equal\n"), done.stderr

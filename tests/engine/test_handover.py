@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +81,19 @@ def test_a_column_of_one_row_stands_for_all_events() -> None:
 
 
 @pytest.fixture
-def simple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A policy that is compiled at once, and places for compiled code and for what is told."""
+def simple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a policy that no process has compiled, in which compiling is worth it at once."""
     text = (ROOT / "docs" / "example_policy.py").read_text()
-    (tmp_path / "mine.py").write_text(text.replace("LARGE = 1024", f"LARGE = {1024 + os.getpid()}"))
+    (tmp_path / "mine.py").write_text(text.replace("LARGE = 1024", f"LARGE = {time.time_ns() >> 10}"))
     monkeypatch.setenv(code_cache.FOLDER, str(tmp_path / "kernels"))
     monkeypatch.setattr(handover, "COMPILING_SECONDS", 0.0)
     monkeypatch.setattr(handover, "STEP_SECONDS", 1e-6)
     monkeypatch.setattr(handover, "_spent", {})
     monkeypatch.setattr(handover, "_compilers", {})
-    return tmp_path
+    yield tmp_path
+    for process in handover._compilers.values():
+        process.wait(60)
+        assert not handover.is_running(process)
 
 
 def test_another_process_compiles_meanwhile(simple: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +162,7 @@ def test_a_killed_compiler_leaves_nothing_that_is_loaded(simple: Path, after: fl
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     process.wait(60)
+    assert not handover.is_running(process)
     trace = random_trace(3, 200)
     found = digest(replay(trace, policy, keep=True, interpret=False))
     assert found == digest(replay(trace, policy, keep=True, interpret=True))
