@@ -4,8 +4,9 @@ Compiling a policy's loop takes seconds; interpreting takes some 40 microseconds
 on the trace, the policy and what this process has replayed before. A `Handover` is a loop that begins with whatever is ready. It
 replays a few events at a time in the interpreter, and after each of these steps it compares the time that the rest will take at
 this pace with the time that compiling takes. If compiling is worth it, another process compiles where a processor is idle, and
-the interpreter goes on meanwhile. Both work on the same arrays, so the results are the same wherever it goes over. ``MEMTRACE_INTERPRET`` in the
-environment decides it beforehand, to compare the two.
+the interpreter goes on meanwhile. Both work on the same arrays, so the results are the same wherever it goes over.
+
+``MEMTRACE_INTERPRET`` in the environment decides it beforehand, to compare the two.
 """
 
 from __future__ import annotations
