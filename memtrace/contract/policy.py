@@ -19,6 +19,17 @@ from typing import Any, NamedTuple, Protocol
 
 from memtrace.contract.request import NOTHING, NOWHERE, Request
 
+# What a policy with a ledger may leave uncounted, by the word that NOT_COUNTED has for it.
+COUNTED = {
+    "allocated": "bytes of blocks with rounding and headers (ALLOCATED)",
+    "holes": "number, bytes and largest of the holes (HOLES, FREE, `largest_hole`)",
+    "sizes": "sizes of the holes (SQUARES, BELOW_MEDIAN, BELOW_P99, CLASS_HOLES, CLASS_BYTES)",
+    "searches": "holes looked at for a request (INSPECTED)",
+    "fits": "the hole that served a request (HOLE_TAKEN)",
+    "splits": "splits (SPLITS)",
+    "merges": "merges (MERGES)",
+    "calls": "calls to the system (RESERVE_CALLS, RELEASE_CALLS)",
+}
 State = Any  # a NamedTuple of numpy arrays and numbers, of the policy's own type
 Options = Mapping[str, Any]
 
@@ -103,11 +114,15 @@ class Policy(Protocol):
 
     @entry(
         called="with `reserved`, only if the state has no ledger", cost="O(1)", ledger=False,
-        missing="allocated is the sum of the requested sizes, free is reserved - allocated, and no hole is counted",
+        missing="allocated is not known, and holes are what lies between the requested bytes of the blocks",
     )  # fmt: skip
     @staticmethod
     def survey(state: State) -> tuple[int, int, int, int]:
-        """Return (allocated bytes, free bytes in holes, number of holes, bytes of the largest hole)."""
+        """Return (allocated bytes, free bytes in holes, number of holes, bytes of the largest hole).
+
+        A block counts with its rounding and headers. The sizes of all holes are worked out by the engine: a hole
+        is a range of reserved bytes in no block, and a block has the bytes by which allocated grew when it was placed.
+        """
 
     # What a policy may do beyond alloc and free.
 
@@ -322,6 +337,12 @@ class Constants:
     FOOTPRINT_ONLY: bool = constant(
         "only addresses and footprint are known: measures of holes and searches are null, and the group `all` is without it",
         False,
+    )
+    MAX_ALIGN: int = constant(
+        "bytes: the largest alignment that the policy serves; of a larger one that an event asks for it owes only this", 1 << 62
+    )
+    NOT_COUNTED: tuple[str, ...] = constant(
+        "what a policy with a ledger does not count, so that measures of it are null: any of " + ", ".join(COUNTED), ()
     )
     VARIANTS: Mapping[str, Mapping[str, ModuleType]] | None = constant(
         "option -> value -> the module that is used in the policy's place if the option has this value", None

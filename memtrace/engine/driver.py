@@ -46,6 +46,7 @@ class Run:
     """One policy's loop, its state, and what the loop writes down."""
 
     policy: Policy
+    trace: str  # its name, for messages; empty where there is none
     bound: Any  # the module that `engine.binding.bind` makes of the policy
     loop: Loop
     state: Any  # the policy's state; replaced when it is enlarged
@@ -59,15 +60,20 @@ class Run:
     ) -> tuple[int, bool]:
         """Replay a batch from event `start` on; return the events replayed and whether the replay ends here.
 
-        `addresses` and `reserved`, int64[event], are filled where the mode says that they are kept.
+        `addresses` and `reserved`, int64[event], are filled where the mode says that they are kept. Raise PolicyError for what a
+        policy may not do (`engine.offences`).
         """
-        from memtrace.engine.loop import NO_ROOM, TOO_SMALL
+        from memtrace.engine.loop import NO_ROOM, OFFENCE, TOO_SMALL
+        from memtrace.engine.offences import offence
         from memtrace.engine.serving import Kept
 
         kept = Kept(addresses=addresses, reserved=reserved)
 
         def step(event: int) -> tuple[int, int]:
-            return self.loop(events, event, self.state, self.blocks, self.recorder, self.mode, kept)
+            came, why = self.loop(events, event, self.state, self.blocks, self.recorder, self.mode, kept)
+            if why == OFFENCE:
+                raise offence(self, events, came)
+            return came, why
 
         return drive(step, {NO_ROOM: self.take_places, TOO_SMALL: self.enlarge}, start)
 
@@ -98,6 +104,13 @@ def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: in
         return bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
     except ValueError as error:
         raise UsageError(f"{policy.label}: {error}") from None
+
+
+def limit_of(policy: Policy, capacity: int | None) -> int:
+    """Return the bytes that a policy may reserve; the footprint of a real allocator is its own, and has no limit here."""
+    from memtrace.contract.policy import constants_of
+
+    return UNBOUNDED if capacity is None or constants_of(policy.module).FOOTPRINT_ONLY else capacity
 
 
 def interpreted_loop(bound: Any) -> Loop:

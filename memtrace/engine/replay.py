@@ -109,7 +109,7 @@ def replay(
     """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
 
     ``samples`` events are sampled. With ``detail="bare"`` only addresses, live bytes and the peak of reserved bytes are known at
-    the end: nothing else is written down, and the other measures mean nothing. With ``"search"`` the policy also counts the holes
+    the end: nothing else is written down, and the other measures are None. With ``"search"`` the policy also counts the holes
     that it inspects, and the counts are not written down either: this is for benchmarks of the counting.
     ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``batch_rows`` events are
     replayed at a time. Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled
@@ -157,10 +157,10 @@ def assembled(
 ) -> tuple[Run, float | None]:
     """Return what the driver needs for a replay, and the seconds of a policy that did its own work in ``plan`` (else None)."""
     from memtrace.contract.ledger import HAS_COMPLETIONS, set_detail
-    from memtrace.contract.policy import constants_of
+    from memtrace.contract.policy import constants_of, has_ledger
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
-    from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop
+    from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop, limit_of
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.serving import Mode
 
@@ -169,10 +169,13 @@ def assembled(
     state, plan_seconds = planned(state, trace, policy, capacity, samples if detail == "full" else 0, on_oom)
     holes = bound.first_holes(state) if bound.first_holes else None
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
+    if not has_ledger(policy.module):
+        set_detail(state.gaps.ledger, facts.median_request, facts.p99_request, detail == "full", False)
     state.ledger[HAS_COMPLETIONS] = facts.completes > 0
     counters = len(constants_of(policy.module).COUNTERS)
     run = Run(
         policy=policy,
+        trace=trace.name,
         bound=bound,
         loop=hooks.loop or (interpreted_loop(bound) if interpret else compiled_loop(policy, bound)),
         state=state,
@@ -182,6 +185,7 @@ def assembled(
             skip=on_oom == "skip",
             swap_scratch=policy.options["swap"] == "scratch",
             keep=keep or hooks.watch is not None,
+            limit=limit_of(policy, capacity),
         ),
     )
     return run, plan_seconds
