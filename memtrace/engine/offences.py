@@ -33,7 +33,7 @@ def choose(module: ModuleType) -> dict[str, Any]:
     most = constants.MAX_ALIGN
     if constants.VIRTUAL:
 
-        def offends(state, address, size, align):
+        def offends(state: Any, address: int, size: int, align: int) -> bool:
             """Return whether an address is no answer of the contract, or lacks the alignment asked for."""
             if address < 0:
                 return address < NOTHING
@@ -41,7 +41,7 @@ def choose(module: ModuleType) -> dict[str, Any]:
 
     elif has_ledger(module):
 
-        def offends(state, address, size, align):
+        def offends(state: Any, address: int, size: int, align: int) -> bool:
             """Return whether a block ends above the reserved bytes, or its address is wrong as for virtual addresses."""
             if address < 0:
                 return address < NOTHING
@@ -49,7 +49,7 @@ def choose(module: ModuleType) -> dict[str, Any]:
 
     else:
 
-        def offends(state, address, size, align):
+        def offends(state: Any, address: int, size: int, align: int) -> bool:
             """Return whether a block overlaps another too."""
             if address < 0:
                 return address < NOTHING
@@ -59,7 +59,7 @@ def choose(module: ModuleType) -> dict[str, Any]:
     return {"offends": offends, "most_align": most}
 
 
-def offends_by_code(state, address, size, align):
+def offends_by_code(state: Any, address: int, size: int, align: int) -> bool:
     """Return whether an address is below 0 and no answer of the contract."""
     return address < NOTHING
 
@@ -97,7 +97,7 @@ def judged(asked: str, address: int, size: int, align: int, reserved: int | None
     if align > 1 and address % align:
         return f"{asked} got the address {address:,}, which is no multiple of {align:,}"
     if reserved is not None and address + size > reserved:
-        return f"{asked} got the address {address:,} and ends at {address + size:,}, above the {reserved:,} bytes that are reserved"
+        return f"{asked} got the address {address:,} and ends at {address + size:,}, above the {reserved:,} reserved bytes"
     return ""
 
 

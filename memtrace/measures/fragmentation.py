@@ -48,9 +48,7 @@ def squares_frag_mean(r: Readings) -> float | None:
     return mean(r.samples.squares())
 
 
-@metric(
-    "ratio", "lower", "1 - sqrt(sum h^2) / F at the first event with the peak of R, 0 where F = 0", needs=(STATES, SIZES)
-)
+@metric("ratio", "lower", "1 - sqrt(sum h^2) / F at the first event with the peak of R, 0 where F = 0", needs=(STATES, SIZES))
 def squares_frag_at_peak(r: Readings) -> float | None:
     return first_or_none(r.at_peak().squares())
 

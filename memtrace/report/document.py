@@ -122,7 +122,7 @@ def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["policy"],
         peak,
         ratio,
-        format_size(row["peak_allocated_bytes"]),
+        "-" if row["peak_allocated_bytes"] is None else format_size(row["peak_allocated_bytes"]),
         _percent(row["internal_frag_at_peak"]),
         _percent(row["external_frag_at_peak"]),
         "-" if row["holes_max"] is None else f"{row['holes_max']:,}",
