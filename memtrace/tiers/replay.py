@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.errors import UsageError
+from memtrace.errors import PolicyError, UsageError
 from memtrace.tiers.tier import MOST_TIERS, SCALE, Plan, Tier
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, sampl
         event_ns=plan.event_ns,
     )
     return TierRun(
+        trace=trace.name,
         loop=replay_loop(modules, evict, bind_tiers(modules, evict, interpret), interpret),
         policies=policies,
         world=World(states=states, books=books, order=evict.init(len(tiers), facts.max_live + 1)),
@@ -201,6 +202,7 @@ def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, sampl
 class TierRun:
     """The loop over tiers and what it changes."""
 
+    trace: str  # its name, for messages
     loop: Any  # what `replay_loop` returns
     policies: tuple[Policy, ...]  # by tier
     world: World  # replaced when a policy's state is enlarged
@@ -212,9 +214,35 @@ class TierRun:
         address, int8[event]) are filled unless they have one element.
         """
         from memtrace.engine.driver import drive
-        from memtrace.engine.loop import TOO_SMALL
+        from memtrace.engine.loop import OFFENCE, TOO_SMALL
 
-        return drive(lambda row: self.loop(events, times, row, self.world, addresses, landed), {TOO_SMALL: self.enlarge})
+        def step(row: int) -> tuple[int, int]:
+            came, why = self.loop(events, times, row, self.world, addresses, landed)
+            if why == OFFENCE:
+                raise self.offence()
+            return came, why
+
+        return drive(step, {TOO_SMALL: self.enlarge})
+
+    def offence(self) -> PolicyError:
+        """Return the error that names what the policy of a tier did and may not do in the current event."""
+        from memtrace.engine.offences import judged
+        from memtrace.tiers.records import EVENT, GROUP, LIMIT, MEMBER, PEAK_RESERVED
+
+        books = self.world.books
+        noted, group, member, address, size, align, reserved = books.offence.tolist()
+        for tier, (policy, row) in enumerate(zip(self.policies, books.tiers, strict=True)):
+            if noted and (row[GROUP], row[MEMBER]) == (group, member):
+                wrong = judged(f"a block of {size:,} bytes", address, size, align, reserved) or "the block overlaps another"
+            elif not noted and row[PEAK_RESERVED] > row[LIMIT]:
+                wrong = f"{row[PEAK_RESERVED]:,} bytes are reserved, which is above the capacity of {row[LIMIT]:,}"
+            else:
+                continue
+            return PolicyError(
+                f"{policy.label} in tier {tier} of {self.trace}: event {int(books.totals[EVENT]):,}: {wrong}\n"
+                "try: memtrace policies --check, on the policy"
+            )
+        raise AssertionError("the loop stopped for an offence, and there is none")
 
     def enlarge(self) -> None:
         """Replace the state of the policy that asked for a larger one."""
@@ -286,13 +314,16 @@ def check_policy(policy: Policy, trace: Trace) -> None:
 def group_tiers(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
     """Return the numbers of the tiers of each policy module, and an array with a row of fixed columns for each tier.
 
-    The columns are CAPACITY, GROUP, MEMBER, LATENCY and PACKS of `records`.
+    The columns are CAPACITY, GROUP, MEMBER, LATENCY, PACKS and LIMIT of `records`.
     """
+    from memtrace.engine.driver import limit_of
+
     by_group: list[list[int]] = [[] for _ in modules]
     rows = []
     for number, (tier, policy) in enumerate(zip(tiers, policies, strict=True)):
         group = modules.index(policy.module)
-        rows.append((tier.capacity, group, len(by_group[group]), tier.latency, tier.compression is not None))
+        limit = limit_of(policy, tier.capacity)
+        rows.append((tier.capacity, group, len(by_group[group]), tier.latency, tier.compression is not None, limit))
         by_group[group].append(number)
     return by_group, np.array(rows, np.int64)
 
