@@ -118,6 +118,22 @@ def with_ledger(module: ModuleType) -> dict[str, Any]:
         "read_policy": read_policy,
         "place_block": place_block,
     }
+    if "start" in own:
+        policy_start = own["start"]
+
+        def start(state, facts):
+            """Return the state with what the policy keeps of the facts of the trace."""
+            return state._replace(inner=policy_start(state.inner, facts))
+
+        functions["start"] = start
+    if "next_event" in own:
+        policy_next_event = own["next_event"]
+
+        def next_event(state, number):
+            """Tell the policy the number of the event that comes."""
+            policy_next_event(state.inner, number)
+
+        functions["next_event"] = next_event
     if "resize" in own:
         policy_resize = own["resize"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from memtrace.engine.recorder import Recorder
     from memtrace.engine.registry import Policy
     from memtrace.engine.serving import Mode
-    from memtrace.trace import Events
+    from memtrace.trace import Events, Trace
 
 UNBOUNDED = 1 << 62  # bytes: the capacity of a heap without a limit
 
@@ -104,6 +104,25 @@ def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: in
         return bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
     except ValueError as error:
         raise UsageError(f"{policy.label}: {error}") from None
+
+
+def started(bound: Any, state: Any, trace: Trace | None) -> Any:
+    """Return the state with what the policy's ``start``, if it has one, keeps of the trace (None: there is no trace)."""
+    import numpy as np
+
+    from memtrace.contract.policy import TraceFacts
+
+    if bound.start is None:
+        return state
+    if trace is None:
+        return bound.start(state, TraceFacts(name="", events=0, tags=(), times=lambda: np.zeros(1, np.int64)))
+
+    def times() -> NDArray[np.int64]:
+        """Return the time of each event in ns; one element where the trace has no times."""
+        known = "time" in trace.columns
+        return trace.times(np.arange(trace.facts.events)) if known else np.zeros(1, np.int64)
+
+    return bound.start(state, TraceFacts(name=trace.name, events=trace.facts.events, tags=tuple(trace.tags), times=times))
 
 
 def limit_of(policy: Policy, capacity: int | None) -> int:

@@ -193,7 +193,7 @@ class Heap:
 
     def _start(self) -> None:
         from memtrace.engine.blocks import new_blocks
-        from memtrace.engine.driver import Run, initial_state, interpreted_loop, limit_of
+        from memtrace.engine.driver import Run, initial_state, interpreted_loop, limit_of, started
         from memtrace.engine.recorder import new_recorder
         from memtrace.engine.serving import Mode
 
@@ -203,7 +203,7 @@ class Heap:
             trace="",
             bound=self._bound,
             loop=interpreted_loop(self._bound),
-            state=initial_state(self.policy, self._bound, self.capacity, self._slots + 1),
+            state=started(self._bound, initial_state(self.policy, self._bound, self.capacity, self._slots + 1), None),
             blocks=new_blocks(self._slots),
             recorder=new_recorder(0, self._slots, 0, 0, False),
             mode=Mode(skip=True, swap_scratch=self.policy.options["swap"] == "scratch", keep=True, limit=limit),

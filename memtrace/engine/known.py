@@ -8,7 +8,8 @@ footprint at some events are known, and of a replay without full detail the peak
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from memtrace.contract.policy import COUNTED, constants_of, function_of, has_ledger
+from memtrace.contract.constants import COUNTED
+from memtrace.contract.policy import constants_of, function_of, has_ledger
 
 if TYPE_CHECKING:
     from memtrace.engine.replay import Placement

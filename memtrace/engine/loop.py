@@ -150,6 +150,7 @@ def specialise(policy):
         while i < op.size:
             at = np.uint64(i)
             kind, slot = op[at], block[at]
+            policy.next_event(state, totals[EVENT])
             if i < ahead:
                 look_ahead(policy, op, block, i, state, blocks)
             if mode.keep and not policy.has_room(policy, state, blocks, recorder):

@@ -160,13 +160,14 @@ def assembled(
     from memtrace.contract.policy import constants_of, has_ledger
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
-    from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop, limit_of
+    from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop, limit_of, started
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.serving import Mode
 
     bound, facts = bind(policy.module), trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
     state, plan_seconds = planned(state, trace, policy, capacity, samples if detail == "full" else 0, on_oom)
+    state = started(bound, state, trace)
     holes = bound.first_holes(state) if bound.first_holes else None
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
     if not has_ledger(policy.module):

@@ -115,7 +115,7 @@ def of_policy(bound, number, group_of):
     policy_alloc, policy_free, policy_resize = bound.alloc, bound.free, bound.resize
     policy_trim, policy_access, policy_freed_by = bound.trim, bound.access, bound.freed_by
     policy_record, policy_largest, policy_releasable = bound.record, bound.largest_hole, bound.releasable
-    policy_offends = bound.offends
+    policy_offends, policy_next_event = bound.offends, bound.next_event
 
     def checked(world, member, state, request, address):
         """Return the policy's answer to a request, and note it down if it is no address that the policy may give."""
@@ -164,6 +164,11 @@ def of_policy(bound, number, group_of):
         policy_freed_by(group_of(world, number)[member], request, extra)
         return 0
 
+    def next_event(world, member, request, address, extra, row):
+        """Tell the policy that the event of number ``address`` comes."""
+        policy_next_event(group_of(world, number)[member], address)
+        return 0
+
     def book(world, member, request, address, extra, row):
         """Return entry ``extra`` of the policy's ledger."""
         return group_of(world, number)[member].ledger[extra]
@@ -175,9 +180,10 @@ def of_policy(bound, number, group_of):
         write_row(row, address, extra, state.ledger, policy_largest(state), policy_releasable(state))
         return 0
 
+    freed = freed_by if policy_freed_by is Policy.freed_by else out_of_line(freed_by)
     return {
-        "ask": ask, "free": free, "resize": resize, "trim": trim, "access": access, "record": record,
-        "checked": checked, "freed_by": freed_by if policy_freed_by is Policy.freed_by else out_of_line(freed_by), "book": book, "note": note,
+        "ask": ask, "free": free, "resize": resize, "trim": trim, "access": access, "record": record, "freed_by": freed,
+        "next_event": next_event, "book": book, "note": note, "checked": checked,
     }  # fmt: skip
 
 

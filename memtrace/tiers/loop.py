@@ -22,8 +22,8 @@ from memtrace.tiers.records import (
     FAILED,
     GROUP,
     LAST_TIME,
-    MEMBER,
     LIMIT,
+    MEMBER,
     OOM_EVENT,
     PEAK_RESERVED,
     PLACED,
@@ -112,6 +112,15 @@ def uses_of_event(t, world, books, kind, slot, other):
     return NOTHING
 
 
+@out_of_line
+def tell(t, world, books):
+    """Tell the policy of each tier the number of the current event."""
+    request = make_request(0, 0, 0, -1, 0)
+    for tier in range(books.tiers.shape[0]):
+        row = books.tiers[tier]
+        t.next_event(world, row[GROUP], row[MEMBER], request, books.totals[EVENT], 0, books.peaks[tier, 0])
+
+
 def above_capacity(books, touched):
     """Return whether a tier of which the current event may have changed the policy (a bit in ``touched``) reserves too much."""
     for tier in range(books.tiers.shape[0]):
@@ -139,6 +148,8 @@ def specialise(t):
             if totals[STEP] == 0:
                 tick(books, time, i)
                 totals[STEP] = 1
+                if books.told:
+                    tell(t, world, books)
             if books.ahead > 0 and fetch_ahead(t, world) == ENLARGE:
                 return i, TOO_SMALL
             if use_extra(t, world, books) == ENLARGE:

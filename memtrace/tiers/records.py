@@ -132,6 +132,7 @@ class Records(NamedTuple):
     overlap: bool  # transfers run beside the program
     skip: bool  # a request that no tier has room for is skipped; False: it ends the replay
     scratch: bool  # a swap within a tier needs a scratch block
+    told: bool  # some policy is told the number of each event
     event_ns: int  # the program's own ns per event, where the trace has no times
 
 
@@ -166,8 +167,8 @@ def new_records(facts, tags, tiers, samples, extra, future, **how):
     """Return the books of a replay before its first event.
 
     ``facts`` are those of the trace, ``tags`` is its number of tags, ``samples`` the most events that are sampled. ``tiers`` is
-    (rows, speed, ratios, ratio_counts), where a row per tier has (CAPACITY, GROUP, MEMBER, LATENCY, PACKS, LIMIT), and the others are
-    fields of Books. ``extra`` is (events, slots) of the uses without an event, ``how`` all fields that are not made here.
+    (rows, speed, ratios, ratio_counts), where a row per tier has (CAPACITY, GROUP, MEMBER, LATENCY, PACKS, LIMIT), and the others
+    are fields of Books. ``extra`` is (events, slots) of the uses without an event, ``how`` all fields that are not made here.
     """
     fixed, speed, ratios, ratio_counts = tiers
     count, slots = fixed.shape[0], facts.max_live + 1

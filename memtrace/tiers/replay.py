@@ -159,6 +159,7 @@ def event_times(trace: Trace, first: int, rows: int) -> NDArray[np.int64]:
 def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, samples: int, skip: bool, interpret: bool) -> TierRun:
     """Return what drives a replay over tiers; UsageError for a policy that cannot be in a tier."""
     from memtrace.contract.ledger import set_detail
+    from memtrace.contract.policy import function_of
     from memtrace.engine.registry import parse_policy
     from memtrace.tiers.binding import World, bind_tiers
     from memtrace.tiers.eviction import rule
@@ -170,10 +171,12 @@ def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, sampl
     facts, evict = trace.facts, rule(plan.evict)
     modules = list(dict.fromkeys(policy.module for policy in policies))
     by_group, fixed = group_tiers(tiers, policies, modules)
-    states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
+    states: Any = tuple(tuple(new_state(tiers[k], policies[k], trace) for k in group) for group in by_group)
     for group in states:
         for state in group:
             set_detail(state.ledger, facts.median_request, facts.p99_request, True, True, None)
+            if "gaps" in state._fields:  # of a policy without a ledger
+                set_detail(state.gaps.ledger, facts.median_request, facts.p99_request, True, False)
     books = new_records(
         facts,
         len(trace.tags),
@@ -189,6 +192,7 @@ def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, sampl
         skip=skip,
         scratch=policies[0].options["swap"] == "scratch",
         event_ns=plan.event_ns,
+        told=any(function_of(policy.module, "next_event") for policy in policies),
     )
     return TierRun(
         trace=trace.name,
@@ -328,16 +332,17 @@ def group_tiers(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list
     return by_group, np.array(rows, np.int64)
 
 
-def new_state(tier: Tier, policy: Policy, max_live: int) -> Any:
-    """Return the first state of the policy of a tier, with room for ``max_live`` live blocks at once.
+def new_state(tier: Tier, policy: Policy, trace: Trace) -> Any:
+    """Return the first state of the policy of a tier, with room for the live blocks of the trace and one more.
 
     Raises UsageError, which names the tier, for options that the policy refuses.
     """
     from memtrace.engine.binding import bind
-    from memtrace.engine.driver import initial_state
+    from memtrace.engine.driver import initial_state, started
 
+    bound = bind(policy.module)
     try:
-        return initial_state(policy, bind(policy.module), tier.capacity, max_live)
+        return started(bound, initial_state(policy, bound, tier.capacity, trace.facts.max_live + 1), trace)
     except UsageError as error:
         raise UsageError(f"tier {tier.name}: {error}") from None
 
