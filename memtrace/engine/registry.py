@@ -93,7 +93,8 @@ def with_inner(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     told = any(function_of(inner.module, name) for name in ("start", "next_event"))
     if bound.address_of or bound.first_piece or told or not has_ledger(inner.module):
         raise UsageError(
-            f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, it is told of the trace, or it has no ledger"
+            f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, it is told of the trace, "
+            "or it has no ledger"
         )
     name = f"{module.__name__}.over_{short_name(inner.module)}"
     if name not in sys.modules:
