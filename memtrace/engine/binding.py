@@ -14,6 +14,7 @@ from memtrace.contract.policy import functions, functions_of, has_ledger
 from memtrace.engine import offences, places
 from memtrace.engine.adapted import with_ledger
 from memtrace.engine.digests import digest, reachable_modules
+from memtrace.engine.policy_objects import HELPERS
 
 
 @cache
@@ -23,6 +24,7 @@ def bind(module: ModuleType) -> ModuleType:
     bound = {each.name: own.get(each.name) or each.default for each in functions()}
     bound["read_policy"] = own.get("read_policy")
     bound["place_block"] = own.get("place_block")
+    bound |= vars(module).get(HELPERS, {})
     bound |= places.choose(bound) | offences.choose(module)
     name = f"{module.__name__}.bound_{digest(reachable_modules(module))}"
     if name not in sys.modules:

@@ -53,7 +53,8 @@ def digest(modules: list[ModuleType]) -> str:
     """
     folders = (*memtrace.engine.__path__, *memtrace.contract.__path__)
     engine = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
-    files = [Path(inspect.getsourcefile(m) or "") for m in modules] + engine
+    # A module without a file was made of functions, and has their digest in its name.
+    files = [Path(inspect.getsourcefile(m) or "") for m in modules if m.__file__ is not None] + engine
     text = hashlib.sha256()
     for file in dict.fromkeys(files):
         text.update(file.read_bytes())

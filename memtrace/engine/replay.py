@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from memtrace.engine.driver import Loop, Run
     from memtrace.engine.recorder import Recorder
     from memtrace.engine.registry import Policy
@@ -95,7 +97,7 @@ class Placement:
 
 def replay(
     trace: Trace,
-    policy: Policy | str,
+    policy: Policy | str | ModuleType,
     capacity: int | None = None,
     *,
     on_oom: OnOom = "stop",
@@ -115,9 +117,9 @@ def replay(
     replayed at a time. Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled
     or fails.
     """
-    from memtrace.engine.registry import parse_policy
+    from memtrace.engine.registry import policy as policy_of
 
-    policy = parse_policy(policy) if isinstance(policy, str) else policy
+    policy = policy_of(policy)
     run, plan_seconds = assembled(trace, policy, capacity, on_oom, samples, detail, keep, interpret, hooks)
     kept = Kept(keep=keep)
     first = begun(run, hooks.begin) if hooks.begin is not None else 0

@@ -96,7 +96,7 @@ def _verdict(results: Results, trace: str) -> Iterator[Block]:
     yield Heading("Policies, best first")
     yield Table(RANKED, tuple(_ranked_row(row) for row in rows))
     yield Paragraph(_trace_facts(rows[0]))
-    tried = suggestions(rows, _typed(results.manifest.get("traces", {}).get(trace, trace)))
+    tried = suggestions(rows, _typed(results.manifest.get("traces", {}).get(trace, trace)), results.manifest.get("policies", {}))
     if tried:
         yield Heading("What to try next")
     for suggestion in tried:
