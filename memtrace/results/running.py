@@ -63,9 +63,8 @@ def run(
     cells = [Cell(trace, policy, settings) for trace in traces for policy in policies]
     parts = replay_cells(cells, jobs_for(cells, jobs), progress or (lambda cell, events: None))
     sources = {trace.name: trace.source for trace in traces}
-    return build(
-        parts, [distributions(t) for t in traces], manifest(sources, time.perf_counter() - started, file_texts(policies))
-    )
+    about = manifest(sources, time.perf_counter() - started, file_texts(policies))
+    return build(parts, [distributions(t) for t in traces], about)
 
 
 def check_names(traces: Sequence[Trace]) -> None:

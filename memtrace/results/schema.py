@@ -178,9 +178,9 @@ def versions() -> dict[str, str]:
 def manifest(sources: dict[str, str], wall_seconds: float, policies: Mapping[str, str] = NO_FILES) -> dict[str, Any]:
     """Return the content of manifest.json.
 
-    ``sources`` maps each trace's name to its path, URL or recipe; ``wall_seconds`` is the duration of the run. ``policies`` maps the label
-    of each policy that is a file of the user's own to the text that names it, with its path; where there is none, the manifest
-    has no such entry.
+    ``sources`` maps each trace's name to its path, URL or recipe; ``wall_seconds`` is the duration of the run. ``policies`` maps
+    the label of each policy that is a file of the user's own to the text that names it, with its path; where there is no such
+    policy, the manifest has no such entry.
     """
     return {
         "schema": FORMAT,

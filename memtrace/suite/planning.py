@@ -89,6 +89,8 @@ class Plan:
     @property
     def files(self) -> dict[str, str]:
         """Return, by label, the text of each policy that is a file of the user's own."""
+        from memtrace.names import split_spec
+
         return {task.label: task.policy for task in self.tasks if split_spec(task.policy, "")[0].endswith(".py")}
 
 
