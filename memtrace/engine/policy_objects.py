@@ -1,9 +1,9 @@
 """Make a policy of a module object, or of functions that are defined anywhere, such as in the cell of a notebook.
 
-The functions are put into a module of their own, whose name has a digest of their byte code, of the functions that they call, and
-of the constants that they read. So a function that was defined anew is compiled anew, and one that was not is found again in the
-compile cache, in any process. What a function reads besides (an array, an object) cannot be told apart by its text: such a
-policy is compiled for this process only.
+Copies of the functions are put into a module of their own. Its name has a digest of their byte code, of the functions that they
+call, and of the constants that they read. So a function that was defined anew is compiled anew, and one that was not is found
+again in the compile cache, in any process. What a function reads besides (an array, an object) cannot be told apart by its text:
+such a policy is compiled for this process only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from memtrace.contract.policy import constants, functions
@@ -43,8 +43,9 @@ def module_of(pieces: Mapping[str, Any], name: str) -> ModuleType:
     if full not in sys.modules:
         module = ModuleType(full, getattr(found.get("alloc"), "__doc__", None))
         module.__file__ = None
-        vars(module).update(found)
-        vars(module)[HELPERS] = made.helpers
+        copies = Copies()
+        vars(module).update({piece: copies.of(value) for piece, value in found.items()})
+        vars(module)[HELPERS] = {f"helper_{i}": helper for i, helper in enumerate(copies.made.values())}
         vars(module)[UNSAVED] = made.unsaved
         vars(module).update({f"module_{alias}": each for alias, each in made.modules.items()})
         sys.modules[full] = module
@@ -59,12 +60,11 @@ def pieces_of(module: ModuleType) -> dict[str, Any]:
 
 
 class Fingerprint:
-    """The digest of functions with all that they reach by name, and the functions that they call."""
+    """The digest of functions with all that they reach by name."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.text = hashlib.sha256()
-        self.helpers: dict[str, FunctionType] = {}
         self.modules: dict[str, ModuleType] = {}
         self.unsaved = False  # something was reached of which no digest can be made
         self.seen: set[int] = set()
@@ -102,13 +102,10 @@ class Fingerprint:
                 self.reached(name, function.__globals__[name])
 
     def reached(self, name: str, value: Any) -> None:
-        """Add what a function reads; a function that it calls becomes a helper, to be compiled with it."""
-        value = getattr(value, "py_func", value)  # of a function that was compiled with numba already
-        if isinstance(value, FunctionType) and is_own(value):
-            self.helpers[f"{name}_{len(self.helpers)}"] = value
-        elif isinstance(value, ModuleType):
+        """Add what a function reads."""
+        if isinstance(value, ModuleType):
             self.modules[name] = value
-        self.add(name, value)
+        self.add(name, getattr(value, "py_func", value))  # of a function that was compiled with numba already
 
     def add_code(self, code: CodeType) -> None:
         """Add byte code with its constants; not the lines, which differ each time a cell is run."""
@@ -118,6 +115,34 @@ class Fingerprint:
                 self.add_code(value)
             else:
                 self.text.update(repr(value).encode())
+
+
+class Copies:
+    """Copies of functions, which read what their names stand for now, whatever is assigned to the names later."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.made: dict[int, FunctionType] = {}  # by the identity of the original
+        self.names: dict[int, dict[str, Any]] = {}  # globals of the copies, by the identity of the originals' globals
+
+    def of(self, value: Any) -> Any:
+        """Return the copy of a function of the user's own, with copies of those that it calls; any other value as it is."""
+        if not isinstance(value, FunctionType) or not is_own(value) or value.__module__.partition(".")[0] == "memtrace":
+            return value
+        if id(value) not in self.made:
+            names = self.names.setdefault(id(value.__globals__), dict(value.__globals__))
+            cells = tuple(CellType(cell.cell_contents) for cell in value.__closure__ or ())
+            copy = FunctionType(value.__code__, names, value.__name__, value.__defaults__, cells or None)
+            copy.__kwdefaults__, copy.__annotations__ = value.__kwdefaults__, value.__annotations__
+            copy.__qualname__, copy.__doc__ = value.__qualname__, value.__doc__
+            vars(copy).update(vars(value))
+            self.made[id(value)] = copy
+            for name in names_of(value.__code__):
+                if name in names:
+                    names[name] = self.of(names[name])
+            for cell in cells:
+                cell.cell_contents = self.of(cell.cell_contents)
+        return self.made[id(value)]
 
 
 def is_own(function: FunctionType) -> bool:

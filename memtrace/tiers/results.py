@@ -207,7 +207,7 @@ def tables(results: TierResults) -> dict[str, pyarrow.Table]:
 
 
 def manifest_of(trace: Trace, seconds: float, policies: Sequence[Policy] = ()) -> dict[str, Any]:
-    """Return the manifest of a run, as of any results folder; ``seconds`` is how long it took, ``policies`` those of its tiers."""
+    """Return the manifest of a run, as of any results folder; it took ``seconds``, and ``policies`` are those of its tiers."""
     from memtrace.engine.registry import file_texts
     from memtrace.results.schema import manifest
 
