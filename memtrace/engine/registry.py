@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
 from memtrace import plugins
+from memtrace.contract.constants import COUNTED
 from memtrace.contract.policy import constants, constants_of, function_of, has_ledger, required
 from memtrace.engine.binding import bind
 from memtrace.engine.policy_files import load_module
@@ -374,5 +375,8 @@ def check_functions(path: str, module: ModuleType) -> None:
     for function in needed:
         if function_of(module, function) is None:
             raise PolicyError(f"{path} has no function {function}; a policy {kind} needs {', '.join(needed)}")
+    unknown_words = set(constants_of(module).NOT_COUNTED) - set(COUNTED)
+    if unknown_words:
+        raise PolicyError(f"{path}: NOT_COUNTED has {min(unknown_words)!r}; its words are {', '.join(COUNTED)}")
     if len(inspect.signature(module.init).parameters) < 2:
         raise PolicyError(f"{path}: init has to take (capacity, max_live, ...)")
