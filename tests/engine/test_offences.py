@@ -85,7 +85,7 @@ def test_a_fault_ends_a_replay_a_heap_and_a_replay_over_tiers(said: str, ledger:
     heap.allocate(50)
     with pytest.raises(PolicyError, match="event 1: "):
         heap.allocate(100, align or 0)
-    with pytest.raises(PolicyError, match="mine in tier 0 of .*event 1: "):
+    with pytest.raises(PolicyError, match=r"mine in tier 0 of .*event 1: "):
         replay_tiers(trace, [Tier("a", 1024, 1e9, 0, path)], Plan(uses="lifetimes"), interpret=True)
 
 
