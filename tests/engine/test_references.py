@@ -111,7 +111,7 @@ def test_namedtuples_of_one_name_are_told_apart_by_their_fields() -> None:
     use_instructions()
     compiled = njit(lambda state: by_reference(state).top[0])
     for fields in (("top", "step"), ("step", "top"), ("top", "other")):
-        kind = namedtuple("State", fields)  # type: ignore[misc]  # noqa: PYI024
+        kind = namedtuple("State", fields)  # type: ignore[misc]
         arrays = {name: np.full(1, len(name)) for name in fields}
         assert compiled(kind(**arrays)) == 3
 
