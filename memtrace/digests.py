@@ -21,6 +21,7 @@ from memtrace import plugins
 
 OPTIMIZED, NEW_LOCALS = inspect.CO_OPTIMIZED, inspect.CO_NEWLOCALS  # flags that the code of a function has, and of no class
 HAS_DOCSTRING = 0x4000000  # flag of functions from Python 3.13 on; before, a docstring is the first constant
+UNSAVED = "memtrace_unsaved"  # attribute of a module: what is compiled of it is not kept on disk, since it reads other things
 SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype)
 
 
@@ -83,8 +84,10 @@ def digest(modules: Iterable[ModuleType]) -> str:
 @cache
 def module_digest(module: ModuleType) -> bytes:
     """Return the SHA-256 of a module's code and of its constants, which it may have imported."""
-    text = hashlib.sha256()
-    for part in code_parts(code_of(module)):
+    text, code = hashlib.sha256(), code_of(module)
+    if code is None:  # the name of a module that was made of functions has their digest
+        text.update(module.__name__.encode())
+    for part in code_parts(code):
         text.update(part)
     for name, value in sorted(vars(module).items()):
         # Compiled code cannot read what may change, such as a dict.

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from memtrace.code_cache import KeptCode, is_any_kept
-from memtrace.digests import digest, plain_functions, reachable_modules
+from memtrace.digests import UNSAVED, digest, plain_functions, reachable_modules
 from memtrace.lean import SWITCH, lean
 from memtrace.records import viewed
 
@@ -76,7 +76,8 @@ class Kernel:
             # Numba names machine code after the function; of an edited file there may be two in a process.
             self.function.__qualname__ = f"{self.function.__qualname__.partition(':')[0]}:{made}"
             options = {"nogil": True, **(fast_options() if self.fast else {}), **self.options}
-            self._compiled = njit(self.function, lambda: made, self.name, **options)
+            saved = not any(vars(module).get(UNSAVED) for module in modules)
+            self._compiled = njit(self.function, (lambda: made) if saved else None, self.name, **options)
         return self._compiled
 
     @property
@@ -86,7 +87,8 @@ class Kernel:
 
     def was_compiled(self) -> bool:
         """Return whether code of it is on disk, for arguments of any types. The compiler is not imported for this."""
-        return is_any_kept(self.name, digest(self.modules()))
+        modules = self.modules()
+        return not any(vars(module).get(UNSAVED) for module in modules) and is_any_kept(self.name, digest(modules))
 
     def interpreted(self, *arguments: Any) -> Any:
         """Return what the plain function returns; record arrays are passed as `records.viewed`, which is faster."""
@@ -135,11 +137,11 @@ def knows_fast() -> bool:
     return all(hasattr(cpu_target.options, name) for name in FAST)
 
 
-def njit(function: Callable[..., Any], sources: Callable[[], str], name: str = "", **options: Any) -> Any:
+def njit(function: Callable[..., Any], sources: Callable[[], str] | None, name: str = "", **options: Any) -> Any:
     """Return the function for numba to compile, as ``numba.njit``, but under ``lean``, and kept on disk.
 
-    ``sources()`` returns the digest of everything that it is compiled from. ``name`` is the first part of the names of its files,
-    by default the function's own.
+    ``sources()`` returns the digest of everything that it is compiled from; without it, nothing is kept. ``name`` is the first
+    part of the names of its files, by default the function's own.
     """
     import numba
 
@@ -147,18 +149,23 @@ def njit(function: Callable[..., Any], sources: Callable[[], str], name: str = "
     compiler: Any = getattr(dispatcher, "_compiler", None)
     if hasattr(compiler, "compile") and hasattr(dispatcher, "_cache"):
         how = f"{sorted(options.items())} {SWITCH}={os.environ.get(SWITCH, '')}"
-        kept = KeptCode(name or f"{function.__module__}.{function.__qualname__}", cache(sources), how)
-        dispatcher._cache = kept
+        kept = None
+        if sources is not None:
+            kept = KeptCode(name or f"{function.__module__}.{function.__qualname__}", cache(sources), how)
+            dispatcher._cache = kept
         # The dispatcher calls it for a signature that is neither compiled nor on disk, so other calls cost no more.
         compiler.compile = partial(_compile, compiler.compile, dispatcher, kept)
     return dispatcher
 
 
-def _compile(compile: Callable[..., Any], dispatcher: Any, kept: KeptCode, types: Any, result: Any) -> Any:
+def _compile(compile: Callable[..., Any], dispatcher: Any, kept: KeptCode | None, types: Any, result: Any) -> Any:
     """Return the result of numba's ``compile`` for arguments of these types, called under ``lean``, and keep it on disk.
 
     Another process may have compiled the same meanwhile; then its result is loaded.
     """
+    if kept is None:
+        with lean():
+            return compile(types, result)
     with kept.locked(types):
         found = kept.load_overload(types, dispatcher.targetctx)
         if found is not None:

@@ -5,8 +5,9 @@ from inspect import getclosurevars
 from types import FunctionType, ModuleType
 from typing import Any
 
+from memtrace.contract.policy import has_ledger
 from memtrace.digests import plain_functions, reachable_modules
-from memtrace.engine import loop, places, recorder
+from memtrace.engine import adapted, gaps, loop, offences, places, recorder
 from memtrace.errors import PolicyError
 from memtrace.kernels import Kernel
 
@@ -17,8 +18,14 @@ def loop_kernel(policy: ModuleType, bound: ModuleType) -> Kernel:
     """Return the loop of ``policy`` as a kernel; there is one for each bound module."""
     if bound.__name__ not in _loops:
         name = policy.__name__.rpartition(".")[2]
-        _loops[bound.__name__] = closed(loop.specialise(bound), name, [policy, loop, recorder, places], [bound])
+        sources = [*sources_of(policy), loop, recorder, places, offences]
+        _loops[bound.__name__] = closed(loop.specialise(bound), name, sources, [bound])
     return _loops[bound.__name__]
+
+
+def sources_of(policy: ModuleType) -> list[ModuleType]:
+    """Return the modules that a bound policy begins with: its own, and those by which the engine counts holes for it."""
+    return [policy] if has_ledger(policy) else [policy, adapted, gaps]
 
 
 def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], bounds: list[ModuleType]) -> Kernel:

@@ -69,7 +69,7 @@ class Handover:
         self.bound = bound
         self.left = events
         self.expected = max(events, expected)
-        self.background = background and processors() > 1
+        self.background = background and processors() > 1 and policy.text is not None  # else only this process knows it
         self.code: Any = None  # the compiled loop, once it is used
         self.interpreted = interpreted_loop(policy.module, bound)
         self.pace = PACE
@@ -149,7 +149,7 @@ class Handover:
             return None
         if self.background and name not in _compilers:
             with suppress(OSError):
-                _compilers[name] = compiler_of(self.policy.label)
+                _compilers[name] = compiler_of(self.policy.text or "")
                 say(f"replaying while {self.policy.name} compiles in the background, once for this version")
         if name in _compilers and is_running(_compilers[name]):
             return None
@@ -177,12 +177,12 @@ def processors() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def compiler_of(label: str) -> subprocess.Popen[bytes]:
-    """Start a process that compiles the loop of the policy of this label, and keeps it on disk.
+def compiler_of(text: str) -> subprocess.Popen[bytes]:
+    """Start a process that compiles the loop of the policy of this text, and keeps it on disk.
 
     It ends with this process, however this one ends, since it then reads the end of its input.
     """
-    command = [sys.executable, "-c", "from memtrace.engine.handover import compile_loop; compile_loop()", label]
+    command = [sys.executable, "-c", "from memtrace.engine.handover import compile_loop; compile_loop()", text]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
 

@@ -219,7 +219,7 @@ def column_filler(policy: Policy, slots: int, columns: int) -> Callable[..., Non
     function of its own.
     """
     from memtrace.engine.binding import bind
-    from memtrace.engine.compile import closed
+    from memtrace.engine.compile import closed, sources_of
 
     bound = bind(policy.module)
     if bound.first_piece is None:
@@ -227,7 +227,9 @@ def column_filler(policy: Policy, slots: int, columns: int) -> Callable[..., Non
         return lambda blocks, births, of_tag, grid, _: FILL_COLUMN.run(slots, blocks, births, of_tag, grid, coming=coming)
     if bound.__name__ not in _in_pieces:
         name = f"contents_{policy.module.__name__.rpartition('.')[2]}"
-        _in_pieces[bound.__name__] = closed(address_map.specialise(bound), name, [policy.module, address_map], [bound])
+        _in_pieces[bound.__name__] = closed(
+            address_map.specialise(bound), name, [*sources_of(policy.module), address_map], [bound]
+        )
     return partial(_in_pieces[bound.__name__].run, slots, coming=slots * columns)
 
 

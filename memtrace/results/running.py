@@ -58,6 +58,7 @@ def run(
     ``jobs`` is the number of processes, None for as many as pay; the results do not depend on it. Raise UsageError if
     two traces have the same name.
     """
+    from memtrace.engine.registry import file_texts
     from memtrace.results.gather import distributions
     from memtrace.results.schema import manifest
     from memtrace.results.tables import build
@@ -67,7 +68,8 @@ def run(
     cells = cells_of(traces, policies, settings, jobs)
     parts = replay_cells(cells, jobs_for(cells, jobs), progress or (lambda cell, events: None))
     sources = {trace.name: trace.source for trace in traces}
-    return build(parts, [distributions(t) for t in traces], manifest(sources, time.perf_counter() - started))
+    about = manifest(sources, time.perf_counter() - started, file_texts(policies))
+    return build(parts, [distributions(t) for t in traces], about)
 
 
 def cells_of(traces: Sequence[Trace], policies: Sequence[Policy], settings: Settings, jobs: int | None) -> list[Cell]:
@@ -109,6 +111,8 @@ def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
     """
     from memtrace.engine.handover import processors
 
+    if any(cell.policy.text is None for cell in cells):
+        return 1  # a policy made of functions is known to this process alone
     if jobs is None:
         events = sum(cell.trace.facts.events for cell in cells)
         jobs = processors() if events >= (WORTH_PROCESSES if all_compiled(cells) else WORTH_INTERPRETING) else 1
