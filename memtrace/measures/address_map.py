@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
+from memtrace.kernels import compiled_as
 
 ALLOC, FREE, REALLOC = 0, 1, 2  # codes of memtrace.trace.Op
 PLACED = 1  # status of a block that has an address, as in engine.blocks
@@ -86,12 +87,34 @@ def fold(grid):
         # The new row is never after the old one, and the row that was there before has been moved or merged already.
         to = row_of(grid, grid.pages[row] >> 1)
         if to != row:
-            for column in range(counts[COLUMN] + 1):
-                for kind in range(grid.live.shape[2]):
-                    grid.live[column, to, kind] += grid.live[column, row, kind]
-                    grid.live[column, row, kind] = 0
-                grid.born[column, to] += grid.born[column, row]
-                grid.born[column, row] = 0.0
+            merge_rows(grid, row, to)
+
+
+def merge_by_loops(grid, row, to):
+    """Add a row to another in all columns up to the current one, and clear it: what compiled code does for `merge_rows`."""
+    for column in range(grid.counts[COLUMN] + 1):
+        for kind in range(grid.live.shape[2]):
+            grid.live[column, to, kind] += grid.live[column, row, kind]
+            grid.live[column, row, kind] = 0
+        grid.born[column, to] += grid.born[column, row]
+        grid.born[column, row] = 0.0
+
+
+def compile_merging():
+    """Have `merge_rows` compiled as loops, which allocate nothing."""
+    from numba.extending import overload
+
+    overload(merge_rows, strict=False)(lambda grid, row, to: merge_by_loops)
+
+
+@compiled_as(compile_merging)
+def merge_rows(grid, row, to):
+    """Add a row to another in all columns up to the current one, and clear it; in the interpreter a column at once."""
+    upto = grid.counts[COLUMN] + 1
+    grid.live[:upto, to] += grid.live[:upto, row]
+    grid.live[:upto, row] = 0
+    grid.born[:upto, to] += grid.born[:upto, row]
+    grid.born[:upto, row] = 0.0
 
 
 def fill_column(blocks, births, kind_of_tag, grid):

@@ -106,9 +106,9 @@ def test_namedtuples_of_one_name_are_told_apart_by_their_fields() -> None:
 
     from numba import njit
 
-    from memtrace.engine.compile import use_instructions
+    from memtrace.kernels import make_jitable
 
-    use_instructions()
+    make_jitable({by_reference})
     compiled = njit(lambda state: by_reference(state).top[0])
     for fields in (("top", "step"), ("step", "top"), ("top", "other")):
         kind = namedtuple("State", fields)  # type: ignore[misc]

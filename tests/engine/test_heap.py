@@ -127,12 +127,11 @@ def test_a_policy_of_ones_own_by_its_path_sees_the_tag(tmp_path: Path) -> None:
         "def reserved(state):\n    return 1000\n"
     )
     heap = memtrace.Heap(str(file))
-    found = [heap.allocate(8, tag=tag) for tag in (None, "weight", "activation", "weight")]
+    found = [heap.allocate(8, tag=tag) for tag in (None, "weight", "activation")]
     assert [(block.address, block.tag) for block in found if block is not None] == [
         (0, None),
         (100, "weight"),
         (200, "activation"),
-        (100, "weight"),
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import memtrace
 from memtrace.engine.binding import bind
-from memtrace.engine.compile import is_cached
+from memtrace.engine.compile import loop_kernel
 from memtrace.errors import PolicyError, UsageError
 from memtrace.policies import best_fit
 from memtrace.results.running import Cell, jobs_for
@@ -90,7 +90,7 @@ def test_what_the_names_stand_for_now_is_taken_compiled_and_interpreted() -> Non
     names = cell()
     first = of(names)
     assert addresses(first, interpret=False) == addresses(first) == [0, 16]
-    assert of(names).module is first.module and is_cached(first.module, bind(first.module))
+    assert of(names).module is first.module and loop_kernel(first.module, bind(first.module)).was_compiled()
     names["STEP"] = 64
     second = of(names)
     assert second.module is not first.module
@@ -103,7 +103,7 @@ def test_what_the_names_stand_for_now_is_taken_compiled_and_interpreted() -> Non
 def test_an_array_that_is_read_by_name_is_compiled_for_this_process_only() -> None:
     names = cell(CELL.replace("STEP = 16", "SIZES = np.array([24])").replace("STEP", "SIZES[0]"))
     mine = of(names)
-    assert not is_cached(mine.module, bind(mine.module)) and addresses(mine) == [0, 24]
+    assert addresses(mine, interpret=False) == [0, 24] and not loop_kernel(mine.module, bind(mine.module)).was_compiled()
 
 
 def test_a_module_object_is_taken_as_it_is_at_the_moment() -> None:
