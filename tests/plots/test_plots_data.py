@@ -18,7 +18,7 @@ from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE, UNUSED
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
 from memtrace.plots.occupancy import coloured
-from memtrace.plots.series import Cells, Region, cells_of, curve, distinct, highest_samples, hole_counts, means, tag_names
+from memtrace.plots.series import Cells, Region, cells_of, curve, highest_samples, hole_counts, means, tag_names
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
 
@@ -64,15 +64,6 @@ def test_a_column_of_a_map_shows_the_fullest_of_its_moments() -> None:
 
 def test_no_samples_are_no_curve() -> None:
     assert [part.size for part in curve(numpy.array([]), numpy.array([]), 10)] == [0, 0]
-
-
-@given(st.lists(st.integers(-5, 5)))
-def test_distinct_values_are_those_of_numpy(values: list[int]) -> None:
-    array = numpy.array(values, dtype=numpy.int64)
-    for given_values in (array, numpy.sort(array)):
-        found, place = distinct(given_values)
-        assert found.tolist() == sorted(set(values))
-        assert found[place].tolist() == given_values.tolist()
 
 
 def cells(*columns: tuple[int, list[int]]) -> dict[str, numpy.ndarray]:
