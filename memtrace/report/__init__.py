@@ -18,18 +18,26 @@ ENDINGS = (".pdf", ".html", ".md")
 def render(results: Results | TierResults, folder: Path, kinds: Collection[str] = ("pdf", "html")) -> list[Path]:
     """Write the reports of these kinds into the folder, and each figure as PNG into its folder plots/. Return the paths.
 
-    The reports are called report.pdf, report.html and report.md. Every figure is drawn once, for the PDF, and taken
-    from there for the other kinds.
+    The reports are called report.pdf, report.html and report.md. Every figure is drawn once, at the height that it has in the
+    PDF, for all kinds.
     """
-    from memtrace.report import html, markdown, pdf
+    from memtrace.drawing.raster import png
+    from memtrace.drawing.saving import write_whole
+    from memtrace.report import flow, html, markdown, pdf
 
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     document, explored = document_of(results)
-    path, *figures = pdf.write(document, folder / "report.pdf", plots)
-    written = [path] if "pdf" in kinds else []
-    if not written:
-        path.unlink()  # the PDF was written only to draw the figures
+    laid_out = flow.pages(document.blocks)
+    shown = [piece.picture for page in laid_out for _, piece in page if piece.picture is not None]
+    frames = {picture.file_name: picture.frame() for picture in shown if "pdf" in kinds or not picture.pages_only}
+    written, figures = [], []
+    for picture in shown:
+        if not picture.pages_only:
+            figures.append(write_whole(plots / f"{picture.file_name}.png", png(frames[picture.file_name])))
+    if "pdf" in kinds:
+        content = pdf.content(document.title, laid_out, lambda picture: frames[picture.file_name])
+        written.append(write_whole(folder / "report.pdf", content))
     if "html" in kinds:
         written.append(html.write(document, explored, folder / "report.html", plots))
     if "md" in kinds:
@@ -50,7 +58,7 @@ def write(results: Results | TierResults, path: Path, plots: Path | None = None)
         raise UsageError(f"{path}: a report is written as {', '.join(ENDINGS)}")
     document, explored = document_of(results)
     if ending == ".pdf":
-        return pdf.write(document, path)[0]
+        return pdf.write(document, path)
     return html.write(document, explored, path, plots) if ending == ".html" else markdown.write(document, path, plots)
 
 
