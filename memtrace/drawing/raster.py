@@ -105,9 +105,9 @@ def _write(
     image: Pixels, text: str, size: float, bold: bool, place: tuple[float, float], colour: tuple[float, float, float]
 ) -> None:
     """Draw a line of text whose baseline begins at a place (left, down) in dots."""
-    cover, left, below = rendered(text, size, bold, DOTS_PER_INCH)
-    start, low = round(place[0]) + left, round(place[1]) + below
-    top, end = low - cover.shape[0], start + cover.shape[1]
+    cover, left, above = rendered(text, size, bold, DOTS_PER_INCH)
+    start, top = round(place[0]) + left, round(place[1]) - above
+    low, end = top + cover.shape[0], start + cover.shape[1]
     cut = cover[max(0, -top) : max(0, image.shape[0] - top), max(0, -start) : max(0, image.shape[1] - start)]
     part = image[max(0, top) : max(0, low), max(0, start) : max(0, end), :3]
     share = cut[..., None] * numpy.float32(1 / 255)

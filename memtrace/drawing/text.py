@@ -46,7 +46,7 @@ def _drawn_face(size: float, bold: bool, dots_per_inch: int) -> FT2Font:
 def rendered(text: str, size: float, bold: bool, dots_per_inch: int) -> tuple[NDArray[numpy.uint8], int, int]:
     """Return a line of text as shares `[row, column]` of 255 that it covers, the top row first.
 
-    The two numbers are the dots from where the text begins to the left edge, and from the baseline down to the lower edge.
+    The two numbers are the dots from where the text begins to the left edge, and from the baseline up to the upper edge.
     """
     face = _drawn_face(size, bold, dots_per_inch)
     options: dict[str, Any] = {"features": NO_LIGATURES} if LIGATURES else {}  # letters are measured one by one
@@ -54,7 +54,8 @@ def rendered(text: str, size: float, bold: bool, dots_per_inch: int) -> tuple[ND
     face.draw_glyphs_to_bitmap(antialiased=True)
     cover = numpy.array(face.get_image())
     cover.flags.writeable = False
-    return cover, round(face.get_bitmap_offset()[0] / 64), round(face.get_descent() / 64)
+    highest = face.get_width_height()[1] - face.get_descent()  # in 64ths of a dot; the image has one more row above
+    return cover, face.get_bitmap_offset()[0] // 64, highest // 64 + 1
 
 
 @lru_cache(maxsize=4096)
