@@ -155,7 +155,7 @@ def test_the_order_is_documented() -> None:
             "numba",
             {"lean", "trace", "engine", "tiers"},
         ),
-        ("matplotlib", {"drawing", "plots", "report"}),
+        ("matplotlib", {"drawing", "plots"}),
     ],
 )
 def test_a_library_is_imported_only_where_it_belongs(library: str, parts: set[str]) -> None:

@@ -102,6 +102,7 @@ class Frame:
         for lean in (-size, size):
             self.line([(left - size, middle - lean), (left + size, middle + lean)], colour, 1.8)
 
+
 def titled(title: str, height: float) -> Frame:
     """Return a frame as wide as a page's text, of a height in inches, with a title at its top."""
     frame = Frame(WIDTH, height)

@@ -64,11 +64,7 @@ class Pdf:
         content = self.add(stream({}, drawn.encode("ascii")))
         box = f"[ 0 0 {self.width * POINTS:.2f} {self.height * POINTS:.2f} ]"
         self.pages.append(
-            self.add(
-                dictionary(
-                    Type="/Page", Parent=ref(PAGES), MediaBox=box, Contents=ref(content), Resources=ref(RESOURCES)
-                )
-            )
+            self.add(dictionary(Type="/Page", Parent=ref(PAGES), MediaBox=box, Contents=ref(content), Resources=ref(RESOURCES)))
         )
 
     def content(self, title: str, marks: Sequence[Mark] = ()) -> bytes:
@@ -142,13 +138,13 @@ class Pdf:
 
     def _font(self, face: Typeface) -> int:
         """Add a font with the letters that were shown, and return the number of its object."""
-        data = face.subset()
+        data, glyphs = face.embedded()
         program = self.add(stream({"Length1": len(data)}, data))
         name = f"/{'MEMTRB' if face.bold else 'MEMTRA'}+{face.postscript_name}"
         descriptor = self.add(
             dictionary(Type="/FontDescriptor", FontName=name, Flags=32, StemV=80, **face.descriptor(), FontFile2=ref(program))
         )
-        places = self.add(stream({}, face.glyph_of_letter()))
+        places = self.add(stream({}, glyphs))
         kind = {"Type": "/Font", "Subtype": "/CIDFontType2", "BaseFont": name}
         inner = self.add(
             dictionary(

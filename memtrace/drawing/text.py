@@ -74,8 +74,9 @@ def glyph_index(character: str, bold: bool) -> int:
 @lru_cache(maxsize=16384)
 def kerning(left: str, right: str, bold: bool) -> float:
     """Return by how much two neighbouring characters are moved apart (mostly below 0), as a multiple of the font's size."""
-    pair = glyph_index(left, bold), glyph_index(right, bold)
-    return _face(bold).get_kerning(*pair, Kerning.UNFITTED) / 64 / MEASURED_AT
+    face = _face(bold)
+    apart = face.get_kerning(face.get_char_index(ord(left)), face.get_char_index(ord(right)), Kerning.UNFITTED)
+    return apart / 64 / MEASURED_AT
 
 
 def measures(bold: bool) -> tuple[float, float, tuple[float, ...]]:

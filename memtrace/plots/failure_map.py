@@ -15,6 +15,7 @@ from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, policy_
 from memtrace.drawing.text import width
 from memtrace.plots.addresses import HOLE
 from memtrace.plots.occupancy import SHADES
+from memtrace.plots.series import Rows
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def height(results: Results, trace: str, policy: str) -> float:
     return TITLE_ROOM + max(1, len(lines(results.rows("last_map", trace, policy)))) * STEP + 0.05
 
 
-def lines(rows: dict[str, Any]) -> list[tuple[int, int]]:
+def lines(rows: Rows) -> list[tuple[int, int]]:
     """Return for each line its first cell and the cell behind its last.
 
     A line has 64 cells, or fewer before a gap in the addresses. ``rows`` are the rows of the table `last_map`.
@@ -71,7 +72,7 @@ def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
     key(frame, [("live", "area", colour), ("not live", "area", HOLE)])
 
 
-def _numbers(frame: Frame, rows: dict[str, Any], addresses: Any, wide: float) -> None:
+def _numbers(frame: Frame, rows: Rows, addresses: Any, wide: float) -> None:
     """Draw the number of each block at its address, unless it would cover another number.
 
     ``wide`` is the width of a full line in inches.

@@ -212,14 +212,14 @@ def grid_of(rows: Rows) -> Grid:
         """Return the values of the rows as an array [range, sample], with ``absent`` where there is no row."""
         if at is None:
             return numpy.ascontiguousarray(values.reshape(wide, tall).T, kind)
-        found = numpy.full((starts.size, samples.size), absent, kind)
+        found: NDArray[Any] = numpy.full((starts.size, samples.size), absent, kind)
         found[at] = values
         return found
 
     heights = numpy.zeros(starts.size, numpy.int64)
     heights[slice(None) if at is None else at[0]] = rows["address_bytes"][: tall if whole else None]
     tags, codes = codes_of(rows, "tag") if "tag" in rows else ([], None)
-    ages = rows["age_from_events"] if "age_from_events" in rows else None
+    ages = rows.get("age_from_events")
     if ages is not None:
         ages = None if is_null(ages) else numpy.log2(numpy.fmax(1, ages.astype(float)))
     return Grid(

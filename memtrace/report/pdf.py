@@ -26,18 +26,16 @@ def marks(pages: Sequence[Page]) -> list[Mark]:
     return [Mark(printable(piece.title), piece.level, number) for piece, number in found if 1 <= piece.level <= DEEPEST]
 
 
-def write(document: Document, path: Path, frame_of: Callable[[Picture], Frame] | None = None) -> Path:
-    """Write the PDF, and return its path. ``frame_of`` returns a picture that is drawn already; without it they are drawn here."""
-    return write_whole(path, content(document.title, pages(document.blocks), frame_of or Picture.frame))
+def write(document: Document, path: Path) -> Path:
+    """Draw the pictures, write the PDF, and return its path."""
+    return write_whole(path, content(document.title, pages(document.blocks), Picture.frame))
 
 
 def content(title: str, laid_out: Sequence[Page], frame_of: Callable[[Picture], Frame]) -> bytes:
-    """Return the PDF of pages that are laid out."""
+    """Return the PDF of pages that are laid out; ``frame_of`` returns what a picture draws."""
     pdf = Pdf(PAGE_WIDTH, PAGE_HEIGHT)
     for number, page in enumerate(laid_out, start=1):
-        placed = [
-            Placed(frame_of(piece.picture), LEFT, top + SPACE) for top, piece in page if piece.picture is not None
-        ]
+        placed = [Placed(frame_of(piece.picture), LEFT, top + SPACE) for top, piece in page if piece.picture is not None]
         pdf.page([Placed(_sheet(page, title, f"page {number} of {len(laid_out)}"), 0.0, 0.0), *placed])
     return pdf.content(title, marks(laid_out))
 

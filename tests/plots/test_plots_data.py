@@ -180,18 +180,14 @@ def test_an_outlier_does_not_set_the_common_limit() -> None:
 
 
 def test_a_panel_places_values_and_keeps_what_is_beyond_at_its_edge() -> None:
-    from matplotlib.figure import Figure
-
-    panel = Panel(Frame(Figure(), 7, 3), left=1, top=1, width=4, height=2, across=100, up=10)
+    panel = Panel(Frame(7, 3), left=1, top=1, width=4, height=2, across=100, up=10)
     assert panel.x([0, 50, 100, 400]).tolist() == [1, 3, 5, 5]
     assert panel.y([0, 5, 10, 99]).tolist() == [3, 2, 1, 1]
 
 
 def test_a_band_is_drawn_only_where_its_curves_are_apart() -> None:
     """A PDF would show the edges of one without any height as hairlines."""
-    from matplotlib.figure import Figure
-
-    panel = Panel(Frame(Figure(), 7, 3), left=1, top=1, width=4, height=2, across=4, up=10)
+    panel = Panel(Frame(7, 3), left=1, top=1, width=4, height=2, across=4, up=10)
     x, low = numpy.arange(5.0), numpy.full(5, 5.0)
     panel.band(x, low, low, "#000000")
     assert not panel.frame.areas

@@ -187,7 +187,7 @@ def test_each_policy_has_its_section_and_those_that_failed_their_autopsy(tmp_pat
 
 def test_bookmarks_lead_to_every_policy(tmp_path: Path) -> None:
     document = build(sample())
-    path = write_pdf(document, tmp_path / "r.pdf")[0]
+    path = write_pdf(document, tmp_path / "r.pdf")
     found = marks(pages(document.blocks))
     content = path.read_bytes()
     assert content.count(b"/Dest [") == len(found)
