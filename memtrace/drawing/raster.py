@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 150
 FREQUENT, COLOURS = 96, 128  # colours of a palette: those that most pixels have, and all
+ALIKE = 3  # bits of a colour's part that are not told apart in a PNG
 LEVEL = 6  # of zlib's compression; 9 takes three times as long for 2 % fewer bytes
 Pixels = NDArray[numpy.uint8]
 
@@ -38,7 +39,7 @@ def pixels(frame: Frame) -> Pixels:
     from matplotlib.transforms import Affine2D
 
     dots = DOTS_PER_INCH
-    renderer = RendererAgg(int(frame.width * dots), int(frame.height * dots), dots)
+    renderer = RendererAgg(round(frame.width * dots), round(frame.height * dots), dots)
     image = numpy.asarray(renderer.buffer_rgba())
     image[:] = 255
     place = Affine2D().scale(dots, -dots).translate(0, renderer.height)
@@ -118,14 +119,13 @@ def _write(
 def with_palette(image: Pixels) -> bytes:
     """Return an opaque image `[row, column, RGBA]` as PNG with a palette of at most COLOURS colours.
 
-    It has a third of the bytes that it had with all colours. The colours that most pixels have are kept as they are; for
-    the others the palette has those that differ most from all kept, and each takes the nearest of the palette.
+    It has a third of the bytes that it had with all colours, and the colours differ by less than one can see.
     """
     from PIL import Image
 
     packed = image.view("<u4")[..., 0] & 0xFFFFFF
     values, counts = numpy.unique(packed, return_counts=True)
-    palette, nearest = _palette(values, counts)
+    palette, nearest = palette_of(values, counts)
     table = numpy.empty(1 << 24, numpy.uint8)  # of which only the entries of `values` are used
     table[values] = nearest
     small = Image.fromarray(table[packed], "P")
@@ -135,17 +135,22 @@ def with_palette(image: Pixels) -> bytes:
     return content.getvalue()
 
 
-def _palette(values: NDArray[numpy.uint32], counts: NDArray[numpy.int64]) -> tuple[Pixels, NDArray[numpy.int64]]:
-    """Return a palette `[colour, RGB]` for colours and the numbers of their pixels, and each colour's index in the palette."""
-    colours = numpy.stack([(values >> shift) & 0xFF for shift in (0, 8, 16)], 1).astype(numpy.float32)
-    if values.size <= COLOURS:
-        return colours.astype(numpy.uint8), numpy.arange(values.size)
+def palette_of(values: NDArray[numpy.uint32], counts: NDArray[numpy.int64]) -> tuple[Pixels, NDArray[numpy.int64]]:
+    """Return a palette `[colour, RGB]` for colours and the numbers of their pixels, and each colour's index in the palette.
+
+    Of colours that are alike but for the last ALIKE bits of their parts, the one of most pixels stands for all. Of these the palette has those of
+    most pixels, and those that are farthest from them; every colour takes the nearest of the palette.
+    """
     order = numpy.argsort(-counts, kind="stable")
-    chosen = order[:FREQUENT]
-    error = _distances(colours, colours[chosen]).min(axis=1) * counts
-    far = numpy.argsort(-error, kind="stable")[: COLOURS - FREQUENT]
-    palette = colours[numpy.concatenate([chosen, far])]
-    return palette.astype(numpy.uint8), _distances(colours, palette).argmin(axis=1)
+    cells = (values[order] >> ALIKE) & (0x010101 * (0xFF >> ALIKE))
+    _, first = numpy.unique(cells, return_index=True)
+    kept = order[numpy.sort(first)]
+    colours = numpy.stack([(values >> shift) & 0xFF for shift in (0, 8, 16)], 1).astype(numpy.float32)
+    if kept.size > COLOURS:
+        error = _distances(colours[kept], colours[kept[:FREQUENT]]).min(axis=1) * counts[kept]
+        far = numpy.argsort(-error, kind="stable")[: COLOURS - FREQUENT]
+        kept = numpy.concatenate([kept[:FREQUENT], kept[far]])
+    return colours[kept].astype(numpy.uint8), _distances(colours, colours[kept]).argmin(axis=1)
 
 
 def _distances(some: NDArray[numpy.float32], others: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
