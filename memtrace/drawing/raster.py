@@ -138,8 +138,8 @@ def with_palette(image: Pixels) -> bytes:
 def palette_of(values: NDArray[numpy.uint32], counts: NDArray[numpy.int64]) -> tuple[Pixels, NDArray[numpy.int64]]:
     """Return a palette `[colour, RGB]` for colours and the numbers of their pixels, and each colour's index in the palette.
 
-    Of colours that are alike but for the last ALIKE bits of their parts, the one of most pixels stands for all. Of these the palette has those of
-    most pixels, and those that are farthest from them; every colour takes the nearest of the palette.
+    Colours that are alike but for the last ALIKE bits of their parts have one place, with the colour of most pixels. The palette
+    has the FREQUENT places of most pixels, and those that are farthest from them; every colour takes the nearest of the palette.
     """
     order = numpy.argsort(-counts, kind="stable")
     cells = (values[order] >> ALIKE) & (0x010101 * (0xFF >> ALIKE))
