@@ -21,7 +21,9 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
     The reports are called report.pdf, report.html and report.md. Every figure is drawn once, at the height that it has in the
     PDF, for all kinds.
     """
-    from memtrace.drawing.raster import png
+    from concurrent.futures import ThreadPoolExecutor
+
+    from memtrace.drawing import raster
     from memtrace.drawing.saving import write_whole
     from memtrace.report import flow, html, markdown, pdf
 
@@ -31,13 +33,20 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
     laid_out = flow.pages(document.blocks)
     shown = [piece.picture for page in laid_out for _, piece in page if piece.picture is not None]
     frames = {picture.file_name: picture.frame() for picture in shown if "pdf" in kinds or not picture.pages_only}
-    written, figures = [], []
-    for picture in shown:
-        if not picture.pages_only:
-            figures.append(write_whole(plots / f"{picture.file_name}.png", png(frames[picture.file_name])))
-    if "pdf" in kinds:
-        content = pdf.content(document.title, laid_out, lambda picture: frames[picture.file_name])
-        written.append(write_whole(folder / "report.pdf", content))
+    written = []
+
+    def write_png(name: str, image: raster.Pixels) -> Path:
+        """Write an image into the folder of plots."""
+        return write_whole(plots / f"{name}.png", raster.with_palette(image))
+
+    # Images are compressed by other threads while this one draws: numpy and zlib let go of the interpreter's lock.
+    with ThreadPoolExecutor() as pool:
+        names = [picture.file_name for picture in shown if not picture.pages_only]
+        images = [pool.submit(write_png, name, raster.pixels(frames[name])) for name in names]
+        if "pdf" in kinds:
+            content = pdf.content(document.title, laid_out, lambda picture: frames[picture.file_name])
+            written.append(write_whole(folder / "report.pdf", content))
+        figures = [image.result() for image in images]
     if "html" in kinds:
         written.append(html.write(document, explored, folder / "report.html", plots))
     if "md" in kinds:
