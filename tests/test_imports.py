@@ -173,6 +173,13 @@ def test_nothing_heavy_is_loaded(arguments: list[str], tmp_path: Path) -> None:
     assert "memtrace" in loaded and not loaded & HEAVY
 
 
+def test_pyarrow_leaves_pandas_out_until_it_is_wanted() -> None:
+    code = "import sys; from memtrace.trace.arrow import leave_out_pandas; leave_out_pandas(); import numpy, pyarrow\n"
+    code += "table = pyarrow.table({'x': pyarrow.array(numpy.arange(3))}); assert 'pandas' not in sys.modules\n"
+    code += "import pandas; assert pandas.DataFrame({'x': [0, 1, 2]}).equals(table.to_pandas())"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
 def test_files_are_short() -> None:
     long = {str(file.relative_to(ROOT)): n for file, (text, _) in sources().items() if (n := text.count("\n")) > LONGEST}
     assert long == {}

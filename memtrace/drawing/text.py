@@ -46,11 +46,13 @@ def _drawn_face(size: float, bold: bool, dots_per_inch: int) -> FT2Font:
 def rendered(text: str, size: float, bold: bool, dots_per_inch: int) -> tuple[NDArray[numpy.uint8], int, int]:
     """Return a line of text as shares `[row, column]` of 255 that it covers, the top row first.
 
-    The two numbers are the dots from where the text begins to the left edge, and from the baseline up to the upper edge.
+    The two numbers are the dots from where the text begins to the left edge, and from the baseline up to the upper edge. A
+    character that the font lacks is drawn as UNKNOWN.
     """
     face = _drawn_face(size, bold, dots_per_inch)
     options: dict[str, Any] = {"features": NO_LIGATURES} if LIGATURES else {}  # letters are measured one by one
-    face.set_text(text, 0.0, flags=LoadFlags.TARGET_LIGHT, **options)
+    known = "".join(letter if glyph_index(letter, bold) else UNKNOWN for letter in text)
+    face.set_text(known, 0.0, flags=LoadFlags.TARGET_LIGHT, **options)
     face.draw_glyphs_to_bitmap(antialiased=True)
     cover = numpy.array(face.get_image())
     cover.flags.writeable = False
@@ -60,8 +62,8 @@ def rendered(text: str, size: float, bold: bool, dots_per_inch: int) -> tuple[ND
 
 @lru_cache(maxsize=4096)
 def advance(character: str, bold: bool) -> float:
-    """Return the width of a character, as a multiple of the font's size."""
-    glyph = _face(bold).load_char(ord(character), flags=LoadFlags.NO_HINTING)
+    """Return the width of a character, as a multiple of the font's size; of one that it lacks, that of the font's blank box."""
+    glyph = _face(bold).load_glyph(glyph_index(character, bold), flags=LoadFlags.NO_HINTING)
     return float(glyph.linearHoriAdvance) / 65536 / MEASURED_AT
 
 

@@ -104,6 +104,18 @@ def test_merged_rows_have_the_tag_of_most_bytes_and_the_mean_age() -> None:
     assert found.age[0, 0] == pytest.approx((10 * 2 + 4 * 3) / 14)
 
 
+def test_the_order_of_rows_does_not_matter_nor_does_a_row_that_is_missing() -> None:
+    rows = cells((0, [10, 4, 5, 1]), (4, [0, 4, 0, 1]))
+    rows["tag"] = numpy.array(["a", "b", "b", None, None, "b", None, None], object)
+    rows["age_from_events"] = numpy.array([4, 8, 16, 16, numpy.nan, 32, numpy.nan, 2])
+    expected = cells_of(rows, last=7, columns=8, most_rows=2, tags=("a", "b"))
+    assert expected is not None
+    for order in ([3, 7, 1, 0, 2, 6, 5, 4], [0, 1, 2, 3, 4, 5, 7]):  # nothing lives in the row that is left out, number 6
+        found = cells_of({name: values[order] for name, values in rows.items()}, 7, 8, 2, ("a", "b"))
+        assert found is not None
+        numpy.testing.assert_equal(found._asdict(), expected._asdict())
+
+
 def test_a_gap_begins_a_region_and_no_row_crosses_it() -> None:
     rows = cells((0, [10, 0, 5, 5, 10]))
     rows["address_from_bytes"] = numpy.array([0, 10, 20, 1000, 1010])
