@@ -63,7 +63,8 @@ def rendered(text: str, size: float, bold: bool, dots_per_inch: int) -> tuple[ND
 @lru_cache(maxsize=4096)
 def advance(character: str, bold: bool) -> float:
     """Return the width of a character, as a multiple of the font's size; of one that it lacks, that of the font's blank box."""
-    glyph = _face(bold).load_glyph(glyph_index(character, bold), flags=LoadFlags.NO_HINTING)
+    face = _face(bold)
+    glyph = face.load_glyph(face.get_char_index(ord(character)), flags=LoadFlags.NO_HINTING)
     return float(glyph.linearHoriAdvance) / 65536 / MEASURED_AT
 
 
