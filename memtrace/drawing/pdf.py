@@ -21,6 +21,8 @@ from memtrace.drawing.typeface import Typeface
 
 LEVEL = 6  # of zlib's compression
 ROUND_JOINS = "1 j"  # of lines; their ends are flat, which is the default of PDF
+CATALOG, INFO, PAGES, RESOURCES = range(1, 5)  # numbers of the objects that are known only at the end
+FIXED = 4  # such objects
 
 
 class Mark(NamedTuple):
@@ -180,10 +182,6 @@ class Pdf:
                 item |= {"First": ref(numbers[children[0]]), "Last": ref(numbers[children[-1]]), "Count": -len(children)}
             self.add(dictionary(**item))
         return root
-
-
-CATALOG, INFO, PAGES, RESOURCES = range(1, 5)  # numbers of the objects that are known only at the end
-FIXED = 4
 
 
 def ref(number: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 from sample_results import TWELVE, sample
 
 from memtrace.drawing.frame import WIDTH, Frame
@@ -129,9 +129,7 @@ def test_two_figures_share_a_page_if_they_need_be_drawn_a_little_lower_only(heig
 
 
 def pdf_text(path: Path) -> str:
-    if not shutil.which("pdftotext"):
-        pytest.skip("pdftotext (poppler-utils) is not installed")
-    return subprocess.run(["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True).stdout
+    return "\n".join(page.extract_text() for page in PdfReader(path, strict=True).pages)
 
 
 def page_count(content: bytes) -> int:
