@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy
@@ -52,7 +53,7 @@ class Pdf:
     height: float
     objects: list[bytes] = field(default_factory=lambda: [b""] * FIXED)  # object n is at n - 1
     pages: list[int] = field(default_factory=list)  # numbers of the pages' objects
-    images: dict[bytes, int] = field(default_factory=dict)  # pixels and their shape -> number of the object
+    images: dict[bytes, int] = field(default_factory=dict)  # digest of the pixels -> number of the object
     faces: dict[bool, Typeface] = field(default_factory=lambda: {bold: Typeface(bold) for bold in (False, True)})
 
     def add(self, content: bytes) -> int:
@@ -121,7 +122,7 @@ class Pdf:
 
     def _image(self, pixels: NDArray[numpy.uint8]) -> int:
         """Return the number of the object of an image `[row, column, RGB]`, the first row lowest; with a palette if it can."""
-        key = repr(pixels.shape).encode() + pixels.tobytes()
+        key = sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if key not in self.images:
             top_first = pixels[::-1].astype(numpy.uint32)
             packed = top_first[..., 0] << 16 | top_first[..., 1] << 8 | top_first[..., 2]

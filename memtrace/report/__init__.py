@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memtrace.report.blocks import Document
+    from memtrace.drawing.frame import Frame
+    from memtrace.report.blocks import Document, Picture
     from memtrace.results.tables import Results
     from memtrace.tiers.results import TierResults
 
 # The endings of a report's file, each for one kind of report.
 ENDINGS = (".pdf", ".html", ".md")
+WAITING = 8  # images that wait in memory to be compressed
 
 
 def render(results: Results | TierResults, folder: Path, kinds: Collection[str] = ("pdf", "html")) -> list[Path]:
@@ -21,7 +23,7 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
     The reports are called report.pdf, report.html and report.md. Every figure is drawn once, at the height that it has in the
     PDF, for all kinds.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from memtrace.drawing import raster
     from memtrace.drawing.saving import write_whole
@@ -31,9 +33,8 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
     plots.mkdir(parents=True, exist_ok=True)
     document, explored = document_of(results)
     laid_out = flow.pages(document.blocks)
-    shown = [piece.picture for page in laid_out for _, piece in page if piece.picture is not None]
-    frames = {picture.file_name: picture.frame() for picture in shown if "pdf" in kinds or not picture.pages_only}
-    written = []
+    written: list[Path] = []
+    images: list[Future[Path]] = []
 
     def write_png(name: str, image: raster.Pixels) -> Path:
         """Write an image into the folder of plots."""
@@ -41,11 +42,21 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
 
     # Images are compressed by other threads while this one draws: numpy and zlib let go of the interpreter's lock.
     with ThreadPoolExecutor() as pool:
-        names = [picture.file_name for picture in shown if not picture.pages_only]
-        images = [pool.submit(write_png, name, raster.pixels(frames[name])) for name in names]
+
+        def frame_of(picture: Picture) -> Frame:
+            """Draw a picture, and have its PNG written; wait if too many images are in memory."""
+            frame = picture.frame()
+            if not picture.pages_only:
+                images.append(pool.submit(write_png, picture.file_name, raster.pixels(frame)))
+                images[max(0, len(images) - WAITING)].result()
+            return frame
+
         if "pdf" in kinds:
-            content = pdf.content(document.title, laid_out, lambda picture: frames[picture.file_name])
-            written.append(write_whole(folder / "report.pdf", content))
+            written.append(write_whole(folder / "report.pdf", pdf.content(document.title, laid_out, frame_of)))
+        else:
+            for picture in (piece.picture for page in laid_out for _, piece in page):
+                if picture is not None and not picture.pages_only:
+                    frame_of(picture)
         figures = [image.result() for image in images]
     if "html" in kinds:
         written.append(html.write(document, explored, folder / "report.html", plots))

@@ -121,20 +121,25 @@ class Split:
         for start, end in zip(starts, [*starts[1:], table.num_rows], strict=False):
             key = tuple(texts[codes[start]] if codes[start] >= 0 else None for texts, codes in keys)
             self._parts.setdefault(key, []).append((start, end))
-        self._found: dict[tuple[str, str | None], TableRows] = {}
+        self._found: dict[str | None, TableRows] = {}  # by policy, of one trace
+        self._trace = ""
 
     def rows(self, trace: str, policy: str | None) -> TableRows:
-        """Return the rows of a trace and a policy in the table's order; ``policy`` None stands for those of all policies."""
-        wanted = (trace, policy)
-        if wanted not in self._found:
+        """Return the rows of a trace and a policy in the table's order; ``policy`` None stands for those of all policies.
+
+        What was made of the rows of another trace is forgotten, since reports go from trace to trace.
+        """
+        if trace != self._trace:
+            self._found, self._trace = {}, trace
+        if policy not in self._found:
             runs = sorted(
                 run
                 for key, runs in self._parts.items()
                 if key[0] == trace and (policy is None or key[1] == policy)
                 for run in runs
             )
-            self._found[wanted] = TableRows(_joined(self.table, runs))
-        return self._found[wanted]
+            self._found[policy] = TableRows(_joined(self.table, runs))
+        return self._found[policy]
 
 
 def _joined(table: pyarrow.Table, runs: list[tuple[int, int]]) -> pyarrow.Table:

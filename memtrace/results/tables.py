@@ -54,7 +54,8 @@ class Results:
     def rows(self, table: str, trace: str, policy: str | None = None) -> TableRows:
         """Return the columns of one table ("timeline", "holes", ...) as numpy arrays, for one trace and, if given, one policy.
 
-        The columns `trace` and `policy` are left out. A table that is None has no rows. Equal calls return the same object.
+        The columns `trace` and `policy` are left out. A table that is None has no rows. Calls for one
+        trace, one after the other, return the same object.
         """
         from memtrace.results.rows import Split
 
