@@ -45,7 +45,7 @@ def memtrace_replay(trace: Any, policy: str, detail: Detail) -> Placement:
     """memtrace's own replay, with an unbounded heap."""
     from memtrace.engine.replay import replay
 
-    return replay(trace, policy, detail=detail)
+    return replay(trace, policy, detail=detail, interpret=False)
 
 
 def memtrace_trace(columns: Columns) -> Any:

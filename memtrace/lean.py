@@ -5,8 +5,6 @@ in, and again for its callers; of all that only the code of the kernel is used. 
 they were lowered, and are linked once, into the kernel, which is optimised in one pass. A call is typed once for all callers that
 have the same types of arguments, so what it calls is compiled once. Python's garbage collector rests meanwhile.
 
-``njit`` is numba's, for functions that are compiled under ``lean``. Code compiled before, and kept on disk, is loaded without it.
-
 This module replaces internals of numba. ``is_usable`` says whether this numba has them and whether they work as expected;
 where they do not, ``lean`` does nothing. ``MEMTRACE_LEAN=0`` in the environment has the same effect.
 """
@@ -15,9 +13,9 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from inspect import signature
 from typing import Any
@@ -132,26 +130,6 @@ def _compiles_probe() -> bool:
             return bool(numba.njit(outer)(5) == 16)
     except Exception:  # whatever it is, numba is then used as it is
         return False
-
-
-def njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Return the function for numba to compile, as ``numba.njit``, but under ``lean``; without a function, return a decorator."""
-    import numba
-
-    if function is None:
-        return partial(njit, **options)
-    dispatcher = numba.njit(**options)(function)
-    compiler: Any = getattr(dispatcher, "_compiler", None)
-    if hasattr(compiler, "compile"):
-        # The dispatcher calls it for a signature that is neither compiled nor on disk, so other calls cost no more.
-        compiler.compile = partial(_compile_lean, compiler.compile)
-    return dispatcher
-
-
-def _compile_lean(compile: Callable[..., Any], *arguments: Any) -> Any:
-    """Return the result of numba's ``compile``, called under ``lean``."""
-    with lean():
-        return compile(*arguments)
 
 
 @cache

@@ -96,7 +96,7 @@ class Environment:
         """Run a command where it sees neither the checkout nor compiled loops of another environment."""
         dropped = ("PYTHONPATH", "PYTHONWARNINGS", "VIRTUAL_ENV")
         variables = {name: value for name, value in os.environ.items() if name not in dropped}
-        variables["NUMBA_CACHE_DIR"] = str(self.folder / "kernels")
+        variables |= {"MEMTRACE_CACHE_DIR": str(self.folder / "kernels"), "MEMTRACE_INTERPRET": "0"}
         return subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False)
 
     def versions(self, packages: Sequence[str]) -> Versions:

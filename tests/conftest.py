@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+os.environ.setdefault("MEMTRACE_CACHE_DIR", str(ROOT / "build" / "kernels"))  # compiled code of the tests and their processes
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -47,8 +47,7 @@ def export(
 
     chosen = parse_policy(policy)
     found = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=False)
-    if not (quiet or as_json):
-        say_compiling([chosen])
+    say_compiling(quiet or as_json)
     counts = write(found, chosen, capacity, Path(output))
     if as_json:
         echo_json({"schema": "memtrace.export/1", "policy": chosen.label, "files": [output], **counts})

@@ -52,8 +52,7 @@ def mincap(
 
     chosen = parse_policies(policies or DEFAULT_POLICIES)
     asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=False)
-    if not (quiet or as_json):
-        say_compiling(chosen)
+    say_compiling(quiet or as_json)
     found = []
     with bar("searching", not quiet, len(chosen)) as progress:
         for number, policy in enumerate(chosen, 1):

@@ -1,14 +1,14 @@
-"""The policies that a command replays if none is named, and the announcement of those that have to be compiled."""
+"""The policies that a command replays if none is named, and what is said while they are compiled."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from memtrace.engine.registry import Policy
     from memtrace.trace import Trace
 
 DEFAULT_POLICIES = ("default",)  # groups of policies
@@ -26,10 +26,8 @@ def comes_from_gpu(metadata: Mapping[str, str]) -> bool:
     return metadata.get("format") in GPU_FORMATS or metadata.get("recorded", "").startswith("torch ")
 
 
-def say_compiling(policies: Sequence[Policy]) -> None:
-    """Announce the policies that have to be compiled first, which is the one long wait of a new version."""
-    from memtrace.results.running import uncompiled
+def say_compiling(quiet: bool) -> None:
+    """Have lines about what is being compiled printed, unless ``quiet``: of a new version that is the one long wait."""
+    from memtrace.engine import handover
 
-    names = uncompiled(policies)
-    if names:
-        click.echo(f"compiling {', '.join(names)}, once for this version", err=True)
+    handover.tell = None if quiet else partial(click.echo, err=True)

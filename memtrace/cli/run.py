@@ -81,8 +81,7 @@ def run(
     check_locality(read, settings)
     for trace in read:
         say_assumed(trace.metadata, quiet or as_json)
-    if not (quiet or as_json):
-        say_compiling(chosen)
+    say_compiling(quiet or as_json)
     with cell_progress(read, len(chosen), bars) as progress:
         results = run_cells(read, chosen, settings, jobs, progress)
     files = write_results(results, folder, () if no_report else ("pdf", "html"))

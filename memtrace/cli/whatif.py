@@ -68,11 +68,9 @@ def whatif(
       memtrace whatif snapshot.pickle
       memtrace whatif snapshot.pickle --capacity 24GiB --conf expandable_segments:True --conf max_split_size_mb:128
     """
-    from memtrace.engine.registry import parse_policy
     from memtrace.gpu.whatif import best_of, grid, mark_no_effect, rows_of
 
-    if not (quiet or as_json):
-        say_compiling([parse_policy("pytorch")])
+    say_compiling(quiet or as_json)
     trace, compared = read(snapshot, device, recorded, recorded_capacity, invalid)
     chosen = list(dict.fromkeys(confs)) or grid(compared.conf if compared else None)
     rows = rows_of(trace, chosen, capacity)

@@ -11,9 +11,9 @@ from functools import cache
 from types import ModuleType
 
 from memtrace.contract.policy import functions, functions_of, has_ledger
+from memtrace.digests import digest, reachable_modules
 from memtrace.engine import places
 from memtrace.engine.adapted import with_ledger
-from memtrace.engine.digests import digest, reachable_modules
 
 
 @cache

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from memtrace.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
     from memtrace.engine.recorder import Recorder
@@ -100,26 +103,41 @@ def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: in
         raise UsageError(f"{policy.label}: {error}") from None
 
 
-def interpreted_loop(bound: Any) -> Loop:
-    """Return a policy's loop as plain Python."""
-    from memtrace.engine.loop import specialise
+def interpreted_loop(policy: ModuleType, bound: Any) -> Loop:
+    """Return a policy's loop as plain Python.
 
-    return specialise(bound)
+    The records of the package's own policies are views that the interpreter reads fast, as Python's integers. Others keep
+    numpy's, which wrap round as compiled code does.
+    """
+    from memtrace.engine.loop import specialise
+    from memtrace.records import viewed
+
+    loop = specialise(bound)
+    view = viewed if policy.__name__.startswith("memtrace.") else lambda state: state
+
+    def run(events: Events, start: int, state: Any, blocks: Any, *others: Any) -> tuple[int, int]:
+        """Replay a batch; warnings of numpy about numbers that wrap round are left out, as in compiled code."""
+        with np.errstate(over="ignore"):
+            return loop(events, start, view(state), viewed(blocks), *others)
+
+    return run
 
 
 def compiled_loop(policy: Policy, bound: Any) -> Loop:
     """Return a policy's loop as machine code; a policy that does not compile raises PolicyError at the first call."""
-    from numba.core.errors import NumbaError
+    from memtrace.engine.compile import explain, loop_kernel
 
-    from memtrace.engine.compile import compiled, explain
-
-    loop = compiled(policy.module, bound)
+    loop = loop_kernel(policy.module, bound)
 
     def run(*arguments: Any) -> tuple[int, int]:
         try:
             return loop(*arguments)
-        except NumbaError as error:
-            raise explain(error, policy.module) from error
+        except Exception as error:
+            from numba.core.errors import NumbaError
+
+            if isinstance(error, NumbaError):
+                raise explain(error, policy.module) from error
+            raise
 
     return run
 

@@ -200,7 +200,7 @@ class Heap:
         self._run = Run(
             policy=self.policy,
             bound=self._bound,
-            loop=interpreted_loop(self._bound),
+            loop=interpreted_loop(self.policy.module, self._bound),
             state=initial_state(self.policy, self._bound, self.capacity, self._slots + 1),
             blocks=new_blocks(self._slots),
             recorder=new_recorder(0, self._slots, 0, 0, False),

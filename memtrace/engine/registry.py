@@ -5,7 +5,6 @@ becomes one module with the inner policy's functions inside. The module's name h
 only ``init`` reads, so one compiled loop serves them all.
 """
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -20,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 import memtrace.policies
 from memtrace import plugins
 from memtrace.contract.policy import constants, constants_of, function_of, has_ledger, required
+from memtrace.digests import code_digest
 from memtrace.engine.binding import bind
 from memtrace.errors import MemtraceError, PolicyError, UsageError
 from memtrace.names import split_spec, unknown
@@ -232,23 +232,28 @@ def load_named(name: str) -> ModuleType:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Return a user's policy file as a module, whose name depends on the path alone, so that the compile cache finds it again.
+    """Return a user's policy file as a module, whose name depends on its code alone, so that compiled code finds it again.
 
     Raises UsageError if there is no such file, PolicyError if it cannot be loaded or lacks a required function.
     """
     if not path.is_file():
         raise UsageError(f"there is no policy file {path}")
     full = path.resolve()
-    name = f"{path.stem}_{hashlib.sha256(str(full).encode()).hexdigest()[:8]}"
+    try:
+        code = compile(full.read_bytes(), str(full), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise PolicyError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    name = f"{path.stem}_{code_digest(code)}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, full)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
+    vars(module)["__code__"] = code
     sys.modules[name] = module
     sys.path.insert(0, str(full.parent))
     try:
-        spec.loader.exec_module(module)
+        exec(code, vars(module))
     except Exception as error:
         del sys.modules[name]
         raise PolicyError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error

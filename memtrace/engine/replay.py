@@ -58,7 +58,8 @@ class Placement:
     places: NDArray[np.int64] | None  # rows (event, block, address, bytes): pieces and moves of blocks (engine.places)
     reserved: NDArray[np.int64] | None  # per event: bytes reserved after it
     batch_cpu_seconds: tuple[float, ...]
-    seconds: float  # in the compiled loop alone; of a real allocator: in its own calls
+    seconds: float  # in the loop alone; of a real allocator: in its own calls
+    interpreted: int  # events that the interpreter replayed, and not compiled code
     blocks: Any  # a record for each slot, as they are at the end (engine.blocks.BLOCK)
     state: Any  # the policy's state at the end
 
@@ -102,7 +103,7 @@ def replay(
     samples: int = DEFAULT_SAMPLES,
     detail: Detail = "full",
     keep: bool = False,
-    interpret: bool = False,
+    interpret: bool | None = None,
     batch_rows: int = 1 << 20,
     hooks: Hooks = Hooks(),
 ) -> Placement:
@@ -111,9 +112,9 @@ def replay(
     ``samples`` events are sampled. With ``detail="bare"`` only addresses, live bytes and the peak of reserved bytes are known at
     the end: nothing else is written down, and the other measures mean nothing. With ``"search"`` the policy also counts the holes
     that it inspects, and the counts are not written down either: this is for benchmarks of the counting.
-    ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``batch_rows`` events are
-    replayed at a time. Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled
-    or fails.
+    ``keep`` keeps every event's address. ``interpret=True`` runs the policy's own text, uncompiled, and ``False`` only compiled
+    code; None, whichever is sooner done (`engine.handover`), with the same results. ``batch_rows`` events are replayed at a time.
+    Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled or fails.
     """
     from memtrace.engine.registry import parse_policy
 
@@ -152,7 +153,7 @@ def assembled(
     samples: int,
     detail: Detail,
     keep: bool,
-    interpret: bool,
+    interpret: bool | None,
     hooks: Hooks,
 ) -> tuple[Run, float | None]:
     """Return what the driver needs for a replay, and the seconds of a policy that did its own work in ``plan`` (else None)."""
@@ -160,7 +161,7 @@ def assembled(
     from memtrace.contract.policy import constants_of
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
-    from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop
+    from memtrace.engine.driver import Run, initial_state
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.serving import Mode
 
@@ -174,7 +175,7 @@ def assembled(
     run = Run(
         policy=policy,
         bound=bound,
-        loop=hooks.loop or (interpreted_loop(bound) if interpret else compiled_loop(policy, bound)),
+        loop=hooks.loop or chosen_loop(policy, bound, facts.events, interpret),
         state=state,
         blocks=new_blocks(facts.max_live),
         recorder=new_recorder(facts.events, facts.max_live, samples, counters, detail == "full"),
@@ -185,6 +186,17 @@ def assembled(
         ),
     )
     return run, plan_seconds
+
+
+def chosen_loop(policy: Policy, bound: Any, events: int, interpret: bool | None) -> Loop:
+    """Return the loop of a policy for a replay of so many events: interpreted, compiled, or whichever is sooner done."""
+    from memtrace.engine.driver import compiled_loop, interpreted_loop
+
+    if interpret is None:
+        from memtrace.engine.handover import Handover
+
+        return Handover(policy, bound, events)
+    return interpreted_loop(policy.module, bound) if interpret else compiled_loop(policy, bound)
 
 
 def planned(
@@ -275,6 +287,7 @@ def finished(trace: Trace, policy: Policy, capacity: int | None, run: Run, kept:
         reserved=joined(kept.reserved) if kept.keep else None,
         batch_cpu_seconds=tuple(kept.cpu),
         seconds=kept.seconds if plan_seconds is None else plan_seconds,
+        interpreted=getattr(run.loop, "stepped", 0),
         blocks=run.blocks,
         state=run.state,
     )
@@ -298,4 +311,4 @@ def warm(policy: Policy) -> None:
     """Compile a policy's loop, or load it from the cache, on a trace of one event."""
     from memtrace.trace import from_events
 
-    replay(from_events([("alloc", 1, 1)]), policy)
+    replay(from_events([("alloc", 1, 1)]), policy, interpret=False)

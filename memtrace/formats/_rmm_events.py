@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memtrace.contract.calls import out_of_line
 from memtrace.errors import InputError
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS
 from memtrace.formats._reading import LINE, CallFormat, read_calls
 from memtrace.formats._text import MARK, code_of, compiled, decimal, hexadecimal, next_line, word
-from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
 
@@ -71,7 +71,7 @@ def notes(state: Int64s) -> list[str]:
     return [f"events of {devices} devices in one trace"] if devices > 1 else []
 
 
-@njit
+@out_of_line
 def fields(text, at, end, places):  # type: ignore[no-untyped-def]
     """Split a line of CSV: write the half-open interval of each field, without its quotes, to `places`, and return their number.
 
@@ -96,7 +96,7 @@ def fields(text, at, end, places):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit
+@out_of_line
 def scaled(value, power):  # type: ignore[no-untyped-def]
     """Return value * 10^power as float, infinite or 0 beyond the range of floats.
 
@@ -113,7 +113,7 @@ def scaled(value, power):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit
+@out_of_line
 def seconds(text, at, end):  # type: ignore[no-untyped-def]
     """Return (nanoseconds, offset behind) of a number of seconds, which may have a point and an exponent.
 

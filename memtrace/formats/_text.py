@@ -3,48 +3,29 @@
 ``blocks`` reads a file in blocks of whole lines; a last line without a line end, or a truncated compressed file, is reported. The
 scanning functions read lines, words and numbers in an array of bytes (uint8), without a Python object for each line: each takes
 an offset `at` and the end of the line, and returns the offset behind what it read, -1 for nothing. They accept the offset -1,
-so calls can be chained and only the last result be checked. Compiled parsers are cached under a digest of all sources that they
-use.
+so calls can be chained and only the last result be checked.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memtrace.contract.calls import out_of_line
 from memtrace.errors import InputError
-from memtrace.lean import njit
+from memtrace.kernels import Kernel
 from memtrace.trace.sources import is_truncated, salvaged_bytes
 
 if TYPE_CHECKING:
     from memtrace.trace.sources import Source, Stream
 
-# Files, relative to this folder, whose code is compiled into the parsers.
-SHARED = ("_text.py", "_calls.py", "../trace/checking.py", "../trace/live_ids.py", "../trace/batches.py", "../trace/model.py")
 
-
-@cache
-def digest() -> str:
-    """Return a digest of the sources that all parsers share; numba's own cache checks only the file of the compiled function."""
-    found = hashlib.sha256()
-    for name in SHARED:
-        found.update((Path(__file__).parent / name).read_bytes())
-    return found.hexdigest()[:12]
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Return the function compiled at its first call; the compiled code releases Python's global interpreter lock.
-
-    The digest becomes part of the function's qualified name, by which numba looks it up in the cache.
-    """
-    function.__qualname__ = f"{function.__qualname__}_{digest()}"
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+def compiled(function: Callable[..., Any]) -> Kernel:
+    """Return the function as a kernel; the compiled code releases Python's global interpreter lock."""
+    return Kernel(function, error_model="numpy")
 
 
 BLOCK_BYTES = 4 << 20  # bytes read at once
@@ -111,7 +92,7 @@ MOST = np.uint64((1 << 63) - 1)  # upper bound of a decimal number
 NEARLY = np.uint64(922337203685477579)  # a number from here on passes MOST with one more digit
 
 
-@njit
+@out_of_line
 def next_line(text, at):  # type: ignore[no-untyped-def]
     """Return (first offset that is not blank, end without trailing blanks, start of the next line) of the line at offset `at`.
 
@@ -128,7 +109,7 @@ def next_line(text, at):  # type: ignore[no-untyped-def]
     return at, end, newline + 1
 
 
-@njit
+@out_of_line
 def decimal(text, at, end):  # type: ignore[no-untyped-def]
     """Return (number, offset behind) of a decimal number after blanks; the offset is -1 if there is none.
 
@@ -145,7 +126,7 @@ def decimal(text, at, end):  # type: ignore[no-untyped-def]
     return np.int64(value), (np.int64(at) if at > start else np.int64(-1))
 
 
-@njit
+@out_of_line
 def hexadecimal(text, at, end):  # type: ignore[no-untyped-def]
     """Return (number, offset behind) as `decimal`, to base 16, with or without 0x.
 
@@ -171,7 +152,7 @@ def hexadecimal(text, at, end):  # type: ignore[no-untyped-def]
     return np.int64(value), (np.int64(at) if start < at <= start + 16 else np.int64(-1))
 
 
-@njit
+@out_of_line
 def product(one, other):  # type: ignore[no-untyped-def]
     """Return one * other for numbers that are not negative, limited to 2^61, which is more than a block may have."""
     if one > 0 and other > (1 << 61) // one:
@@ -187,7 +168,7 @@ def code_of(name: bytes) -> int:
     return code
 
 
-@njit
+@out_of_line
 def word(text, at, end):  # type: ignore[no-untyped-def]
     """Return (hash, offset behind) of the letters, digits and underscores at `at`; the offset is -1 if there are none."""
     code, start = np.int64(0), at
@@ -197,7 +178,7 @@ def word(text, at, end):  # type: ignore[no-untyped-def]
     return code, (np.int64(at) if at > start else np.int64(-1))
 
 
-@njit
+@out_of_line
 def after(text, at, end, byte):  # type: ignore[no-untyped-def]
     """Return the offset behind `at` if the text has this byte there, else -1."""
     if at >= 0 and at < end and text[at] == byte:

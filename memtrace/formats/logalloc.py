@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memtrace.contract.calls import out_of_line
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, REALLOCS
 from memtrace.formats._reading import LINE, CallFormat, read_calls
 from memtrace.formats._text import after, code_of, compiled, decimal, hexadecimal, next_line, product, word
-from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
 
@@ -58,7 +58,7 @@ def notes(state: Int64s) -> list[str]:
     return said
 
 
-@njit
+@out_of_line
 def handle(text, at, end):  # type: ignore[no-untyped-def]
     """Return (number, offset behind) of a pointer, or of `#` and a decimal number; the offset is -1 if there is none."""
     if at >= 0 and at < end and text[at] == 35:

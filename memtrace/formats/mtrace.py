@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from memtrace.contract.calls import out_of_line
 from memtrace.formats._calls import BAD_LINE, FREES, HALF_REALLOC, MALLOCS, REALLOCS
 from memtrace.formats._reading import LINE, CallFormat, read_calls
 from memtrace.formats._text import compiled, hexadecimal, next_line
-from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
 
@@ -50,7 +50,7 @@ def notes(state: Int64s) -> list[str]:
     return said
 
 
-@njit
+@out_of_line
 def word_before(text, start, end):  # type: ignore[no-untyped-def]
     """Return the half-open interval (start, end) of the last word before `end`, not before `start`; empty if there is none."""
     while end > start and (text[end - 1] == 32 or text[end - 1] == 9):

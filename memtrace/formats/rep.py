@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memtrace.contract.calls import out_of_line
 from memtrace.formats._reading import LINE, CallFormat, read_rows
 from memtrace.formats._text import compiled, decimal, next_line
-from memtrace.lean import njit
 from memtrace.trace.batches import MISSING, UNREADABLE
 from memtrace.trace.model import Int64s, Op
 
@@ -64,7 +64,7 @@ def notes(state: Int64s) -> list[str]:
     return said
 
 
-@njit
+@out_of_line
 def header(text, at, end, state):  # type: ignore[no-untyped-def]
     """Read a line `text[at:end]` as numbers of the header into `state`, in place.
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memtrace.contract.calls import out_of_line
 from memtrace.formats import _rmm_events
 from memtrace.formats._calls import BAD_LINE, FREES, MALLOCS, new_calls
 from memtrace.formats._reading import BATCH_ROWS, LINE, STATE, EventBatcher, without_cut_line
 from memtrace.formats._text import MARK, after, blocks, code_of, compiled, decimal, hexadecimal, next_line, word
-from memtrace.lean import njit
 from memtrace.trace.batches import MISSING
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def read(source: Source) -> Iterator[Batch]:
     yield events.last(said, {"threads": str(len(seen))})
 
 
-@njit
+@out_of_line
 def clock(text, at, end, state):  # type: ignore[no-untyped-def]
     """Return (nanoseconds, offset behind) of a time of day `14:21:19.998533`, with or without a date before it, or of seconds.
 

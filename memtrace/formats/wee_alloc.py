@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from memtrace.contract.calls import out_of_line
 from memtrace.formats._reading import LINE, CallFormat, read_rows
 from memtrace.formats._text import compiled, decimal, next_line
-from memtrace.lean import njit
 from memtrace.trace.batches import MISSING, UNREADABLE
 from memtrace.trace.model import Op
 
@@ -38,7 +38,7 @@ def read(source: Source) -> Iterator[Batch]:
     return read_rows(source, CallFormat(NAME, parse, ("op", "id", "size")))
 
 
-@njit
+@out_of_line
 def closes(text, at, end):  # type: ignore[no-untyped-def]
     """Return whether `)` or `),` is all that is left of the line at offset `at`."""
     if at < 0 or at >= end or text[at] != 41:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.contract.policy import constants_of
+from memtrace.kernels import Kernel
 from memtrace.measures import address_map
 from memtrace.measures.address_map import COLUMN, ROWS, SHIFT, Grid
 
@@ -27,6 +28,9 @@ LOOKS = 4  # blocks counted in all, per event of the trace: a large live set is 
 CHEAP = 4_000_000  # blocks counted in all that take no time to speak of
 MOST_TAGS = 7  # with a kind of their own, those with the most bytes x events; the others are one kind
 OTHER = "(other)"  # name of that kind
+NOTE_BIRTHS, FILL_COLUMN, FOLD, WEIGH = (
+    Kernel(each, fast=True) for each in (address_map.note_births, address_map.fill_column, address_map.fold, address_map.weigh)
+)
 SMALLER = 8  # an unused range of 1/8 of the reserved bytes is left out where addresses are reserved separately from memory
 
 
@@ -54,8 +58,9 @@ class Contents:
         self.events = sampled[even_events(sampled.size, often)]
         self.kinds = kinds_of(trace)
         self.births = np.zeros(facts.max_live + 1, np.int64)
+        self.coming = facts.events
         self.grid = new_grid(self.events.size, len(self.kinds.names))
-        self.take = column_filler(policy)
+        self.take = column_filler(policy, facts.max_live, self.events.size)
         self.virtual = constants_of(policy.module).VIRTUAL
         self.event = 0
 
@@ -64,7 +69,7 @@ class Contents:
 
         ``blocks`` are the records by slot and ``state`` is the policy's state, both as they are after that event.
         """
-        compiled("note_births")(events.op[:came], events.block[:came], self.event, self.births)
+        NOTE_BIRTHS.run(came, events.op[:came], events.block[:came], self.event, self.births, coming=self.coming)
         self.event += came
         column = int(self.grid.counts[COLUMN])
         if column < self.events.size and self.event - 1 == self.events[column]:
@@ -105,7 +110,7 @@ def final_occupancy(policy: Policy, blocks: Any, state: Any, tags: int) -> Colum
     from memtrace.contract.ledger import RESERVED
 
     grid = new_grid(1, 1)
-    column_filler(policy)(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
+    column_filler(policy, len(blocks), 1)(blocks, np.zeros(len(blocks), np.int64), np.zeros(tags + 1, np.int64), grid, state)
     pages, place = layout(grid, constants_of(policy.module).VIRTUAL, int(state.ledger[RESERVED]))
     height = 1 << int(grid.counts[SHIFT])
     return {
@@ -134,7 +139,7 @@ def layout(grid: Grid, virtual: bool, reserved: int) -> tuple[Ints, Ints]:
             return pages, place
         # All columns are filled, and `fold` goes up to the current one, which is behind them.
         counts[COLUMN] -= 1
-        compiled("fold")(grid)
+        FOLD.run(int(grid.counts[ROWS]) * grid.live.shape[0], grid)
         counts[COLUMN] += 1
 
 
@@ -197,7 +202,7 @@ def kinds_of(trace: Trace) -> Kinds:
     bytes_of = np.zeros(trace.facts.max_live + 1, np.int64)
     weights, start = np.zeros(len(tags) + 1), 0
     for events in trace.batches():
-        compiled("weigh")(events, start, slots, bytes_of, weights)
+        WEIGH.run(events.op.size, events, start, slots, bytes_of, weights, coming=trace.facts.events)
         start += events.op.size
     np.add.at(weights, slots[:, 0], bytes_of.astype(float) * (start - slots[:, 1]))
     largest = np.argsort(-weights[:-1], kind="stable")[:MOST_TAGS]
@@ -207,34 +212,23 @@ def kinds_of(trace: Trace) -> Kinds:
     return Kinds((*(tags[code] for code in largest.tolist()), OTHER, None), of_tag)
 
 
-def column_filler(policy: Policy) -> Callable[..., None]:
-    """Return the compiled function that fills a column of a grid: called with (blocks, births, of_tag, grid, state).
+def column_filler(policy: Policy, slots: int, columns: int) -> Callable[..., None]:
+    """Return the function that fills a column of a grid: called with (blocks, births, of_tag, grid, state).
 
-    A policy whose blocks come in pieces has a function of its own.
+    It will be called for so many ``columns``, and look at all ``slots`` for each. A policy whose blocks come in pieces has a
+    function of its own.
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.compile import closed
-    from memtrace.engine.digests import reachable_modules
 
     bound = bind(policy.module)
     if bound.first_piece is None:
-        take = compiled("fill_column")
-        return lambda blocks, births, of_tag, grid, state: take(blocks, births, of_tag, grid)
+        coming = slots * columns
+        return lambda blocks, births, of_tag, grid, _: FILL_COLUMN.run(slots, blocks, births, of_tag, grid, coming=coming)
     if bound.__name__ not in _in_pieces:
-        sources = reachable_modules(policy.module, address_map)
-        _in_pieces[bound.__name__] = closed(address_map.specialise(bound), f"contents_{policy.name}", sources, [bound])
-    return _in_pieces[bound.__name__]
+        name = f"contents_{policy.module.__name__.rpartition('.')[2]}"
+        _in_pieces[bound.__name__] = closed(address_map.specialise(bound), name, [policy.module, address_map], [bound])
+    return partial(_in_pieces[bound.__name__].run, slots, coming=slots * columns)
 
 
-_in_pieces: dict[str, Callable[..., None]] = {}
-
-
-@cache
-def compiled(name: str) -> Callable[..., Any]:
-    """Return the function of `address_map` of that name, compiled and cached on disk."""
-    from memtrace.engine.compile import FAST, OPTIONS, knows_fast, make_jitable
-    from memtrace.engine.digests import plain_functions
-    from memtrace.lean import njit
-
-    make_jitable(set(plain_functions(address_map)))
-    return njit(**OPTIONS, **(FAST if knows_fast() else {}))(getattr(address_map, name))
+_in_pieces: dict[str, Kernel] = {}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.errors import UsageError
-from memtrace.lean import njit
+from memtrace.kernels import jit
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def buffers_of(trace: Trace, align: int = 16) -> Buffers:
     )
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _note(events: Any, event: Any, found: Any, columns: Any) -> Any:
     """Write down the buffers that begin or end in a batch whose first event has number ``event``.
 
@@ -151,7 +151,7 @@ def lasting(trace: Trace, buffers: Buffers) -> Ints | None:
     return trace.times(ends) - trace.times(buffers.lower)
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def count_pairs(lower: Any, upper: Any) -> Any:
     """Return the number of pairs of buffers that live at the same time; buffer i lives over the events [lower[i], upper[i])."""
     starts, ends = np.sort(lower), np.sort(upper)
@@ -168,7 +168,7 @@ def overlaps(lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Overlaps:
     return Overlaps(*find(lower, upper))
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def find(lower: Any, upper: Any) -> Any:
     """Return the arrays of Overlaps: each pair of buffers that live at the same time, both ways; that takes 8 bytes per pair.
 
@@ -183,7 +183,7 @@ def find(lower: Any, upper: Any) -> Any:
     return first, others
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _sweep(order: Any, lower: Any, upper: Any, at: Any, others: Any, fill: Any) -> None:
     """Go through the buffers by begin (``order``), with a list of those that live, and count each one's neighbours in ``at``.
 

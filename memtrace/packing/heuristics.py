@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.lean import njit
+from memtrace.kernels import jit
 from memtrace.packing.buffers import spans
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def place(order: Ints, buffers: Buffers, overlaps: Overlaps) -> Ints:
     return addresses
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _place(order: Any, first: Any, others: Any, size: Any, align: Any) -> Any:
     """Return the addresses that `place` does; the neighbours of buffer b are ``others[first[b]:first[b + 1]]``."""
     addresses = np.full(order.size, -1, np.int64)
@@ -104,7 +104,7 @@ def anneal(addresses: Ints, buffers: Buffers, overlaps: Overlaps, steps: int, se
     return found
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _anneal(order: Any, problem: Any, steps: Any, seed: Any) -> Any:
     """Anneal for ``steps`` steps from the packing that stacking in ``order`` gives; return the addresses of the lowest one met.
 
@@ -145,7 +145,7 @@ def _anneal(order: Any, problem: Any, steps: Any, seed: Any) -> Any:
     return found
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) -> Any:
     """Stack all buffers in ``order``; write their addresses to ``at``. Return the height, and the change from ``cost``.
 
@@ -176,7 +176,7 @@ def _stack(order: Any, problem: Any, cost: Any, heat: Any, at: Any, floor: Any) 
     return height, change
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _chain(problem: Any, position: Any, at: Any, height: Any, chain: Any) -> Any:
     """Write to ``chain`` buffers that hold the height up, from the top to the ground, each touching the next; return how many.
 
@@ -205,7 +205,7 @@ def _chain(problem: Any, position: Any, at: Any, height: Any, chain: Any) -> Any
     return length
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _shift(order: Any, position: Any, i: Any, j: Any) -> None:
     """Move the buffer at place ``i`` of ``order`` to place ``j``, and update ``position``, the place of each buffer."""
     b = order[i]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.lean import njit
+from memtrace.kernels import jit
 from memtrace.packing.attempts import TOTAL, attempts
 from memtrace.packing.buffers import sections
 
@@ -114,7 +114,7 @@ def fit(buffers: Buffers, overlaps: Overlaps, capacity: int, steps: int, lasts: 
     return Fit(addresses if outcome == FOUND else None, outcome == NONE, used)
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addresses: Any) -> Any:
     """Search for a packing; return FOUND, NONE or GAVE_UP (after ``limit`` placements), and the placements tried.
 
@@ -205,7 +205,7 @@ def _search(problem: Any, keys: Any, order: Any, capacity: Any, limit: Any, addr
         state = SOLVED
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _split(part: Any, across: Any, placed: Any, begin: Any, parts: Any, m: Any, c: Any) -> Any:
     """Split a part where no buffer still to be placed lives across two sections; return the new ends (m, c) of members and sides.
 
@@ -230,7 +230,7 @@ def _split(part: Any, across: Any, placed: Any, begin: Any, parts: Any, m: Any, 
     return m, c
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _sort(part: Any, members: Any, rest: Any, problem: Any, keys: Any, order: Any) -> None:
     """Bring the buffers of a part in ``members`` into the fixed order, and their keys TOTAL up to date.
 
@@ -248,7 +248,7 @@ def _sort(part: Any, members: Any, rest: Any, problem: Any, keys: Any, order: An
         members[j] = b
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _before(a: Any, b: Any, keys: Any, order: Any) -> Any:
     """Return whether buffer ``a`` precedes ``b`` in the fixed order: by the rows ``order`` of ``keys``, the larger first."""
     for k in order:
@@ -257,7 +257,7 @@ def _before(a: Any, b: Any, keys: Any, order: Any) -> Any:
     return a < b
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _candidates(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, known: Any, into: Any) -> Any:
     """Write to ``into`` the indices in members of the buffers of a part that may come next, the lowest first; return how many.
 
@@ -287,7 +287,7 @@ def _candidates(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, k
     return count
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _place(b: Any, problem: Any, known: Any, touched: Any) -> None:
     """Place buffer ``b`` at its lowest possible address; lift its neighbours, and the floors of the sections concerned.
 
@@ -318,7 +318,7 @@ def _place(b: Any, problem: Any, known: Any, touched: Any) -> None:
             floor[s] = max(floor[s], lowest)
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _fits_above_floor(part: Any, known: Any, bottom: Any, capacity: Any) -> Any:
     """Return whether each section of a part has room for the bytes still to be placed, within the capacity.
 
@@ -331,7 +331,7 @@ def _fits_above_floor(part: Any, known: Any, bottom: Any, capacity: Any) -> Any:
     return True
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _lift_waiting(part: Any, turn: Any, bottom: Any, problem: Any, members: Any, known: Any, scratch: Any) -> Any:
     """Write to ``stands`` how low each buffer still to be placed can stand; return the highest top, -1 if one waits for ever.
 
@@ -362,7 +362,7 @@ def _lift_waiting(part: Any, turn: Any, bottom: Any, problem: Any, members: Any,
     return top
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def _fits_above_heights(part: Any, problem: Any, known: Any, scratch: Any, capacity: Any) -> Any:
     """Return whether the unplaced buffers of each touched section can fit, by their sizes alone.
 

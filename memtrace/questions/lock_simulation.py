@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.engine.compile import FAST, knows_fast
-from memtrace.lean import njit
+from memtrace.kernels import fast_options, jit
 from memtrace.trace import Op
 
 Ints = NDArray[np.int64]
@@ -35,7 +34,7 @@ DONE_ALL, FULL = 0, 1  # why the kernel returned
 CLASSES, CLASS_BYTES = 64, 16  # of thread caches: 64 size classes of 16 bytes each, up to 1024 bytes
 FIRST_NODES = 1024  # operations in progress for which there is room at first
 
-compiled = njit(cache=True, nogil=True, **(FAST if knows_fast() else {}))
+compiled = jit(**fast_options())
 
 
 class Batch(NamedTuple):

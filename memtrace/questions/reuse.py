@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.engine.compile import FAST, knows_fast
-from memtrace.lean import njit
+from memtrace.kernels import fast_options, jit
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ SIZE, BORN, STREAM, TAG, TAKEN = range(5)
 LIVE, PLANNED_PEAK, EVENT = range(3)  # entries of Pairing.totals: live bytes, peak with pairs, events so far
 NO_TAG = "(none)"
 
-compiled = njit(cache=True, nogil=True, **(FAST if knows_fast() else {}))
+compiled = jit(**fast_options())
 
 
 @dataclass(frozen=True)

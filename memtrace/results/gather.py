@@ -53,7 +53,8 @@ def gather(placement: Placement, contents: Contents, keep_placements: bool = Fal
         "occupancy": contents.columns(placement.peak_reserved_bytes),
         "requests": requests(placement),
         **failure(placement),
-        "timing": {"replay_seconds": np.array([placement.seconds])},
+        # The interpreter's time says nothing about the policy.
+        "timing": {"replay_seconds": [None if placement.interpreted else placement.seconds]},
     }
     if keep_placements:
         tables["placements"] = placements(placement)

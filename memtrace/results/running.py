@@ -10,7 +10,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from memtrace.errors import PolicyError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.sharedctypes import SynchronizedArray
+    from types import ModuleType
 
     from memtrace.engine.registry import Policy
     from memtrace.results.gather import Part
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
 
-WORTH_PROCESSES = 4_000_000  # events of all cells together from which on it pays to start processes
+# Events of all cells together from which on it pays to start processes, where all loops are compiled and where not.
+WORTH_PROCESSES, WORTH_INTERPRETING = 4_000_000, 40_000
 POLL_SECONDS = 0.1  # between two reports of progress
 
 Progress = Callable[[int, int], None]  # called with the index of a cell and the number of its events replayed so far
@@ -39,6 +42,8 @@ class Cell:
     trace: Trace
     policy: Policy
     settings: Settings
+    expected: int = 0  # events of all cells that the same process is likely to replay; 0: not known
+    background: bool = True  # a processor is idle, on which another process may compile
 
 
 def run(
@@ -59,10 +64,20 @@ def run(
 
     check_names(traces)
     started = time.perf_counter()
-    cells = [Cell(trace, policy, settings) for trace in traces for policy in policies]
+    cells = cells_of(traces, policies, settings, jobs)
     parts = replay_cells(cells, jobs_for(cells, jobs), progress or (lambda cell, events: None))
     sources = {trace.name: trace.source for trace in traces}
     return build(parts, [distributions(t) for t in traces], manifest(sources, time.perf_counter() - started))
+
+
+def cells_of(traces: Sequence[Trace], policies: Sequence[Policy], settings: Settings, jobs: int | None) -> list[Cell]:
+    """Return the cells of a run: every trace with every policy."""
+    from memtrace.engine.handover import processors
+
+    cells = [Cell(trace, policy, settings) for trace in traces for policy in policies]
+    used = jobs_for(cells, jobs)
+    expected = sum(cell.trace.facts.events for cell in cells) // used
+    return [replace(cell, expected=expected, background=used < processors()) for cell in cells]
 
 
 def check_names(traces: Sequence[Trace]) -> None:
@@ -90,24 +105,23 @@ def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
 def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
     """Return the number of processes to use, at least 1 and at most one per cell.
 
-    If ``jobs`` is None, use all cores if the traces are long or several loops have to be compiled, else this process
-    alone.
+    If ``jobs`` is None, use all processors if the replays may take seconds, else this process alone.
     """
-    import os
+    from memtrace.engine.handover import processors
 
     if jobs is None:
-        worth = sum(cell.trace.facts.events for cell in cells) >= WORTH_PROCESSES
-        jobs = (os.cpu_count() or 1) if worth or len(uncompiled([cell.policy for cell in cells])) > 1 else 1
+        events = sum(cell.trace.facts.events for cell in cells)
+        jobs = processors() if events >= (WORTH_PROCESSES if all_compiled(cells) else WORTH_INTERPRETING) else 1
     return max(1, min(jobs, len(cells)))
 
 
-def uncompiled(policies: Sequence[Policy]) -> list[str]:
-    """Return the names of the policies whose replay loops are not in the compiler's cache yet, each module once."""
+def all_compiled(cells: Sequence[Cell]) -> bool:
+    """Return whether code of the loops of all policies is on disk; it may be for arguments of other types."""
     from memtrace.engine.binding import bind
-    from memtrace.engine.compile import is_cached
+    from memtrace.engine.compile import loop_kernel
 
-    modules = {policy.module: policy.name for policy in policies}
-    return [name for module, name in modules.items() if not is_cached(module, bind(module))]
+    modules = {cell.policy.module for cell in cells}
+    return all(loop_kernel(module, bind(module)).was_compiled() for module in modules)
 
 
 def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:
@@ -115,6 +129,8 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
 
     ``progress`` is called with events done and events in all. Raise PolicyError if the validator finds an offence.
     """
+    from memtrace.engine.binding import bind
+    from memtrace.engine.handover import Handover
     from memtrace.engine.replay import Hooks, replay
     from memtrace.measures.occupancy import Contents
     from memtrace.results.gather import gather
@@ -126,6 +142,13 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
 
         watcher = Watcher(cell.trace, cell.policy, settings.locality)
     contents = Contents(cell.trace, cell.policy, settings.samples)
+    loop = Handover(
+        cell.policy,
+        bind(cell.policy.module),
+        cell.trace.facts.events,
+        expected=cell.expected,
+        background=cell.background,
+    )
     placement = replay(
         cell.trace,
         cell.policy,
@@ -133,7 +156,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         on_oom=settings.on_oom,
         samples=settings.samples,
         keep=settings.validate or settings.placements,
-        hooks=Hooks(progress=progress, watch=watcher, look=contents),
+        hooks=Hooks(progress=progress, watch=watcher, look=contents, loop=loop),
     )
     if settings.validate:
         from memtrace.validation.placements import validate
@@ -150,12 +173,34 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
 def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[Part]:
     """Replay all cells, in this process or in ``jobs`` processes, and return their parts in the order of the cells."""
     if jobs == 1:
-        return [replay_cell(cell, lambda done, _, i=i: progress(i, done)) for i, cell in enumerate(cells)]  # type: ignore[misc]
+        return [replay_cell(cell, partial(_advance, progress, i)) for i, cell in enumerate(cells)]
+    announce_compiling(cells)
     with tempfile.TemporaryDirectory(prefix="memtrace-") as directory:
         shared = {id(cell.trace): cell.trace for cell in cells}
         files = {key: trace.share(Path(directory)) for key, trace in shared.items()}
-        sent = [Cell(files[id(cell.trace)], cell.policy, cell.settings) for cell in cells]
+        sent = [replace(cell, trace=files[id(cell.trace)]) for cell in cells]
         return replay_in_processes(sent, jobs, progress)
+
+
+def announce_compiling(cells: Sequence[Cell]) -> None:
+    """Say which policies worker processes will have to compile, because their events take longer to interpret."""
+    from memtrace.engine.binding import bind
+    from memtrace.engine.compile import loop_kernel
+    from memtrace.engine.handover import COMPILING_SECONDS, PACE, say
+
+    events: dict[ModuleType, int] = {}
+    names = {cell.policy.module: cell.policy.name for cell in cells}
+    for cell in cells:
+        events[cell.policy.module] = events.get(cell.policy.module, 0) + cell.trace.facts.events
+    long = [module for module, count in events.items() if count * PACE > COMPILING_SECONDS]
+    missing = [names[module] for module in long if not loop_kernel(module, bind(module)).was_compiled()]
+    if missing:
+        say(f"compiling {', '.join(missing)}, once for this version")
+
+
+def _advance(progress: Progress, cell: int, done: int, _: int) -> None:
+    """Report the events done of a cell that this process replays."""
+    progress(cell, done)
 
 
 def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[Part]:

@@ -89,7 +89,7 @@ def set_free(bitmaps, order, i):
     """Mark block ``i`` of ``order`` as free, in all levels of the tree and in MASK."""
     words = bitmaps.words
     for level in range(bitmaps.shape[DEPTH]):
-        words[word_of(bitmaps, order, level, i)] |= 1 << (i & 63)
+        words[word_of(bitmaps, order, level, i)] |= np.int64(1) << (i & 63)
         i >>= 6
     bitmaps.shape[MASK] |= 1 << order
 

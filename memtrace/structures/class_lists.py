@@ -144,7 +144,7 @@ def find(state, wanted):
         return np.int64(0)
     words = state.words
     i = c >> 6
-    word = words[np.uint64(i)] & (-1 << (c & 63))
+    word = words[np.uint64(i)] & (np.int64(-1) << (c & 63))
     if word == 0:
         word = bits_above(words[SUMMARY], i)
         if word == 0:
@@ -226,14 +226,14 @@ def take_out(state, x):
 def mark(words, c):
     """Set bit ``c`` of the bitmap ``words``, and the summary bit of its word."""
     i = c >> 6
-    words[i] |= 1 << (c & 63)
+    words[i] |= np.int64(1) << (c & 63)
     words[SUMMARY] |= 1 << i
 
 
 def unmark(words, c):
     """Clear bit ``c`` of the bitmap ``words``, and the summary bit of its word if the word becomes 0."""
     i = c >> 6
-    word = words[i] & ~(1 << (c & 63))
+    word = words[i] & ~(np.int64(1) << (c & 63))
     words[i] = word
     if word == 0:
         words[SUMMARY] &= ~(1 << i)

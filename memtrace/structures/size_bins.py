@@ -202,43 +202,43 @@ def mark(words, b):
     """Set the bit of bin ``b`` in the bitmap ``words``, and the bits above it."""
     i = b >> 6
     word = words[i]
-    words[i] = word | (1 << (b & 63))
+    words[i] = word | (np.int64(1) << (b & 63))
     if word == 0:
         j = i >> 6
         word = words[LEVEL_1 + j]
-        words[LEVEL_1 + j] = word | (1 << (i & 63))
+        words[LEVEL_1 + j] = word | (np.int64(1) << (i & 63))
         if word == 0:
             k = j >> 6
-            words[LEVEL_2 + k] |= 1 << (j & 63)
-            words[LEVEL_3] |= 1 << (k & 63)
+            words[LEVEL_2 + k] |= np.int64(1) << (j & 63)
+            words[LEVEL_3] |= np.int64(1) << (k & 63)
 
 
 def unmark(words, b):
     """Clear the bit of bin ``b`` in the bitmap ``words``, and the bits of all words above it that become 0."""
     i = b >> 6
-    word = words[i] & ~(1 << (b & 63))
+    word = words[i] & ~(np.int64(1) << (b & 63))
     words[i] = word
     if word == 0:
         j = i >> 6
-        word = words[LEVEL_1 + j] & ~(1 << (i & 63))
+        word = words[LEVEL_1 + j] & ~(np.int64(1) << (i & 63))
         words[LEVEL_1 + j] = word
         if word == 0:
             k = j >> 6
-            word = words[LEVEL_2 + k] & ~(1 << (j & 63))
+            word = words[LEVEL_2 + k] & ~(np.int64(1) << (j & 63))
             words[LEVEL_2 + k] = word
             if word == 0:
-                words[LEVEL_3] &= ~(1 << (k & 63))
+                words[LEVEL_3] &= ~(np.int64(1) << (k & 63))
 
 
 def bits_above(word, bit):
     """Return ``word`` with only those bits that are above bit ``bit``."""
-    return word & (-2 << bit)
+    return word & (np.int64(-2) << bit)
 
 
 def next_bin(words, b):
     """Return the first bin, from ``b`` on, that is not empty; -1 if there is none."""
     i = b >> 6
-    word = words[i] & (-1 << (b & 63))
+    word = words[i] & (np.int64(-1) << (b & 63))
     if word == 0:
         j = i >> 6
         word = bits_above(words[LEVEL_1 + j], i & 63)

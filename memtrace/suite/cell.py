@@ -61,7 +61,7 @@ def replay_task(task: Task) -> bytes:
 
     trace = replace(cached_trace(task), name=task.trace)
     policy = replace(parse_policy(task.policy), label=task.label)
-    return pack(replay_cell(Cell(trace, policy, task.settings)), distributions(trace))
+    return pack(replay_cell(Cell(trace, policy, task.settings, background=False)), distributions(trace))
 
 
 def cached_trace(task: Task) -> Trace:
@@ -80,14 +80,6 @@ def cached_trace(task: Task) -> Trace:
         while len(_traces) > KEPT_TRACES:
             _traces.popitem(last=False)
     return _traces[asked]
-
-
-def warm(policy: str) -> None:
-    """Compile the replay loop of a policy, given as text, so that cells load it from the compiler's cache."""
-    from memtrace.engine.registry import parse_policy
-    from memtrace.engine.replay import warm as warm_policy
-
-    warm_policy(parse_policy(policy))
 
 
 def pack(part: Any, distributions: dict[str, Any]) -> bytes:

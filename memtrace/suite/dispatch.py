@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from memtrace.errors import UsageError
-from memtrace.suite.cell import Attempt, attempt, warm
+from memtrace.suite.cell import Attempt, attempt
 from memtrace.suite.planning import Plan, Task, installed_digest
 from memtrace.suite.store import Store
 
@@ -99,7 +99,6 @@ def through_processes(tasks: Sequence[Task], jobs: int | None, finish: Finish) -
             finish(i, attempt(task))
         return
     waiting, suspects, deaths = deque(range(len(tasks))), deque[int](), [0] * len(tasks)
-    _compile(tasks, count)
     while waiting or suspects:
         alone = bool(suspects)
         queue = deque([suspects.popleft()]) if alone else waiting
@@ -151,23 +150,6 @@ def _rescue(out: dict[Future[Attempt], int], finish: Finish) -> list[int]:
         else:
             lost.append(i)
     return lost
-
-
-def _compile(tasks: Sequence[Task], count: int) -> None:
-    """Compile the replay loop of each policy once, in ``count`` processes.
-
-    Without this two workers would compile the same loop. Nothing is done if fewer than two loops have to be compiled.
-    """
-    from memtrace.engine.registry import parse_policy
-    from memtrace.results.running import uncompiled
-
-    texts = {parse_policy(text).name: text for text in dict.fromkeys(task.policy for task in tasks)}
-    missing = [texts[name] for name in uncompiled([parse_policy(text) for text in texts.values()])]
-    if len(missing) < 2:
-        return
-    with suppress(BrokenProcessPool), _pool(min(count, len(missing))) as pool:
-        for future in [pool.submit(warm, text) for text in missing]:
-            future.exception()  # wait only: an error of a policy is reported by its cells
 
 
 def _pool(count: int) -> ProcessPoolExecutor:

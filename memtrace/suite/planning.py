@@ -203,7 +203,7 @@ def _check_options(policies: list[Policy], capacities: set[int | None], suite: S
 
 def policy_digest(policy: Policy) -> str:
     """Return a digest of the sources of the policy's module and of all modules that it imports."""
-    from memtrace.engine.digests import digest, reachable_modules
+    from memtrace.digests import digest, reachable_modules
 
     return digest(reachable_modules(policy.module))
 

@@ -51,12 +51,12 @@ def compiled_access() -> SimpleNamespace:
 
     They pass a world by reference; or by value, which is slower, where this numba lacks what references are made of.
     """
-    from memtrace.engine.compile import knows_references
+    from memtrace.contract.calls import knows_references
 
     if not knows_references():
         compile_by_value()
         return interpreted_access()
-    from memtrace.engine import references
+    from memtrace.contract import references
 
     return SimpleNamespace(keep=references.keep, group_of=references.group_of)
 

@@ -113,8 +113,7 @@ def future_of(trace, last_uses, extra):
 def compiled():
     """Return the loops of `specialise_list` and `specialise_next`, for numba to compile at their first call; made once."""
     from memtrace.engine.compile import closed
-    from memtrace.engine.digests import reachable_modules
 
     here = sys.modules[__name__]
-    sources = reachable_modules(here)
+    sources = [here]
     return closed(specialise_list(here), "collect", sources, []), closed(specialise_next(here), "link", sources, [])

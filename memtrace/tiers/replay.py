@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -237,13 +235,12 @@ def replay_loop(modules: list[ModuleType], evict: ModuleType, bound: ModuleType,
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.compile import closed
-    from memtrace.engine.digests import reachable_modules
     from memtrace.tiers import binding, loop
 
     if interpret:
         return loop.specialise(bound)
     if bound not in _loops:
-        sources = reachable_modules(*modules, evict, loop, binding)
+        sources = [*modules, evict, loop, binding]
         name = "-".join(module.__name__.rpartition(".")[2] for module in (*modules, evict))
         _loops[bound] = closed(loop.specialise(bound), name, sources, [bound, *map(bind, modules)])
     return _loops[bound]
@@ -253,16 +250,14 @@ _loops: dict[ModuleType, Any] = {}  # compiled loops by bound module
 
 
 def is_compiled(tiers: Sequence[Tier], plan: Plan) -> bool:
-    """Return whether the loop for these policies and this eviction rule is in the compile cache, compiled by this version of
-    memtrace.
-    """
+    """Return whether code of the loop for these policies and this eviction rule is on disk."""
     from memtrace.engine.registry import parse_policy
     from memtrace.tiers.binding import bind_tiers
     from memtrace.tiers.eviction import rule
 
     modules = list(dict.fromkeys(parse_policy(tier.policy).module for tier in tiers))
     loop = replay_loop(modules, rule(plan.evict), bind_tiers(modules, rule(plan.evict)), False)
-    return any(Path(loop.stats.cache_path).glob(f"*{glob.escape(loop.__qualname__)}*.nbi"))
+    return bool(loop.was_compiled())
 
 
 def check_policy(policy: Policy, trace: Trace) -> None:

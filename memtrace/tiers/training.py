@@ -55,6 +55,5 @@ def derive(trace: Trace, interpret: bool = False, room: int = 1 << 12) -> tuple[
 def compiled() -> Any:
     """Return `training_kernel.specialise`'s pass over the events, compiled."""
     from memtrace.engine.compile import closed
-    from memtrace.engine.digests import reachable_modules
 
-    return closed(training_kernel.specialise(training_kernel), "training", reachable_modules(training_kernel), [])
+    return closed(training_kernel.specialise(training_kernel), "training", [training_kernel], [])

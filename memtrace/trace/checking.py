@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from memtrace.lean import njit
+from memtrace.kernels import kernel
 from memtrace.trace.batches import MISSING, UNREADABLE
 from memtrace.trace.live_ids import PREFETCH_MIN_PLACES, PREFETCH_ROWS, find, log2_class, prefetch, remove
 from memtrace.trace.model import Op
@@ -44,7 +44,6 @@ EXACT = 1 << EXACT_BITS
 SIZE_BINS = EXACT + ((60 - EXACT_BITS + 1) << STEP_BITS)
 
 
-@njit(inline="always")
 def start_wait(table, slot, id):  # type: ignore[no-untyped-def]
     """Make a freed block wait: its slot keeps its id, and is linked in as the newest waiting block.
 
@@ -60,7 +59,6 @@ def start_wait(table, slot, id):  # type: ignore[no-untyped-def]
     totals[WAITING] += 1
 
 
-@njit(inline="always")
 def end_wait(table, slot):  # type: ignore[no-untyped-def]
     """Unlink a waiting block's slot from the list of waiting blocks, in place; the caller frees or reuses the slot."""
     waiting, totals = table.waiting, table.totals
@@ -74,7 +72,6 @@ def end_wait(table, slot):  # type: ignore[no-untyped-def]
     totals[WAITING] -= 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def complete(table, mask, slot, spares):  # type: ignore[no-untyped-def]
     """Free the slot and the id of one waiting block, or of all of them if `slot` is -1, in place.
 
@@ -92,7 +89,6 @@ def complete(table, mask, slot, spares):  # type: ignore[no-untyped-def]
     return spares
 
 
-@njit(inline="always")
 def size_bin(size):  # type: ignore[no-untyped-def]
     """Return the index in `Table.size_bins` of the bin that counts requests of `size` bytes."""
     if size < EXACT:
@@ -101,7 +97,6 @@ def size_bin(size):  # type: ignore[no-untyped-def]
     return EXACT + ((power - EXACT_BITS) << STEP_BITS) + (size >> (power - STEP_BITS)) - (1 << STEP_BITS)
 
 
-@njit(inline="always")
 def judge_request(size, align):  # type: ignore[no-untyped-def]
     """Return what is wrong with the size or the alignment of an ALLOC or REALLOC: NO_SIZE, SIZE_RANGE, BAD_ALIGN, or FINE."""
     if size == MISSING:
@@ -113,7 +108,6 @@ def judge_request(size, align):  # type: ignore[no-untyped-def]
     return FINE
 
 
-@njit(inline="always")
 def judge_pair(size, dst, other):  # type: ignore[no-untyped-def]
     """Return what is wrong with a COPY or SWAP of `size` bytes: SIZE_RANGE, NO_DST, DST_NOT_LIVE, or FINE.
 
@@ -126,7 +120,6 @@ def judge_pair(size, dst, other):  # type: ignore[no-untyped-def]
     return FINE if other >= 0 else DST_NOT_LIVE
 
 
-@njit(inline="always")
 def judge_id(op, id, slot):  # type: ignore[no-untyped-def]
     """Return what is wrong with the id of a row: NO_ID, IS_LIVE, NOT_LIVE, or FINE; `slot` is the live block's slot, or -1.
 
@@ -141,7 +134,6 @@ def judge_id(op, id, slot):  # type: ignore[no-untyped-def]
     return NOT_LIVE
 
 
-@njit(inline="always")
 def count_request(totals, size_bins, size_bytes, size):  # type: ignore[no-untyped-def]
     """Count the bytes and the size class of an ALLOC or REALLOC, in place."""
     totals[TOTAL_BYTES] += size
@@ -152,7 +144,6 @@ def count_request(totals, size_bins, size_bytes, size):  # type: ignore[no-untyp
         totals[SMALLEST] = min(totals[SMALLEST], size)
 
 
-@njit(inline="always")
 def count_life(lifetime_bytes, size_lifetime, bytes, events):  # type: ignore[no-untyped-def]
     """Count a block of `bytes` bytes that is freed `events` events after its alloc, in place, by classes floor(log2)."""
     life = log2_class(events)
@@ -160,7 +151,7 @@ def count_life(lifetime_bytes, size_lifetime, bytes, events):  # type: ignore[no
     size_lifetime[64 * log2_class(bytes) + life] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-def]
     """Prepare the rows of a batch from `start` on: write the events to `out` from index `filled` on; changes `table` in place.
 

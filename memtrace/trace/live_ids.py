@@ -6,31 +6,20 @@ there are no tombstones.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba.cpython.unsafe.numbers import leading_zeros
-from numba.extending import overload
 
-from memtrace.lean import njit
+from memtrace.contract.bits import highest_set
+from memtrace.kernels import kernel
 
 PREFETCH_ROWS = 32  # rows prefetched together
 PREFETCH_MIN_PLACES = 1 << 16  # number of places from which prefetching pays: such a table exceeds the nearer caches
 
 
-def log2_class(number: Any) -> Any:
+def log2_class(number):  # type: ignore[no-untyped-def]
     """Return floor(log2(number)), and 0 for 0."""
-    return int(number | 1).bit_length() - 1
+    return highest_set(number | 1)
 
 
-@overload(log2_class, inline="always")
-def _log2_class(number):  # type: ignore[no-untyped-def]
-    """Give numba the compiled version of `log2_class`, which counts leading zeros with one instruction."""
-    zeros: Any = leading_zeros
-    return lambda number: np.int64(63) - np.int64(zeros(np.uint64(number) | np.uint64(1)))
-
-
-@njit(inline="always")
 def home_place(id, mask):  # type: ignore[no-untyped-def]
     """Return the place at which the search for an id starts; `mask` is the number of places (a power of two) minus 1.
 
@@ -40,7 +29,6 @@ def home_place(id, mask):  # type: ignore[no-untyped-def]
     return np.int64(mixed >> np.uint64(63 - log2_class(mask)))
 
 
-@njit(inline="always")
 def find(pairs, mask, id):  # type: ignore[no-untyped-def]
     """Return the place of an id in the table, or the empty place where it would be inserted."""
     place = home_place(id, mask)
@@ -49,7 +37,6 @@ def find(pairs, mask, id):  # type: ignore[no-untyped-def]
     return place
 
 
-@njit(inline="always")
 def remove(pairs, mask, place):  # type: ignore[no-untyped-def]
     """Remove the pair at a place, in place, and move pairs behind it back where the gap would hide them from `find`."""
     hole = place
@@ -64,7 +51,7 @@ def remove(pairs, mask, place):  # type: ignore[no-untyped-def]
     pairs[2 * hole + 1] = -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def rehash(pairs, larger):  # type: ignore[no-untyped-def]
     """Insert all pairs of a table into `larger`, an empty table of more places."""
     mask = larger.size // 2 - 1
@@ -74,7 +61,6 @@ def rehash(pairs, larger):  # type: ignore[no-untyped-def]
             larger[2 * at], larger[2 * at + 1] = pairs[2 * place], pairs[2 * place + 1]
 
 
-@njit(inline="always")
 def prefetch(pairs, slots, mask, ids, start):  # type: ignore[no-untyped-def]
     """Load the table and slot entries of the FETCHED rows from `start` on, so that their cache misses overlap.
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.lean import njit
+from memtrace.kernels import kernel
 from memtrace.trace import checking, live_ids
 from memtrace.trace.batches import MISSING, Batch
 from memtrace.trace.checking import ALLOC, EXACT, EXACT_BITS, REALLOC, STEP_BITS
@@ -81,7 +81,7 @@ def request_of_rank(prepared: Prepared, size_bins: Int64s, percent: int) -> int:
         shift = max(0, bits - FINE_BITS)
         counts = np.zeros(1 << (bits - shift), np.int64)
         for events in prepared.batches(BATCH_ROWS):
-            _count(events.op, events.size, start, shift, counts)
+            _count.run(events.op.size, events.op, events.size, start, shift, counts)
         found, rank = _bin_of(counts, rank)
         start, bits = start + (found << shift), shift
     return start
@@ -94,7 +94,7 @@ def _bin_of(counts: Int64s, rank: int) -> tuple[int, int]:
     return found, rank - int(upto[found] - counts[found])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _count(op, size, start, shift, counts):  # type: ignore[no-untyped-def]
     """Count the requests of at least `start` bytes in bins of 2^shift bytes, in place.
 
@@ -131,8 +131,9 @@ class Preparer:
         start = 0
         while True:
             with np.errstate(over="ignore"):  # the hash wraps round, of which numpy warns if the kernel is not compiled
-                why, start, self.filled, wrong = checking.prepare(
-                    batch.rows, start, self.out, self.filled, self.table, report is not None
+                rows = batch.rows.op.size
+                why, start, self.filled, wrong = checking.prepare.run(
+                    rows, batch.rows, start, self.out, self.filled, self.table, report is not None
                 )
             if why == checking.DONE:
                 return
@@ -246,7 +247,7 @@ def _grown(table: Table) -> Table:
     """Return a copy of the table with twice the places and slots."""
     pairs = np.full(2 * table.pairs.size, -1, np.int64)
     with np.errstate(over="ignore"):
-        live_ids.rehash(table.pairs, pairs)
+        live_ids.rehash.run(table.pairs.size, table.pairs, pairs)
     slots, waiting = (np.zeros(2 * table.slots.size, np.int64) for _ in range(2))
     slots[: table.slots.size] = table.slots
     waiting[: table.waiting.size] = table.waiting

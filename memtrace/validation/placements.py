@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.contract.policy import constants_of, function_of
-from memtrace.engine.compile import FAST, OPTIONS, knows_fast
-from memtrace.lean import njit
+from memtrace.kernels import fast_options, jit
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ FIRST, WANTED, HELD, ALIGN = range(4)
 END, SLOT, EVENT, NEXT = range(4)
 UNLIMITED = 1 << 62  # bytes: no address is as high
 
-compiled = njit(**OPTIONS, **(FAST if knows_fast() else {}))
+compiled = jit(**fast_options())
 
 
 @dataclass(frozen=True)

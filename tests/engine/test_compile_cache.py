@@ -1,4 +1,4 @@
-"""The compile cache across processes: an edited policy or helper is compiled anew, an unchanged one is loaded."""
+"""Compiled loops across processes: an edited policy or helper is compiled anew; what computes the same is loaded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from memtrace import code_cache, kernels
 from memtrace.engine.replay import replay
 from memtrace.validation.policies import random_trace
 
@@ -26,6 +27,7 @@ def init(capacity, max_live):
     return State(np.zeros(1, np.int64))
 
 def alloc(state, request):
+    "An answer."
     state.top[0] += gap(request.size)
     return state.top[0] - gap(request.size)
 
@@ -36,27 +38,24 @@ def reserved(state):
     return state.top[0]
 """
 HELPER = "def gap(size):\n    return size + {}\n"
-# What makes a trace comes from the cache of the package, since only the policy's loop is looked at here.
 RUN = """
 import json, sys
-import numba
 from memtrace.engine.binding import bind
-from memtrace.engine.compile import compiled
+from memtrace.engine.compile import loop_kernel
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import replay
 from memtrace.trace import from_events
 trace = from_events([("alloc", 1, 10), ("alloc", 2, 10)])
-numba.config.CACHE_DIR = sys.argv[2]
 policy = parse_policy(sys.argv[1])
-placement = replay(trace, policy, keep=True)
-stats = compiled(policy.module, bind(policy.module)).stats
+placement = replay(trace, policy, keep=True, interpret=False)
+stats = loop_kernel(policy.module, bind(policy.module)).compiled.stats
 print(json.dumps([placement.addresses.tolist(), sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
 """
 
 
-def start(folder: Path, policy: str = "./mine.py") -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", RUN, policy, str(folder / "cache")]
+def start(folder: Path, cache: Path | None = None, policy: str = "./mine.py") -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), code_cache.FOLDER: str(cache or folder / "cache")}
+    command = [sys.executable, "-c", RUN, policy]
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -74,20 +73,30 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_unchanged_is_loaded_and_edited_is_compiled(folder: Path) -> None:
+def test_what_computes_the_same_is_loaded_and_what_does_not_is_compiled(folder: Path) -> None:
     assert result(start(folder)) == ([0, 10], 0, 1)
-    assert result(start(folder)) == ([0, 10], 1, 0)
+    (folder / "mine.py").write_text("# A remark.\n\n" + POLICY.replace("An answer.", "It is above all others."))
+    (folder / "moved").mkdir()
+    for name in ("mine.py", "spacing.py", "cache"):
+        (folder / name).rename(folder / "moved" / name)
+    folder = folder / "moved"
+    assert result(start(folder)) == ([0, 10], 1, 0), "a comment, blank lines, another docstring, another folder"
     (folder / "spacing.py").write_text(HELPER.format(6))
     assert result(start(folder)) == ([0, 16], 0, 1), "an edited helper"
     (folder / "mine.py").write_text(POLICY.replace("return state.top[0] - gap", "return 100 + state.top[0] - gap"))
     assert result(start(folder)) == ([100, 116], 0, 1), "an edited policy"
+    damaged = max((folder / "cache").glob("mine*"), key=lambda file: file.stat().st_mtime)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert result(start(folder)) == ([100, 116], 0, 1), "a damaged file"
     assert result(start(folder)) == ([100, 116], 1, 0)
 
 
 def test_two_cold_processes_at_once(folder: Path) -> None:
     processes = [start(folder), start(folder)]
-    assert [result(process)[0] for process in processes] == [[0, 10], [0, 10]]
+    found = [result(process) for process in processes]
+    assert [addresses for addresses, _, _ in found] == [[0, 10], [0, 10]]
     assert result(start(folder)) == ([0, 10], 1, 0)
+    assert not list((folder / "cache").glob("*.part")) and not list((folder / "cache").glob("*.lock"))
 
 
 def test_without_the_undocumented_option(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,11 +104,10 @@ def test_without_the_undocumented_option(folder: Path, monkeypatch: pytest.Monke
     from memtrace.engine import compile as engine
 
     trace, policy = random_trace(3, 400), str(folder / "mine.py")
-    fast = replay(trace, policy, keep=True)
-    monkeypatch.setattr(engine, "FAST", {"no_such_option": True})
+    fast = replay(trace, policy, keep=True, interpret=False)
+    monkeypatch.setattr(kernels, "FAST", {"no_such_option": True})
     monkeypatch.setattr(engine, "_loops", {})
-    monkeypatch.setitem(engine.OPTIONS, "cache", False)
-    slow = replay(trace, policy, keep=True)
+    slow = replay(trace, policy, keep=True, interpret=False)
     assert fast.addresses is not None and slow.addresses is not None
     assert fast.addresses.tolist() == slow.addresses.tolist()
 
@@ -110,4 +118,4 @@ def test_a_policy_that_does_not_compile_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "wordy.py"
     path.write_text(POLICY.replace("from spacing import gap", "def gap(size):\n    return {'size': size}['size']"))
     with pytest.raises(PolicyError, match=r"wordy\.py does not compile"):
-        replay(random_trace(1, 20), str(path))
+        replay(random_trace(1, 20), str(path), interpret=False)

@@ -152,7 +152,7 @@ def test_with_too_little_memory_the_rest_of_the_plan_still_holds(seed: int) -> N
     events = random_events(seed, 200, aligned_percent=0, max_live=30)
     trace = from_events([{k: v for k, v in event._asdict().items() if v is not None} for event in events])
     capacity = replay(trace, "optimum").peak_reserved_bytes * 2 // 3
-    compiled = replay(trace, "optimum", capacity, on_oom="skip", keep=True)
+    compiled = replay(trace, "optimum", capacity, on_oom="skip", keep=True, interpret=False)
     assert validate(compiled) is None
     assert compiled.peak_reserved_bytes <= capacity
     interpreted = replay(trace, "optimum", capacity, on_oom="skip", keep=True, interpret=True)

@@ -39,7 +39,6 @@ class Pool:
 @pytest.mark.parametrize("count", [2, 3])
 def test_no_cell_is_lost_when_a_pool_breaks_at_its_door(dies_at: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_pool", Pool)
-    monkeypatch.setattr(dispatch, "_compile", lambda tasks, count: None)
     monkeypatch.setattr(Pool, "dies_at", dies_at)
     monkeypatch.setattr(Pool, "handed", 0)
     ended: dict[int, bytes | None] = {}

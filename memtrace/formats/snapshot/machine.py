@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.lean import njit
+from memtrace.kernels import jit
 
 KIND_BITS = 4
 # Kinds of values. The payload is the number of an INT, and an index into the heap of a FLOAT, TEXT, LIST or DICT. A tuple is a
@@ -72,13 +72,13 @@ class Heap(NamedTuple):
     shape_table: NDArray[np.int64]
 
 
-@njit(inline="always")
+@jit(inline="always")
 def pack(kind: Any, payload: Any) -> Any:
     """Return the value of this kind with this payload."""
     return (np.int64(payload) << KIND_BITS) | kind
 
 
-@njit(inline="always")
+@jit(inline="always")
 def unsigned(data: Any, at: Any, count: Any) -> Any:
     """Return the unsigned little-endian number in ``count`` bytes of ``data`` from index ``at``; at most 7 bytes."""
     value = np.int64(0)
@@ -87,7 +87,7 @@ def unsigned(data: Any, at: Any, count: Any) -> Any:
     return value
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def integer(data, at, count):  # type: ignore[no-untyped-def]
     """Return the signed little-endian number in ``count`` bytes of ``data`` from index ``at``, as a value.
 
@@ -107,7 +107,7 @@ def integer(data, at, count):  # type: ignore[no-untyped-def]
     return pack(INT, value)
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def hash_text(text, start, end):  # type: ignore[no-untyped-def]
     """Return a hash (FNV-1a with its bits mixed, not negative) of the bytes ``start`` to ``end`` of ``text``."""
     value = np.uint64(0xCBF29CE484222325)
@@ -116,7 +116,7 @@ def hash_text(text, start, end):  # type: ignore[no-untyped-def]
     return np.int64((value ^ (value >> np.uint64(29))) & np.uint64(0x3FFFFFFFFFFFFFFF))
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def same_text(heap, one, data, at, count):  # type: ignore[no-untyped-def]
     """Return whether text number ``one`` of the heap equals the ``count`` bytes of ``data`` from index ``at``."""
     start = heap.text_start[one]
@@ -128,7 +128,7 @@ def same_text(heap, one, data, at, count):  # type: ignore[no-untyped-def]
     return same
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def keep_text(heap, data, at, count):  # type: ignore[no-untyped-def]
     """Return the index of the text in ``count`` bytes of ``data`` from index ``at``; it is stored if it is new.
 
@@ -150,7 +150,7 @@ def keep_text(heap, data, at, count):  # type: ignore[no-untyped-def]
     return number
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def hash_keys(keys, start, count, step):  # type: ignore[no-untyped-def]
     """Return a hash (not negative) of ``count`` keys: every ``step``-th value of ``keys`` from index ``start``."""
     value = np.uint64(0xCBF29CE484222325)
@@ -160,7 +160,7 @@ def hash_keys(keys, start, count, step):  # type: ignore[no-untyped-def]
     return np.int64(value & np.uint64(0x3FFFFFFFFFFFFFFF))
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def keep_shape(heap, keys, start, count, step):  # type: ignore[no-untyped-def]
     """Return the index of the shape with these keys, in this order; it is stored if it is new.
 
@@ -188,7 +188,7 @@ def keep_shape(heap, keys, start, count, step):  # type: ignore[no-untyped-def]
     return shape
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def new_list(heap, first, count):  # type: ignore[no-untyped-def]
     """Return the value of a new list with ``count`` values of the stack from index ``first``; the heap must have room."""
     totals = heap.totals
@@ -199,7 +199,7 @@ def new_list(heap, first, count):  # type: ignore[no-untyped-def]
     return pack(LIST, number)
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def extend(heap, number, first, count):  # type: ignore[no-untyped-def]
     """Append ``count`` values of the stack, from index ``first``, to list ``number``; the heap must have room.
 
@@ -225,7 +225,7 @@ def extend(heap, number, first, count):  # type: ignore[no-untyped-def]
     heap.list_last[number] = chunk
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def update(heap, number, first, pairs):  # type: ignore[no-untyped-def]
     """Set ``pairs`` pairs of key and value, on the stack from index ``first``, in dict ``number``; the heap must have room.
 
@@ -252,7 +252,7 @@ def update(heap, number, first, pairs):  # type: ignore[no-untyped-def]
     heap.dict_shape[number], heap.dict_start[number] = shape, start
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def hash_texts_again(heap, table):  # type: ignore[no-untyped-def]
     """Insert all texts of the heap into an empty hash table, which has to be larger than their number."""
     for number in range(heap.totals[TEXTS]):
@@ -262,7 +262,7 @@ def hash_texts_again(heap, table):  # type: ignore[no-untyped-def]
         table[place] = number
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def hash_shapes_again(heap, table):  # type: ignore[no-untyped-def]
     """Insert all shapes of the heap into an empty hash table, which has to be larger than their number."""
     for number in range(heap.totals[SHAPES]):

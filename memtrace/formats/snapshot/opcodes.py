@@ -6,7 +6,7 @@ import numpy as np
 
 from memtrace.formats.snapshot import machine as m
 from memtrace.formats.snapshot.machine import extend, integer, keep_text, new_list, pack, unsigned, update
-from memtrace.lean import njit
+from memtrace.kernels import jit
 
 # Opcodes, named as in pickletools.
 PROTO, FRAME, STOP, MARK, POP, POP_MARK, DUP = 0x80, 0x95, 0x2E, 0x28, 0x30, 0x31, 0x32
@@ -66,7 +66,7 @@ ARGUMENT = _argument_bytes()
 PAYLOAD = _payloads()
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def lacking(heap):  # type: ignore[no-untyped-def]
     """Return the first array (an index into ``totals``) that has fewer than SLACK entries left; -1 if none."""
     totals = heap.totals
@@ -88,21 +88,21 @@ def lacking(heap):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def stopped(heap, why, at, which, need):  # type: ignore[no-untyped-def]
     """Return (``why``, ``at``) from the loop, after noting which array lacks room and how many entries or bytes are needed."""
     heap.totals[m.WHICH], heap.totals[m.NEED] = which, need
     return why, at
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def refused(heap, at, code, wrong):  # type: ignore[no-untyped-def]
     """Return (REFUSED, ``at``) from the loop, and note the opcode and the reason ``wrong`` in ``totals``."""
     heap.totals[m.OPCODE], heap.totals[m.WRONG] = code, wrong
     return m.REFUSED, at
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def runs_code(code):  # type: ignore[no-untyped-def]
     """Return whether an opcode imports or calls something."""
     found = False
@@ -111,7 +111,7 @@ def runs_code(code):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def run(data, at, end, heap):  # type: ignore[no-untyped-def]
     """Run the opcodes in ``data`` from index ``at`` up to ``end``; return (why it stopped, index of the opcode there).
 
@@ -289,7 +289,7 @@ def run(data, at, end, heap):  # type: ignore[no-untyped-def]
         at = body + fixed
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def filled(heap, number, first, given):  # type: ignore[no-untyped-def]
     """Set the pairs in ``given`` stack entries from index ``first`` in dict ``number``.
 

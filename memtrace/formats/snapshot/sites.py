@@ -10,7 +10,7 @@ import numpy as np
 from memtrace.formats.snapshot.machine import DICT, KIND_BITS, LIST, MOST_SHAPES, SHAPES, TEXT, TEXTS
 from memtrace.formats.snapshot.records import Site
 from memtrace.formats.snapshot.tree import Tree, Values
-from memtrace.lean import njit
+from memtrace.kernels import jit
 from memtrace.trace.model import Int32s
 
 SKIPPED, LIBRARY, USER = 0, 1, 2  # kinds of files: native or without a name; installed Python code; the user's own code
@@ -87,7 +87,7 @@ def _places(tree: Tree, key: str) -> Any:
     return places
 
 
-@njit(cache=True, nogil=True)
+@jit()
 def innermost(heap, stacks, file_at, kinds):  # type: ignore[no-untyped-def]
     """Return for each stack the dict number of its innermost user frame, else of its innermost Python frame, else -1.
 

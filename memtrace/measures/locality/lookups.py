@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.engine.compile import FAST, OPTIONS, knows_fast
-from memtrace.lean import njit
+from memtrace.kernels import fast_options, jit
 from memtrace.trace import Op
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ TOUCHES, BYTES = range(2)  # entries of Levels.touched
 ADDRESS, EXTENT, AFTER = range(3)  # columns of Blocks.pieces: address and bytes; the block's next piece, or -1
 FAILED, NOTHING = -1, -2  # in place of an address: the request failed; there is no block
 
-compiled = njit(**OPTIONS, **(FAST if knows_fast() else {}))
+compiled = jit(**fast_options())
 
 
 class Levels(NamedTuple):

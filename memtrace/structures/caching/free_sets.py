@@ -196,9 +196,9 @@ def class_from(queues, queue, wanted):
     ``queues`` is the bitmap of ``State.queues``.
     """
     i = wanted >> 6
-    word = queues[queue * ROW + i] & (-1 << (wanted & 63))
+    word = queues[queue * ROW + i] & (np.int64(-1) << (wanted & 63))
     if word == 0:
-        filled = queues[queue * ROW + FILLED] & (-2 << i)
+        filled = queues[queue * ROW + FILLED] & (np.int64(-2) << i)
         if filled == 0:
             return np.int64(-1)
         i = lowest_set(filled)
@@ -212,9 +212,9 @@ def class_until(queues, queue, wanted):
     ``queues`` is the bitmap of ``State.queues``.
     """
     i = wanted >> 6
-    word = queues[queue * ROW + i] & ~(-2 << (wanted & 63))
+    word = queues[queue * ROW + i] & ~(np.int64(-2) << (wanted & 63))
     if word == 0:
-        filled = queues[queue * ROW + FILLED] & ~(-1 << i)
+        filled = queues[queue * ROW + FILLED] & ~(np.int64(-1) << i)
         if filled == 0:
             return np.int64(-1)
         i = highest_set(filled)
@@ -238,7 +238,7 @@ def insert_free(state, x):
         nodes[x].left = 0
         nodes[x].right = 0
         state.roots[queue * ROOTS + c] = x
-        state.queues[queue * ROW + (c >> 6)] |= 1 << (c & 63)
+        state.queues[queue * ROW + (c >> 6)] |= np.int64(1) << (c & 63)
         state.queues[queue * ROW + FILLED] |= 1 << (c >> 6)
     else:
         state.roots[queue * ROOTS + c] = insert_node(nodes, state.segments, root, x, BY_SIZE)
@@ -259,7 +259,7 @@ def remove_free_from_class(state, x, queue, c):
         state.roots[queue * ROOTS + c] = remove_node(nodes, state.segments, root, x, BY_SIZE)
     else:
         state.roots[queue * ROOTS + c] = 0
-        word = state.queues[queue * ROW + (c >> 6)] & ~(1 << (c & 63))
+        word = state.queues[queue * ROW + (c >> 6)] & ~(np.int64(1) << (c & 63))
         state.queues[queue * ROW + (c >> 6)] = word
         if word == 0:
             state.queues[queue * ROW + FILLED] &= ~(1 << (c >> 6))

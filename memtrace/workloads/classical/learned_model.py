@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.lean import njit
+from memtrace.kernels import jit
 from memtrace.trace.building import from_columns
 from memtrace.trace.model import Facts, Int32s, Int64s, Op, Trace
 from memtrace.workloads.classical.phases import NEVER, Births, churn
@@ -86,7 +86,7 @@ def learn(trace: Trace, phases: int) -> Model:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _learn(events, total, samples, progress):  # type: ignore[no-untyped-def]
     """Update the samples with a batch of events, in place, by reservoir sampling (Vitter's algorithm R).
 

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.lean import njit
+from memtrace.kernels import jit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int32s, Int64s, Op
 from memtrace.workloads.chance import Distribution, draw, whole
@@ -161,7 +161,7 @@ def churn(births: Iterator[Births], events: int) -> Iterator[Piece]:
             batch, counts[TAKEN] = next(births, None), 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _run(births, heap, counts, out):  # type: ignore[no-untyped-def]
     """Write events until the output or the heap is full or the batch of births is used up, and return their number.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.lean import njit
+from memtrace.kernels import jit
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int32s, Int64s, Op
 
@@ -72,7 +72,7 @@ class Out(NamedTuple):
     end: Int64s  # [iteration] ns at which it ends
 
 
-@njit(cache=True, inline="always")
+@jit(inline="always")
 def _reserved(kind, prompt, output, held, longest, page):  # type: ignore[no-untyped-def]
     """Return the tokens of room that a sequence gets when it is admitted with `held` tokens in its cache."""
     if kind == MAX:
@@ -92,14 +92,14 @@ def _reserved(kind, prompt, output, held, longest, page):  # type: ignore[no-unt
     return -(-(held + 1) // page) * page
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _write(out, at, op, id, size, dst, iteration):  # type: ignore[no-untyped-def]
     """Write an event at index `at` of the output, and return the next index."""
     out.op[at], out.id[at], out.size[at], out.dst[at], out.iteration[at] = op, id, size, dst, iteration
     return at + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _add_pages(rules, engine, out, at, slot, tokens, iteration):  # type: ignore[no-untyped-def]
     """Add pages for `tokens` more tokens (a multiple of the page) to a sequence; enough pages must be free.
 
@@ -115,7 +115,7 @@ def _add_pages(rules, engine, out, at, slot, tokens, iteration):  # type: ignore
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _free_cache(rules, engine, out, at, slot, iteration):  # type: ignore[no-untyped-def]
     """Free the cache of a sequence: write its frees from index `at` on, and return the next index.
 
@@ -134,7 +134,7 @@ def _free_cache(rules, engine, out, at, slot, iteration):  # type: ignore[no-unt
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _preempt_last(rules, engine, out, at, iteration):  # type: ignore[no-untyped-def]
     """Preempt the sequence that was admitted last: free its cache, and push its request on the stack `again`.
 
@@ -149,7 +149,7 @@ def _preempt_last(rules, engine, out, at, iteration):  # type: ignore[no-untyped
     return _free_cache(rules, engine, out, at, slot, iteration)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-def]
     """Make room for one more token of each running sequence, oldest first, by new pages or a block of twice the room.
 
@@ -180,7 +180,7 @@ def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-de
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _admit(rules, engine, requests, out, at, iteration):  # type: ignore[no-untyped-def]
     """Admit preempted and then arrived requests, as long as their caches fit.
 
@@ -219,7 +219,7 @@ def _admit(rules, engine, requests, out, at, iteration):  # type: ignore[no-unty
     return computed, at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-untyped-def]
     """Add a token to each running sequence, and remove the finished ones with their caches.
 
@@ -248,7 +248,7 @@ def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-unty
     return held, at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit(error_model="numpy")
 def serve(rules, engine, requests, out, most_in_one):  # type: ignore[no-untyped-def]
     """Run iterations until the output may have no room for another, or all requests are served.
 

@@ -8,7 +8,7 @@ Numba removes a write into an array that is not read again and that it cannot tr
 members, but not calls. So a reference is made where it is passed on, and a function that writes through it has it as an
 argument.
 
-This module is made of numba's internals; ``engine.compile.knows_references`` says whether this numba has them.
+This module is made of numba's internals; ``contract.calls.knows_references`` says whether this numba has them.
 """
 
 import operator

@@ -78,9 +78,9 @@ def held(whole, rounds):  # type: ignore[no-untyped-def]
 def test_reads_and_writes_are_the_interpreters(members: int, counted: bool) -> None:
     from numba import njit
 
-    from memtrace.engine.compile import FAST, make_jitable
+    from memtrace.kernels import FAST, make_jitable
 
-    make_jitable({bump, weigh, held})
+    make_jitable({bump, weigh, held, by_reference, lowest_set})
     compiled = njit(error_model="numpy", **({} if counted else FAST))(work)
     plain, compiled_with = outer(members), outer(members)
     assert compiled(compiled_with, 7) == work(plain, 7)
@@ -93,18 +93,18 @@ def test_a_field_that_is_not_there_is_refused() -> None:
     from numba import njit
     from numba.core.errors import TypingError
 
-    from memtrace.engine.compile import use_instructions
+    from memtrace.kernels import make_jitable
 
-    use_instructions()
+    make_jitable({by_reference})
     with pytest.raises(TypingError, match="nowhere"):
         njit(lambda whole: by_reference(whole).nowhere)(outer(1))
 
 
 WITHOUT = """
 import sys
-sys.modules["memtrace.engine.references"] = None  # as if this numba lacked the internals that it is made of
+sys.modules["memtrace.contract.references"] = None  # as if this numba lacked the internals that it is made of
 import json
-from memtrace.engine.compile import knows_references
+from memtrace.contract.calls import knows_references
 from memtrace.engine.replay import replay
 
 from memtrace.tiers.replay import replay_tiers
@@ -129,6 +129,6 @@ print("equal")
 
 def test_without_the_compilers_internals_values_are_passed_whole(tmp_path: Path) -> None:
     """Numba's internals may change one day; then compiled code is slower, and places the same."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MEMTRACE_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "equal\n"), done.stderr

@@ -1,0 +1,206 @@
+"""Kernels: functions over arrays that numba compiles, or that the interpreter runs where that is sooner done.
+
+A kernel is plain Python. What it calls is plain Python too, of modules that `digests.is_ours` follows: all of that is compiled
+with it. Compiled kernels are kept on disk (`code_cache`) under the digest of all these modules.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache, partial, update_wrapper
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from memtrace.code_cache import KeptCode, is_any_kept
+from memtrace.digests import digest, plain_functions, reachable_modules
+from memtrace.lean import SWITCH, lean
+from memtrace.records import viewed
+
+# ``_nrt=False`` drops the reference counting that numba leaves in functions that are handed arrays: 6 times faster. A kernel
+# allocates nothing, so there is nothing to count. The option is undocumented: where numba lacks it, it is left out.
+FAST: dict[str, Any] = {"_nrt": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+# Loop passes of a kernel, of 1 to 8 microseconds each in the interpreter, up to which interpreting takes less time than loading
+# compiled code (0.1 s), than importing the compiler first (0.6 s), and than compiling (1 to 3 s).
+SOONER_THAN_LOADED, SOONER_THAN_IMPORTED, SOONER_THAN_COMPILED = 20_000, 200_000, 500_000
+
+_jitable: set[Callable[..., Any]] = set()
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Kernel:
+    """A function that is compiled at its first call, or loaded from disk."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str = "",
+        modules: Callable[[], list[ModuleType]] | None = None,
+        functions: Iterable[Callable[..., Any]] = (),
+        fast: bool = False,
+        **options: Any,
+    ) -> None:
+        """Make a kernel of a function; ``options`` are numba's.
+
+        ``name`` is the first part of the names of its files, by default the function's own. ``modules()`` returns the modules
+        that it is compiled from, by default those that its own module reaches; ``functions`` are further ones that it calls.
+        ``fast``: the function allocates nothing, and divides by no zero, so it is compiled with the options of `fast_options`.
+        """
+        update_wrapper(self, function)
+        self.function = function
+        self.name = name or f"{function.__module__}.{function.__qualname__}"
+        self.modules = modules or (lambda: reachable_modules(import_module(function.__module__)))
+        self.functions = functions
+        self.fast = fast
+        self.options = options
+        self.interpreted_passes = 0  # so far, in this process
+        self._compiled: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Return what the compiled function returns."""
+        return self.compiled(*arguments)
+
+    @property
+    def compiled(self) -> Any:
+        """The function as numba's dispatcher; nothing is compiled before it is called."""
+        if self._compiled is None:
+            modules = self.modules()
+            make_jitable({f for module in modules for f in plain_functions(module)}.union(self.functions))
+            made = digest(modules)
+            # Numba names machine code after the function; of an edited file there may be two in a process.
+            self.function.__qualname__ = f"{self.function.__qualname__.partition(':')[0]}:{made}"
+            options = {"nogil": True, **(fast_options() if self.fast else {}), **self.options}
+            self._compiled = njit(self.function, lambda: made, self.name, **options)
+        return self._compiled
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether compiled code of it is in this process."""
+        return self._compiled is not None and bool(self._compiled.signatures)
+
+    def was_compiled(self) -> bool:
+        """Return whether code of it is on disk, for arguments of any types. The compiler is not imported for this."""
+        return is_any_kept(self.name, digest(self.modules()))
+
+    def interpreted(self, *arguments: Any) -> Any:
+        """Return what the plain function returns; record arrays are passed as `records.viewed`, which is faster."""
+        return self.function(*(viewed(argument) for argument in arguments))
+
+    def run(self, passes: int, *arguments: Any, coming: int = 0) -> Any:
+        """Return what the function returns, run by the interpreter or as compiled code, whichever takes less time in all.
+
+        ``passes`` is how often the function's loop will run in this call, ``coming`` in this call and others that are known to
+        come. What the interpreter has run in this process before counts too, so many short calls get compiled code as well.
+        """
+        if self.is_loaded:
+            return self.compiled(*arguments)
+        self.interpreted_passes += passes
+        work = max(self.interpreted_passes, coming)
+        least = SOONER_THAN_LOADED if "numba" in sys.modules else SOONER_THAN_IMPORTED
+        if work > least and (work > SOONER_THAN_COMPILED or is_kept(self.compiled, arguments)):
+            return self.compiled(*arguments)
+        return self.interpreted(*arguments)
+
+
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Return a decorator that makes a `Kernel` of a function; the options are those of `Kernel`."""
+    return partial(Kernel, **options)
+
+
+def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator as ``numba.njit``, for functions that call each other and are compiled one by one, and kept on disk."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        """Return the function as numba's dispatcher."""
+        return njit(function, lambda: digest(reachable_modules(import_module(function.__module__))), **{"nogil": True, **options})
+
+    return decorate
+
+
+def fast_options() -> dict[str, Any]:
+    """Return the options by which a kernel that allocates nothing is compiled."""
+    return {**OPTIONS, **(FAST if knows_fast() else {})}
+
+
+def knows_fast() -> bool:
+    """Return whether this numba has the options of ``FAST``."""
+    from numba.core.registry import cpu_target
+
+    return all(hasattr(cpu_target.options, name) for name in FAST)
+
+
+def njit(function: Callable[..., Any], sources: Callable[[], str], name: str = "", **options: Any) -> Any:
+    """Return the function for numba to compile, as ``numba.njit``, but under ``lean``, and kept on disk.
+
+    ``sources()`` returns the digest of everything that it is compiled from. ``name`` is the first part of the names of its files,
+    by default the function's own.
+    """
+    import numba
+
+    dispatcher = numba.njit(**options)(function)
+    compiler: Any = getattr(dispatcher, "_compiler", None)
+    if hasattr(compiler, "compile") and hasattr(dispatcher, "_cache"):
+        how = f"{sorted(options.items())} {SWITCH}={os.environ.get(SWITCH, '')}"
+        kept = KeptCode(name or f"{function.__module__}.{function.__qualname__}", cache(sources), how)
+        dispatcher._cache = kept
+        # The dispatcher calls it for a signature that is neither compiled nor on disk, so other calls cost no more.
+        compiler.compile = partial(_compile, compiler.compile, dispatcher, kept)
+    return dispatcher
+
+
+def _compile(compile: Callable[..., Any], dispatcher: Any, kept: KeptCode, types: Any, result: Any) -> Any:
+    """Return the result of numba's ``compile`` for arguments of these types, called under ``lean``, and keep it on disk.
+
+    Another process may have compiled the same meanwhile; then its result is loaded.
+    """
+    with kept.locked(types):
+        found = kept.load_overload(types, dispatcher.targetctx)
+        if found is not None:
+            dispatcher.targetctx.insert_user_function(found.entry_point, found.fndesc, [found.library])
+            return found
+        with lean():
+            compiled = compile(types, result)
+        kept.save_overload(types, compiled)
+        return compiled
+
+
+def file_of(dispatcher: Any, arguments: Iterable[Any]) -> Path | None:
+    """Return the file from which `njit`'s function loads the code for these arguments, whether it exists or not; or None."""
+    kept = getattr(dispatcher, "_cache", None)
+    return kept.path(tuple(map(dispatcher.typeof_pyval, arguments))) if isinstance(kept, KeptCode) else None
+
+
+def is_kept(dispatcher: Any, arguments: Iterable[Any]) -> bool:
+    """Return whether the code for these arguments is on disk."""
+    path = file_of(dispatcher, arguments)
+    return path is not None and path.exists()
+
+
+def compiled_as(register: Callable[[], None]) -> Callable[[Function], Function]:
+    """Return a decorator for a function that compiled code has something of its own for, which ``register`` tells numba."""
+
+    def mark(function: Function) -> Function:
+        """Mark the function, and return it."""
+        function.compiled_as = register  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def make_jitable(functions: set[Callable[..., Any]]) -> None:
+    """Make plain functions callable from compiled code, each once in a process."""
+    from numba.extending import register_jitable
+
+    for function in functions - _jitable:
+        register = getattr(function, "compiled_as", None)
+        if register is not None:
+            register()
+        else:
+            register_jitable(forceinline=not getattr(function, "out_of_line", False), no_cfunc_wrapper=True)(function)
+        _jitable.add(function)
