@@ -181,7 +181,7 @@ def test_nothing_heavy_is_loaded(arguments: list[str], tmp_path: Path) -> None:
 def test_a_run_without_a_report_loads_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("op,id,size\nalloc,1,100\nfree,1,\n")
     arguments = ["run", "trace.csv", "-p", "bump", "--jobs", "1", "--no-report", "-o", "out"]
-    assert loaded_by(["-m", "memtrace", *arguments], tmp_path) & HEAVY == {"numba", "pyarrow"}
+    assert "pyarrow" in (loaded := loaded_by(["-m", "memtrace", *arguments], tmp_path)) and not loaded & {"pandas", "matplotlib"}
     assert (tmp_path / "out" / "summary.parquet").exists()
 
 
