@@ -155,7 +155,7 @@ def test_the_order_is_documented() -> None:
             "numba",
             {"lean", "code_cache", "kernels", "contract", "engine", "tiers"},
         ),
-        ("matplotlib", {"drawing", "plots", "report"}),
+        ("matplotlib", {"drawing", "plots"}),
     ],
 )
 def test_a_library_is_imported_only_where_it_belongs(library: str, parts: set[str]) -> None:
@@ -163,14 +163,33 @@ def test_a_library_is_imported_only_where_it_belongs(library: str, parts: set[st
     assert {part_of(file) for file, (text, _) in sources().items() if pattern.search(text)} == parts
 
 
+def loaded_by(arguments: list[str], folder: Path) -> set[str]:
+    """The top-level modules that a Python process with these arguments has loaded when it ends; it runs in the folder."""
+    hook = "import atexit, json, sys; atexit.register(lambda: open('loaded.json', 'w').write(json.dumps(list(sys.modules))))"
+    (folder / "sitecustomize.py").write_text(hook)
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+    return {name.partition(".")[0] for name in json.loads((folder / "loaded.json").read_text())}
+
+
 @pytest.mark.parametrize("arguments", [["-c", "import memtrace"], ["-m", "memtrace", "--help"]])
 def test_nothing_heavy_is_loaded(arguments: list[str], tmp_path: Path) -> None:
-    hook = "import atexit, json, sys; atexit.register(lambda: open('loaded.json', 'w').write(json.dumps(list(sys.modules))))"
-    (tmp_path / "sitecustomize.py").write_text(hook)
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    loaded = {name.partition(".")[0] for name in json.loads((tmp_path / "loaded.json").read_text())}
+    loaded = loaded_by(arguments, tmp_path)
     assert "memtrace" in loaded and not loaded & HEAVY
+
+
+def test_a_run_without_a_report_loads_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text("op,id,size\nalloc,1,100\nfree,1,\n")
+    arguments = ["run", "trace.csv", "-p", "bump", "--jobs", "1", "--no-report", "-o", "out"]
+    assert "pyarrow" in (loaded := loaded_by(["-m", "memtrace", *arguments], tmp_path)) and not loaded & {"pandas", "matplotlib"}
+    assert (tmp_path / "out" / "summary.parquet").exists()
+
+
+def test_pyarrow_leaves_pandas_out_until_it_is_wanted() -> None:
+    code = "import sys; from memtrace.trace.arrow import leave_out_pandas; leave_out_pandas(); import numpy, pyarrow\n"
+    code += "table = pyarrow.table({'x': pyarrow.array(numpy.arange(3))}); assert 'pandas' not in sys.modules\n"
+    code += "import pandas; assert pandas.DataFrame({'x': [0, 1, 2]}).equals(table.to_pandas())"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
 def test_files_are_short() -> None:

@@ -16,7 +16,9 @@ def read_trace(path: str, *, trace_format: str | None, bars: bool, invalid: str 
     """Read one trace, under a progress bar if ``bars``; ``keep_ids`` keeps the trace's own ids of blocks."""
     from memtrace.cli.output import bar
     from memtrace.reading import read
+    from memtrace.trace.arrow import leave_out_pandas
 
+    leave_out_pandas()
     with bar(f"reading {Path(path).name}", bars) as progress:
         return read(path, invalid=invalid, format=trace_format, keep_ids=keep_ids, progress=progress)
 

@@ -31,7 +31,9 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
     from memtrace.report import write
     from memtrace.results.folder import read_folder, schema_of
     from memtrace.tiers.results import read_tiers
+    from memtrace.trace.arrow import leave_out_pandas
 
+    leave_out_pandas()
     path, source = Path(output), Path(folder)
     results = read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
     written = write(results, path, source / "plots")
@@ -59,7 +61,9 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
     from memtrace.cli.ranking import print_ranked
     from memtrace.results.folder import read_folder, schema_of
     from memtrace.tiers.results import TierResults, read_tiers
+    from memtrace.trace.arrow import leave_out_pandas
 
+    leave_out_pandas()
     source = Path(folder)
     results: Results | TierResults = (
         read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)

@@ -1,28 +1,21 @@
-"""The part of a figure that a plot draws into, in inches from its top left corner.
+"""The rectangle that a plot draws into, in inches from its top left corner.
 
-Everything that is drawn is gathered first, and becomes one matplotlib artist of each kind, since artists are slow.
+What is drawn is only gathered here. `memtrace.drawing.raster` makes a PNG of a frame, `memtrace.drawing.pages` a part of a PDF,
+so that a figure is drawn once for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
-from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.image import AxesImage
-from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from memtrace.drawing.style import ALIGNED, FAINT, SMALL, TextArtist, TextLine
+from memtrace.drawing.style import ALIGNED, FAINT, INK, SMALL, TITLE
 from memtrace.drawing.text import width
 from memtrace.drawing.text import width as text_width
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.figure import Figure, SubFigure
-    from matplotlib.transforms import Transform
 
 WIDTH = 7.27  # inches: A4 less half an inch on either side
 TALLEST = 9.0  # inches: a figure of this height fits on a page with its heading and a caption
@@ -43,14 +36,26 @@ class Stroke:
 
 
 @dataclass(frozen=True)
+class TextLine:
+    """One line of text whose capitals are vertically centred on `middle`; places are in inches from the top left."""
+
+    text: str
+    left: float
+    middle: float
+    size: float  # points
+    colour: Any = INK
+    align: str = "left"
+    bold: bool = False
+
+
+@dataclass(frozen=True)
 class Frame:
-    """A rectangle to draw into. The drawing methods gather what is to be drawn; `finish` puts it on the canvas.
+    """A rectangle to draw into. The drawing methods gather what is to be drawn.
 
     From back to front these are drawn: the grid, areas, images, lines, text; within a kind in the order of the calls.
     All places are in inches from the left and the top; sizes of text and widths of lines are in points.
     """
 
-    canvas: Figure | SubFigure
     width: float
     height: float
     behind: list[Stroke] = field(default_factory=list)
@@ -81,7 +86,7 @@ class Frame:
         self.images.append((pixels, (left, left + width, top + height, top)))
 
     def text(self, left: float, middle: float, text: str, size: float, **options: Any) -> None:
-        """Add one line of text, vertically centred on ``middle``; the options are the further fields of Words."""
+        """Add one line of text, vertically centred on ``middle``; the options are the further fields of TextLine."""
         if text:
             self.words.append(TextLine(text, left, middle, size, **options))
 
@@ -97,45 +102,12 @@ class Frame:
         for lean in (-size, size):
             self.line([(left - size, middle - lean), (left + size, middle + lean)], colour, 1.8)
 
-    def finish(self) -> None:
-        """Put everything on the canvas. Call this once, at the end."""
-        place = Affine2D().scale(1 / self.width, -1 / self.height).translate(0, 1) + self.canvas.transSubfigure
-        if self.behind:
-            self._add(_strokes(self.behind), place, 1)
-        if self.areas:
-            outlines, colours = [points for points, _ in self.areas], [colour for _, colour in self.areas]
-            areas = PolyCollection(outlines, facecolors=colours, edgecolors="none", linewidths=0)
-            self._add(areas, place, 2)
-        if self.images:
-            self._place_images()
-        if self.lines:
-            self._add(_strokes(self.lines), place, 4)
-        self._add(TextArtist(self.words, place), place, 5)
 
-    def _add(self, artist: Artist, place: Transform, order: int) -> None:
-        """Add an artist to the canvas; ``place`` transforms inches to the figure, ``order`` is its place from back to front."""
-        artist.set(transform=place, zorder=order)
-        self.canvas.add_artist(artist, clip=False)
-
-    def _place_images(self) -> None:
-        """Put all images on one pair of axes without decoration: matplotlib places images on axes only."""
-        axes = self.canvas.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[], zorder=3)
-        axes.set(xlim=(0, self.width), ylim=(self.height, 0))
-        axes.set_axis_off()
-        for pixels, extent in self.images:
-            image = AxesImage(axes, extent=extent, origin="lower")
-            image.set_data(pixels)
-            axes.add_image(image)
-
-
-def _strokes(strokes: list[Stroke]) -> LineCollection:
-    """Return all strokes as one artist."""
-    return LineCollection(
-        [stroke.points for stroke in strokes],
-        colors=[stroke.colour for stroke in strokes],
-        linewidths=[stroke.width for stroke in strokes],
-        linestyles=[stroke.dashes for stroke in strokes],
-    )
+def titled(title: str, height: float) -> Frame:
+    """Return a frame as wide as a page's text, of a height in inches, with a title at its top."""
+    frame = Frame(WIDTH, height)
+    frame.text(0, 0.09, title, TITLE, bold=True)
+    return frame
 
 
 SWATCH = 0.2  # inches: width of the sample of a colour

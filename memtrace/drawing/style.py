@@ -1,31 +1,15 @@
-"""The look of all figures: matplotlib's settings, the colours of policies and tiers, and lines of text.
+"""The look of all figures: sizes, and the colours of policies and tiers.
 
-It is independent of the reader's own matplotlib settings. The colour and the line style of a policy follow from its label
-alone, so that they are the same in every plot and report. The faster a tier, the darker its colour. `TextArtist` draws many
-lines of text as one artist, which is much faster than one artist per line: matplotlib's own text artist lays out its text
-several times, and a page has hundreds of lines.
+The colour and the line style of a policy follow from its label
+alone, so that they are the same in every plot and report. The faster a tier, the darker its colour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 from zlib import crc32
-
-import matplotlib
-from matplotlib.artist import Artist
-from matplotlib.colors import to_rgb
-from matplotlib.font_manager import FontProperties
-from matplotlib.text import Text
-
-from memtrace.drawing.text import width
-
-if TYPE_CHECKING:
-    from matplotlib.backend_bases import RendererBase
-    from matplotlib.transforms import Transform
 
 INK = "#222222"  # text and strong lines
 FAINT = "#666666"  # secondary text and the edges of panels
@@ -39,15 +23,6 @@ TITLE = 10.0
 TITLE_ROOM = 0.3  # inches at the top for the figure's title
 LEFT = 0.62  # inches at the left for the labels of sizes
 BOTTOM = 0.36  # inches at the bottom for the labels of events and the scale's name
-STYLE: dict[str, Any] = {
-    "image.interpolation": "none",
-    "image.composite_image": False,  # each image keeps its own small palette
-    "figure.dpi": 72.0,
-    "figure.facecolor": "white",
-    "lines.antialiased": True,
-    "pdf.fonttype": 42,  # text that can be searched and copied
-    "pdf.compression": 6,
-}
 Colour = tuple[float, float, float]
 # Colours that differ clearly, also to eyes that lack one kind of cone (simulated), and dark enough for a line on white.
 # Tests check both.
@@ -78,12 +53,26 @@ DEEP: Colour = (0.0, 0.27, 0.45)  # of the fastest tier
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Give everything that is drawn and saved inside the block the same look: matplotlib's defaults, and then STYLE."""
-    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
+    """Give figures of matplotlib that are drawn and saved inside the block its own default look, whatever the reader's is."""
+    import matplotlib
+
+    settings: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
     del settings["backend"]  # no backend is used: figures are saved, never shown
     with matplotlib.rc_context():
         matplotlib.rcParams.update(settings)
         yield
+
+
+def rgb(colour: Any) -> Colour:
+    """Return a colour as shares of red, green and blue; it may be such shares, a text such as "#0072b2", or a name."""
+    if isinstance(colour, str):
+        if len(colour) == 7 and colour[0] == "#":
+            return _parsed(colour)
+        from matplotlib.colors import to_rgb  # a plug-in may use any name that matplotlib knows
+
+        return to_rgb(colour) if colour != "white" else (1.0, 1.0, 1.0)
+    red, green, blue = (float(part) for part in colour[:3])
+    return (red, green, blue)
 
 
 def base_name(label: str) -> str:
@@ -144,64 +133,6 @@ def _parsed(text: str) -> Colour:
     """Return the colour of a text such as "#0072B2"."""
     red, green, blue = (int(text[at : at + 2], 16) / 255 for at in (1, 3, 5))
     return (red, green, blue)
-
-
-@dataclass(frozen=True)
-class TextLine:
-    """One line of text whose capitals are vertically centred on `middle`; places are in inches from the top left."""
-
-    text: str
-    left: float
-    middle: float
-    size: float  # points
-    colour: Any = INK
-    align: str = "left"
-    bold: bool = False
-
-
-class TextArtist(Artist):
-    """An artist that draws many Words; `place` transforms inches from the top left to pixels."""
-
-    def __init__(self, words: Sequence[TextLine], place: Transform) -> None:
-        """Keep the words; they are drawn when the canvas is."""
-        super().__init__()
-        self.words, self.place = tuple(words), place
-
-    def draw(self, renderer: RendererBase) -> None:
-        """Draw each line once, aligned by its measured width."""
-        if not self.get_visible():
-            return
-        pixels = float(cast(float, renderer.points_to_pixels(1.0)))
-        canvas_height = renderer.get_canvas_width_height()[1]
-        context = renderer.new_gc()
-        places = self.place.transform([(words.left, words.middle) for words in self.words])
-        for words, (x, y) in zip(self.words, places, strict=True):
-            wide = width(words.text, words.size, words.bold) if words.align != "left" else 0.0
-            x -= ALIGNED[words.align] * wide * pixels
-            y -= words.size * CAPITALS / 2 * pixels
-            context.set_foreground((*to_rgb(words.colour), 1.0), isRGBA=True)
-            if renderer.flipy():
-                y = canvas_height - y
-            renderer.draw_text(context, x, y, words.text, _font(words.size, words.bold), 0.0, mtext=_features())
-        context.restore()
-
-
-@cache
-def _font(size: float, bold: bool) -> FontProperties:
-    """Return the font of this size in points."""
-    return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
-
-
-@cache
-def _features() -> Text:
-    """Return a text object that switches ligatures off.
-
-    Ligatures would hide `best-fit` from a search in the PDF, and would need a font of their own.
-    """
-    text = Text()
-    if hasattr(text, "set_fontfeatures"):  # before 3.11 matplotlib drew none
-        text.set_fontfeatures(("-liga", "-clig"))
-    return text
 
 
 def tier_colour(tier: int, count: int) -> Colour:

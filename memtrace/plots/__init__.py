@@ -17,8 +17,6 @@ from memtrace import plugins
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
-
     from memtrace.drawing.frame import Frame
     from memtrace.results.tables import Results
 
@@ -86,8 +84,7 @@ def _is_wanted(plot: Plot, results: Results, trace: str) -> bool:
 def _can_draw(plot: Plot, results: Results, trace: str) -> bool:
     """Return whether a plug-in's plot has something to show and draws it; say why if it fails."""
     from memtrace.drawing.frame import TALLEST
-    from memtrace.drawing.saving import png
-    from memtrace.drawing.style import style
+    from memtrace.drawing.raster import png
 
     try:
         if not _is_wanted(plot, results, trace):
@@ -95,49 +92,30 @@ def _can_draw(plot: Plot, results: Results, trace: str) -> bool:
         height, caption = plot.height(results, trace), plot.caption(results, trace)
         if not 0 < height <= TALLEST or not isinstance(caption, str):
             raise ValueError(f"a height of {height} inches (up to {TALLEST} fit on a page), or a caption that is no text")
-        alone = figure(plot, results, trace)
-        with style():
-            png(alone)
+        png(drawn(height, plot, results, trace))
     except Exception as error:
         plugins.leave_out(added_plots()[plot.NAME], f"{trace}: {plugins.reason_of(error)}")
         return False
     return True
 
 
-def draw_into(canvas: Figure | SubFigure, height: float, plot: Plot, results: Results, trace: str) -> None:
-    """Draw a plot with its title on a canvas of this height in inches."""
-    from memtrace.drawing.frame import WIDTH, Frame
-    from memtrace.drawing.style import TITLE
+def drawn(height: float, plot: Plot, results: Results, trace: str) -> Frame:
+    """Return a frame of this height in inches with a plot and its title."""
+    from memtrace.drawing.frame import titled
 
-    frame = Frame(canvas, WIDTH, height)
-    frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
+    frame = titled(plot.TITLE, height)
     plot.draw(results, trace, frame)
-    frame.finish()
-
-
-def figure(plot: Plot, results: Results, trace: str) -> Figure:
-    """Return the plot of one trace as a figure of its own."""
-    from matplotlib.figure import Figure
-
-    from memtrace.drawing.frame import WIDTH
-    from memtrace.drawing.style import style
-
-    with style():
-        height = plot.height(results, trace)
-        alone = Figure(figsize=(WIDTH, height))
-        draw_into(alone, height, plot, results, trace)
-    return alone
+    return frame
 
 
 def write_all(results: Results, directory: Path) -> list[Path]:
     """Write every plot of every trace into the directory as `<trace>-<plot>.png`, and return the paths."""
-    from memtrace.drawing.saving import file_names, write_png
-    from memtrace.drawing.style import style
+    from memtrace.drawing.raster import png
+    from memtrace.drawing.saving import file_names, write_whole
 
     written = []
     for trace, name in file_names(results.traces()).items():
         for plot in wanted(results, trace):
-            alone = figure(plot, results, trace)
-            with style():
-                written.append(write_png(alone, directory / f"{name}-{plot.NAME}.png"))
+            content = png(drawn(plot.height(results, trace), plot, results, trace))
+            written.append(write_whole(directory / f"{name}-{plot.NAME}.png", content))
     return written

@@ -37,7 +37,7 @@ Palette = Sequence[Colour]
 
 def height(results: Results, trace: str) -> float:
     """Return the height in inches of a figure with a panel for each policy, or of one line of text if there is no occupancy."""
-    if not len(results.rows("occupancy", trace)["event"]):
+    if not results.rows("occupancy", trace).size():
         return TITLE_ROOM + 0.3
     return layout(len(results.policies(trace)), PANEL).height
 
@@ -94,7 +94,7 @@ def draw_maps(
 
 def draw_if_no_occupancy(results: Results, trace: str, frame: Frame) -> bool:
     """Return whether the results have no occupancy of this trace; if so, draw a sentence that says so."""
-    if len(results.rows("occupancy", trace)["event"]):
+    if results.rows("occupancy", trace).size():
         return False
     frame.text(LEFT, TITLE_ROOM + 0.1, "The results hold no occupancy.", BODY, colour=FAINT)
     return True
@@ -102,7 +102,7 @@ def draw_if_no_occupancy(results: Results, trace: str, frame: Frame) -> bool:
 
 def all_tags(results: Results, trace: str) -> tuple[str, ...]:
     """Return the tags of a trace's blocks in one order for all policies, the tag with the most bytes first."""
-    return tag_names([results.rows("occupancy", trace)])
+    return tag_names(results.rows("occupancy", trace, policy) for policy in results.policies(trace))
 
 
 def pixels_of_codes(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDArray[numpy.uint8]:

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 def write(rows: list[Row], trace: str, path: Path) -> Path:
     """Write a PNG with two panels over one scale of arenas: the share of conflicts, and the peak of reserved bytes."""
+    import numpy
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from memtrace.drawing.saving import write_png
+    from memtrace.drawing.raster import DOTS_PER_INCH, with_palette
+    from memtrace.drawing.saving import write_whole
     from memtrace.drawing.style import BODY, TITLE, style
 
     with style():
-        figure = Figure(figsize=(6.5, 4.4), layout="constrained")
+        figure = Figure(figsize=(6.5, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
         figure.suptitle(f"{trace}: arenas against lock conflicts and memory", x=0.01, ha="left", fontsize=TITLE, weight="bold")
         above, below = figure.subplots(2, 1, sharex=True)
         arenas = [row.contention.arenas for row in rows]
@@ -27,7 +30,9 @@ def write(rows: list[Row], trace: str, path: Path) -> Path:
         draw(below, arenas, [row.blow_up for row in rows], "peak reserved,\nx one arena", "#0072B2", "{:.2f}")
         below.set_xlabel("arenas", fontsize=BODY)
         below.set_xticks(arenas, [str(count) for count in arenas])
-        return write_png(figure, path)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return write_whole(path, with_palette(numpy.array(canvas.buffer_rgba())))
 
 
 def draw(axes: Any, arenas: list[int], values: list[float], label: str, colour: str, form: str) -> None:

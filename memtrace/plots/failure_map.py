@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from memtrace.drawing.frame import WIDTH, Frame, key
-from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE, TITLE_ROOM, policy_colour
+from memtrace.drawing.frame import Frame, key, titled
+from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, policy_colour
 from memtrace.drawing.text import width
 from memtrace.plots.addresses import HOLE
 from memtrace.plots.occupancy import SHADES
+from memtrace.plots.series import Rows
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
-
     from memtrace.results.tables import Results
 
 ACROSS = 64  # cells in a line
@@ -38,7 +37,7 @@ def height(results: Results, trace: str, policy: str) -> float:
     return TITLE_ROOM + max(1, len(lines(results.rows("last_map", trace, policy)))) * STEP + 0.05
 
 
-def lines(rows: dict[str, Any]) -> list[tuple[int, int]]:
+def lines(rows: Rows) -> list[tuple[int, int]]:
     """Return for each line its first cell and the cell behind its last.
 
     A line has 64 cells, or fewer before a gap in the addresses. ``rows`` are the rows of the table `last_map`.
@@ -48,12 +47,11 @@ def lines(rows: dict[str, Any]) -> list[tuple[int, int]]:
     return [(first, min(first + ACROSS, end)) for begin, end in pairwise(regions) for first in range(begin, end, ACROSS)]
 
 
-def draw_into(canvas: Figure | SubFigure, tall: float, results: Results, trace: str, policy: str) -> None:
-    """Draw the map with its title on a canvas of this height in inches."""
-    frame = Frame(canvas, WIDTH, tall)
-    frame.text(0, 0.09, "Memory at that event", TITLE, bold=True)
+def drawn(height: float, results: Results, trace: str, policy: str) -> Frame:
+    """Return a frame of this height in inches with the map and its title."""
+    frame = titled("Memory at that event", height)
     draw(results, trace, policy, frame)
-    frame.finish()
+    return frame
 
 
 def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
@@ -74,7 +72,7 @@ def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
     key(frame, [("live", "area", colour), ("not live", "area", HOLE)])
 
 
-def _numbers(frame: Frame, rows: dict[str, Any], addresses: Any, wide: float) -> None:
+def _numbers(frame: Frame, rows: Rows, addresses: Any, wide: float) -> None:
     """Draw the number of each block at its address, unless it would cover another number.
 
     ``wide`` is the width of a full line in inches.

@@ -8,7 +8,7 @@ from memtrace.drawing.frame import POINTS, Frame
 from memtrace.drawing.panel import Panel
 from memtrace.drawing.style import BOTTOM, FAINT, FAINTEST, INK, SMALL, TITLE_ROOM, light, policy_colour
 from memtrace.drawing.text import short_labels
-from memtrace.plots.series import curve, is_null, last_event, means, showing_holes
+from memtrace.plots.series import Rows, curve, is_null, last_event, means, showing_holes
 from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _shown(results: Results, trace: str) -> int:
     return min(MOST_STRIPS, len(showing_holes(results, trace)))
 
 
-def _strip(panel: Panel, base: int, found: dict[str, Any], row: dict[str, Any]) -> None:
+def _strip(panel: Panel, base: int, found: Rows, row: dict[str, Any]) -> None:
     """Draw one policy's strip, whose foot is at ``base`` on the panel's vertical scale.
 
     ``found`` are the columns of its timeline, ``row`` is its row of the summary.

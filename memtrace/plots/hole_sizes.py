@@ -39,7 +39,7 @@ def caption(results: Results, trace: str) -> str:
 
 def height(results: Results, trace: str) -> float:
     """Return the figure's height in inches, for a panel per policy."""
-    if not len(results.rows("holes", trace)["event"]):
+    if not results.rows("holes", trace).size():
         return TITLE_ROOM + 0.3
     return layout(len(showing_sizes(results, trace)), PANEL).height
 

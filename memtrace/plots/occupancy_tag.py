@@ -52,8 +52,13 @@ def caption(results: Results, trace: str) -> str:
 
 def wanted(results: Results, trace: str) -> bool:
     """Return whether live blocks have at least two different tags."""
-    rows = results.rows("occupancy", trace)
-    return "tag" in rows and len(set(rows["tag"][rows["live_bytes"] > 0].tolist())) > 1
+    kinds: set[str | None] = set()
+    for policy in results.policies(trace):
+        rows = results.rows("occupancy", trace, policy)
+        if "tag" in rows:
+            names, codes = rows.codes("tag")
+            kinds |= {None if code < 0 else names[code] for code in numpy.unique(codes[rows["live_bytes"] > 0]).tolist()}
+    return len(kinds) > 1
 
 
 def height(results: Results, trace: str) -> float:

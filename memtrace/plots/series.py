@@ -9,6 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 from memtrace.drawing.scales import class_of
+from memtrace.results.rows import codes_of, once
 from memtrace.results.verdict import rank
 
 if TYPE_CHECKING:
@@ -115,19 +116,6 @@ def sample_at_steps(samples: NDArray[Any], last: int, columns: int) -> NDArray[n
     return numpy.searchsorted(samples, at, side="right") - 1
 
 
-def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[numpy.int64]]:
-    """Return the distinct values in order, and for each value its index among them.
-
-    Values that are sorted already are not sorted again.
-    """
-    steps = numpy.diff(values)
-    if values.size and (steps >= 0).all():
-        place = numpy.concatenate([[0], numpy.cumsum(steps > 0)])
-        return values[numpy.concatenate([[True], steps > 0])], place
-    found, place = numpy.unique(values, return_inverse=True)
-    return found, place
-
-
 def hole_counts(rows: Rows, timeline: Rows, samples: NDArray[Any], last: int, columns: int) -> dict[int, Floats]:
     """Return the number of holes at even steps of time, by power-of-two class.
 
@@ -188,14 +176,66 @@ def tag_names(tables: Iterable[Rows]) -> tuple[str, ...]:
     """
     weights: dict[str, int] = {}
     for rows in tables:
-        if "tag" not in rows or not rows["tag"].size:
+        if "tag" not in rows:
             continue
-        names = sorted(name for name in set(rows["tag"].tolist()) if name is not None)
-        codes = _codes(rows["tag"], names)
+        names, codes = codes_of(rows, "tag")
         for name, weight in zip(names, numpy.bincount(codes + 1, rows["live_bytes"], len(names) + 1)[1:].tolist(), strict=True):
             weights[name] = weights.get(name, 0) + weight
     found = sorted(weights, key=lambda name: (name == OTHERS, -weights[name], name))
     return tuple(found) if len(found) <= MOST_TAGS else (*[name for name in found if name != OTHERS][: MOST_TAGS - 1], OTHERS)
+
+
+class Grid(NamedTuple):
+    """The rows of `occupancy` of one policy as arrays `[range of addresses, sample]`, the lowest address first."""
+
+    samples: NDArray[Any]  # event of each sample, ascending
+    starts: NDArray[Any]  # first address of each range, ascending
+    heights: NDArray[numpy.int64]  # bytes of each range
+    live: Floats  # live bytes
+    tags: Sequence[str]  # that the codes stand for
+    codes: NDArray[numpy.int64] | None  # index of the tag, -1 for none; None if tags are not known
+    ages: Floats | None  # log2 of the age in events, 0 where it is not known; None if no age is known
+
+
+def grid_of(rows: Rows) -> Grid:
+    """Return the grid of a policy's rows of `occupancy`, of which there is at least one.
+
+    They mostly have one row for each sample and range, sample by sample; such rows need no sorting.
+    """
+    events, address = rows["event"], rows["address_from_bytes"]
+    tall = int(numpy.argmax(events != events[0])) or events.size
+    wide = events.size // tall
+    whole = wide * tall == events.size
+    if whole:
+        by_event, by_address = events.reshape(wide, tall), address.reshape(wide, tall)
+        whole = bool((by_event == by_event[:, :1]).all() and (by_address == by_address[0]).all())
+        whole = whole and bool((numpy.diff(by_event[:, 0]) > 0).all() and (numpy.diff(by_address[0]) > 0).all())
+    samples, starts = (events[::tall], address[:tall]) if whole else (numpy.unique(events), numpy.unique(address))
+    at = None if whole else (numpy.searchsorted(starts, address), numpy.searchsorted(samples, events))
+
+    def spread(values: NDArray[Any], absent: float, kind: type) -> NDArray[Any]:
+        """Return the values of the rows as an array [range, sample], with ``absent`` where there is no row."""
+        if at is None:
+            return numpy.ascontiguousarray(values.reshape(wide, tall).T, kind)
+        found: NDArray[Any] = numpy.full((starts.size, samples.size), absent, kind)
+        found[at] = values
+        return found
+
+    heights = numpy.zeros(starts.size, numpy.int64)
+    heights[slice(None) if at is None else at[0]] = rows["address_bytes"][: tall if whole else None]
+    tags, codes = codes_of(rows, "tag") if "tag" in rows else ([], None)
+    ages = rows.get("age_from_events")
+    if ages is not None:
+        ages = None if is_null(ages) else numpy.log2(numpy.fmax(1, ages.astype(float)))
+    return Grid(
+        samples=samples,
+        starts=starts,
+        heights=heights,
+        live=spread(rows["live_bytes"], 0, float),
+        tags=tags,
+        codes=None if codes is None else spread(codes, -1, numpy.int64),
+        ages=None if ages is None else spread(ages, 0, float),
+    )
 
 
 def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence[str] = ()) -> Cells | None:
@@ -204,56 +244,56 @@ def cells_of(rows: Rows, last: int, columns: int, most_rows: int, tags: Sequence
     ``last`` is the event at the right edge. The images have ``columns`` columns, and about ``most_rows`` rows at most:
     neighbouring ranges of addresses are merged, never across a gap. ``tags`` are the names that get codes.
     """
-    events, address, tall = rows["event"], rows["address_from_bytes"], rows["address_bytes"]
-    if not events.size:
+    if not rows["event"].size:
         return None
-    samples, at_sample = distinct(events)
-    starts, at_row = distinct(address)
-    heights = numpy.zeros(starts.size, numpy.int64)
-    heights[at_row] = tall
-    merged, regions, factor = _merged(starts, heights, most_rows)
-    live = numpy.zeros((starts.size, samples.size))
-    live[at_row, at_sample] = rows["live_bytes"]
+    grid = once(rows, "grid", lambda: grid_of(rows))
+    found = once(rows, ("cells", last, columns, most_rows), lambda: _without_tags(grid, last, columns, most_rows))
+    if not tags or grid.codes is None:
+        return found
+    return once(rows, ("cells", last, columns, most_rows, *tags), lambda: _with_tags(found, grid, last, most_rows, tags))
 
-    def summed(values: Floats) -> Floats:
-        """Return the sums of the values over each row of the image."""
-        return numpy.add.reduceat(values, merged)
 
-    total = summed(live)
-    share = total / numpy.maximum(1, numpy.add.reduceat(heights, merged))[:, None]
-    when = _fullest(samples, live.sum(axis=0), last, columns)
-    wide, step = max(1, last) / columns, numpy.diff(samples, prepend=0).max()
-    beyond = numpy.arange(columns) * wide > (last if last - samples[-1] <= step else samples[-1] + wide)
+def _without_tags(grid: Grid, last: int, columns: int, most_rows: int) -> Cells:
+    """Return the images of a grid in which no cell has a tag."""
+    merged, regions, factor = _merged(grid.starts, grid.heights, most_rows)
+    total = numpy.add.reduceat(grid.live, merged)
+    share = total / numpy.maximum(1, numpy.add.reduceat(grid.heights, merged))[:, None]
+    when, beyond = _moments(grid, last, columns)
     image = share[:, when]
     image[:, beyond] = numpy.nan
-    tag, age = numpy.full(image.shape, -1), numpy.full(image.shape, numpy.nan)
-    if tags and "tag" in rows:
-        codes = numpy.full(live.shape, -1)
-        codes[at_row, at_sample] = _codes(rows["tag"], tags)
-        weights = numpy.stack([summed(numpy.where(codes == kind, live, 0)) for kind in range(len(tags))])
-        most = numpy.where(weights.max(axis=0) > total - weights.sum(axis=0), weights.argmax(axis=0), -1)
-        tag = numpy.where(beyond, -1, most[:, when])
-    if "age_from_events" in rows and not is_null(rows["age_from_events"]):
-        known = rows["age_from_events"].astype(float)
-        logs = numpy.zeros(live.shape)
-        logs[at_row, at_sample] = numpy.log2(numpy.where(known > 0, known, 1))
-        mean = numpy.where(total > 0, summed(logs * live) / numpy.maximum(1, total), numpy.nan)
+    age = numpy.full(image.shape, numpy.nan)
+    if grid.ages is not None:
+        mean = numpy.where(total > 0, numpy.add.reduceat(grid.ages * grid.live, merged) / numpy.maximum(1, total), numpy.nan)
         age = numpy.where(beyond, numpy.nan, mean[:, when])
-    return Cells(image, tag, age, int(heights[0]) * factor, regions)
+    return Cells(image, numpy.full(image.shape, -1), age, int(grid.heights[0]) * factor, regions)
 
 
-def _fullest(samples: NDArray[Any], live: Floats, last: int, columns: int) -> NDArray[numpy.int64]:
-    """Return the sample that each column of the image shows.
+def _with_tags(cells: Cells, grid: Grid, last: int, most_rows: int, tags: Sequence[str]) -> Cells:
+    """Return the images with the tags of the grid, which knows them."""
+    assert grid.codes is not None
+    merged, _, _ = _merged(grid.starts, grid.heights, most_rows)
+    codes = numpy.append(_places(grid.tags, tags), -1)[grid.codes]
+    total = numpy.add.reduceat(grid.live, merged)
+    weights = numpy.stack([numpy.add.reduceat(numpy.where(codes == k, grid.live, 0), merged) for k in range(len(tags))])
+    most = numpy.where(weights.max(axis=0) > total - weights.sum(axis=0), weights.argmax(axis=0), -1)
+    when, beyond = _moments(grid, last, cells.share.shape[1])
+    return cells._replace(tag=numpy.where(beyond, -1, most[:, when]))
+
+
+def _moments(grid: Grid, last: int, columns: int) -> tuple[NDArray[numpy.int64], NDArray[numpy.bool_]]:
+    """Return for each column of the image the sample that it shows, and whether the column is after the policy's last event.
 
     Of the samples within a column it is the one with the most live bytes, so that no peak is lost; a column without a
-    sample shows the sample before. ``live`` are the live bytes at each sample.
+    sample shows the sample before.
     """
+    samples, live = grid.samples, grid.live.sum(axis=0)
     when = numpy.maximum(0, sample_at_steps(samples, last, columns))
     column = (samples * (columns / max(1, last))).astype(numpy.int64).clip(0, columns - 1)
     order = numpy.lexsort((live, column))
     ends = order[numpy.flatnonzero(numpy.diff(column[order], append=columns))]
     when[column[ends]] = ends
-    return when
+    wide, step = max(1, last) / columns, numpy.diff(samples, prepend=0).max()
+    return when, numpy.arange(columns) * wide > (last if last - samples[-1] <= step else samples[-1] + wide)
 
 
 def highest_so_far(cells: Cells) -> NDArray[numpy.bool_]:
@@ -284,12 +324,7 @@ def _merged(starts: NDArray[Any], heights: NDArray[Any], most_rows: int) -> tupl
     return numpy.array(merged), tuple(regions), factor
 
 
-def _codes(names: NDArray[Any], tags: Sequence[str]) -> NDArray[numpy.int64]:
-    """Return the index of each name among the tags.
-
-    A name that is not among them gets the index of OTHERS, or -1 if there is none; no name (None) gets -1.
-    """
+def _places(names: Sequence[str], tags: Sequence[str]) -> NDArray[numpy.int64]:
+    """Return the index of each name among the tags. A name that is not among them gets that of OTHERS, -1 if there is none."""
     place = {tag: at for at, tag in enumerate(tags)}
-    others = place.get(OTHERS, -1)
-    found = {name: -1 if name is None else place.get(name, others) for name in set(names.tolist())}
-    return numpy.array([found[name] for name in names.tolist()], numpy.int64)
+    return numpy.array([place.get(name, place.get(OTHERS, -1)) for name in names], numpy.int64)

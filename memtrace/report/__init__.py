@@ -7,29 +7,57 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memtrace.report.blocks import Document
+    from memtrace.drawing.frame import Frame
+    from memtrace.report.blocks import Document, Picture
     from memtrace.results.tables import Results
     from memtrace.tiers.results import TierResults
 
 # The endings of a report's file, each for one kind of report.
 ENDINGS = (".pdf", ".html", ".md")
+WAITING = 8  # images that wait in memory to be compressed
 
 
 def render(results: Results | TierResults, folder: Path, kinds: Collection[str] = ("pdf", "html")) -> list[Path]:
     """Write the reports of these kinds into the folder, and each figure as PNG into its folder plots/. Return the paths.
 
-    The reports are called report.pdf, report.html and report.md. Every figure is drawn once, for the PDF, and taken
-    from there for the other kinds.
+    The reports are called report.pdf, report.html and report.md. Every figure is drawn once, at the height that it has in the
+    PDF, for all kinds.
     """
-    from memtrace.report import html, markdown, pdf
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from memtrace.drawing import raster
+    from memtrace.drawing.saving import write_whole
+    from memtrace.report import flow, html, markdown, pdf
 
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     document, explored = document_of(results)
-    path, *figures = pdf.write(document, folder / "report.pdf", plots)
-    written = [path] if "pdf" in kinds else []
-    if not written:
-        path.unlink()  # the PDF was written only to draw the figures
+    laid_out = flow.pages(document.blocks)
+    written: list[Path] = []
+    images: list[Future[Path]] = []
+
+    def write_png(name: str, image: raster.Pixels) -> Path:
+        """Write an image into the folder of plots."""
+        return write_whole(plots / f"{name}.png", raster.with_palette(image))
+
+    # Images are compressed by other threads while this one draws: numpy and zlib let go of the interpreter's lock.
+    with ThreadPoolExecutor() as pool:
+
+        def frame_of(picture: Picture) -> Frame:
+            """Draw a picture, and have its PNG written; wait if too many images are in memory."""
+            frame = picture.frame()
+            if not picture.pages_only:
+                images.append(pool.submit(write_png, picture.file_name, raster.pixels(frame)))
+                images[max(0, len(images) - WAITING)].result()
+            return frame
+
+        if "pdf" in kinds:
+            written.append(write_whole(folder / "report.pdf", pdf.content(document.title, laid_out, frame_of)))
+        else:
+            for picture in (piece.picture for page in laid_out for _, piece in page):
+                if picture is not None and not picture.pages_only:
+                    frame_of(picture)
+        figures = [image.result() for image in images]
     if "html" in kinds:
         written.append(html.write(document, explored, folder / "report.html", plots))
     if "md" in kinds:
@@ -50,7 +78,7 @@ def write(results: Results | TierResults, path: Path, plots: Path | None = None)
         raise UsageError(f"{path}: a report is written as {', '.join(ENDINGS)}")
     document, explored = document_of(results)
     if ending == ".pdf":
-        return pdf.write(document, path)[0]
+        return pdf.write(document, path)
     return html.write(document, explored, path, plots) if ending == ".html" else markdown.write(document, path, plots)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
+    from memtrace.drawing.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that draws itself on a canvas at a height in inches; `file_name` has no ending."""
+    """A figure that draws itself; width and height are in inches, `file_name` has no ending."""
 
     file_name: str
     title: str
     caption: str
     width: float
     height: float
-    draw: Callable[[Figure | SubFigure, float], None]
+    draw: Callable[[float], Frame]  # at a height in inches
     pages_only: bool = False  # only in the PDF; in the HTML report the explorer shows the same
     yields: bool = False  # may be drawn less high if one more picture fits on the page then
+
+    def frame(self) -> Frame:
+        """Return what the figure draws at its height."""
+        return self.draw(self.height)
 
 
 @dataclass(frozen=True)

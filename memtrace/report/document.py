@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.drawing.frame import WIDTH
 from memtrace.drawing.saving import file_names
-from memtrace.plots import builtin_plots, draw_into, wanted
+from memtrace.plots import builtin_plots, drawn, wanted
 from memtrace.report.blocks import Block, Column, Command, Document, Heading, Paragraph, Picture, Table
 from memtrace.report.policy_pages import policy_pages
 from memtrace.results.suggestions import suggestions
@@ -153,7 +153,7 @@ def _figures(results: Results, trace: str, name: str) -> Iterator[Block]:
             plot.caption(results, trace),
             WIDTH,
             plot.height(results, trace),
-            partial(draw_into, plot=plot, results=results, trace=trace),
+            partial(drawn, plot=plot, results=results, trace=trace),
             yields=plot in builtin_plots(),  # a plug-in was tried at the height that it asked for
         )
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from memtrace.drawing.frame import WIDTH
-from memtrace.plots import draw_into, failure_map, plots
+from memtrace.plots import drawn, failure_map, plots
 from memtrace.report.blocks import Block, Column, Heading, Paragraph, Picture, Section, Table
 from memtrace.results.verdict import above_bound, is_oom, oom_event, rank, ratio_text
 from memtrace.units import format_size
@@ -54,7 +54,7 @@ def autopsy(results: Results, trace: str, row: Mapping[str, Any], name: str) -> 
         failure_map.caption(len(pins["address"])),
         WIDTH,
         failure_map.height(results, trace, row["policy"]),
-        partial(failure_map.draw_into, results=results, trace=trace, policy=row["policy"]),
+        partial(failure_map.drawn, results=results, trace=trace, policy=row["policy"]),
     )
     if len(pins["address"]):
         yield Heading("Blocks that pin most", 3)
@@ -239,7 +239,7 @@ def pictures(results: Results, trace: str, policy: str, name: str) -> Iterator[P
                 "",
                 WIDTH,
                 TALL,
-                partial(draw_into, plot=plot, results=alone, trace=trace),
+                partial(drawn, plot=plot, results=alone, trace=trace),
                 pages_only=True,
             )
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memtrace.drawing.frame import WIDTH
-from memtrace.plots.tiers import draw_into, plots
+from memtrace.plots.tiers import drawn, plots
 from memtrace.report.blocks import Block, Column, Document, Heading, Paragraph, Picture, Table
 from memtrace.tiers import results as saying
 from memtrace.units import format_seconds, format_size
@@ -90,7 +90,7 @@ def _figures(results: TierResults) -> Iterator[Block]:
     """Yield the figures that have something to show."""
     for plot in plots():
         if (tall := plot.height(results)) > 0:
-            draw = partial(draw_into, plot=plot, results=results)
+            draw = partial(drawn, plot=plot, results=results)
             yield Picture(f"tiers-{plot.NAME}", plot.TITLE, plot.CAPTION, WIDTH, tall, draw)
 
 

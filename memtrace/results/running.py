@@ -270,6 +270,9 @@ def _start_worker(counts: SynchronizedArray[int]) -> None:
     global _counts
     import signal
 
+    from memtrace.trace.arrow import leave_out_pandas
+
+    leave_out_pandas()
     _counts = counts
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process terminates the workers
 

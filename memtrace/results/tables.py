@@ -7,7 +7,7 @@ hold the parts one below the other in the order in which they are given, so they
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,10 @@ import numpy as np
 from memtrace.results.schema import BY_POLICY, schema, summary_columns
 
 if TYPE_CHECKING:
-    import numpy
     import pyarrow
 
     from memtrace.results.gather import Columns, Part
+    from memtrace.results.rows import Split, TableRows
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Results:
     failures: pyarrow.Table | None = None
     pins: pyarrow.Table | None = None
     last_map: pyarrow.Table | None = None
+    splits: dict[str, Split] = field(default_factory=dict, repr=False, compare=False)  # made by `rows`, by table
 
     def traces(self) -> list[str]:
         """Return the names of the traces, in the order of the run."""
@@ -50,24 +51,19 @@ class Results:
         """Return the labels of the policies that replayed this trace, in the order of the run."""
         return [row["policy"] for row in self.summary if row["trace"] == trace]
 
-    def rows(self, table: str, trace: str, policy: str | None = None) -> dict[str, numpy.ndarray]:
+    def rows(self, table: str, trace: str, policy: str | None = None) -> TableRows:
         """Return the columns of one table ("timeline", "holes", ...) as numpy arrays, for one trace and, if given, one policy.
 
-        The columns `trace` and `policy` are left out. A table that is None has no rows.
+        The columns `trace` and `policy` are left out. A table that is None has no rows. Calls for one
+        trace, one after the other, return the same object.
         """
-        import pyarrow.compute as compute
+        from memtrace.results.rows import Split
 
         found = getattr(self, table)
-        if found is None:  # a folder of a version that did not write it
-            from memtrace.results.schema import schema
-
-            found = schema(table).empty_table()
-        keep = compute.equal(found["trace"], trace)
-        if policy is not None:
-            keep = compute.and_(keep, compute.equal(found["policy"], policy))
-        kept = found.filter(keep)
-        names = [name for name in kept.column_names if name not in ("trace", "policy")]
-        return {name: kept[name].to_numpy() for name in names}
+        if table not in self.splits or self.splits[table].source is not found:
+            # None is a table that a folder of an older version does not have.
+            self.splits[table] = Split(found, schema(table).empty_table() if found is None else found)
+        return self.splits[table].rows(trace, policy)
 
 
 def build(parts: Sequence[Part], distributions: Sequence[Columns], manifest: dict[str, Any]) -> Results:

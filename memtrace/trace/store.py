@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
-import pandas as pd
 
 from memtrace.errors import InputError
 from memtrace.trace.model import BATCH_ROWS, Events, Int64s, Op, Prepared, read_only
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from memtrace.trace.model import Trace
@@ -316,6 +316,8 @@ def to_frame(trace: Trace) -> pd.DataFrame:
 
     The columns time, align, stream, dst and tag are there only if the trace has values in them.
     """
+    import pandas as pd
+
     batches = list(trace.batches(BATCH_ROWS)) or [EMPTY.events()]
     events = trace.facts.events
     ops = pd.Categorical.from_codes(

@@ -18,7 +18,7 @@ from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE, UNUSED
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
 from memtrace.plots.occupancy import coloured
-from memtrace.plots.series import Cells, Region, cells_of, curve, distinct, highest_samples, hole_counts, means, tag_names
+from memtrace.plots.series import Cells, Region, cells_of, curve, highest_samples, hole_counts, means, tag_names
 
 PYTORCH = "pytorch:expandable_segments=True,max_split_size_mb="
 
@@ -66,15 +66,6 @@ def test_no_samples_are_no_curve() -> None:
     assert [part.size for part in curve(numpy.array([]), numpy.array([]), 10)] == [0, 0]
 
 
-@given(st.lists(st.integers(-5, 5)))
-def test_distinct_values_are_those_of_numpy(values: list[int]) -> None:
-    array = numpy.array(values, dtype=numpy.int64)
-    for given_values in (array, numpy.sort(array)):
-        found, place = distinct(given_values)
-        assert found.tolist() == sorted(set(values))
-        assert found[place].tolist() == given_values.tolist()
-
-
 def cells(*columns: tuple[int, list[int]]) -> dict[str, numpy.ndarray]:
     rows = [(event, 10 * at, 10, used) for event, column in columns for at, used in enumerate(column)]
     names = ("event", "address_from_bytes", "address_bytes", "live_bytes")
@@ -111,6 +102,18 @@ def test_merged_rows_have_the_tag_of_most_bytes_and_the_mean_age() -> None:
     assert found.tag[:, [0, 5]].tolist() == [[0, 1], [1, 0]]
     assert found.age[:, 5].tolist() == [5, 1]
     assert found.age[0, 0] == pytest.approx((10 * 2 + 4 * 3) / 14)
+
+
+def test_the_order_of_rows_does_not_matter_nor_does_a_row_that_is_missing() -> None:
+    rows = cells((0, [10, 4, 5, 1]), (4, [0, 4, 0, 1]))
+    rows["tag"] = numpy.array(["a", "b", "b", None, None, "b", None, None], object)
+    rows["age_from_events"] = numpy.array([4, 8, 16, 16, numpy.nan, 32, numpy.nan, 2])
+    expected = cells_of(rows, last=7, columns=8, most_rows=2, tags=("a", "b"))
+    assert expected is not None
+    for order in ([3, 7, 1, 0, 2, 6, 5, 4], [0, 1, 2, 3, 4, 5, 7]):  # nothing lives in the row that is left out, number 6
+        found = cells_of({name: values[order] for name, values in rows.items()}, 7, 8, 2, ("a", "b"))
+        assert found is not None
+        numpy.testing.assert_equal(found._asdict(), expected._asdict())
 
 
 def test_a_gap_begins_a_region_and_no_row_crosses_it() -> None:
@@ -189,18 +192,14 @@ def test_an_outlier_does_not_set_the_common_limit() -> None:
 
 
 def test_a_panel_places_values_and_keeps_what_is_beyond_at_its_edge() -> None:
-    from matplotlib.figure import Figure
-
-    panel = Panel(Frame(Figure(), 7, 3), left=1, top=1, width=4, height=2, across=100, up=10)
+    panel = Panel(Frame(7, 3), left=1, top=1, width=4, height=2, across=100, up=10)
     assert panel.x([0, 50, 100, 400]).tolist() == [1, 3, 5, 5]
     assert panel.y([0, 5, 10, 99]).tolist() == [3, 2, 1, 1]
 
 
 def test_a_band_is_drawn_only_where_its_curves_are_apart() -> None:
     """A PDF would show the edges of one without any height as hairlines."""
-    from matplotlib.figure import Figure
-
-    panel = Panel(Frame(Figure(), 7, 3), left=1, top=1, width=4, height=2, across=4, up=10)
+    panel = Panel(Frame(7, 3), left=1, top=1, width=4, height=2, across=4, up=10)
     x, low = numpy.arange(5.0), numpy.full(5, 5.0)
     panel.band(x, low, low, "#000000")
     assert not panel.frame.areas

@@ -8,8 +8,6 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
-
     from memtrace.drawing.frame import Frame
     from memtrace.tiers.results import TierResults
 
@@ -37,12 +35,10 @@ def plots() -> tuple[TierPlot, ...]:
     return tuple(sorted(found, key=lambda plot: plot.ORDER))
 
 
-def draw_into(canvas: Figure | SubFigure, height: float, plot: TierPlot, results: TierResults) -> None:
-    """Draw a plot with its title on a canvas of this height in inches."""
-    from memtrace.drawing.frame import WIDTH, Frame
-    from memtrace.drawing.style import TITLE
+def drawn(height: float, plot: TierPlot, results: TierResults) -> Frame:
+    """Return a frame of this height in inches with a plot and its title."""
+    from memtrace.drawing.frame import titled
 
-    frame = Frame(canvas, WIDTH, height)
-    frame.text(0, 0.09, plot.TITLE, TITLE, bold=True)
+    frame = titled(plot.TITLE, height)
     plot.draw(results, frame)
-    frame.finish()
+    return frame

@@ -124,12 +124,6 @@ def _picture(picture: Picture, plots_dir: Path | None) -> str:
 
 def _drawn(picture: Picture) -> bytes:
     """Draw a picture, and return it as PNG."""
-    from matplotlib.figure import Figure
+    from memtrace.drawing.raster import png
 
-    from memtrace.drawing.saving import png
-    from memtrace.drawing.style import style
-
-    with style():
-        alone = Figure(figsize=(picture.width, picture.height))
-        picture.draw(alone, picture.height)
-        return png(alone)
+    return png(picture.frame())
