@@ -85,6 +85,11 @@ class Kernel:
         """Whether compiled code of it is in this process."""
         return self._compiled is not None and bool(self._compiled.signatures)
 
+    def files(self, arguments: Iterable[Any]) -> list[Path]:
+        """Return the file of the compiled code for these arguments, whether it exists or not, as a list; empty without one."""
+        path = file_of(self.compiled, arguments)
+        return [] if path is None else [path]
+
     def was_compiled(self) -> bool:
         """Return whether code of it is on disk, for arguments of any types. The compiler is not imported for this."""
         modules = self.modules()
@@ -156,6 +161,32 @@ def njit(function: Callable[..., Any], sources: Callable[[], str] | None, name: 
         # The dispatcher calls it for a signature that is neither compiled nor on disk, so other calls cost no more.
         compiler.compile = partial(_compile, compiler.compile, dispatcher, kept)
     return dispatcher
+
+
+def c_function(function: Callable[..., Any], signature: Any, name: str, sources: str) -> Any:
+    """Return the function as numba's ``cfunc`` of this signature, which `compile_function` compiles, or loads from disk.
+
+    ``name`` is the first part of the name of its file, ``sources`` the digest of everything that it is compiled from.
+    """
+    from numba.core.ccallback import CFunc
+
+    how = f"c function {SWITCH}={os.environ.get(SWITCH, '')}"
+    options = {"nopython": True, "error_model": "numpy", **(FAST if knows_fast() else {})}
+    made: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
+    made._cache = KeptCode(name, lambda: sources, how)
+    return made
+
+
+def compile_function(function: Any) -> None:
+    """Compile what `c_function` returned, under ``lean``, or load it from disk."""
+    with function._cache.locked(function._sig), lean():
+        function.compile()
+
+
+def file_of_function(function: Any) -> list[Path]:
+    """Return the file of a function's compiled code, whether it exists or not, as a list; empty if there is no folder."""
+    path = function._cache.path(function._sig)
+    return [] if path is None else [path]
 
 
 def _compile(compile: Callable[..., Any], dispatcher: Any, kept: KeptCode | None, types: Any, result: Any) -> Any:

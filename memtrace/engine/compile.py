@@ -1,17 +1,20 @@
 """Compile a bound policy's loop to machine code, or load it from disk, where it is kept under the digest of all its sources."""
 
+import dis
 from collections.abc import Callable
 from inspect import getclosurevars
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from memtrace.contract.policy import has_ledger
+from memtrace.contract.calls import knows_references
+from memtrace.contract.policy import constants_of, functions_of, has_ledger
 from memtrace.digests import plain_functions, reachable_modules
 from memtrace.engine import adapted, gaps, loop, offences, places, recorder
 from memtrace.errors import PolicyError
 from memtrace.kernels import Kernel
 
 _loops: dict[str, Kernel] = {}
+SEPARABLE = ("survey", "resize", "trim", "next_event")  # functions that a policy may have beside those that it needs
 
 
 def loop_kernel(policy: ModuleType, bound: ModuleType) -> Kernel:
@@ -33,6 +36,45 @@ def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], b
     called = [f for bound in bounds for f in [*plain_functions(bound), *own_functions(bound)]]
     called += [f for f in getclosurevars(function).nonlocals.values() if isinstance(f, FunctionType)]
     return Kernel(function, name=name, modules=lambda: reachable_modules(*sources), functions=called, fast=True)
+
+
+def is_separable(policy: ModuleType) -> bool:
+    """Return whether a policy can be compiled alone: it is a file, has no ledger and no other functions than an entry has.
+
+    It raises nothing, since an entry cannot hand on an exception.
+    """
+    known = {"init", "alloc", "free", "reserved", "start", *SEPARABLE}
+    if (
+        policy.__name__.startswith("memtrace.")
+        or policy.__file__ is None
+        or has_ledger(policy)
+        or not set(functions_of(policy)) <= known
+    ):
+        return False
+    found = {
+        f for module in reachable_modules(policy) for f in plain_functions(module) if not f.__module__.startswith("memtrace.")
+    }
+    return not constants_of(policy).COUNTERS and not any(raises(function.__code__) for function in found)
+
+
+def raises(code: CodeType) -> bool:
+    """Return whether a function, or one inside it, has a ``raise`` or an ``assert``."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return any(each.opname in ("RAISE_VARARGS", "RERAISE") for each in dis.get_instructions(code)) or any(map(raises, inner))
+
+
+def code_of(policy: ModuleType, bound: ModuleType) -> Any:
+    """Return what replays a policy as compiled code: its loop, or a loop that many policies share and that calls it."""
+    if not is_separable(policy) or not knows_references():
+        return loop_kernel(policy, bound)
+    if policy not in _separate:
+        from memtrace.engine.separate import Separate
+
+        _separate[policy] = Separate(policy, loop_kernel(policy, bound))
+    return _separate[policy]
+
+
+_separate: dict[ModuleType, Any] = {}
 
 
 def own_functions(bound: ModuleType) -> list[FunctionType]:

@@ -160,9 +160,9 @@ def interpreted_loop(policy: ModuleType, bound: Any) -> Loop:
 
 def compiled_loop(policy: Policy, bound: Any) -> Loop:
     """Return a policy's loop as machine code; a policy that does not compile raises PolicyError at the first call."""
-    from memtrace.engine.compile import explain, loop_kernel
+    from memtrace.engine.compile import code_of, explain
 
-    loop = loop_kernel(policy.module, bound)
+    loop = code_of(policy.module, bound)
 
     def run(*arguments: Any) -> tuple[int, int]:
         try:

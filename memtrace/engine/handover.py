@@ -21,16 +21,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from memtrace.code_cache import is_locked
-from memtrace.engine.compile import loop_kernel
+from memtrace.engine.compile import code_of
 from memtrace.engine.driver import compiled_loop, interpreted_loop
 from memtrace.engine.loop import FINISHED
-from memtrace.kernels import file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from memtrace.engine.registry import Policy
-    from memtrace.kernels import Kernel
     from memtrace.trace import Events
 
 SWITCH = "MEMTRACE_INTERPRET"  # environment variable; "0": only compiled code replays, "1": only the interpreter
@@ -74,12 +72,12 @@ class Handover:
         self.interpreted = interpreted_loop(policy.module, bound)
         self.pace = PACE
         self.stepped = 0  # events that the interpreter has replayed
-        self._file: tuple[Path | None] | None = None
+        self._files: list[Path] | None = None
 
     @property
-    def kernel(self) -> Kernel:
-        """The policy's loop for the compiler."""
-        return loop_kernel(self.policy.module, self.bound)
+    def compilable(self) -> Any:
+        """What replays the policy as compiled code."""
+        return code_of(self.policy.module, self.bound)
 
     def __call__(self, events: Events, start: int, *others: Any) -> tuple[int, int]:
         """Replay a batch from event ``start`` of it on; return the events replayed and why the loop stopped."""
@@ -101,21 +99,22 @@ class Handover:
         switch = os.environ.get(SWITCH)
         if switch in ("0", "1"):
             return switch == "0"
-        if self.kernel.is_loaded:
+        imported = "numba" in sys.modules
+        if imported and self.compilable.is_loaded:
             return True
-        loading = LOADING_SECONDS if "numba" not in sys.modules else LOADING_SECONDS / 8
+        loading = LOADING_SECONDS / 8 if imported else LOADING_SECONDS
         return self.expected * PACE + _spent.get(self.bound.__name__, 0.0) > loading and self.is_kept(arguments)
 
-    def file(self, arguments: tuple[Any, ...]) -> Path | None:
-        """Return the file of the compiled loop for these arguments, whose types are those of all calls; or None."""
-        if self._file is None:
-            self._file = (file_of(self.kernel.compiled, arguments),)
-        return self._file[0]
+    def files(self, arguments: tuple[Any, ...]) -> list[Path]:
+        """Return the files of compiled code for these arguments, of the types that all calls have; none without a folder."""
+        if self._files is None:
+            self._files = self.compilable.files(arguments)
+        return self._files
 
     def is_kept(self, arguments: tuple[Any, ...]) -> bool:
-        """Return whether the compiled loop is on disk."""
-        file = self.file(arguments)
-        return file is not None and file.exists()
+        """Return whether all compiled code is on disk."""
+        files = self.files(arguments)
+        return bool(files) and all(file.exists() for file in files)
 
     def step(self, events: Events, start: int, end: int, others: tuple[Any, ...]) -> tuple[int, int]:
         """Replay the events from ``start`` to ``end`` in the interpreter, and measure how long it takes."""
@@ -144,8 +143,10 @@ class Handover:
             return None
         if self.is_kept(arguments):
             return compiled_loop(self.policy, self.bound)
-        file = self.file(arguments)
-        if rest + _spent[name] < COMPILING_SECONDS or (file is not None and is_locked(file)):
+        files = self.files(arguments)
+        # Of a policy that is compiled alone, only its own functions may be missing.
+        compiling = COMPILING_SECONDS / 4 if len(files) > 1 and files[0].exists() else COMPILING_SECONDS
+        if rest + _spent[name] < compiling or any(map(is_locked, files)):
             return None
         if self.background and name not in _compilers:
             with suppress(OSError):

@@ -43,15 +43,15 @@ HELPER = "def gap(size):\n    return size + {}\n"
 RUN = """
 import json, sys
 from memtrace.engine.binding import bind
-from memtrace.engine.compile import loop_kernel
+from memtrace.engine.compile import code_of
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import replay
 from memtrace.trace import from_events
 trace = from_events([("alloc", 1, 10), ("alloc", 2, 10)])
 policy = parse_policy(sys.argv[1])
 placement = replay(trace, policy, keep=True, interpret=False)
-stats = loop_kernel(policy.module, bind(policy.module)).compiled.stats
-print(json.dumps([placement.addresses.tolist(), sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))
+(entry,) = code_of(policy.module, bind(policy.module)).entries.values()
+print(json.dumps([placement.addresses.tolist(), entry._cache_hits, 1 - entry._cache_hits]))
 """
 
 
@@ -104,11 +104,13 @@ def test_two_cold_processes_at_once(folder: Path) -> None:
 def test_without_the_undocumented_option(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numba's ``_nrt`` may go one day; then compiled code is slower, and places the same."""
     from memtrace.engine import compile as engine
+    from memtrace.engine import separate
 
     trace, policy = random_trace(3, 400), str(folder / "mine.py")
     fast = replay(trace, policy, keep=True, interpret=False)
     monkeypatch.setattr(kernels, "FAST", {"no_such_option": True})
-    monkeypatch.setattr(engine, "_loops", {})
+    monkeypatch.setattr(engine, "_separate", {})
+    monkeypatch.setattr(separate, "_loops", {})
     slow = replay(trace, policy, keep=True, interpret=False)
     assert fast.addresses is not None and slow.addresses is not None
     assert fast.addresses.tolist() == slow.addresses.tolist()
