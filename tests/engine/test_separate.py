@@ -10,6 +10,7 @@ from test_handover import digest
 
 from memtrace.engine.binding import bind
 from memtrace.engine.compile import code_of, is_separable
+from memtrace.engine.policy_files import load_module
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import replay
 from memtrace.validation.policies import random_trace
@@ -17,7 +18,7 @@ from memtrace.validation.policies import random_trace
 EXAMPLE = (ROOT / "docs" / "example_policy.py").read_text()
 RESIZING = """
 def resize(state, request, address, old_size):
-    return address if request.size <= old_size else -1
+    return address if block_size(request) == max(16, (old_size + 15) // 16 * 16) else -1
 
 def trim(state):
     state.used[0] += 0
@@ -42,18 +43,15 @@ def test_it_places_as_the_interpreter(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("    address = ", "    assert size > 0\n    address = "),
+        ("    state.used[0] -= size", "    assert size > 0\n    state.used[0] -= size"),
         ("    used: np.ndarray", "    ledger: np.ndarray\n    used: np.ndarray"),
         ("def reserved(", "def releasable(state):\n    return 0\n\ndef reserved("),
     ],
     ids=["an exception", "a ledger", "another function"],
 )
 def test_what_cannot_be_compiled_alone(old: str, new: str, tmp_path: Path) -> None:
-    text = EXAMPLE.replace("            address = high if large else low\n", "            address = high if large else low\n")
-    (tmp_path / "mine.py").write_text(text.replace(old, new, 1))
-    assert text.replace(old, new, 1) != EXAMPLE
-    from memtrace.engine.policy_files import load_module
-
+    (tmp_path / "mine.py").write_text(EXAMPLE.replace(old, new, 1))
+    assert EXAMPLE.replace(old, new, 1) != EXAMPLE
     assert not is_separable(load_module(tmp_path / "mine.py"))
 
 
