@@ -144,10 +144,12 @@ class Handover:
         if self.is_kept(arguments):
             return compiled_loop(self.policy, self.bound)
         files = self.files(arguments)
-        # Of a policy that is compiled alone, only its own functions may be missing.
-        compiling = COMPILING_SECONDS / 4 if len(files) > 1 and files[0].exists() else COMPILING_SECONDS
+        alone = len(files) > 1 and files[0].exists()  # only the policy's own functions have to be compiled
+        compiling = COMPILING_SECONDS / 4 if alone else COMPILING_SECONDS
         if rest + _spent[name] < compiling or any(map(is_locked, files)):
             return None
+        if alone:
+            return compiled_loop(self.policy, self.bound)  # which takes no longer than to start another process
         if self.background and name not in _compilers:
             with suppress(OSError):
                 _compilers[name] = compiler_of(self.policy.text or "")
