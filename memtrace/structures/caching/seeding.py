@@ -108,7 +108,7 @@ def seed_segment(state, one):
     at[SMALLEST + one.large] = min(at[SMALLEST + one.large], one.extent)
     segments[s].start, segments[s].extent, segments[s].queue = one.start, one.extent, queue
     at[SEGMENTS_MADE] += 1
-    segments[s].number = at[SEGMENTS_MADE] if state.rules.by_age else 0
+    segments[s].number = at[SEGMENTS_MADE]
     link_segment(state, s, predecessor_for(state, one.extent, np.int64(one.start)))
     before = 0
     for piece in one.pieces:
