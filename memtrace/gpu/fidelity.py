@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows, cache_flushes
-from memtrace.formats.snapshot.lives import Lives
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Recording, State
-from memtrace.gpu.initial_state import UNIT, Rounding, first_ranges, given_segments, seeds
+from memtrace.gpu.capacity import recorded_peak
+from memtrace.gpu.initial_state import Rounding, first_ranges, given_segments, seeds
+from memtrace.structures.caching.versions import LATEST, OLDEST_SEGMENT, Version, ties_of
 from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:
-    from memtrace.engine.replay import Placement
-    from memtrace.trace import Trace
+    from memtrace.engine.replay import Look, Placement
+    from memtrace.gpu.recorded import Recorded
 
 
-BY_ADDRESS = "ties:address"  # option of the pytorch policy
+ONE_OF_EACH = (LATEST, Version(2, 12), Version(2, 11))  # a version for each rule for equal free blocks
 MOST_AGES = 200  # upper bound of the pairs of segments whose order is inferred
 
 
@@ -32,6 +32,7 @@ class Fidelity:
     """
 
     conf: str  # the settings of the replay, as in PYTORCH_CUDA_ALLOC_CONF
+    version: str  # of PyTorch, whose rules the replay has
     capacity: int | None
     addresses_equal: int  # recorded allocs that the replay places at the recorded address
     addresses_total: int  # recorded allocs
@@ -41,6 +42,7 @@ class Fidelity:
     blocks_recorded: int  # number of blocks in all segments at the end
     blocks_equal: bool  # whether the replay ends with the same blocks
     ages_inferred: int = 0  # pairs of segments whose order of age was inferred from differences
+    order: tuple[int, ...] | None = None  # start addresses of the segments at the first event, from the oldest; None: by address
 
     @property
     def exact(self) -> bool:
@@ -48,25 +50,36 @@ class Fidelity:
         return self.addresses_equal == self.addresses_total and self.reserved_peak_recorded == self.reserved_peak_replayed
 
 
-def fidelity(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
-    """Replay the recorded settings and return how exactly that repeats the recording.
+@dataclass(frozen=True, eq=False)
+class Rerun:
+    """Hold what a replay of the recorded program from the recorded state needs."""
 
-    Which of equal free blocks is taken depends on PyTorch's version, which is not recorded: the one in the oldest segment (since
-    about 2.10), or the one at the lowest address. Unless ``conf`` decides this, both are tried if the first is not exact, and the
-    better result is returned. The age of segments that existed before the first event is not recorded either: at first, a lower
-    address counts as older; then ages are inferred from blocks that the replay places elsewhere.
+    recorded: Recorded
+    conf: str  # the settings, as in PYTORCH_CUDA_ALLOC_CONF
+    capacity: int | None  # bytes
+    version: Version
+
+
+def fidelity(recorded: Recorded, conf: str, capacity: int | None, version: Version) -> Fidelity:
+    """Replay the recorded settings by the rules of ``version``, and return how exactly that repeats the recording.
+
+    If it is not exact, what the file does not say is tried. The age of what existed before the first event: at first, a lower
+    address counts as older; then ages are inferred from blocks that the replay places elsewhere. And the rule for equal free
+    blocks of other versions, because a build between two versions may write the fields of the one and have the rule of the other.
+    The best result is returned.
     """
-    found, _ = compared(recording, lives, rows, trace, conf, capacity)
-    if found.exact or "ties" in conf:
-        return found
-    other, _ = compared(recording, lives, rows, trace, f"{conf},{BY_ADDRESS}" if conf else BY_ADDRESS, capacity)
-    if other.exact:
-        return other
-    learnt = with_ages(recording, lives, rows, trace, conf, capacity)
-    return max(found, other, learnt, key=lambda one: one.addresses_equal)
+    rerun = Rerun(recorded, conf, capacity, version)
+    found, _ = compared(rerun)
+    tried = [found]
+    if not found.exact:
+        tried.append(with_ages(rerun))
+    for other in ONE_OF_EACH if not tried[-1].exact else ():
+        if ties_of(other) != ties_of(version) and not tried[-1].exact:
+            tried.append(compared(replace(rerun, version=other))[0])
+    return max(tried, key=lambda one: (one.addresses_equal, one.exact))
 
 
-def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace, conf: str, capacity: int | None) -> Fidelity:
+def with_ages(rerun: Rerun) -> Fidelity:
     """Return the best of several replays, each with one more inferred order of age between two segments.
 
     If a block is recorded in another segment than the one where the replay places it, the recorded segment must be older than the
@@ -74,8 +87,10 @@ def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace,
     difference comes earlier than before, or after MOST_AGES pairs.
     """
     older: list[tuple[int, int]] = []
-    best, wrong = compared(recording, lives, rows, trace, conf, capacity)
-    ranges = first_ranges(recording, 20 << 20)
+    best, wrong = compared(rerun)
+    if ties_of(rerun.version) != OLDEST_SEGMENT:
+        return best
+    ranges = first_ranges(rerun.recorded.recording, 20 << 20)
     starts = np.array([one.start for one in ranges], np.int64)
     ends = np.array([one.start + one.extent for one in ranges], np.int64)
 
@@ -92,12 +107,12 @@ def with_ages(recording: Recording, lives: Lives, rows: TraceRows, trace: Trace,
         order = by_age(starts.tolist(), older)
         if order is None:
             break
-        found, wrong = compared(recording, lives, rows, trace, conf, capacity, order)
-        reached, known = (one.first_difference or trace.facts.events for one in (found, best))
+        found, wrong = compared(rerun, order)
+        reached, known = (one.first_difference or rerun.recorded.trace.facts.events for one in (found, best))
         if reached < known:
             break
         if found.exact or reached > known:
-            best = replace(found, ages_inferred=len(older))
+            best = replace(found, ages_inferred=len(older), order=tuple(order))
     return best
 
 
@@ -122,21 +137,14 @@ def by_age(starts: list[int], older: list[tuple[int, int]]) -> list[int] | None:
     return found
 
 
-def compared(
-    recording: Recording,
-    lives: Lives,
-    rows: TraceRows,
-    trace: Trace,
-    conf: str,
-    capacity: int | None,
-    ages: list[int] | None = None,
-) -> tuple[Fidelity, tuple[int, int] | None]:
+def compared(rerun: Rerun, ages: list[int] | None = None) -> tuple[Fidelity, tuple[int, int] | None]:
     """Return the comparison with one replay, and the recorded and the replayed address of the first block that differs.
 
     These addresses are None if all are equal, or if the replay stopped before that block. ``ages``: see ``replayed``.
     """
-    placed = replayed(recording, lives, rows, trace, conf, capacity, ages)
+    placed = replayed(rerun, ages)
     assert placed.addresses is not None
+    recording, rows = rerun.recorded.recording, rerun.recorded.rows
     events = recording.events
     of = np.flatnonzero((rows.op == Op.ALLOC) & (rows.event >= 0))
     of = of[events.action[rows.event[of]] == Action.ALLOC]
@@ -151,31 +159,25 @@ def compared(
     if wrong.size and done[wrong[0]]:
         first = (int(recorded[wrong[0]]), int(placed.addresses[of[wrong[0]]]))
     found = Fidelity(
-        conf,
-        capacity,
-        int(same.sum()),
-        int(of.size),
-        recorded_peak(recording),
-        placed.peak_reserved_bytes,
-        int(rows.event[of[wrong[0]]]) if wrong.size else None,
-        recording.blocks.address.size,
-        np.array_equal(final, recorded_blocks(recording)),
+        conf=rerun.conf,
+        version=str(rerun.version),
+        capacity=rerun.capacity,
+        addresses_equal=int(same.sum()),
+        addresses_total=int(of.size),
+        reserved_peak_recorded=recorded_peak(recording),
+        reserved_peak_replayed=placed.peak_reserved_bytes,
+        first_difference=int(rows.event[of[wrong[0]]]) if wrong.size else None,
+        blocks_recorded=recording.blocks.address.size,
+        blocks_equal=np.array_equal(final, recorded_blocks(recording)),
     )
     return found, first
 
 
-def replayed(
-    recording: Recording,
-    lives: Lives,
-    rows: TraceRows,
-    trace: Trace,
-    conf: str,
-    capacity: int | None,
-    ages: list[int] | None = None,
-) -> Placement:
+def replayed(rerun: Rerun, ages: list[int] | None = None, look: Look | None = None) -> Placement:
     """Replay the recorded settings from the recorded state, and keep all addresses.
 
     ``ages``: start addresses of the segments at the first event, from the oldest to the newest; None: a lower address is older.
+    ``look`` is shown the state after its events.
     """
     from memtrace.engine.registry import parse_policy
     from memtrace.engine.replay import Hooks, replay
@@ -183,8 +185,9 @@ def replayed(
     from memtrace.structures.caching.state import DIVISIONS_AT, doubling_of, rounded
 
     # If the recording says when frees were completed, no free completes at any other time.
+    recording, lives, rows, trace = (getattr(rerun.recorded, name) for name in ("recording", "lives", "rows", "trace"))
     told = (recording.events.action == Action.FREE_COMPLETED).any()
-    policy = parse_policy(policy_of(",".join(filter(None, [conf, "events:manual" if told else ""]))))
+    policy = parse_policy(policy_of(rerun.conf, rerun.version, "events:manual" if told else ""))
     first = lives.before.size
 
     def begin(state: Any, blocks: Any) -> tuple[Any, int]:
@@ -220,59 +223,13 @@ def replayed(
         private = [number for handle, number in streams.items() if handle >> POOL_BITS]
         return seed(state, found, given, private), first
 
-    return replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True, hooks=Hooks(begin=begin))
+    hooks = Hooks(begin=begin, look=look)
+    return replay(trace, policy, rerun.capacity, on_oom="skip", detail="bare", keep=True, hooks=hooks)
 
 
-def policy_of(conf: str) -> str:
-    """Return the text of the pytorch policy with the settings ``conf``, which may be empty."""
-    return f"pytorch:{conf}" if conf else "pytorch"
-
-
-def held_before(recording: Recording, unit: int = 1, large_page: int = 20 << 20) -> int:
-    """Return the bytes reserved at the first event, with each ordinary segment rounded up to a multiple of ``unit``.
-
-    ``large_page``: bytes of a page of expandable segments of the large pool.
-    """
-    return sum(one.extent if one.expandable else -(-one.extent // unit) * unit for one in first_ranges(recording, large_page))
-
-
-def _changes(recording: Recording, unit: int = 1) -> Int64s:
-    """Return by how many bytes each event changes what is reserved; negative for memory that is given back.
-
-    Ordinary segments are rounded up to a multiple of ``unit`` bytes.
-    """
-    action, size = recording.events.action, recording.events.size
-    taken = np.isin(action, (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP))
-    back = np.isin(action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
-    whole = np.isin(action, (Action.SEGMENT_ALLOC, Action.SEGMENT_FREE))
-    size = np.where(whole, -(-size // unit) * unit, size)
-    found: Int64s = np.where(taken, size, 0) - np.where(back, size, 0)
-    return found
-
-
-def recorded_peak(recording: Recording) -> int:
-    """Return the peak of reserved bytes over the recording."""
-    held = held_before(recording) + np.cumsum(_changes(recording))
-    return int(max(held.max(initial=0), held_before(recording)))
-
-
-def recorded_capacity(recording: Recording, released: ReleaseSettings) -> int | None:
-    """Return the bytes of device memory that this process could have; None if the recording does not show them.
-
-    A request that failed recorded the device's free bytes, so the capacity is what was reserved plus these. If instead the cache
-    was emptied for a request, that request did not fit beside what was reserved then; the peak of reserved bytes is a capacity
-    that explains both this and that the peak itself fitted. None if memory never ran out, or if garbage collection, which was on,
-    may have emptied the cache.
-    """
-    events = recording.events
-    held = held_before(recording, UNIT) + np.cumsum(_changes(recording, UNIT))
-    failed = np.flatnonzero((events.action == Action.OOM) & (events.address >= 0))
-    if failed.size:
-        return int(held[failed[0]] + events.address[failed[0]])
-    back = np.isin(events.action, (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP))
-    runs = np.flatnonzero(back & ~np.concatenate(([False], back[:-1])))
-    lacked = np.setdiff1d(runs, cache_flushes(recording, released))
-    return int(held.max()) if lacked.size and not released.collects else None
+def policy_of(conf: str, version: Version = LATEST, more: str = "") -> str:
+    """Return the text of the pytorch policy with the settings ``conf``, the rules of a version, and ``more`` options."""
+    return "pytorch:" + ",".join([*filter(None, [conf, more]), f"version:{version}"])
 
 
 def final_blocks(state: Any) -> Int64s:

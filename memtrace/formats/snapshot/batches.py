@@ -24,7 +24,7 @@ MOST_SITES = 2000  # upper bound of the sites in the metadata
 
 
 def read_batches(source: Source, device: str) -> Iterator[Batch]:
-    """Yield the rows of one device of a snapshot file; ``device`` is its number as text, or empty for the busiest.
+    """Yield the rows of one device of a snapshot file; ``device`` is its number as text, or empty for `Snapshot.main`.
 
     Raises InputError if the file cannot be read or its events are not enough for a trace, UsageError if ``device`` is no number.
     """
@@ -37,12 +37,12 @@ def read_batches(source: Source, device: str) -> Iterator[Batch]:
 
 
 def chosen(snapshot: Snapshot, device: str, label: str) -> Recording:
-    """Return the recording of a device; ``device`` is its number as text, or empty for the busiest.
+    """Return the recording of a device; ``device`` is its number as text, or empty for the main one (`Snapshot.main`).
 
     Raises UsageError if ``device`` is no number, InputError if nothing is recorded of it. ``label`` names the file in errors.
     """
     if not device:
-        return snapshot.busiest()
+        return snapshot.main()
     there = ", ".join(map(str, snapshot.recordings))
     if not device.isdigit():
         raise UsageError(f"device {device!r} is no number; devices in {label}: {there}")

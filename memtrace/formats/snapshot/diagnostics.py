@@ -5,6 +5,7 @@ The settings are text as in PYTORCH_CUDA_ALLOC_CONF; the remarks are sentences.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,16 +43,6 @@ def conf_of(settings: dict[str, Any], recording: Recording) -> str:
     return ",".join([*options, *_only_in_text(str(settings.get("PYTORCH_CUDA_ALLOC_CONF") or ""))])
 
 
-def without_share(conf: str, recording: Recording) -> str:
-    """Return the settings without per_process_memory_fraction.
-
-    They are returned unchanged if a request failed, because such a request recorded how much memory the device had.
-    """
-    if (recording.events.action == Action.OOM).any():
-        return conf
-    return ",".join(part for part in conf.split(",") if not part.startswith(f"{SHARE}:"))
-
-
 def collects(settings: dict[str, Any]) -> bool:
     """Return whether garbage collection was on."""
     threshold = settings.get("garbage_collection_threshold")
@@ -62,6 +53,15 @@ def released(settings: dict[str, Any]) -> ReleaseSettings:
     """Return the settings that decide when segments were given back."""
     most = settings.get("max_split_size")
     return ReleaseSettings(collects(settings), most if isinstance(most, int) and most > 0 else ReleaseSettings().max_split)
+
+
+def released_by(options: Mapping[str, str]) -> ReleaseSettings:
+    """Return the same for settings given as options: name -> value as text."""
+    most = options.get("max_split_size_mb", "")
+    return ReleaseSettings(
+        "garbage_collection_threshold" in options,
+        int(most) * MIB if most.isdigit() else ReleaseSettings().max_split,
+    )
 
 
 def _roundup(divisions: Any) -> str:

@@ -77,6 +77,7 @@ def trace_rows(recording: Recording, lives: Lives, released: ReleaseSettings = D
     used = (op == Op.RECORD) | (op == Op.COMPLETE)
     stream[used] = streams.size + _user_streams(lives, block[used])
     site = np.where((op == Op.ALLOC) & (event >= 0), events.site[event] if events.site.size else -1, -1).astype(np.int32)
+    site[(op == Op.ALLOC) & (event == NEVER)] = _sites_before(recording, lives)
     late = int(np.count_nonzero(op == Op.COMPLETE))
     return TraceRows(
         op,
@@ -139,6 +140,15 @@ def _before(lives: Lives) -> Part:
     there = lives.before
     there = there[np.argsort(lives.address[there], kind="stable")]
     return _part(Op.ALLOC, np.full(there.size, NEVER, np.int64), there, np.arange(there.size), lives.requested[there])
+
+
+def _sites_before(recording: Recording, lives: Lives) -> Int32s:
+    """Return the site of each block of `_before`: known where the block still exists at the end, else -1."""
+    there = lives.before
+    last = lives.last[there[np.argsort(lives.address[there], kind="stable")]]
+    if not recording.blocks.site.size:
+        return np.full(last.size, -1, np.int32)
+    return np.where(last == NEVER, -1, recording.blocks.site[last]).astype(np.int32)
 
 
 def _allocs(lives: Lives) -> Part:

@@ -9,6 +9,7 @@ import numpy as np
 from memtrace.errors import InputError
 from memtrace.formats.snapshot.pickles import read_tree
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Blocks, Recorded, Recording, Segments, Snapshot, State
+from memtrace.formats.snapshot.schema import versions_of
 from memtrace.formats.snapshot.sites import find_sites
 from memtrace.formats.snapshot.tree import Tree, Values
 from memtrace.trace.model import Int32s, Int64s
@@ -34,21 +35,23 @@ def load(source: Source) -> Snapshot:
     tree = read_tree(source)
     segments, traces = _parts(tree, source.label)
     stacks: list[Values] = []
-    recordings = {}
+    devices = []
     for device, events in _by_device(tree, segments, traces).items():
-        stacks.append(tree.column(events, "frames"))
-        recordings[device] = (events, segments[tree.numbers(tree.column(segments, "device"), 0) == device])
+        own = segments[tree.numbers(tree.column(segments, "device"), 0) == device]
+        layout = _Layout(tree, own)
+        stacks += [tree.column(events, "frames"), tree.column(layout.blocks, "frames")]
+        devices.append((device, events, layout))
     numbers, sites = find_sites(tree, np.concatenate(stacks) if stacks else np.empty(0, np.int64))
     parts = np.split(numbers, np.cumsum([stack.size for stack in stacks])[:-1]) if stacks else []
     found = {
-        device: _recording(tree, device, events, own, part)
-        for (device, (events, own)), part in zip(recordings.items(), parts, strict=True)
+        device: _recording(tree, device, events, layout, (parts[2 * i], parts[2 * i + 1]))
+        for i, (device, events, layout) in enumerate(devices)
     }
     if not found:
         raise InputError(
             f"{source.label}: the snapshot has neither events nor segments\ntry: call {RECORD} before what you record"
         )
-    return Snapshot(found, _settings(tree), sites)
+    return Snapshot(found, _settings(tree), sites, versions_of(tree, any(events.size for events in traces)))
 
 
 def _parts(tree: Tree, label: str) -> tuple[Values, list[Values]]:
@@ -112,8 +115,21 @@ def _pools(tree: Tree, values: Values) -> Int32s:
     return moved[codes[1:]].astype(np.int32)
 
 
-def _recording(tree: Tree, device: int, events: Values, segments: Values, sites: Any) -> Recording:
-    """Return the columns of a device; ``sites``: the index of each event's site, -1 for none."""
+class _Layout:
+    """The segments of a device that have an address, and their blocks, as values of the tree."""
+
+    def __init__(self, tree: Tree, values: Values) -> None:
+        """Sort the segments ``values`` by address, and find their blocks."""
+        address = tree.numbers(tree.column(values, "address"), MISSING)
+        values, address = values[address >= 0], address[address >= 0]
+        self.segments, self.address = values[np.argsort(address, kind="stable")], np.sort(address)
+        inside = [tree.items(int(value)) for value in tree.column(self.segments, "blocks")]
+        self.counts = [part.size for part in inside]
+        self.blocks: Values = np.concatenate(inside) if inside else np.empty(0, np.int64)
+
+
+def _recording(tree: Tree, device: int, events: Values, layout: _Layout, sites: tuple[Int32s, Int32s]) -> Recording:
+    """Return the columns of a device; ``sites``: the index of each event's and of each block's site, -1 for none."""
     action = _codes(tree, tree.column(events, "action"), ACTIONS, Action.OTHER)
     address = tree.numbers(tree.column(events, "addr"), MISSING)
     free = tree.numbers(tree.column(events, "device_free"), MISSING)
@@ -124,11 +140,11 @@ def _recording(tree: Tree, device: int, events: Values, segments: Values, sites:
         tree.numbers(tree.column(events, "size"), MISSING),
         _with_pool(tree.numbers(tree.column(events, "stream"), 0), pools),
         tree.numbers(tree.column(events, "time_us"), MISSING),
-        sites,
+        sites[0],
         pools,
     )
     told = tree.key("pool_id") is not None
-    return Recording(device, recorded, *_layout(tree, segments, told))
+    return Recording(device, recorded, *_layout(tree, layout, told, sites[1]))
 
 
 def _with_pool(streams: Int64s, pools: Int32s) -> Int64s:
@@ -139,41 +155,36 @@ def _with_pool(streams: Int64s, pools: Int32s) -> Int64s:
     return streams + (pools.astype(np.int64) << POOL_BITS)
 
 
-def _layout(tree: Tree, values: Values, told: bool) -> tuple[Segments, Blocks]:
+def _layout(tree: Tree, layout: _Layout, told: bool, sites: Int32s) -> tuple[Segments, Blocks]:
     """Return the segments that have an address, and their blocks, by address.
 
-    ``told``: whether events say which pool they are of.
+    ``told``: whether events say which pool they are of. ``sites``: the index of each block's site.
     """
-    address = tree.numbers(tree.column(values, "address"), MISSING)
-    values = values[address >= 0]
-    address = address[address >= 0]
-    values, address = values[np.argsort(address, kind="stable")], np.sort(address)
+    values = layout.segments
     large = _codes(tree, tree.column(values, "segment_type"), {"large": 1}, 0).astype(np.bool_)
     pools = _pools(tree, tree.column(values, "segment_pool_id"))
     streams = tree.numbers(tree.column(values, "stream"), 0)
     segments = Segments(
-        address,
+        layout.address,
         tree.numbers(tree.column(values, "total_size"), 0),
         _with_pool(streams, pools) if told else streams,
         large,
         tree.numbers(tree.column(values, "is_expandable"), 0).astype(np.bool_),
         pools,
     )
-    return segments, _blocks(tree, values, segments)
+    return segments, _blocks(tree, layout, segments, sites)
 
 
-def _blocks(tree: Tree, values: Values, segments: Segments) -> Blocks:
-    """Return the blocks of all segments.
+def _blocks(tree: Tree, layout: _Layout, segments: Segments, sites: Int32s) -> Blocks:
+    """Return the blocks of all segments; ``sites``: the index of each block's site.
 
     Blocks without an address (PyTorch 2.0) follow each other directly from the start of their segment.
     """
-    inside = [tree.items(int(value)) for value in tree.column(values, "blocks")]
-    counts = [part.size for part in inside]
-    whole = np.concatenate(inside) if inside else np.empty(0, np.int64)
-    owner = np.repeat(np.arange(len(inside)), counts)
+    counts, whole = layout.counts, layout.blocks
+    owner = np.repeat(np.arange(len(counts)), counts)
     size = tree.numbers(tree.column(whole, "size"), 0)
     before = np.cumsum(size) - size
-    first = np.repeat(np.cumsum([0, *counts[:-1]]), counts) if inside else np.empty(0, np.int64)
+    first = np.repeat(np.cumsum([0, *counts[:-1]]), counts) if counts else np.empty(0, np.int64)
     follows: Int64s = segments.address[owner] + before - before[first] if whole.size else size
     address = tree.numbers(tree.column(whole, "address"), MISSING)
     return Blocks(
@@ -182,6 +193,7 @@ def _blocks(tree: Tree, values: Values, segments: Segments) -> Blocks:
         tree.numbers(tree.column(whole, "requested_size"), MISSING),
         _codes(tree, tree.column(whole, "state"), STATES, State.INACTIVE),
         owner,
+        sites,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from memtrace.formats.snapshot.schema import Versions
 from memtrace.trace.model import Int32s, Int64s
 
 # A stream here is PyTorch's handle of it (a small number or an address), plus the code of its private pool << POOL_BITS.
@@ -75,6 +76,7 @@ class Blocks(NamedTuple):
     requested: Int64s  # bytes; meaningless for an inactive block, -1 where it was not recorded
     state: NDArray[Any]  # codes of State
     segment: Int64s  # row in Segments
+    site: Int32s  # index into Snapshot.sites, -1 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,11 @@ class Recording:
     events: Recorded
     segments: Segments
     blocks: Blocks
+
+    @property
+    def failed(self) -> bool:
+        """Return whether a request failed for lack of memory."""
+        return bool((self.events.action == Action.OOM).any())
 
 
 class Site(NamedTuple):
@@ -103,11 +110,12 @@ class Snapshot:
     recordings: dict[int, Recording]  # by device number; devices with neither events nor segments are left out
     settings: dict[str, Any]  # allocator_settings as recorded; empty in old files
     sites: list[Site]
+    versions: Versions  # of PyTorch that can have written the file
     notes: list[str] = field(default_factory=list)  # remarks for the user, in sentences
 
-    def busiest(self) -> Recording:
-        """Return the recording of the device with the most events.
+    def main(self) -> Recording:
+        """Return the recording of the device that ran out of memory, and if none did, of the one with the most events.
 
-        Of equals, it is the device with the most reserved bytes at the end.
+        Of several devices that ran out, or equals, it is the one with more events, then with more reserved bytes at the end.
         """
-        return max(self.recordings.values(), key=lambda one: (one.events.action.size, one.segments.size.sum()))
+        return max(self.recordings.values(), key=lambda one: (one.failed, one.events.action.size, one.segments.size.sum()))
