@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from memtrace.comparing import compare
     from memtrace.engine.heap import Heap
     from memtrace.engine.replay import Placement, replay
+    from memtrace.gpu.answer import whatif
     from memtrace.measures import measure
     from memtrace.reading import read
     from memtrace.trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay"]
+__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay", "whatif"]
 
 # Public name -> the module that defines it.
 _WHERE = {
@@ -29,6 +30,7 @@ _WHERE = {
     "measure": "memtrace.measures",
     "read": "memtrace.reading",
     "replay": "memtrace.engine.replay",
+    "whatif": "memtrace.gpu.answer",
 }
 
 

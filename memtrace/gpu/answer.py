@@ -19,7 +19,7 @@ from memtrace.gpu.capacity import GIVEN, UNKNOWN, Capacity, flush_starts, flushe
 from memtrace.gpu.fidelity import Fidelity, Rerun, fidelity, replayed
 from memtrace.gpu.recorded import Recorded, read_recorded
 from memtrace.gpu.rows import Row, ranked, rows_of
-from memtrace.gpu.settings import DEFAULTS, grid, options_of
+from memtrace.gpu.settings import DEFAULTS, GRID, grid, options_of
 from memtrace.structures.caching.versions import LATEST, Version, variable_of
 
 if TYPE_CHECKING:
@@ -92,6 +92,18 @@ class Answer:
     def same(self) -> Row | None:
         """Return the row of the recorded settings, replayed as all other rows are."""
         return next((row for row in self.rows if row.conf == (self.recorded or DEFAULTS)), None)
+
+    def __str__(self) -> str:
+        """Return the screen of `memtrace whatif`, 80 columns wide."""
+        from memtrace.gpu.screen import screen
+
+        return "\n".join(screen(self))
+
+    def document(self) -> dict[str, Any]:
+        """Return the answer as plain data, as `memtrace whatif --json` prints it."""
+        from memtrace.gpu.document import document
+
+        return document(self)
 
     @property
     def line(self) -> str | None:
@@ -173,8 +185,6 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
         confs = list(dict.fromkeys(map(without_share, confs)))
     rows = ranked(rows_of(trace, confs, capacity.bytes, versions.low), conf)
     full = full_of(trace, capacity.bytes)
-    from memtrace.gpu.settings import GRID
-
     return Answer(
         trace=trace,
         capacity=capacity,

@@ -11,6 +11,7 @@ import numpy as np
 
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Recording, State
 from memtrace.gpu.capacity import recorded_peak
+from memtrace.gpu.consistency import ContradictionError, check_mapped, check_seeds
 from memtrace.gpu.initial_state import Rounding, first_ranges, given_segments, seeds
 from memtrace.structures.caching.versions import LATEST, OLDEST_SEGMENT, Version, ties_of
 from memtrace.trace.model import Int64s, Op
@@ -42,6 +43,7 @@ class Fidelity:
     blocks_recorded: int  # number of blocks in all segments at the end
     blocks_equal: bool  # whether the replay ends with the same blocks
     ages_inferred: int = 0  # pairs of segments whose order of age was inferred from differences
+    contradiction: str | None = None  # why the recording cannot be replayed from its layout; then nothing counts as equal
     order: tuple[int, ...] | None = None  # start addresses of the segments at the first event, from the oldest; None: by address
 
     @property
@@ -69,7 +71,11 @@ def fidelity(recorded: Recorded, conf: str, capacity: int | None, version: Versi
     The best result is returned.
     """
     rerun = Rerun(recorded, conf, capacity, version)
-    found, _ = compared(rerun)
+    try:
+        check_mapped(recorded.recording, first_ranges(recorded.recording, 20 << 20))
+        found, _ = compared(rerun)
+    except ContradictionError as error:
+        return impossible(rerun, str(error))
     tried = [found]
     if not found.exact:
         tried.append(with_ages(rerun))
@@ -77,6 +83,24 @@ def fidelity(recorded: Recorded, conf: str, capacity: int | None, version: Versi
         if ties_of(other) != ties_of(version) and not tried[-1].exact:
             tried.append(compared(replace(rerun, version=other))[0])
     return max(tried, key=lambda one: (one.addresses_equal, one.exact))
+
+
+def impossible(rerun: Rerun, reason: str) -> Fidelity:
+    """Return the fidelity of a recording that contradicts itself, so that no replay can begin with its layout."""
+    recording = rerun.recorded.recording
+    return Fidelity(
+        conf=rerun.conf,
+        version=str(rerun.version),
+        capacity=rerun.capacity,
+        addresses_equal=0,
+        addresses_total=int(np.count_nonzero(recording.events.action == Action.ALLOC)),
+        reserved_peak_recorded=recorded_peak(recording),
+        reserved_peak_replayed=0,
+        first_difference=0,
+        blocks_recorded=recording.blocks.address.size,
+        blocks_equal=False,
+        contradiction=reason,
+    )
 
 
 def with_ages(rerun: Rerun) -> Fidelity:
@@ -205,6 +229,7 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: Look | None = No
         events = next(iter(trace.batches()))
         slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
         found = seeds(recording, lives, slots, rounding)
+        check_seeds(found)
         given = given_segments(recording, found, rules.large_buffer)
         if ages is None:
             found.sort(key=lambda one: one.start)

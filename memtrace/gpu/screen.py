@@ -93,6 +93,8 @@ def trust(answer: Answer) -> str:
     same = answer.fidelity
     if same is None:
         return "not checked: there are no recorded addresses to compare a replay with"
+    if same.contradiction is not None:
+        return f"no: the recording contradicts itself ({same.contradiction}), so it is damaged, and nothing is recommended"
     share = 100 * same.addresses_equal / same.addresses_total if same.addresses_total else 100.0
     equal = (
         f"{format_count(same.addresses_equal)} of {format_count(same.addresses_total)} addresses replayed equal ({share:.4g} %)"
@@ -119,10 +121,10 @@ def why(answer: Answer) -> list[str]:
             f"{format_size(full.lacking)} too much"
         )
     elif nearly_full(answer):
-        live, capacity = answer.trace.facts.peak_live_bytes, answer.capacity.bytes or 0
+        most, there = answer.trace.facts.peak_live_bytes, answer.capacity.bytes or 0
         found.append(
-            f"nearly full: {format_size(live)} are live at once on {format_size(capacity)}, which leaves "
-            f"{format_size(capacity - live)}: a setting can only just help"
+            f"nearly full: {format_size(most)} are live at once on {format_size(there)}, which leaves "
+            f"{format_size(there - most)}: a setting can only just help"
         )
     if answer.death is not None:
         found += death(answer.death, bool(answer.ended and answer.ended.ooms))
@@ -163,7 +165,7 @@ def do(answer: Answer) -> list[str]:
     if answer.full is not None:
         return shrink(answer)
     if answer.trusted is False:
-        return ["nothing can be recommended: the replay is not what ran (see trust)"]
+        return ["no line is given: the replay is not what ran"]
     best, same = answer.best, answer.same
     if best is None:
         least = min((row.smallest_capacity for row in answer.rows if row.smallest_capacity), default=None)
@@ -201,7 +203,10 @@ def shrink(answer: Answer) -> list[str]:
     full = answer.full
     assert full is not None
     least = min((row.smallest_capacity for row in answer.rows if row.smallest_capacity), default=full.live)
-    said = [f"need {format_size(full.lacking)} less, or a card that leaves this process {format_size(least)}"]
+    or_else = "a card"
+    if answer.capacity.source == FRACTION:
+        or_else = f"a larger fraction of the {format_size(answer.capacity.device or 0)} there, one"
+    said = [f"need {format_size(full.lacking)} less, or {or_else} that leaves this process {format_size(least)}"]
     said += holds(answer)
     kinds = (("in place", full.reuse.in_place), ("recomputed", full.reuse.recompute), ("freed early", full.reuse.free_early))
     saved = [
@@ -275,12 +280,13 @@ def after(answer: Answer, width: int, verbose: bool) -> list[str]:
     if remarks and verbose:
         said += remarks
     elif remarks:
-        said.append(f"{format_count(len(remarks))} remarks on the recording and the settings: -v lists them")
+        count = "1 remark" if len(remarks) == 1 else f"{format_count(len(remarks))} remarks"
+        said.append(f"{count} on the recording and the settings: -v lists them")
     return [line for sentence in said for line in folded(sentence, width)]
 
 
 def empty_heap(answer: Answer) -> str | None:
-    """Return the sentence on how a replay of the recorded settings from an empty heap differs from what ran; None if it hardly does."""
+    """Return how the recorded settings differ from what ran if replayed from an empty heap; None if they hardly do."""
     ran_, same = answer.as_recorded, answer.same
     if ran_ is None or same is None or same.status == "refused":
         return None
