@@ -20,6 +20,7 @@ from memtrace.gpu.fidelity import Fidelity, Rerun, fidelity, replayed
 from memtrace.gpu.recorded import Recorded, read_recorded
 from memtrace.gpu.rows import Row, ranked, rows_of
 from memtrace.gpu.settings import DEFAULTS, GRID, grid, options_of
+from memtrace.gpu.state import state_of
 from memtrace.structures.caching.versions import LATEST, Version, variable_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Answer:
     trusted: bool | None = None
     ended: Ended | None = None
     as_recorded: Row | None = None
+    state: Autopsy | None = None  # at the dump, of a snapshot without events
     death: Autopsy | None = None  # the state when a request failed, or made the cache be emptied
     full: Full | None = None
     notes: list[str] = field(default_factory=list)  # remarks on the recording, in sentences
@@ -142,7 +144,8 @@ def answer(path: str | os.PathLike[str], asked: Question) -> Answer:
         with open_source(path) as source:
             is_snapshot = find(source).NAME == "torch-snapshot"
         if is_snapshot:
-            return of_recording(read_recorded(path, asked.device, asked.recorded), asked)
+            recorded = read_recorded(path, asked.device, asked.recorded)
+            return of_state(recorded, asked) if recorded.state_only else of_recording(recorded, asked)
     return of_trace(read(path, invalid=asked.invalid), asked)
 
 
@@ -160,6 +163,29 @@ def of_trace(trace: Trace, asked: Question) -> Answer:
         best=best_of(rows),
         recorded=asked.recorded,
         full=full_of(trace, asked.capacity),
+    )
+
+
+def of_state(recorded: Recorded, asked: Question) -> Answer:
+    """Return the Answer for a snapshot without events: the state at the dump, and what its blocks need if laid out anew."""
+    snapshot, recording, trace = recorded.snapshot, recorded.recording, recorded.trace
+    conf = conf_of(snapshot.settings, recording) if asked.recorded is None else asked.recorded
+    versions = narrowed(snapshot.versions, options_of(conf), named_version(asked.version))
+    capacity = Capacity(asked.capacity, GIVEN if asked.capacity is not None else UNKNOWN)
+    confs = list(dict.fromkeys(asked.confs)) or grid(without_share(conf), versions.low)
+    return Answer(
+        trace=trace,
+        capacity=capacity,
+        version=versions.low,
+        rows=ranked(rows_of(trace, confs, asked.capacity, versions.low), without_share(conf)),
+        best=None,
+        versions=versions,
+        device=recording.device,
+        devices=devices_of(recorded),
+        recorded=without_share(conf),
+        settings_known=bool(snapshot.settings) or asked.recorded is not None,
+        state=state_of(recording, snapshot.sites),
+        notes=trace.metadata["assumed"].splitlines(),
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from memtrace.engine.replay import Placement
     from memtrace.trace import Trace
 
-UNTAGGED, BEFORE = "untagged", "before the recording"  # blocks without a tag; the second: there at the first event
+UNTAGGED, BEFORE = "no call site", "before the recording"  # blocks without a tag; the second: there at the first event
 LARGEST = 8  # blocks that are named one by one
 Holder = tuple[str, int, int]  # tag, number of live blocks, their bytes
 

@@ -31,6 +31,7 @@ def document(answer: Answer) -> dict[str, Any]:
         "fidelity": fidelity_document(answer.fidelity),
         "trusted": answer.trusted,
         "autopsy": asdict(answer.death) if answer.death is not None else None,
+        "state": asdict(answer.state) if answer.state is not None else None,
         "full": full_document(answer.full),
         "best": answer.best.conf if answer.best is not None else None,
         "line": answer.line,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from memtrace.formats.snapshot.batches import batches, chosen, metadata
-from memtrace.formats.snapshot.diagnostics import check_history, released, released_by
+from memtrace.formats.snapshot.batches import batches, chosen, events_or_state, metadata
+from memtrace.formats.snapshot.diagnostics import released, released_by
 from memtrace.formats.snapshot.events import TraceRows, trace_rows
 from memtrace.formats.snapshot.lives import Lives, lives
 from memtrace.formats.snapshot.loading import load
@@ -27,6 +27,11 @@ class Recorded:
     rows: TraceRows
     trace: Trace
 
+    @property
+    def state_only(self) -> bool:
+        """Return whether there are no events, but only the blocks at the dump."""
+        return not self.recording.events.action.size
+
 
 def read_recorded(path: str | os.PathLike[str], device: str = "", settings: str | None = None) -> Recorded:
     """Return one device of the snapshot file at ``path``; ``device`` is its number as text, or empty for the one that
@@ -41,8 +46,7 @@ def read_recorded(path: str | os.PathLike[str], device: str = "", settings: str 
     with open_source(path) as source:
         snapshot = load(source)
         name, digest, label = source.file_name.rpartition(".")[0] or source.file_name, source.sha256(), source.label
-    recording = chosen(snapshot, device, label)
-    check_history(recording, label)
+    recording = events_or_state(chosen(snapshot, device, label), label)
     found = lives(recording)
     rules = released(snapshot.settings) if settings is None else released_by(options_of(settings))
     rows = trace_rows(recording, found, rules)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from textwrap import wrap
 
+from memtrace.formats.snapshot.diagnostics import RECORD
 from memtrace.gpu.answer import AS_RECORDED, PEAK_TRUST, TRUST, Answer
 from memtrace.gpu.autopsy import Autopsy, Pin
 from memtrace.gpu.capacity import FLUSH, FRACTION, GIVEN, OOM
@@ -46,9 +47,27 @@ def ran(answer: Answer) -> list[str]:
     settings = name_of(answer.recorded or "")
     if not answer.settings_known:
         settings = f"settings not in the file; its blocks show: {settings}"
+    if answer.state is not None:
+        count = format_count(trace.facts.allocs)
+        return [
+            f"PyTorch {answer.versions}, {settings}; no events, but the state at the dump: {count} blocks in use",
+            *state(answer),
+        ]
     before = ", from mid-run on" if int(trace.metadata.get("blocks_before", 0)) else ""
     first = f"PyTorch {answer.versions}, {settings}; {format_count(trace.facts.events)} events{before}"
     return [first, device(answer), *ended(answer)]
+
+
+def state(answer: Answer) -> list[str]:
+    """Return the sentences on the state at the dump, of a snapshot without events."""
+    found = answer.state
+    assert found is not None
+    others = [one for one in answer.devices if one.number != answer.device]
+    more = f"; not shown: device {', '.join(str(one.number) for one in others)}" if others else ""
+    return [
+        f"device {answer.device}: {format_size(found.reserved)} reserved, {format_size(found.active)} of it in use, "
+        f"{format_size(found.cached)} free{more}"
+    ]
 
 
 def device(answer: Answer) -> str:
@@ -91,6 +110,8 @@ def ended(answer: Answer) -> list[str]:
 def trust(answer: Answer) -> str:
     """Return the sentence that says whether a replay can be believed."""
     same = answer.fidelity
+    if answer.state is not None:
+        return "the state is what the file says; nothing of how it came about is known, so no line is given"
     if same is None:
         return "not checked: there are no recorded addresses to compare a replay with"
     if same.contradiction is not None:
@@ -114,6 +135,8 @@ def trust(answer: Answer) -> str:
 def why(answer: Answer) -> list[str]:
     """Return the sentences on why memory ran out, or nearly did."""
     found = []
+    if answer.state is not None:
+        return fate(answer.state)
     if answer.full is not None:
         full = answer.full
         found.append(
@@ -132,6 +155,17 @@ def why(answer: Answer) -> list[str]:
         live = format_size(answer.trace.facts.peak_live_bytes)
         found.append(f"it never ran short: at most {live} were live at once")
     return found
+
+
+def fate(found: Autopsy) -> list[str]:
+    """Return the sentences on what free memory can go back to the device, and what keeps the rest."""
+    said = [
+        f"of the free {format_size(found.cached)}, {format_size(found.releasable)} can go back and {format_size(found.splits)} "
+        f"lie beside blocks in use and cannot; the largest free block has {format_size(found.largest_free)}"
+    ]
+    if found.pins and found.splits >= MATTERS * found.reserved:
+        said.append("kept: " + "; ".join(map(pin_text, found.pins[:HOLDERS])))
+    return said
 
 
 def death(found: Autopsy, failed: bool) -> list[str]:
@@ -162,6 +196,8 @@ def holders_text(holders: list[tuple[str, int, int]], most: int) -> str:
 
 def do(answer: Answer) -> list[str]:
     """Return the sentences on what to do: one line to paste, or what must shrink."""
+    if answer.state is not None:
+        return anew(answer)
     if answer.full is not None:
         return shrink(answer)
     if answer.trusted is False:
@@ -177,6 +213,17 @@ def do(answer: Answer) -> list[str]:
         return [f"nothing to change: no setting tried does better by 1 % than the one in force; {keep}"]
     said = [f"\t{answer.line}", helps(best, same or answer.as_recorded, answer.capacity.bytes)]
     return [*said, *holds(answer)] if nearly_full(answer) else said
+
+
+def anew(answer: Answer) -> list[str]:
+    """Return the sentences on what the blocks of a state need if laid out anew, and who holds them."""
+    same = answer.same
+    need = same.peak_reserved if same is not None and same.peak_reserved is not None else answer.trace.facts.peak_live_bytes
+    return [
+        *holds(answer),
+        f"laid out anew these blocks would need {format_size(need)}",
+        f"to know more, call {RECORD} before what you want to see, and dump before you stop the recording",
+    ]
 
 
 def helps(best: Row, same: Row | None, capacity: int | None) -> str:
@@ -219,11 +266,12 @@ def shrink(answer: Answer) -> list[str]:
 
 def holds(answer: Answer) -> list[str]:
     """Return the sentences on which live blocks hold the memory when it ran out."""
-    if answer.death is None:
+    found = answer.death or answer.state
+    if found is None:
         return []
-    large = Counter((tag, format_size(size)) for tag, size in answer.death.largest)
+    large = Counter((tag, format_size(size)) for tag, size in found.largest)
     named = [f"{size} {tag}" if count == 1 else f"{count} x {size} {tag}" for (tag, size), count in large.items()]
-    return ["who holds it: " + holders_text(answer.death.holders, HOLDERS), "largest: " + ", ".join(named[:HOLDERS])]
+    return ["who holds it: " + holders_text(found.holders, HOLDERS), "largest: " + ", ".join(named[:HOLDERS])]
 
 
 def nearly_full(answer: Answer) -> bool:

@@ -161,14 +161,6 @@ def test_actions_that_were_skipped(tmp_path: Path) -> None:
             read_recorded(written(without(value, *gone), tmp_path / "s.pickle"))
 
 
-def test_history_that_was_off(tmp_path: Path, memtrace: Run) -> None:
-    value = plain(SMALL)
-    for one in ({**value, "device_traces": [[]]}, value["segments"], {"segments": value["segments"]}):
-        done = memtrace("info", written(one, tmp_path / "off.pickle"))
-        assert done.returncode == 3 and "memory history was off" in done.stderr
-        assert "_record_memory_history" in done.stderr
-
-
 @pytest.mark.parametrize(
     "value", [{}, [], 5, None, {"a": 1}, {"segments": 3}, {"segments": [1]}, {"segments": [], "device_traces": [[7]]}]
 )

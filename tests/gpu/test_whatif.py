@@ -313,7 +313,7 @@ def test_the_autopsy_adds_up() -> None:
     live: dict[int, tuple[int, str]] = {}
     for event in range(found.event):
         if op[event] == 0:
-            live[int(block[event])] = (int(size[event]), trace.tags[tag[event]] if tag[event] >= 0 else "untagged")
+            live[int(block[event])] = (int(size[event]), trace.tags[tag[event]] if tag[event] >= 0 else "no call site")
         elif op[event] == 1:
             del live[int(block[event])]
     assert found.requested == sum(one for one, _ in live.values())

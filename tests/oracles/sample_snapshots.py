@@ -24,7 +24,7 @@ MORE = [
     *sorted(VERSIONS.glob("*/*.pickle.gz")),
 ]
 ORACLE = sorted((SHARED / "torch-oracle").glob("*/snapshot.pickle.gz"))
-# Snapshots without events (`*_state_only`) have nothing to replay.
+# Snapshots without events (`*_state_only`) have nothing to compare a replay with; tests/gpu/test_state.py reads them.
 PUBLIC = [path for path in sorted((SHARED / "public" / "torch-snapshots").glob("*.pickle.gz")) if "state_only" not in path.name]
 
 

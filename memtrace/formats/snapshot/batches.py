@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memtrace.errors import InputError, UsageError
-from memtrace.formats.snapshot.diagnostics import check_history, conf_of, notes, released
+from memtrace.formats.snapshot.diagnostics import check_history, conf_of, notes, released, state_only, without_events
 from memtrace.formats.snapshot.events import TraceRows, trace_rows
 from memtrace.formats.snapshot.lives import Lives, lives
 from memtrace.formats.snapshot.loading import load
@@ -29,11 +29,21 @@ def read_batches(source: Source, device: str) -> Iterator[Batch]:
     Raises InputError if the file cannot be read or its events are not enough for a trace, UsageError if ``device`` is no number.
     """
     snapshot = load(source)
-    recording = chosen(snapshot, device, source.label)
-    check_history(recording, source.label)
+    recording = events_or_state(chosen(snapshot, device, source.label), source.label)
     found = lives(recording)
     rows = trace_rows(recording, found, released(snapshot.settings))
     yield from batches(rows, snapshot.sites, metadata(snapshot, recording, found, rows))
+
+
+def events_or_state(recording: Recording, label: str) -> Recording:
+    """Return a recording that a trace can be made of: without events where it has only the blocks at the dump.
+
+    Raises InputError if it has neither these nor enough events; ``label`` names the file.
+    """
+    if state_only(recording):
+        return without_events(recording)
+    check_history(recording, label)
+    return recording
 
 
 def chosen(snapshot: Snapshot, device: str, label: str) -> Recording:
@@ -81,6 +91,7 @@ def metadata(snapshot: Snapshot, recording: Recording, found: Lives, rows: Trace
         "device": str(recording.device),
         "torch_conf": conf_of(snapshot.settings, recording),
         "blocks_before": str(rows.before),
+        "events_recorded": str(recording.events.action.size),
         "assumed": "\n".join(notes(snapshot, recording, found, rows)),
     }
     used = np.unique(rows.tag[rows.tag >= 0])[:MOST_SITES].tolist()

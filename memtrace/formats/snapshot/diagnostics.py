@@ -6,6 +6,7 @@ The settings are text as in PYTORCH_CUDA_ALLOC_CONF; the remarks are sentences.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from memtrace.errors import InputError
 from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows
 from memtrace.formats.snapshot.lives import Lives
-from memtrace.formats.snapshot.records import Action, Recording, Snapshot, State
+from memtrace.formats.snapshot.records import Action, Recorded, Recording, Snapshot, State
 from memtrace.units import format_size
 
 MIB = 1 << 20
@@ -90,6 +91,21 @@ RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
 ASCEND_HEADER = 32  # bytes that torch_npu adds to each request
 
 
+def state_only(recording: Recording) -> bool:
+    """Return whether a recording holds no events of the program, but the blocks at the dump.
+
+    With enabled='state', one event may be there all the same.
+    """
+    action = recording.events.action
+    return action.size <= 1 and not (action == Action.ALLOC).any() and bool((recording.blocks.state != State.INACTIVE).any())
+
+
+def without_events(recording: Recording) -> Recording:
+    """Return a recording without its events, so that its blocks at the dump are all that it says."""
+    none = {name: column[:0] for name, column in recording.events._asdict().items()}
+    return replace(recording, events=Recorded(**none))
+
+
 def check_history(recording: Recording, label: str) -> None:
     """Raise InputError unless the events of the device include the program's allocs and frees; ``label`` names the file."""
     action = recording.events.action
@@ -97,8 +113,8 @@ def check_history(recording: Recording, label: str) -> None:
     frees = int(np.count_nonzero((action == Action.FREE_REQUESTED) | (action == Action.FREE_COMPLETED)))
     if action.size <= 1 and not allocs:
         raise InputError(
-            f"{label}: no events: memory history was off (or enabled='state', which keeps one)\n"
-            f"try: call {RECORD} before what you want recorded, and dump again"
+            f"{label}: no events and no block in use: there is nothing to replay\n"
+            f"try: call {RECORD} before what you want recorded, and dump before you stop the recording"
         )
     if not allocs:
         raise InputError(
@@ -124,6 +140,15 @@ def _must_have_freed(recording: Recording) -> bool:
 def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRows) -> list[str]:
     """Return the remarks on a recording and its trace, each a sentence."""
     found = list(snapshot.notes)
+    if not recording.events.action.size:
+        used = int(recording.blocks.size[recording.blocks.state != State.INACTIVE].sum())
+        held = format_size(int(recording.segments.size.sum()))
+        found.append(
+            "no events: memory history was off, or stopped before the dump. "
+            f"The {rows.before:,} blocks in use at the dump are the trace ({format_size(used)} of {held} reserved). "
+            f"To have events, call {RECORD} first, and dump before you stop the recording"
+        )
+        return found
     others = [
         device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size
     ]

@@ -187,10 +187,11 @@ def _blocks(tree: Tree, layout: _Layout, segments: Segments, sites: Int32s) -> B
     first = np.repeat(np.cumsum([0, *counts[:-1]]), counts) if counts else np.empty(0, np.int64)
     follows: Int64s = segments.address[owner] + before - before[first] if whole.size else size
     address = tree.numbers(tree.column(whole, "address"), MISSING)
+    requested = tree.numbers(tree.column(whole, "requested_size"), MISSING)
     return Blocks(
         np.where(address >= 0, address, follows),
         size,
-        tree.numbers(tree.column(whole, "requested_size"), MISSING),
+        np.where(requested >= 0, requested, size),
         _codes(tree, tree.column(whole, "state"), STATES, State.INACTIVE),
         owner,
         sites,

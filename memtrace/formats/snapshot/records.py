@@ -73,7 +73,7 @@ class Blocks(NamedTuple):
 
     address: Int64s
     size: Int64s
-    requested: Int64s  # bytes; meaningless for an inactive block, -1 where it was not recorded
+    requested: Int64s  # bytes; meaningless for an inactive block; the size where it was not recorded
     state: NDArray[Any]  # codes of State
     segment: Int64s  # row in Segments
     site: Int32s  # index into Snapshot.sites, -1 for none
