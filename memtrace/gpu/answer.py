@@ -311,24 +311,6 @@ def as_recorded(recorded: Recorded, rules: Any) -> Row:
     )
 
 
-class Glance:
-    """Keep the autopsy of a replay after its event ``row``, as of the request at event ``asks``."""
-
-    def __init__(self, rerun: Rerun, row: int, asks: int) -> None:
-        """Prepare to look at the state after one event of the trace."""
-        self.rerun, self.asks = rerun, asks
-        self.events = np.array([row], np.int64)
-        self.came, self.found = 0, None
-
-    def __call__(self, events: Any, came: int, blocks: Any, state: Any) -> None:
-        """Make the autopsy if the replay has come to the event."""
-        self.came += came
-        if self.came == int(self.events[0]) + 1:
-            self.found = autopsy_of(state, self.rerun.recorded.trace, self.asks, self.rerun.capacity)
-
-    found: Autopsy | None
-
-
 def death_of(rerun: Rerun, same: Fidelity, rules: Any) -> Autopsy | None:
     """Return the state when the last request failed, or else right before the last one that emptied the cache; None if none did.
 
@@ -338,16 +320,22 @@ def death_of(rerun: Rerun, same: Fidelity, rules: Any) -> Autopsy | None:
     asked = np.flatnonzero(rows.op == 0)
     failed = np.flatnonzero(action == Action.OOM)
     if failed.size:
-        row = int(asked[np.searchsorted(rows.event[asked], failed[-1])])
-        glance = Glance(rerun, row, row)
+        asks = int(asked[np.searchsorted(rows.event[asked], failed[-1])])
+        row = asks
     else:
         starts = flush_starts(rerun.recorded.recording, rules)
         after = asked[np.searchsorted(rows.event[asked], starts[-1:])] if starts.size and not rules.collects else starts[:0]
         if not after.size or after[0] <= rerun.recorded.lives.before.size:
             return None
-        glance = Glance(rerun, int(after[0]) - 1, int(after[0]))
-    replayed(rerun, list(same.order) if same.order is not None else None, glance)
-    return glance.found
+        asks, row = int(after[0]), int(after[0]) - 1
+    found: list[Autopsy] = []
+
+    def look(state: Any) -> None:
+        """Make the autopsy of a state of the replay."""
+        found.append(autopsy_of(state, rerun.recorded.trace, asks, rerun.capacity))
+
+    replayed(rerun, list(same.order) if same.order is not None else None, (row, look))
+    return found[0] if found else None
 
 
 def full_of(trace: Trace, capacity: int | None) -> Full | None:

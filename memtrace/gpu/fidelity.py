@@ -4,11 +4,14 @@ bytes, and the blocks at the end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memtrace.formats.snapshot.events import GIVEN_BACK
+from memtrace.formats.snapshot.pools import unsplit_pools
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Recording, State
 from memtrace.gpu.capacity import recorded_peak
 from memtrace.gpu.consistency import ContradictionError, check_mapped, check_seeds
@@ -17,7 +20,7 @@ from memtrace.structures.caching.versions import LATEST, OLDEST_SEGMENT, Version
 from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:
-    from memtrace.engine.replay import Look, Placement
+    from memtrace.engine.replay import Placement
     from memtrace.gpu.recorded import Recorded
 
 
@@ -161,11 +164,60 @@ def by_age(starts: list[int], older: list[tuple[int, int]]) -> list[int] | None:
     return found
 
 
+class Looks:
+    """Show the state of a replay to several functions of (event, state), each after its own events."""
+
+    def __init__(self, looks: list[tuple[int, Callable[[Any], None]]]) -> None:
+        """Prepare to call each function after its event."""
+        self.looks = looks
+        self.events = np.unique(np.array([event for event, _ in looks], np.int64))
+        self.came = 0
+
+    def __call__(self, events: Any, came: int, blocks: Any, state: Any) -> None:
+        """Call the functions whose event the replay has come to."""
+        self.came += came
+        for event, call in self.looks:
+            if self.came == event + 1:
+                call(state)
+
+
+def deletions(recorded: Recorded) -> list[tuple[int, Callable[[Any], None]]]:
+    """Return what makes private pools common ones before the emptied cache that gave their segments back.
+
+    Segments of a private pool go back only once its owner was deleted. That event is not recorded, so it is put right before.
+    """
+    events, rows = recorded.recording.events, recorded.rows
+    found: list[tuple[int, Callable[[Any], None]]] = []
+    for row in np.flatnonzero(rows.op == Op.TRIM).tolist():
+        start = end = int(rows.event[row])
+        while end < events.action.size and events.action[end] in GIVEN_BACK:
+            end += 1
+        gone = [int(handle) for handle in np.unique(events.stream[start:end]).tolist() if handle >> POOL_BITS]
+        if gone:
+            found.append((row - 1, _common([int(np.searchsorted(rows.streams, handle)) for handle in gone])))
+    return found
+
+
+def _common(numbers: list[int]) -> Callable[[Any], None]:
+    """Return a function that makes the streams with these numbers streams of the common pools."""
+
+    def call(state: Any) -> None:
+        """Clear the bits of private pools, in place."""
+        from memtrace.structures.caching.streams import stream_of
+
+        for number in numbers:
+            state.streams[stream_of(state, number)].private = 0
+
+    return call
+
+
 def compared(rerun: Rerun, ages: list[int] | None = None) -> tuple[Fidelity, tuple[int, int] | None]:
     """Return the comparison with one replay, and the recorded and the replayed address of the first block that differs.
 
     These addresses are None if all are equal, or if the replay stopped before that block. ``ages``: see ``replayed``.
     """
+    from memtrace.structures.caching.statistics import PEAK, RESERVED_BYTES
+
     placed = replayed(rerun, ages)
     assert placed.addresses is not None
     recording, rows = rerun.recorded.recording, rerun.recorded.rows
@@ -189,7 +241,7 @@ def compared(rerun: Rerun, ages: list[int] | None = None) -> tuple[Fidelity, tup
         addresses_equal=int(same.sum()),
         addresses_total=int(of.size),
         reserved_peak_recorded=recorded_peak(recording),
-        reserved_peak_replayed=placed.peak_reserved_bytes,
+        reserved_peak_replayed=int(placed.state.stats[RESERVED_BYTES + PEAK]),  # with what was there at the start
         first_difference=int(rows.event[of[wrong[0]]]) if wrong.size else None,
         blocks_recorded=recording.blocks.address.size,
         blocks_equal=np.array_equal(final, recorded_blocks(recording)),
@@ -197,20 +249,21 @@ def compared(rerun: Rerun, ages: list[int] | None = None) -> tuple[Fidelity, tup
     return found, first
 
 
-def replayed(rerun: Rerun, ages: list[int] | None = None, look: Look | None = None) -> Placement:
+def replayed(rerun: Rerun, ages: list[int] | None = None, look: tuple[int, Callable[[Any], None]] | None = None) -> Placement:
     """Replay the recorded settings from the recorded state, and keep all addresses.
 
     ``ages``: start addresses of the segments at the first event, from the oldest to the newest; None: a lower address is older.
-    ``look`` is shown the state after its events.
+    ``look``: an event, and a function that is shown the state after it.
     """
     from memtrace.engine.registry import parse_policy
     from memtrace.engine.replay import Hooks, replay
     from memtrace.structures.caching.seeding import seed
-    from memtrace.structures.caching.state import DIVISIONS_AT, doubling_of, rounded
+    from memtrace.structures.caching.state import DIVISIONS_AT, PRIVATE, UNSPLIT, doubling_of, rounded
 
     # If the recording says when frees were completed, no free completes at any other time.
     recording, lives, rows, trace = (getattr(rerun.recorded, name) for name in ("recording", "lives", "rows", "trace"))
     told = (recording.events.action == Action.FREE_COMPLETED).any()
+    unsplit = unsplit_pools(recording)
     policy = parse_policy(policy_of(rerun.conf, rerun.version, "events:manual" if told else ""))
     first = lives.before.size
 
@@ -225,7 +278,8 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: Look | None = No
             """Return the bytes of a block for a request of ``size`` bytes, by the rules of the replay."""
             return int(rounded(size, state.at[DIVISIONS_AT + doubling_of(size)]))
 
-        rounding = Rounding(block_size, rules.max_split, rules.large_buffer)
+        whole = frozenset(handle for handle in rows.streams.tolist() if handle >> POOL_BITS in unsplit)
+        rounding = Rounding(block_size, rules.max_split, rules.large_buffer, whole)
         events = next(iter(trace.batches()))
         slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
         found = seeds(recording, lives, slots, rounding)
@@ -245,10 +299,14 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: Look | None = No
             own["address"], own["requested"] = lives.address[block], lives.requested[block]
             own["stream"] = streams[int(lives.stream[block])]
             own["tag"], own["align"], own["status"] = -1, 0, 1
-        private = [number for handle, number in streams.items() if handle >> POOL_BITS]
+        private = {
+            number: PRIVATE + (UNSPLIT if handle >> POOL_BITS in unsplit else 0)
+            for handle, number in streams.items()
+            if handle >> POOL_BITS
+        }
         return seed(state, found, given, private), first
 
-    hooks = Hooks(begin=begin, look=look)
+    hooks = Hooks(begin=begin, look=Looks([*deletions(rerun.recorded), *([look] if look is not None else [])]))
     return replay(trace, policy, rerun.capacity, on_oom="skip", detail="bare", keep=True, hooks=hooks)
 
 

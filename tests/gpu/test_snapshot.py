@@ -11,7 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Run
-from sample_snapshots import CASES, DATA, MORE, ORACLE, PUBLIC, changed, cut, live_after, plain, program, settings_of, written
+from sample_snapshots import (
+    CASES,
+    DATA,
+    MORE,
+    ORACLE,
+    PUBLIC,
+    VERSIONS,
+    changed,
+    cut,
+    live_after,
+    plain,
+    program,
+    settings_of,
+    written,
+)
 
 from memtrace.errors import InputError, UsageError
 from memtrace.formats.snapshot.diagnostics import conf_of, released
@@ -27,7 +41,7 @@ ALL = [*CASES, *MORE, *ORACLE, *PUBLIC]
 
 
 def label(path: Path) -> str:
-    return f"{path.parent.name}-{path.name.partition('.')[0]}"
+    return f"{path.parent.name}-{path.name.removesuffix('.pickle.gz')}"
 
 
 def compared(found: Recorded, settings: dict[str, Any], capacity: int | None = None) -> Fidelity:
@@ -255,3 +269,96 @@ def test_a_changed_recording_is_not_called_true(tmp_path: Path) -> None:
     allocs[3]["size"] //= 3
     found = compared(changed(value, tmp_path / "c.pickle"), {})
     assert not found.exact
+
+
+SNAPSHOTS = VERSIONS / "snapshots"
+
+
+def without_pools(value: dict[str, Any]) -> dict[str, Any]:
+    """As PyTorch up to 2.11 wrote it: only segments say of which pool they are."""
+    traces = [[{k: v for k, v in e.items() if k != "pool_id"} for e in trace] for trace in value["device_traces"]]
+    return {**value, "device_traces": traces}
+
+
+def test_pools_are_inferred_from_segments_where_events_do_not_name_them(tmp_path: Path) -> None:
+    value = plain(SNAPSHOTS / "2.15.0-mempool_no_split.pickle.gz")
+    told, inferred = (read_recorded(written(v, tmp_path / "p.pickle")) for v in (value, without_pools(value)))
+    assert told.recording.pools_told and not inferred.recording.pools_told
+    assert inferred.recording.events.pool.tolist() == told.recording.events.pool.tolist()
+    assert "inferred from the segments" in inferred.trace.metadata["assumed"]
+    assert compared(inferred, {}).exact
+
+
+def test_a_pool_that_does_not_split_is_said() -> None:
+    for name, said in (("2.15.0-mempool_no_split", True), ("2.8.0-mempool", False)):
+        assert ("no_split" in read_recorded(SNAPSHOTS / f"{name}.pickle.gz").trace.metadata["assumed"]) == said
+
+
+def test_a_deleted_pool_goes_back_with_the_next_emptied_cache_and_not_before(tmp_path: Path) -> None:
+    found = read_recorded(SNAPSHOTS / "2.15.0-graph_reset.pickle.gz")
+    assert [Op(int(op)).name for part in found.trace.batches() for op in part.op].count("TRIM") == 1
+    value = plain(SNAPSHOTS / "2.15.0-graph_reset.pickle.gz")
+    events = value["device_traces"][0]
+    at = next(i for i, event in enumerate(events) if event["action"] == "segment_free")
+    base = {**events[0], "addr": events[0]["addr"] + (1 << 40), "size": 30 << 20}
+    # A segment of the common pools, used and given back while the graph still has its memory.
+    early = [{**base, "action": a} for a in ("segment_alloc", "alloc", "free_requested", "free_completed", "segment_free")]
+    changed_value = {**value, "device_traces": [[*events[: at - 4], *early, *events[at - 4 :]]]}
+    again = compared(read_recorded(written(changed_value, tmp_path / "early.pickle")), {})
+    assert again.exact and again.blocks_equal
+
+
+def test_settings_changed_in_mid_run_are_said() -> None:
+    found = read_recorded(SNAPSHOTS / "2.1.2-settings_midrun.pickle.gz")
+    assert "settings were changed in mid-run" in found.trace.metadata["assumed"]
+    assert "settings were changed" not in read_recorded(SMALL).trace.metadata["assumed"]
+
+
+def test_what_is_given_back_at_the_first_event_belongs_to_the_start(tmp_path: Path) -> None:
+    """A segment that was there, empty, and goes back first: it counts for the peak, of the recording and of the replay."""
+    value = plain(SMALL)
+    events = value["device_traces"][0]
+    gone = {**events[0], "action": "segment_free", "addr": 1 << 45, "size": 900 << 20}
+    found = compared(read_recorded(written({**value, "device_traces": [[gone, *events]]}, tmp_path / "e.pickle")), {})
+    assert found.exact and found.reserved_peak_recorded == 900 << 20
+
+
+@pytest.mark.parametrize("path", sorted(SNAPSHOTS.glob("*.gz")), ids=label)
+def test_the_version_is_told_from_the_fields(path: Path) -> None:
+    told = read_recorded(path).snapshot.versions
+    version = tuple(map(int, path.name.split("-")[0].split(".")[:2]))
+    assert told.low <= version <= told.high and (told.low == version or told.low == (2, 14))
+
+
+@pytest.mark.parametrize(
+    ("drop", "expected"),
+    [
+        ((), "2.14 or later"),
+        (("host_segments",), "2.13"),
+        (("host_segments", "max_round_threshold"), "2.12"),
+        (("host_segments", "max_round_threshold", "pool_id"), "2.10 or 2.11"),
+        (("host_segments", "max_round_threshold", "pool_id", "user_metadata"), "2.9"),
+    ],
+)
+def test_each_field_that_is_missing_makes_a_version_older(drop: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    value = plain(SMALL)
+    value.pop("host_segments", None) if "host_segments" in drop else None
+    value["allocator_settings"] = {k: v for k, v in value["allocator_settings"].items() if k not in drop}
+    value["device_traces"] = [[{k: v for k, v in e.items() if k not in drop} for e in trace] for trace in value["device_traces"]]
+    assert str(read_recorded(written(value, tmp_path / "v.pickle")).snapshot.versions) == expected
+
+
+def test_recorded_settings_decide_how_events_are_read(tmp_path: Path) -> None:
+    """Garbage collected before a request looks like an emptied cache, unless the settings say that garbage is collected."""
+    base, size, other = 1 << 40, 30 << 20, (1 << 40) + (1 << 28)
+    whole = ("segment_alloc", "alloc", "free_requested", "free_completed", "segment_free")
+    actions = [(name, base, size) for name in whole[:2]] + [(name, other, size) for name in whole]
+    actions += [(name, base, size) for name in whole[2:]]
+    actions += [("segment_alloc", base + (1 << 30), 2 << 20), ("alloc", base + (1 << 30), 512)]
+    events = [{"action": name, "addr": a, "size": n, "stream": 0} for name, a, n in actions]
+    segment = {"device": 0, "address": base + (1 << 30), "total_size": 2 << 20, "stream": 0, "segment_type": "small"}
+    blocks = [(base + (1 << 30), 512, "active_allocated"), (base + (1 << 30) + 512, (2 << 20) - 512, "inactive")]
+    segment["blocks"] = [{"address": a, "size": n, "requested_size": n, "state": s} for a, n, s in blocks]
+    path = written({"segments": [segment], "device_traces": [events]}, tmp_path / "gc.pickle")
+    for settings, trims in ((None, 2), ("garbage_collection_threshold:0.5", 1), ("max_split_size_mb:64", 2)):
+        assert read_recorded(path, "", settings).rows.trims == trims

@@ -14,6 +14,7 @@ import numpy as np
 from memtrace.errors import InputError
 from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows
 from memtrace.formats.snapshot.lives import Lives
+from memtrace.formats.snapshot.pools import unsplit_pools
 from memtrace.formats.snapshot.records import Action, Recorded, Recording, Snapshot, State
 from memtrace.units import format_size
 
@@ -178,6 +179,8 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
         found.append(f"{failed:,} requests failed with out-of-memory; each is in the trace, freed at once")
     if (recording.events.pool > 0).any() or (recording.segments.pool > 0).any():
         found.append(private_pools(recording))
+    if changed := changed_settings(recording):
+        found.append(changed)
     if collects(snapshot.settings):
         found.append(
             "garbage_collection_threshold was set: what it gave back depends on the memory fraction and on the time before the "
@@ -190,9 +193,26 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
 
 def private_pools(recording: Recording) -> str:
     """Return the sentence that says how the private pools of a recording are replayed."""
-    if (recording.events.pool > 0).any():
-        return "private pools (CUDA graphs, MemPool) were used; each is replayed as streams of its own, which share no memory"
-    return "private pools (CUDA graphs, MemPool) were used; which events are theirs is not recorded: the common pools have them"
+    said = "private pools (CUDA graphs, MemPool) were used; each is replayed as streams of its own, which share no memory"
+    if not recording.pools_told:
+        said += "; which events are theirs is not recorded, and inferred from the segments at the dump"
+    if unsplit_pools(recording):
+        said += "; one of them hands out its blocks whole (no_split)"
+    return said
+
+
+def changed_settings(recording: Recording) -> str | None:
+    """Return the sentence that says that the settings were changed in mid-run; None if nothing shows that they were."""
+    action = recording.events.action
+    made = np.flatnonzero(action == Action.SEGMENT_ALLOC)
+    mapped = np.flatnonzero(action == Action.SEGMENT_MAP)
+    both = bool(made.size and mapped.size) or np.unique(recording.segments.expandable).size > 1
+    if not both:
+        return None
+    return (
+        "the settings were changed in mid-run: there are expandable segments and ordinary ones; the file holds the last settings "
+        "only, and one replay has one setting"
+    )
 
 
 def is_ascend(recording: Recording) -> bool:

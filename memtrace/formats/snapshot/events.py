@@ -242,7 +242,8 @@ def cache_flushes(recording: Recording, released: ReleaseSettings) -> Int64s:
     ends = np.flatnonzero(back & ~np.append(back[1:], False)).tolist()
     for start, end in zip(starts, ends, strict=True):
         after = end + 1
-        if after == action.size or not (taken[after] or action[after] == Action.OOM):
+        deleted = (recording.events.pool[start:after] > 0).any()  # no request takes the memory of a private pool
+        if deleted or after == action.size or not (taken[after] or action[after] == Action.OOM):
             found.append(start)
         elif taken[after] and not (released.collects and _collectable(recording, start, end)):
             before = int(held[start - 1]) if start else 0

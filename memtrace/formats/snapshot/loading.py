@@ -8,6 +8,7 @@ import numpy as np
 
 from memtrace.errors import InputError
 from memtrace.formats.snapshot.pickles import read_tree
+from memtrace.formats.snapshot.pools import Ranges, pools_by_segment
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Blocks, Recorded, Recording, Segments, Snapshot, State
 from memtrace.formats.snapshot.schema import versions_of
 from memtrace.formats.snapshot.sites import find_sites
@@ -133,18 +134,23 @@ def _recording(tree: Tree, device: int, events: Values, layout: _Layout, sites: 
     action = _codes(tree, tree.column(events, "action"), ACTIONS, Action.OTHER)
     address = tree.numbers(tree.column(events, "addr"), MISSING)
     free = tree.numbers(tree.column(events, "device_free"), MISSING)
-    pools = _pools(tree, tree.column(events, "pool_id"))
+    told = tree.key("pool_id") is not None
+    ids = (tree.column(events, "pool_id"), tree.column(layout.segments, "segment_pool_id"))
+    pools, own = np.split(_pools(tree, np.concatenate(ids)), [events.size])
+    ranges = Ranges(layout.address, tree.numbers(tree.column(layout.segments, "total_size"), 0), own)
+    size = tree.numbers(tree.column(events, "size"), MISSING)
+    if not told:
+        pools = pools_by_segment(action, address, size, ranges)
     recorded = Recorded(
         action,
         np.where((action == Action.OOM) & (free >= 0), free, address),
-        tree.numbers(tree.column(events, "size"), MISSING),
+        size,
         _with_pool(tree.numbers(tree.column(events, "stream"), 0), pools),
         tree.numbers(tree.column(events, "time_us"), MISSING),
         sites[0],
         pools,
     )
-    told = tree.key("pool_id") is not None
-    return Recording(device, recorded, *_layout(tree, layout, told, sites[1]))
+    return Recording(device, recorded, *_layout(tree, layout, own, sites[1]), pools_told=told)
 
 
 def _with_pool(streams: Int64s, pools: Int32s) -> Int64s:
@@ -155,19 +161,18 @@ def _with_pool(streams: Int64s, pools: Int32s) -> Int64s:
     return streams + (pools.astype(np.int64) << POOL_BITS)
 
 
-def _layout(tree: Tree, layout: _Layout, told: bool, sites: Int32s) -> tuple[Segments, Blocks]:
+def _layout(tree: Tree, layout: _Layout, pools: Int32s, sites: Int32s) -> tuple[Segments, Blocks]:
     """Return the segments that have an address, and their blocks, by address.
 
-    ``told``: whether events say which pool they are of. ``sites``: the index of each block's site.
+    ``pools``: the code of each segment's pool. ``sites``: the index of each block's site.
     """
     values = layout.segments
     large = _codes(tree, tree.column(values, "segment_type"), {"large": 1}, 0).astype(np.bool_)
-    pools = _pools(tree, tree.column(values, "segment_pool_id"))
     streams = tree.numbers(tree.column(values, "stream"), 0)
     segments = Segments(
         layout.address,
         tree.numbers(tree.column(values, "total_size"), 0),
-        _with_pool(streams, pools) if told else streams,
+        _with_pool(streams, pools),
         large,
         tree.numbers(tree.column(values, "is_expandable"), 0).astype(np.bool_),
         pools,

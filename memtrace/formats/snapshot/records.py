@@ -62,7 +62,7 @@ class Segments(NamedTuple):
 
     address: Int64s
     size: Int64s  # bytes
-    stream: Int64s  # as in Recorded, where events say which pool they are of; otherwise handles alone
+    stream: Int64s  # as in Recorded
     large: NDArray[Any]  # bool: of the large pool
     expandable: NDArray[Any]  # bool
     pool: Int32s  # code of the pool's id, 0 for the default pool
@@ -87,6 +87,7 @@ class Recording:
     events: Recorded
     segments: Segments
     blocks: Blocks
+    pools_told: bool = True  # whether events say which pool they are of; else it is inferred from the segments at the end
 
     @property
     def failed(self) -> bool:

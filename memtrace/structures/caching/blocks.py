@@ -10,7 +10,7 @@ import numpy as np
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS
 from memtrace.structures.caching.free_sets import insert_free, remove_free
-from memtrace.structures.caching.state import FREE, FRESH, HISTORY, LIVE, NODES, NODES_MADE, SPARE, SPARE_NODE
+from memtrace.structures.caching.state import FREE, FRESH, HISTORY, LIVE, NODES, NODES_MADE, SPARE, SPARE_NODE, UNSPLIT
 from memtrace.structures.caching.statistics import (
     ACTIVE,
     ACTIVE_BYTES,
@@ -158,7 +158,7 @@ def hand_out(state, x, size, requested, handle):
     pool = queue & 1
     extent = nodes[x].extent
     whole = not is_split(nodes, x)
-    if splits(rules, queue, size, extent - size):
+    if splits(rules, queue, size, extent - size) and not state.streams[queue >> 1].private & UNSPLIT:
         y = new_node(state, nodes[x].addr + size, extent - size, queue, nodes[x].segment)
         link_behind(nodes, x, y)
         nodes[x].extent = size

@@ -23,7 +23,7 @@ from memtrace.structures.caching.free_sets import (
     remove_free_from_class,
     remove_free_out_of_line,
 )
-from memtrace.structures.caching.state import DEVICE_USED, SEARCHES, SMALLEST, STREAMS, UNMAPPED, device_size
+from memtrace.structures.caching.state import DEVICE_USED, PRIVATE, SEARCHES, SMALLEST, STREAMS, UNMAPPED, device_size
 from memtrace.structures.caching.statistics import (
     ALLOC_RETRIES,
     DEVICE_ALLOC,
@@ -83,7 +83,7 @@ def release_pool(state, pool):
     nodes, segments = state.nodes, state.segments
     least = page_of(state.rules, pool) if state.rules.expandable else state.at[SMALLEST + pool]
     for i in range(state.at[STREAMS]):
-        if state.streams[state.streams[i].ordered].private == 1:
+        if state.streams[state.streams[i].ordered].private & PRIVATE:
             continue
         queue = 2 * np.int64(state.streams[i].ordered) + pool
         x = first_of_size(state, queue, least)
@@ -114,7 +114,7 @@ def collect_garbage(state):
     clock = state.at[SEARCHES + 1]
     total_age, count = np.int64(0), np.int64(0)
     for i in range(state.at[STREAMS]):
-        if state.streams[state.streams[i].ordered].private == 1:
+        if state.streams[state.streams[i].ordered].private & PRIVATE:
             continue
         queue = 2 * np.int64(state.streams[i].ordered) + 1
         x = first_of_size(state, queue, least)
@@ -128,7 +128,7 @@ def collect_garbage(state):
         freed = False
         threshold = total_age / count
         for i in range(state.at[STREAMS]):
-            if state.streams[state.streams[i].ordered].private == 1:
+            if state.streams[state.streams[i].ordered].private & PRIVATE:
                 continue
             queue = 2 * np.int64(state.streams[i].ordered) + 1
             x = first_of_size(state, queue, least)

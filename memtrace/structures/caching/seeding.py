@@ -67,17 +67,18 @@ class Seed(NamedTuple):
     pieces: list[Piece]
 
 
-def seed(state, seeds, given, private=()):
+def seed(state, seeds, given, private=None):
     """Return the state with the segments ``seeds`` added, which are listed from the oldest to the newest.
 
     ``given``: a pair (start, bytes; 0 bytes: any) for each segment that the device will give later, in order. ``private``:
-    numbers of the streams of private pools. The arrays of ``state`` may be written to.
+    number of a stream of a private pool -> its bits PRIVATE and UNSPLIT. The arrays of ``state`` may be written to.
     """
+    private = private or {}
     state = with_room(state, seeds, len(private))._replace(given=np.array(given, np.int64).reshape(-1))
     for one in seeds:
         seed_segment(state, one)
-    for stream in private:
-        state.streams[stream_of(state, stream)].private = 1
+    for stream, bits in private.items():
+        state.streams[stream_of(state, stream)].private = bits
     ends = [one.start + one.extent for one in seeds] + [start + extent for start, extent in given]
     state.at[NEXT_ADDRESS] = align_up(max(ends, default=0), UNIT)
     return state

@@ -81,6 +81,9 @@ WORDS = CLASSES // 64  # words of the bitmap of classes
 ROOTS = CLASSES + 1  # length of a row of State.roots: a treap for each class, and one of unmapped ranges
 FILLED, COUNT = WORDS, WORDS + 1  # in a row of State.queues: bitmap of the words that are not 0; number of free blocks
 ROW = WORDS + 2  # length of a row of State.queues
+# Bits of a stream's ``private``: it is of a private pool, which is not emptied with the others; of a pool whose blocks are not
+# split (torch.cuda.MemPool(no_split=True)).
+PRIVATE, UNSPLIT = 1, 2
 FIRST_STREAMS = 4  # number of streams that a new state has room for
 FEWEST_BITS = 2  # log2 of the slots of a new table of turns
 FIRST_SPREAD = 0x15000000  # turns.spread(0)
@@ -130,7 +133,7 @@ STREAM = np.dtype(
                 ("spread", "i8"),  # its hash, see stream_tables.stream_hash
                 ("done", "i8"),  # its events up to this number are reported done
                 ("known", "u4"),  # the index, plus 1, of the stream whose number is i; 0: has to be searched by number
-                ("private", "u4"),  # 1: of a private pool, which is not emptied with the others
+                ("private", "u4"),  # PRIVATE and UNSPLIT, added up; 0 for the common pools
                 ("ordered", "u4"),  # the index of the stream that is i-th by number
                 ("first", "u4"),  # first entry of the queue of its events that wait, 0 for none
                 ("last", "u4"),  # last entry of that queue
