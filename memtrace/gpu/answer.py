@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import UsageError
-from memtrace.formats.snapshot.diagnostics import SHARE, conf_of, released, released_by
-from memtrace.formats.snapshot.records import Action
+from memtrace.formats.snapshot.diagnostics import PINNED, SHARE, conf_of, released, released_by
+from memtrace.formats.snapshot.events import TAKEN
+from memtrace.formats.snapshot.records import HOST, Action
 from memtrace.formats.snapshot.schema import Versions, narrowed
 from memtrace.gpu.autopsy import Autopsy, autopsy_of
 from memtrace.gpu.capacity import GIVEN, UNKNOWN, Capacity, flush_starts, flushes, recorded_capacity, recorded_peak
@@ -60,10 +61,11 @@ class Full:
 class Device:
     """Say what a snapshot holds of one device."""
 
-    number: int
+    number: int  # HOST: pinned memory of the host
     events: int
     ooms: int
     reserved: int  # bytes at the end
+    peak: int  # bytes reserved at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ class Answer:
     device: int | None = None
     devices: list[Device] = field(default_factory=list)
     recorded: str | None = None  # the settings in force
+    takes_memory: bool = True  # whether events say that memory was taken from the device
     settings_known: bool = True  # whether the file or the user says them; else they are inferred from blocks
     fidelity: Fidelity | None = None
     trusted: bool | None = None
@@ -145,6 +148,11 @@ def answer(path: str | os.PathLike[str], asked: Question) -> Answer:
             is_snapshot = find(source).NAME == "torch-snapshot"
         if is_snapshot:
             recorded = read_recorded(path, asked.device, asked.recorded)
+            if recorded.recording.device == HOST:
+                raise UsageError(
+                    "pinned memory is not placed by the CUDA allocator, so it has no settings to try\n"
+                    f"try: memtrace run {path} --format torch-snapshot:{PINNED}"
+                )
             return of_state(recorded, asked) if recorded.state_only else of_recording(recorded, asked)
     return of_trace(read(path, invalid=asked.invalid), asked)
 
@@ -222,6 +230,7 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
         devices=devices_of(recorded),
         recorded=conf,
         settings_known=bool(snapshot.settings) or asked.recorded is not None,
+        takes_memory=bool(np.isin(recording.events.action, TAKEN).any()),
         fidelity=same,
         trusted=trusted,
         ended=ended_of(recorded, rules),
@@ -283,6 +292,7 @@ def devices_of(recorded: Recorded) -> list[Device]:
             int(one.events.action.size),
             int(np.count_nonzero(one.events.action == Action.OOM)),
             int(one.segments.size.sum()),
+            recorded_peak(one),
         )
         for number, one in recorded.snapshot.recordings.items()
     ]

@@ -46,7 +46,7 @@ def read_recorded(path: str | os.PathLike[str], device: str = "", settings: str 
     with open_source(path) as source:
         snapshot = load(source)
         name, digest, label = source.file_name.rpartition(".")[0] or source.file_name, source.sha256(), source.label
-    recording = events_or_state(chosen(snapshot, device, label), label)
+    recording = events_or_state(chosen(snapshot, device, label), label, snapshot)
     found = lives(recording)
     rules = released(snapshot.settings) if settings is None else released_by(options_of(settings))
     rows = trace_rows(recording, found, rules)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from textwrap import wrap
 
-from memtrace.formats.snapshot.diagnostics import RECORD
+from memtrace.formats.snapshot.diagnostics import PINNED, RECORD
+from memtrace.formats.snapshot.records import HOST
 from memtrace.gpu.answer import AS_RECORDED, PEAK_TRUST, TRUST, Answer
 from memtrace.gpu.autopsy import Autopsy, Pin
 from memtrace.gpu.capacity import FLUSH, FRACTION, GIVEN, OOM
@@ -80,11 +81,13 @@ def device(answer: Answer) -> str:
     if at.source == FRACTION and at.device:
         low, high = (at.least or 0) / at.device, (at.below or 0) / at.device
         how = f"the program set a fraction from {low:.3f} to below {high:.3f} of {format_size(at.device)}"
-    others = [one for one in answer.devices if one.number != answer.device]
+    others = [one for one in answer.devices if one.number not in (answer.device, HOST)]
     text = f"device {answer.device}: {fits}" + (f" ({how})" if how else "")
     if others:
         named = ", ".join(f"{one.number} ({format_count(one.events)} events, {said_ooms(one.ooms)})" for one in others[:DEVICES])
         text += f"; not shown: device {named}" + (", ..." if len(others) > DEVICES else "") + "; --device N shows it"
+    if pinned := [one for one in answer.devices if one.number == HOST]:
+        text += f"; pinned host memory: at most {format_size(pinned[0].peak)} (memtrace info --format torch-snapshot:{PINNED})"
     return text
 
 
@@ -126,10 +129,17 @@ def trust(answer: Answer) -> str:
     else:
         peaks = f"peak {peak}, recorded {format_size(same.reserved_peak_recorded)}"
     if not answer.trusted:
+        if no_segment_events(answer):
+            equal += ", and no segment events are in the file, which skip_actions can leave out"
         limits = f"at least {100 * TRUST:.0f} % and a peak within {100 * PEAK_TRUST:.0f} % are needed"
         return f"no: {equal}, {peaks}; {limits}, so nothing is recommended"
     more = f" by the rules of PyTorch {same.version}" if answer.versions and same.version != str(answer.versions.low) else ""
     return f"yes: {equal}{more}, {peaks}"
+
+
+def no_segment_events(answer: Answer) -> bool:
+    """Return whether the file has no event of memory that was taken, in a version that can leave such events out."""
+    return answer.versions is not None and answer.versions.high >= (2, 12) and not answer.takes_memory
 
 
 def why(answer: Answer) -> list[str]:

@@ -37,6 +37,7 @@ from memtrace.reading import read
 from memtrace.trace import Op
 
 SMALL = DATA / "29" / "snapshot.pickle.gz"
+SNAPSHOTS = VERSIONS / "snapshots"
 ALL = [*CASES, *MORE, *ORACLE, *PUBLIC]
 
 
@@ -114,7 +115,8 @@ def test_tags_are_the_users_own_frames() -> None:
     expected = [f"{s[0]['filename']}:{s[0]['line']} {s[0]['name']}" if s else None for s in stacks]
     part = next(iter(trace.batches()))
     tags = [trace.tags[code] if code >= 0 else None for code in part.tag[part.op == Op.ALLOC].tolist()]
-    assert tags == expected
+    assert [tag and tag.partition(" [")[0] for tag in tags] == expected
+    assert {tag.partition(" [")[2] for tag in tags if tag} == {"", "Optimizer.step#AdamW.step]"}  # PyTorch's own annotation
 
 
 def old(value: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +175,85 @@ def test_actions_that_were_skipped(tmp_path: Path) -> None:
     for gone in (("alloc",), ("free_requested", "free_completed")):
         with pytest.raises(InputError, match="skip_actions"):
             read_recorded(written(without(value, *gone), tmp_path / "s.pickle"))
+        older = without_pools(without(value, *gone))  # 2.11 and before have no such option
+        older["allocator_settings"] = {k: v for k, v in value["allocator_settings"].items() if not k.startswith("max_")}
+        with pytest.raises(InputError, match="not whole"):
+            read_recorded(written({k: v for k, v in older.items() if "host" not in k}, tmp_path / "s.pickle"))
+
+
+def test_a_ring_buffer_that_kept_frees_only_is_read(tmp_path: Path) -> None:
+    value = plain(SMALL)
+    events = value["device_traces"][0]
+    last = [event for event in events if event["action"].startswith("free")][-8:]
+    found = read_recorded(written({**value, "device_traces": [last]}, tmp_path / "ring.pickle"))
+    assert found.trace.facts.frees == 4 and "skip_actions" not in found.trace.metadata["assumed"]
+
+
+def test_nothing_freed_is_no_fault(tmp_path: Path) -> None:
+    said = read_recorded(SNAPSHOTS / "2.15.0-fraction.pickle.gz").trace.metadata["assumed"]
+    assert "free_requested" not in said and "free_completed" not in said
+
+
+def test_event_numbers_are_no_times(tmp_path: Path, memtrace: Run) -> None:
+    path = written(old(plain(SMALL)), tmp_path / "old.pickle")
+    assert "time" not in read(path).columns and "time" in read(SMALL).columns
+    assert "time" not in [line.split()[0] for line in memtrace("info", path).stdout.splitlines()[1:] if line]
+
+
+def test_pinned_memory_is_read_beside_the_devices(memtrace: Run) -> None:
+    path = SNAPSHOTS / "2.15.0-pinned_history.pickle.gz"
+    trace = read(path, format="torch-snapshot:pinned")
+    assert (trace.facts.allocs, trace.facts.frees, trace.facts.peak_live_bytes) == (3, 1, 4194432)
+    assert trace.metadata["device"] == "pinned" and "also recorded: pinned" in read(path).metadata["assumed"]
+    assert "pinned host memory: at most 6.0 MiB" in " ".join(memtrace("whatif", path).stdout.replace("\n ", "").split())
+    assert memtrace("whatif", path, "--device", "pinned").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"), [("annotations", ["none", "[layer 1]"]), ("user_metadata", ["none", "[step 7, layer 3]", "none"])]
+)
+def test_what_the_program_said_is_a_tag(name: str, tags: list[str]) -> None:
+    trace = read(SNAPSHOTS / f"2.15.0-{name}.pickle.gz")
+    part = next(iter(trace.batches()))
+    assert [trace.tags[code] if code >= 0 else "none" for code in part.tag.tolist()] == tags
+
+
+def test_labels_stand_beside_the_call_site(tmp_path: Path) -> None:
+    value = plain(SMALL)
+    events = value["device_traces"][0]
+    times = [event["time_us"] for event in events]
+    marks = [
+        ("START", "## step 1 ##", times[0]),
+        ("START", "inner", times[100]),
+        ("END", "inner", times[200] + 1),
+        ("END", "## step 1 ##", times[-1] + 1),
+    ]
+    value["external_annotations"] = [{"stage": s, "name": n, "device": 0, "time_us": t} for s, n, t in marks]
+    allocs = [i for i, event in enumerate(events) if event["action"] == "alloc"]
+    inside = next(i for i in allocs if times[i] >= times[100])
+    events[inside]["compile_context"] = "0/1"
+    part = next(iter((trace := read(written(value, tmp_path / "l.pickle"))).batches()))
+    found = [trace.tags[code] if code >= 0 else "" for code in part.tag[part.op == Op.ALLOC].tolist()]
+    assert found[0].endswith("[step 1]") and found[allocs.index(inside)].endswith("[inner, 0/1]")
+    assert all(tag.endswith("]") for tag in found)
+
+
+def test_settings_that_no_file_holds_are_inferred_from_blocks(tmp_path: Path) -> None:
+    from memtrace.formats.snapshot.inferred import inferred_settings
+
+    value = old(plain(SMALL))
+    assert inferred_settings(read_recorded(written(value, tmp_path / "o.pickle")).recording) == ""
+    base, sizes = 1 << 40, [5000 + 1024 * 3 * i for i in range(20)]
+    blocks, at = [], 0
+    for asked in sizes:
+        power = 1 << (asked.bit_length() - 1)
+        size = asked if asked == power else -(-asked // (power // 4)) * (power // 4)
+        blocks.append({"address": base + at, "size": size, "requested_size": asked, "state": "active_allocated"})
+        at += size
+    blocks.append({"address": base + at, "size": (2 << 20) - at, "requested_size": 0, "state": "inactive"})
+    segment = {"device": 0, "address": base, "total_size": 2 << 20, "stream": 0, "segment_type": "small", "is_expandable": False}
+    recorded = read_recorded(written({"segments": [{**segment, "blocks": blocks}], "device_traces": [[]]}, tmp_path / "r.pickle"))
+    assert inferred_settings(recorded.recording) == "roundup_power2_divisions:4"
 
 
 @pytest.mark.parametrize(
@@ -269,9 +350,6 @@ def test_a_changed_recording_is_not_called_true(tmp_path: Path) -> None:
     allocs[3]["size"] //= 3
     found = compared(changed(value, tmp_path / "c.pickle"), {})
     assert not found.exact
-
-
-SNAPSHOTS = VERSIONS / "snapshots"
 
 
 def without_pools(value: dict[str, Any]) -> dict[str, Any]:

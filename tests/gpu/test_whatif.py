@@ -183,7 +183,7 @@ def test_less_than_one_percent_is_a_tie_which_goes_to_fewest_changes() -> None:
 
 
 def test_nothing_is_recommended_where_nothing_helps(memtrace: Run) -> None:
-    confs = ["--conf", "", "--conf", "max_split_size_mb:512", "--conf", "roundup_power2_divisions:4"]
+    confs = ["--conf", "", "--conf", "max_split_size_mb:512", "--conf", "max_split_size_mb:256"]
     found = whatif(memtrace, SMALL, *confs)
     assert found["line"] is None and found["best"] == ""
     assert said(screen(memtrace, SMALL, *confs), "do").startswith("nothing to change: no setting tried does better")

@@ -13,12 +13,14 @@ import numpy as np
 
 from memtrace.errors import InputError
 from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows
+from memtrace.formats.snapshot.inferred import inferred_settings
 from memtrace.formats.snapshot.lives import Lives
 from memtrace.formats.snapshot.pools import unsplit_pools
-from memtrace.formats.snapshot.records import Action, Recorded, Recording, Snapshot, State
+from memtrace.formats.snapshot.records import HOST, Action, Recorded, Recording, Snapshot, State
 from memtrace.units import format_size
 
 MIB = 1 << 20
+PINNED = "pinned"  # the name of pinned host memory, in place of a device's number
 SHARE = "per_process_memory_fraction"
 # Options that a snapshot records only as part of the text of PYTORCH_CUDA_ALLOC_CONF.
 ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", SHARE, "throw_on_cudamalloc_oom")
@@ -27,11 +29,10 @@ ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", SHARE, "th
 def conf_of(settings: dict[str, Any], recording: Recording) -> str:
     """Return the settings in force at the end of the recording as text.
 
-    In old files, which have no settings, only expandable_segments is known, from events and segments.
+    Of old files, which have no settings, they are inferred from events and blocks.
     """
     if not settings:
-        mapped = np.isin(recording.events.action, (Action.SEGMENT_MAP, Action.SEGMENT_UNMAP)).any()
-        return "expandable_segments:True" if mapped or recording.segments.expandable.any() else ""
+        return inferred_settings(recording)
     options = []
     if settings.get("expandable_segments"):
         options.append("expandable_segments:True")
@@ -92,6 +93,11 @@ RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
 ASCEND_HEADER = 32  # bytes that torch_npu adds to each request
 
 
+def name_of_device(number: int) -> str:
+    """Return the number of a device as text, or PINNED for pinned memory of the host."""
+    return PINNED if number == HOST else str(number)
+
+
 def state_only(recording: Recording) -> bool:
     """Return whether a recording holds no events of the program, but the blocks at the dump.
 
@@ -107,24 +113,37 @@ def without_events(recording: Recording) -> Recording:
     return replace(recording, events=Recorded(**none))
 
 
-def check_history(recording: Recording, label: str) -> None:
-    """Raise InputError unless the events of the device include the program's allocs and frees; ``label`` names the file."""
+def check_history(recording: Recording, label: str, skips: bool = True) -> None:
+    """Raise InputError unless the events of the device include the program's allocs and frees.
+
+    ``label`` names the file; ``skips``: whether the version of PyTorch that recorded can leave kinds of events out.
+    """
     action = recording.events.action
     allocs = int(np.count_nonzero(action == Action.ALLOC))
     frees = int(np.count_nonzero((action == Action.FREE_REQUESTED) | (action == Action.FREE_COMPLETED)))
-    if action.size <= 1 and not allocs:
+    if action.size <= 1 and not allocs and not frees:
         raise InputError(
             f"{label}: no events and no block in use: there is nothing to replay\n"
             f"try: call {RECORD} before what you want recorded, and dump before you stop the recording"
         )
-    if not allocs:
-        raise InputError(
-            f"{label}: no alloc among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
-        )
+    if not allocs and _must_have_allocated(recording):
+        raise InputError(f"{label}: no alloc among {action.size:,} events, though blocks were freed twice: {_left_out(skips)}")
     if not frees and _must_have_freed(recording):
-        raise InputError(
-            f"{label}: no free among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
-        )
+        raise InputError(f"{label}: no free among {action.size:,} events, though addresses were used twice: {_left_out(skips)}")
+
+
+def _left_out(skips: bool) -> str:
+    """Return why events are missing, and what to try; ``skips``: whether the version that recorded has skip_actions."""
+    if skips:
+        return f"skip_actions left them out\ntry: {RECORD}, without skip_actions"
+    return f"the file is not whole\ntry: {RECORD}, and dump again"
+
+
+def _must_have_allocated(recording: Recording) -> bool:
+    """Return whether allocs must have occurred: an address was given back twice. Otherwise the ring buffer may have lost them."""
+    events = recording.events
+    given = events.address[events.action == Action.FREE_COMPLETED]
+    return np.unique(given).size < given.size
 
 
 def _must_have_freed(recording: Recording) -> bool:
@@ -154,8 +173,9 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
         device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size
     ]
     if others:
-        listed = ", ".join(map(str, others))
-        found.append(f"device {recording.device} is read; also recorded: {listed} (--format torch-snapshot:{others[0]})")
+        listed = ", ".join(map(name_of_device, others))
+        read = name_of_device(recording.device)
+        found.append(f"device {read} is read; also recorded: {listed} (--format torch-snapshot:{name_of_device(others[0])})")
     if rows.before:
         bytes_there = format_size(int(lives.requested[lives.before].sum()))
         found.append(
@@ -164,9 +184,10 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
     if lives.gaps:
         found.append(f"{lives.gaps:,} blocks were never freed, though their address was used again: events are missing")
     action = recording.events.action
-    if not (action == Action.FREE_REQUESTED).any():
+    requested, completed = ((action == one).any() for one in (Action.FREE_REQUESTED, Action.FREE_COMPLETED))
+    if completed and not requested:
         found.append("free_requested was not recorded: blocks are freed where they were given back to the pool")
-    elif not (action == Action.FREE_COMPLETED).any():
+    elif requested and not completed:
         found.append("free_completed was not recorded: use by other streams after a free is not known")
     if rows.late:
         found.append(

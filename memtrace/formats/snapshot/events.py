@@ -43,7 +43,8 @@ class TraceRows:
     op: NDArray[np.uint8]
     id: Int64s  # number of the block in Lives; failed requests have the numbers behind those; MISSING in a trim
     size: Int64s  # bytes, MISSING except in an alloc
-    time: Int64s  # ns since the first event
+    time: Int64s  # ns since the first event; event numbers where no times were recorded
+    timed: bool  # whether times were recorded
     # Index into `streams`; in a record or complete a number from len(streams) on, which stands for a stream that is not
     # known; MISSING in a trim and in the free of a failed request.
     stream: Int64s
@@ -80,17 +81,18 @@ def trace_rows(recording: Recording, lives: Lives, released: ReleaseSettings = D
     site[(op == Op.ALLOC) & (event == NEVER)] = _sites_before(recording, lives)
     late = int(np.count_nonzero(op == Op.COMPLETE))
     return TraceRows(
-        op,
-        block,
-        size,
-        _times(recording, event),
-        stream,
-        site,
-        event,
-        int(np.count_nonzero(event < 0)),
-        streams,
-        trims.size,
-        late,
+        op=op,
+        id=block,
+        size=size,
+        time=_times(recording, event),
+        timed=bool(events.time_us.size and events.time_us[0] >= 0),
+        stream=stream,
+        tag=site,
+        event=event,
+        before=int(np.count_nonzero(event < 0)),
+        streams=streams,
+        trims=trims.size,
+        late=late,
     )
 
 

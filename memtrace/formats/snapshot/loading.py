@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import InputError
+from memtrace.formats.snapshot.labels import labelled
 from memtrace.formats.snapshot.pickles import read_tree
 from memtrace.formats.snapshot.pools import Ranges, pools_by_segment
-from memtrace.formats.snapshot.records import POOL_BITS, Action, Blocks, Recorded, Recording, Segments, Snapshot, State
+from memtrace.formats.snapshot.records import HOST, POOL_BITS, Action, Blocks, Recorded, Recording, Segments, Snapshot, State
 from memtrace.formats.snapshot.schema import versions_of
 from memtrace.formats.snapshot.sites import find_sites
 from memtrace.formats.snapshot.tree import Tree, Values
@@ -37,22 +38,31 @@ def load(source: Source) -> Snapshot:
     segments, traces = _parts(tree, source.label)
     stacks: list[Values] = []
     devices = []
-    for device, events in _by_device(tree, segments, traces).items():
-        own = segments[tree.numbers(tree.column(segments, "device"), 0) == device]
+    pinned = _pinned(tree, source.label)
+    for device, events in [*_by_device(tree, segments, traces).items(), *([(HOST, pinned[0])] if pinned else [])]:
+        own = segments[tree.numbers(tree.column(segments, "device"), 0) == device] if device != HOST or not pinned else pinned[1]
         layout = _Layout(tree, own)
         stacks += [tree.column(events, "frames"), tree.column(layout.blocks, "frames")]
         devices.append((device, events, layout))
     numbers, sites = find_sites(tree, np.concatenate(stacks) if stacks else np.empty(0, np.int64))
     parts = np.split(numbers, np.cumsum([stack.size for stack in stacks])[:-1]) if stacks else []
-    found = {
-        device: _recording(tree, device, events, layout, (parts[2 * i], parts[2 * i + 1]))
-        for i, (device, events, layout) in enumerate(devices)
-    }
+    found = {}
+    for i, (device, events, layout) in enumerate(devices):
+        named = labelled(tree, device, events, parts[2 * i], sites)
+        found[device] = _recording(tree, device, events, layout, (named, parts[2 * i + 1]))
     if not found:
         raise InputError(
             f"{source.label}: the snapshot has neither events nor segments\ntry: call {RECORD} before what you record"
         )
     return Snapshot(found, _settings(tree), sites, versions_of(tree, any(events.size for events in traces)))
+
+
+def _pinned(tree: Tree, label: str) -> tuple[Values, Values] | None:
+    """Return the events and the segments of pinned host memory; None if there are none."""
+    if not tree.is_dict(tree.root):
+        return None
+    events, segments = (_dicts(tree, tree.items(tree.get(tree.root, key)), label) for key in ("host_traces", "host_segments"))
+    return (events, segments) if events.size or segments.size else None
 
 
 def _parts(tree: Tree, label: str) -> tuple[Values, list[Values]]:

@@ -15,6 +15,7 @@ from memtrace.trace.model import Int32s, Int64s
 
 # A stream here is PyTorch's handle of it (a small number or an address), plus the code of its private pool << POOL_BITS.
 POOL_BITS = 50
+HOST = -1  # in place of a device's number: pinned memory of the host
 
 
 class Action(IntEnum):
@@ -108,7 +109,9 @@ class Site(NamedTuple):
 class Snapshot:
     """Hold the contents of a snapshot file."""
 
-    recordings: dict[int, Recording]  # by device number; devices with neither events nor segments are left out
+    recordings: dict[
+        int, Recording
+    ]  # by device number, HOST for pinned memory; devices with neither events nor segments are left out
     settings: dict[str, Any]  # allocator_settings as recorded; empty in old files
     sites: list[Site]
     versions: Versions  # of PyTorch that can have written the file
@@ -119,4 +122,5 @@ class Snapshot:
 
         Of several devices that ran out, or equals, it is the one with more events, then with more reserved bytes at the end.
         """
-        return max(self.recordings.values(), key=lambda one: (one.failed, one.events.action.size, one.segments.size.sum()))
+        devices = [one for one in self.recordings.values() if one.device != HOST] or list(self.recordings.values())
+        return max(devices, key=lambda one: (one.failed, one.events.action.size, one.segments.size.sum()))
