@@ -325,6 +325,16 @@ def test_the_autopsy_adds_up() -> None:
     assert all(sum(one[2] for one in pin.holders) == pin.live_bytes == pin.extent - pin.free for pin in found.pins)
 
 
+@pytest.mark.parametrize("version", ["2.9", "2.12", "2.13", "2.15"])
+def test_an_export_tells_the_version_whose_rules_it_has(version: str, memtrace: Run, tmp_path: Path) -> None:
+    arguments = ["-p", f"pytorch:version={version}", "-o", "out.pickle"]
+    assert memtrace("export", SMALL, "--to", "torch-snapshot", *arguments).returncode == 0
+    recorded = read_recorded(tmp_path / "out.pickle")
+    assert recorded.snapshot.versions.low == tuple(map(int, version.split("."))) or version == "2.15"
+    found = whatif(memtrace, tmp_path / "out.pickle", "--conf", "")
+    assert found["fidelity"]["addresses_equal"] == 478 and found["pytorch"]["low"] == {"2.15": "2.14"}.get(version, version)
+
+
 @pytest.mark.parametrize("conf", ["", "expandable_segments:True"])
 def test_an_export_is_read_back_as_the_same_replay(conf: str, memtrace: Run, tmp_path: Path) -> None:
     policy = f"pytorch:{conf}" if conf else "pytorch"
