@@ -14,6 +14,7 @@ from memtrace.formats.snapshot.records import HOST, POOL_BITS, Action, Blocks, R
 from memtrace.formats.snapshot.schema import versions_of
 from memtrace.formats.snapshot.sites import find_sites
 from memtrace.formats.snapshot.tree import Tree, Values
+from memtrace.formats.snapshot.wrapped import pickle_of
 from memtrace.trace.model import Int32s, Int64s
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def load(source: Source) -> Snapshot:
     """Read a snapshot file and return it; raise InputError if it is no snapshot, holds neither events nor segments, or would
     run code.
     """
-    tree = read_tree(source)
+    tree = read_tree(pickle_of(source))
     segments, traces = _parts(tree, source.label)
     stacks: list[Values] = []
     devices = []
