@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay", "whatif"]
+__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay", "torch", "whatif"]
 
 # Public name -> the module that defines it.
 _WHERE = {
@@ -36,6 +36,8 @@ _WHERE = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on its first use. Raise AttributeError for any other name."""
+    if name == "torch":
+        return import_module("memtrace.torch")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_WHERE[name]), name)
