@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,12 +11,9 @@ from memtrace.cli.options import SIZE, option
 from memtrace.cli.policies import say_compiling
 from memtrace.errors import UsageError
 
-if TYPE_CHECKING:
-    from memtrace.gpu.answer import Answer
-
 
 @click.command()
-@click.argument("snapshot")
+@click.argument("snapshots", nargs=-1, required=True, metavar="SNAPSHOT...")
 @click.option(
     "--conf",
     "confs",
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     "--device",
     default="",
     metavar="N",
-    help="The device to take from a snapshot of several; by default the one that ran out of memory, else the busiest.",
+    help="The device to take from a snapshot of several; by default the one that ran out of memory, else the busiest; all: each.",
 )
 @option("format")
 @click.option(
@@ -50,20 +47,24 @@ if TYPE_CHECKING:
 )
 @option("invalid")
 @report_options
-def whatif(snapshot: str, as_json: bool, quiet: bool, verbose: int, device: str, trace_format: str | None, **asked: Any) -> None:
+def whatif(
+    snapshots: tuple[str, ...], as_json: bool, quiet: bool, verbose: int, device: str, trace_format: str | None, **asked: Any
+) -> None:
     """Replay SNAPSHOT, or any trace, under several settings of PyTorch's allocator.
 
     First it says what ran, whether a replay of that is the recording, why memory ran out, and what to do. Then each
     setting gets a row, best first: peak of reserved bytes, how often the cache was emptied, how many requests failed, and the
-    smallest device that is enough.
+    smallest device that is enough. Several snapshots are the ranks of a job, and get a line each, with one setting for all.
 
     \b
     Examples:
       memtrace whatif snapshot.pickle
       memtrace whatif snapshot.pickle --capacity 24GiB --conf expandable_segments:True --conf max_split_size_mb:128
+      memtrace whatif rank*.pickle
     """
     from memtrace.cli.output import console, echo_json
     from memtrace.engine.registry import parse_policy
+    from memtrace.gpu import ranks
     from memtrace.gpu.answer import Question, answer
     from memtrace.gpu.document import document
     from memtrace.gpu.screen import screen
@@ -71,11 +72,18 @@ def whatif(snapshot: str, as_json: bool, quiet: bool, verbose: int, device: str,
     if not (quiet or as_json):
         say_compiling([parse_policy("pytorch")])
     asked["version"] = asked.pop("pytorch")
-    found: Answer = answer(snapshot, Question(device=device_of(device, trace_format), **asked))
+    question = Question(device=device_of(device, trace_format), **asked)
+    if len(snapshots) > 1 or question.device == ranks.ALL:
+        several = ranks.ranks_of(list(snapshots), question)
+        if as_json:
+            echo_json(ranks.document(several))
+        for line in ranks.screen(several, console().width) if not as_json else ():
+            click.echo(line)
+        return
+    found = answer(snapshots[0], question)
     if as_json:
         echo_json(document(found))
-        return
-    for line in screen(found, console().width, verbose > 0):
+    for line in screen(found, console().width, verbose > 0) if not as_json else ():
         click.echo(line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from textwrap import wrap
 
 from memtrace.formats.snapshot.diagnostics import PINNED, RECORD
@@ -294,13 +295,16 @@ def nearly_full(answer: Answer) -> bool:
 def table(answer: Answer, width: int) -> list[str]:
     """Return the lines of the table of settings, best first; those that do the same as another are named behind it."""
     rows = [*([answer.as_recorded] if answer.as_recorded else []), *(row for row in answer.rows if row.same_as is None)]
-    head = ("setting", "reserved", "flushes", "failed", "fits in")
-    cells = [cells_of(row) for row in rows]
-    widths = [max(len(line[i]) for line in [head, *cells]) for i in range(1, 5)]
+    return table_of(("setting", "reserved", "flushes", "failed", "fits in"), [cells_of(row) for row in rows], width)
+
+
+def table_of(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], width: int) -> list[str]:
+    """Return the lines of a table; the first column is text, which goes on in further lines, the others are numbers."""
+    widths = [max(len(line[i]) for line in [head, *cells]) for i in range(1, len(head))]
     room = max(width - sum(widths) - 2 * len(widths), 12)
 
     def line(cell: tuple[str, ...]) -> list[str]:
-        """Return the lines of a row: a name that is too long goes on in the next line."""
+        """Return the lines of a row."""
         names = wrap(cell[0], room, break_on_hyphens=False) or [""]
         numbers = "".join(f"  {text:>{wide}}" for text, wide in zip(cell[1:], widths, strict=True))
         return [f"{names[0]:{room}}{numbers}".rstrip(), *(f"  {name}" for name in names[1:])]
