@@ -102,18 +102,18 @@ def differences(ranks: list[Rank]) -> list[str]:
     """Return in what the ranks differ, as sentences; none if they do not."""
     said = []
     told = {
-        "settings": {name_of(one.answer.recorded or "") for one in ranks},
-        "PyTorch": {str(one.answer.versions) for one in ranks},
-        "memory": {format_size(one.answer.capacity.bytes) for one in ranks if one.answer.capacity.bytes is not None},
+        "the settings": {name_of(one.answer.recorded or "") for one in ranks},
+        "the versions of PyTorch": {str(one.answer.versions) for one in ranks},
+        "the sizes of memory": {format_size(one.answer.capacity.bytes) for one in ranks if one.answer.capacity.bytes is not None},
     }
     said += [f"{what} differ: {', '.join(sorted(values))}" for what, values in told.items() if len(values) > 1]
     peaks = [one.answer.trace.facts.peak_live_bytes for one in ranks]
     if min(peaks) < 0.99 * max(peaks):
         most = next(one.name for one in ranks if one.answer.trace.facts.peak_live_bytes == max(peaks))
-        said.append(f"live bytes differ: {format_size(min(peaks))} to {format_size(max(peaks))}, the most on {most}")
+        said.append(f"the live bytes differ: {format_size(min(peaks))} to {format_size(max(peaks))}, the most on {most}")
     events = [one.answer.trace.facts.events for one in ranks]
     if min(events) < 0.99 * max(events):
-        said.append(f"events differ: {format_count(min(events))} to {format_count(max(events))}")
+        said.append(f"the numbers of events differ: {format_count(min(events))} to {format_count(max(events))}")
     return said
 
 

@@ -162,6 +162,9 @@ def why(answer: Answer) -> list[str]:
         )
     if answer.death is not None:
         found += death(answer.death, bool(answer.ended and answer.ended.ooms))
+    elif answer.same is not None and answer.same.autopsy is not None:
+        found.append(f"replayed with {format_size(answer.capacity.bytes or 0)}, {name_of(answer.same.conf)} fails:")
+        found += death(answer.same.autopsy, True)
     elif answer.versions is not None and answer.trusted and answer.ended and not answer.ended.flushes and not answer.full:
         live = format_size(answer.trace.facts.peak_live_bytes)
         found.append(f"it never ran short: at most {live} were live at once")
@@ -350,7 +353,7 @@ def after(answer: Answer, width: int, verbose: bool) -> list[str]:
 def empty_heap(answer: Answer) -> str | None:
     """Return how the recorded settings differ from what ran if replayed from an empty heap; None if they hardly do."""
     ran_, same = answer.as_recorded, answer.same
-    if ran_ is None or same is None or same.status == "refused":
+    if ran_ is None or same is None or same.status == "refused" or answer.capacity.source == GIVEN:
         return None
     parts = []
     if abs((same.peak_reserved or 0) - (ran_.peak_reserved or 0)) > PEAK_TRUST * (ran_.peak_reserved or 0):

@@ -42,5 +42,5 @@ def test_the_screen(memtrace: Run) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "3 ranks, worst first" and all(len(line) <= 80 for line in lines)
     assert [line.split()[0] for line in lines[3:6]] == ["thrash.pickle.gz", "flushes.pickle.gz", "midrun_gain.pickle.gz"]
-    assert any(line.startswith("live bytes differ: 786.0 MiB to 1.6 GiB, the most on flushes") for line in lines)
+    assert any(line.startswith("the live bytes differ: 786.0 MiB to 1.6 GiB, the most on flushes") for line in lines)
     assert "PYTORCH_ALLOC_CONF=expandable_segments:True" in lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,20 @@ def test_a_replay_from_an_empty_heap_that_differs_is_said(memtrace: Run) -> None
     assert found["line"] == "PYTORCH_ALLOC_CONF=expandable_segments:True"
     text = " ".join(screen(memtrace, path))
     assert "begin with an empty heap: from there defaults   reserves 1.5 GiB, not 1.4 GiB" in text
+
+
+TUTORIAL = re.findall(r"    \$ memtrace (whatif .*)\n((?:    .*\n|\n(?=    ))+)", (ROOT / "docs" / "tutorial-gpu.md").read_text())
+
+
+@pytest.mark.parametrize("shown", TUTORIAL, ids=[command.split("/")[-2] for command, _ in TUTORIAL])
+def test_the_screens_of_the_tutorial_are_what_is_printed(shown: tuple[str, str], memtrace: Run) -> None:
+    words = [str(ROOT / word) if word.startswith("tests/") else word for word in shown[0].split()]
+    printed = [line.rstrip() for line in memtrace(*words).stdout.splitlines()]
+    assert printed == [line.removeprefix("    ").rstrip() for line in shown[1].rstrip("\n").splitlines()]
+
+
+def test_the_tutorial_shows_both_screens() -> None:
+    assert len(TUTORIAL) == 2
 
 
 def row(conf: str, ooms: int, flushes: int, peak: int) -> Row:
