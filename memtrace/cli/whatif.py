@@ -45,6 +45,13 @@ from memtrace.errors import UsageError
 @click.option(
     "--pytorch", metavar="VERSION", help="The version of PyTorch that recorded, such as 2.9; by default the file shows it."
 )
+@click.option("--search", is_flag=True, help="Search for the best setting over all options that this version has.")
+@click.option(
+    "--most", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Settings that --search tries at most."
+)
+@click.option(
+    "--kept", metavar="FILE", help="A file for the results of --search; if it is there, the search goes on from what it holds."
+)
 @option("invalid")
 @report_options
 def whatif(
@@ -61,6 +68,7 @@ def whatif(
       memtrace whatif snapshot.pickle
       memtrace whatif snapshot.pickle --capacity 24GiB --conf expandable_segments:True --conf max_split_size_mb:128
       memtrace whatif rank*.pickle
+      memtrace whatif snapshot.pickle --search
     """
     from memtrace.cli.output import console, echo_json
     from memtrace.engine.registry import parse_policy
@@ -72,6 +80,7 @@ def whatif(
     if not (quiet or as_json):
         say_compiling([parse_policy("pytorch")])
     asked["version"] = asked.pop("pytorch")
+    asked["search"] = asked.pop("most") if asked["search"] else None
     question = Question(device=device_of(device, trace_format), **asked)
     if len(snapshots) > 1 or question.device == ranks.ALL:
         several = ranks.ranks_of(list(snapshots), question)

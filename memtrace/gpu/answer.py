@@ -25,6 +25,7 @@ from memtrace.gpu.state import state_of
 from memtrace.structures.caching.versions import LATEST, Version, variable_of
 
 if TYPE_CHECKING:
+    from memtrace.gpu.search import Found
     from memtrace.questions.reuse import Plan
     from memtrace.trace import Trace
 
@@ -92,6 +93,8 @@ class Answer:
     full: Full | None = None
     notes: list[str] = field(default_factory=list)  # remarks on the recording, in sentences
     left_out: list[str] = field(default_factory=list)  # settings that this version refuses
+    tried: int | None = None  # settings that a search tried
+    reasons: list[str] = field(default_factory=list)  # of a search: in what ranges the best setting does the same, in sentences
 
     @property
     def same(self) -> Row | None:
@@ -130,6 +133,8 @@ class Question:
     recorded_capacity: int | None = None  # bytes that the recorded program could have
     version: str | None = None  # of PyTorch, where the file does not say it
     invalid: str = "error"
+    search: int | None = None  # search for the best setting within so many replays
+    kept: str | None = None  # a file of the search's results, from which it goes on
 
 
 def whatif(path: str | os.PathLike[str], **asked: Any) -> Answer:
@@ -162,11 +167,14 @@ def of_trace(trace: Trace, asked: Question) -> Answer:
     version = version_named(asked.version) or LATEST
     capacity = Capacity(asked.capacity, GIVEN if asked.capacity is not None else UNKNOWN)
     confs = list(dict.fromkeys(asked.confs)) or grid(asked.recorded, version)
-    rows = ranked(rows_of(trace, confs, asked.capacity, version), asked.recorded or DEFAULTS)
+    found = searched(trace, asked, asked.recorded or DEFAULTS, capacity.bytes, version)
+    rows = found.rows if found else ranked(rows_of(trace, confs, asked.capacity, version), asked.recorded or DEFAULTS)
     return Answer(
         trace=trace,
         capacity=capacity,
         version=version,
+        tried=found.tried if found else None,
+        reasons=found.reasons if found else [],
         rows=rows,
         best=best_of(rows),
         recorded=asked.recorded,
@@ -217,7 +225,8 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
     confs = list(dict.fromkeys(asked.confs)) or with_share(grid(conf, versions.low), options)
     if capacity.bytes is None:
         confs = list(dict.fromkeys(map(without_share, confs)))
-    rows = ranked(rows_of(trace, confs, capacity.bytes, versions.low), conf)
+    found = searched(trace, asked, conf if capacity.bytes is not None else without_share(conf), capacity.bytes, versions.low)
+    rows = found.rows if found else ranked(rows_of(trace, confs, capacity.bytes, versions.low), conf)
     full = full_of(trace, capacity.bytes)
     return Answer(
         trace=trace,
@@ -230,6 +239,8 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
         devices=devices_of(recorded),
         recorded=conf,
         settings_known=bool(snapshot.settings) or asked.recorded is not None,
+        tried=found.tried if found else None,
+        reasons=found.reasons if found else [],
         takes_memory=bool(np.isin(recording.events.action, TAKEN).any()),
         fidelity=same,
         trusted=trusted,
@@ -240,6 +251,13 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
         notes=trace.metadata["assumed"].splitlines(),
         left_out=[one for one in GRID if not asked.confs and one not in grid(conf, versions.low)],
     )
+
+
+def searched(trace: Trace, asked: Question, recorded: str, capacity: int | None, version: Version) -> Found | None:
+    """Return what a search found, if the user asked for one."""
+    from memtrace.gpu.search import search
+
+    return search(trace, recorded, capacity, version, asked.search, asked.kept) if asked.search is not None else None
 
 
 def named_version(text: str | None) -> str | None:

@@ -39,6 +39,7 @@ def document(answer: Answer) -> dict[str, Any]:
         "as_recorded": row_document(answer.as_recorded) if answer.as_recorded is not None else None,
         "rows": [row_document(row) for row in answer.rows],
         "left_out": answer.left_out,
+        "search": {"tried": answer.tried, "reasons": answer.reasons} if answer.tried is not None else None,
         "notes": answer.notes,
     }
 

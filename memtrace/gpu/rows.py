@@ -77,10 +77,11 @@ def rows_of(trace: Trace, confs: list[str], capacity: int | None, version: Versi
     return rows
 
 
-def row_of(trace: Trace, conf: str, capacity: int | None, version: Version = LATEST) -> Row:
+def row_of(trace: Trace, conf: str, capacity: int | None, version: Version = LATEST, explain: bool = True) -> Row:
     """Replay a setting within ``capacity`` bytes (None: as much as needed) and return its row, without a smallest capacity.
 
-    A setting that PyTorch or memtrace does not accept gives a row with status refused.
+    With ``explain``, the row of a setting that fails has an autopsy. A setting that PyTorch or memtrace does not accept gives a
+    row with status refused.
     """
     from memtrace.engine.registry import parse_policy
     from memtrace.engine.replay import replay
@@ -99,7 +100,9 @@ def row_of(trace: Trace, conf: str, capacity: int | None, version: Version = LAT
     row.flushes, row.segments = int(stats[ALLOC_RETRIES]), int(stats[SEGMENT + PEAK])
     row.ooms = int(stats[OOMS] + stats[OOM_REJECTIONS])
     if row.ooms:
-        row.status, row.autopsy = "oom", autopsy(replay(trace, policy, capacity, detail="bare"))
+        row.status = "oom"
+    if row.ooms and explain:
+        row.autopsy = autopsy(replay(trace, policy, capacity, detail="bare"))
         row.oom_event, row.oom_tag = row.autopsy.event, row.autopsy.tag
     return row
 

@@ -9,7 +9,7 @@ from textwrap import wrap
 from memtrace.formats.snapshot.diagnostics import PINNED, RECORD
 from memtrace.formats.snapshot.records import HOST
 from memtrace.gpu.answer import AS_RECORDED, PEAK_TRUST, TRUST, Answer
-from memtrace.gpu.autopsy import Autopsy, Pin
+from memtrace.gpu.autopsy import UNTAGGED, Autopsy, Pin
 from memtrace.gpu.capacity import FLUSH, FRACTION, GIVEN, OOM
 from memtrace.gpu.rows import Row
 from memtrace.structures.caching.versions import variable_of
@@ -202,9 +202,14 @@ def pin_text(pin: Pin) -> str:
     return f"{format_size(pin.free)} of {format_size(pin.extent)} kept by {holders_text(pin.holders, 1)}"
 
 
+def named(tag: str) -> str:
+    """Return the tag of live blocks, or words for blocks without one."""
+    return "blocks without a call site" if tag == UNTAGGED else tag
+
+
 def holders_text(holders: list[tuple[str, int, int]], most: int) -> str:
     """Return tag, number and bytes of the first kinds of live blocks."""
-    parts = [f"{tag} ({format_count(count)} x, {format_size(size)})" for tag, count, size in holders[:most]]
+    parts = [f"{named(tag)} ({format_count(count)} x, {format_size(size)})" for tag, count, size in holders[:most]]
     return ", ".join(parts) + (", ..." if len(holders) > most else "")
 
 
@@ -226,6 +231,8 @@ def do(answer: Answer) -> list[str]:
         keep = f"leave {name} unset" if not best.conf else f"keep {name}={best.conf}"
         return [f"nothing to change: no setting tried does better by 1 % than the one in force; {keep}"]
     said = [f"\t{answer.line}", helps(best, same or answer.as_recorded, answer.capacity.bytes)]
+    if answer.tried is not None:
+        said.append("; ".join([f"the best of {format_count(answer.tried)} settings tried", *answer.reasons]))
     return [*said, *holds(answer)] if nearly_full(answer) else said
 
 
@@ -284,8 +291,8 @@ def holds(answer: Answer) -> list[str]:
     if found is None:
         return []
     large = Counter((tag, format_size(size)) for tag, size in found.largest)
-    named = [f"{size} {tag}" if count == 1 else f"{count} x {size} {tag}" for (tag, size), count in large.items()]
-    return ["who holds it: " + holders_text(found.holders, HOLDERS), "largest: " + ", ".join(named[:HOLDERS])]
+    texts = [f"{size} {named(tag)}" if count == 1 else f"{count} x {size} {named(tag)}" for (tag, size), count in large.items()]
+    return ["who holds it: " + holders_text(found.holders, HOLDERS), "largest: " + ", ".join(texts[:HOLDERS])]
 
 
 def nearly_full(answer: Answer) -> bool:
