@@ -80,7 +80,8 @@ def whatif(
     if not (quiet or as_json):
         say_compiling([parse_policy("pytorch")])
     asked["version"] = asked.pop("pytorch")
-    asked["search"] = asked.pop("most") if asked["search"] else None
+    most = asked.pop("most")
+    asked["search"] = most if asked["search"] else None
     question = Question(device=device_of(device, trace_format), **asked)
     if len(snapshots) > 1 or question.device == ranks.ALL:
         several = ranks.ranks_of(list(snapshots), question)
