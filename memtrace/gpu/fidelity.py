@@ -5,7 +5,7 @@ bytes, and the blocks at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from memtrace.formats.snapshot.records import POOL_BITS, Action, Recording, Stat
 from memtrace.gpu.capacity import recorded_peak
 from memtrace.gpu.consistency import ContradictionError, check_mapped, check_seeds
 from memtrace.gpu.initial_state import Rounding, first_ranges, given_segments, seeds
-from memtrace.structures.caching.versions import LATEST, OLDEST_SEGMENT, Version, ties_of
+from memtrace.structures.caching.seeding import Seed
+from memtrace.structures.caching.versions import LATEST, OLDEST_OBJECT, Version, ties_of
 from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 
 ONE_OF_EACH = (LATEST, Version(2, 12), Version(2, 11))  # a version for each rule for equal free blocks
-MOST_AGES = 200  # upper bound of the pairs of segments whose order is inferred
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Fidelity:
     first_difference: int | None  # number of the first recorded event whose address differs
     blocks_recorded: int  # number of blocks in all segments at the end
     blocks_equal: bool  # whether the replay ends with the same blocks
-    ages_inferred: int = 0  # pairs of segments whose order of age was inferred from differences
+    ages_inferred: int = 0  # pairs of segments, or of block objects, whose order of age was inferred from differences
     contradiction: str | None = None  # why the recording cannot be replayed from its layout; then nothing counts as equal
-    order: tuple[int, ...] | None = None  # start addresses of the segments at the first event, from the oldest; None: by address
+    order: tuple[int, ...] | None = None  # the ages that were inferred, see `replayed`
 
     @property
     def exact(self) -> bool:
@@ -63,6 +63,9 @@ class Rerun:
     conf: str  # the settings, as in PYTORCH_CUDA_ALLOC_CONF
     capacity: int | None  # bytes
     version: Version
+    # Addresses of the blocks at the first event, as the last replay took them from the oldest to the newest.
+    objects: list[int] = field(default_factory=list)
+    seeded: list[Any] = field(default_factory=list)  # the state with the recorded layout, once a replay has made it
 
 
 def fidelity(recorded: Recorded, conf: str, capacity: int | None, version: Version) -> Fidelity:
@@ -73,6 +76,8 @@ def fidelity(recorded: Recorded, conf: str, capacity: int | None, version: Versi
     blocks of other versions, because a build between two versions may write the fields of the one and have the rule of the other.
     The best result is returned.
     """
+    from memtrace.gpu.ages import with_ages
+
     rerun = Rerun(recorded, conf, capacity, version)
     try:
         check_mapped(recorded.recording, first_ranges(recorded.recording, 20 << 20))
@@ -80,8 +85,8 @@ def fidelity(recorded: Recorded, conf: str, capacity: int | None, version: Versi
     except ContradictionError as error:
         return impossible(rerun, str(error))
     tried = [found]
-    if not found.exact:
-        tried.append(with_ages(rerun))
+    if not found.exact and (aged := with_ages(rerun)) is not None:
+        tried.append(aged)
     for other in ONE_OF_EACH if not tried[-1].exact else ():
         if ties_of(other) != ties_of(version) and not tried[-1].exact:
             tried.append(compared(replace(rerun, version=other))[0])
@@ -104,64 +109,6 @@ def impossible(rerun: Rerun, reason: str) -> Fidelity:
         blocks_equal=False,
         contradiction=reason,
     )
-
-
-def with_ages(rerun: Rerun) -> Fidelity:
-    """Return the best of several replays, each with one more inferred order of age between two segments.
-
-    If a block is recorded in another segment than the one where the replay places it, the recorded segment must be older than the
-    other. This stops when nothing differs, when nothing new can be inferred or ages contradict each other, when the first
-    difference comes earlier than before, or after MOST_AGES pairs.
-    """
-    older: list[tuple[int, int]] = []
-    best, wrong = compared(rerun)
-    if ties_of(rerun.version) != OLDEST_SEGMENT:
-        return best
-    ranges = first_ranges(rerun.recorded.recording, 20 << 20)
-    starts = np.array([one.start for one in ranges], np.int64)
-    ends = np.array([one.start + one.extent for one in ranges], np.int64)
-
-    def segment_at(address: int) -> int | None:
-        """Return the start of the segment, among those at the first event, that contains an address; None if there is none."""
-        i = int(np.searchsorted(starts, address, side="right")) - 1
-        return int(starts[i]) if i >= 0 and address < ends[i] else None
-
-    while wrong is not None and len(older) < MOST_AGES:
-        recorded, replayed_at = (segment_at(address) for address in wrong)
-        if recorded is None or replayed_at is None or recorded == replayed_at or (recorded, replayed_at) in older:
-            break
-        older.append((recorded, replayed_at))
-        order = by_age(starts.tolist(), older)
-        if order is None:
-            break
-        found, wrong = compared(rerun, order)
-        reached, known = (one.first_difference or rerun.recorded.trace.facts.events for one in (found, best))
-        if reached < known:
-            break
-        if found.exact or reached > known:
-            best = replace(found, ages_inferred=len(older), order=tuple(order))
-    return best
-
-
-def by_age(starts: list[int], older: list[tuple[int, int]]) -> list[int] | None:
-    """Return the starts of segments from the oldest to the newest; None if ``older`` contradicts itself.
-
-    ``older``: pairs of starts, of which the first segment is older than the second. Where the pairs leave the order open, it is
-    by address.
-    """
-    before: dict[int, set[int]] = {start: set() for start in starts}
-    for first, second in older:
-        before[second].add(first)
-    found: list[int] = []
-    left = sorted(starts)
-    while left:
-        done = set(found)
-        free = next((start for start in left if before[start] <= done), None)
-        if free is None:
-            return None
-        found.append(free)
-        left.remove(free)
-    return found
 
 
 class Looks:
@@ -252,12 +199,13 @@ def compared(rerun: Rerun, ages: list[int] | None = None) -> tuple[Fidelity, tup
 def replayed(rerun: Rerun, ages: list[int] | None = None, look: tuple[int, Callable[[Any], None]] | None = None) -> Placement:
     """Replay the recorded settings from the recorded state, and keep all addresses.
 
-    ``ages``: start addresses of the segments at the first event, from the oldest to the newest; None: a lower address is older.
+    ``ages``: start addresses of the segments at the first event, from the oldest to the newest, or by the rule of 2.12 the
+    addresses of all blocks; None: a lower address is older.
     ``look``: an event, and a function that is shown the state after it.
     """
     from memtrace.engine.registry import parse_policy
     from memtrace.engine.replay import Hooks, replay
-    from memtrace.structures.caching.seeding import seed
+    from memtrace.structures.caching.seeding import copied, renumber, seed
     from memtrace.structures.caching.state import DIVISIONS_AT, PRIVATE, UNSPLIT, doubling_of, rounded
 
     # If the recording says when frees were completed, no free completes at any other time.
@@ -282,10 +230,20 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: tuple[int, Calla
         rounding = Rounding(block_size, rules.max_split, rules.large_buffer, whole)
         events = next(iter(trace.batches()))
         slots = {int(block): int(slot) for block, slot in zip(rows.id[:first], events.block[:first], strict=True)}
+        if rerun.seeded:
+            state, streams = copied(rerun.seeded[0]), rerun.seeded[1]
+            rerun.objects[:] = ages if ages is not None else rerun.objects
+            renumber(state, {address: rank for rank, address in enumerate(rerun.objects, start=1)})
+            fill(blocks, slots, streams)
+            return state, first
         found = seeds(recording, lives, slots, rounding)
         check_seeds(found)
         given = given_segments(recording, found, rules.large_buffer)
-        if ages is None:
+        if ties_of(rerun.version) == OLDEST_OBJECT:
+            found.sort(key=lambda one: one.start)
+            rerun.objects[:] = ages if ages is not None else objects_of(found)
+            found = numbered(found, rerun.objects)
+        elif ages is None:
             found.sort(key=lambda one: one.start)
         else:
             rank = {start: i for i, start in enumerate(ages)}
@@ -294,20 +252,41 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: tuple[int, Calla
         for one in found:  # streams that have segments but no blocks are numbered behind those that use blocks
             streams.setdefault(one.stream, len(streams) + int(rows.stream.max(initial=0)) + 1)
         found = [one._replace(stream=streams[one.stream]) for one in found]
-        for block, slot in slots.items():
-            own = blocks[slot]
-            own["address"], own["requested"] = lives.address[block], lives.requested[block]
-            own["stream"] = streams[int(lives.stream[block])]
-            own["tag"], own["align"], own["status"] = -1, 0, 1
+        fill(blocks, slots, streams)
         private = {
             number: PRIVATE + (UNSPLIT if handle >> POOL_BITS in unsplit else 0)
             for handle, number in streams.items()
             if handle >> POOL_BITS
         }
-        return seed(state, found, given, private), first
+        state = seed(state, found, given, private)
+        if ties_of(rerun.version) == OLDEST_OBJECT:
+            rerun.seeded[:] = [copied(state), streams]
+        return state, first
+
+    def fill(blocks: Any, slots: dict[int, int], streams: dict[int, int]) -> None:
+        """Fill in the records of the blocks that existed before the first event; ``slots``: number of the block -> its slot."""
+        there, at = list(slots), list(slots.values())
+        blocks["address"][at], blocks["requested"][at] = lives.address[there], lives.requested[there]
+        blocks["stream"][at] = [streams[handle] for handle in lives.stream[there].tolist()]
+        blocks["tag"][at], blocks["align"][at], blocks["status"][at] = -1, 0, 1
 
     hooks = Hooks(begin=begin, look=Looks([*deletions(rerun.recorded), *([look] if look is not None else [])]))
     return replay(trace, policy, rerun.capacity, on_oom="skip", detail="bare", keep=True, hooks=hooks)
+
+
+def objects_of(seeds: list[Seed]) -> list[int]:
+    """Return the addresses of all blocks in a likely order of age, the oldest first.
+
+    The last block of a segment is what is left of its first one, so these come first; in front of it, later blocks were cut off.
+    """
+    lasts = [one.pieces[-1].address for one in seeds]
+    return [*lasts, *(piece.address for one in seeds for piece in one.pieces[:-1])]
+
+
+def numbered(seeds: list[Seed], order: list[int]) -> list[Seed]:
+    """Return segments whose blocks have their rank in ``order``, which holds all their addresses, as number; the first is 1."""
+    rank = {address: i for i, address in enumerate(order, start=1)}
+    return [one._replace(pieces=[piece._replace(number=rank[piece.address]) for piece in one.pieces]) for one in seeds]
 
 
 def policy_of(conf: str, version: Version = LATEST, more: str = "") -> str:

@@ -29,6 +29,7 @@ from sample_snapshots import (
 
 from memtrace.errors import InputError, UsageError
 from memtrace.formats.snapshot.diagnostics import conf_of, released
+from memtrace.gpu.ages import by_age
 from memtrace.gpu.answer import without_share
 from memtrace.gpu.capacity import recorded_capacity
 from memtrace.gpu.fidelity import Fidelity, fidelity
@@ -89,6 +90,20 @@ def test_recordings_that_lost_their_first_events(path: Path, tmp_path: Path) -> 
         assert there == live_after(events, lost)
         same = compared(found, {}, capacity)
         assert same.exact and same.blocks_equal, lost
+
+
+def test_ages_of_block_objects_are_inferred(tmp_path: Path) -> None:
+    """By the rule of 2.12, a recording that lost its first events depends on the ages of blocks, which it does not hold."""
+    folder = VERSIONS / "2.12.1-24_real_gpt2small_tight_oom"
+    found = read_recorded(written(cut(plain(folder / "snapshot.pickle.gz"), 15442), tmp_path / "cut.pickle"))
+    same = compared(found, {}, settings_of(folder / "snapshot.pickle.gz")["capacity"])
+    assert same.exact and same.blocks_equal and same.ages_inferred > 0 and same.version == "2.12"
+
+
+def test_ages_are_in_an_order_that_all_conditions_allow() -> None:
+    assert by_age([1, 2, 3, 4], []) == [1, 2, 3, 4]
+    assert by_age([1, 2, 3, 4], [(4, 1), (3, 2)]) == [3, 2, 4, 1]
+    assert by_age([1, 2, 3], [(1, 2), (2, 3), (3, 1)]) is None
 
 
 @pytest.mark.parametrize("path", CASES, ids=label)
