@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +11,9 @@ from memtrace.cli import report_options
 from memtrace.cli.options import SIZE, option
 from memtrace.cli.policies import say_compiling
 from memtrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from memtrace.gpu.answer import Answer
 
 
 @click.command()
@@ -52,10 +56,18 @@ from memtrace.errors import UsageError
 @click.option(
     "--kept", metavar="FILE", help="A file for the results of --search; if it is there, the search goes on from what it holds."
 )
+@option("output", help="A folder for a report as PDF and HTML, with the replays of what ran and of the best setting.")
 @option("invalid")
 @report_options
 def whatif(
-    snapshots: tuple[str, ...], as_json: bool, quiet: bool, verbose: int, device: str, trace_format: str | None, **asked: Any
+    snapshots: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    device: str,
+    trace_format: str | None,
+    output: str | None,
+    **asked: Any,
 ) -> None:
     """Replay SNAPSHOT, or any trace, under several settings of PyTorch's allocator.
 
@@ -83,6 +95,8 @@ def whatif(
     most = asked.pop("most")
     asked["search"] = most if asked["search"] else None
     question = Question(device=device_of(device, trace_format), **asked)
+    if output is not None and (len(snapshots) > 1 or question.device == ranks.ALL):
+        raise UsageError("-o writes the report of one device of one snapshot; name one file, and --device N")
     if len(snapshots) > 1 or question.device == ranks.ALL:
         several = ranks.ranks_of(list(snapshots), question)
         if as_json:
@@ -91,10 +105,29 @@ def whatif(
             click.echo(line)
         return
     found = answer(snapshots[0], question)
+    if output is not None:
+        write_report(found, Path(output), quiet or as_json)
     if as_json:
         echo_json(document(found))
     for line in screen(found, console().width, verbose > 0) if not as_json else ():
         click.echo(line)
+
+
+def write_report(found: Answer, folder: Path, silent: bool) -> None:
+    """Replay what ran and the best setting with all measures, and write the report, its figures and tables into a folder."""
+    from functools import partial
+
+    from memtrace.engine.registry import parse_policies
+    from memtrace.report.whatif import policies_of, render
+    from memtrace.results.folder import write_folder
+    from memtrace.results.running import run
+    from memtrace.results.settings import Settings
+
+    policies = parse_policies(policies_of(found))
+    results = run([found.trace], policies, Settings(capacity=found.capacity.bytes), 1)
+    files = write_folder(results, folder, partial(render, found, results))
+    if not silent:
+        click.echo(f"wrote {folder}/: report.pdf, report.html and {len(files) - 2} more", err=True)
 
 
 def device_of(device: str, trace_format: str | None) -> str:

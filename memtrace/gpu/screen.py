@@ -30,7 +30,7 @@ def screen(answer: Answer, width: int = 80, verbose: bool = False) -> list[str]:
         lines = [line for sentence in sentences for line in folded(sentence, width - LABEL)]
         found += [f"{label if i == 0 else '':{LABEL}}{line}" for i, line in enumerate(lines)]
     found += ["", *table(answer, width)]
-    return found + after(answer, width, verbose)
+    return found + [line for sentence in behind(answer, verbose) for line in folded(sentence, width)]
 
 
 def folded(sentence: str, width: int) -> list[str]:
@@ -336,8 +336,8 @@ def cells_of(row: Row) -> tuple[str, str, str, str, str]:
     return name_of(row.conf), format_size(row.peak_reserved or 0), format_count(row.flushes or 0), failed, fits
 
 
-def after(answer: Answer, width: int, verbose: bool) -> list[str]:
-    """Return the lines behind the table: what does the same, where an empty heap differs, and remarks."""
+def behind(answer: Answer, verbose: bool) -> list[str]:
+    """Return the sentences behind the table: what does the same, where an empty heap differs, and remarks."""
     said = []
     if different := empty_heap(answer):
         said.append(different)
@@ -354,7 +354,7 @@ def after(answer: Answer, width: int, verbose: bool) -> list[str]:
     elif remarks:
         count = "1 remark" if len(remarks) == 1 else f"{format_count(len(remarks))} remarks"
         said.append(f"{count} on the recording and the settings: -v lists them")
-    return [line for sentence in said for line in folded(sentence, width)]
+    return said
 
 
 def empty_heap(answer: Answer) -> str | None:

@@ -384,6 +384,24 @@ def test_an_export_of_another_policy(memtrace: Run, tmp_path: Path) -> None:
     assert library.read(tmp_path / "out.pickle").facts.allocs == 4
 
 
+def test_the_report_says_what_the_screen_says(memtrace: Run, tmp_path: Path) -> None:
+    done = memtrace("whatif", GPU / "flushes.pickle.gz", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    for words in (
+        "What to do",
+        "PYTORCH_ALLOC_CONF=expandable_segments:True",
+        "0 flushes, not 4",
+        "Who held the memory then",
+        "train.py:8 E",
+    ):
+        assert words in page
+    assert (tmp_path / "out" / "report.pdf").read_bytes()[:5] == b"%PDF-" and len(page) < 5 << 20
+    summary = (tmp_path / "out").iterdir()
+    assert {"report.pdf", "report.html", "plots"} <= {path.name for path in summary}
+    assert memtrace("whatif", GPU / "flushes.pickle.gz", SMALL, "-o", "two").returncode == 2
+
+
 @pytest.mark.parametrize(
     "arguments", [["--conf", "", "--capacity", "lots"], ["--device", "x"], ["--device", "7"], ["--no-such-option"]]
 )
