@@ -13,7 +13,7 @@ from memtrace.cli.policies import say_compiling
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
-    from memtrace.gpu.answer import Answer
+    from memtrace.gpu.answer import Answer, Question
 
 
 @click.command()
@@ -56,6 +56,11 @@ if TYPE_CHECKING:
 @click.option(
     "--kept", metavar="FILE", help="A file for the results of --search; if it is there, the search goes on from what it holds."
 )
+@click.option(
+    "--sizes",
+    metavar="N,N,...",
+    help="The batch size or sequence length of each SNAPSHOT: what others need, and with --capacity the largest that fits.",
+)
 @option("output", help="A folder for a report as PDF and HTML, with the replays of what ran and of the best setting.")
 @option("invalid")
 @report_options
@@ -67,6 +72,7 @@ def whatif(
     device: str,
     trace_format: str | None,
     output: str | None,
+    sizes: str | None,
     **asked: Any,
 ) -> None:
     """Replay SNAPSHOT, or any trace, under several settings of PyTorch's allocator.
@@ -81,6 +87,7 @@ def whatif(
       memtrace whatif snapshot.pickle --capacity 24GiB --conf expandable_segments:True --conf max_split_size_mb:128
       memtrace whatif rank*.pickle
       memtrace whatif snapshot.pickle --search
+      memtrace whatif batch8.pickle batch16.pickle batch24.pickle --sizes 8,16,24 --capacity 24GiB
     """
     from memtrace.cli.output import console, echo_json
     from memtrace.engine.registry import parse_policy
@@ -97,6 +104,9 @@ def whatif(
     question = Question(device=device_of(device, trace_format), **asked)
     if output is not None and (len(snapshots) > 1 or question.device == ranks.ALL):
         raise UsageError("-o writes the report of one device of one snapshot; name one file, and --device N")
+    if sizes is not None:
+        show_growth(snapshots, sizes, question, as_json)
+        return
     if len(snapshots) > 1 or question.device == ranks.ALL:
         several = ranks.ranks_of(list(snapshots), question)
         if as_json:
@@ -110,6 +120,30 @@ def whatif(
     if as_json:
         echo_json(document(found))
     for line in screen(found, console().width, verbose > 0) if not as_json else ():
+        click.echo(line)
+
+
+def show_growth(snapshots: tuple[str, ...], sizes: str, asked: Question, as_json: bool) -> None:
+    """Print how the memory of each setting grows from snapshot to snapshot; ``sizes`` are theirs, separated by commas."""
+    from memtrace.cli.output import console, echo_json
+    from memtrace.gpu import growth
+    from memtrace.gpu.answer import version_named
+    from memtrace.gpu.settings import grid
+    from memtrace.reading import read
+    from memtrace.structures.caching.versions import LATEST
+
+    try:
+        numbers = [int(part) for part in sizes.split(",")]
+    except ValueError:
+        raise UsageError(f"--sizes {sizes}: no whole numbers separated by commas") from None
+    version = version_named(asked.version) or LATEST
+    part = f"torch-snapshot:{asked.device}" if asked.device else None
+    traces = [read(path, invalid=asked.invalid, format=part) for path in snapshots]
+    confs = list(dict.fromkeys(asked.confs)) or grid(asked.recorded, version)
+    found = growth.growth_of(traces, numbers, confs, asked.capacity, version)
+    if as_json:
+        echo_json(growth.document(found, numbers, asked.capacity))
+    for line in growth.screen(found, numbers, asked.capacity, console().width) if not as_json else ():
         click.echo(line)
 
 
