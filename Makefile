@@ -3,11 +3,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit compat bench docs reproductions comparison reports clean
+.PHONY: help setup demo test lint types unit compat bench gpu-check docs reproductions comparison reports clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## a virtual environment with memtrace and what its tests need
 
@@ -37,6 +37,9 @@ compat: setup ## equal results with the lowest and the newest versions of the de
 
 bench: setup ## ns per event beside C++ twins and the system's malloc
 	$(BIN)/python -m benchmarks
+
+gpu-check: setup ## on a machine with PyTorch and a GPU: replays of recordings made there equal the recordings
+	$(BIN)/python -m benchmarks.gpu_check
 
 docs: setup ## write docs/measures.md, commands.md, policies.md, workloads.md and gates.md anew from the declarations
 	$(BIN)/python -m docs.measures
