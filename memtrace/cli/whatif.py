@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option("--search", is_flag=True, help="Search for the best setting over all options that this version has.")
 @click.option(
-    "--most", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Settings that --search tries at most."
+    "--tries", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Settings that --search tries at most."
 )
 @click.option(
     "--kept", metavar="FILE", help="A file for the results of --search; if it is there, the search goes on from what it holds."
@@ -99,8 +99,8 @@ def whatif(
     if not (quiet or as_json):
         say_compiling([parse_policy("pytorch")])
     asked["version"] = asked.pop("pytorch")
-    most = asked.pop("most")
-    asked["search"] = most if asked["search"] else None
+    tries = asked.pop("tries")
+    asked["search"] = tries if asked["search"] else None
     question = Question(device=device_of(device, trace_format), **asked)
     if output is not None and (len(snapshots) > 1 or question.device == ranks.ALL):
         raise UsageError("-o writes the report of one device of one snapshot; name one file, and --device N")
@@ -161,7 +161,7 @@ def write_report(found: Answer, folder: Path, silent: bool) -> None:
     results = run([found.trace], policies, Settings(capacity=found.capacity.bytes), 1)
     files = write_folder(results, folder, partial(render, found, results))
     if not silent:
-        click.echo(f"wrote {folder}/: report.pdf, report.html and {len(files) - 2} more", err=True)
+        click.echo(f"wrote {folder}/: report.pdf, report.html, blocks.html and {len(files) - 3} more", err=True)
 
 
 def device_of(device: str, trace_format: str | None) -> str:

@@ -45,7 +45,20 @@ def render(answer: Answer, results: Results, folder: Path) -> list[Path]:
     whole = document.build(results)
     both = Document(f"memtrace whatif: {answer.trace.name}", (*blocks_of(answer), *whole.blocks))
     path, *figures = pdf.write(both, folder / "report.pdf", plots)
-    return [path, html.write(both, results, folder / "report.html", plots), *figures]
+    page = html.write(both, results, folder / "report.html", plots)
+    return [path, page, blocks_page(answer, folder / "blocks.html"), *figures]
+
+
+def blocks_page(answer: Answer, path: Path) -> Path:
+    """Replay what ran and the best setting, and write the explorer of their blocks; return the path."""
+    from memtrace.engine.replay import replay
+    from memtrace.report.html import block_map
+
+    layouts = {}
+    for policy in policies_of(answer):
+        placed = replay(answer.trace, policy, answer.capacity.bytes, on_oom="skip", detail="bare", keep=True)
+        layouts[policy.removeprefix("pytorch:").rpartition("version:")[0].rstrip(",") or "defaults"] = placed.addresses
+    return block_map.write(answer.trace, layouts, path)
 
 
 def blocks_of(answer: Answer) -> Iterator[Block]:

@@ -85,7 +85,7 @@ def test_the_range_in_which_a_size_does_the_same_is_the_range() -> None:
 
 
 def test_the_command(memtrace: Run, tmp_path: Path) -> None:
-    found = json.loads(memtrace("whatif", FLUSHES, "--search", "--most", "40", "--kept", "k.json", "--json").stdout)
+    found = json.loads(memtrace("whatif", FLUSHES, "--search", "--tries", "40", "--kept", "k.json", "--json").stdout)
     assert found["search"]["tried"] == 40 and (tmp_path / "k.json").exists() and found["line"]
     assert options_of(found["best"])
-    assert "the best of 40 settings tried" in memtrace("whatif", FLUSHES, "--search", "--most", "40").stdout
+    assert "the best of 40 settings tried" in memtrace("whatif", FLUSHES, "--search", "--tries", "40").stdout

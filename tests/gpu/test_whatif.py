@@ -398,7 +398,7 @@ def test_the_report_says_what_the_screen_says(memtrace: Run, tmp_path: Path) -> 
         assert words in page
     assert (tmp_path / "out" / "report.pdf").read_bytes()[:5] == b"%PDF-" and len(page) < 5 << 20
     summary = (tmp_path / "out").iterdir()
-    assert {"report.pdf", "report.html", "plots"} <= {path.name for path in summary}
+    assert {"report.pdf", "report.html", "blocks.html", "plots"} <= {path.name for path in summary}
     assert memtrace("whatif", GPU / "flushes.pickle.gz", SMALL, "-o", "two").returncode == 2
 
 
