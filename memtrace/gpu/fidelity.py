@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.formats.snapshot.events import GIVEN_BACK
+from memtrace.formats.snapshot.events import GIVEN_BACK, TAKEN
 from memtrace.formats.snapshot.pools import unsplit_pools
 from memtrace.formats.snapshot.records import POOL_BITS, Action, Recording, State
 from memtrace.gpu.capacity import recorded_peak
@@ -114,27 +114,30 @@ def impossible(rerun: Rerun, reason: str) -> Fidelity:
 class Looks:
     """Show the state of a replay to several functions of (event, state), each after its own events."""
 
-    def __init__(self, looks: list[tuple[int, Callable[[Any], None]]]) -> None:
+    def __init__(self, looks: list[tuple[int, Callable[[Any], Any]]]) -> None:
         """Prepare to call each function after its event."""
         self.looks = looks
         self.events = np.unique(np.array([event for event, _ in looks], np.int64))
         self.came = 0
 
-    def __call__(self, events: Any, came: int, blocks: Any, state: Any) -> None:
-        """Call the functions whose event the replay has come to."""
+    def __call__(self, events: Any, came: int, blocks: Any, state: Any) -> Any:
+        """Call the functions whose event the replay has come to; return the state that one of them made, if any did."""
         self.came += came
+        changed = None
         for event, call in self.looks:
             if self.came == event + 1:
-                call(state)
+                made = call(state if changed is None else changed)
+                changed = changed if made is None else made
+        return changed
 
 
-def deletions(recorded: Recorded) -> list[tuple[int, Callable[[Any], None]]]:
+def deletions(recorded: Recorded) -> list[tuple[int, Callable[[Any], Any]]]:
     """Return what makes private pools common ones before the emptied cache that gave their segments back.
 
     Segments of a private pool go back only once its owner was deleted. That event is not recorded, so it is put right before.
     """
     events, rows = recorded.recording.events, recorded.rows
-    found: list[tuple[int, Callable[[Any], None]]] = []
+    found: list[tuple[int, Callable[[Any], Any]]] = []
     for row in np.flatnonzero(rows.op == Op.TRIM).tolist():
         start = end = int(rows.event[row])
         while end < events.action.size and events.action[end] in GIVEN_BACK:
@@ -143,6 +146,32 @@ def deletions(recorded: Recorded) -> list[tuple[int, Callable[[Any], None]]]:
         if gone:
             found.append((row - 1, _common([int(np.searchsorted(rows.streams, handle)) for handle in gone])))
     return found
+
+
+def switches(recorded: Recorded) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Return what turns expandable segments on and off where the recording shows that the program did.
+
+    That is before the request for which memory was first taken in the other way. Nothing else that can be changed in mid-run
+    leaves such a mark.
+    """
+    events, rows = recorded.recording.events, recorded.rows
+    took = np.flatnonzero(np.isin(events.action, TAKEN))
+    mapped = events.action[took] == Action.SEGMENT_MAP
+    if not took.size or mapped.all() or not mapped.any():
+        return []
+    asked = np.flatnonzero((rows.op == Op.ALLOC) & (rows.event >= 0))
+    turns = np.flatnonzero(np.append(True, mapped[1:] != mapped[:-1]))
+    found: list[tuple[int, Callable[[Any], Any]]] = []
+    for turn in turns.tolist():
+        at = int(np.searchsorted(rows.event[asked], took[turn]))
+        if at < asked.size:
+            found.append((int(asked[at]) - 1, _expanding(bool(mapped[turn]))))
+    return found
+
+
+def _expanding(on: bool) -> Callable[[Any], Any]:
+    """Return a function that returns a state with expandable segments on or off."""
+    return lambda state: state._replace(rules=state.rules._replace(expandable=on))
 
 
 def _common(numbers: list[int]) -> Callable[[Any], None]:
@@ -214,6 +243,7 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: tuple[int, Calla
     unsplit = unsplit_pools(recording)
     policy = parse_policy(policy_of(rerun.conf, rerun.version, "events:manual" if told else ""))
     first = lives.before.size
+    turns = switches(rerun.recorded)
 
     def begin(state: Any, blocks: Any) -> tuple[Any, int]:
         """Return the state with the recorded segments and blocks, and the number of the first event after their allocs.
@@ -258,6 +288,8 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: tuple[int, Calla
             for handle, number in streams.items()
             if handle >> POOL_BITS
         }
+        if turns and turns[0][0] < first:  # before the first event
+            state = turns[0][1](state)
         state = seed(state, found, given, private)
         if ties_of(rerun.version) == OLDEST_OBJECT:
             rerun.seeded[:] = [copied(state), streams]
@@ -270,7 +302,7 @@ def replayed(rerun: Rerun, ages: list[int] | None = None, look: tuple[int, Calla
         blocks["stream"][at] = [streams[handle] for handle in lives.stream[there].tolist()]
         blocks["tag"][at], blocks["align"][at], blocks["status"][at] = -1, 0, 1
 
-    hooks = Hooks(begin=begin, look=Looks([*deletions(rerun.recorded), *([look] if look is not None else [])]))
+    hooks = Hooks(begin=begin, look=Looks([*deletions(rerun.recorded), *turns, *([look] if look is not None else [])]))
     return replay(trace, policy, rerun.capacity, on_oom="skip", detail="bare", keep=True, hooks=hooks)
 
 

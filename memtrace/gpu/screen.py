@@ -55,6 +55,8 @@ def ran(answer: Answer) -> list[str]:
             f"PyTorch {answer.versions}, {settings}; no events, but the state at the dump: {count} blocks in use",
             *state(answer),
         ]
+    if any(note.startswith("the settings were changed") for note in answer.notes):
+        settings += " at last, changed in mid-run"
     before = ", from mid-run on" if int(trace.metadata.get("blocks_before", 0)) else ""
     first = f"PyTorch {answer.versions}, {settings}; {format_count(trace.facts.events)} events{before}"
     return [first, device(answer), *ended(answer)]

@@ -21,7 +21,7 @@ VERSIONS = ROOT / "tests" / "data" / "torch-versions"
 CASES = [DATA / "24" / "snapshot.pickle.gz", DATA / "29" / "snapshot.pickle.gz"]
 MORE = [
     *(GPU / f"{name}.pickle.gz" for name in ("flushes", "midrun_gain", "really_full", "thrash", "three_devices_oom")),
-    *(path for path in sorted(VERSIONS.glob("*/*.pickle.gz")) if "settings_midrun" not in path.name),
+    *sorted(VERSIONS.glob("*/*.pickle.gz")),
 ]
 ORACLE = sorted((SHARED / "torch-oracle").glob("*/snapshot.pickle.gz"))
 # Snapshots without events (`*_state_only`) have nothing to compare a replay with; tests/gpu/test_state.py reads them.

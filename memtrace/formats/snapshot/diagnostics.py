@@ -230,10 +230,7 @@ def changed_settings(recording: Recording) -> str | None:
     both = bool(made.size and mapped.size) or np.unique(recording.segments.expandable).size > 1
     if not both:
         return None
-    return (
-        "the settings were changed in mid-run: there are expandable segments and ordinary ones; the file holds the last settings "
-        "only, and one replay has one setting"
-    )
+    return "the settings were changed in mid-run: there are expandable segments and ordinary ones; the file holds the last settings only"
 
 
 def is_ascend(recording: Recording) -> bool:
