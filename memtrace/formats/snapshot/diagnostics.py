@@ -219,6 +219,17 @@ def private_pools(recording: Recording) -> str:
         said += "; which events are theirs is not recorded, and inferred from the segments at the dump"
     if unsplit_pools(recording):
         said += "; one of them hands out its blocks whole (no_split)"
+    return said
+
+
+def changed_settings(recording: Recording) -> str | None:
+    """Return the sentence that says that the settings were changed in mid-run; None if nothing shows that they were."""
+    action = recording.events.action
+    made = np.flatnonzero(action == Action.SEGMENT_ALLOC)
+    mapped = np.flatnonzero(action == Action.SEGMENT_MAP)
+    both = bool(made.size and mapped.size) or np.unique(recording.segments.expandable).size > 1
+    if not both:
+        return None
     said = "the settings were changed in mid-run: there are expandable segments and ordinary ones"
     return f"{said}; the file holds the last settings only"
 
