@@ -104,11 +104,9 @@ def ended(answer: Answer) -> list[str]:
     run = answer.ended
     if run is None:
         return []
-    times = "once" if run.ooms == 1 else f"{format_count(run.ooms)} times"
-    said = f"ran out of memory {times}" + (" and went on" if run.survived else "") if run.ooms else "no request failed"
+    said = f"ran out of memory {times(run.ooms)}" + (" and went on" if run.survived else "") if run.ooms else "no request failed"
     if run.flushes:
-        count = "once" if run.flushes == 1 else f"{format_count(run.flushes)} times"
-        said += f"; emptied the cache {count}"
+        said += f"; emptied the cache {times(run.flushes)}"
         said += f", {format_size(run.given_back)} given back and fetched again" if run.given_back else " without getting any back"
     return [f"{said}; at most {format_size(answer.as_recorded.peak_reserved or 0) if answer.as_recorded else '?'} reserved"]
 
@@ -134,6 +132,8 @@ def trust(answer: Answer) -> str:
     if not answer.trusted:
         if no_segment_events(answer):
             equal += ", and no segment events are in the file, which skip_actions can leave out"
+        if "garbage_collection_threshold" in (answer.recorded or ""):
+            equal += ", as garbage was collected by a share of memory that is not recorded (--recorded, --recorded-capacity)"
         limits = f"at least {100 * TRUST:.0f} % and a peak within {100 * PEAK_TRUST:.0f} % are needed"
         return f"no: {equal}, {peaks}; {limits}, so nothing is recommended"
     more = f" by the rules of PyTorch {same.version}" if answer.versions and same.version != str(answer.versions.low) else ""
@@ -359,6 +359,11 @@ def behind(answer: Answer, verbose: bool) -> list[str]:
     return said
 
 
+def times(count: int) -> str:
+    """Return how often, in words."""
+    return {0: "never", 1: "once"}.get(count, f"{format_count(count)} times")
+
+
 def empty_heap(answer: Answer) -> str | None:
     """Return how the recorded settings differ from what ran if replayed from an empty heap; None if they hardly do."""
     ran_, same = answer.as_recorded, answer.same
@@ -366,11 +371,12 @@ def empty_heap(answer: Answer) -> str | None:
         return None
     parts = []
     if abs((same.peak_reserved or 0) - (ran_.peak_reserved or 0)) > PEAK_TRUST * (ran_.peak_reserved or 0):
-        parts.append(f"reserves {format_size(same.peak_reserved or 0)}, not {format_size(ran_.peak_reserved or 0)}")
+        more = (same.peak_reserved or 0) - (ran_.peak_reserved or 0)
+        parts.append(f"reserves {format_size(abs(more))} {'more' if more > 0 else 'less'}")
     if same.flushes != ran_.flushes:
-        parts.append(f"flushes {format_count(same.flushes or 0)} times, not {format_count(ran_.flushes or 0)}")
+        parts.append(f"flushes {times(same.flushes or 0)}, not {times(ran_.flushes or 0)}")
     if same.ooms != ran_.ooms:
-        parts.append(f"fails {format_count(same.ooms or 0)} times, not {format_count(ran_.ooms or 0)}")
+        parts.append(f"fails {times(same.ooms or 0)}, not {times(ran_.ooms or 0)}")
     if not parts:
         return None
     return (

@@ -441,6 +441,24 @@ def test_each_field_that_is_missing_makes_a_version_older(drop: tuple[str, ...],
     assert str(read_recorded(written(value, tmp_path / "v.pickle")).snapshot.versions) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([1] * 9 + [2, 4] + [8] * 5, "[256:1,512:2,1024:4,2048:8,>:8]"),
+        ([4] + [0] * 14 + [8], "[1:4,2:0,4:0,8:0,16:0,32:0,64:0,128:0,256:0,512:0,1024:0,2048:0,4096:0,8192:0,16384:0,32768:8]"),
+        ([0] * 15 + [8], "[16384:0,32768:8]"),
+        ([8] + [2] * 15, "[1:8,2:2,>:2]"),
+    ],
+)
+@pytest.mark.parametrize("from_last", [False, True])
+def test_recorded_divisions_are_said_shortly_and_mean_the_same(values: list[int], text: str, from_last: bool) -> None:
+    from memtrace.structures.caching.conf import divisions
+
+    recorded = {"roundup_power2_divisions": {str(1 << i): value for i, value in enumerate(values)}, "expandable_segments": False}
+    conf = conf_of(recorded, read_recorded(SMALL).recording)
+    assert conf == f"roundup_power2_divisions:{text}" and divisions(text, from_last) == values
+
+
 def test_recorded_settings_decide_how_events_are_read(tmp_path: Path) -> None:
     """Garbage collected before a request looks like an emptied cache, unless the settings say that garbage is collected."""
     base, size, other = 1 << 40, 30 << 20, (1 << 40) + (1 << 28)

@@ -80,7 +80,12 @@ def _roundup(divisions: Any) -> str:
         return ""
     if len(set(values)) == 1:
         return f"roundup_power2_divisions:{values[0]}"
-    return "roundup_power2_divisions:[" + ",".join(f"{key}:{value}" for key, value in pairs) + "]"
+    low = next(i for i, value in enumerate(values) if value != values[0]) - 1  # the first key also stands for all below it
+    high = len(values) - next(i for i, value in enumerate(reversed(values)) if value != values[-1])
+    named = [f"{key}:{value}" for key, value in pairs[low : high + 1]]
+    # `>` begins behind the last key or, up to 2.9, with it: the last key has the same value, so both are the same.
+    rest = [f">:{values[-1]}"] if high + 1 < len(values) else []
+    return f"roundup_power2_divisions:[{','.join([*named, *rest])}]"
 
 
 def _only_in_text(conf: str) -> list[str]:
