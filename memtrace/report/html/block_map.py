@@ -104,7 +104,7 @@ def cells_of(start: Any, end: Any, at: Any, size: Any, events: int, height: int)
 
 def packed(array: Any) -> str:
     """Return the bytes of an array compressed and in base64."""
-    return base64.b64encode(zlib.compress(array.tobytes(), 9)).decode()
+    return base64.b64encode(zlib.compress(array.tobytes(), 6)).decode()
 
 
 def write(trace: Trace, layouts: dict[str, Any], path: Path) -> Path:
