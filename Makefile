@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit compat bench bench-cold docs reproductions comparison reports clean
+.PHONY: help setup demo test lint types unit compat bench bench-cold gpu-check docs reproductions comparison reports clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -40,6 +40,9 @@ bench: setup ## ns per event beside C++ twins and the system's malloc
 
 bench-cold: setup ## seconds of commands without compiled code, and after an edit of a policy
 	$(BIN)/python -m benchmarks.cold
+
+gpu-check: setup ## on a machine with PyTorch and a GPU: replays of recordings made there equal the recordings
+	$(BIN)/python -m benchmarks.gpu_check
 
 docs: setup ## write docs/measures.md, commands.md, policies.md, workloads.md and gates.md anew from the declarations
 	$(BIN)/python -m docs.measures

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from memtrace.engine.heap import Heap
     from memtrace.engine.registry import policy
     from memtrace.engine.replay import Placement, replay
+    from memtrace.gpu.answer import whatif
     from memtrace.measures import measure
     from memtrace.reading import read
     from memtrace.trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "policy", "read", "replay"]
+__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "policy", "read", "replay", "torch", "whatif"]
 
 # Public name -> the module that defines it.
 _WHERE = {
@@ -31,11 +32,14 @@ _WHERE = {
     "policy": "memtrace.engine.registry",
     "read": "memtrace.reading",
     "replay": "memtrace.engine.replay",
+    "whatif": "memtrace.gpu.answer",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on its first use. Raise AttributeError for any other name."""
+    if name == "torch":
+        return import_module("memtrace.torch")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_WHERE[name]), name)

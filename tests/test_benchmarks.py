@@ -1,6 +1,7 @@
 """The benchmarks: seeded traces, twins that agree with each other and with brute force, honest tables."""
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,3 +265,13 @@ def test_command_ends_with_1_where_placements_differ(monkeypatch: pytest.MonkeyP
         said = capsys.readouterr()
         assert "met" in said.out
         assert ("DISAGREEMENT small" in said.err) == (peak == 2)
+
+
+def test_the_check_on_a_gpu_says_why_it_checked_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import gpu_check
+
+    monkeypatch.setattr("sys.argv", ["gpu_check"])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert gpu_check.main() == 1 and "PyTorch is not installed" in capsys.readouterr().out

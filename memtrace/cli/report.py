@@ -51,7 +51,8 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
 def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
     """Show a results folder at the terminal: the ranked table, and reserved bytes and addresses over time.
 
-    For a folder of `memtrace tiers` it shows the tables, and live bytes, traffic and evictions over time.
+    For a folder of `memtrace tiers` it shows the tables, and live bytes, traffic and evictions over time; for a memory
+    snapshot what `memtrace whatif` says.
 
     \b
     Example:
@@ -65,6 +66,17 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
 
     leave_out_pandas()
     source = Path(folder)
+    if source.is_file():
+        from memtrace.cli.output import console, echo_json
+        from memtrace.gpu.answer import whatif
+        from memtrace.gpu.screen import screen
+
+        answer = whatif(source)
+        if as_json:
+            echo_json(answer.document())
+        for line in screen(answer, console().width) if not as_json else ():
+            click.echo(line)
+        return
     results: Results | TierResults = (
         read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace, say_assumed
 
 if TYPE_CHECKING:
+    from memtrace.gpu.autopsy import Autopsy
     from memtrace.trace import Trace
 
 
@@ -42,10 +44,35 @@ def info(trace: str, trace_format: str | None, invalid: str, as_json: bool, quie
                 "tags": list(found.tags),
                 "metadata": found.metadata,
                 **numbers(found),
+                **({"state": asdict(state)} if (state := state_in(found, trace, trace_format)) is not None else {}),
             }
         )
         return
-    print_table(("", ""), rows_of(found), words=(0,), title=f"{found.name} ({', '.join(found.columns)})")
+    print_table(
+        ("", ""),
+        [*rows_of(found), *rows_of_state(found, trace, trace_format)],
+        words=(0,),
+        title=f"{found.name} ({', '.join(found.columns)})",
+    )
+
+
+def state_in(found: Trace, path: str, trace_format: str | None) -> Autopsy | None:
+    """Return the state at the dump if the trace was read from a memory snapshot without events, else None."""
+    if found.metadata.get("events_recorded") != "0":
+        return None
+    from memtrace.gpu.recorded import read_recorded
+    from memtrace.gpu.state import state_of
+
+    recorded = read_recorded(path, (trace_format or "").partition(":")[2])
+    return state_of(recorded.recording, recorded.snapshot.sites)
+
+
+def rows_of_state(found: Trace, path: str, trace_format: str | None) -> list[tuple[str, str]]:
+    """Return the lines of the table on the state at the dump; none if there are events."""
+    from memtrace.gpu.state import state_rows
+
+    state = state_in(found, path, trace_format)
+    return state_rows(state) if state is not None else []
 
 
 def numbers(trace: Trace) -> dict[str, Any]:

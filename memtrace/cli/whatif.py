@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,18 +10,14 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import SIZE, option
 from memtrace.cli.policies import say_compiling
+from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
-    from memtrace.gpu.autopsy import Pin
-    from memtrace.gpu.fidelity import Fidelity
-    from memtrace.gpu.whatif import Row
-    from memtrace.trace import Trace
-
-PINS_SHOWN = 6  # segments that are printed
+    from memtrace.gpu.answer import Answer, Question
 
 
 @click.command()
-@click.argument("snapshot")
+@click.argument("snapshots", nargs=-1, required=True, metavar="SNAPSHOT...")
 @click.option(
     "--conf",
     "confs",
@@ -28,13 +25,18 @@ PINS_SHOWN = 6  # segments that are printed
     metavar="STR",
     help="Settings in the syntax of PYTORCH_CUDA_ALLOC_CONF; '' stands for the defaults. Repeatable.",
 )
-@option("capacity", help="Memory of the device, such as 24GiB; without it memory is unlimited.")
+@option(
+    "capacity",
+    help="Memory that the program can have, such as 24GiB: what PyTorch's message calls total capacity, less what the CUDA "
+    "context and other processes take; by default what the recording proves.",
+)
 @click.option(
     "--device",
     default="",
     metavar="N",
-    help="The device to take from a snapshot of several; by default the one with most events.",
+    help="The device to take from a snapshot of several; by default the one that ran out of memory, else the busiest; all: each.",
 )
+@option("format")
 @click.option(
     "--recorded", metavar="STR", help="The settings in force during the recording, if the file does not contain all of them."
 )
@@ -42,212 +44,132 @@ PINS_SHOWN = 6  # segments that are printed
     "--recorded-capacity",
     metavar="SIZE",
     callback=SIZE,
-    help="The memory of the device during the recording, if it ran short then.",
+    help="The memory that the recorded program could have, if the recording does not show it.",
 )
+@click.option(
+    "--pytorch", metavar="VERSION", help="The version of PyTorch that recorded, such as 2.9; by default the file shows it."
+)
+@click.option("--search", is_flag=True, help="Search for the best setting over all options that this version has.")
+@click.option(
+    "--tries", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="Settings that --search tries at most."
+)
+@click.option(
+    "--kept", metavar="FILE", help="A file for the results of --search; if it is there, the search goes on from what it holds."
+)
+@click.option(
+    "--sizes",
+    metavar="N,N,...",
+    help="The batch size or sequence length of each SNAPSHOT: what others need, and with --capacity the largest that fits.",
+)
+@option("output", help="A folder for a report as PDF and HTML, with the replays of what ran and of the best setting.")
 @option("invalid")
 @report_options
 def whatif(
-    snapshot: str,
-    confs: tuple[str, ...],
-    capacity: int | None,
-    device: str,
-    recorded: str | None,
-    recorded_capacity: int | None,
-    invalid: str,
+    snapshots: tuple[str, ...],
     as_json: bool,
     quiet: bool,
     verbose: int,
+    device: str,
+    trace_format: str | None,
+    output: str | None,
+    sizes: str | None,
+    **asked: Any,
 ) -> None:
     """Replay SNAPSHOT, or any trace, under several settings of PyTorch's allocator.
 
-    First the recorded settings are replayed and compared with the recording. Then each setting gets a row: peak of
-    reserved bytes, retries, whether and where memory runs out, and the smallest device that is enough.
+    First it says what ran, whether a replay of that is the recording, why memory ran out, and what to do. Then each
+    setting gets a row, best first: peak of reserved bytes, how often the cache was emptied, how many requests failed, and the
+    smallest device that is enough. Several snapshots are the ranks of a job, and get a line each, with one setting for all.
 
     \b
     Examples:
       memtrace whatif snapshot.pickle
       memtrace whatif snapshot.pickle --capacity 24GiB --conf expandable_segments:True --conf max_split_size_mb:128
+      memtrace whatif rank*.pickle
+      memtrace whatif snapshot.pickle --search
+      memtrace whatif batch8.pickle batch16.pickle batch24.pickle --sizes 8,16,24 --capacity 24GiB
     """
-    from memtrace.gpu.whatif import best_of, grid, mark_no_effect, rows_of
+    from memtrace.cli.output import console, echo_json
+    from memtrace.gpu import ranks
+    from memtrace.gpu.answer import Question, answer
+    from memtrace.gpu.document import document
+    from memtrace.gpu.screen import screen
 
     say_compiling(quiet or as_json)
-    trace, compared = read(snapshot, device, recorded, recorded_capacity, invalid)
-    chosen = list(dict.fromkeys(confs)) or grid(compared.conf if compared else None)
-    rows = rows_of(trace, chosen, capacity)
-    mark_no_effect(rows)
-    best = best_of(rows)
-    if as_json:
-        from memtrace.cli.output import echo_json
-
-        echo_json(document(trace, capacity, compared, rows, best))
+    asked["version"] = asked.pop("pytorch")
+    tries = asked.pop("tries")
+    asked["search"] = tries if asked["search"] else None
+    question = Question(device=device_of(device, trace_format), **asked)
+    if output is not None and (len(snapshots) > 1 or question.device == ranks.ALL):
+        raise UsageError("-o writes the report of one device of one snapshot; name one file, and --device N")
+    if sizes is not None:
+        show_growth(snapshots, sizes, question, as_json)
         return
-    click.echo(fidelity_line(compared))
-    show(trace, rows, capacity, quiet, verbose)
-    if best:
-        click.echo(
-            f"\nPYTORCH_CUDA_ALLOC_CONF={best.conf}"
-            if best.conf
-            else "\nthe defaults do best: leave PYTORCH_CUDA_ALLOC_CONF unset"
-        )
+    if len(snapshots) > 1 or question.device == ranks.ALL:
+        several = ranks.ranks_of(list(snapshots), question)
+        if as_json:
+            echo_json(ranks.document(several))
+        for line in ranks.screen(several, console().width) if not as_json else ():
+            click.echo(line)
+        return
+    found = answer(snapshots[0], question)
+    if output is not None:
+        write_report(found, Path(output), quiet or as_json)
+    if as_json:
+        echo_json(document(found))
+    for line in screen(found, console().width, verbose > 0) if not as_json else ():
+        click.echo(line)
 
 
-def read(path: str, device: str, recorded: str | None, capacity: int | None, invalid: str) -> tuple[Trace, Fidelity | None]:
-    """Return the trace, and how exactly a replay of the recorded settings repeats the recording.
+def show_growth(snapshots: tuple[str, ...], sizes: str, asked: Question, as_json: bool) -> None:
+    """Print how the memory of each setting grows from snapshot to snapshot; ``sizes`` are theirs, separated by commas."""
+    from memtrace.cli.output import console, echo_json
+    from memtrace.gpu import growth
+    from memtrace.gpu.answer import version_named
+    from memtrace.gpu.settings import grid
+    from memtrace.reading import read
+    from memtrace.structures.caching.versions import LATEST
 
-    The second is None if the file is no snapshot, and so has no recorded addresses. ``device`` chooses a device of the
-    snapshot, ``recorded`` and ``capacity`` replace what it says of settings and memory.
+    try:
+        numbers = [int(part) for part in sizes.split(",")]
+    except ValueError:
+        raise UsageError(f"--sizes {sizes}: no whole numbers separated by commas") from None
+    version = version_named(asked.version) or LATEST
+    part = f"torch-snapshot:{asked.device}" if asked.device else None
+    traces = [read(path, invalid=asked.invalid, format=part) for path in snapshots]
+    confs = list(dict.fromkeys(asked.confs)) or grid(asked.recorded, version)
+    found = growth.growth_of(traces, numbers, confs, asked.capacity, version)
+    if as_json:
+        echo_json(growth.document(found, numbers, asked.capacity))
+    for line in growth.screen(found, numbers, asked.capacity, console().width) if not as_json else ():
+        click.echo(line)
+
+
+def write_report(found: Answer, folder: Path, silent: bool) -> None:
+    """Replay what ran and the best setting with all measures, and write the report, its figures and tables into a folder."""
+    from functools import partial
+
+    from memtrace.engine.registry import parse_policies
+    from memtrace.report.whatif import policies_of, render
+    from memtrace.results.folder import write_folder
+    from memtrace.results.running import run
+    from memtrace.results.settings import Settings
+
+    policies = parse_policies(policies_of(found))
+    results = run([found.trace], policies, Settings(capacity=found.capacity.bytes), 1)
+    files = write_folder(results, folder, partial(render, found, results))
+    if not silent:
+        click.echo(f"wrote {folder}/: report.pdf, report.html, blocks.html and {len(files) - 3} more", err=True)
+
+
+def device_of(device: str, trace_format: str | None) -> str:
+    """Return the number of the device that the user names, as text, empty if none; ``--format torch-snapshot:N`` names one too.
+
+    Raises UsageError if both name one, and not the same.
     """
-    from memtrace.formats import find
-    from memtrace.reading import read as read_trace
-    from memtrace.trace.sources import open_source
-
-    with open_source(path) as source:
-        name = find(source).NAME
-    if name != "torch-snapshot":
-        return read_trace(path, invalid=invalid), None
-    from memtrace.formats.snapshot.diagnostics import conf_of, released, without_share
-    from memtrace.gpu.fidelity import fidelity, recorded_capacity
-    from memtrace.gpu.recorded import read_recorded
-
-    found = read_recorded(path, device)
-    for note in found.trace.metadata["assumed"].splitlines():
-        click.echo(f"note: {note}", err=True)
-    settings = found.snapshot.settings
-    conf = conf_of(settings, found.recording) if recorded is None else recorded
-    if capacity is None and conf != (conf := without_share(conf, found.recording)):
-        click.echo("note: the device's memory was not recorded, so no share of it is kept; see --recorded-capacity", err=True)
-    at = capacity if capacity is not None else recorded_capacity(found.recording, released(settings))
-    return found.trace, fidelity(found.recording, found.lives, found.rows, found.trace, conf, at)
-
-
-def fidelity_line(compared: Fidelity | None) -> str:
-    """Return a sentence on how exactly the replay repeats the recording."""
-    from memtrace.units import format_size
-
-    if compared is None:
-        return "no recorded addresses in this trace: nothing to compare a replay with"
-    share = 100 * compared.addresses_equal / compared.addresses_total if compared.addresses_total else 100.0
-    text = (
-        f"recorded settings ({compared.conf or 'defaults'}) replayed: {compared.addresses_equal:,} of "
-        f"{compared.addresses_total:,} addresses equal ({share:.4g} %), reserved peak "
-        f"{format_size(compared.reserved_peak_replayed)}, recorded {format_size(compared.reserved_peak_recorded)}"
-    )
-    if compared.first_difference is not None:
-        text += f"; the first difference is at recorded event {compared.first_difference:,}"
-    return text
-
-
-def show(trace: Trace, rows: list[Row], limit: int | None, quiet: bool, verbose: int) -> None:
-    """Print the table with a row for each setting, how the settings that ran out of memory did so, and warnings.
-
-    Without ``verbose`` only the first of these settings is explained. ``limit`` is the device's memory in bytes or
-    None.
-    """
-    from memtrace.cli.output import print_table
-    from memtrace.units import format_size
-
-    device = "a device that never runs short" if limit is None else f"a device of {format_size(limit)}"
-    title = f"{trace.name}: {trace.facts.events:,} events on {device}; live at most {format_size(trace.facts.peak_live_bytes)}"
-    columns = ("PYTORCH_CUDA_ALLOC_CONF", "reserved", "retries", "segments", "fits in", "")
-    print_table(columns, [cells(row) for row in rows], words=(0, 5), title=title)
-    failed = [row for row in rows if row.autopsy is not None]
-    for row in failed[:1] if not verbose else failed:
-        show_autopsy(row)
-    if len(failed) > 1 and not verbose:
-        click.echo(f"{len(failed) - 1} more ran out of memory; -v takes each of them apart")
-    for row in rows if not quiet else ():
-        for note in row.notes:
-            click.echo(f"warning: {name_of(row)}: {note}", err=True)
-
-
-def show_autopsy(row: Row) -> None:
-    """Print the state of memory when it ran out, and the blocks that keep free bytes from going back to the device."""
-    from memtrace.cli.output import print_table
-    from memtrace.units import format_size
-
-    found = row.autopsy
-    assert found is not None
-    where = f" at {row.oom_tag}" if row.oom_tag else ""
-    click.echo(f"\n{name_of(row)}: out of memory at event {found.event:,}, which asks for {format_size(found.request)}{where}")
-    click.echo(
-        f"  reserved {format_size(found.reserved)}: {format_size(found.active)} in blocks in use, {format_size(found.cached)} "
-        f"cached\n  of that {format_size(found.splits)} lie beside blocks in use and cannot go back to the device\n"
-        f"  the largest free block has {format_size(found.largest_free)}"
-    )
-    rows = [
-        (f"0x{pin.address:x}", format_size(pin.extent), format_size(pin.free), str(pin.live), holders_text(pin))
-        for pin in found.pins[:PINS_SHOWN]
-    ]
-    if rows:
-        title = f"the most free bytes kept, of {len(found.pins)} such segments"
-        print_table(("segment", "size", "free", "blocks", "held by"), rows, words=(0, 4), title=title)
-
-
-def holders_text(pin: Pin) -> str:
-    """Return the blocks that keep a segment: tag, number and bytes of the first two kinds."""
-    from memtrace.units import format_size
-
-    parts = [
-        f"{tag} ({count} x, {format_size(size)})" if tag != "untagged" else f"{format_size(size)}"
-        for tag, count, size in pin.holders
-    ]
-    return ", ".join(parts[:2]) + (", ..." if len(parts) > 2 else "")
-
-
-def name_of(row: Row) -> str:
-    """Return the settings of a row, or "defaults"."""
-    return row.conf or "defaults"
-
-
-def cells(row: Row) -> tuple[str, ...]:
-    """Return a row's line in the table."""
-    from memtrace.units import format_size
-
-    if row.status == "refused":
-        return name_of(row), "-", "-", "-", "-", "refused"
-    fits = format_size(row.smallest_capacity) if row.smallest_capacity is not None else "-"
-    return (
-        name_of(row),
-        format_size(row.peak_reserved or 0),
-        f"{row.retries:,}",
-        f"{row.segments:,}",
-        fits,
-        "ok" if row.oom_event is None else f"oom @{row.oom_event:,}",
-    )
-
-
-def document(trace: Trace, limit: int | None, compared: Fidelity | None, rows: list[Row], best: Row | None) -> dict[str, Any]:
-    """Return the JSON document; ``limit`` is the device's memory in bytes or None, ``best`` the row with the best settings."""
-    said = None
-    if compared is not None:
-        said = {name: value for name, value in vars(compared).items() if name != "capacity"}
-        said["capacity_bytes"] = compared.capacity
-    return {
-        "schema": "memtrace.whatif/1",
-        "trace": trace.name,
-        "events": trace.facts.events,
-        "lower_bound_bytes": trace.facts.peak_live_bytes,
-        "capacity_bytes": limit,
-        "fidelity": said,
-        "rows": [row_document(row) for row in rows],
-        "best": best.conf if best else None,
-    }
-
-
-def row_document(row: Row) -> dict[str, Any]:
-    """Return a row's entry in the JSON document."""
-    from dataclasses import asdict
-
-    return {
-        "conf": row.conf,
-        "status": row.status,
-        "peak_reserved_bytes": row.peak_reserved,
-        "retries": row.retries,
-        "segments": row.segments,
-        "oom_event": row.oom_event,
-        "oom_request_bytes": row.autopsy.request if row.autopsy else None,
-        "oom_tag": row.oom_tag,
-        "smallest_capacity_bytes": row.smallest_capacity,
-        "autopsy": asdict(row.autopsy) if row.autopsy else None,
-        "warnings": row.notes,
-    }
+    name, _, chosen = (trace_format or "").partition(":")
+    if name not in ("", "torch-snapshot"):
+        raise UsageError(f"--format {trace_format}: only torch-snapshot:N has a meaning here, which chooses device N")
+    if device and chosen and device != chosen:
+        raise UsageError(f"--device {device} and --format {trace_format} name two devices")
+    return device or chosen

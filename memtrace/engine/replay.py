@@ -32,8 +32,11 @@ class Look(Protocol):
 
     events: NDArray[np.int64]  # the events after which it is called, ascending
 
-    def __call__(self, events: Events, came: int, blocks: Any, state: Any) -> None:
-        """Look at `blocks` (a record for each slot) and at the policy's `state` after the first `came` of these `events`."""
+    def __call__(self, events: Events, came: int, blocks: Any, state: Any) -> Any:
+        """Look at `blocks` (a record for each slot) and at the policy's `state` after the first `came` of these `events`.
+
+        Return None, or the state with which the replay is to go on.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -275,7 +278,8 @@ def replay_batch(run: Run, events: Events, first: int, kept: Kept, hooks: Hooks)
             run.places.clear()
         kept.watched = len(run.places)
     if hooks.look is not None:
-        hooks.look(events, came, run.blocks, run.state)
+        changed = hooks.look(events, came, run.blocks, run.state)
+        run.state = run.state if changed is None else changed
     return ended
 
 

@@ -2,10 +2,12 @@
 
 The program's own requests are read: alloc, free, and use by other streams. What the recorded allocator did about them
 (segments) is not in the trace; `memtrace whatif` compares with it. If a recording starts in mid-run, the blocks that were
-live then are put in front. Tags are the innermost frame of the user's own code. Of several devices the one with most events
-is read; `--format torch-snapshot:1` reads device 1. All versions since 2.0 are read, and torch.profiler's memory timelines.
+live then are put in front; without events, the blocks at the dump are the trace. Tags are the innermost frame of the user's
+own code, with annotations and metadata. Of several devices the one that ran out of memory is read, else the one with most
+events; `--format torch-snapshot:1` reads device 1, `torch-snapshot:pinned` the pinned memory of the host. All versions since
+2.0 are read, and memory_viz pages and JSON of a snapshot.
 
-Source: PyTorch, torch/csrc/cuda/memory_snapshot.cpp, and recordings of 2.1 to 2.14.
+Source: PyTorch, torch/csrc/cuda/memory_snapshot.cpp, and recordings of 2.1 to 2.15.
 """
 
 from __future__ import annotations
@@ -18,16 +20,18 @@ if TYPE_CHECKING:
     from memtrace.trace.sources import Source
 
 NAME = "torch-snapshot"
-SUFFIXES = (".pickle", ".pkl")
+SUFFIXES = (".pickle", ".pkl", ".html")
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Return whether the file starts as a pickle of protocol 2 to 5."""
-    return len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5
+    """Return whether the file starts as a pickle of protocol 2 to 5, or as a page or JSON that holds a snapshot."""
+    from memtrace.formats.snapshot.wrapped import is_wrapped
+
+    return (len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5) or is_wrapped(head)
 
 
 def read(source: Source, device: str = "") -> Iterator[Batch]:
-    """Yield the rows of one device in batches; `device` is its number as text, "" for the device with most events."""
+    """Yield the rows of one device in batches; `device` is its number as text, "" for the main one."""
     from memtrace.formats.snapshot.batches import read_batches
 
     return read_batches(source, device)

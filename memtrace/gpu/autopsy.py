@@ -1,5 +1,5 @@
-"""Explain why a caching allocator ran out of memory: how much it had reserved, how much of that was cached, and which blocks keep
-cached memory from going back.
+"""Explain why a caching allocator ran out of memory: how much it had reserved, how much of that was cached, which blocks keep
+cached memory from going back, and what the live blocks are.
 
 Cached memory goes back to the device only as whole segments (or whole free pages of expandable ones). A live block pins the free
 memory beside it in its segment: that memory is reserved, but only requests that fit it can use it.
@@ -16,6 +16,11 @@ from memtrace.trace.model import Int64s, Op
 
 if TYPE_CHECKING:
     from memtrace.engine.replay import Placement
+    from memtrace.trace import Trace
+
+UNTAGGED, BEFORE = "no call site", "before the recording"  # blocks without a tag; the second: there at the first event
+LARGEST = 8  # blocks that are named one by one
+Holder = tuple[str, int, int]  # tag, number of live blocks, their bytes
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,16 @@ class Pin:
     largest_free: int  # the largest free block
     live: int  # number of blocks that are live or pending
     live_bytes: int  # their bytes
-    holders: list[tuple[str, int, int]]  # (tag, number of live blocks, their bytes), the most bytes first
+    holders: list[Holder]  # the most bytes first
 
 
 @dataclass(frozen=True)
 class Autopsy:
-    """Describe the state of the allocator when a request failed. Sizes are in bytes."""
+    """Describe the state of the allocator when a request failed, or at the end of a recording. Sizes are in bytes."""
 
-    event: int  # number of the event that failed
-    request: int  # what it requested
+    event: int | None  # number of the event that failed
+    request: int | None  # what it requested
+    tag: str | None  # where in the program it was requested
     capacity: int | None
     reserved: int
     active: int  # in blocks that are live or pending
@@ -46,6 +52,8 @@ class Autopsy:
     releasable: int  # cached in segments that are free as a whole
     largest_free: int  # the largest free block
     pins: list[Pin]  # segments with live or pending blocks and free ones, the most free bytes first
+    holders: list[Holder]  # all live blocks by tag, the most bytes first
+    largest: list[tuple[str, int]]  # tag and bytes of the largest live blocks
 
 
 def autopsy(placed: Placement) -> Autopsy:
@@ -53,70 +61,115 @@ def autopsy(placed: Placement) -> Autopsy:
 
     The replay must be one of a caching allocator; ValueError if nothing failed in it.
     """
+    if placed.oom_event is None:
+        raise ValueError("nothing failed in this replay")
+    return autopsy_of(placed.state, placed.trace, placed.oom_event, placed.capacity)
+
+
+def autopsy_of(state: Any, trace: Trace, event: int, capacity: int | None) -> Autopsy:
+    """Return the state of a caching allocator after an event that failed; ``state`` is its state then."""
     from memtrace.structures.caching.state import FREE, FRESH, LIVE, PENDING
 
-    state, event = placed.state, placed.oom_event
-    if event is None:
-        raise ValueError("nothing failed in this replay")
     nodes = np.asarray(state.nodes)[1 : int(state.at[FRESH])]
     nodes = nodes[np.isin(nodes["state"], (LIVE, PENDING, FREE))]
-    free = nodes["state"] == FREE
-    tags, request = _tags(placed, event)
-    pins = [_pin(nodes[nodes["segment"] == one], tags) for one in np.unique(nodes["segment"][~free]).tolist()]
-    pins = sorted((pin for pin in pins if pin.free), key=lambda pin: -pin.free)
-    cached = int(nodes["extent"][free].sum())
+    tags, request, tag = _tags(trace, event)
+    codes = np.array([tags.get(handle, UNTAGGED) for handle in nodes["handle"].tolist()], object)
+    blocks = Blocks(nodes["segment"], nodes["addr"], nodes["extent"], nodes["requested"], nodes["state"] == FREE, codes)
+    return summary(blocks, event=event, request=request, tag=tag, capacity=capacity)
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Hold the blocks of a caching allocator as columns."""
+
+    segment: Any  # a number for each segment
+    address: Int64s
+    extent: Int64s  # bytes
+    requested: Int64s  # bytes
+    free: Any  # bool
+    tag: Any  # of live blocks, as text
+
+
+def summary(
+    blocks: Blocks,
+    *,
+    event: int | None = None,
+    request: int | None = None,
+    tag: str | None = None,
+    capacity: int | None = None,
+) -> Autopsy:
+    """Return what the blocks of a caching allocator add up to; the other arguments are those of Autopsy."""
+    free, extent = blocks.free, blocks.extent
+    order = np.argsort(blocks.segment, kind="stable")
+    starts = np.flatnonzero(np.diff(blocks.segment[order], prepend=-1)) if order.size else order
+    groups = np.split(order, starts[1:]) if order.size else []
+    pins = [_pin(blocks, group) for group in groups if free[group].any() and not free[group].all()]
+    pins.sort(key=lambda pin: -pin.free)
     held = sum(pin.free for pin in pins)
+    cached = int(extent[free].sum())
+    live = np.flatnonzero(~free)
+    large = live[np.argsort(-extent[live], kind="stable")][:LARGEST]
     return Autopsy(
         event=event,
         request=request,
-        capacity=placed.capacity,
-        reserved=int(nodes["extent"].sum()),
-        active=int(nodes["extent"][~free].sum()),
-        requested=int(nodes["requested"][~free].sum()),
+        tag=tag,
+        capacity=capacity,
+        reserved=int(extent.sum()),
+        active=int(extent[~free].sum()),
+        requested=int(blocks.requested[~free].sum()),
         cached=cached,
         splits=held,
         releasable=cached - held,
-        largest_free=int(nodes["extent"][free].max(initial=0)),
+        largest_free=int(extent[free].max(initial=0)),
         pins=pins,
+        holders=_holders(blocks, live),
+        largest=[(str(blocks.tag[i]), int(extent[i])) for i in large.tolist()],
     )
 
 
-def _tags(placed: Placement, event: int) -> tuple[dict[int, str], int]:
-    """Return the tag of the last block allocated in each slot before an event, and the bytes that the event requests.
+def _tags(trace: Trace, event: int) -> tuple[dict[int, str], int, str | None]:
+    """Return the tag of the last block allocated in each slot before an event, and what the event requests: bytes and tag.
 
-    Slots whose block has no tag are left out.
+    Slots whose block has no tag are left out, but for those of blocks that were there before a recording.
     """
     found: dict[int, int] = {}
-    at, names = 0, placed.trace.tags
-    for events in placed.trace.batches():
+    at, names = 0, [*trace.tags, BEFORE]
+    before = int(trace.metadata.get("blocks_before", 0))
+    for events in trace.batches():
         stop = min(event - at, events.op.size)
-        if events.tag.size > 1:
+        if events.tag.size > 1 or at < before:
             allocs = np.flatnonzero(events.op[:stop] == Op.ALLOC)
-            found.update(zip(events.block[allocs].tolist(), events.tag[allocs].tolist(), strict=True))
+            codes = np.broadcast_to(events.tag, events.op.size)[allocs]
+            codes = np.where((codes < 0) & (at + allocs < before), len(trace.tags), codes)
+            found.update(zip(events.block[allocs].tolist(), codes.tolist(), strict=True))
         if event < at + events.op.size:
             named = {slot: names[code] for slot, code in found.items() if code >= 0}
-            return named, int(events.size[event - at])
+            code = int(events.tag[event - at]) if events.tag.size > 1 else -1
+            return named, int(events.size[event - at]), names[code] if code >= 0 else None
         at += events.op.size
     raise IndexError(event)
 
 
-def _pin(nodes: Any, tags: dict[int, str]) -> Pin:
-    """Describe a segment; ``nodes`` are its mapped nodes, ``tags`` the tag by slot."""
-    from memtrace.structures.caching.state import FREE
+def _holders(blocks: Blocks, which: Int64s) -> list[Holder]:
+    """Return the blocks ``which`` by tag: number and bytes, the most bytes first."""
+    sums: dict[str, list[int]] = {}
+    for tag, extent in zip(blocks.tag[which].tolist(), blocks.extent[which].tolist(), strict=True):
+        one = sums.setdefault(tag, [0, 0])
+        one[0] += 1
+        one[1] += extent
+    return sorted(((tag, count, size) for tag, (count, size) in sums.items()), key=lambda one: -one[2])
 
-    free = nodes["state"] == FREE
-    live = nodes[~free]
-    holders: dict[str, list[int]] = {}
-    for handle, extent in zip(live["handle"].tolist(), live["extent"].tolist(), strict=True):
-        holders.setdefault(tags.get(handle, "untagged"), []).append(extent)
-    ranked = sorted(((tag, len(sizes), sum(sizes)) for tag, sizes in holders.items()), key=lambda one: -one[2])
-    extents: Int64s = nodes["extent"]
+
+def _pin(blocks: Blocks, group: Int64s) -> Pin:
+    """Describe a segment; ``group`` are the indices of its blocks."""
+    free = group[blocks.free[group]]
+    live = group[~blocks.free[group]]
     return Pin(
-        address=int(nodes["addr"].min()),
-        extent=int(extents.sum()),
-        free=int(extents[free].sum()),
-        largest_free=int(extents[free].max(initial=0)),
+        address=int(blocks.address[group].min()),
+        extent=int(blocks.extent[group].sum()),
+        free=int(blocks.extent[free].sum()),
+        largest_free=int(blocks.extent[free].max(initial=0)),
         live=int(live.size),
-        live_bytes=int(live["extent"].sum()),
-        holders=ranked,
+        live_bytes=int(blocks.extent[live].sum()),
+        holders=_holders(blocks, live),
     )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import UsageError
+from memtrace.formats.snapshot.schema import EVENTS, FIELDS, SETTINGS, TOP
+from memtrace.structures.caching.versions import LATEST, Version, parse_version
 from memtrace.trace.model import Op
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 BASE = 0x7F0000000000
 PROTOCOL = 4  # of pickle; the viewer reads no other
+OURS = ("version", "va", "events", "history")  # options of the policy that are not PyTorch's
 Json = dict[str, Any]
 
 
@@ -49,12 +52,31 @@ def snapshot_of(trace: Trace, policy: Policy, capacity: int | None) -> Json:
     placed = replay(trace, policy, capacity, on_oom="skip", detail="bare", keep=True)
     told = _TraceColumns(trace, placed)
     events, segments = _of_caching(placed, told) if caching else _of_any(placed, told)
-    return {
-        "segments": segments,
-        "device_traces": [events],
-        "allocator_settings": _settings(policy) if caching else {},
-        "external_annotations": [],
-    }
+    version = parse_version(policy.options["version"]) if caching else LATEST
+    settings = {**(_settings(policy) if caching else {}), **of_version(SETTINGS, version)}
+    more = of_version(EVENTS, version)
+    found = {"segments": segments, "device_traces": [[{**event, **more} for event in events]], "allocator_settings": settings}
+    return {**found, **of_version(TOP, version)}
+
+
+# Field -> its value in an event, in the settings or at the top, where a version of PyTorch writes it.
+VALUES: Json = {
+    "compile_context": "N/A",
+    "user_metadata": "",
+    "pool_id": (0, 0),
+    "graph_capture_record_stream_reuse": False,
+    "max_round_threshold": -1,
+    "external_annotations": [],
+    "host_segments": [],
+}
+
+
+def of_version(where: str, version: Version) -> Json:
+    """Return the fields that a version of PyTorch has beside the oldest, in one place (TOP, EVENTS or SETTINGS) of a snapshot.
+
+    By them a reader tells the version, and with it the rule for equal free blocks.
+    """
+    return {name: VALUES[name] for since, place, name in FIELDS if place == where and since <= version and name in VALUES}
 
 
 class _TraceColumns:
@@ -218,5 +240,5 @@ def _one_segment(held: int, live: list[tuple[int, int, list[Json]]]) -> Json:
 def _settings(policy: Policy) -> Json:
     """Return allocator_settings for the pytorch policy with these options."""
     label = policy.label.partition(":")[2]
-    conf = ",".join(part.replace("=", ":", 1) for part in label.split(",") if not part.startswith("history"))
+    conf = ",".join(part.replace("=", ":", 1) for part in label.split(",") if part.partition("=")[0] not in OURS)
     return {"PYTORCH_CUDA_ALLOC_CONF": conf, "expandable_segments": bool(policy.options["expandable_segments"])}

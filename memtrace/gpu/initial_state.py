@@ -42,6 +42,7 @@ class Rounding:
     rounded: Callable[[int], int]  # requested bytes -> bytes of a block
     max_split: int  # blocks of this size or more are not split
     large_page: int  # page size of expandable segments of the large pool
+    unsplit: frozenset[int] = frozenset()  # streams of pools whose blocks are not split
 
 
 def first_ranges(recording: Recording, large_page: int) -> list[Range]:
@@ -193,6 +194,8 @@ class _Placed:
         last = int(self.lives.last[block])
         if last != NEVER:
             return int(self.recording.blocks.size[last])
+        if one.stream in self.rounding.unsplit:
+            return following - address
         size, room = self.rounding.rounded(int(self.lives.requested[block])), following - address
         if not one.large or one.expandable or size >= room:
             return min(size, room)

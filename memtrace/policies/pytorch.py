@@ -6,12 +6,12 @@ that another stream uses waits for that stream's events. When the device has no 
 With expandable_segments, blocks lie in reserved address space into which memory is mapped page by page.
 
 The options are those of PYTORCH_CUDA_ALLOC_CONF, in its own grammar or with `=`:
-`pytorch:max_split_size_mb:128,garbage_collection_threshold:0.8`. Three are ours: va, events, history. Addresses are
+`pytorch:max_split_size_mb:128,garbage_collection_threshold:0.8`. Four are ours: version, va, events, history. Addresses are
 virtual, offsets from the first that the device gave. For an alignment above 512 a larger block is requested, as a program
-would do it. Not modelled: graph capture and private pools, settings that change in mid-run, cudaMallocAsync.
+would do it. Not modelled: graph capture, private pools (but for recordings, see `memtrace whatif`), cudaMallocAsync.
 
 Cost: treaps of free blocks in size classes under a bitmap, a few loads each; what the device is asked is rare.
-Source: behaviour of PyTorch 2.14.1, to the bit: addresses, statistics and events, compared with the library itself.
+Source: behaviour of PyTorch 2.1 to 2.15, to the bit: addresses, statistics and events, compared with the library itself.
 """
 
 from typing import Literal
@@ -80,7 +80,7 @@ def init(
     pinned_max_round_threshold_mb="",
     pinned_free_catch_all=False,
     va: Literal["bump", "firstfit"] = "bump",
-    ties: Literal["age", "address"] = "age",
+    version="2.15",
     events: Literal["told", "auto", "manual"] = "told",
     history=False,
 ):

@@ -23,6 +23,11 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
     The reports are called report.pdf, report.html and report.md. Every figure is drawn once, at the height that it has in the
     PDF, for all kinds.
     """
+    return render_document(*document_of(results), folder, kinds)
+
+
+def render_document(document: Document, explored: Results | None, folder: Path, kinds: Collection[str]) -> list[Path]:
+    """Do what `render` does for a document; ``explored`` are the results for the explorer of the HTML report, if it has one."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from memtrace.drawing import raster
@@ -31,7 +36,6 @@ def render(results: Results | TierResults, folder: Path, kinds: Collection[str] 
 
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
-    document, explored = document_of(results)
     laid_out = flow.pages(document.blocks)
     written: list[Path] = []
     images: list[Future[Path]] = []

@@ -9,6 +9,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from oracle_streams import StreamTable
 
@@ -37,6 +38,7 @@ class Settings:
     throw: bool = False
     first_fit: bool = False
     manual: bool = False
+    ties: str = "segment"  # of equal free blocks: the oldest "segment", the oldest "object", or the lowest "address"
 
 
 @dataclass(eq=False)
@@ -51,6 +53,7 @@ class Block:
     waiting: int = 0
     uses: list[int] = field(default_factory=list)
     born: int = 0
+    made: int = field(default_factory=count(1).__next__)  # objects are numbered in the order in which they are made
 
     @property
     def usable(self) -> bool:
@@ -180,7 +183,8 @@ class Allocator:
     # -- the search
 
     def key(self, block: Block) -> tuple[int, int, int, int]:
-        return block.stream, block.size, block.segment.number, block.address
+        age = {"segment": block.segment.number, "object": block.made, "address": 0}[self.settings.ties]
+        return block.stream, block.size, age, block.address
 
     def in_order(self, small: bool) -> list[Block]:
         return sorted((b for b in self.free if b.segment.small == small), key=self.key)
@@ -279,6 +283,7 @@ class Allocator:
         if rest >= 512 if fine else r < self.max_split and rest > MIB:
             behind = Block(segment, block.address + r, rest, block.stream)
             block.size = r
+            block.made, behind.made = behind.made, block.made  # the front part is the new object
             segment.blocks.insert(segment.blocks.index(block) + 1, behind)
             self.add_free(behind)
             if not self.settings.expandable:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from oracle_pytorch import MIB, Allocator, OutOfMemory, Settings
@@ -15,6 +16,12 @@ from memtrace.structures.caching.statistics import COUNTERS
 from memtrace.trace import MISSING, Op, Trace, from_columns
 
 Row = tuple[str, int, int, int]
+VERSIONS = {"segment": "2.15", "object": "2.12", "address": "2.11"}  # rule for equal free blocks -> a version that has it
+
+
+def split(conf: str) -> list[str]:
+    """Its options; commas inside brackets do not separate any."""
+    return [part for part in re.split(r",(?![^\[]*\])", conf) if part]
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,14 @@ class Program:
     @property
     def policy(self) -> str:
         ours = ["history=true", "events=manual" if self.settings.manual else "events=auto"]
+        ours += [f"version={VERSIONS[self.settings.ties]}"]
         return "pytorch:" + ",".join([*filter(None, [self.conf]), *ours, *["va=firstfit"] * self.settings.first_fit])
+
+    def with_ties(self, ties: str) -> Program:
+        """The same with another rule for equal free blocks, and without what its version refuses."""
+        settings = replace(self.settings, ties=ties, throw=self.settings.throw and ties != "address")
+        conf = self.conf if settings.throw else ",".join(p for p in split(self.conf) if not p.strip().startswith("throw_on"))
+        return Program(self.rows, settings, conf)
 
     def trace(self) -> Trace:
         return from_columns(

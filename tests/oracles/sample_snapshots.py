@@ -16,9 +16,15 @@ from memtrace.gpu.recorded import Recorded, read_recorded
 
 DATA = ROOT / "tests" / "data" / "torch"
 SHARED = ROOT.parent / "shared" / "data"
+GPU = ROOT / "tests" / "data" / "gpu"  # what a small program recorded: devices that are full, that thrash, that hold no events
+VERSIONS = ROOT / "tests" / "data" / "torch-versions"
 CASES = [DATA / "24" / "snapshot.pickle.gz", DATA / "29" / "snapshot.pickle.gz"]
+MORE = [
+    *(GPU / f"{name}.pickle.gz" for name in ("flushes", "midrun_gain", "really_full", "thrash", "three_devices_oom")),
+    *sorted(VERSIONS.glob("*/*.pickle.gz")),
+]
 ORACLE = sorted((SHARED / "torch-oracle").glob("*/snapshot.pickle.gz"))
-# Snapshots without events (`*_state_only`) have nothing to replay.
+# Snapshots without events (`*_state_only`) have nothing to compare a replay with; tests/gpu/test_state.py reads them.
 PUBLIC = [path for path in sorted((SHARED / "public" / "torch-snapshots").glob("*.pickle.gz")) if "state_only" not in path.name]
 
 

@@ -5,17 +5,22 @@ The settings are text as in PYTORCH_CUDA_ALLOC_CONF; the remarks are sentences.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from memtrace.errors import InputError
 from memtrace.formats.snapshot.events import ReleaseSettings, TraceRows
+from memtrace.formats.snapshot.inferred import inferred_settings
 from memtrace.formats.snapshot.lives import Lives
-from memtrace.formats.snapshot.records import Action, Recording, Snapshot, State
+from memtrace.formats.snapshot.pools import unsplit_pools
+from memtrace.formats.snapshot.records import HOST, Action, Recorded, Recording, Snapshot, State
 from memtrace.units import format_size
 
 MIB = 1 << 20
+PINNED = "pinned"  # the name of pinned host memory, in place of a device's number
 SHARE = "per_process_memory_fraction"
 # Options that a snapshot records only as part of the text of PYTORCH_CUDA_ALLOC_CONF.
 ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", SHARE, "throw_on_cudamalloc_oom")
@@ -24,11 +29,10 @@ ONLY_IN_TEXT = ("max_non_split_rounding_mb", "large_segment_size_mb", SHARE, "th
 def conf_of(settings: dict[str, Any], recording: Recording) -> str:
     """Return the settings in force at the end of the recording as text.
 
-    In old files, which have no settings, only expandable_segments is known, from events and segments.
+    Of old files, which have no settings, they are inferred from events and blocks.
     """
     if not settings:
-        mapped = np.isin(recording.events.action, (Action.SEGMENT_MAP, Action.SEGMENT_UNMAP)).any()
-        return "expandable_segments:True" if mapped or recording.segments.expandable.any() else ""
+        return inferred_settings(recording)
     options = []
     if settings.get("expandable_segments"):
         options.append("expandable_segments:True")
@@ -42,16 +46,6 @@ def conf_of(settings: dict[str, Any], recording: Recording) -> str:
     return ",".join([*options, *_only_in_text(str(settings.get("PYTORCH_CUDA_ALLOC_CONF") or ""))])
 
 
-def without_share(conf: str, recording: Recording) -> str:
-    """Return the settings without per_process_memory_fraction.
-
-    They are returned unchanged if a request failed, because such a request recorded how much memory the device had.
-    """
-    if (recording.events.action == Action.OOM).any():
-        return conf
-    return ",".join(part for part in conf.split(",") if not part.startswith(f"{SHARE}:"))
-
-
 def collects(settings: dict[str, Any]) -> bool:
     """Return whether garbage collection was on."""
     threshold = settings.get("garbage_collection_threshold")
@@ -62,6 +56,15 @@ def released(settings: dict[str, Any]) -> ReleaseSettings:
     """Return the settings that decide when segments were given back."""
     most = settings.get("max_split_size")
     return ReleaseSettings(collects(settings), most if isinstance(most, int) and most > 0 else ReleaseSettings().max_split)
+
+
+def released_by(options: Mapping[str, str]) -> ReleaseSettings:
+    """Return the same for settings given as options: name -> value as text."""
+    most = options.get("max_split_size_mb", "")
+    return ReleaseSettings(
+        "garbage_collection_threshold" in options,
+        int(most) * MIB if most.isdigit() else ReleaseSettings().max_split,
+    )
 
 
 def _roundup(divisions: Any) -> str:
@@ -77,7 +80,12 @@ def _roundup(divisions: Any) -> str:
         return ""
     if len(set(values)) == 1:
         return f"roundup_power2_divisions:{values[0]}"
-    return "roundup_power2_divisions:[" + ",".join(f"{key}:{value}" for key, value in pairs) + "]"
+    low = next(i for i, value in enumerate(values) if value != values[0]) - 1  # the first key also stands for all below it
+    high = len(values) - next(i for i, value in enumerate(reversed(values)) if value != values[-1])
+    named = [f"{key}:{value}" for key, value in pairs[low : high + 1]]
+    # `>` begins behind the last key or, up to 2.9, with it: the last key has the same value, so both are the same.
+    rest = [f">:{values[-1]}"] if high + 1 < len(values) else []
+    return f"roundup_power2_divisions:[{','.join([*named, *rest])}]"
 
 
 def _only_in_text(conf: str) -> list[str]:
@@ -90,24 +98,57 @@ RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
 ASCEND_HEADER = 32  # bytes that torch_npu adds to each request
 
 
-def check_history(recording: Recording, label: str) -> None:
-    """Raise InputError unless the events of the device include the program's allocs and frees; ``label`` names the file."""
+def name_of_device(number: int) -> str:
+    """Return the number of a device as text, or PINNED for pinned memory of the host."""
+    return PINNED if number == HOST else str(number)
+
+
+def state_only(recording: Recording) -> bool:
+    """Return whether a recording holds no events of the program, but the blocks at the dump.
+
+    With enabled='state', one event may be there all the same.
+    """
+    action = recording.events.action
+    return action.size <= 1 and not (action == Action.ALLOC).any() and bool((recording.blocks.state != State.INACTIVE).any())
+
+
+def without_events(recording: Recording) -> Recording:
+    """Return a recording without its events, so that its blocks at the dump are all that it says."""
+    none = {name: column[:0] for name, column in recording.events._asdict().items()}
+    return replace(recording, events=Recorded(**none))
+
+
+def check_history(recording: Recording, label: str, skips: bool = True) -> None:
+    """Raise InputError unless the events of the device include the program's allocs and frees.
+
+    ``label`` names the file; ``skips``: whether the version of PyTorch that recorded can leave kinds of events out.
+    """
     action = recording.events.action
     allocs = int(np.count_nonzero(action == Action.ALLOC))
     frees = int(np.count_nonzero((action == Action.FREE_REQUESTED) | (action == Action.FREE_COMPLETED)))
-    if action.size <= 1 and not allocs:
+    if action.size <= 1 and not allocs and not frees:
         raise InputError(
-            f"{label}: no events: memory history was off (or enabled='state', which keeps one)\n"
-            f"try: call {RECORD} before what you want recorded, and dump again"
+            f"{label}: no events and no block in use: there is nothing to replay\n"
+            f"try: call {RECORD} before what you want recorded, and dump before you stop the recording"
         )
-    if not allocs:
-        raise InputError(
-            f"{label}: no alloc among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
-        )
+    if not allocs and _must_have_allocated(recording):
+        raise InputError(f"{label}: no alloc among {action.size:,} events, though blocks were freed twice: {_left_out(skips)}")
     if not frees and _must_have_freed(recording):
-        raise InputError(
-            f"{label}: no free among {action.size:,} events: skip_actions left them out\ntry: {RECORD}, without skip_actions"
-        )
+        raise InputError(f"{label}: no free among {action.size:,} events, though addresses were used twice: {_left_out(skips)}")
+
+
+def _left_out(skips: bool) -> str:
+    """Return why events are missing, and what to try; ``skips``: whether the version that recorded has skip_actions."""
+    if skips:
+        return f"skip_actions left them out\ntry: {RECORD}, without skip_actions"
+    return f"the file is not whole\ntry: {RECORD}, and dump again"
+
+
+def _must_have_allocated(recording: Recording) -> bool:
+    """Return whether allocs must have occurred: an address was given back twice. Otherwise the ring buffer may have lost them."""
+    events = recording.events
+    given = events.address[events.action == Action.FREE_COMPLETED]
+    return np.unique(given).size < given.size
 
 
 def _must_have_freed(recording: Recording) -> bool:
@@ -124,12 +165,22 @@ def _must_have_freed(recording: Recording) -> bool:
 def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRows) -> list[str]:
     """Return the remarks on a recording and its trace, each a sentence."""
     found = list(snapshot.notes)
+    if not recording.events.action.size:
+        used = int(recording.blocks.size[recording.blocks.state != State.INACTIVE].sum())
+        held = format_size(int(recording.segments.size.sum()))
+        found.append(
+            "no events: memory history was off, or stopped before the dump. "
+            f"The {rows.before:,} blocks in use at the dump are the trace ({format_size(used)} of {held} reserved). "
+            f"To have events, call {RECORD} first, and dump before you stop the recording"
+        )
+        return found
     others = [
         device for device in snapshot.recordings if device != recording.device and snapshot.recordings[device].events.action.size
     ]
     if others:
-        listed = ", ".join(map(str, others))
-        found.append(f"device {recording.device} is read; also recorded: {listed} (--format torch-snapshot:{others[0]})")
+        listed = ", ".join(map(name_of_device, others))
+        read = name_of_device(recording.device)
+        found.append(f"device {read} is read; also recorded: {listed} (--format torch-snapshot:{name_of_device(others[0])})")
     if rows.before:
         bytes_there = format_size(int(lives.requested[lives.before].sum()))
         found.append(
@@ -138,9 +189,10 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
     if lives.gaps:
         found.append(f"{lives.gaps:,} blocks were never freed, though their address was used again: events are missing")
     action = recording.events.action
-    if not (action == Action.FREE_REQUESTED).any():
+    requested, completed = ((action == one).any() for one in (Action.FREE_REQUESTED, Action.FREE_COMPLETED))
+    if completed and not requested:
         found.append("free_requested was not recorded: blocks are freed where they were given back to the pool")
-    elif not (action == Action.FREE_COMPLETED).any():
+    elif requested and not completed:
         found.append("free_completed was not recorded: use by other streams after a free is not known")
     if rows.late:
         found.append(
@@ -153,6 +205,8 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
         found.append(f"{failed:,} requests failed with out-of-memory; each is in the trace, freed at once")
     if (recording.events.pool > 0).any() or (recording.segments.pool > 0).any():
         found.append(private_pools(recording))
+    if changed := changed_settings(recording):
+        found.append(changed)
     if collects(snapshot.settings):
         found.append(
             "garbage_collection_threshold was set: what it gave back depends on the memory fraction and on the time before the "
@@ -165,9 +219,24 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
 
 def private_pools(recording: Recording) -> str:
     """Return the sentence that says how the private pools of a recording are replayed."""
-    if (recording.events.pool > 0).any():
-        return "private pools (CUDA graphs, MemPool) were used; each is replayed as streams of its own, which share no memory"
-    return "private pools (CUDA graphs, MemPool) were used; which events are theirs is not recorded: the common pools have them"
+    said = "private pools (CUDA graphs, MemPool) were used; each is replayed as streams of its own, which share no memory"
+    if not recording.pools_told:
+        said += "; which events are theirs is not recorded, and inferred from the segments at the dump"
+    if unsplit_pools(recording):
+        said += "; one of them hands out its blocks whole (no_split)"
+    return said
+
+
+def changed_settings(recording: Recording) -> str | None:
+    """Return the sentence that says that the settings were changed in mid-run; None if nothing shows that they were."""
+    action = recording.events.action
+    made = np.flatnonzero(action == Action.SEGMENT_ALLOC)
+    mapped = np.flatnonzero(action == Action.SEGMENT_MAP)
+    both = bool(made.size and mapped.size) or np.unique(recording.segments.expandable).size > 1
+    if not both:
+        return None
+    said = "the settings were changed in mid-run: there are expandable segments and ordinary ones"
+    return f"{said}; the file holds the last settings only"
 
 
 def is_ascend(recording: Recording) -> bool:

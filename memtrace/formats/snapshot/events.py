@@ -43,7 +43,8 @@ class TraceRows:
     op: NDArray[np.uint8]
     id: Int64s  # number of the block in Lives; failed requests have the numbers behind those; MISSING in a trim
     size: Int64s  # bytes, MISSING except in an alloc
-    time: Int64s  # ns since the first event
+    time: Int64s  # ns since the first event; event numbers where no times were recorded
+    timed: bool  # whether times were recorded
     # Index into `streams`; in a record or complete a number from len(streams) on, which stands for a stream that is not
     # known; MISSING in a trim and in the free of a failed request.
     stream: Int64s
@@ -77,19 +78,21 @@ def trace_rows(recording: Recording, lives: Lives, released: ReleaseSettings = D
     used = (op == Op.RECORD) | (op == Op.COMPLETE)
     stream[used] = streams.size + _user_streams(lives, block[used])
     site = np.where((op == Op.ALLOC) & (event >= 0), events.site[event] if events.site.size else -1, -1).astype(np.int32)
+    site[(op == Op.ALLOC) & (event == NEVER)] = _sites_before(recording, lives)
     late = int(np.count_nonzero(op == Op.COMPLETE))
     return TraceRows(
-        op,
-        block,
-        size,
-        _times(recording, event),
-        stream,
-        site,
-        event,
-        int(np.count_nonzero(event < 0)),
-        streams,
-        trims.size,
-        late,
+        op=op,
+        id=block,
+        size=size,
+        time=_times(recording, event),
+        timed=bool(events.time_us.size and events.time_us[0] >= 0),
+        stream=stream,
+        tag=site,
+        event=event,
+        before=int(np.count_nonzero(event < 0)),
+        streams=streams,
+        trims=trims.size,
+        late=late,
     )
 
 
@@ -139,6 +142,15 @@ def _before(lives: Lives) -> Part:
     there = lives.before
     there = there[np.argsort(lives.address[there], kind="stable")]
     return _part(Op.ALLOC, np.full(there.size, NEVER, np.int64), there, np.arange(there.size), lives.requested[there])
+
+
+def _sites_before(recording: Recording, lives: Lives) -> Int32s:
+    """Return the site of each block of `_before`: known where the block still exists at the end, else -1."""
+    there = lives.before
+    last = lives.last[there[np.argsort(lives.address[there], kind="stable")]]
+    if not recording.blocks.site.size:
+        return np.full(last.size, -1, np.int32)
+    return np.where(last == NEVER, -1, recording.blocks.site[last]).astype(np.int32)
 
 
 def _allocs(lives: Lives) -> Part:
@@ -232,7 +244,8 @@ def cache_flushes(recording: Recording, released: ReleaseSettings) -> Int64s:
     ends = np.flatnonzero(back & ~np.append(back[1:], False)).tolist()
     for start, end in zip(starts, ends, strict=True):
         after = end + 1
-        if after == action.size or not (taken[after] or action[after] == Action.OOM):
+        deleted = (recording.events.pool[start:after] > 0).any()  # no request takes the memory of a private pool
+        if deleted or after == action.size or not (taken[after] or action[after] == Action.OOM):
             found.append(start)
         elif taken[after] and not (released.collects and _collectable(recording, start, end)):
             before = int(held[start - 1]) if start else 0

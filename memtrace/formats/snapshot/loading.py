@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memtrace.errors import InputError
+from memtrace.formats.snapshot.labels import labelled
 from memtrace.formats.snapshot.pickles import read_tree
-from memtrace.formats.snapshot.records import POOL_BITS, Action, Blocks, Recorded, Recording, Segments, Snapshot, State
+from memtrace.formats.snapshot.pools import Ranges, pools_by_segment
+from memtrace.formats.snapshot.records import HOST, POOL_BITS, Action, Blocks, Recorded, Recording, Segments, Snapshot, State
+from memtrace.formats.snapshot.schema import versions_of
 from memtrace.formats.snapshot.sites import find_sites
 from memtrace.formats.snapshot.tree import Tree, Values
+from memtrace.formats.snapshot.wrapped import pickle_of
 from memtrace.trace.model import Int32s, Int64s
 
 if TYPE_CHECKING:
@@ -31,24 +35,35 @@ def load(source: Source) -> Snapshot:
     """Read a snapshot file and return it; raise InputError if it is no snapshot, holds neither events nor segments, or would
     run code.
     """
-    tree = read_tree(source)
+    tree = read_tree(pickle_of(source))
     segments, traces = _parts(tree, source.label)
     stacks: list[Values] = []
-    recordings = {}
-    for device, events in _by_device(tree, segments, traces).items():
-        stacks.append(tree.column(events, "frames"))
-        recordings[device] = (events, segments[tree.numbers(tree.column(segments, "device"), 0) == device])
+    devices = []
+    pinned = _pinned(tree, source.label)
+    for device, events in [*_by_device(tree, segments, traces).items(), *([(HOST, pinned[0])] if pinned else [])]:
+        own = segments[tree.numbers(tree.column(segments, "device"), 0) == device] if device != HOST or not pinned else pinned[1]
+        layout = _Layout(tree, own)
+        stacks += [tree.column(events, "frames"), tree.column(layout.blocks, "frames")]
+        devices.append((device, events, layout))
     numbers, sites = find_sites(tree, np.concatenate(stacks) if stacks else np.empty(0, np.int64))
     parts = np.split(numbers, np.cumsum([stack.size for stack in stacks])[:-1]) if stacks else []
-    found = {
-        device: _recording(tree, device, events, own, part)
-        for (device, (events, own)), part in zip(recordings.items(), parts, strict=True)
-    }
+    found = {}
+    for i, (device, events, layout) in enumerate(devices):
+        named = labelled(tree, device, events, parts[2 * i], sites)
+        found[device] = _recording(tree, device, events, layout, (named, parts[2 * i + 1]))
     if not found:
         raise InputError(
             f"{source.label}: the snapshot has neither events nor segments\ntry: call {RECORD} before what you record"
         )
-    return Snapshot(found, _settings(tree), sites)
+    return Snapshot(found, _settings(tree), sites, versions_of(tree, any(events.size for events in traces)))
+
+
+def _pinned(tree: Tree, label: str) -> tuple[Values, Values] | None:
+    """Return the events and the segments of pinned host memory; None if there are none."""
+    if not tree.is_dict(tree.root):
+        return None
+    events, segments = (_dicts(tree, tree.items(tree.get(tree.root, key)), label) for key in ("host_traces", "host_segments"))
+    return (events, segments) if events.size or segments.size else None
 
 
 def _parts(tree: Tree, label: str) -> tuple[Values, list[Values]]:
@@ -112,23 +127,41 @@ def _pools(tree: Tree, values: Values) -> Int32s:
     return moved[codes[1:]].astype(np.int32)
 
 
-def _recording(tree: Tree, device: int, events: Values, segments: Values, sites: Any) -> Recording:
-    """Return the columns of a device; ``sites``: the index of each event's site, -1 for none."""
+class _Layout:
+    """The segments of a device that have an address, and their blocks, as values of the tree."""
+
+    def __init__(self, tree: Tree, values: Values) -> None:
+        """Sort the segments ``values`` by address, and find their blocks."""
+        address = tree.numbers(tree.column(values, "address"), MISSING)
+        values, address = values[address >= 0], address[address >= 0]
+        self.segments, self.address = values[np.argsort(address, kind="stable")], np.sort(address)
+        inside = [tree.items(int(value)) for value in tree.column(self.segments, "blocks")]
+        self.counts = [part.size for part in inside]
+        self.blocks: Values = np.concatenate(inside) if inside else np.empty(0, np.int64)
+
+
+def _recording(tree: Tree, device: int, events: Values, layout: _Layout, sites: tuple[Int32s, Int32s]) -> Recording:
+    """Return the columns of a device; ``sites``: the index of each event's and of each block's site, -1 for none."""
     action = _codes(tree, tree.column(events, "action"), ACTIONS, Action.OTHER)
     address = tree.numbers(tree.column(events, "addr"), MISSING)
     free = tree.numbers(tree.column(events, "device_free"), MISSING)
-    pools = _pools(tree, tree.column(events, "pool_id"))
+    told = tree.key("pool_id") is not None
+    ids = (tree.column(events, "pool_id"), tree.column(layout.segments, "segment_pool_id"))
+    pools, own = np.split(_pools(tree, np.concatenate(ids)), [events.size])
+    ranges = Ranges(layout.address, tree.numbers(tree.column(layout.segments, "total_size"), 0), own)
+    size = tree.numbers(tree.column(events, "size"), MISSING)
+    if not told:
+        pools = pools_by_segment(action, address, size, ranges)
     recorded = Recorded(
         action,
         np.where((action == Action.OOM) & (free >= 0), free, address),
-        tree.numbers(tree.column(events, "size"), MISSING),
+        size,
         _with_pool(tree.numbers(tree.column(events, "stream"), 0), pools),
         tree.numbers(tree.column(events, "time_us"), MISSING),
-        sites,
+        sites[0],
         pools,
     )
-    told = tree.key("pool_id") is not None
-    return Recording(device, recorded, *_layout(tree, segments, told))
+    return Recording(device, recorded, *_layout(tree, layout, own, sites[1]), pools_told=told)
 
 
 def _with_pool(streams: Int64s, pools: Int32s) -> Int64s:
@@ -139,49 +172,45 @@ def _with_pool(streams: Int64s, pools: Int32s) -> Int64s:
     return streams + (pools.astype(np.int64) << POOL_BITS)
 
 
-def _layout(tree: Tree, values: Values, told: bool) -> tuple[Segments, Blocks]:
+def _layout(tree: Tree, layout: _Layout, pools: Int32s, sites: Int32s) -> tuple[Segments, Blocks]:
     """Return the segments that have an address, and their blocks, by address.
 
-    ``told``: whether events say which pool they are of.
+    ``pools``: the code of each segment's pool. ``sites``: the index of each block's site.
     """
-    address = tree.numbers(tree.column(values, "address"), MISSING)
-    values = values[address >= 0]
-    address = address[address >= 0]
-    values, address = values[np.argsort(address, kind="stable")], np.sort(address)
+    values = layout.segments
     large = _codes(tree, tree.column(values, "segment_type"), {"large": 1}, 0).astype(np.bool_)
-    pools = _pools(tree, tree.column(values, "segment_pool_id"))
     streams = tree.numbers(tree.column(values, "stream"), 0)
     segments = Segments(
-        address,
+        layout.address,
         tree.numbers(tree.column(values, "total_size"), 0),
-        _with_pool(streams, pools) if told else streams,
+        _with_pool(streams, pools),
         large,
         tree.numbers(tree.column(values, "is_expandable"), 0).astype(np.bool_),
         pools,
     )
-    return segments, _blocks(tree, values, segments)
+    return segments, _blocks(tree, layout, segments, sites)
 
 
-def _blocks(tree: Tree, values: Values, segments: Segments) -> Blocks:
-    """Return the blocks of all segments.
+def _blocks(tree: Tree, layout: _Layout, segments: Segments, sites: Int32s) -> Blocks:
+    """Return the blocks of all segments; ``sites``: the index of each block's site.
 
     Blocks without an address (PyTorch 2.0) follow each other directly from the start of their segment.
     """
-    inside = [tree.items(int(value)) for value in tree.column(values, "blocks")]
-    counts = [part.size for part in inside]
-    whole = np.concatenate(inside) if inside else np.empty(0, np.int64)
-    owner = np.repeat(np.arange(len(inside)), counts)
+    counts, whole = layout.counts, layout.blocks
+    owner = np.repeat(np.arange(len(counts)), counts)
     size = tree.numbers(tree.column(whole, "size"), 0)
     before = np.cumsum(size) - size
-    first = np.repeat(np.cumsum([0, *counts[:-1]]), counts) if inside else np.empty(0, np.int64)
+    first = np.repeat(np.cumsum([0, *counts[:-1]]), counts) if counts else np.empty(0, np.int64)
     follows: Int64s = segments.address[owner] + before - before[first] if whole.size else size
     address = tree.numbers(tree.column(whole, "address"), MISSING)
+    requested = tree.numbers(tree.column(whole, "requested_size"), MISSING)
     return Blocks(
         np.where(address >= 0, address, follows),
         size,
-        tree.numbers(tree.column(whole, "requested_size"), MISSING),
+        np.where(requested >= 0, requested, size),
         _codes(tree, tree.column(whole, "state"), STATES, State.INACTIVE),
         owner,
+        sites,
     )
 
 

@@ -18,7 +18,7 @@ from memtrace.formats.snapshot.opcodes import run
 from memtrace.formats.snapshot.tree import Tree
 
 if TYPE_CHECKING:
-    from memtrace.trace.sources import Source
+    from memtrace.formats.snapshot.wrapped import Readable
 
 BLOCK_BYTES = 4 << 20  # least number of bytes that are read at a time
 KEPT_FIRST = 1 << 30  # bytes that the values of any file may take, however small ...
@@ -65,7 +65,7 @@ class Window:
     length: int  # bytes
 
 
-def read_tree(source: Source) -> Tree:
+def read_tree(source: Readable) -> Tree:
     """Return the data in a pickle.
 
     Raises InputError if the pickle is cut, holds anything but plain data, or would run code.

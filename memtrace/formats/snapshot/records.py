@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from memtrace.formats.snapshot.schema import Versions
 from memtrace.trace.model import Int32s, Int64s
 
 # A stream here is PyTorch's handle of it (a small number or an address), plus the code of its private pool << POOL_BITS.
 POOL_BITS = 50
+HOST = -1  # in place of a device's number: pinned memory of the host
 
 
 class Action(IntEnum):
@@ -61,7 +63,7 @@ class Segments(NamedTuple):
 
     address: Int64s
     size: Int64s  # bytes
-    stream: Int64s  # as in Recorded, where events say which pool they are of; otherwise handles alone
+    stream: Int64s  # as in Recorded
     large: NDArray[Any]  # bool: of the large pool
     expandable: NDArray[Any]  # bool
     pool: Int32s  # code of the pool's id, 0 for the default pool
@@ -72,9 +74,10 @@ class Blocks(NamedTuple):
 
     address: Int64s
     size: Int64s
-    requested: Int64s  # bytes; meaningless for an inactive block, -1 where it was not recorded
+    requested: Int64s  # bytes; meaningless for an inactive block; the size where it was not recorded
     state: NDArray[Any]  # codes of State
     segment: Int64s  # row in Segments
+    site: Int32s  # index into Snapshot.sites, -1 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,12 @@ class Recording:
     events: Recorded
     segments: Segments
     blocks: Blocks
+    pools_told: bool = True  # whether events say which pool they are of; else it is inferred from the segments at the end
+
+    @property
+    def failed(self) -> bool:
+        """Return whether a request failed for lack of memory."""
+        return bool((self.events.action == Action.OOM).any())
 
 
 class Site(NamedTuple):
@@ -100,14 +109,18 @@ class Site(NamedTuple):
 class Snapshot:
     """Hold the contents of a snapshot file."""
 
-    recordings: dict[int, Recording]  # by device number; devices with neither events nor segments are left out
+    recordings: dict[
+        int, Recording
+    ]  # by device number, HOST for pinned memory; devices with neither events nor segments are left out
     settings: dict[str, Any]  # allocator_settings as recorded; empty in old files
     sites: list[Site]
+    versions: Versions  # of PyTorch that can have written the file
     notes: list[str] = field(default_factory=list)  # remarks for the user, in sentences
 
-    def busiest(self) -> Recording:
-        """Return the recording of the device with the most events.
+    def main(self) -> Recording:
+        """Return the recording of the device that ran out of memory, and if none did, of the one with the most events.
 
-        Of equals, it is the device with the most reserved bytes at the end.
+        Of several devices that ran out, or equals, it is the one with more events, then with more reserved bytes at the end.
         """
-        return max(self.recordings.values(), key=lambda one: (one.events.action.size, one.segments.size.sum()))
+        devices = [one for one in self.recordings.values() if one.device != HOST] or list(self.recordings.values())
+        return max(devices, key=lambda one: (one.failed, one.events.action.size, one.segments.size.sum()))

@@ -10,7 +10,7 @@ import numpy as np
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS
 from memtrace.structures.caching.free_sets import insert_free, remove_free
-from memtrace.structures.caching.state import FREE, FRESH, HISTORY, LIVE, NODES, SPARE, SPARE_NODE
+from memtrace.structures.caching.state import FREE, FRESH, HISTORY, LIVE, NODES, NODES_MADE, SPARE, SPARE_NODE, UNSPLIT
 from memtrace.structures.caching.statistics import (
     ACTIVE,
     ACTIVE_BYTES,
@@ -25,6 +25,7 @@ from memtrace.structures.caching.statistics import (
     rise,
     rise_one,
 )
+from memtrace.structures.caching.versions import OLDEST_OBJECT, OLDEST_SEGMENT
 
 ACTIONS = (
     "alloc",
@@ -96,9 +97,18 @@ def new_node(state, address, extent, queue, segment):
     nodes[x].extent = extent
     nodes[x].queue = queue
     nodes[x].segment = segment
+    nodes[x].number = age_rank(state, segment)
     nodes[x].recorded = 0
     nodes[x].waits = 0
     return x
+
+
+def age_rank(state, segment):
+    """Return the age rank of a new node in the segment with this index, by the rule for equal free blocks."""
+    if state.rules.ties == OLDEST_SEGMENT:
+        return state.segments[segment].number
+    state.at[NODES_MADE] += 1
+    return state.at[NODES_MADE] if state.rules.ties == OLDEST_OBJECT else np.int64(0)
 
 
 def drop_node(state, x):
@@ -138,7 +148,8 @@ def splits(rules, queue, size, rest):
 def hand_out(state, x, size, requested, handle):
     """Make free block x a live block of at least ``size`` bytes for ``handle``, and return its address.
 
-    The caller has already taken x out of the free set. If x is split, it keeps the low end and the rest becomes a free block.
+    The caller has already taken x out of the free set. If x is split, it keeps the low end and the rest becomes a free block,
+    which keeps the age of x: for PyTorch the rest is the old object, and the front part a new one.
     ``size`` is the rounded request in bytes, ``requested`` the request before it was rounded. Updates ledger, statistics and
     history.
     """
@@ -147,10 +158,11 @@ def hand_out(state, x, size, requested, handle):
     pool = queue & 1
     extent = nodes[x].extent
     whole = not is_split(nodes, x)
-    if splits(rules, queue, size, extent - size):
+    if splits(rules, queue, size, extent - size) and not state.streams[queue >> 1].private & UNSPLIT:
         y = new_node(state, nodes[x].addr + size, extent - size, queue, nodes[x].segment)
         link_behind(nodes, x, y)
         nodes[x].extent = size
+        nodes[x].number, nodes[y].number = nodes[y].number, nodes[x].number
         insert_free(state, y)
         state.ledger[SPLITS] += 1
         if not rules.expandable:

@@ -2,15 +2,25 @@
 
 A setting that PyTorch refuses raises ValueError with the reason.
 
-Source: the options of PYTORCH_CUDA_ALLOC_CONF, and their limits as PyTorch 2.14 checks them.
+Source: the options of PYTORCH_CUDA_ALLOC_CONF, and their limits as PyTorch 2.1 to 2.15 check them.
 """
 
 from memtrace.structures.caching.state import DIVISIONS, Rules
+from memtrace.structures.caching.versions import least_split, parse_version, refusal, rest_from_last, ties_of
 
 MIB = 1 << 20
 NO_LIMIT = 1 << 62  # bytes that stand for "no limit"
 UNBOUNDED_DEVICE = 1 << 40  # bytes: without a capacity, address space is reserved as on a device of 1 TiB
 STREAM_EVENT_MODES = {"told": 0, "auto": 1, "manual": 2}  # value of the option ``events`` -> code in ``Rules.told``
+# Option that not all versions take -> its default. per_process_memory_fraction is not among them: a program of any version can
+# set it by torch.cuda.set_per_process_memory_fraction.
+VERSIONED = {
+    "expandable_segments": False,
+    "max_non_split_rounding_mb": "",
+    "graph_capture_record_stream_reuse": False,
+    "large_segment_size_mb": "20",
+    "throw_on_cudamalloc_oom": False,
+}
 MOST_THREADS = 128  # upper bound of pinned_num_register_threads
 
 
@@ -23,8 +33,12 @@ def rules_of(capacity, options):
     if options["backend"] != "native":
         raise ValueError(f"backend:{options['backend']} is another allocator; only native is replayed")
     check_pinned(options)
+    version = parse_version(options["version"])
+    reason = refusal(version, [name for name, default in VERSIONED.items() if options[name] != default])
+    if reason is not None:
+        raise ValueError(reason)
     large = large_segment(options["large_segment_size_mb"])
-    max_split = at_least("max_split_size_mb", options["max_split_size_mb"], large)
+    max_split = at_least("max_split_size_mb", options["max_split_size_mb"], least_split(version, large))
     rounding = at_least("max_non_split_rounding_mb", options["max_non_split_rounding_mb"] or str(large // MIB), large)
     fraction = number("per_process_memory_fraction", options["per_process_memory_fraction"])
     if not 0 <= fraction <= 1:
@@ -46,10 +60,10 @@ def rules_of(capacity, options):
         reject_from=int(fraction * capacity) if options["throw_on_cudamalloc_oom"] else NO_LIMIT,
         # Addresses reserved for expandable segments only rise.
         first_fit=options["va"] == "firstfit" and not options["expandable_segments"],
-        by_age=options["ties"] == "age",
+        ties=ties_of(version),
         told=STREAM_EVENT_MODES[options["events"]],
     )
-    return rules, divisions(options["roundup_power2_divisions"])
+    return rules, divisions(options["roundup_power2_divisions"], rest_from_last(version))
 
 
 def check_pinned(options):
@@ -92,16 +106,16 @@ def large_segment(text):
     return mib * MIB
 
 
-def at_least(name, text, large):
+def at_least(name, text, least):
     """Return the value of a size option, given in MiB as text, in bytes; NO_LIMIT for ``unlimited`` and ``-1``.
 
-    Raises ValueError if the size is below ``large``, the bytes of large_segment_size_mb, as in PyTorch.
+    Raises ValueError if the size is below ``least`` bytes, as in PyTorch.
     """
     if text in ("unlimited", "-1"):
         return NO_LIMIT
     mib = whole(name, text)
-    if mib * MIB < large:
-        raise ValueError(f"{name}:{mib} is below {large // MIB}, the least that PyTorch takes (large_segment_size_mb)")
+    if mib * MIB < least:
+        raise ValueError(f"{name}:{mib} is below {least // MIB}, the least that PyTorch takes")
     return min(mib * MIB, NO_LIMIT)
 
 
@@ -119,12 +133,13 @@ def collection(text, limit):
     return int(limit * threshold) if limit < NO_LIMIT else -1
 
 
-def divisions(text):
+def divisions(text, from_last=False):
     """Return the table of divisions that roundup_power2_divisions describes, [DIVISIONS].
 
     Entry k says in how many steps sizes from 2^k MiB to 2^(k+1) MiB are rounded; 0 or 1 turns that rounding off. ``text`` is
     ``off``, one number for all sizes, or a list like ``[256:1,512:2,>:8]``, where a key is the lower end of its range in MiB. The
-    first key's value also fills all entries below it; ``>`` fills those above the last key before it. Entries not named are 0.
+    first key's value also fills all entries below it; ``>`` fills those above the last key before it, or with ``from_last`` those
+    from that key on (older versions). Entries not named are 0.
     """
     if text == "off":
         return [0] * DIVISIONS
@@ -139,7 +154,8 @@ def divisions(text):
             raise ValueError(f"roundup_power2_divisions: {part.strip()!r} is not size:divisions")
         steps = division(value, 0)
         if key == ">":
-            table[last + 1 :] = [steps] * (DIVISIONS - last - 1)
+            start = last if from_last else last + 1
+            table[start:] = [steps] * (DIVISIONS - start)
             continue
         at = doubling(key)
         if first:

@@ -63,7 +63,7 @@ def new_segment(state, queue, extent):
     segments[s].extent = extent
     segments[s].queue = queue
     at[SEGMENTS_MADE] += 1
-    segments[s].number = at[SEGMENTS_MADE] if state.rules.by_age else 0
+    segments[s].number = at[SEGMENTS_MADE]
     link_segment(state, s, before)
     return s
 

@@ -30,7 +30,6 @@ from memtrace.structures.caching.free_sets import (
     first_hole_from,
     insert_free_out_of_line,
     lower_bound,
-    number_of,
     remove_free_out_of_line,
     take_hole_out,
 )
@@ -55,17 +54,17 @@ def growable(nodes, x):
 
 
 @out_of_line
-def least_growable(nodes, segments, roots, queues, x):
+def least_growable(nodes, roots, queues, x):
     """Return the free block to use instead of best fit x, comparing blocks by the size to which they can grow.
 
-    Starting at x, the search moves on to the next free block of the queue in (size, segment number, address) order as long as
+    Starting at x, the search moves on to the next free block of the queue in (size, number, address) order as long as
     that one can grow less. It ends at a block with no unmapped range behind it: such a block cannot grow, and all that follow are
     at least as large.
     """
     queue = np.int64(nodes[x].queue)
     while nodes[nodes[x].next].state == UNMAPPED:
-        after = Key(nodes[x].extent, number_of(nodes, segments, x), nodes[x].addr + 1)
-        y = lower_bound(nodes, segments, roots, queues, queue, after)[0]
+        after = Key(nodes[x].extent, nodes[x].number, nodes[x].addr + 1)
+        y = lower_bound(nodes, roots, queues, queue, after)[0]
         if y == 0 or growable(nodes, y) >= growable(nodes, x):
             return x
         x = y

@@ -1,6 +1,7 @@
-"""Free sets: the free blocks of a queue (stream and pool) in order of (size, segment number, address).
+"""Free sets: the free blocks of a queue (stream and pool) in order of (size, number, address).
 
-A segment's number is its age rank, or 0 if ages do not count. Sizes are divided into size classes, 16 to a doubling; each class
+A block's number is the age rank of its segment or of itself, or 0 if ages do not count. Sizes are divided into size classes, 16
+to a doubling; each class
 has a treap, and a two-level bitmap says which classes are not empty. A class seldom has more than a few blocks, so most calls
 look at one or two nodes, and at O(log n) nodes (expected) at most. One more treap per queue holds the unmapped ranges of
 expandable segments, by address. The largest free block of all queues is found from their last classes.
@@ -17,14 +18,14 @@ from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import close_hole, open_hole
 from memtrace.structures.caching.state import CLASSES, COUNT, FILLED, FREE, ROOTS, ROW, SEARCHES, STREAMS
 
-BY_SIZE, BY_ADDRESS = -1, 0  # masks for size and segment number in the order of a treap: compare them, or ignore them
+BY_SIZE, BY_ADDRESS = -1, 0  # masks for size and number in the order of a treap: compare them, or ignore them
 
 
 class Key(NamedTuple):
     """A place in the order of a treap. In the order BY_ADDRESS, size and number are 0."""
 
     size: int  # bytes
-    number: int  # of a segment: its age rank, 0 if ages do not count
+    number: int  # age rank, 0 if ages do not count
     address: int
 
 
@@ -33,40 +34,35 @@ def priority(x):
     return (np.int64(x) * 2654435761) & 0xFFFFFFFF
 
 
-def less(nodes, segments, key, y, by):
+def less(nodes, key, y, by):
     """Return whether a key comes before node y. ``by`` is the order of the treap: BY_SIZE, or BY_ADDRESS."""
     other = nodes[y].extent & by
     if key.size != other:
         return key.size < other
-    other = segments[nodes[y].segment].number & by
+    other = nodes[y].number & by
     if key.number != other:
         return key.number < other
     return key.address < nodes[y].addr
 
 
-def key_of(nodes, segments, x, by):
+def key_of(nodes, x, by):
     """Return the key of node x in the order ``by``."""
-    return Key(nodes[x].extent & by, number_of(nodes, segments, x) & by, nodes[x].addr)
+    return Key(nodes[x].extent & by, nodes[x].number & by, nodes[x].addr)
 
 
-def number_of(nodes, segments, x):
-    """Return the number of the segment of node x: its age rank, 0 if ages do not count."""
-    return segments[nodes[x].segment].number
-
-
-def insert_node(nodes, segments, root, x, by):
+def insert_node(nodes, root, x, by):
     """Insert node x into the treap with this root, and return the new root.
 
     ``root`` is a node, 0 for an empty treap. ``by`` is the order: BY_SIZE or BY_ADDRESS.
     """
-    key = key_of(nodes, segments, x, by)
+    key = key_of(nodes, x, by)
     parent, left, y = np.int64(0), False, np.int64(root)
     rank = priority(x)
     while y != 0 and priority(y) > rank:
         parent = y
-        left = less(nodes, segments, key, y, by)
+        left = less(nodes, key, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
-    split(nodes, segments, y, x, key, by)
+    split(nodes, y, x, key, by)
     if parent == 0:
         return x
     if left:
@@ -76,7 +72,7 @@ def insert_node(nodes, segments, root, x, by):
     return root
 
 
-def split(nodes, segments, y, x, key, by):
+def split(nodes, y, x, key, by):
     """Split the treap with root y into the children of node x: nodes before its ``key`` to its left, the others to its right.
 
     y may be 0. ``by`` is the order of the treap.
@@ -85,7 +81,7 @@ def split(nodes, segments, y, x, key, by):
     nodes[x].right = 0
     low, high = x, x
     while y != 0:
-        if less(nodes, segments, key, y, by):
+        if less(nodes, key, y, by):
             if high == x:
                 nodes[x].right = y
             else:
@@ -105,16 +101,16 @@ def split(nodes, segments, y, x, key, by):
         nodes[low].right = 0
 
 
-def remove_node(nodes, segments, root, x, by):
+def remove_node(nodes, root, x, by):
     """Remove node x from the treap with this root, and return the new root (0: the treap is empty).
 
     Node x has to be in the treap. ``by`` is the order of the treap.
     """
-    key = key_of(nodes, segments, x, by)
+    key = key_of(nodes, x, by)
     parent, left, y = np.int64(0), False, np.int64(root)
     while y != x:
         parent = y
-        left = less(nodes, segments, key, y, by)
+        left = less(nodes, key, y, by)
         y = np.int64(nodes[y].left if left else nodes[y].right)
     joined = join(nodes, np.int64(nodes[x].left), np.int64(nodes[x].right))
     if parent == 0:
@@ -155,12 +151,12 @@ def set_child(nodes, parent, right, x):
         nodes[parent].left = x
 
 
-def first_in(nodes, segments, root, key, by):
+def first_in(nodes, root, key, by):
     """Return the first node of a treap that is at or after a key; 0 if there is none. ``by`` is the order of the treap."""
     before = Key(key.size, key.number, key.address - 1)
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if less(nodes, segments, before, y, by):
+        if less(nodes, before, y, by):
             found = y
             y = np.int64(nodes[y].left)
         else:
@@ -168,12 +164,12 @@ def first_in(nodes, segments, root, key, by):
     return found
 
 
-def last_in(nodes, segments, root, key, by):
+def last_in(nodes, root, key, by):
     """Return the last node of a treap that comes before a key; 0 if there is none. ``by`` is the order of the treap."""
     before = Key(key.size, key.number, key.address - 1)
     found, y = np.int64(0), np.int64(root)
     while y != 0:
-        if less(nodes, segments, before, y, by):
+        if less(nodes, before, y, by):
             y = np.int64(nodes[y].left)
         else:
             found = y
@@ -241,7 +237,7 @@ def insert_free(state, x):
         state.queues[queue * ROW + (c >> 6)] |= np.int64(1) << (c & 63)
         state.queues[queue * ROW + FILLED] |= 1 << (c >> 6)
     else:
-        state.roots[queue * ROOTS + c] = insert_node(nodes, state.segments, root, x, BY_SIZE)
+        state.roots[queue * ROOTS + c] = insert_node(nodes, root, x, BY_SIZE)
     state.queues[queue * ROW + COUNT] += 1
     open_hole(state.ledger, size)
 
@@ -256,7 +252,7 @@ def remove_free_from_class(state, x, queue, c):
     nodes = state.nodes
     root = np.int64(state.roots[queue * ROOTS + c])
     if root != x or nodes[x].left != 0 or nodes[x].right != 0:
-        state.roots[queue * ROOTS + c] = remove_node(nodes, state.segments, root, x, BY_SIZE)
+        state.roots[queue * ROOTS + c] = remove_node(nodes, root, x, BY_SIZE)
     else:
         state.roots[queue * ROOTS + c] = 0
         word = state.queues[queue * ROW + (c >> 6)] & ~(np.int64(1) << (c & 63))
@@ -279,14 +275,14 @@ def remove_free_out_of_line(state, x):
     remove_free(state, x)
 
 
-def lower_bound(nodes, segments, roots, queues, queue, key):
+def lower_bound(nodes, roots, queues, queue, key):
     """Return the first free block of ``queue`` at or after a key, and its size class.
 
     The block is 0, and the class -1, if there is none.
     """
     c = class_from(queues, queue, class_of(key.size))
     while c >= 0:
-        x = first_in(nodes, segments, roots[queue * ROOTS + c], key, BY_SIZE)
+        x = first_in(nodes, roots[queue * ROOTS + c], key, BY_SIZE)
         if x != 0:
             return x, c
         c = class_from(queues, queue, c + 1) if c + 1 < CLASSES else np.int64(-1)
@@ -299,7 +295,7 @@ def last_below(state, queue, key):
     """
     c = class_until(state.queues, queue, class_of(key.size))
     while c >= 0:
-        x = last_in(state.nodes, state.segments, state.roots[queue * ROOTS + c], key, BY_SIZE)
+        x = last_in(state.nodes, state.roots[queue * ROOTS + c], key, BY_SIZE)
         if x != 0:
             return x
         c = class_until(state.queues, queue, c - 1) if c > 0 else np.int64(-1)
@@ -309,16 +305,16 @@ def last_below(state, queue, key):
 def best_fit(state, queue, size):
     """Return the first free block of ``queue`` with at least ``size`` bytes, and its size class; 0 and -1 if there is none.
 
-    Of blocks of equal size it is the one with the lowest segment number, and then the lowest address.
+    Of blocks of equal size it is the one with the lowest number, and then the lowest address.
     """
     key = Key(size, np.int64(0), np.int64(0))
-    return lower_bound(state.nodes, state.segments, state.roots, state.queues, queue, key)
+    return lower_bound(state.nodes, state.roots, state.queues, queue, key)
 
 
 @out_of_line
-def lower_bound_out_of_line(nodes, segments, roots, queues, queue, key):
+def lower_bound_out_of_line(nodes, roots, queues, queue, key):
     """Return the block that ``lower_bound`` finds, without its size class; compiled out of line."""
-    return lower_bound(nodes, segments, roots, queues, queue, key)[0]
+    return lower_bound(nodes, roots, queues, queue, key)[0]
 
 
 def following(state, queue, key):
@@ -327,7 +323,7 @@ def following(state, queue, key):
     The key is that of the block before, which may no longer exist: so a walk can give back blocks on its way.
     """
     after = Key(key.size, key.number, key.address + 1)
-    return lower_bound_out_of_line(state.nodes, state.segments, state.roots, state.queues, queue, after)
+    return lower_bound_out_of_line(state.nodes, state.roots, state.queues, queue, after)
 
 
 def first_of_size(state, queue, size):
@@ -338,19 +334,19 @@ def first_of_size(state, queue, size):
 def add_hole(state, x):
     """Put unmapped node x into the treap of unmapped ranges of its queue."""
     root = state.nodes[x].queue * ROOTS + CLASSES
-    state.roots[root] = insert_node(state.nodes, state.segments, np.int64(state.roots[root]), x, BY_ADDRESS)
+    state.roots[root] = insert_node(state.nodes, np.int64(state.roots[root]), x, BY_ADDRESS)
 
 
 def take_hole_out(state, x):
     """Remove node x, an unmapped range, from the treap of unmapped ranges of its queue; the treap is ordered by address."""
     root = state.nodes[x].queue * ROOTS + CLASSES
-    state.roots[root] = remove_node(state.nodes, state.segments, np.int64(state.roots[root]), x, BY_ADDRESS)
+    state.roots[root] = remove_node(state.nodes, np.int64(state.roots[root]), x, BY_ADDRESS)
 
 
 def first_hole_from(state, queue, address):
     """Return the first unmapped node of ``queue`` at or above ``address``; 0 if there is none."""
     root = state.roots[queue * ROOTS + CLASSES]
-    return first_in(state.nodes, state.segments, root, Key(np.int64(0), np.int64(0), address), BY_ADDRESS)
+    return first_in(state.nodes, root, Key(np.int64(0), np.int64(0), address), BY_ADDRESS)
 
 
 @out_of_line

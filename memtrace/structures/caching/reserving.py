@@ -23,7 +23,7 @@ from memtrace.structures.caching.free_sets import (
     remove_free_from_class,
     remove_free_out_of_line,
 )
-from memtrace.structures.caching.state import DEVICE_USED, SEARCHES, SMALLEST, STREAMS, UNMAPPED, device_size
+from memtrace.structures.caching.state import DEVICE_USED, PRIVATE, SEARCHES, SMALLEST, STREAMS, UNMAPPED, device_size
 from memtrace.structures.caching.statistics import (
     ALLOC_RETRIES,
     DEVICE_ALLOC,
@@ -83,12 +83,12 @@ def release_pool(state, pool):
     nodes, segments = state.nodes, state.segments
     least = page_of(state.rules, pool) if state.rules.expandable else state.at[SMALLEST + pool]
     for i in range(state.at[STREAMS]):
-        if state.streams[state.streams[i].ordered].private == 1:
+        if state.streams[state.streams[i].ordered].private & PRIVATE:
             continue
         queue = 2 * np.int64(state.streams[i].ordered) + pool
         x = first_of_size(state, queue, least)
         while x != 0:
-            key = key_of(nodes, segments, x, BY_SIZE)
+            key = key_of(nodes, x, BY_SIZE)
             if state.rules.expandable:
                 first, last = whole_pages(nodes, segments, x, least)
                 if first < last:
@@ -106,7 +106,7 @@ def collect_garbage(state):
     private pools are left out. The average is computed anew for each pass over the blocks, and no pass is cut short; the passes
     also end when one gives nothing back. Does nothing with expandable segments.
     """
-    nodes, segments = state.nodes, state.segments
+    nodes = state.nodes
     wanted = state.ledger[RESERVED] - state.rules.collect_from
     if wanted <= 0 or state.rules.expandable:
         return
@@ -114,7 +114,7 @@ def collect_garbage(state):
     clock = state.at[SEARCHES + 1]
     total_age, count = np.int64(0), np.int64(0)
     for i in range(state.at[STREAMS]):
-        if state.streams[state.streams[i].ordered].private == 1:
+        if state.streams[state.streams[i].ordered].private & PRIVATE:
             continue
         queue = 2 * np.int64(state.streams[i].ordered) + 1
         x = first_of_size(state, queue, least)
@@ -122,18 +122,18 @@ def collect_garbage(state):
             if not is_split(nodes, x):
                 total_age += clock - nodes[x].since
                 count += 1
-            x = following(state, queue, key_of(nodes, segments, x, BY_SIZE))
+            x = following(state, queue, key_of(nodes, x, BY_SIZE))
     reclaimed, freed = np.int64(0), True
     while reclaimed < wanted and freed and count > 0:
         freed = False
         threshold = total_age / count
         for i in range(state.at[STREAMS]):
-            if state.streams[state.streams[i].ordered].private == 1:
+            if state.streams[state.streams[i].ordered].private & PRIVATE:
                 continue
             queue = 2 * np.int64(state.streams[i].ordered) + 1
             x = first_of_size(state, queue, least)
             while x != 0:
-                key = key_of(nodes, segments, x, BY_SIZE)
+                key = key_of(nodes, x, BY_SIZE)
                 age = clock - nodes[x].since
                 if not is_split(nodes, x) and age >= threshold:
                     release_block(state, x)
@@ -152,7 +152,7 @@ def release_oversize(state, queue, size):
     ``max_split`` bytes, whichever is more. Does nothing without a max_split_size, and with expandable segments. Blocks that were
     given back stay given back if the sum is not enough.
     """
-    nodes, segments, rules = state.nodes, state.segments, state.rules
+    nodes, rules = state.nodes, state.rules
     if rules.max_split >= 1 << 62 or rules.expandable:
         return False
     wanted = max(size, rules.max_split)
@@ -163,7 +163,7 @@ def release_oversize(state, queue, size):
     released = np.int64(0)
     x = last_below(state, queue, Key(wanted, np.int64(0), np.int64(0)))
     while x != 0 and nodes[x].extent >= rules.max_split and released < wanted:
-        key = key_of(nodes, segments, x, BY_SIZE)
+        key = key_of(nodes, x, BY_SIZE)
         release_block(state, x)
         released += key.size
         x = last_below(state, queue, key)
@@ -183,7 +183,7 @@ def cached_block(state, queue, size):
     if x == 0:
         return x
     if nodes[nodes[x].next].state == UNMAPPED:
-        x = least_growable(nodes, state.segments, state.roots, state.queues, x)
+        x = least_growable(nodes, state.roots, state.queues, x)
         c = class_of(nodes[x].extent)
     extent = nodes[x].extent
     # An oversize block serves only oversize requests, and of these only those that nearly fill it.

@@ -11,9 +11,11 @@ from memtrace.contract.bits import align_up
 from memtrace.contract.ledger import ALLOCATED, RESERVED
 from memtrace.structures.caching.blocks import link_behind, new_node
 from memtrace.structures.caching.device import UNIT, link_segment, predecessor_for
-from memtrace.structures.caching.free_sets import add_hole, insert_free
+from memtrace.structures.caching.free_sets import add_hole, insert_free, remove_free
 from memtrace.structures.caching.state import (
     DEVICE_USED,
+    FREE,
+    FRESH,
     LIVE,
     NEXT_ADDRESS,
     SEGMENT_FRESH,
@@ -54,6 +56,7 @@ class Piece(NamedTuple):
     kind: int  # FREE_BLOCK, LIVE_BLOCK or UNMAPPED
     requested: int = 0  # of a live block
     handle: int = -1  # of a live block
+    number: int = 0  # age rank among all pieces (1: oldest), 0: in the order of the list
 
 
 class Seed(NamedTuple):
@@ -67,20 +70,43 @@ class Seed(NamedTuple):
     pieces: list[Piece]
 
 
-def seed(state, seeds, given, private=()):
+def seed(state, seeds, given, private=None):
     """Return the state with the segments ``seeds`` added, which are listed from the oldest to the newest.
 
     ``given``: a pair (start, bytes; 0 bytes: any) for each segment that the device will give later, in order. ``private``:
-    numbers of the streams of private pools. The arrays of ``state`` may be written to.
+    number of a stream of a private pool -> its bits PRIVATE and UNSPLIT. The arrays of ``state`` may be written to.
     """
+    private = private or {}
     state = with_room(state, seeds, len(private))._replace(given=np.array(given, np.int64).reshape(-1))
     for one in seeds:
         seed_segment(state, one)
-    for stream in private:
-        state.streams[stream_of(state, stream)].private = 1
+    for stream, bits in private.items():
+        state.streams[stream_of(state, stream)].private = bits
     ends = [one.start + one.extent for one in seeds] + [start + extent for start, extent in given]
     state.at[NEXT_ADDRESS] = align_up(max(ends, default=0), UNIT)
     return state
+
+
+def copied(state):
+    """Return a state with copies of all arrays."""
+    return state._replace(**{name: array.copy() for name, array in state._asdict().items() if name != "rules"})
+
+
+def renumber(state, ranks):
+    """Give the blocks of a freshly seeded state other age ranks, in place; ``ranks``: address of each block -> rank.
+
+    Only free blocks that have another of the same size in their queue are put into the free sets again: no rank decides about the
+    place of the others.
+    """
+    nodes = np.asarray(state.nodes)[1 : int(state.at[FRESH])]
+    free = np.flatnonzero(nodes["state"] == FREE)
+    _, kind, counts = np.unique(nodes[["queue", "extent"]][free], return_inverse=True, return_counts=True)
+    moved = (free[counts[kind.reshape(-1)] > 1] + 1).tolist()
+    for x in moved:
+        remove_free(state, x)
+    nodes["number"] = [ranks[address] for address in nodes["addr"].tolist()]
+    for x in moved:
+        insert_free(state, x)
 
 
 def with_room(state, seeds, private=0):
@@ -108,12 +134,14 @@ def seed_segment(state, one):
     at[SMALLEST + one.large] = min(at[SMALLEST + one.large], one.extent)
     segments[s].start, segments[s].extent, segments[s].queue = one.start, one.extent, queue
     at[SEGMENTS_MADE] += 1
-    segments[s].number = at[SEGMENTS_MADE] if state.rules.by_age else 0
+    segments[s].number = at[SEGMENTS_MADE]
     link_segment(state, s, predecessor_for(state, one.extent, np.int64(one.start)))
     before = 0
     for piece in one.pieces:
         x = new_node(state, piece.address, piece.extent, queue, s)
         state.nodes[x].prev = state.nodes[x].next = 0
+        if piece.number:
+            state.nodes[x].number = piece.number
         if before:
             link_behind(state.nodes, before, x)
         before = x

@@ -73,13 +73,17 @@ TURN_BITS, TURNS = 23, 25  # and 24, 26: of the tables EVENTS and USES (see stre
 RECORDED_SEGMENTS_USED = 27  # how many of the recorded segments (State.given) are used up
 EVENTS_REPORTED = 28  # 1: stream events were reported done since the queues of events were last emptied of done ones
 SMALLEST = 29  # and 30: lower bound of the segment sizes in the small pool, in the large one; bytes
-DIVISIONS_AT = 31  # the table of divisions begins here
+NODES_MADE = 31  # number of nodes made so far
+DIVISIONS_AT = 32  # the table of divisions begins here
 AT = DIVISIONS_AT + DIVISIONS  # length
 CLASSES = 832  # size classes, see free_sets
 WORDS = CLASSES // 64  # words of the bitmap of classes
 ROOTS = CLASSES + 1  # length of a row of State.roots: a treap for each class, and one of unmapped ranges
 FILLED, COUNT = WORDS, WORDS + 1  # in a row of State.queues: bitmap of the words that are not 0; number of free blocks
 ROW = WORDS + 2  # length of a row of State.queues
+# Bits of a stream's ``private``: it is of a private pool, which is not emptied with the others; of a pool whose blocks are not
+# split (torch.cuda.MemPool(no_split=True)).
+PRIVATE, UNSPLIT = 1, 2
 FIRST_STREAMS = 4  # number of streams that a new state has room for
 FEWEST_BITS = 2  # log2 of the slots of a new table of turns
 FIRST_SPREAD = 0x15000000  # turns.spread(0)
@@ -93,6 +97,7 @@ NODE = np.dtype(
                 ("extent", "i8"),  # bytes
                 ("requested", "i8"),  # bytes of the request, if live or pending
                 ("since", "i8"),  # free: searches of its pool when it became free; pending: number of its last stream event
+                ("number", "i8"),  # age rank among equal blocks (1: oldest): of its segment, or its own; 0 if ages do not count
                 ("prev", "u4"),  # neighbour at the lower address in the segment, 0 for none
                 ("next", "u4"),  # neighbour at the higher address, 0 for none; of a spare node the next spare one
                 ("left", "u4"),  # free, unmapped: child in a treap; live and used by other streams: its first entry
@@ -112,7 +117,7 @@ SEGMENT = np.dtype(
     (
         np.record,
         np.dtype(
-            # Start address and bytes; age rank (1: oldest), 0 if ages do not count; queue; neighbours by address, 0 for none.
+            # Start address and bytes; age rank (1: oldest); queue; neighbours by address, 0 for none.
             [("start", "i8"), ("extent", "i8"), ("number", "i8"), ("queue", "u4"), ("prev", "u4"), ("next", "u4")],
             align=True,
         ),
@@ -128,7 +133,7 @@ STREAM = np.dtype(
                 ("spread", "i8"),  # its hash, see stream_tables.stream_hash
                 ("done", "i8"),  # its events up to this number are reported done
                 ("known", "u4"),  # the index, plus 1, of the stream whose number is i; 0: has to be searched by number
-                ("private", "u4"),  # 1: of a private pool, which is not emptied with the others
+                ("private", "u4"),  # PRIVATE and UNSPLIT, added up; 0 for the common pools
                 ("ordered", "u4"),  # the index of the stream that is i-th by number
                 ("first", "u4"),  # first entry of the queue of its events that wait, 0 for none
                 ("last", "u4"),  # last entry of that queue
@@ -157,7 +162,7 @@ class Rules(NamedTuple):
     expandable: bool  # whether expandable segments are on
     reject_from: int  # a request that takes reserved bytes above this fails at once, without an attempt to free memory
     first_fit: bool  # the device gives the lowest free addresses; if false, ever higher ones
-    by_age: bool  # of equal free blocks, the one in the oldest segment is taken; if false, the one at the lowest address
+    ties: int  # which of equal free blocks is taken: LOWEST_ADDRESS ... OLDEST_OBJECT of `versions`
     # When stream events are done. 0: when the trace says so, or at once if it has no such rows; 1: at once; 2: when the trace
     # says so.
     told: int
