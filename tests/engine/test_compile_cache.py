@@ -37,7 +37,7 @@ def free(state, request, address):
     pass
 
 def reserved(state):
-    return state.top[0]
+    return state.top[0] + 1000
 """
 HELPER = "def gap(size):\n    return size + {}\n"
 RUN = """
