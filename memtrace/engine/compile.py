@@ -17,7 +17,6 @@ from typing import Any
 from memtrace.contract import bits, calls
 from memtrace.engine import loop, places, recorder
 from memtrace.engine.digests import digest, plain_functions, reachable_modules
-from memtrace.errors import PolicyError
 
 # ``_nrt=False`` drops the reference counting that numba leaves in functions that are handed arrays: 6 times faster.
 # The loop allocates nothing, so there is nothing to count. It is undocumented: where numba lacks it, it is left out.
@@ -148,15 +147,3 @@ def prefetch_intrinsic() -> Any:
         return types.void(records, i), codegen
 
     return prefetch_line
-
-
-def explain(error: Exception, policy: ModuleType) -> PolicyError:
-    """Return numba's message about a policy that it cannot compile, cut to the lines that name the policy's own text."""
-    lines = [line.rstrip() for line in str(error).splitlines()]
-    file = policy.__file__ or policy.__name__
-    start = next((i for i, line in enumerate(lines) if file in line), 0)
-    what = next((line for line in lines if line and not line.startswith("Failed in")), "")
-    return PolicyError(
-        f"{file} does not compile: {what}\n" + "\n".join(lines[start : start + 8]) + "\n"
-        "try: memtrace policies --check FILE, which runs it in the interpreter first"
-    )

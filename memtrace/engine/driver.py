@@ -109,16 +109,15 @@ def interpreted_loop(bound: Any) -> Loop:
 
 def compiled_loop(policy: Policy, bound: Any) -> Loop:
     """Return a policy's loop as machine code; a policy that does not compile raises PolicyError at the first call."""
-    from numba.core.errors import NumbaError
-
-    from memtrace.engine.compile import compiled, explain
+    from memtrace.engine.compile import compiled
+    from memtrace.engine.explanation import explain
 
     loop = compiled(policy.module, bound)
 
     def run(*arguments: Any) -> tuple[int, int]:
         try:
             return loop(*arguments)
-        except NumbaError as error:
+        except Exception as error:  # for what it does not know, the compiler raises more kinds than NumbaError
             raise explain(error, policy.module) from error
 
     return run

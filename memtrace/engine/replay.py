@@ -115,19 +115,21 @@ def replay(
     replayed at a time. Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled
     or fails.
     """
+    from memtrace.engine.explanation import blamed
     from memtrace.engine.registry import parse_policy
 
     policy = parse_policy(policy) if isinstance(policy, str) else policy
-    run, plan_seconds = assembled(trace, policy, capacity, on_oom, samples, detail, keep, interpret, hooks)
-    kept = Kept(keep=keep)
-    first = begun(run, hooks.begin) if hooks.begin is not None else 0
-    for events in batches(trace, batch_rows, hooks.look):
-        ended = replay_batch(run, events, first, kept, hooks)
-        first = 0
-        if hooks.progress is not None:
-            hooks.progress(kept.done, trace.facts.events)
-        if ended:
-            break
+    with blamed(policy.module):
+        run, plan_seconds = assembled(trace, policy, capacity, on_oom, samples, detail, keep, interpret, hooks)
+        kept = Kept(keep=keep)
+        first = begun(run, hooks.begin) if hooks.begin is not None else 0
+        for events in batches(trace, batch_rows, hooks.look):
+            ended = replay_batch(run, events, first, kept, hooks)
+            first = 0
+            if hooks.progress is not None:
+                hooks.progress(kept.done, trace.facts.events)
+            if ended:
+                break
     return finished(trace, policy, capacity, run, kept, plan_seconds)
 
 
@@ -161,11 +163,13 @@ def assembled(
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
     from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop
+    from memtrace.engine.explanation import check_fractions
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.serving import Mode
 
     bound, facts = bind(policy.module), trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
+    check_fractions(policy.module, state)
     state, plan_seconds = planned(state, trace, policy, capacity, samples if detail == "full" else 0, on_oom)
     holes = bound.first_holes(state) if bound.first_holes else None
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)

@@ -34,6 +34,7 @@ from memtrace.structures.rules import Rules, alignment
 
 ORDER = 10
 COALESCES = True
+DEFERRED = True
 COUNTERS = ("listed_bytes", "emptyings")
 
 LARGEST_QUICK = 64 * WORDS  # bytes: upper bound of the option `quick`
