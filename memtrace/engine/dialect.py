@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,11 +86,12 @@ def source_line(file: str, line: int) -> str:
     return linecache.getline(file, line).strip()
 
 
-def problems(module: ModuleType) -> list[Problem]:
+@cache
+def problems(module: ModuleType) -> tuple[Problem, ...]:
     """Return what in a policy's compiled functions cannot be compiled, or answers with no whole number; in order of lines."""
     found = [problem for text in texts(module) for problem in (*_syntax(text), *_names(text), *_returns(text, module), *_calls(text, module))]
     found += [*recursions(module), *fractions(module, None)]
-    return sorted(found, key=lambda each: (each.file, not each.first, each.line))
+    return tuple(sorted(dict.fromkeys(found), key=lambda each: (each.file, not each.first, each.line)))
 
 
 def files_of(module: ModuleType) -> set[str]:
@@ -319,6 +320,18 @@ def fractions(module: ModuleType, state: Any) -> list[Problem]:
     What a function of the contract returns is certain. What is written to an array counts if ``state``, the policy's, has that
     array and it is one of whole numbers. A float that is only compared is none.
     """
+    found = [problem for problem, field in _floats(module) if field is None or _is_whole(getattr(state, field, None))]
+    return list(dict.fromkeys(found))
+
+
+def _is_whole(array: Any) -> bool:
+    """Return whether something is an array of whole numbers."""
+    return getattr(getattr(array, "dtype", None), "kind", "") in ("i", "u")
+
+
+@cache
+def _floats(module: ModuleType) -> tuple[tuple[Problem, str | None], ...]:
+    """Return the floats of a policy's text, each with the field of the state that it is written to; None: it is returned."""
     known = {text.name: text for text in texts(module)}
     broken: dict[str, ast.AST] = {}  # functions that return a float, and the division
     while True:
@@ -329,17 +342,19 @@ def fractions(module: ModuleType, state: Any) -> list[Problem]:
         if len(broken) == before:
             break
     own = functions_of(module)
-    found = []
-    for name, text in known.items():
-        floats = _Floats(text, broken)
-        node = broken.get(name) if name in INTEGERS and own.get(name) is text.function else None
-        node = node or (floats.stored(state) if state is not None else None)
-        if node is not None:
-            place = next(each for each in known.values() if any(n is node for n in ast.walk(each.tree)))
-            divides = isinstance(getattr(node, "op", None), ast.Div)
-            what = f"{'/ gives' if divides else 'this is'} a float, which ends as an address or as a count of bytes"
-            found.append(place.problem(node, what, "write // for /" if divides else "write it with whole numbers, or in int(...)"))
-    return list(dict.fromkeys(found))
+    found: list[tuple[ast.AST, str | None]] = [
+        (node, None) for name, node in broken.items() if name in INTEGERS and own.get(name) is known[name].function
+    ]
+    found += [each for text in known.values() for each in _Floats(text, broken).stored()]
+    return tuple((_float_problem(node, known.values()), field) for node, field in found)
+
+
+def _float_problem(node: ast.AST, texts: Iterable[Text]) -> Problem:
+    """Return the problem of a float, in the function that has it."""
+    place = next(text for text in texts if any(each is node for each in ast.walk(text.tree)))
+    divides = isinstance(getattr(node, "op", None), ast.Div)
+    what = f"{'/ gives' if divides else 'this is'} a float, which ends as an address or as a count of bytes"
+    return place.problem(node, what, "write // for /" if divides else "write it with whole numbers, or in int(...)")
 
 
 class _Floats:
@@ -347,11 +362,11 @@ class _Floats:
 
     def __init__(self, text: Text, broken: dict[str, ast.AST]) -> None:
         """Find the variables that a division is assigned to; ``broken`` are the functions that return floats."""
-        self.text, self.broken = text, broken
+        self.broken, self.nodes = broken, list(_own_nodes(text.tree))
         self.names: dict[str, ast.AST] = {}
         while True:
             before = len(self.names)
-            for node in _own_nodes(text.tree):
+            for node in self.nodes:
                 if isinstance(node, ast.Assign | ast.AugAssign):
                     self.assign(node)
             if len(self.names) == before:
@@ -392,23 +407,20 @@ class _Floats:
 
     def returned(self) -> ast.AST | None:
         """Return the division that makes a result of the function a float."""
-        for node in _own_nodes(self.text.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Return) and (found := self.of(node.value)) is not None:
                 return found
         return None
 
-    def stored(self, state: Any) -> ast.AST | None:
-        """Return the division whose float is written to an array of whole numbers of the state."""
-        for node in _own_nodes(self.text.tree):
+    def stored(self) -> Iterator[tuple[ast.AST, str]]:
+        """Yield the divisions whose floats are written to arrays of the state, with the fields."""
+        for node in self.nodes:
             if not isinstance(node, ast.Assign | ast.AugAssign):
                 continue
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Attribute) and _is_name(target.value.value, {"state"}):
-                    kind = getattr(getattr(state, target.value.attr, None), "dtype", None)
-                    found = self.of(node.value)
-                    if kind is not None and kind.kind in "iu" and found is not None:
-                        return found
-        return None
+                array = target.value if isinstance(target, ast.Subscript) else None
+                if isinstance(array, ast.Attribute) and _is_name(array.value, {"state"}) and (found := self.of(node.value)) is not None:
+                    yield found, array.attr
 
 
 def short(file: str) -> str:

@@ -91,8 +91,9 @@ def check_totals(now: Figures, live: int, slack: int | None) -> None:
 
     ``slack`` are the reserved bytes that are neither allocated nor in holes at the start, which stay as many; None: they vary.
     """
-    if min(each for each in now if each is not None) < 0:
-        raise Offence("counts", f"a count is below 0: {now}")
+    for kind, count in zip(("outside", "allocated", "holes", "holes", "holes"), now, strict=True):
+        if count is not None and count < 0:
+            raise Offence(kind, f"a count is below 0: {now}")
     if now.allocated is None:
         if live > now.reserved:
             raise Offence("outside", f"{live} bytes are live, but only {now.reserved} reserved")

@@ -28,8 +28,9 @@ __all__ = ["Check", "Report", "check_policy", "random_trace"]
 CAPACITIES = (None, 1 << 16, 8191)  # bytes; None is no limit, the last is odd and too small for most traces
 EVENTS = 150  # of each short trace
 FEWER = 100  # of a short trace for one thing
+FEWEST = 60
 LONG_EVENTS = 2000  # of the long trace, for the compiled policy
-QUICK_TRACES = 3
+QUICK_TRACES = 2
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     """Yield the name of each check and a function that returns its first fault."""
     module = trials.policy.module
     mixed = [probes.mixed(seed + i, EVENTS) for i in range(traces)]
-    n = FEWER
+    n = FEWER if not quick else FEWEST
 
     def over(*traces: Trace, capacities: tuple[int | None, ...] = CAPACITIES) -> Callable[[], Fault | None]:
         return lambda: trials.first(traces, capacities)
@@ -123,6 +124,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     yield "its state is made", trials.made
     yield "its text can be compiled, as far as reading it tells", trials.read_text
     yield "random requests", over(*mixed)
+    yield "requests of about the capacity", lambda: trials.first([probes.edges(8191)], (8191,))
     yield "alignments from 1 to 8192 bytes", over(probes.aligned(seed, n))
     yield "sizes of 0 to 3 bytes", over(probes.small(seed, n))
     yield "reallocs", over(probes.resizing(seed, n))
@@ -130,10 +132,10 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     yield "as many blocks as there may be", over(probes.many(seed, 60), capacities=(None, 1 << 13))
     yield "all is freed, and again", over(probes.repeated(seed, 2 * n), probes.pairs(100, n), capacities=(None, 1 << 14))
     if constants_of(module).COALESCES:
-        yield "when all is freed, all can be had again", lambda: trials.recovers(mixed[:8], 1 << 16)
+        yield "when all is freed, all can be had again", lambda: trials.recovers(mixed[: 1 if quick else 8], 1 << 16)
     yield "addresses beyond 2^31", lambda: trials.beyond(probes.huge(seed, n))
-    yield "options at their extremes", lambda: trials.options(probes.mixed(seed, 40), 1 << 16)
-    yield "the same trace gives the same placement", lambda: trials.repeats(mixed[:2])
+    yield "options at their extremes", lambda: trials.options(probes.mixed(seed, 30 if quick else 60), 1 << 16)
+    yield "the same trace gives the same placement", lambda: trials.repeats(mixed[: 1 if quick else 2])
     if quick:
         return
     if Path(module.__file__ or "").is_file() and trials.policy.name.endswith(".py"):

@@ -84,7 +84,7 @@ def resizing(seed: int, events: int) -> Trace:
             block = chance.choice(list(live))
             live[block] = max(1, chance.choice((live[block], live[block] + 16, live[block] - 17, 2 * live[block], _size(chance))))
             live[block] = min(live[block], 4000)
-            rows.append(("realloc", block, live[block]))
+            rows.append(("realloc", block, live[block], None, chance.choice((None, None, 64, 1024))))
         else:
             block = chance.choice(list(live))
             del live[block]
@@ -158,6 +158,18 @@ def pairs(size: int, count: int) -> Trace:
     for block in range(1, count):
         rows += [("alloc", block, size), ("free", block - 1)]
     return from_events(freed(rows), name=f"two blocks of {size} bytes at a time")
+
+
+def edges(capacity: int) -> Trace:
+    """Return a trace of requests a few bytes below, at and above a capacity, alone and above a small block."""
+    rows: list[Row] = []
+    for step in range(-40, 4, 3):
+        rows += [("alloc", 2 * step + 100, capacity + step), ("free", 2 * step + 100)]
+    rows += [("alloc", 1, 16)]
+    for step in range(-60, 5, 4):
+        rows += [("alloc", 2 * step + 201, capacity - 16 + step), ("free", 2 * step + 201)]
+        rows += [("alloc", 2 * step + 501, 16), ("realloc", 2 * step + 501, capacity - 16 + step), ("free", 2 * step + 501)]
+    return from_events(freed(rows), name="requests of about the capacity")
 
 
 def many(seed: int, blocks: int) -> Trace:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,9 @@ class Trials:
         except PolicyError as error:
             where = watch.at("") if watch.events is not None else "at the start"
             kind = "arrays" if isinstance(error.__cause__, MemoryError) else "error"
+            cause = watch.unjoined()
+            if cause:
+                kind, where = "unfree", f"{where}: {cause}, which ends in this"
             raise Offence(kind, f"{_case(trace, capacity)}: {where}:\n{error}") from error
         watch.finish(_case(trace, capacity))
         return placement, watch
@@ -314,12 +317,8 @@ def _of_state(state: Any, capacity: int | None) -> Fault | None:
     if not isinstance(state, tuple) or not hasattr(state, "_fields"):
         return Fault("type", f"init returned {type(state).__name__}; it returns a NamedTuple of numpy arrays")
     size = 0
-    for name, value in zip(state._fields, state, strict=True):
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            fault = _of_state(value, capacity)
-            if fault is not None:
-                return fault
-        elif not isinstance(value, np.ndarray | np.generic | int | float):
+    for name, value in _leaves(state):
+        if not isinstance(value, np.ndarray | np.generic | int | float):
             return Fault("type", f"the field {name} of the state is a {type(value).__name__}; it can be a numpy array or a number")
         size += getattr(value, "nbytes", 0)
     if size > MOST_STATE:
@@ -327,6 +326,15 @@ def _of_state(state: Any, capacity: int | None) -> Fault | None:
         text = f"{within} and for {MOST_LIVE} blocks, init makes arrays of {size} bytes"
         return Fault("arrays", f"{text}; let them have an entry per block (max_live), or let an option bound them")
     return None
+
+
+def _leaves(state: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of each field of a state, and of the tuples in it."""
+    for name, value in zip(getattr(state, "_fields", range(len(state))), state, strict=True):
+        if isinstance(value, tuple):
+            yield from _leaves(value)
+        else:
+            yield str(name), value
 
 
 def _compiled(policy: Policy, trace: Trace, capacity: int | None, rows: int = 1 << 20) -> Placement:

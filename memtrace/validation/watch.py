@@ -61,7 +61,7 @@ class Watch:
         self.policy, self.bound, self.guard = policy, bound, guard
         self.capacity = UNLIMITED if capacity is None else capacity
         self.align = int(policy.options.get("align", 1))
-        self.virtual, self.deferred = constants.VIRTUAL, constants.DEFERRED
+        self.virtual, self.deferred, self.joins = constants.VIRTUAL, constants.DEFERRED, constants.COALESCES
         self.unusable, self.has_ledger = constants.UNUSABLE, has_ledger(policy.module)
         self.observed = not constants.FOOTPRINT_ONLY
         self.moves = bound.address_of is not None and bound.first_piece is None
@@ -339,6 +339,14 @@ class Watch:
             block.ranges.clear()
             self.sort_in(block, [Range(address, address + block.size, handle)], what)
         return True
+
+    def unjoined(self) -> str:
+        """Return that neighbouring holes are not joined, as text, if the policy says that it joins them and has not; else empty."""
+        if not self.joins or self.virtual or self.pieces or self.now is None or self.now.holes is None:
+            return ""
+        ends = [0, *(each.end for each in self.ranges)]
+        gaps = sum(start > end for start, end in zip([*(each.start for each in self.ranges), self.now.reserved], ends, strict=True))
+        return f"there are {self.now.holes} holes in {gaps} gaps between blocks: neighbours are not joined" if self.now.holes > gaps else ""
 
     def largest_gap(self, reserved: int) -> int | None:
         """Return the bytes of the largest gap between live blocks within the reserved bytes; None if it is not measured."""
