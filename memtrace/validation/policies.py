@@ -77,7 +77,7 @@ class Report:
         return "\n".join(lines)
 
 
-def check_policy(policy: str | Path | ModuleType, *, traces: int = 30, seed: int = 0, quick: bool = False) -> Report:
+def check_policy(policy: str | Path | ModuleType, *, traces: int = 12, seed: int = 0, quick: bool = False) -> Report:
     """Check a policy on random traces and on one for each common mistake, and return a report.
 
     ``policy`` is a name with options, the path of a file, or a module. ``traces`` is the number of random traces, which are
@@ -118,6 +118,8 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     mixed = [probes.mixed(seed + i, EVENTS) for i in range(traces)]
     n = FEWER if not quick else FEWEST
 
+    resizing, streams = probes.resizing(seed, n), probes.streams(seed, n)
+
     def over(*traces: Trace, capacities: tuple[int | None, ...] = CAPACITIES) -> Callable[[], Fault | None]:
         return lambda: trials.first(traces, capacities)
 
@@ -127,8 +129,8 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     yield "requests of about the capacity", lambda: trials.first([probes.edges(8191)], (8191,))
     yield "alignments from 1 to 8192 bytes", over(probes.aligned(seed, n))
     yield "sizes of 0 to 3 bytes", over(probes.small(seed, n))
-    yield "reallocs", over(probes.resizing(seed, n))
-    yield "streams, tags, copies, swaps and trims", over(probes.streams(seed, n), probes.recorded(seed, n))
+    yield "reallocs", over(resizing)
+    yield "streams, tags, copies, swaps and trims", over(streams, probes.recorded(seed, n))
     yield "as many blocks as there may be", over(probes.many(seed, 60), capacities=(None, 1 << 13))
     yield "all is freed, and again", over(probes.repeated(seed, 2 * n), probes.pairs(100, n), capacities=(None, 1 << 14))
     if constants_of(module).COALESCES:
@@ -140,8 +142,9 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
         return
     if Path(module.__file__ or "").is_file() and trials.policy.name.endswith(".py"):
         yield "another process gives the same placement", lambda: trials.elsewhere(mixed[:2])
+    others = [*mixed[:6], streams, resizing]
     long = probes.mixed(seed + traces, LONG_EVENTS)
-    yield "compiled, it places as interpreted", lambda: trials.compiles([*mixed[:10], probes.streams(seed, n), long], CAPACITIES)
+    yield "compiled, it places as interpreted", lambda: trials.compiles(others, CAPACITIES) or trials.compiles([long], (1 << 16,))
     yield "in pieces, it places as in one run", lambda: trials.batches(long)
 
 

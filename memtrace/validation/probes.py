@@ -168,7 +168,8 @@ def edges(capacity: int) -> Trace:
     rows += [("alloc", 1, 16)]
     for step in range(-60, 5, 4):
         rows += [("alloc", 2 * step + 201, capacity - 16 + step), ("free", 2 * step + 201)]
-        rows += [("alloc", 2 * step + 501, 16), ("realloc", 2 * step + 501, capacity - 16 + step), ("free", 2 * step + 501)]
+        block = 2 * step + 501
+        rows += [("trim", None), ("alloc", block, 16), ("realloc", block, capacity - 16 + step), ("free", block)]
     return from_events(freed(rows), name="requests of about the capacity")
 
 

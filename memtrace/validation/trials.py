@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -34,6 +35,7 @@ class Trials:
     def __init__(self, policy: Policy, guard: Guard) -> None:
         """Try ``policy``; ``guard`` interrupts calls that do not come back."""
         self.policy, self.guard = policy, guard
+        self._kept: dict[tuple[int, int | None], tuple[Trace, Placement]] = {}
         self.state: Any = None  # the policy's state as it is made
         self.failed = ""  # the first request that failed though capacity had no limit
         self.skipped: list[str] = []  # what could not be tried, in words
@@ -54,9 +56,17 @@ class Trials:
         except Exception as error:
             return Fault("error", said_of(error, self.policy.module))
 
+    def kept(self, trace: Trace, capacity: int | None) -> Placement:
+        """Return the placement of a trace, of the first replay if it was replayed before."""
+        if (id(trace), capacity) not in self._kept:
+            self.watched(trace, capacity)
+        return self._kept[id(trace), capacity][1]
+
     def watched(self, trace: Trace, capacity: int | None, policy: Policy | None = None) -> tuple[Placement, Watch]:
         """Replay a trace in the interpreter, every event sampled and watched; raise Offence, naming the case, for a fault."""
         from memtrace.engine.binding import bind
+
+        own = policy is None
 
         policy = policy or self.policy
         watch = Watch(policy, bind(policy.module), capacity, self.guard)
@@ -75,6 +85,8 @@ class Trials:
                 kind, where = "unfree", f"{where}: {cause}, which ends in this"
             raise Offence(kind, f"{_case(trace, capacity)}: {where}:\n{error}") from error
         watch.finish(_case(trace, capacity))
+        if own:
+            self._kept.setdefault((id(trace), capacity), (trace, placement))
         return placement, watch
 
     def made(self) -> Fault | None:
@@ -221,7 +233,7 @@ class Trials:
         for trace in traces:
             for capacity in (None, 1 << 13):
                 try:
-                    one, other = self.watched(trace, capacity)[0], self.watched(trace, capacity)[0]
+                    one, other = self.kept(trace, capacity), self.watched(trace, capacity)[0]
                 except UsageError:
                     continue
                 difference = _difference(one, other)
@@ -236,18 +248,14 @@ class Trials:
             "import sys; from memtrace.validation.trials import fingerprint; "
             "print(fingerprint(sys.argv[1], [int(each) for each in sys.argv[2:]]))"
         )
-        seeds = [int(trace.name.rpartition(" ")[2]) for trace in traces]
-        events = [str(seed) for seed in seeds]
-        found = []
-        for hashing in ("1", "2"):
-            environment = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": os.pathsep.join(sys.path)}
-            done = subprocess.run(
-                [sys.executable, "-c", code, self.policy.label, *events], env=environment, capture_output=True, text=True, timeout=120
-            )
-            if done.returncode:
-                return Fault("differs", f"in a process of its own: {done.stderr.strip().splitlines()[-1]}")
-            found.append(done.stdout)
-        if found[0] != found[1]:
+        seeds = [trace.name.rpartition(" ")[2] for trace in traces]
+        hashing = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+        environment = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", code, self.policy.label, *seeds]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            return Fault("differs", f"in a process of its own: {done.stderr.strip().splitlines()[-1]}")
+        if done.stdout.strip() != digest_of(self.kept(trace, None) for trace in traces):
             return Fault("differs", "two processes place the same trace differently: the order of a set or a hash of text counts")
         return None
 
@@ -259,7 +267,7 @@ class Trials:
         for trace in traces:
             for capacity in capacities:
                 try:
-                    watched, _ = self.watched(trace, capacity)
+                    watched = self.kept(trace, capacity)
                 except UsageError:
                     continue
                 compiled = self.in_time(lambda t=trace, c=capacity: _compiled(self.policy, t, c))  # type: ignore[misc]
@@ -298,15 +306,18 @@ class Trials:
 
 def fingerprint(policy: str, seeds: Sequence[int]) -> str:
     """Return a digest of where a policy places random traces, for a comparison between processes."""
-    import hashlib
-
     from memtrace.engine.registry import parse_policy
     from memtrace.validation.policies import EVENTS
     from memtrace.validation.probes import mixed
 
+    found = parse_policy(policy)
+    return digest_of(replay(mixed(seed, EVENTS), found, on_oom="skip", keep=True, interpret=True) for seed in seeds)
+
+
+def digest_of(placements: Iterable[Placement]) -> str:
+    """Return a digest of where blocks were placed, and of what was reserved."""
     text = hashlib.sha256()
-    for seed in seeds:
-        placement = replay(mixed(seed, EVENTS), parse_policy(policy), on_oom="skip", keep=True, interpret=True)
+    for placement in placements:
         assert placement.addresses is not None and placement.reserved is not None
         text.update(placement.addresses.tobytes() + placement.reserved.tobytes())
     return text.hexdigest()
