@@ -29,7 +29,7 @@ CAPACITIES = (None, 1 << 16, 8191)  # bytes; None is no limit, the last is odd a
 EVENTS = 150  # of each short trace
 FEWER = 100  # of a short trace for one thing
 FEWEST = 60
-LONG_EVENTS = 2000  # of the long trace, for the compiled policy
+LONG_EVENTS = 1000  # of the long trace, for the compiled policy
 QUICK_TRACES = 2
 
 
@@ -77,7 +77,7 @@ class Report:
         return "\n".join(lines)
 
 
-def check_policy(policy: str | Path | ModuleType, *, traces: int = 12, seed: int = 0, quick: bool = False) -> Report:
+def check_policy(policy: str | Path | ModuleType, *, traces: int = 8, seed: int = 0, quick: bool = False) -> Report:
     """Check a policy on random traces and on one for each common mistake, and return a report.
 
     ``policy`` is a name with options, the path of a file, or a module. ``traces`` is the number of random traces, which are

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-RANGES, CELLS, TWO_ENDS = FOLDER / "good_ranges.py", FOLDER / "good_cells.py", FOLDER.parents[1] / "docs" / "example_policy.py"
+RANGES = FOLDER.parents[1] / "memtrace" / "validation" / "start.py"
+CELLS, TWO_ENDS = FOLDER / "good_cells.py", FOLDER.parents[1] / "docs" / "example_policy.py"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ ZOO = (
     broken("the first hole for the largest", RANGES, "        largest = max(largest, size)", "        largest = largest or size", "holes"),
     broken("the last hole for the largest", RANGES, "        largest = max(largest, size)", "        largest = size", "holes"),
     broken("the largest of all times", RANGES, "state.count[0], largest", "state.count[0], state.top[0] if state.count[0] else 0", "holes"),
-    broken("reserved is what is used", RANGES, "def reserved(state):\n    return state.top[0]", "def reserved(state):\n    return state.used[0]", "outside lost holes"),
+    broken("reserved is what is used", RANGES, "    return state.top[0]", "    return state.used[0]", "outside lost holes"),
     broken("realloc forgets to count", RANGES, "    state.used[0] += size - old\n", "", "allocated lost holes"),
     broken("realloc forgets the new size", RANGES, "    state.used[0] += size - old\n    state.extent[request.block] = size", "    state.used[0] += size - old", "allocated lost overlap"),
     broken("realloc forgets what it gave back", RANGES, "        give(state, address + size, address + old)", "        pass", "lost"),
