@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from memtrace.contract import request
-from memtrace.contract.policy import Function, PlanRequest, constants, functions
+from memtrace.contract.policy import Function, PlanRequest, TraceFacts, constants, functions
 
 PAGE = Path(__file__).with_suffix(".md")
 FIRST, LAST = "<!-- contract -->", "<!-- /contract -->"
@@ -19,6 +19,11 @@ SECTIONS = {
         "The simplest policy",
         "These five are all that a policy without a ledger needs. A policy whose state has a ledger leaves out `reserved` and\n"
         "`survey`, and needs `largest_hole`.",
+    ),
+    "start": (
+        "What a policy may know of the trace",
+        "A request has its tag as a code; what the codes mean, how many there are, and the number and the time of an event are\n"
+        "told to a policy that has these functions. They cost nothing where a policy leaves them out.",
     ),
     "resize": ("What else may happen to a block", "Each is for a kind of event; the trace's kinds are in [trace.md](trace.md)."),
     "largest_hole": (
@@ -60,6 +65,8 @@ def contract() -> str:
             "A compiled function runs inside the replay loop; one that is not compiled is ordinary Python. The cost is that of\n"
             "one call, in the number of blocks and holes.\n",
             *(section(name) for name in SECTIONS),
+            "`start` gets these facts:\n",
+            table(("field", "meaning"), ((f"`{name}`", text) for name, text in comments(TraceFacts).items())),
             "`plan` gets the trace (`memtrace.trace.Trace`) and a request of its own:\n",
             table(("field", "meaning"), ((f"`{name}`", text) for name, text in comments(PlanRequest).items())),
             "### The constants\n",

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memtrace.comparing import compare
     from memtrace.engine.heap import Heap
+    from memtrace.engine.registry import policy
     from memtrace.engine.replay import Placement, replay
     from memtrace.measures import measure
     from memtrace.reading import read
     from memtrace.trace import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "read", "replay"]
+__all__ = ["Heap", "Placement", "Trace", "__version__", "compare", "measure", "policy", "read", "replay"]
 
 # Public name -> the module that defines it.
 _WHERE = {
@@ -27,6 +28,7 @@ _WHERE = {
     "Trace": "memtrace.trace",
     "compare": "memtrace.comparing",
     "measure": "memtrace.measures",
+    "policy": "memtrace.engine.registry",
     "read": "memtrace.reading",
     "replay": "memtrace.engine.replay",
 }

@@ -147,6 +147,7 @@ def say_next(results: Results, traces: Sequence[Trace]) -> None:
     from memtrace.results.suggestions import suggestions
 
     trace = traces[0]
-    for tried in suggestions([row for row in results.summary if row["trace"] == trace.name], trace.source):
+    rows = [row for row in results.summary if row["trace"] == trace.name]
+    for tried in suggestions(rows, trace.source, results.manifest.get("policies", {})):
         click.echo(f"try:  {tried.command}\n      {tried.reason}", err=True)
     click.echo("      memtrace metrics\n      says what the columns mean", err=True)

@@ -129,7 +129,7 @@ def tiers(
     if points:
         with bar("capacities", not quiet, points) as progress:
             rows = curve(asked, chosen, plan, points, settings.on_oom, progress, replayed.uses)
-    results = gather(replayed, rows, manifest_of(asked, time.perf_counter() - started))
+    results = gather(replayed, rows, manifest_of(asked, time.perf_counter() - started, replayed.policies))
     files = write(results, folder)
     if as_json:
         from memtrace.cli.output import echo_json

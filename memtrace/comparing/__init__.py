@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -85,13 +86,14 @@ def references(rows: Rows, reference: str | None) -> dict[str, Row]:
             raise unknown("policy", reference, policies)
         return {trace: rows[trace, reference] for trace in traces if (trace, reference) in rows}
 
-    def place(row: Row) -> tuple[float, int, int, int, str]:
+    def place(row: Row) -> tuple[float, int, int, float, str]:
         """Return the sort key of a row.
 
         The replay that came furthest is first, then the one with the fewest failed requests, then the one with the
         smallest peaks.
         """
         end, refused = progress_key(row)
-        return -end, -refused, row["peak_reserved_bytes"], row.get("peak_allocated_bytes") or 0, row["policy"]
+        allocated = row.get("peak_allocated_bytes")
+        return -end, -refused, row["peak_reserved_bytes"], math.inf if allocated is None else allocated, row["policy"]
 
     return {trace: min((row for key, row in rows.items() if key[0] == trace), key=place) for trace in traces}

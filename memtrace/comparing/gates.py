@@ -9,13 +9,14 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from memtrace.comparing.changes import Number, ending_text, number, progress_key
-from memtrace.comparing.comparison import Key, Outcome, Row, Rows, matches, names
+from memtrace.comparing.comparison import Key, Outcome, Row, Rows, State, matches, names
 from memtrace.comparing.grammar import Gate, units
 from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
 from memtrace.units import format_size
 
 NO_VALUE = "there is no value"
+NOT_KNOWN = "it is not known of this policy; say which policies the gate is for: where policy = ..."
 OUTCOME_MODULE = "memtrace.measures.outcome"  # declares the measures of how a replay ended
 
 
@@ -45,7 +46,7 @@ def _gate_outcomes(gate: Gate, head: Rows, base: Rows | None, failed: Collection
         raise _no_row_error(gate, covered)
     _check_reference(gate, covered)
     found = [_outcome(gate, key, head, base, key in failed) for key in keys]
-    if all(outcome.reason == NO_VALUE for outcome in found):
+    if all(outcome.reason in (NO_VALUE, NOT_KNOWN) for outcome in found):
         return [Outcome(gate.text, "", "", "failed", reason=f"{gate.measure} has no value in any row, so it guards nothing")]
     return found
 
@@ -101,6 +102,13 @@ def progress_independent_columns() -> frozenset[str]:
     return frozenset({*outcome, *FACTS, "lower_bound_bytes"})
 
 
+def measures_with_needs() -> frozenset[str]:
+    """Return the measures that are not known of every policy."""
+    from memtrace.measures import declared
+
+    return frozenset(metric.name for metric in declared() if metric.needs)
+
+
 def _unequal(row: Row, other: Row | None) -> tuple[bool, str] | None:
     """Return None if the values of the two rows can be compared, else whether the gate fails and the reason.
 
@@ -131,6 +139,8 @@ def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
         return Outcome(gate.text, *key, "failed" if broken else "passed", str(value), limit_text)
     measured = number(row, gate.measure)
     if measured is None:
+        if gate.measure in measures_with_needs():
+            return Outcome(gate.text, *key, "failed", reason=NOT_KNOWN)
         return Outcome(gate.text, *key, "skipped", reason=NO_VALUE)
     reference: Number | None = 0
     if limit.kind != "value":
@@ -139,7 +149,8 @@ def _compared(gate: Gate, key: Key, row: Row, other: Row | None) -> Outcome:
             raise InputError(f"gate {gate.text!r}: the base has no column {name}; write it anew with this version")
         reference = number(source, name)
     if reference is None:
-        return Outcome(gate.text, *key, "skipped", exact_text(unit, measured), reason="there is no value to compare with")
+        state: State = "skipped" if limit.kind == "base" else "failed"
+        return Outcome(gate.text, *key, state, exact_text(unit, measured), reason="there is no value to compare with")
     most = Fraction(reference) * limit.factor + limit.offset
     broken = holds(Fraction(measured), gate.op, most)
     return Outcome(gate.text, *key, "failed" if broken else "passed", exact_text(unit, measured), exact_text(unit, most))

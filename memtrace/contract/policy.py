@@ -1,9 +1,9 @@
 """The policy contract: every function and every constant that a policy module may have.
 
-A policy is a module of plain functions over a NamedTuple of numpy arrays, its state. ``Policy`` declares the functions and
-``Constants`` the constants; both say what an entry means, when it is used, and what happens where a policy leaves it out. The
-body of an optional function is the default that the replay loop calls in its place. The engine and docs/policies.md read the
-declarations here, and no other file asks a policy module which names it has.
+A policy is a module of plain functions over a NamedTuple of numpy arrays, its state. ``Policy`` declares the functions, and
+``contract.constants`` the constants. Both say what an entry means, when it is used, and what happens where a policy leaves it
+out. The body of an optional function is the default that the replay loop calls in its place. The engine and docs/policies.md
+read these declarations, and no other file asks a policy module which names it has.
 
 Units are bytes. A handle is the index by which a policy knows a block: 0 <= handle < max_live of ``init``, used again after the
 block is freed. Functions marked "compiled" run inside the compiled loop, so numba has to be able to compile them.
@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
+from memtrace.contract.constants import Constants
 from memtrace.contract.request import NOTHING, NOWHERE, Request
 
 State = Any  # a NamedTuple of numpy arrays and numbers, of the policy's own type
@@ -33,6 +34,15 @@ class Entry:
     compiled: bool = True
     default: bool = False  # the body in ``Policy`` is called in place of a missing function
     ledger: bool = True  # only for a policy whose state has a ledger
+
+
+class TraceFacts(NamedTuple):
+    """What ``start`` gets: what is known of the trace before its first event."""
+
+    name: str  # of the trace; empty in a `memtrace.Heap`
+    events: int  # number of events; 0 in a `memtrace.Heap`
+    tags: tuple[str, ...]  # names of the tags by their codes, which are `request.tag`; none in a `memtrace.Heap`
+    times: Callable[[], Any]  # () -> int64[event]: the time of each event in ns; of one element where the trace has no times
 
 
 class PlanRequest(NamedTuple):
@@ -103,11 +113,33 @@ class Policy(Protocol):
 
     @entry(
         called="with `reserved`, only if the state has no ledger", cost="O(1)", ledger=False,
-        missing="allocated is the sum of the requested sizes, free is reserved - allocated, and no hole is counted",
+        missing="allocated is not known, and holes are what lies between the requested bytes of the blocks",
     )  # fmt: skip
     @staticmethod
     def survey(state: State) -> tuple[int, int, int, int]:
-        """Return (allocated bytes, free bytes in holes, number of holes, bytes of the largest hole)."""
+        """Return (allocated bytes, free bytes in holes, number of holes, bytes of the largest hole).
+
+        A block counts with its rounding and headers. The sizes of all holes are worked out by the engine: a hole
+        is a range of reserved bytes in no block, and a block has the bytes by which allocated grew when it was placed.
+        """
+
+    # What a policy may know of the trace.
+
+    @entry(
+        called="once per replay, after `init` and `follow`, before the first event", cost="any", compiled=False, ledger=False,
+        missing="the policy knows of the trace what `init` says",
+    )  # fmt: skip
+    @staticmethod
+    def start(state: State, facts: TraceFacts) -> State:
+        """Return the state with what the policy keeps of `facts`, such as an array with an entry for each tag."""
+
+    @entry(
+        called="before each event, once more if the event is served again after an answer of -3 (ENLARGE)", cost="O(1)",
+        missing="nothing is called, and nothing is lost", default=True, ledger=False,
+    )  # fmt: skip
+    @staticmethod
+    def next_event(state: State, number: int) -> None:
+        """Note the number of the event that comes, from 0 on; its time is entry `number` of the times that `start` gets."""
 
     # What a policy may do beyond alloc and free.
 
@@ -296,45 +328,6 @@ class Policy(Protocol):
 
         The option that INNER names says which policy; `options_of` returns that policy's options for the option's text.
         """
-
-
-def constant(meaning: str, default: Any) -> Any:
-    """Return a field of ``Constants`` with what it means."""
-    return field(default=default, metadata={"meaning": meaning})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constants:
-    """The constants of a policy module."""
-
-    ORDER: int = constant("the place in lists of policies, lowest first; equal ones by name", 100)
-    GROUPS: tuple[str, ...] = constant("the groups for `-p` that the policy belongs to; it need not name `all`", ())
-    ALSO_WITH: tuple[str, ...] = constant("texts of options with each of which the policy's groups have it once more", ())
-    BARE: str | None = constant("the option whose value a word without `key=` is, as in `native:glibc`", None)
-    SWAPS: tuple[str, ...] = constant("the values that the option `swap` takes; the first is the default", ("scratch", "inplace"))
-    COUNTERS: tuple[str, ...] = constant(
-        "the names of the policy's own columns of timeline.parquet, which `write_counters` fills", ()
-    )
-    COALESCES: bool = constant(
-        "once all blocks are freed, one block of the whole capacity fits, at address 0; `--check` tests it", False
-    )
-    UNUSABLE: bool = constant(
-        "reserved bytes may be neither in a block nor in a hole, such as the tails of pages, and how many changes; without it "
-        "`--check` takes them for lost", False
-    )
-    DEFERRED: bool = constant(
-        "free neighbours may be joined as late as when a request needs them, so a block may be larger than the largest hole was; "
-        "without it `--check` takes the largest hole for wrong", False
-    )
-    VIRTUAL: bool = constant("addresses may lie beyond the reserved bytes and the capacity", False)
-    FOOTPRINT_ONLY: bool = constant(
-        "only addresses and footprint are known: measures of holes and searches are null, and the group `all` is without it",
-        False,
-    )
-    VARIANTS: Mapping[str, Mapping[str, ModuleType]] | None = constant(
-        "option -> value -> the module that is used in the policy's place if the option has this value", None
-    )
-    INNER: str = constant("the option whose value is the policy that `over` takes in", "")
 
 
 @dataclass(frozen=True)

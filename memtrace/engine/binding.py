@@ -11,9 +11,10 @@ from functools import cache
 from types import ModuleType
 
 from memtrace.contract.policy import functions, functions_of, has_ledger
-from memtrace.engine import places
+from memtrace.engine import offences, places
 from memtrace.engine.adapted import with_ledger
 from memtrace.engine.digests import digest, reachable_modules
+from memtrace.engine.policy_objects import HELPERS
 
 
 @cache
@@ -21,8 +22,10 @@ def bind(module: ModuleType) -> ModuleType:
     """Return the functions of a policy that the loop calls, as a module; a missing one without a default is None."""
     own = functions_of(module) if has_ledger(module) else with_ledger(module)
     bound = {each.name: own.get(each.name) or each.default for each in functions()}
-    bound["update_ledger"] = own.get("update_ledger")
-    bound |= places.choose(bound)
+    bound["read_policy"] = own.get("read_policy")
+    bound["place_block"] = own.get("place_block")
+    bound |= vars(module).get(HELPERS, {})
+    bound |= places.choose(bound) | offences.choose(module)
     name = f"{module.__name__}.bound_{digest(reachable_modules(module))}"
     if name not in sys.modules:
         sys.modules[name] = ModuleType(name)

@@ -17,6 +17,7 @@ from typing import Any
 from memtrace.contract import bits, calls
 from memtrace.engine import loop, places, recorder
 from memtrace.engine.digests import digest, plain_functions, reachable_modules
+from memtrace.engine.policy_objects import UNSAVED
 
 # ``_nrt=False`` drops the reference counting that numba leaves in functions that are handed arrays: 6 times faster.
 # The loop allocates nothing, so there is nothing to count. It is undocumented: where numba lacks it, it is left out.
@@ -48,7 +49,8 @@ def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], b
     make_jitable({f for bound in bounds for f in own_functions(bound)})
     make_jitable({f for f in getclosurevars(function).nonlocals.values() if isinstance(f, FunctionType)})
     function.__qualname__ = f"{name}.{digest(sources)}"
-    return njit(**OPTIONS, **(FAST if knows_fast() else {}))(function)
+    kept = not any(vars(module).get(UNSAVED) for module in sources)
+    return njit(**{**OPTIONS, "cache": kept}, **(FAST if knows_fast() else {}))(function)
 
 
 def knows_fast() -> bool:
@@ -71,6 +73,8 @@ def knows_references() -> bool:
 def is_cached(policy: ModuleType, bound: ModuleType) -> bool:
     """Return whether the policy's loop was compiled before, by this version, for this text."""
     loop = compiled(policy, bound)
+    if vars(policy).get(UNSAVED):
+        return False
     names = glob.escape(loop.__qualname__)
     return any(Path(loop.stats.cache_path).glob(f"*{names}*.nbi"))  # type: ignore[attr-defined]
 

@@ -18,7 +18,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from memtrace.contract.policy import functions, functions_of
-from memtrace.engine.digests import is_ours
+from memtrace.engine.policy_objects import is_own
 
 INTEGERS = ("alloc", "resize", "reserved", "largest_hole", "releasable", "record", "address_of", "most_pieces")  # return one
 INSTEAD = "keep it in an array of the state, made in init"
@@ -125,7 +125,7 @@ def texts(module: ModuleType) -> tuple[Text, ...]:
 
 def _is_users(function: FunctionType) -> bool:
     """Return whether a function is of a user's own file."""
-    return function.__module__.partition(".")[0] != "memtrace" and is_ours(function.__module__)
+    return function.__module__.partition(".")[0] != "memtrace" and is_own(function)
 
 
 def called(text: Text) -> list[Any]:

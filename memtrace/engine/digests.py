@@ -9,6 +9,8 @@ from types import FunctionType, ModuleType
 import memtrace.contract
 import memtrace.engine
 from memtrace import plugins
+from memtrace.contract.policy import has_ledger
+from memtrace.engine import gaps
 
 
 def plain_functions(module: ModuleType) -> list[FunctionType]:
@@ -27,6 +29,8 @@ def reachable_modules(*modules: ModuleType) -> list[ModuleType]:
         found[module.__name__] = module
         todo += [sys.modules[f.__module__] for f in plain_functions(module)]
         todo += [m for m in vars(module).values() if isinstance(m, ModuleType) and is_ours(m.__name__)]
+        if "alloc" in vars(module) and not has_ledger(module):
+            todo.append(gaps)  # the engine counts the holes of such a policy
     return [found[name] for name in sorted(found)]
 
 
@@ -49,7 +53,8 @@ def digest(modules: list[ModuleType]) -> str:
     """
     folders = (*memtrace.engine.__path__, *memtrace.contract.__path__)
     engine = [path for folder in folders for path in sorted(Path(folder).glob("*.py"))]
-    files = [Path(inspect.getsourcefile(m) or "") for m in modules] + engine
+    # A module without a file was made of functions, and has their digest in its name.
+    files = [Path(inspect.getsourcefile(m) or "") for m in modules if m.__file__ is not None] + engine
     text = hashlib.sha256()
     for file in dict.fromkeys(files):
         text.update(file.read_bytes())

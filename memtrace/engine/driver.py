@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from memtrace.engine.recorder import Recorder
     from memtrace.engine.registry import Policy
     from memtrace.engine.serving import Mode
-    from memtrace.trace import Events
+    from memtrace.trace import Events, Trace
 
 UNBOUNDED = 1 << 62  # bytes: the capacity of a heap without a limit
 
@@ -46,6 +46,7 @@ class Run:
     """One policy's loop, its state, and what the loop writes down."""
 
     policy: Policy
+    trace: str  # its name, for messages; empty where there is none
     bound: Any  # the module that `engine.binding.bind` makes of the policy
     loop: Loop
     state: Any  # the policy's state; replaced when it is enlarged
@@ -59,15 +60,20 @@ class Run:
     ) -> tuple[int, bool]:
         """Replay a batch from event `start` on; return the events replayed and whether the replay ends here.
 
-        `addresses` and `reserved`, int64[event], are filled where the mode says that they are kept.
+        `addresses` and `reserved`, int64[event], are filled where the mode says that they are kept. Raise PolicyError for what a
+        policy may not do (`engine.offences`).
         """
-        from memtrace.engine.loop import NO_ROOM, TOO_SMALL
+        from memtrace.engine.loop import NO_ROOM, OFFENCE, TOO_SMALL
+        from memtrace.engine.offences import offence
         from memtrace.engine.serving import Kept
 
         kept = Kept(addresses=addresses, reserved=reserved)
 
         def step(event: int) -> tuple[int, int]:
-            return self.loop(events, event, self.state, self.blocks, self.recorder, self.mode, kept)
+            came, why = self.loop(events, event, self.state, self.blocks, self.recorder, self.mode, kept)
+            if why == OFFENCE:
+                raise offence(self, events, came)
+            return came, why
 
         return drive(step, {NO_ROOM: self.take_places, TOO_SMALL: self.enlarge}, start)
 
@@ -98,6 +104,32 @@ def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: in
         return bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
     except ValueError as error:
         raise UsageError(f"{policy.label}: {error}") from None
+
+
+def started(bound: Any, state: Any, trace: Trace | None) -> Any:
+    """Return the state with what the policy's ``start``, if it has one, keeps of the trace (None: there is no trace)."""
+    import numpy as np
+
+    from memtrace.contract.policy import TraceFacts
+
+    if bound.start is None:
+        return state
+    if trace is None:
+        return bound.start(state, TraceFacts(name="", events=0, tags=(), times=lambda: np.zeros(1, np.int64)))
+
+    def times() -> NDArray[np.int64]:
+        """Return the time of each event in ns; one element where the trace has no times."""
+        known = "time" in trace.columns
+        return trace.times(np.arange(trace.facts.events)) if known else np.zeros(1, np.int64)
+
+    return bound.start(state, TraceFacts(name=trace.name, events=trace.facts.events, tags=tuple(trace.tags), times=times))
+
+
+def limit_of(policy: Policy, capacity: int | None) -> int:
+    """Return the bytes that a policy may reserve; the footprint of a real allocator is its own, and has no limit here."""
+    from memtrace.contract.policy import constants_of
+
+    return UNBOUNDED if capacity is None or constants_of(policy.module).FOOTPRINT_ONLY else capacity
 
 
 def interpreted_loop(bound: Any) -> Loop:

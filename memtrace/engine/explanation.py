@@ -54,7 +54,7 @@ def explain(error: Exception, policy: ModuleType) -> Exception:
 
     For a policy of memtrace itself, the exception is returned as it is.
     """
-    if not texts(policy) or isinstance(error, MemtraceError):
+    if policy.__name__.startswith("memtrace.policies.") and not texts(policy) or isinstance(error, MemtraceError):
         return error
     text = str(error)
     files = files_of(policy)

@@ -18,7 +18,11 @@ import numpy as np
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
+
+    from memtrace.engine.registry import Policy
 
 FIRST_BLOCKS = 64
 LARGEST = 1 << 60  # bytes, of a request and of an alignment: as in a trace
@@ -44,17 +48,20 @@ class Block:
 class Heap:
     """Allocate and free through a policy: ``Heap("best-fit", capacity=4096, align=64)``, or ``Heap("best-fit:align=64")``.
 
-    ``policy`` is what a run takes after ``-p``: a name, a name with options, or the path of a file. It runs the policy's
+    ``policy`` is what a run takes after ``-p``: a name, a name with options, or the path of a file; or a module, or what
+    `memtrace.policy` returns. It runs the policy's
     own text, uncompiled: for teaching and notebooks, not for speed. A request that does not fit is answered with None,
     and changes nothing.
     """
 
-    def __init__(self, policy: str = "first-fit", capacity: int | None = None, **options: int | bool | str) -> None:
+    def __init__(
+        self, policy: str | Policy | ModuleType = "first-fit", capacity: int | None = None, **options: int | bool | str
+    ) -> None:
         from memtrace.contract.policy import function_of
         from memtrace.engine.binding import bind
-        from memtrace.engine.registry import parse_policy
+        from memtrace.engine.registry import policy as policy_of
 
-        self.policy = parse_policy(with_options(policy, options))
+        self.policy = policy_of(policy, options=options)
         if function_of(self.policy.module, "plan") is not None:
             raise UsageError(f"{self.policy.name} has to know all requests beforehand; a Heap takes one at a time")
         self.capacity = None if capacity is None else size_of(capacity, "capacity")
@@ -193,18 +200,20 @@ class Heap:
 
     def _start(self) -> None:
         from memtrace.engine.blocks import new_blocks
-        from memtrace.engine.driver import Run, initial_state, interpreted_loop
+        from memtrace.engine.driver import Run, initial_state, interpreted_loop, limit_of, started
         from memtrace.engine.recorder import new_recorder
         from memtrace.engine.serving import Mode
 
+        limit = limit_of(self.policy, self.capacity)
         self._run = Run(
             policy=self.policy,
+            trace="",
             bound=self._bound,
             loop=interpreted_loop(self._bound),
-            state=initial_state(self.policy, self._bound, self.capacity, self._slots + 1),
+            state=started(self._bound, initial_state(self.policy, self._bound, self.capacity, self._slots + 1), None),
             blocks=new_blocks(self._slots),
             recorder=new_recorder(0, self._slots, 0, 0, False),
-            mode=Mode(skip=True, swap_scratch=self.policy.options["swap"] == "scratch", keep=True),
+            mode=Mode(skip=True, swap_scratch=self.policy.options["swap"] == "scratch", keep=True, limit=limit),
         )
 
     def _enlarge(self) -> None:
@@ -240,17 +249,6 @@ class Heap:
                 block.address = int(self._run.blocks[block.slot].address)
         self._log.append(event)
         return int(address[0])
-
-
-def with_options(policy: str, options: dict[str, int | bool | str]) -> str:
-    """The policy's text with options given as keywords."""
-    from memtrace.engine.registry import text_of
-    from memtrace.names import split_spec
-
-    if not options:
-        return policy
-    text = ",".join(f"{name}={text_of(value)}" for name, value in options.items())
-    return f"{policy}{',' if split_spec(policy)[1] else ':'}{text}"
 
 
 def size_of(value: int, what: str = "size") -> int:

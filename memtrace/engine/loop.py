@@ -46,7 +46,7 @@ from memtrace.engine.recorder import (
 )
 from memtrace.engine.serving import request_block, serve
 
-FINISHED, STOPPED, TOO_SMALL, NO_ROOM = 0, 1, 2, 3
+FINISHED, STOPPED, TOO_SMALL, NO_ROOM, OFFENCE = 0, 1, 2, 3, 4
 FAR, NEAR, SOON = 24, 16, 8  # events looked ahead
 CACHED = 4096  # up to so many slots, what is kept of blocks stays in the processor's cache unasked
 
@@ -150,6 +150,7 @@ def specialise(policy):
         while i < op.size:
             at = np.uint64(i)
             kind, slot = op[at], block[at]
+            policy.next_event(state, totals[EVENT])
             if i < ahead:
                 look_ahead(policy, op, block, i, state, blocks)
             if mode.keep and not policy.has_room(policy, state, blocks, recorder):
@@ -168,11 +169,15 @@ def specialise(policy):
                     b.status = DEAD
                 else:
                     record_block(policy, state, blocks, slot, request, address, recorder, mode.keep, plain)
+                    if policy.offends(state, address, request.size, request.align):
+                        return i, OFFENCE
             elif kind != FREE:
                 asked, other = make_request(size[at], align[at & aligns], stream[at & streams], -1, 0), dst[at & dsts]
                 address = serve(policy, kind, slot, asked, other, state, blocks, recorder, mode)
                 if address == ENLARGE:
                     return i, TOO_SMALL
+                if kind == REALLOC and address != NOWHERE and policy.offends(state, address, asked.size, asked.align):
+                    return i, OFFENCE
             elif slot >= 0:
                 b = record_of(blocks, slot)
                 if b.status == PLACED:
@@ -184,6 +189,8 @@ def specialise(policy):
                 else:
                     free_without_address(b, recorder)
             policy.track_moves(policy, state, blocks, recorder, mode.keep)
+            if ledger[RESERVED] > mode.limit:
+                return i, OFFENCE
 
             totals[EVENT] += 1
             if watched:

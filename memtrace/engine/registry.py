@@ -5,13 +5,13 @@ becomes one module with the inner policy's functions inside. The module's name h
 only ``init`` reads, so one compiled loop serves them all.
 """
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -19,8 +19,11 @@ from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
 from memtrace import plugins
+from memtrace.contract.constants import COUNTED
 from memtrace.contract.policy import constants, constants_of, function_of, has_ledger, required
 from memtrace.engine.binding import bind
+from memtrace.engine.policy_files import load_module
+from memtrace.engine.policy_objects import module_of, pieces_of
 from memtrace.errors import MemtraceError, PolicyError, UsageError
 from memtrace.names import split_spec, unknown
 from memtrace.structures.rules import heap_rules
@@ -90,8 +93,12 @@ def with_inner(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     inner = inner_policy(str(options[constants_of(module).INNER]))
     outer = short_name(module)
     bound = bind(inner.module)
-    if bound.address_of or bound.first_piece or not has_ledger(inner.module):
-        raise UsageError(f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, or it has no ledger")
+    told = any(function_of(inner.module, name) for name in ("start", "next_event"))
+    if bound.address_of or bound.first_piece or told or not has_ledger(inner.module):
+        raise UsageError(
+            f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, it is told of the trace, "
+            "or it has no ledger"
+        )
     name = f"{module.__name__}.over_{short_name(inner.module)}"
     if name not in sys.modules:
         sys.modules[name] = composed(name, module, bound, inner.module)
@@ -135,15 +142,24 @@ GROUP_WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A policy with its options; ``label`` is how it was asked for, and what results call it."""
+    """A policy with its options; ``label`` is what results call it: what it was asked for by, and the
+    stem of its file, or the name that was given to it, if it is the user's own."""
 
     label: str
     name: str
     module: ModuleType
     options: dict[str, Value]
+    text: str | None = None  # what `parse_policy` makes the policy of again; None for one made of functions
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return parse_policy, (self.label,)
+        return labelled, (self.text, self.label)
+
+
+def labelled(text: str | None, label: str) -> Policy:
+    """Return the policy of a text under a label; another process calls this."""
+    if text is None:
+        raise UsageError(f"{label} is made of functions, and cannot be sent to another process\ntry: one job, or a file")
+    return replace(parse_policy(text), label=label)
 
 
 @cache
@@ -192,7 +208,39 @@ def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
         if text in GROUP_WORDS and not members:
             raise UsageError(f"the group {text} has no policies in this version")
         labels += members or [text]
-    return [parse_policy(label) for label in dict.fromkeys(labels)]
+    return told_apart([parse_policy(label) for label in dict.fromkeys(labels)])
+
+
+def told_apart(policies: list[Policy]) -> list[Policy]:
+    """Return the policies with labels of which no two are equal; the same policy with the same options counts once.
+
+    Files with the same stem get as much of their paths as it takes. Raises UsageError for two that were given one name.
+    """
+    found = list({(policy.label, policy.module, tuple(policy.options.items())): policy for policy in policies}.values())
+    while True:
+        labels = [policy.label for policy in found]
+        alike = [policy for policy in found if labels.count(policy.label) > 1]
+        if not alike:
+            return found
+        longer = {id(policy): with_folder(policy) for policy in alike}
+        if all(longer[id(policy)].label == policy.label for policy in alike):
+            raise UsageError(f"two policies are called {alike[0].label}\ntry: another name for one, as in mine.py:name=other")
+        found = [longer.get(id(policy), policy) for policy in found]
+
+
+def file_texts(policies: Iterable[Policy]) -> dict[str, str]:
+    """Return, by the label of each policy that is a file of the user's own, the text with its path to name it by."""
+    return {policy.label: policy.text for policy in policies if policy.text is not None and policy.name.endswith(".py")}
+
+
+def with_folder(policy: Policy) -> Policy:
+    """Return the policy of a file with one more folder of its path in its label; as it is where there is none."""
+    stem, mark, options = policy.label.partition(":")
+    if not policy.name.endswith(".py") or "name" in split_spec(policy.text or "")[1]:
+        return policy
+    parts = Path(policy.name).resolve().with_suffix("").parts[1:]
+    longer = "/".join(parts[-1 - len(stem.removesuffix(".py").split("/")) :])
+    return replace(policy, label=f"{longer}{mark}{options}")
 
 
 def parse_policy(text: str) -> Policy:
@@ -205,10 +253,74 @@ def parse_policy(text: str) -> Policy:
     bare = constants_of(module).BARE
     given = split_spec(text, bare)[1]
     known = options_of(module)
+    called = given.pop("name") if name.endswith(".py") and "name" in given and "name" not in known else None
     values = parse_options(name, given, known)
     options = {option.name: values.get(option.name, option.default) for option in known.values()}
     shown = ",".join(text_of(value) if key == bare else f"{key}={text_of(value)}" for key, value in values.items())
-    return Policy(f"{name}:{shown}" if shown else name, name, variant(module, options), options)
+    full = f"{name}:{shown}" if shown else name
+    own = label_of(Path(name), shown, called) if name.endswith(".py") else full
+    return Policy(label=own, name=name, module=variant(module, options), options=options, text=text if called else full)
+
+
+def label_of(path: Path, shown: str, called: str | None) -> str:
+    """Return the label of a policy file with the options ``shown``: the name it is ``called``, else its stem and the options.
+
+    The stem of a file that is called as a known policy keeps its suffix. Raises UsageError for a name that is no word.
+    """
+    if called is not None:
+        if not re.fullmatch(r"[\w.-]+", called):
+            raise UsageError(f"{path}: name={called} has to be a word of letters, digits, dashes, dots and underscores")
+        return called
+    known = {*builtin_policies(), *added_policies(), *GROUP_WORDS}
+    stem = path.name if path.stem in known or path.stem.replace("_", "-") in known else path.stem
+    return f"{stem}:{shown}" if shown else stem
+
+
+def policy(
+    source: str | Policy | ModuleType | None = None,
+    *,
+    name: str | None = None,
+    options: Mapping[str, Value] | None = None,
+    **pieces: Any,
+) -> Policy:
+    """Return the policy that a text names, or that a module object or the functions of a notebook's cells are.
+
+    ``pieces`` are functions and constants of the contract by name (``alloc``, ``free``, ``init``, ``COUNTERS``, ...), and
+    ``State`` where the functions' own module does not call the state so. ``name`` is what results call the policy. The functions
+    are taken as they are now: call this again once one was defined anew.
+
+    >>> mine = memtrace.policy(init=init, alloc=alloc, free=free, reserved=reserved, name="mine", options={"heap": 1 << 20})
+
+    Raises PolicyError for functions that are no policy, UsageError for unknown options.
+    """
+    if isinstance(source, Policy | str):
+        if pieces or (options and isinstance(source, Policy)):
+            raise UsageError("a policy that there is already takes no further functions and no options")
+        found = source if isinstance(source, Policy) else parse_policy(with_options(source, options or {}))
+        return found if name is None else replace(found, label=name)
+    given = {**(pieces_of(source) if source is not None else {}), **pieces}
+    own = name or (short_name(source) if source is not None else "policy")
+    if "State" not in given and "init" in given:
+        given["State"] = given["init"].__globals__.get("State")
+    module = module_of(given, own)
+    check_functions(own, module)
+    known = options_of(module)
+    values = {key: _value(own, known[key], text_of(value)) for key, value in (options or {}).items() if key in known}
+    for key in options or {}:
+        if key not in known:
+            raise unknown(f"option of {own}", key, known)
+    shown = ",".join(f"{key}={text_of(value)}" for key, value in values.items())
+    settled = {each.name: values.get(each.name, each.default) for each in known.values()}
+    label = own if name is not None or not shown else f"{own}:{shown}"
+    return Policy(label=label, name=own, module=variant(module, settled), options=settled, text=None)
+
+
+def with_options(text: str, options: Mapping[str, Value]) -> str:
+    """Return a policy's text with options given by name added to it."""
+    if not options:
+        return text
+    added = ",".join(f"{name}={text_of(value)}" for name, value in options.items())
+    return f"{text}{',' if split_spec(text)[1] else ':'}{added}"
 
 
 def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:
@@ -232,28 +344,11 @@ def load_named(name: str) -> ModuleType:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Return a user's policy file as a module, whose name depends on the path alone, so that the compile cache finds it again.
+    """Return a user's policy file as a module, loaded anew if it or a module beside it has changed.
 
     Raises UsageError if there is no such file, PolicyError if it cannot be loaded or lacks a required function.
     """
-    if not path.is_file():
-        raise UsageError(f"there is no policy file {path}")
-    full = path.resolve()
-    name = f"{path.stem}_{hashlib.sha256(str(full).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, full)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(full.parent))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise PolicyError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(full.parent))
+    module = load_module(path)
     check_functions(str(path), module)
     return module
 
@@ -280,5 +375,8 @@ def check_functions(path: str, module: ModuleType) -> None:
     for function in needed:
         if function_of(module, function) is None:
             raise PolicyError(f"{path} has no function {function}; a policy {kind} needs {', '.join(needed)}")
+    unknown_words = set(constants_of(module).NOT_COUNTED) - set(COUNTED)
+    if unknown_words:
+        raise PolicyError(f"{path}: NOT_COUNTED has {min(unknown_words)!r}; its words are {', '.join(COUNTED)}")
     if len(inspect.signature(module.init).parameters) < 2:
         raise PolicyError(f"{path}: init has to take (capacity, max_live, ...)")

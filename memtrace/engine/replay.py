@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from memtrace.engine.driver import Loop, Run
     from memtrace.engine.recorder import Recorder
     from memtrace.engine.registry import Policy
@@ -95,7 +97,7 @@ class Placement:
 
 def replay(
     trace: Trace,
-    policy: Policy | str,
+    policy: Policy | str | ModuleType,
     capacity: int | None = None,
     *,
     on_oom: OnOom = "stop",
@@ -109,16 +111,16 @@ def replay(
     """Replay ``trace`` through ``policy`` within ``capacity`` bytes (None: the heap grows as needed).
 
     ``samples`` events are sampled. With ``detail="bare"`` only addresses, live bytes and the peak of reserved bytes are known at
-    the end: nothing else is written down, and the other measures mean nothing. With ``"search"`` the policy also counts the holes
+    the end: nothing else is written down, and the other measures are None. With ``"search"`` the policy also counts the holes
     that it inspects, and the counts are not written down either: this is for benchmarks of the counting.
     ``keep`` keeps every event's address. ``interpret`` runs the policy's own text, uncompiled. ``batch_rows`` events are
     replayed at a time. Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled
     or fails.
     """
     from memtrace.engine.explanation import blamed
-    from memtrace.engine.registry import parse_policy
+    from memtrace.engine.registry import policy as policy_of
 
-    policy = parse_policy(policy) if isinstance(policy, str) else policy
+    policy = policy_of(policy)
     with blamed(policy.module):
         run, plan_seconds = assembled(trace, policy, capacity, on_oom, samples, detail, keep, interpret, hooks)
         kept = Kept(keep=keep)
@@ -159,10 +161,10 @@ def assembled(
 ) -> tuple[Run, float | None]:
     """Return what the driver needs for a replay, and the seconds of a policy that did its own work in ``plan`` (else None)."""
     from memtrace.contract.ledger import HAS_COMPLETIONS, set_detail
-    from memtrace.contract.policy import constants_of
+    from memtrace.contract.policy import constants_of, has_ledger
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
-    from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop
+    from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop, limit_of, started
     from memtrace.engine.explanation import check_fractions
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.serving import Mode
@@ -171,12 +173,16 @@ def assembled(
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
     check_fractions(policy.module, state)
     state, plan_seconds = planned(state, trace, policy, capacity, samples if detail == "full" else 0, on_oom)
+    state = started(bound, state, trace)
     holes = bound.first_holes(state) if bound.first_holes else None
     set_detail(state.ledger, facts.median_request, facts.p99_request, detail == "full", detail != "bare", holes)
+    if not has_ledger(policy.module):
+        set_detail(state.gaps.ledger, facts.median_request, facts.p99_request, detail == "full", False)
     state.ledger[HAS_COMPLETIONS] = facts.completes > 0
     counters = len(constants_of(policy.module).COUNTERS)
     run = Run(
         policy=policy,
+        trace=trace.name,
         bound=bound,
         loop=hooks.loop or (interpreted_loop(bound) if interpret else compiled_loop(policy, bound)),
         state=state,
@@ -186,6 +192,7 @@ def assembled(
             skip=on_oom == "skip",
             swap_scratch=policy.options["swap"] == "scratch",
             keep=keep or hooks.watch is not None,
+            limit=limit_of(policy, capacity),
         ),
     )
     return run, plan_seconds

@@ -31,6 +31,7 @@ class Mode(NamedTuple):
     skip: bool  # a request that fails is skipped; False: it ends the replay
     swap_scratch: bool  # a swap needs a scratch block as large as the smaller of the two
     keep: bool  # every event's address and reserved bytes are kept
+    limit: int  # bytes that may be reserved
 
 
 class Kept(NamedTuple):

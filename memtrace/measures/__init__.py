@@ -78,9 +78,10 @@ def declared() -> tuple[Metric, ...]:
 def measure(placement: Placement) -> dict[str, Any]:
     """Compute every declared metric of a placement, and return the values by metric name.
 
-    These are the columns of one row of summary.parquet without those that identify the run.
+    These are the columns of one row of summary.parquet without those that identify the run. A measure of what is not known of
+    the policy, or was not written down (``detail`` below "full"), is None.
     """
     from memtrace.measures.declaration import Readings
 
     readings = Readings(placement)
-    return {metric.name: metric.compute(readings) for metric in declared()}
+    return {metric.name: readings.value(metric) for metric in declared()}

@@ -37,16 +37,25 @@ class Metric:
     formula: str  # the definition in words, printed by `memtrace metrics`
     source: str  # the paper or book that defines the measure, or DESIGN
     compute: Callable[[Readings], Value]  # None where the measure has no value
+    needs: tuple[str, ...] = ()  # words of memtrace.engine.known; where one is not known, the measure has no value
 
 
 def metric(
-    unit: Unit, direction: Direction, formula: str, source: str = DESIGN
+    unit: Unit, direction: Direction, formula: str, source: str = DESIGN, needs: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Readings], Value]], Metric]:
     """Return a decorator that turns a function of Readings into a Metric of the function's name."""
 
     def declare(compute: Callable[[Readings], Value]) -> Metric:
         """Wrap the function in a Metric."""
-        return Metric(compute.__name__, unit, direction, formula, source, compute)
+        return Metric(
+            name=compute.__name__,
+            unit=unit,
+            direction=direction,
+            formula=formula,
+            source=source,
+            compute=compute,
+            needs=needs,
+        )
 
     return declare
 
@@ -99,24 +108,15 @@ class Readings:
         self.samples = Rows(placement.recorder.samples[: int(self.totals[rec.SAMPLE])])
 
     @cached_property
-    def knows_holes(self) -> bool:
-        """Return whether the policy's ledger counts the sizes of its holes.
+    def known(self) -> frozenset[str]:
+        """Return what is known of the replay, as words of memtrace.engine.known."""
+        from memtrace.engine.known import known_of
 
-        An adapted policy has no ledger, and a real allocator shows no holes.
-        """
-        from memtrace.contract.policy import has_ledger
+        return known_of(self.placement)
 
-        return has_ledger(self.placement.policy.module) and not self.hides
-
-    @cached_property
-    def hides(self) -> bool:
-        """Return whether the policy stands for a real allocator.
-
-        Then only the addresses are known, and the footprint at those events at which it was read.
-        """
-        from memtrace.engine.registry import is_real
-
-        return is_real(self.placement.policy.module)
+    def value(self, metric: Metric) -> Value:
+        """Return the value of a measure, or None where it has none or something that it needs is not known."""
+        return metric.compute(self) if self.known.issuperset(metric.needs) else None
 
     def total(self, index: int) -> int:
         """Return one running count of the recorder; ``index`` is a constant of memtrace.engine.recorder such as PEAK_LIVE."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from memtrace.engine import recorder as rec
+from memtrace.engine.known import ALLOCATED, HOLES, SIZES, STATES
 from memtrace.measures.declaration import Readings, first_or_none, mean, metric
 
 ORDER = 2
@@ -10,40 +11,46 @@ WILSON = "Wilson, Johnstone, Neely and Boles 1995, Dynamic storage allocation, s
 GORMAN = "Gorman and Healy 2005, Measuring the impact of the Linux memory manager, unusable free space index"
 
 
-@metric("ratio", "lower", "mean over samples of 1 - L / A, 0 where A = 0", WILSON)
+@metric("ratio", "lower", "mean over samples of 1 - L / A, 0 where A = 0", WILSON, (STATES, ALLOCATED))
 def internal_frag_mean(r: Readings) -> float | None:
     return mean(r.samples.internal())
 
 
-@metric("ratio", "lower", "1 - L / A at the first event with the peak of R, 0 where A = 0", WILSON)
+@metric("ratio", "lower", "1 - L / A at the first event with the peak of R, 0 where A = 0", WILSON, (STATES, ALLOCATED))
 def internal_frag_at_peak(r: Readings) -> float | None:
     return first_or_none(r.at_peak().internal())
 
 
-@metric("ratio", "lower", "mean over samples of 1 - max h / F, 0 where F = 0", WILSON)
+@metric("ratio", "lower", "mean over samples of 1 - max h / F, 0 where F = 0", WILSON, (STATES, HOLES))
 def external_frag_mean(r: Readings) -> float | None:
-    return None if r.hides else mean(r.samples.external())
+    return mean(r.samples.external())
 
 
-@metric("ratio", "lower", "1 - max h / F at the first event with the peak of R, 0 where F = 0", WILSON)
+@metric("ratio", "lower", "1 - max h / F at the first event with the peak of R, 0 where F = 0", WILSON, (STATES, HOLES))
 def external_frag_at_peak(r: Readings) -> float | None:
-    return None if r.hides else first_or_none(r.at_peak().external())
+    return first_or_none(r.at_peak().external())
 
 
-@metric("ratio", "lower", "max over samples of 1 - max h / F, 0 where F = 0", WILSON)
+@metric(
+    "ratio",
+    "lower",
+    "max over samples, not over all events, of 1 - max h / F, 0 where F = 0: a lower bound of the maximum",
+    WILSON,
+    (STATES, HOLES),
+)
 def external_frag_max(r: Readings) -> float | None:
     values = r.samples.external()
-    return float(values.max()) if values.size and not r.hides else None
+    return float(values.max()) if values.size else None
 
 
-@metric("ratio", "lower", "mean over samples of 1 - sqrt(sum h^2) / F, 0 where F = 0")
+@metric("ratio", "lower", "mean over samples of 1 - sqrt(sum h^2) / F, 0 where F = 0", needs=(STATES, SIZES))
 def squares_frag_mean(r: Readings) -> float | None:
-    return mean(r.samples.squares()) if r.knows_holes else None
+    return mean(r.samples.squares())
 
 
-@metric("ratio", "lower", "1 - sqrt(sum h^2) / F at the first event with the peak of R, 0 where F = 0")
+@metric("ratio", "lower", "1 - sqrt(sum h^2) / F at the first event with the peak of R, 0 where F = 0", needs=(STATES, SIZES))
 def squares_frag_at_peak(r: Readings) -> float | None:
-    return first_or_none(r.at_peak().squares()) if r.knows_holes else None
+    return first_or_none(r.at_peak().squares())
 
 
 @metric(
@@ -51,35 +58,35 @@ def squares_frag_at_peak(r: Readings) -> float | None:
     "lower",
     "share of F in holes below the trace's median request, at the first event with the peak of R",
     GORMAN,
+    (STATES, SIZES),
 )
 def unusable_median_at_peak(r: Readings) -> float | None:
     return unusable(r, "below_median")
 
 
-@metric("ratio", "lower", "the same for the 99th percentile of requests", GORMAN)
+@metric("ratio", "lower", "the same for the 99th percentile of requests", GORMAN, (STATES, SIZES))
 def unusable_p99_at_peak(r: Readings) -> float | None:
     return unusable(r, "below_p99")
 
 
-def unusable(r: Readings, column: str) -> float | None:
+def unusable(r: Readings, column: str) -> float:
     """Return the share of the free bytes at the peak of reserved bytes that lies in holes too small for a request of some size.
 
-    ``column`` names the recorded count of bytes in such holes. Return 0 where nothing is free, and None where the holes
-    are not known.
+    ``column`` names the recorded count of bytes in such holes. Return 0 where nothing is free.
     """
-    return float(np.nan_to_num(r.at_peak().ratio(column, "free"))[0]) if r.knows_holes else None
+    return min(1.0, float(np.nan_to_num(r.at_peak().ratio(column, "free"))[0]))
 
 
-@metric("ratio", "higher", "L / R at the first event with the peak of R")
+@metric("ratio", "higher", "L / R at the first event with the peak of R", needs=(STATES,))
 def utilisation_at_peak(r: Readings) -> float | None:
     return first_or_none(r.at_peak().ratio("live", "reserved"))
 
 
-@metric("holes", "lower", "mean over events of the number of holes")
+@metric("holes", "lower", "mean over events of the number of holes", needs=(STATES, HOLES))
 def holes_mean(r: Readings) -> float | None:
-    return r.total(rec.HOLES_SUM) / r.placement.events if r.placement.events and not r.hides else None
+    return r.total(rec.HOLES_SUM) / r.placement.events if r.placement.events else None
 
 
-@metric("holes", "lower", "max over events of the number of holes")
-def holes_max(r: Readings) -> int | None:
-    return None if r.hides else r.total(rec.HOLES_MAX)
+@metric("holes", "lower", "max over events of the number of holes", needs=(STATES, HOLES))
+def holes_max(r: Readings) -> int:
+    return r.total(rec.HOLES_MAX)

@@ -222,7 +222,8 @@ def column_filler(policy: Policy) -> Callable[..., None]:
         return lambda blocks, births, of_tag, grid, state: take(blocks, births, of_tag, grid)
     if bound.__name__ not in _in_pieces:
         sources = reachable_modules(policy.module, address_map)
-        _in_pieces[bound.__name__] = closed(address_map.specialise(bound), f"contents_{policy.name}", sources, [bound])
+        name = f"contents_{policy.module.__name__.rpartition('.')[2]}"
+        _in_pieces[bound.__name__] = closed(address_map.specialise(bound), name, sources, [bound])
     return _in_pieces[bound.__name__]
 
 

@@ -13,7 +13,7 @@ from memtrace.drawing.frame import Frame
 from memtrace.drawing.panel import MOST_PANELS, Panel, Scales, layout, left_out, places
 from memtrace.drawing.scales import class_of, class_ticks
 from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, policy_colour
-from memtrace.plots.series import Floats, hole_counts, last_event, showing_holes
+from memtrace.plots.series import Floats, hole_counts, last_event, showing_sizes
 from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Number of holes by size (classes of powers of two) over time: the darker, the more. Dark low down "
         "is dust that few requests fit into; one pale line high up is a single large free range."
-    ) + left_out(len(showing_holes(results, trace)))
+    ) + left_out(len(showing_sizes(results, trace)))
 
 
 def height(results: Results, trace: str) -> float:
     """Return the figure's height in inches, for a panel per policy."""
     if not len(results.rows("holes", trace)["event"]):
         return TITLE_ROOM + 0.3
-    return layout(len(showing_holes(results, trace)), PANEL).height
+    return layout(len(showing_sizes(results, trace)), PANEL).height
 
 
 def draw(results: Results, trace: str, frame: Frame) -> None:
@@ -50,7 +50,7 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     if not len(found["event"]):
         frame.text(LEFT, TITLE_ROOM + 0.1, "No policy had a hole at any of the samples.", BODY, colour=FAINT)
         return
-    rows, last = showing_holes(results, trace)[:MOST_PANELS], last_event(results, trace)
+    rows, last = showing_sizes(results, trace)[:MOST_PANELS], last_event(results, trace)
     samples, most = numpy.unique(found["event"]), int(found["holes"].max())
     classes = range(class_of(found["hole_bytes_from"].min()), class_of(found["hole_bytes_from"].max()) + 1)
     ticks = class_ticks(classes)

@@ -8,7 +8,7 @@ from memtrace.drawing.frame import key
 from memtrace.drawing.panel import MOST_PANELS, OWN_SCALE_NOTE, Place, Scales, layout, left_out, places
 from memtrace.drawing.scales import common_limit
 from memtrace.drawing.style import LIVE, light, policy_colour
-from memtrace.plots.series import Rows, curve, highest_samples, last_event, summary
+from memtrace.plots.series import Rows, curve, highest_samples, is_null, last_event, summary
 from memtrace.results.verdict import is_oom
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ PANEL = 1.15  # inches: a panel's height
 def caption(results: Results, trace: str) -> str:
     """Return the text below the figure."""
     return (
-        "Grey is live. The tint above it is rounding, headers and padding (allocated, not live); the white "
-        "gap below the line is holes (reserved, not allocated). Best policy first; the numbers are peaks "
+        "Grey is live. The tint above it is rounding, headers and padding (allocated, not live), where they are known; the "
+        "white gap below the line is holes (reserved, not allocated). Best policy first; the numbers are peaks "
         "of reserved bytes." + OWN_SCALE_NOTE + left_out(len(results.policies(trace)))
     )
 
@@ -53,9 +53,10 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 def _layers(place: Place, found: Rows) -> None:
     """Draw live, allocated and reserved bytes into a policy's panel; ``found`` are the columns of its timeline."""
     row, panel, colour = place.row, place.panel, policy_colour(place.row["policy"])
-    kept = highest_samples(found["event"], found["allocated_bytes"], COLUMNS)
+    blocks = found["live_bytes"] if is_null(found["allocated_bytes"]) else found["allocated_bytes"]
+    kept = highest_samples(found["event"], blocks, COLUMNS)
     x, live = curve(found["event"][kept], found["live_bytes"][kept], 2 * COLUMNS)
-    _, allocated = curve(found["event"][kept], found["allocated_bytes"][kept], 2 * COLUMNS)
+    _, allocated = curve(found["event"][kept], blocks[kept], 2 * COLUMNS)
     panel.area(x, live, LIVE)
     panel.band(x, live, allocated, light(colour))
     panel.line(*curve(found["event"], found["reserved_bytes"], COLUMNS), colour)

@@ -34,7 +34,7 @@ def caption(results: Results, trace: str) -> str:
     more = f" The best {MOST_BARS} of {count} policies are shown." if count > MOST_BARS else ""
     return (
         "A bar is the peak of reserved bytes; its dark part is the peak of allocated bytes (with rounding "
-        "and headers). The line is the lower bound: the peak of live bytes. An outline only: ran out of "
+        "and headers), where they are known. The line is the lower bound: the peak of live bytes. An outline only: ran out of "
         "memory, so it "
         "says how far the policy came." + more
     )
@@ -73,13 +73,14 @@ def _bar(panel: Panel, row: dict[str, Any], top: float, tall: float) -> None:
     ``top`` and ``tall`` are in inches.
     """
     frame, colour = panel.frame, policy_colour(row["policy"])
-    reserved, allocated = (float(panel.x(row[f"peak_{of}_bytes"])) for of in ("reserved", "allocated"))
+    reserved = float(panel.x(row["peak_reserved_bytes"]))
     if is_oom(row):
         left, low = panel.left, top + tall
         frame.line([(left, top), (reserved, top), (reserved, low), (left, low)], colour, 0.8)
         return
     frame.box(panel.left, top, reserved - panel.left, tall, mixed(colour, PALE_SHARE))
-    frame.box(panel.left, top, allocated - panel.left, tall, colour)
+    if row["peak_allocated_bytes"] is not None:
+        frame.box(panel.left, top, float(panel.x(row["peak_allocated_bytes"])) - panel.left, tall, colour)
 
 
 def _number(panel: Panel, row: dict[str, Any], middle: float) -> None:

@@ -28,6 +28,11 @@ def showing_holes(results: Results, trace: str) -> list[dict[str, Any]]:
     return [row for row in summary(results, trace) if row["external_frag_mean"] is not None]
 
 
+def showing_sizes(results: Results, trace: str) -> list[dict[str, Any]]:
+    """Return those summary rows whose policies' holes are known by size."""
+    return [row for row in summary(results, trace) if row["squares_frag_mean"] is not None]
+
+
 def capacity_of(rows: Sequence[Mapping[str, Any]]) -> int | None:
     """Return the capacity in bytes of these summary rows; None if memory was not limited."""
     return next((int(row["capacity_bytes"]) for row in rows if row.get("capacity_bytes")), None)

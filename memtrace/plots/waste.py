@@ -10,7 +10,7 @@ from memtrace.drawing.frame import key
 from memtrace.drawing.panel import MOST_PANELS, OWN_SCALE_NOTE, Place, Scales, layout, left_out, places
 from memtrace.drawing.scales import common_limit
 from memtrace.drawing.style import INK, policy_colour
-from memtrace.plots.series import Floats, Rows, curve, highest_samples, last_event, means, summary
+from memtrace.plots.series import Floats, Rows, curve, highest_samples, is_null, last_event, means, summary
 from memtrace.results.verdict import is_oom
 from memtrace.units import format_size
 
@@ -33,10 +33,9 @@ def caption(results: Results, trace: str) -> str:
     return (
         "Reserved bytes that are not live. Internal: rounding, headers and padding inside blocks. External: free, "
         "between blocks. Cached: free and could go back to the system as it lies, which is the free top of a heap, or whole "
-        "free segments; of a policy that does not tell, it counts as external. Where there are more samples than room the "
-        "layers are means, and a thin line is the highest of all three. The numbers are the highest waste."
-        + OWN_SCALE_NOTE
-        + left_out(len(results.policies(trace)))
+        "free segments; of a policy that does not tell, it counts as external, as internal waste does where it is not known. "
+        "Where there are more samples than room the layers are means, and a thin line is the highest of all three. The numbers "
+        "are the highest waste." + OWN_SCALE_NOTE + left_out(len(results.policies(trace)))
     )
 
 
@@ -62,9 +61,11 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
 def layers(rows: Rows) -> tuple[Floats, Floats, Floats]:
     """Return the upper ends of internal, external and cached waste, stacked from 0, for each sample.
 
-    ``rows`` are the columns of a timeline. A policy that does not count its releasable bytes has no cached waste.
+    ``rows`` are the columns of a timeline. A policy that does not count its releasable bytes has no cached waste,
+    and one whose allocated bytes are not known no internal waste.
     """
-    live, allocated, reserved = (rows[f"{of}_bytes"].astype(float) for of in ("live", "allocated", "reserved"))
+    live, reserved = (rows[f"{of}_bytes"].astype(float) for of in ("live", "reserved"))
+    allocated = live if is_null(rows["allocated_bytes"]) else rows["allocated_bytes"].astype(float)
     top = numpy.maximum(reserved - live, 0)
     internal = numpy.clip(allocated - live, 0, top)
     told = rows.get("releasable_bytes")

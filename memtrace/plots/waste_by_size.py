@@ -10,7 +10,7 @@ from memtrace.drawing.frame import Frame, key
 from memtrace.drawing.panel import MOST_PANELS, Across, Panel, Scales, layout, left_out, places
 from memtrace.drawing.scales import class_label, class_of
 from memtrace.drawing.style import BODY, FAINT, LEFT, TITLE_ROOM, light, policy_colour
-from memtrace.plots.series import Rows, summary
+from memtrace.plots.series import Rows, is_null, summary
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
@@ -81,5 +81,10 @@ def _bars(panel: Panel, rows: Rows, colour: Any) -> None:
 
 
 def _shown(results: Results, trace: str) -> list[dict[str, Any]]:
-    """Return the summary rows of policies for which requests were counted."""
-    return [row for row in summary(results, trace) if results.rows("requests", trace, row["policy"])["requests"].size]
+    """Return the summary rows of policies for which the blocks of requests were counted."""
+    return [row for row in summary(results, trace) if _counted(results.rows("requests", trace, row["policy"]))]
+
+
+def _counted(rows: Rows) -> bool:
+    """Return whether the bytes of the blocks of requests are known; ``rows`` are those of the table `requests`."""
+    return bool(rows["requests"].size) and not is_null(rows["block_bytes"])

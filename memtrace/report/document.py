@@ -96,7 +96,7 @@ def _verdict(results: Results, trace: str) -> Iterator[Block]:
     yield Heading("Policies, best first")
     yield Table(RANKED, tuple(_ranked_row(row) for row in rows))
     yield Paragraph(_trace_facts(rows[0]))
-    tried = suggestions(rows, _typed(results.manifest.get("traces", {}).get(trace, trace)))
+    tried = suggestions(rows, _typed(results.manifest.get("traces", {}).get(trace, trace)), results.manifest.get("policies", {}))
     if tried:
         yield Heading("What to try next")
     for suggestion in tried:
@@ -122,7 +122,7 @@ def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["policy"],
         peak,
         ratio,
-        format_size(row["peak_allocated_bytes"]),
+        "-" if row["peak_allocated_bytes"] is None else format_size(row["peak_allocated_bytes"]),
         _percent(row["internal_frag_at_peak"]),
         _percent(row["external_frag_at_peak"]),
         "-" if row["holes_max"] is None else f"{row['holes_max']:,}",

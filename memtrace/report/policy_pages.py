@@ -76,19 +76,25 @@ def cause(failure: Failure, limit: int) -> Cause:
     """Return why the request failed within ``limit`` bytes.
 
     It is "full" if the live bytes and the request exceed the limit, "rounding" if only their blocks do, else
-    "fragmentation".
+    "fragmentation". Where the bytes of the blocks are not known, those requested stand for them.
     """
     if failure["live_bytes"] + failure["request_bytes"] > limit:
         return "full"
-    if failure["allocated_bytes"] + failure["needed_bytes"] > limit:
+    if in_blocks(failure) + failure["needed_bytes"] > limit:
         return "rounding"
     return "fragmentation"
+
+
+def in_blocks(failure: Failure) -> int:
+    """Return the bytes of the live blocks with rounding and headers; the requested bytes where those are not known."""
+    known = failure["allocated_bytes"]
+    return int(failure["live_bytes"] if known is None else known)
 
 
 def sentence(failure: Failure, limit: int) -> str:
     """Return the verdict on a failure, in one or two sentences."""
     asked, live = format_size(failure["request_bytes"]), format_size(failure["live_bytes"])
-    lost = failure["allocated_bytes"] - failure["live_bytes"]
+    lost = in_blocks(failure) - failure["live_bytes"]
     found = cause(failure, limit)
     if found == "full":
         more = failure["live_bytes"] + failure["request_bytes"] - limit
@@ -99,7 +105,7 @@ def sentence(failure: Failure, limit: int) -> str:
             f"Rounding: the live {live} and the {asked} asked for would fit, but rounding, headers and padding take another "
             f"{format_size(lost)}."
         )
-    free = format_size(limit - failure["allocated_bytes"])
+    free = format_size(limit - in_blocks(failure))
     largest = failure["largest_hole_bytes"]
     if largest is None:
         return f"Fragmentation, by the sums: {asked} were asked for and {free} were in no block."
@@ -117,7 +123,8 @@ def facts(failure: Failure, limit: int) -> Iterator[tuple[str, str]]:
     yield f"event {failure['event']:,} asked for{tag}", f"{failure['request_bytes']:,}"
     yield "which the policy rounded to", f"{failure['needed_bytes']:,}"
     yield f"live, in {failure['live_blocks']:,} blocks", f"{failure['live_bytes']:,}"
-    yield "rounding, headers and padding", f"{failure['allocated_bytes'] - failure['live_bytes']:,}"
+    if failure["allocated_bytes"] is not None:
+        yield "rounding, headers and padding", f"{failure['allocated_bytes'] - failure['live_bytes']:,}"
     if failure["free_bytes"] is not None:
         yield f"free, in {failure['holes']:,} holes", f"{failure['free_bytes']:,}"
         yield "largest hole", f"{failure['largest_hole_bytes']:,}"

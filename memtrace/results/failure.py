@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrace.contract.policy import constants_of
+from memtrace.engine.known import ALLOCATED, HOLES
 from memtrace.measures.declaration import Readings
 from memtrace.measures.occupancy import final_occupancy
 
@@ -33,7 +35,7 @@ def failure_row(placement: Placement) -> Columns:
     """Return the single row of `failures`, as columns: sizes and counts at the event at which memory ran out.
 
     `needed_bytes` is the size that the policy rounded the request to, or the request's own size if the policy did not
-    come as far as rounding. What concerns holes is left out for a real allocator.
+    come as far as rounding. What is not known of the policy is left out.
     """
     from memtrace.contract import ledger as led
     from memtrace.engine.binding import bind
@@ -49,11 +51,12 @@ def failure_row(placement: Placement) -> Columns:
         "request_tag": tag,
         "needed_bytes": max(size, int(ledger[led.BLOCK_SIZE])),
         "live_bytes": int(placement.recorder.totals[LIVE]),
-        "allocated_bytes": int(ledger[led.ALLOCATED]),
         "reserved_bytes": int(ledger[led.RESERVED]),
         "live_blocks": int((placement.blocks["status"] == PLACED).sum()),
     }
-    if not readings.hides:
+    if ALLOCATED in readings.known:
+        known["allocated_bytes"] = int(ledger[led.ALLOCATED])
+    if HOLES in readings.known:
         largest = int(bind(placement.policy.module).largest_hole(placement.state))
         known |= {"free_bytes": int(ledger[led.FREE]), "holes": int(ledger[led.HOLES]), "largest_hole_bytes": largest}
     return {name: [value] for name, value in known.items()}
@@ -80,7 +83,7 @@ def pins(placement: Placement) -> Columns:
     counts twice. There are no rows for a real allocator, nor for a policy whose blocks come in pieces.
     """
     empty: Columns = {name: np.zeros(0, np.int64) for name in ("address", "bytes", "opens_bytes")}
-    if Readings(placement).hides or comes_in_pieces(placement):
+    if constants_of(placement.policy.module).FOOTPRINT_ONLY or comes_in_pieces(placement):
         return {**empty, "tag": []}
     address, extent, slot, opens = opened_ranges(placement)
     chosen = without_neighbours(np.argsort(extent - opens, kind="stable"), MOST_PINS)

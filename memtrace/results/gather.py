@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrace.engine.known import ALLOCATED, HOLES, SIZES, known_of_policy
 from memtrace.measures import measure
 from memtrace.measures.declaration import Readings, Rows
 from memtrace.results.failure import failure
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 Columns = dict[str, Any]
-# Columns of the timeline that are left out for a real allocator, whose holes are not known.
-HOLES = ("free_bytes", "holes", "largest_hole_bytes", "external_frag", "squares_frag")
+# Columns of the timeline -> what has to be known of the policy (memtrace.engine.known); else the column is left out.
+NEEDS = {
+    "allocated_bytes": ALLOCATED,
+    "free_bytes": HOLES,
+    "holes": HOLES,
+    "largest_hole_bytes": HOLES,
+    "external_frag": HOLES,
+    "squares_frag": SIZES,
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def summary(placement: Placement) -> dict[str, Any]:
 def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]) -> Columns:
     """Return the columns of timeline.parquet: a row for each sample and for each of the three peaks, by event, no event twice.
 
-    ``counters`` names the policy's own counters. The columns of HOLES are left out for a real allocator.
+    ``counters`` names the policy's own counters. Columns of what is not known of the policy are left out.
     """
     recorder = placement.recorder
     taken = readings.samples.table.shape[0]
@@ -108,7 +116,7 @@ def timeline(placement: Placement, readings: Readings, counters: tuple[str, ...]
         "next_request_bytes": known_only(next_requests(placement.trace, event)),
         **{name: own[first, i] for i, name in enumerate(counters)},
     }
-    return {name: column for name, column in known.items() if not (readings.hides and name in HOLES)}
+    return {name: column for name, column in known.items() if name not in NEEDS or NEEDS[name] in readings.known}
 
 
 def known_only(values: NDArray[np.int64]) -> Any:
@@ -139,27 +147,27 @@ def next_requests(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.int64]:
 def requests(placement: Placement) -> Columns:
     """Return the columns of `requests`: the requests that got a block, by size class floor(log2(bytes)).
 
-    For each class they are the number of requests, their bytes, and the bytes of their blocks. Empty classes have no
-    row.
+    For each class they are the number of requests, their bytes, and, where they are known, the bytes of their blocks. Empty
+    classes have no row.
     """
     table = placement.recorder.requests
     filled = np.flatnonzero(table[0])
-    return {
+    found = {
         "size_bytes_from": np.left_shift(np.int64(1), filled),
         "requests": table[0, filled],
         "requested_bytes": table[1, filled],
-        "block_bytes": table[2, filled],
     }
+    return found | ({"block_bytes": table[2, filled]} if ALLOCATED in known_of_policy(placement.policy.module) else {})
 
 
 def holes(placement: Placement) -> Columns:
     """Return the columns of `holes`: the number and the bytes of holes by floor(log2(size)), at some of the samples.
 
-    Classes without holes have no row.
+    Classes without holes have no row, and there are none where the sizes of holes are not known.
     """
     from memtrace.engine.recorder import CLASS_SAMPLE
 
-    taken = int(placement.recorder.totals[CLASS_SAMPLE])
+    taken = int(placement.recorder.totals[CLASS_SAMPLE]) if SIZES in known_of_policy(placement.policy.module) else 0
     classes = placement.recorder.classes[:taken]
     count, size = classes[:, :64], classes[:, 64:]
     sample, size_class = np.nonzero(count)

@@ -53,6 +53,7 @@ def run(
     ``jobs`` is the number of processes, None for as many as pay; the results do not depend on it. Raise UsageError if
     two traces have the same name.
     """
+    from memtrace.engine.registry import file_texts
     from memtrace.results.gather import distributions
     from memtrace.results.schema import manifest
     from memtrace.results.tables import build
@@ -62,7 +63,8 @@ def run(
     cells = [Cell(trace, policy, settings) for trace in traces for policy in policies]
     parts = replay_cells(cells, jobs_for(cells, jobs), progress or (lambda cell, events: None))
     sources = {trace.name: trace.source for trace in traces}
-    return build(parts, [distributions(t) for t in traces], manifest(sources, time.perf_counter() - started))
+    about = manifest(sources, time.perf_counter() - started, file_texts(policies))
+    return build(parts, [distributions(t) for t in traces], about)
 
 
 def check_names(traces: Sequence[Trace]) -> None:
@@ -95,6 +97,8 @@ def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
     """
     import os
 
+    if any(cell.policy.text is None for cell in cells):
+        return 1  # a policy made of functions is known to this process alone
     if jobs is None:
         worth = sum(cell.trace.facts.events for cell in cells) >= WORTH_PROCESSES
         jobs = (os.cpu_count() or 1) if worth or len(uncompiled([cell.policy for cell in cells])) > 1 else 1

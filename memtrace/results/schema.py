@@ -11,8 +11,10 @@ import datetime
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from memtrace import plugins
@@ -129,6 +131,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "placements": {"trace": "string", "policy": "string", "event": "int64", "id": "int64", "address": "int64"},
 }
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 LIBRARIES = ("numpy", "numba", "pyarrow", "matplotlib")
 
 
@@ -172,16 +175,19 @@ def versions() -> dict[str, str]:
     }
 
 
-def manifest(sources: dict[str, str], wall_seconds: float) -> dict[str, Any]:
+def manifest(sources: dict[str, str], wall_seconds: float, policies: Mapping[str, str] = NO_FILES) -> dict[str, Any]:
     """Return the content of manifest.json.
 
-    ``sources`` maps each trace's name to its path, URL or recipe; ``wall_seconds`` is the duration of the run.
+    ``sources`` maps each trace's name to its path, URL or recipe; ``wall_seconds`` is the duration of the run. ``policies`` maps
+    the label of each policy that is a file of the user's own to the text that names it, with its path; where there is no such
+    policy, the manifest has no such entry.
     """
     return {
         "schema": FORMAT,
         "versions": versions(),
         "command": ["memtrace", *sys.argv[1:]],
         "traces": sources,
+        **({"policies": dict(policies)} if policies else {}),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),

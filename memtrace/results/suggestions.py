@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from memtrace.results.schema import NO_FILES
 from memtrace.results.verdict import best, is_oom, rank
 
 MOST = 3  # suggestions
@@ -20,12 +21,15 @@ class Suggestion(NamedTuple):
     reason: str
 
 
-def suggestions(rows: Rows, source: str) -> list[Suggestion]:
-    """Return at most three suggestions, the most useful first; `source` is the trace as one would type it."""
+def suggestions(rows: Rows, source: str, files: Mapping[str, str] = NO_FILES) -> list[Suggestion]:
+    """Return at most three suggestions, the most useful first; `source` is the trace as one would type it.
+
+    ``files`` is the manifest's entry `policies`: how one would type the policies that are files, by label.
+    """
     ranked, trace = rank(rows), shlex.quote(source)
     if not ranked:
         return []
-    found = [_check(ranked, trace), _skip(ranked, trace), _capacity(ranked, trace), _others(ranked, trace)]
+    found = [_check(ranked, trace), _skip(ranked, trace, files), _capacity(ranked, trace), _others(ranked, trace)]
     return [suggestion for suggestion in found if suggestion][:MOST]
 
 
@@ -36,13 +40,13 @@ def _check(ranked: Rows, trace: str) -> Suggestion | None:
     return Suggestion(f"memtrace check {trace}", "names each event that was skipped")
 
 
-def _skip(ranked: Rows, trace: str) -> Suggestion | None:
+def _skip(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | None:
     """Suggest to skip failed requests if a policy ran out of memory, which shows how much memory is missing."""
     failed = [row["policy"] for row in ranked if is_oom(row)]
     if not failed:
         return None
     capacity = f" --capacity {ranked[0]['capacity_bytes']}" if ranked[0].get("capacity_bytes") else ""
-    options = f"-p {shlex.quote(failed[0])}{capacity} --on-oom skip"
+    options = f"-p {shlex.quote(files.get(failed[0], failed[0]))}{capacity} --on-oom skip"
     return Suggestion(f"memtrace run {trace} {options}", "goes on after the first failure and counts them all")
 
 

@@ -5,6 +5,7 @@ Functions take summary rows of one trace; ``ranked`` are rows in the order of `r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,11 +28,12 @@ def rank(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=_place)
 
 
-def _place(row: Row) -> tuple[int, int, int, int, str]:
-    """Return the sort key of a row for `rank`."""
+def _place(row: Row) -> tuple[int, int, int, float, str]:
+    """Return the sort key of a row for `rank`. Allocated bytes that are not known come after all that are."""
     failed = int(row.get("failed_allocs") or 0)
     group, progress = (2, -oom_event(row)) if is_oom(row) else (1, failed) if failed else (0, 0)
-    return group, progress, row["peak_reserved_bytes"], row["peak_allocated_bytes"], row["policy"]
+    allocated = row.get("peak_allocated_bytes")
+    return group, progress, row["peak_reserved_bytes"], math.inf if allocated is None else allocated, row["policy"]
 
 
 def is_oom(row: Row) -> bool:

@@ -86,6 +86,13 @@ class Plan:
         """Return the path, URL or recipe of each trace, by the trace's name."""
         return {task.trace: task.source for task in self.tasks}
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Return, by label, the text of each policy that is a file of the user's own."""
+        from memtrace.names import split_spec
+
+        return {task.label: task.policy for task in self.tasks if split_spec(task.policy, "")[0].endswith(".py")}
+
 
 def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> Plan:
     """Return the plan of a suite; every trace is hashed, or generated if it is a workload.
@@ -93,8 +100,9 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
     ``progress`` is called with each trace's path. Raise UsageError for a suite that cannot be run at all, InputError
     for a trace that does not exist.
     """
-    policies = [policy for text in suite.policies for policy in _policies(text, suite.folder)]
-    chosen = list({policy.label: (text, policy) for text, policy in policies}.values())
+    from memtrace.engine.registry import told_apart
+
+    chosen = told_apart([policy for text in suite.policies for policy in _policies(text, suite.folder)])
     found = []
     for spec in suite.traces:
         for each in expand(spec, suite.folder):
@@ -104,7 +112,7 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{suite.file}: two traces are called {name}; give one another name: {{trace = ..., name = ...}}")
-    _check_options([policy for _, policy in chosen], {spec.capacity for spec, _, _ in found}, suite)
+    _check_options(chosen, {spec.capacity for spec, _, _ in found}, suite)
     return Plan(
         suite,
         tuple(
@@ -114,13 +122,13 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
                 sha256=sha256,
                 format=spec.format,
                 invalid=spec.invalid,
-                policy=text,
+                policy=policy.text or policy.label,
                 label=policy.label,
                 policy_digest=policy_digest(policy),
                 settings=replace(suite.settings, capacity=spec.capacity),
             )
             for spec, name, sha256 in found
-            for text, policy in chosen
+            for policy in chosen
         ),
     )
 
@@ -173,21 +181,15 @@ def identify(spec: TraceSpec) -> tuple[str, str]:
     return (name if spec.capacity_text is None else f"{name}@{spec.capacity_text}"), sha256
 
 
-def _policies(text: str, folder: Path) -> list[tuple[str, Policy]]:
-    """Return the policies that a text stands for, each with the text from which any process can load it.
-
-    For a file that text has the absolute path, while the policy's label keeps the path that the suite has.
-    """
+def _policies(text: str, folder: Path) -> list[Policy]:
+    """Return the policies that a text stands for; a file gets its absolute path, so that any process can load it."""
     from memtrace.engine.registry import parse_policies
     from memtrace.names import split_spec
 
     name = split_spec(text)[0]
     if not name.endswith(".py"):
-        return [(policy.label, policy) for policy in parse_policies([text])]
-    full = str((folder / name).resolve())
-    located = full + text[len(name) :]
-    policy = parse_policies([located])[0]
-    return [(located, replace(policy, label=name + policy.label[len(full) :]))]
+        return parse_policies([text])
+    return parse_policies([str((folder / name).resolve()) + text[len(name) :]])
 
 
 def _check_options(policies: list[Policy], capacities: set[int | None], suite: Suite) -> None:

@@ -103,11 +103,11 @@ def write(
         cells = [unpack(store.get(task.key)) for task in plan.tasks if task.trace == trace and task not in lost]
         if not cells:
             continue
-        results = assemble(cells, manifest({trace: plan.sources[trace]}, wall_seconds))
+        results = assemble(cells, manifest({trace: plan.sources[trace]}, wall_seconds, plan.files))
         files += write_trace(results, output / folders[trace])
         rows += results.summary
         timing.append(results.timing)
-    whole = {**manifest(plan.sources, wall_seconds), "schema": SCHEMA, "folders": folders}
+    whole = {**manifest(plan.sources, wall_seconds, plan.files), "schema": SCHEMA, "folders": folders}
     return rows, [*files, *write_summary_folder(rows, timing, whole, output)]
 
 

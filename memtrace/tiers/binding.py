@@ -12,10 +12,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED
+from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, INSPECTED, RESERVED
 from memtrace.contract.policy import Policy
+from memtrace.contract.request import ENLARGE
 from memtrace.engine.binding import bind
 from memtrace.engine.recorder import write_row
+from memtrace.tiers.records import note_offence
 
 
 class World(NamedTuple):
@@ -91,7 +93,7 @@ def bind_tiers(modules: list[ModuleType], rule: ModuleType, interpret: bool = Fa
     if name not in sys.modules:
         made, access = ModuleType(name), interpreted_access() if interpret else compiled_access()
         parts = [of_policy(bound, number, access.group_of) for number, bound in enumerate(bounds)]
-        functions = {}
+        functions = {f"checked_of_{i}": part.pop("checked") for i, part in enumerate(parts)}
         for key in parts[0]:
             links = chain([part[key] for part in parts])
             functions[key] = links[-1]
@@ -113,13 +115,20 @@ def of_policy(bound, number, group_of):
     policy_alloc, policy_free, policy_resize = bound.alloc, bound.free, bound.resize
     policy_trim, policy_access, policy_freed_by = bound.trim, bound.access, bound.freed_by
     policy_record, policy_largest, policy_releasable = bound.record, bound.largest_hole, bound.releasable
+    policy_offends, policy_next_event = bound.offends, bound.next_event
+
+    def checked(world, member, state, request, address):
+        """Return the policy's answer to a request, and note it down if it is no address that the policy may give."""
+        if address != ENLARGE and policy_offends(state, address, request.size, request.align):
+            note_offence(world.books.offence, number, member, address, request, state.ledger[RESERVED])
+        return address
 
     @out_of_line
     def ask(world, member, request, address, extra, row):
         """Ask the policy for a block; return an address, NOWHERE, NOTHING or ENLARGE."""
         state = group_of(world, number)[member]
         forget_search(state.ledger)
-        return policy_alloc(state, request)
+        return checked(world, member, state, request, policy_alloc(state, request))
 
     @out_of_line
     def free(world, member, request, address, extra, row):
@@ -130,7 +139,8 @@ def of_policy(bound, number, group_of):
     @out_of_line
     def resize(world, member, request, address, extra, row):
         """Ask the policy to resize the block at ``address`` from ``extra`` bytes to those of ``request``; return as `ask`."""
-        return policy_resize(group_of(world, number)[member], request, address, extra)
+        state = group_of(world, number)[member]
+        return checked(world, member, state, request, policy_resize(state, request, address, extra))
 
     @out_of_line
     def trim(world, member, request, address, extra, row):
@@ -154,6 +164,11 @@ def of_policy(bound, number, group_of):
         policy_freed_by(group_of(world, number)[member], request, extra)
         return 0
 
+    def next_event(world, member, request, address, extra, row):
+        """Tell the policy that the event of number ``address`` comes."""
+        policy_next_event(group_of(world, number)[member], address)
+        return 0
+
     def book(world, member, request, address, extra, row):
         """Return entry ``extra`` of the policy's ledger."""
         return group_of(world, number)[member].ledger[extra]
@@ -165,9 +180,10 @@ def of_policy(bound, number, group_of):
         write_row(row, address, extra, state.ledger, policy_largest(state), policy_releasable(state))
         return 0
 
+    freed = freed_by if policy_freed_by is Policy.freed_by else out_of_line(freed_by)
     return {
-        "ask": ask, "free": free, "resize": resize, "trim": trim, "access": access, "record": record,
-        "freed_by": freed_by if policy_freed_by is Policy.freed_by else out_of_line(freed_by), "book": book, "note": note,
+        "ask": ask, "free": free, "resize": resize, "trim": trim, "access": access, "record": record, "freed_by": freed,
+        "next_event": next_event, "book": book, "note": note, "checked": checked,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import make_request
-from memtrace.engine.loop import FINISHED, STOPPED, TOO_SMALL
+from memtrace.engine.loop import FINISHED, OFFENCE, STOPPED, TOO_SMALL
 from memtrace.tiers.moving import find_place, move_up, request_for, serve_use
 from memtrace.tiers.records import (
     AHEAD,
@@ -22,8 +22,10 @@ from memtrace.tiers.records import (
     FAILED,
     GROUP,
     LAST_TIME,
+    LIMIT,
     MEMBER,
     OOM_EVENT,
+    PEAK_RESERVED,
     PLACED,
     SAMPLE,
     SKIPPED,
@@ -110,11 +112,28 @@ def uses_of_event(t, world, books, kind, slot, other):
     return NOTHING
 
 
+@out_of_line
+def tell(t, world, books):
+    """Tell the policy of each tier the number of the current event."""
+    request = make_request(0, 0, 0, -1, 0)
+    for tier in range(books.tiers.shape[0]):
+        row = books.tiers[tier]
+        t.next_event(world, row[GROUP], row[MEMBER], request, books.totals[EVENT], 0, books.peaks[tier, 0])
+
+
+def above_capacity(books, touched):
+    """Return whether a tier of which the current event may have changed the policy (a bit in ``touched``) reserves too much."""
+    for tier in range(books.tiers.shape[0]):
+        if touched >> tier & 1 and books.tiers[tier, PEAK_RESERVED] > books.tiers[tier, LIMIT]:
+            return True
+    return False
+
+
 def specialise(t):
     """Return the loop for one choice of policies and eviction rule; ``t`` is the module that `bind_tiers` makes of them."""
 
     def replay(events, time, start, state, addresses, tiers):
-        """Replay a batch from row ``start`` on; return the row to go on from, and FINISHED, STOPPED or TOO_SMALL.
+        """Replay a batch from row ``start`` on; return the row to go on from, and FINISHED, STOPPED, TOO_SMALL or OFFENCE.
 
         ``events`` is a `trace.model.Events`; a column of one element is the same for all rows. ``time`` is as in `tick`.
         ``state`` is a `World`, whose arrays are changed in place. If ``addresses`` and ``tiers`` have more than one element, the
@@ -129,6 +148,8 @@ def specialise(t):
             if totals[STEP] == 0:
                 tick(books, time, i)
                 totals[STEP] = 1
+                if books.told:
+                    tell(t, world, books)
             if books.ahead > 0 and fetch_ahead(t, world) == ENLARGE:
                 return i, TOO_SMALL
             if use_extra(t, world, books) == ENLARGE:
@@ -190,6 +211,8 @@ def specialise(t):
                     record_peaks(t, world, tier)
             if event == books.sample_events[totals[SAMPLE]]:
                 record_sample(t, world)
+            if books.offence[0] != 0 or above_capacity(books, touched):
+                return i, OFFENCE
             totals[TOUCHED] = 0
             totals[STEP] = 0
             totals[EVENT] = event + 1

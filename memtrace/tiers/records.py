@@ -72,6 +72,7 @@ TOTALS = 24
 #   CAPACITY, LATENCY           bytes; ns per transfer over the link
 #   GROUP, MEMBER               where the state of its policy is: states[GROUP][MEMBER]
 #   PACKS                       1: it compresses
+#   LIMIT                       bytes that its policy may reserve
 #   BLOCKS, RESIDENT, STORED    blocks in it now, their bytes, and the bytes asked of its policy for them
 #   PINNED                      STORED of the pinned blocks among them
 #   PLACED_BLOCKS, PLACED_BYTES new blocks placed in it, and their bytes
@@ -87,14 +88,14 @@ TOTALS = 24
 #   BUSY                        ns that transfers took on its link
 #   PEAK_LIVE, PEAK_ALLOCATED, PEAK_RESERVED, PEAK_STORED  the most bytes there were after any event
 (
-    CAPACITY, GROUP, MEMBER, LATENCY, PACKS,
+    CAPACITY, GROUP, MEMBER, LATENCY, PACKS, LIMIT,
     BLOCKS, RESIDENT, STORED, PINNED,
     PLACED_BLOCKS, PLACED_BYTES, IN_BYTES, OUT_BYTES, WRITTEN, DISTINCT,
     HITS, HIT_BYTES, DOWN, DOWN_BYTES, UP, UP_BYTES, AHEAD_UP, AHEAD_BYTES, REMOTE, REMOTE_BYTES, COPIES, COPIED_BYTES,
     EVICTIONS, EVICTED_BYTES, STALLED, BUSY, CODEC,
     PEAK_LIVE, PEAK_ALLOCATED, PEAK_RESERVED, PEAK_STORED,
-) = range(36)  # fmt: skip
-COUNTS = 36
+) = range(37)  # fmt: skip
+COUNTS = 37
 OWN = len(ROW)  # first column of a sample that is not of ROW
 # Columns of a sample of a tier: those of ROW, then some of Books.tiers; stall_ns is totals[STALL].
 SAMPLED = (*ROW, "stored", "down_bytes", "up_bytes", "remote_bytes", "evictions", "stall_ns")
@@ -125,12 +126,26 @@ class Records(NamedTuple):
     extra_events: np.ndarray  # [use] uses without an event: each comes just before this event; ends with the sentinel NEVER
     extra_slots: np.ndarray  # [use]
     ahead_lives: np.ndarray  # [slot] allocs that the prefetcher has passed
+    offence: np.ndarray  # [column of `note_offence`] the first thing that a policy did and may not do
     ahead: int  # events that prefetch looks ahead; 0: none
     foresees: bool  # the future is known: the four arrays of Future have every use
     overlap: bool  # transfers run beside the program
     skip: bool  # a request that no tier has room for is skipped; False: it ends the replay
     scratch: bool  # a swap within a tier needs a scratch block
+    told: bool  # some policy is told the number of each event
     event_ns: int  # the program's own ns per event, where the trace has no times
+
+
+def note_offence(offence, group, member, address, request, reserved):
+    """Write down, unless there is one already, an address at which a policy placed a block and may not."""
+    if offence[0] == 0:
+        offence[0] = 1
+        offence[1] = group
+        offence[2] = member
+        offence[3] = address
+        offence[4] = request.size
+        offence[5] = request.align
+        offence[6] = reserved
 
 
 class Future(NamedTuple):
@@ -152,8 +167,8 @@ def new_records(facts, tags, tiers, samples, extra, future, **how):
     """Return the books of a replay before its first event.
 
     ``facts`` are those of the trace, ``tags`` is its number of tags, ``samples`` the most events that are sampled. ``tiers`` is
-    (rows, speed, ratios, ratio_counts), where a row per tier has (CAPACITY, GROUP, MEMBER, LATENCY, PACKS), and the others are
-    fields of Books. ``extra`` is (events, slots) of the uses without an event, ``how`` all fields that are not made here.
+    (rows, speed, ratios, ratio_counts), where a row per tier has (CAPACITY, GROUP, MEMBER, LATENCY, PACKS, LIMIT), and the others
+    are fields of Books. ``extra`` is (events, slots) of the uses without an event, ``how`` all fields that are not made here.
     """
     fixed, speed, ratios, ratio_counts = tiers
     count, slots = fixed.shape[0], facts.max_live + 1
@@ -184,5 +199,6 @@ def new_records(facts, tags, tiers, samples, extra, future, **how):
         extra_events=np.append(extra[0], NEVER),
         extra_slots=np.append(extra[1], 0).astype(np.int32),
         ahead_lives=np.zeros(slots, np.int32),
+        offence=np.zeros(7, np.int64),
         **how,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memtrace.errors import UsageError
+from memtrace.errors import PolicyError, UsageError
 from memtrace.tiers.tier import MOST_TIERS, SCALE, Plan, Tier
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def event_times(trace: Trace, first: int, rows: int) -> NDArray[np.int64]:
 def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, samples: int, skip: bool, interpret: bool) -> TierRun:
     """Return what drives a replay over tiers; UsageError for a policy that cannot be in a tier."""
     from memtrace.contract.ledger import set_detail
+    from memtrace.contract.policy import function_of
     from memtrace.engine.registry import parse_policy
     from memtrace.tiers.binding import World, bind_tiers
     from memtrace.tiers.eviction import rule
@@ -170,10 +171,12 @@ def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, sampl
     facts, evict = trace.facts, rule(plan.evict)
     modules = list(dict.fromkeys(policy.module for policy in policies))
     by_group, fixed = group_tiers(tiers, policies, modules)
-    states: Any = tuple(tuple(new_state(tiers[k], policies[k], facts.max_live + 1) for k in group) for group in by_group)
+    states: Any = tuple(tuple(new_state(tiers[k], policies[k], trace) for k in group) for group in by_group)
     for group in states:
         for state in group:
             set_detail(state.ledger, facts.median_request, facts.p99_request, True, True, None)
+            if "gaps" in state._fields:  # of a policy without a ledger
+                set_detail(state.gaps.ledger, facts.median_request, facts.p99_request, True, False)
     books = new_records(
         facts,
         len(trace.tags),
@@ -189,8 +192,10 @@ def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, sampl
         skip=skip,
         scratch=policies[0].options["swap"] == "scratch",
         event_ns=plan.event_ns,
+        told=any(function_of(policy.module, "next_event") for policy in policies),
     )
     return TierRun(
+        trace=trace.name,
         loop=replay_loop(modules, evict, bind_tiers(modules, evict, interpret), interpret),
         policies=policies,
         world=World(states=states, books=books, order=evict.init(len(tiers), facts.max_live + 1)),
@@ -201,6 +206,7 @@ def assembled(trace: Trace, tiers: Sequence[Tier], plan: Plan, uses: Uses, sampl
 class TierRun:
     """The loop over tiers and what it changes."""
 
+    trace: str  # its name, for messages
     loop: Any  # what `replay_loop` returns
     policies: tuple[Policy, ...]  # by tier
     world: World  # replaced when a policy's state is enlarged
@@ -212,9 +218,35 @@ class TierRun:
         address, int8[event]) are filled unless they have one element.
         """
         from memtrace.engine.driver import drive
-        from memtrace.engine.loop import TOO_SMALL
+        from memtrace.engine.loop import OFFENCE, TOO_SMALL
 
-        return drive(lambda row: self.loop(events, times, row, self.world, addresses, landed), {TOO_SMALL: self.enlarge})
+        def step(row: int) -> tuple[int, int]:
+            came, why = self.loop(events, times, row, self.world, addresses, landed)
+            if why == OFFENCE:
+                raise self.offence()
+            return came, why
+
+        return drive(step, {TOO_SMALL: self.enlarge})
+
+    def offence(self) -> PolicyError:
+        """Return the error that names what the policy of a tier did and may not do in the current event."""
+        from memtrace.engine.offences import judged
+        from memtrace.tiers.records import EVENT, GROUP, LIMIT, MEMBER, PEAK_RESERVED
+
+        books = self.world.books
+        noted, group, member, address, size, align, reserved = books.offence.tolist()
+        for tier, (policy, row) in enumerate(zip(self.policies, books.tiers, strict=True)):
+            if noted and (row[GROUP], row[MEMBER]) == (group, member):
+                wrong = judged(f"a block of {size:,} bytes", address, size, align, reserved) or "the block overlaps another"
+            elif not noted and row[PEAK_RESERVED] > row[LIMIT]:
+                wrong = f"{row[PEAK_RESERVED]:,} bytes are reserved, which is above the capacity of {row[LIMIT]:,}"
+            else:
+                continue
+            return PolicyError(
+                f"{policy.label} in tier {tier} of {self.trace}: event {int(books.totals[EVENT]):,}: {wrong}\n"
+                "try: memtrace policies --check, on the policy"
+            )
+        raise AssertionError("the loop stopped for an offence, and there is none")
 
     def enlarge(self) -> None:
         """Replace the state of the policy that asked for a larger one."""
@@ -286,27 +318,31 @@ def check_policy(policy: Policy, trace: Trace) -> None:
 def group_tiers(tiers: Sequence[Tier], policies: Sequence[Policy], modules: list[ModuleType]) -> tuple[list[list[int]], Any]:
     """Return the numbers of the tiers of each policy module, and an array with a row of fixed columns for each tier.
 
-    The columns are CAPACITY, GROUP, MEMBER, LATENCY and PACKS of `records`.
+    The columns are CAPACITY, GROUP, MEMBER, LATENCY, PACKS and LIMIT of `records`.
     """
+    from memtrace.engine.driver import limit_of
+
     by_group: list[list[int]] = [[] for _ in modules]
     rows = []
     for number, (tier, policy) in enumerate(zip(tiers, policies, strict=True)):
         group = modules.index(policy.module)
-        rows.append((tier.capacity, group, len(by_group[group]), tier.latency, tier.compression is not None))
+        limit = limit_of(policy, tier.capacity)
+        rows.append((tier.capacity, group, len(by_group[group]), tier.latency, tier.compression is not None, limit))
         by_group[group].append(number)
     return by_group, np.array(rows, np.int64)
 
 
-def new_state(tier: Tier, policy: Policy, max_live: int) -> Any:
-    """Return the first state of the policy of a tier, with room for ``max_live`` live blocks at once.
+def new_state(tier: Tier, policy: Policy, trace: Trace) -> Any:
+    """Return the first state of the policy of a tier, with room for the live blocks of the trace and one more.
 
     Raises UsageError, which names the tier, for options that the policy refuses.
     """
     from memtrace.engine.binding import bind
-    from memtrace.engine.driver import initial_state
+    from memtrace.engine.driver import initial_state, started
 
+    bound = bind(policy.module)
     try:
-        return initial_state(policy, bind(policy.module), tier.capacity, max_live)
+        return started(bound, initial_state(policy, bound, tier.capacity, trace.facts.max_live + 1), trace)
     except UsageError as error:
         raise UsageError(f"tier {tier.name}: {error}") from None
 

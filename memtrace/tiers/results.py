@@ -20,6 +20,7 @@ from memtrace.units import format_seconds, format_size
 if TYPE_CHECKING:
     import pyarrow
 
+    from memtrace.engine.registry import Policy
     from memtrace.trace import Trace
 
 FORMAT = "memtrace.tiers/1"  # name and version of the schemas below
@@ -205,11 +206,12 @@ def tables(results: TierResults) -> dict[str, pyarrow.Table]:
     return found
 
 
-def manifest_of(trace: Trace, seconds: float) -> dict[str, Any]:
-    """Return the manifest of a run, as of any results folder; ``seconds`` is how long it took."""
+def manifest_of(trace: Trace, seconds: float, policies: Sequence[Policy] = ()) -> dict[str, Any]:
+    """Return the manifest of a run, as of any results folder; it took ``seconds``, and ``policies`` are those of its tiers."""
+    from memtrace.engine.registry import file_texts
     from memtrace.results.schema import manifest
 
-    return {**manifest({trace.name: trace.source}, seconds), "schema": FORMAT}
+    return {**manifest({trace.name: trace.source}, seconds, file_texts(policies)), "schema": FORMAT}
 
 
 def read_tiers(folder: Path) -> TierResults:

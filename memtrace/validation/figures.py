@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from memtrace.contract import ledger as entries
-from memtrace.contract.policy import constants_of, functions_of, has_ledger
+from memtrace.contract.policy import functions_of, has_ledger
+from memtrace.engine.known import known_of_policy
 from memtrace.engine.registry import Policy
 from memtrace.validation.offences import Offence
 
@@ -42,12 +43,13 @@ class Search(NamedTuple):
 def reader(policy: Policy, bound: Any) -> Callable[[Any], Figures]:
     """Return a function that reads the figures from a policy's state."""
     if has_ledger(policy.module):
-        observed = not constants_of(policy.module).FOOTPRINT_ONLY
+        known = known_of_policy(policy.module)
 
         def from_ledger(state: Any) -> Figures:
             ledger = state.ledger
-            reserved, allocated = int(ledger[entries.RESERVED]), int(ledger[entries.ALLOCATED])
-            if not observed:
+            reserved = int(ledger[entries.RESERVED])
+            allocated = int(ledger[entries.ALLOCATED]) if "allocated" in known else None
+            if "holes" not in known:
                 return Figures(reserved, allocated, None, None, None)
             largest = whole_number("largest_hole", bound.largest_hole(state))
             return Figures(reserved, allocated, int(ledger[entries.FREE]), int(ledger[entries.HOLES]), largest)
@@ -131,8 +133,8 @@ def check_holes(now: Figures, gap: int | None) -> None:
         raise Offence("holes", f"the largest hole is said to have {largest} bytes, but the largest gap between blocks has {gap}: {now}")
 
 
-def check_ledger(ledger: Any, now: Figures, before: Figures, old: Any) -> None:
-    """Raise Offence if the ledger's counts of hole sizes and of calls contradict each other; ``old`` is the ledger before."""
+def check_sizes(ledger: Any, now: Figures) -> None:
+    """Raise Offence if the ledger's counts of hole sizes contradict each other."""
     free, holes, largest = now.free or 0, now.holes or 0, now.largest or 0
     squares = entries.sum_of_squares(ledger)
     if not largest * largest <= squares <= free * largest or squares * holes < free * free:
@@ -143,15 +145,19 @@ def check_ledger(ledger: Any, now: Figures, before: Figures, old: Any) -> None:
             raise Offence("holes", f"the classes of hole sizes have {int(counted.sum())} {name}, not {total}: {now}")
     if not 0 <= ledger[entries.BELOW_MEDIAN] <= ledger[entries.BELOW_P99] <= free:
         raise Offence("holes", f"the bytes in holes below the median and the 99th percentile of the requests cannot be: {now}")
+
+
+def check_counts(ledger: Any, now: Figures, before: Figures, old: Any, calls: bool) -> None:
+    """Raise Offence if a count of the ledger fell, or those of ``calls`` do not fit; ``old`` is the ledger before."""
     for name in ("SPLITS", "MERGES", "MOVED", "RESERVE_CALLS", "RELEASE_CALLS"):
         entry = getattr(entries, name)
         if ledger[entry] < old[entry]:
             raise Offence("counts", f"{name} of the ledger fell from {int(old[entry])} to {int(ledger[entry])}")
     grown = ledger[entries.RESERVE_CALLS] > old[entries.RESERVE_CALLS]
     shrunk = ledger[entries.RELEASE_CALLS] > old[entries.RELEASE_CALLS]
-    if now.reserved > before.reserved and not grown:
+    if calls and now.reserved > before.reserved and not grown:
         raise Offence("counts", f"reserved rose from {before.reserved} to {now.reserved}, but RESERVE_CALLS did not")
-    if now.reserved < before.reserved and not shrunk:
+    if calls and now.reserved < before.reserved and not shrunk:
         raise Offence("counts", f"reserved fell from {before.reserved} to {now.reserved}, but RELEASE_CALLS did not")
 
 

@@ -75,6 +75,7 @@ class Claim:
     capacity: int | None
     align: int  # bytes: of blocks whose event asks for no alignment
     pieces: bool  # blocks come in pieces: they lie where the rows say, and only there
+    most_align: int = UNLIMITED  # bytes: no larger alignment is owed
 
 
 class Part(NamedTuple):
@@ -92,6 +93,7 @@ class Bounds(NamedTuple):
     align: int  # bytes: of blocks whose event asks for no alignment
     capacity: int  # bytes, UNLIMITED if there is none
     pieces: bool  # as in Claim
+    most_align: int  # bytes, as in Claim
 
 
 class Live(NamedTuple):
@@ -131,6 +133,7 @@ def validate(placement: Placement) -> Offence | None:
             places=placement.places,
             capacity=capacity,
             align=align,
+            most_align=constants_of(placement.policy.module).MAX_ALIGN,
             pieces=pieces,
         )
     )
@@ -139,7 +142,12 @@ def validate(placement: Placement) -> Offence | None:
 def first_offence(claim: Claim) -> Offence | None:
     """Return the first offence of a claim, or None. As many events are checked as the claim has addresses."""
     live, done = no_ranges(claim), 0
-    bounds = Bounds(align=claim.align, capacity=UNLIMITED if claim.capacity is None else claim.capacity, pieces=claim.pieces)
+    bounds = Bounds(
+        align=claim.align,
+        capacity=UNLIMITED if claim.capacity is None else claim.capacity,
+        pieces=claim.pieces,
+        most_align=claim.most_align,
+    )
     for events in claim.trace.batches():
         n = min(events.op.size, claim.addresses.size - done)
         rows = places_of(claim, events, done, n)
@@ -203,7 +211,7 @@ def _check(events, part, bounds, live):  # type: ignore[no-untyped-def]
             _take_out(slot, live)
         if placed and addresses[i] >= 0:
             asked = align[i if align.size > 1 else 0]
-            slots[slot, WANTED], slots[slot, ALIGN] = size[i], asked if asked > 0 else bounds.align
+            slots[slot, WANTED], slots[slot, ALIGN] = size[i], min(asked, bounds.most_align) if asked > 0 else bounds.align
         for k in range(row, last):
             _take_out(rows[k, 1], live)
         for k in range(row, last):

@@ -15,6 +15,7 @@ from typing import Any
 
 from memtrace.contract.policy import constants_of, function_of, has_ledger
 from memtrace.engine.registry import Policy
+from memtrace.engine.registry import policy as policy_of
 from memtrace.errors import MemtraceError
 from memtrace.trace import Trace
 from memtrace.validation import probes
@@ -77,30 +78,20 @@ class Report:
         return "\n".join(lines)
 
 
-def check_policy(policy: str | Path | ModuleType, *, traces: int = 8, seed: int = 0, quick: bool = False) -> Report:
+def check_policy(policy: str | Path | ModuleType | Policy, *, traces: int = 8, seed: int = 0, quick: bool = False) -> Report:
     """Check a policy on random traces and on one for each common mistake, and return a report.
 
-    ``policy`` is a name with options, the path of a file, or a module. ``traces`` is the number of random traces, which are
+    ``policy`` is a name with options, the path of a file, a module, or what `memtrace.policy` returns. ``traces`` is the number of random traces, which are
     the same for the same ``seed``. ``quick`` leaves out what needs the compiler or another process, and most random traces.
     """
     try:
-        found = _policy(policy)
+        found = policy_of(str(policy) if isinstance(policy, Path) else policy)
     except MemtraceError as error:
         return Report(str(policy), (Check("it can be loaded", str(error), "error"),))
     with Guard() as guard:
         trials = Trials(found, guard)
         checks = tuple(_checks(trials, min(traces, QUICK_TRACES) if quick else traces, seed, quick))
         return Report(found.label, checks, tuple(_trusted(trials, quick)))
-
-
-def _policy(policy: str | Path | ModuleType) -> Policy:
-    """Return the policy that a name, a path or a module stands for; a module gets the default options."""
-    from memtrace.engine.registry import options_of, parse_policy
-
-    if isinstance(policy, ModuleType):
-        options = {option.name: option.default for option in options_of(policy).values()}
-        return Policy(policy.__name__, policy.__name__, policy, options)
-    return parse_policy(str(policy))
 
 
 def _checks(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[Check]:
@@ -140,7 +131,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     yield "the same trace gives the same placement", lambda: trials.repeats(mixed[: 1 if quick else 2])
     if quick:
         return
-    if Path(module.__file__ or "").is_file() and trials.policy.name.endswith(".py"):
+    if trials.policy.text is not None and trials.policy.name.endswith(".py"):
         yield "another process gives the same placement", lambda: trials.elsewhere(mixed[:2])
     others = [*mixed[:6], streams, resizing]
     long = probes.mixed(seed + traces, LONG_EVENTS)

@@ -251,7 +251,7 @@ class Trials:
         seeds = [trace.name.rpartition(" ")[2] for trace in traces]
         hashing = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
         environment = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-c", code, self.policy.label, *seeds]
+        command = [sys.executable, "-c", code, str(self.policy.text), *seeds]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         if done.returncode:
             return Fault("differs", f"in a process of its own: {done.stderr.strip().splitlines()[-1]}")

@@ -14,14 +14,17 @@ from typing import Any, NamedTuple
 from memtrace.contract import ledger as entries
 from memtrace.contract.policy import constants_of, functions_of, has_ledger
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
+from memtrace.engine.adapted import with_ledger
+from memtrace.engine.known import known_of_policy
 from memtrace.engine.registry import Policy
 from memtrace.trace import Op
 from memtrace.validation.figures import (
     Figures,
     Search,
+    check_counts,
     check_holes,
-    check_ledger,
     check_search,
+    check_sizes,
     check_totals,
     reader,
     whole_number,
@@ -63,7 +66,7 @@ class Watch:
         self.align = int(policy.options.get("align", 1))
         self.virtual, self.deferred, self.joins = constants.VIRTUAL, constants.DEFERRED, constants.COALESCES
         self.unusable, self.has_ledger = constants.UNUSABLE, has_ledger(policy.module)
-        self.observed = not constants.FOOTPRINT_ONLY
+        self.known, self.most_align = known_of_policy(policy.module), constants.MAX_ALIGN
         self.moves = bound.address_of is not None and bound.first_piece is None
         self.pieces = bound.first_piece is not None
         self.read = reader(policy, bound)
@@ -102,6 +105,9 @@ class Watch:
         """Return the policy's functions as a module, with a check after each call."""
         bound, watched = self.bound, ModuleType(f"{self.bound.__name__}.watched")
         vars(watched).update(vars(bound))
+        if not self.has_ledger:
+            bound = ModuleType(bound.__name__)
+            vars(bound).update(vars(self.bound) | with_ledger(self.typed()))
 
         def alloc(state: Any, request: Any) -> Any:
             address = self.call(bound.alloc, state, request)
@@ -122,17 +128,31 @@ class Watch:
         def other(name: str) -> Any:
             function = getattr(bound, name)
 
-            def called(state: Any, *arguments: Any) -> Any:
+            def checked(state: Any, *arguments: Any) -> Any:
                 found = self.call(function, state, *arguments)
                 self.delayed = self.delayed or name in waits
                 self.settle(state)
                 return found
 
-            return called
+            return checked
 
         own = {"alloc": alloc, "free": free, "resize": resize}
-        vars(watched).update(own | {name: other(name) for name in ("trim", "record", "complete", "access", "freed_by")})
+        called = {"trim", "record", "complete", "access", "freed_by", "next_event"} & set(functions_of(self.policy.module))
+        vars(watched).update(own | {name: other(name) for name in called})
         return watched
+
+    def typed(self) -> ModuleType:
+        """Return a policy without a ledger with a test of what its functions return, before the engine makes numbers of it."""
+        module = self.policy.module
+        typed = ModuleType(module.__name__)
+        vars(typed).update(vars(module))
+        own = functions_of(module)
+
+        def tested(name: str) -> Any:
+            return lambda *arguments: whole_number(name, own[name](*arguments))
+
+        vars(typed).update({name: tested(name) for name in ("alloc", "resize", "reserved") if name in own})
+        return typed
 
     def call(self, function: Any, state: Any, *arguments: Any) -> Any:
         """Call a function of the policy, within the time allowed."""
@@ -182,7 +202,7 @@ class Watch:
                     raise Offence("allocated", f"{self.at(what)}: allocated rose by {rose} bytes only: {now}")
             elif rose != 0:
                 raise Offence("allocated", f"{self.at(what)}: it got no block, but allocated changed by {rose} bytes: {now}")
-        if self.has_ledger and self.observed:
+        if self.has_ledger and {"holes", "searches", "fits"} <= self.known:
             self.searched(state, request, address, before, what)
         more = before.largest is not None and request.size > before.largest
         if more and address >= 0 and now.reserved == before.reserved and not (self.deferred or self.unusable):
@@ -262,7 +282,7 @@ class Watch:
     def place(self, state: Any, request: Any, address: int, what: str) -> None:
         """Take a new block into the list, and check where it lies."""
         handle, size = int(request.block), int(request.size)
-        align = int(request.align) or self.align
+        align = min(int(request.align), self.most_align) or self.align
         if self.follow(state, what):
             address = int(self.bound.address_of(state, handle))  # it may have moved since it was placed
         block = Block(size=size, event=self.event(), counted=None, ranges=[])
@@ -323,8 +343,10 @@ class Watch:
         self.guarded(lambda: check_totals(now, self.live, None if self.delayed else self.slack), what)
         if now.free is not None:
             self.guarded(lambda: check_holes(now, self.largest_gap(now.reserved)), what)
-        if self.has_ledger and self.observed:
-            self.guarded(lambda: check_ledger(state.ledger, now, before, self.old), what)
+        if self.has_ledger and {"holes", "sizes"} <= self.known:
+            self.guarded(lambda: check_sizes(state.ledger, now), what)
+        if self.has_ledger and not self.virtual:
+            self.guarded(lambda: check_counts(state.ledger, now, before, self.old, "calls" in self.known), what)
         if not self.blocks and now.allocated and not self.delayed:
             raise Offence("allocated", f"{self.at(what)}: no block is live, but {now.allocated} bytes are allocated: {now}")
 

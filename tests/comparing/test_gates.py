@@ -187,7 +187,7 @@ def test_a_measure_without_any_value_guards_nothing_and_fails() -> None:
     (outcome,) = judge([parse_gate("search_mean > 10")], by_key([HEAD[0]], "head"), None)
     assert outcome.state == "failed" and "no value in any row" in outcome.text
     some = judge([parse_gate("search_mean > 10")], by_key([HEAD[0], row("gpt", "bump", 5, search_mean=11.0)], "head"), None)
-    assert [outcome.state for outcome in some] == ["skipped", "failed"]
+    assert [outcome.state for outcome in some] == ["failed", "failed"] and "not known of this policy" in some[0].text
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,8 @@ def _samples(rows: Mapping[str, np.ndarray], most: int) -> dict[str, list[int]]:
 
 
 def has_nulls(values: np.ndarray) -> bool:
-    """Return whether a column has nulls, as those of holes have for a real allocator."""
-    return values.dtype.kind == "f" and bool(np.isnan(values).any())
+    """Return whether a column has nulls, as those of what is not known of a policy have."""
+    return values.dtype.kind == "O" or (values.dtype.kind == "f" and bool(np.isnan(values).any()))
 
 
 def _kept(rows: Mapping[str, np.ndarray], most: int) -> np.ndarray:
@@ -149,7 +149,8 @@ def _kept(rows: Mapping[str, np.ndarray], most: int) -> np.ndarray:
     if count <= most:
         return np.arange(count)
     even = np.arange(most) * (count - 1) // (most - 1)
-    peaks = [int(np.argmax(rows[column])) for column in ("live_bytes", "allocated_bytes", "reserved_bytes")]
+    columns = [rows[name] for name in ("live_bytes", "allocated_bytes", "reserved_bytes") if not has_nulls(rows[name])]
+    peaks = [int(np.argmax(column)) for column in columns]
     return np.unique(np.concatenate((even, peaks)))
 
 
