@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     help="Test a policy, such as ./mine.py, on random traces and for common mistakes; exit 4 if it fails.",
 )
 @click.option("--quick", is_flag=True, help="With --check: only in the interpreter, in a second or two.")
-@click.option("--new", "new", metavar="FILE", type=click.Path(dir_okay=False), help="Write a sound policy, with comments, to begin with.")
+@click.option(
+    "--new", "new", metavar="FILE", type=click.Path(dir_okay=False), help="Write a sound policy, with comments, to begin with."
+)
 @click.option("--force", is_flag=True, help="With --new: replace the file if there is one.")
 @report_options
 def policies(
@@ -65,7 +67,9 @@ def policies(
     elif name is None:
         rows = [(each, ", ".join(constants_of(module).GROUPS), first_line(module)) for each, module in known_policies().items()]
         print_table(("policy", "groups", "rule"), rows, words=(0, 1, 2))
-        click.echo("memtrace policies NAME explains one; -p ./mine.py takes one of your own, which --new begins and --check tests")
+        click.echo(
+            "memtrace policies NAME explains one; -p ./mine.py takes one of your own, which --new begins and --check tests"
+        )
     else:
         explain(name)
 
@@ -107,10 +111,14 @@ def pieces_of(module: ModuleType) -> dict[str, str | None]:
     from memtrace.contract.policy import functions, functions_of, has_ledger
 
     own, ledger = functions_of(module), has_ledger(module)
-    asked = [each for each in functions() if (not each.entry.ledger or ledger) and not (ledger and each.name in ("reserved", "survey"))]
+    asked = [
+        each for each in functions() if (not each.entry.ledger or ledger) and not (ledger and each.name in ("reserved", "survey"))
+    ]
     found = {each.name: None if each.name in own else each.entry.missing for each in asked}
     if not ledger:
-        found["a ledger"] = "searches, splits and merges are not known, and the functions for blocks that move or come in pieces are not called"
+        found["a ledger"] = (
+            "searches, splits and merges are not known, and the functions for blocks that move or come in pieces are not called"
+        )
     return found
 
 
@@ -191,7 +199,7 @@ def described(name: str) -> dict[str, Any]:
 
     module, _ = policy_module(name)
     options = [{"name": o.name, "default": o.default, "choices": list(o.choices)} for o in options_of(name)]
-    found = {
+    found: dict[str, Any] = {
         "name": name,
         "groups": list(constants_of(module).GROUPS),
         "text": inspect.getdoc(module),
@@ -200,7 +208,9 @@ def described(name: str) -> dict[str, Any]:
     if name.endswith(".py"):
         pieces = pieces_of(module)
         found["functions"] = [each for each, missing in pieces.items() if missing is None]
-        found["constants"] = {each: value if isinstance(value, int | str) else list(value) for each, value in own_constants(module).items()}
+        found["constants"] = {
+            each: value if isinstance(value, int | str) else list(value) for each, value in own_constants(module).items()
+        }
         found["missing"] = {each: missing for each, missing in pieces.items() if missing is not None}
     return found
 

@@ -1,16 +1,17 @@
 """What can be said in a policy's compiled functions, and where a policy's text says something else.
 
-The functions that the loop calls are compiled; so is every function of the user's files that they call. Compiled code has whole numbers,
-tuples, arrays, and calls. It allocates nothing, so it makes no lists, dicts, texts or arrays. Some of the rest does compile, and
-gives other numbers than it seems to: a division that is no whole number. Only what is certain is reported here.
+The functions that the loop calls are compiled, and so is every function of the user's files that they call. Compiled code has
+whole numbers, tuples, arrays, and calls. It allocates nothing, so it makes no lists, dicts, texts or arrays. Some of the rest does
+compile, and gives other numbers than it seems to (``engine.fractions``). Only what is certain is reported here.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,7 +60,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Return the problem as a message of three lines: place and line of the text, what is wrong, what to try."""
-        return f"{short(self.file)}:{self.line}: {source_line(self.file, self.line)}\nin {self.function}, {self.what}\ntry: {self.instead}"
+        place = f"{short(self.file)}:{self.line}: {source_line(self.file, self.line)}"
+        return f"{place}\nin {self.function}, {self.what}\ntry: {self.instead}"
 
 
 class Text:
@@ -89,8 +91,12 @@ def source_line(file: str, line: int) -> str:
 @cache
 def problems(module: ModuleType) -> tuple[Problem, ...]:
     """Return what in a policy's compiled functions cannot be compiled, or answers with no whole number; in order of lines."""
-    found = [problem for text in texts(module) for problem in (*_syntax(text), *_names(text), *_returns(text, module), *_calls(text, module))]
-    found += [*recursions(module), *fractions(module, None)]
+    found = [
+        problem
+        for text in texts(module)
+        for problem in (*_syntax(text), *_names(text), *_returns(text, module), *_calls(text, module))
+    ]
+    found += recursions(module)
     return tuple(sorted(dict.fromkeys(found), key=lambda each: (each.file, not each.first, each.line)))
 
 
@@ -155,9 +161,13 @@ def _syntax(text: Text) -> Iterator[Problem]:
                 name = f"{target.value.id}.{target.attr}"
                 if target.value.id == "state":
                     what = f"the field {target.attr} of the state, a NamedTuple, is set"
-                    yield text.problem(node, what, f"a field that changes is an array: write {name}[0], and let init make np.zeros(1, np.int64)")
+                    yield text.problem(
+                        node, what, f"a field that changes is an array: write {name}[0], and let init make np.zeros(1, np.int64)"
+                    )
                 else:
-                    yield text.problem(node, f"{name} is set, but the request belongs to the engine", "use a variable of your own")
+                    yield text.problem(
+                        node, f"{name} is set, but the request belongs to the engine", "use a variable of your own"
+                    )
             if isinstance(target, ast.Tuple) and isinstance(node, ast.Assign) and _is_name(node.value, tuples):
                 yield text.problem(node, "the state is unpacked", "read its fields by name, as in state.used[0]")
         if isinstance(node, ast.Subscript) and _is_name(node.value, tuples):
@@ -173,20 +183,19 @@ def _is_name(node: ast.AST, names: set[str]) -> bool:
 def _names(text: Text) -> Iterator[Problem]:
     """Yield calls of what makes a list, a text or an array, names that nothing defines, and arrays of the module that are set."""
     space, local = text.function.__globals__, _assigned(text.tree)
-    builtins = vars(__import__("builtins"))
+    known = {*vars(builtins), *space, *local, *text.function.__code__.co_freevars}
     for node in ast.walk(text.tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MADE and node.func.id not in space:
-            yield text.problem(node, f"{MADE[node.func.id]} is made", INSTEAD)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and _is_numpy(node.func.value, space):
-            if node.func.attr in ARRAYS:
-                yield text.problem(node, f"np.{node.func.attr} makes an array, and compiled code allocates nothing", INSTEAD)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in local:
-            if node.id not in space and node.id not in builtins and node.id not in text.function.__code__.co_freevars:
-                yield text.problem(node, f"the name {node.id} is not defined", f"import or define {node.id} at the top of the file")
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name):
-            if node.value.id not in local and node.value.id in space:
-                what = f"{node.value.id}, a variable of the module, is changed: compiled code has a copy of it, and replays would share it"
-                yield text.problem(node, what, "let the state have an array for it")
+        if isinstance(node, ast.Call):
+            called, name = node.func, getattr(node.func, "id", "")
+            if name in MADE and name not in space:
+                yield text.problem(node, f"{MADE[name]} is made", INSTEAD)
+            if isinstance(called, ast.Attribute) and _is_numpy(called.value, space) and called.attr in ARRAYS:
+                yield text.problem(node, f"np.{called.attr} makes an array, and compiled code allocates nothing", INSTEAD)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in known:
+            yield text.problem(node, f"the name {node.id} is not defined", f"import or define {node.id} at the top of the file")
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and _is_name(node.value, set(space) - local):
+            what = f"{getattr(node.value, 'id', '')}, a variable of the module, is changed: replays would share it"
+            yield text.problem(node, f"{what}, and compiled code has a copy", "let the state have an array for it")
         if abs(_number(node)) >= 1 << 64:
             yield text.problem(node, "the number does not fit in 64 bits", "stay within -2^63 to 2^63 - 1")
 
@@ -211,7 +220,12 @@ def _assigned(tree: ast.AST) -> set[str]:
     """Return the parameters and variables of a function, with those of functions inside it."""
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
     inner = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    imported = {(a.asname or a.name).partition(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+    imported = {
+        (a.asname or a.name).partition(".")[0]
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Import | ast.ImportFrom)
+        for a in n.names
+    }
     return names | inner | imported | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
 
 
@@ -219,7 +233,7 @@ def _returns(text: Text, module: ModuleType) -> Iterator[Problem]:
     """Yield the ways on which a function that has to answer with a number, or does on other ways, answers None."""
     own = functions_of(module)
     asked = text.name in INTEGERS and own.get(text.name) is text.function
-    returns = [node for node in _own_nodes(text.tree) if isinstance(node, ast.Return)]
+    returns = [node for node in own_nodes(text.tree) if isinstance(node, ast.Return)]
     empty = [r for r in returns if r.value is None or (isinstance(r.value, ast.Constant) and r.value.value is None)]
     if not asked and len(empty) == len(returns):
         return
@@ -244,15 +258,27 @@ def _calls(text: Text, module: ModuleType) -> Iterator[Problem]:
         if functions_of(module).get(each.name) is text.function:
             asked = [name for name in each.signature.partition("(")[2].rstrip(")").split(", ") if name]
             if not _takes(text.function, len(asked), set()):
-                yield text.problem(text.tree, f"the parameters are not those that it is called with: {each.signature}", f"write def {each.signature}:", True)
+                yield text.problem(
+                    text.tree,
+                    f"the parameters are not those that it is called with: {each.signature}",
+                    f"write def {each.signature}:",
+                    True,
+                )
     for node in ast.walk(text.tree):
         if not isinstance(node, ast.Call) or any(isinstance(each, ast.Starred) for each in node.args):
             continue
         target = text.function.__globals__.get(node.func.id) if isinstance(node.func, ast.Name) else None
         words = {each.arg for each in node.keywords}
-        if isinstance(target, FunctionType) and _is_users(target) and None not in words and not _takes(target, len(node.args), words):
+        if (
+            isinstance(target, FunctionType)
+            and _is_users(target)
+            and None not in words
+            and not _takes(target, len(node.args), words)
+        ):
             shown = ", ".join(inspect.signature(target).parameters)
-            what = f"{target.__name__} is called with {len(node.args) + len(words)} arguments, but it is {target.__name__}({shown})"
+            what = (
+                f"{target.__name__} is called with {len(node.args) + len(words)} arguments, but it is {target.__name__}({shown})"
+            )
             yield text.problem(node, what, "give it what its def line has")
 
 
@@ -265,7 +291,7 @@ def _takes(function: FunctionType, count: int, words: set[str | None]) -> bool:
     return True
 
 
-def _own_nodes(tree: Any) -> Iterator[ast.AST]:
+def own_nodes(tree: Any) -> Iterator[ast.AST]:
     """Yield the nodes of a function without those of functions inside it."""
     todo: list[ast.AST] = list(tree.body)
     while todo:
@@ -283,7 +309,11 @@ def _ends(body: list[ast.stmt]) -> bool:
     if isinstance(last, ast.If):
         return bool(last.orelse) and _ends(last.body) and _ends(last.orelse)
     if isinstance(last, ast.While):
-        return isinstance(last.test, ast.Constant) and bool(last.test.value) and not any(isinstance(n, ast.Break) for n in ast.walk(last))
+        return (
+            isinstance(last.test, ast.Constant)
+            and bool(last.test.value)
+            and not any(isinstance(n, ast.Break) for n in ast.walk(last))
+        )
     return isinstance(last, ast.Try | ast.With | ast.Match)
 
 
@@ -309,118 +339,13 @@ def recursions(module: ModuleType) -> list[Problem]:
         for node in ast.walk(text.tree):
             target = text.function.__globals__.get(node.id) if isinstance(node, ast.Name) else None
             if isinstance(target, FunctionType) and target in known and reaches(target, function):
-                found.append(text.problem(node, f"{text.name} calls itself", "write a loop; where it has to remember, with an array of the state"))
+                found.append(
+                    text.problem(
+                        node, f"{text.name} calls itself", "write a loop; where it has to remember, with an array of the state"
+                    )
+                )
                 break
     return found
-
-
-def fractions(module: ModuleType, state: Any) -> list[Problem]:
-    """Return the divisions with ``/`` and other floats that become an address or a size, and are cut off later or never.
-
-    What a function of the contract returns is certain. What is written to an array counts if ``state``, the policy's, has that
-    array and it is one of whole numbers. A float that is only compared is none.
-    """
-    found = [problem for problem, field in _floats(module) if field is None or _is_whole(getattr(state, field, None))]
-    return list(dict.fromkeys(found))
-
-
-def _is_whole(array: Any) -> bool:
-    """Return whether something is an array of whole numbers."""
-    return getattr(getattr(array, "dtype", None), "kind", "") in ("i", "u")
-
-
-@cache
-def _floats(module: ModuleType) -> tuple[tuple[Problem, str | None], ...]:
-    """Return the floats of a policy's text, each with the field of the state that it is written to; None: it is returned."""
-    known = {text.name: text for text in texts(module)}
-    broken: dict[str, ast.AST] = {}  # functions that return a float, and the division
-    while True:
-        before = len(broken)
-        for name, text in known.items():
-            if name not in broken and (node := _Floats(text, broken).returned()) is not None:
-                broken[name] = node
-        if len(broken) == before:
-            break
-    own = functions_of(module)
-    found: list[tuple[ast.AST, str | None]] = [
-        (node, None) for name, node in broken.items() if name in INTEGERS and own.get(name) is known[name].function
-    ]
-    found += [each for text in known.values() for each in _Floats(text, broken).stored()]
-    return tuple((_float_problem(node, known.values()), field) for node, field in found)
-
-
-def _float_problem(node: ast.AST, texts: Iterable[Text]) -> Problem:
-    """Return the problem of a float, in the function that has it."""
-    place = next(text for text in texts if any(each is node for each in ast.walk(text.tree)))
-    divides = isinstance(getattr(node, "op", None), ast.Div)
-    what = f"{'/ gives' if divides else 'this is'} a float, which ends as an address or as a count of bytes"
-    return place.problem(node, what, "write // for /" if divides else "write it with whole numbers, or in int(...)")
-
-
-class _Floats:
-    """Which expressions of one function are floats for certain, because of a division."""
-
-    def __init__(self, text: Text, broken: dict[str, ast.AST]) -> None:
-        """Find the variables that a division is assigned to; ``broken`` are the functions that return floats."""
-        self.broken, self.nodes = broken, list(_own_nodes(text.tree))
-        self.names: dict[str, ast.AST] = {}
-        while True:
-            before = len(self.names)
-            for node in self.nodes:
-                if isinstance(node, ast.Assign | ast.AugAssign):
-                    self.assign(node)
-            if len(self.names) == before:
-                return
-
-    def assign(self, node: Any) -> None:
-        """Note the variables that an assignment makes floats."""
-        source = self.of(node.value)
-        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Div):
-            source = node
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            pairs = [(target, node.value)]
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple) and len(target.elts) == len(node.value.elts):
-                pairs = list(zip(target.elts, node.value.elts, strict=True))
-            for name, value in pairs:
-                if isinstance(name, ast.Name) and (found := source if len(pairs) == 1 else self.of(value)) is not None:
-                    self.names.setdefault(name.id, found)
-
-    def of(self, node: ast.AST | None) -> ast.AST | None:
-        """Return the division that makes an expression a float; None if it is none for certain."""
-        if isinstance(node, ast.BinOp):
-            if isinstance(node.op, ast.Div) or any(isinstance(getattr(e, "value", None), float) for e in (node.left, node.right)):
-                return node
-            return self.of(node.left) or self.of(node.right)
-        if isinstance(node, ast.UnaryOp):
-            return self.of(node.operand)
-        if isinstance(node, ast.IfExp):
-            return self.of(node.body) or self.of(node.orelse)
-        if isinstance(node, ast.Name):
-            return self.names.get(node.id)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in self.broken:
-                return self.broken[node.func.id]
-            if node.func.id in ("max", "min", "abs"):
-                return next((found for each in node.args if (found := self.of(each)) is not None), None)
-        return None
-
-    def returned(self) -> ast.AST | None:
-        """Return the division that makes a result of the function a float."""
-        for node in self.nodes:
-            if isinstance(node, ast.Return) and (found := self.of(node.value)) is not None:
-                return found
-        return None
-
-    def stored(self) -> Iterator[tuple[ast.AST, str]]:
-        """Yield the divisions whose floats are written to arrays of the state, with the fields."""
-        for node in self.nodes:
-            if not isinstance(node, ast.Assign | ast.AugAssign):
-                continue
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                array = target.value if isinstance(target, ast.Subscript) else None
-                if isinstance(array, ast.Attribute) and _is_name(array.value, {"state"}) and (found := self.of(node.value)) is not None:
-                    yield found, array.attr
 
 
 def short(file: str) -> str:

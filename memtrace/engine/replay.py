@@ -165,13 +165,13 @@ def assembled(
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
     from memtrace.engine.driver import Run, compiled_loop, initial_state, interpreted_loop, limit_of, started
-    from memtrace.engine.explanation import check_fractions
+    from memtrace.engine.explanation import check_state
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.serving import Mode
 
     bound, facts = bind(policy.module), trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
-    check_fractions(policy.module, state)
+    check_state(policy.module, state, interpret)
     state, plan_seconds = planned(state, trace, policy, capacity, samples if detail == "full" else 0, on_oom)
     state = started(bound, state, trace)
     holes = bound.first_holes(state) if bound.first_holes else None

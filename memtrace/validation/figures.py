@@ -1,7 +1,7 @@
 """What a policy reports of its bytes and holes, and the rules that hold for it whatever the policy is.
 
-The rules bound what is reported by the true blocks: from below by the bytes requested, from above by the gaps between them. Within
-these bounds a report is taken on trust.
+The rules bound what is reported by the true blocks: from below by the bytes requested, from above by the gaps between them.
+Within these bounds a report is taken on trust.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def check_holes(now: Figures, gap: int | None) -> None:
     if holes and largest * holes < free:
         raise Offence("holes", f"{holes} holes of at most {largest} bytes cannot have {free} free bytes: {now}")
     if gap is not None and largest > gap:
-        raise Offence("holes", f"the largest hole is said to have {largest} bytes, but the largest gap between blocks has {gap}: {now}")
+        raise Offence(
+            "holes", f"the largest hole is said to have {largest} bytes, but the largest gap between blocks has {gap}: {now}"
+        )
 
 
 def check_sizes(ledger: Any, now: Figures) -> None:

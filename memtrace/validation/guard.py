@@ -1,7 +1,7 @@
 """Bounds on what a policy under test may take: time for one call, and memory for its state.
 
-A policy that does not come back from a call is interrupted from another thread, so the traceback has the line of its loop. The time
-counted is the processor's, so that a busy machine makes no policy look endless.
+A policy that does not come back from a call is interrupted from another thread, so the traceback has the line of its loop. The
+time counted is the processor's, so that a busy machine makes no policy look endless.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Checks whether a module is a sound policy: traces through it, in the interpreter first, and a verdict in words.
 
-The same checks serve ``memtrace policies --check ./mine.py``, a policy author's own tests, and those of the package. Each step tries
-one thing that policies get wrong (``probes``); in each of them everything is watched (``watch``), so the first fault that shows
-is the one reported, with its event, its request and the blocks concerned.
+The same checks serve ``memtrace policies --check ./mine.py``, a policy author's own tests, and those of the package. Each step
+tries one thing that policies get wrong (``probes``); in each of them everything is watched (``watch``), so the first fault that
+shows is the one reported, with its event, its request and the blocks concerned.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from memtrace.contract.policy import constants_of, function_of, has_ledger
 from memtrace.engine.registry import Policy
@@ -69,7 +68,8 @@ class Report:
     def text(self) -> str:
         """Return the verdict in words: a line for each check, its fault if any, the result, and what is taken on trust."""
         lines = [
-            f"{'ok  ' if check.ok else 'FAIL'}  {check.name}" + (f"\n{check.fault}".replace("\n", "\n      ") if check.fault else "")
+            f"{'ok  ' if check.ok else 'FAIL'}  {check.name}"
+            + (f"\n{check.fault}".replace("\n", "\n      ") if check.fault else "")
             for check in self.checks
         ]
         lines.append(f"{self.policy}: {'a sound policy' if self.ok else 'not a sound policy'}")
@@ -81,8 +81,9 @@ class Report:
 def check_policy(policy: str | Path | ModuleType | Policy, *, traces: int = 8, seed: int = 0, quick: bool = False) -> Report:
     """Check a policy on random traces and on one for each common mistake, and return a report.
 
-    ``policy`` is a name with options, the path of a file, a module, or what `memtrace.policy` returns. ``traces`` is the number of random traces, which are
-    the same for the same ``seed``. ``quick`` leaves out what needs the compiler or another process, and most random traces.
+    ``policy`` is a name with options, the path of a file, a module, or what `memtrace.policy` returns. ``traces`` is the number
+    of random traces, which are the same for the same ``seed``. ``quick`` leaves out what needs the compiler or another process,
+    and most random traces.
     """
     try:
         found = policy_of(str(policy) if isinstance(policy, Path) else policy)
@@ -98,7 +99,7 @@ def _checks(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[Che
     """Yield the results of the checks in order, up to the first that fails."""
     for name, step in _steps(trials, traces, seed, quick):
         fault = trials.guarded(step)
-        yield Check(name, fault and fault.text, fault and fault.kind)
+        yield Check(name, None) if fault is None else Check(name, fault.text, fault.kind)
         if fault is not None:
             return
 
@@ -109,7 +110,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     mixed = [probes.mixed(seed + i, EVENTS) for i in range(traces)]
     n = FEWER if not quick else FEWEST
 
-    resizing, streams = probes.resizing(seed, n), probes.streams(seed, n)
+    resizing, streams = probes.resizing(seed, n), probes.streams(seed, FEWER)
 
     def over(*traces: Trace, capacities: tuple[int | None, ...] = CAPACITIES) -> Callable[[], Fault | None]:
         return lambda: trials.first(traces, capacities)
@@ -121,7 +122,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     yield "alignments from 1 to 8192 bytes", over(probes.aligned(seed, n))
     yield "sizes of 0 to 3 bytes", over(probes.small(seed, n))
     yield "reallocs", over(resizing)
-    yield "streams, tags, copies, swaps and trims", over(streams, probes.recorded(seed, n))
+    yield "streams, tags, copies, swaps and trims", over(streams, probes.recorded(seed, FEWER))
     yield "as many blocks as there may be", over(probes.many(seed, 60), capacities=(None, 1 << 13))
     yield "all is freed, and again", over(probes.repeated(seed, 2 * n), probes.pairs(100, n), capacities=(None, 1 << 14))
     if constants_of(module).COALESCES:

@@ -1,7 +1,7 @@
 """The traces that a policy is tried on: random ones, and one for each thing that policies get wrong.
 
-Rows are those of `memtrace.trace.from_events`: (op, id, size, time, align, stream, dst, tag). All traces end with frees of all their
-blocks, so that what a policy loses is seen.
+Rows are those of `memtrace.trace.from_events`: (op, id, size, time, align, stream, dst, tag). All traces end with frees of all
+their blocks, so that what a policy loses is seen.
 """
 
 from __future__ import annotations

@@ -1,15 +1,21 @@
-"""First fit: a block takes the low end of the lowest hole in which it fits; if none fits, the heap grows at its top.
+"""First fit: a block takes the low end of the lowest hole in which it fits.
 
-This is a start for a policy of your own. It is complete and sound: change it step by step, and check each step.
+If none fits, the heap grows at its top.
 
-    memtrace policies --check mine.py --quick       in a second or two, in the interpreter
-    memtrace policies --check mine.py               compiled too
-    memtrace policies ./mine.py                     its options, what it has, and what the rest would give
-    memtrace run TRACE -p ./mine.py -p best-fit     beside others; -p ./mine.py:unit=64 sets an option
+This is a start for a policy of your own. It is complete and sound: change it
+step by step, and check each step.
 
-A policy is a file of plain functions. The engine calls `init` once, and then `alloc`, `free` and `resize` for the events of a trace.
-These are compiled, with all that they call: they have whole numbers, arrays and tuples, for, while and if. They make no lists, dicts,
-texts or arrays, catch no exceptions, and divide with //. All that changes lies in the arrays of the state.
+    memtrace policies --check mine.py --quick     in a second or two
+    memtrace policies --check mine.py             compiled too
+    memtrace policies ./mine.py                   its options, what it leaves out
+    memtrace run TRACE -p ./mine.py -p best-fit   beside others
+
+`-p ./mine.py:unit=64` sets an option. A policy is a file of plain functions.
+The engine calls `init` once, and then `alloc`, `free` and `resize` for the
+events of a trace. These are compiled, with all that they call: they have whole
+numbers, arrays and tuples, for, while and if. They make no lists, dicts, texts
+or arrays, catch no exceptions, and divide with //. All that changes lies in
+the arrays of the state.
 """
 
 from typing import NamedTuple
@@ -25,7 +31,7 @@ class State(NamedTuple):
 
     start: np.ndarray  # hole i covers [start[i], end[i]), in address order
     end: np.ndarray
-    count: np.ndarray  # count[0]: holes
+    holes: np.ndarray  # holes[0]: how many holes there are
     top: np.ndarray  # top[0]: bytes reserved
     used: np.ndarray  # used[0]: bytes in blocks
     extent: np.ndarray  # extent[handle]: bytes of the block
@@ -40,9 +46,9 @@ def init(capacity, max_live, unit=16):
     """
     if unit < 1 or unit & (unit - 1):
         raise ValueError(f"unit={unit} is no power of two")
-    holes = max_live + 2
+    most = max_live + 2  # holes
     one = np.zeros(1, np.int64)
-    starts, ends = np.zeros(holes, np.int64), np.zeros(holes, np.int64)
+    starts, ends = np.zeros(most, np.int64), np.zeros(most, np.int64)
     return State(starts, ends, one.copy(), one.copy(), one.copy(), np.zeros(max_live + 1, np.int64), capacity, unit)
 
 
@@ -63,7 +69,7 @@ def alloc(state, request):
     entry per block. It is another block's once this one is freed.
     """
     size, align = block_size(state, request.size), max(state.unit, request.align)
-    for i in range(state.count[0]):
+    for i in range(state.holes[0]):
         address = align_up(state.start[i], align)
         if address + size <= state.end[i]:
             take(state, i, address, address + size)
@@ -75,14 +81,14 @@ def alloc(state, request):
 
 def grow(state, request, size, align):
     """Place a block at the top, in the last hole too if it ends there; return its address, or -1 if the capacity is too small."""
-    low, i = state.top[0], state.count[0]
+    low, i = state.top[0], state.holes[0]
     if i > 0 and state.end[i - 1] == low:
         i -= 1
         low = state.start[i]
     address = align_up(low, align)
     if address + size > state.capacity:
         return -1
-    if i < state.count[0]:
+    if i < state.holes[0]:
         remove(state, i)
     if address > low:
         insert(state, i, low, address)
@@ -111,7 +117,7 @@ def resize(state, request, address, old_size):
     if size < old:
         give(state, address + size, address + old)
     elif size > old:
-        behind = i < state.count[0] and state.start[i] == address + old
+        behind = i < state.holes[0] and state.start[i] == address + old
         if behind and state.end[i] >= address + size:
             take(state, i, address + old, address + size)
         elif address + old == state.top[0] and address + size <= state.capacity:
@@ -125,7 +131,7 @@ def resize(state, request, address, old_size):
 
 def trim(state):
     """Give what is free at the top back to the system."""
-    i = state.count[0] - 1
+    i = state.holes[0] - 1
     if i >= 0 and state.end[i] == state.top[0]:
         state.top[0] = state.start[i]
         remove(state, i)
@@ -134,7 +140,7 @@ def trim(state):
 def first_from(state, address):
     """Return the number of the first hole at or above an address."""
     i = 0
-    while i < state.count[0] and state.start[i] < address:
+    while i < state.holes[0] and state.start[i] < address:
         i += 1
     return i
 
@@ -143,7 +149,7 @@ def give(state, low, high):
     """Make [low, high) a hole, joined with its neighbours."""
     i = first_from(state, low)
     before = i > 0 and state.end[i - 1] == low
-    after = i < state.count[0] and state.start[i] == high
+    after = i < state.holes[0] and state.start[i] == high
     if before and after:
         state.end[i - 1] = state.end[i]
         remove(state, i)
@@ -171,16 +177,16 @@ def take(state, i, low, high):
 
 def insert(state, i, start, end):
     """Let the new hole i be [start, end)."""
-    for j in range(state.count[0], i, -1):
+    for j in range(state.holes[0], i, -1):
         state.start[j], state.end[j] = state.start[j - 1], state.end[j - 1]
     state.start[i], state.end[i] = start, end
-    state.count[0] += 1
+    state.holes[0] += 1
 
 
 def remove(state, i):
     """Take hole i out of the list."""
-    state.count[0] -= 1
-    for j in range(i, state.count[0]):
+    state.holes[0] -= 1
+    for j in range(i, state.holes[0]):
         state.start[j], state.end[j] = state.start[j + 1], state.end[j + 1]
 
 
@@ -195,8 +201,8 @@ def survey(state):
     Without this function the measures are worked out from the addresses, or are not known.
     """
     free_bytes, largest = 0, 0
-    for i in range(state.count[0]):
+    for i in range(state.holes[0]):
         size = state.end[i] - state.start[i]
         free_bytes += size
         largest = max(largest, size)
-    return state.used[0], free_bytes, state.count[0], largest
+    return state.used[0], free_bytes, state.holes[0], largest

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memtrace.contract.policy import has_ledger
+from memtrace.engine.explanation import fields_of, strange_field
 from memtrace.engine.registry import Option, Policy, Value, options_of, text_of
 from memtrace.engine.replay import Hooks, Placement, replay
 from memtrace.errors import MemtraceError, PolicyError, UsageError
@@ -73,7 +74,14 @@ class Trials:
         try:
             with bounded_memory():
                 placement = replay(
-                    trace, policy, capacity, on_oom="skip", samples=SAMPLES, keep=True, interpret=True, hooks=Hooks(loop=watch.loop())
+                    trace,
+                    policy,
+                    capacity,
+                    on_oom="skip",
+                    samples=SAMPLES,
+                    keep=True,
+                    interpret=True,
+                    hooks=Hooks(loop=watch.loop()),
                 )
         except Offence as offence:
             raise Offence(offence.kind, f"{_case(trace, capacity)}: {offence.text}") from None
@@ -116,13 +124,16 @@ class Trials:
                 self.guard.leave()
             self.state = getattr(state, "inner", state)
             fault = _of_state(self.state, capacity)
+            if fault is None and state is self.state and "ledger" in state._fields and not has_ledger(self.policy.module):
+                text = "the state has a ledger, but its class is not called State, by which a policy with a ledger is known"
+                fault = Fault("error", text)
             if fault is not None:
                 return fault
             reserved = reader(self.policy, bound)(state).reserved
             if capacity is None and reserved > MOST_RESERVED:
                 text = (
-                    f"without a limit of capacity ({UNLIMITED} bytes) it reserves {reserved} bytes before the first event; what is "
-                    "reserved is counted and drawn, so reserve what is used, or a range that an option bounds"
+                    f"without a limit of capacity ({UNLIMITED} bytes) it reserves {reserved} bytes before the first event\n"
+                    "what is reserved is counted and drawn, so reserve what is used, or a range that an option bounds"
                 )
                 return Fault("arrays", text)
         return None if refused is None or self._with_limit() else Fault("error", str(refused))
@@ -325,27 +336,15 @@ def digest_of(placements: Iterable[Placement]) -> str:
 
 def _of_state(state: Any, capacity: int | None) -> Fault | None:
     """Return a fault if a state is no NamedTuple of arrays and numbers, or too large."""
-    if not isinstance(state, tuple) or not hasattr(state, "_fields"):
-        return Fault("type", f"init returned {type(state).__name__}; it returns a NamedTuple of numpy arrays")
-    size = 0
-    for name, value in _leaves(state):
-        if not isinstance(value, np.ndarray | np.generic | int | float):
-            return Fault("type", f"the field {name} of the state is a {type(value).__name__}; it can be a numpy array or a number")
-        size += getattr(value, "nbytes", 0)
+    strange = strange_field(state)
+    if strange is not None:
+        return Fault("type", strange)
+    size = sum(getattr(value, "nbytes", 0) for _, value in fields_of(state))
     if size > MOST_STATE:
         within = "without a limit of capacity" if capacity is None else f"within {capacity} bytes"
         text = f"{within} and for {MOST_LIVE} blocks, init makes arrays of {size} bytes"
         return Fault("arrays", f"{text}; let them have an entry per block (max_live), or let an option bound them")
     return None
-
-
-def _leaves(state: Any) -> Iterator[tuple[str, Any]]:
-    """Yield name and value of each field of a state, and of the tuples in it."""
-    for name, value in zip(getattr(state, "_fields", range(len(state))), state, strict=True):
-        if isinstance(value, tuple):
-            yield from _leaves(value)
-        else:
-            yield str(name), value
 
 
 def _compiled(policy: Policy, trace: Trace, capacity: int | None, rows: int = 1 << 20) -> Placement:
@@ -393,5 +392,3 @@ def _rows(trace: Trace) -> list[tuple[Any, ...]]:
 def _case(trace: Trace, capacity: int | None) -> str:
     """Return the name of a trace and the capacity as text."""
     return f"{trace.name}, {'no limit of capacity' if capacity is None else f'capacity {capacity}'}"
-
-

@@ -226,7 +226,8 @@ class Watch:
         found = {inspected for inspected, _, _ in self.searches}
         most = max((holes for _, holes, taken in self.searches if not taken), default=0)
         if len(self.searches) >= 20 and len(found) == 1 and most > max(found) > 0:
-            text = f"each of {len(self.searches)} requests is said to have inspected {max(found)} holes, those too that no hole of {most} served"
+            text = f"each of {len(self.searches)} requests is said to have inspected {max(found)} holes"
+            text += f", those too that none of {most} holes served"
             raise Offence("search", f"{case}: {text}")
 
     def asked_again(self, state: Any) -> None:
@@ -363,12 +364,15 @@ class Watch:
         return True
 
     def unjoined(self) -> str:
-        """Return that neighbouring holes are not joined, as text, if the policy says that it joins them and has not; else empty."""
+        """Return that neighbouring holes are not joined, as text, if the policy says that it joins them; else empty."""
         if not self.joins or self.virtual or self.pieces or self.now is None or self.now.holes is None:
             return ""
         ends = [0, *(each.end for each in self.ranges)]
-        gaps = sum(start > end for start, end in zip([*(each.start for each in self.ranges), self.now.reserved], ends, strict=True))
-        return f"there are {self.now.holes} holes in {gaps} gaps between blocks: neighbours are not joined" if self.now.holes > gaps else ""
+        starts = [*(each.start for each in self.ranges), self.now.reserved]
+        gaps = sum(start > end for start, end in zip(starts, ends, strict=True))
+        if self.now.holes <= gaps:
+            return ""
+        return f"there are {self.now.holes} holes in {gaps} gaps between blocks: neighbours are not joined"
 
     def largest_gap(self, reserved: int) -> int | None:
         """Return the bytes of the largest gap between live blocks within the reserved bytes; None if it is not measured."""

@@ -38,7 +38,14 @@ def init(capacity, max_live, smallest=16, first=4):
     head = np.full((STREAMS, 64), -1, np.int64)
     one = np.zeros(1, np.int64)
     return State(
-        new_ledger(0), head, np.zeros(cells, np.int64), np.zeros(cells, np.int64), one, np.zeros(max_live + 1, np.int64), capacity, smallest
+        new_ledger(0),
+        head,
+        np.zeros(cells, np.int64),
+        np.zeros(cells, np.int64),
+        one,
+        np.zeros(max_live + 1, np.int64),
+        capacity,
+        smallest,
     )
 
 
