@@ -22,6 +22,7 @@ from memtrace.errors import MemtraceError, PolicyError
 
 CHECK = "memtrace policies --check FILE --quick runs it in the interpreter, where a debugger can stop in it"
 METHODS = r"typing of call at (?s:.)*?\.(max|min|sum|argmax|argmin|any|all|copy|sort|mean|tolist|astype|reshape)\("
+CALLED = re.compile(r"(\w+)\(\) (?:takes|missing|got)")  # how Python names the function of a call that does not fit
 # Lines of the compiler's messages that say nothing to the user.
 NOISE = re.compile(r"With argument|Overload|Failed in|No implementation of|>>>|There are|- Of which|During|File|\^|raised")
 # What the compiler's messages say of mistakes that reading the text does not find: pattern, what is wrong, what to write instead.
@@ -166,7 +167,7 @@ def said_of(error: BaseException, module: ModuleType, what: str = "") -> str:
     own = [frame for frame in frames if frame.filename in files]
     where = f"{short(own[-1].filename)}:{own[-1].lineno}: {own[-1].line}\n" if own else ""
     kind, text = type(error).__name__, str(error)
-    called = re.match(r"(\w+)\(\) (?:takes|missing|got)", text)
+    called = CALLED.match(text)
     function = functions_of(module).get(called[1]) if called and not own else None
     if isinstance(function, FunctionType):
         line = function.__code__.co_firstlineno
@@ -190,7 +191,7 @@ def _hint(kind: str, text: str) -> str:
         match = re.search(pattern, text)
         if name == kind and match:
             return instead.format(*match.groups())
-    called = re.match(r"(\w+)\(\) (?:takes|missing|got)", text)
+    called = CALLED.match(text)
     if kind == "TypeError" and called:
         signatures = {each.name: each.signature for each in functions()}
         if called[1] == "init":
@@ -204,19 +205,31 @@ def _hint(kind: str, text: str) -> str:
 
 
 @contextmanager
-def blamed(module: ModuleType) -> Iterator[None]:
+def blamed(*policies: ModuleType) -> Iterator[None]:
     """Raise an exception that a user's policy file causes as a PolicyError with file and line; let all others through."""
     try:
         yield
     except MemtraceError:
         raise
     except Exception as error:
-        own = texts(module)
-        files = files_of(module)
-        known = problems(module) if own else []
-        called = re.match(r"(\w+)\(\) (?:takes|missing|got)", str(error))
-        if own and (any(f.filename in files for f in traceback.extract_tb(error.__traceback__)) or (called and not known)):
-            raise PolicyError(said_of(error, module)) from error
-        if known:
-            raise PolicyError(str(known[0])) from error
+        for module in policies:
+            found = said_by(error, module)
+            if found is not None:
+                raise found from error
         raise
+
+
+def said_by(error: Exception, module: ModuleType) -> Exception | None:
+    """Return the PolicyError that an exception is if a user's policy is its cause, or None."""
+    if not texts(module):
+        return None
+    if type(error).__module__.startswith("numba."):
+        return explain(error, module)
+    files = files_of(module)
+    if any(frame.filename in files for frame in traceback.extract_tb(error.__traceback__)):
+        return PolicyError(said_of(error, module))
+    known = problems(module)
+    if known:
+        return PolicyError(str(known[0]))
+    called = CALLED.match(str(error))
+    return PolicyError(said_of(error, module)) if called and called[1] in functions_of(module) else None

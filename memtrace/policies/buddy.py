@@ -71,6 +71,7 @@ from memtrace.structures.rules import Rules, block_size, growth, heap_rules, tri
 ORDER = 5
 GROUPS = ("default",)
 COALESCES = True
+UNUSABLE = True  # what lies between the end of `base` and the first block that is aligned to its size
 VARIANTS = {"kind": {"fibonacci": fibonacci}}
 UNBOUNDED = 1 << 62  # capacity in bytes that stands for none
 FIRST_WINDOW = 16  # log2 of the number of smallest blocks that the bitmaps cover at first

@@ -179,27 +179,31 @@ class Trials:
         return any(self.policy.options[name] != option.default for name, option in options_of(self.policy.module).items())
 
     def recovers(self, traces: Sequence[Trace], capacity: int) -> Fault | None:
-        """Return a fault unless the largest block that fits a new heap fits again after all blocks of a trace are freed."""
+        """Return a fault unless all that is reserved can be had as one block after all blocks of a trace are freed.
+
+        What a block needs beside its bytes is known from the largest block that fits a new heap.
+        """
         fits = self._largest(capacity)
-        if fits == 0:
-            return None
-        for trace in traces:
-            ids = trace.facts.events
-            rows = [*_rows(trace), ("alloc", ids + 1, fits)]
-            placement, _ = self.watched(from_events(rows, name=trace.name), capacity)
-            new, _ = self.watched(from_events([("alloc", 1, fits)], name="one block"), capacity)
-            assert placement.addresses is not None and new.addresses is not None
-            if placement.addresses[-1] != new.addresses[0]:
-                again = "no room" if placement.addresses[-1] < 0 else f"address {placement.addresses[-1]}"
-                text = f"all is freed, but a block of {fits} bytes gets {again}, and address {new.addresses[0]} in a new heap"
-                return Fault("unfree", f"{_case(trace, capacity)}: event {placement.events - 1}: {text}")
+        for trace in traces if fits else ():
+            before = self.kept(trace, capacity)
+            assert before.reserved is not None
+            size = int(before.reserved[-1]) - (capacity - fits)
+            size = size if size > 0 else fits
+            rows = [*_rows(trace), ("alloc", trace.facts.events + 1, size)]
+            after, _ = self.watched(from_events(rows, name=trace.name), capacity)
+            new, _ = self.watched(from_events([("alloc", 1, size)], name="one block"), capacity)
+            assert after.addresses is not None and new.addresses is not None
+            if after.addresses[-1] != new.addresses[0]:
+                again = "no room" if after.addresses[-1] < 0 else f"address {after.addresses[-1]}"
+                text = f"all is freed, but a block of {size} bytes gets {again}, and address {new.addresses[0]} in a new heap"
+                return Fault("unfree", f"{_case(trace, capacity)}: event {after.events - 1}: {text}")
         return None
 
     def _largest(self, capacity: int) -> int:
         """Return the bytes of the largest block that fits a new heap; 0 if none fits."""
         low, high = 0, capacity
         while low < high:
-            middle = (low + high + 1) // 2
+            middle = high if high == capacity else (low + high + 1) // 2  # most policies need nothing beside a block's bytes
             placement, _ = self.watched(from_events([("alloc", 1, middle)], name="one block"), capacity)
             assert placement.addresses is not None
             low, high = (middle, high) if placement.addresses[0] >= 0 else (low, middle - 1)
