@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memtrace.cli import report_options
+from memtrace.cli.options import option
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--new", "new", metavar="FILE", type=click.Path(dir_okay=False), help="Write a sound policy, with comments, to begin with."
 )
-@click.option("--force", is_flag=True, help="With --new: replace the file if there is one.")
+@option("force", help="With --new: replace the file if there is one.")
 @report_options
 def policies(
     name: str | None, checked: str | None, quick: bool, new: str | None, force: bool, as_json: bool, quiet: bool, verbose: int

@@ -175,7 +175,7 @@ def said_of(error: BaseException, module: ModuleType, what: str = "") -> str:
     lines = [what or f"{kind}: {text}".rstrip(": ")]
     lines += [f"in {note}" for note in getattr(error, "__notes__", ())]
     problem = _at(error, module, own[-1].lineno if own else None)
-    hint = problem.instead if problem else _hint(kind, text)
+    hint = problem.instead if problem else hint_of(kind, text)
     lines += [f"try: {hint}"] if hint else []
     return where + "\n".join(lines)
 
@@ -185,11 +185,11 @@ def _at(error: BaseException, module: ModuleType, line: int | None) -> Problem |
     return next((each for each in problems(module) if each.line == line), None)
 
 
-def _hint(kind: str, text: str) -> str:
+def hint_of(kind: str, text: str) -> str:
     """Return what to write instead, for an exception by its name and text; empty if nothing is known."""
     for name, pattern, instead in PYTHON:
         match = re.search(pattern, text)
-        if name == kind and match:
+        if match and name == kind:
             return instead.format(*match.groups())
     called = CALLED.match(text)
     if kind == "TypeError" and called:

@@ -187,17 +187,24 @@ class Trials:
         for trace in traces if fits else ():
             before = self.kept(trace, capacity)
             assert before.reserved is not None
-            size = int(before.reserved[-1]) - (capacity - fits)
-            size = size if size > 0 else fits
-            rows = [*_rows(trace), ("alloc", trace.facts.events + 1, size)]
-            after, _ = self.watched(from_events(rows, name=trace.name), capacity)
-            new, _ = self.watched(from_events([("alloc", 1, size)], name="one block"), capacity)
-            assert after.addresses is not None and new.addresses is not None
-            if after.addresses[-1] != new.addresses[0]:
-                again = "no room" if after.addresses[-1] < 0 else f"address {after.addresses[-1]}"
-                text = f"all is freed, but a block of {size} bytes gets {again}, and address {new.addresses[0]} in a new heap"
-                return Fault("unfree", f"{_case(trace, capacity)}: event {after.events - 1}: {text}")
+            reserved = int(before.reserved[-1]) - (capacity - fits)
+            # Some policies join holes only when they would fail, so all of the capacity does as well as all that is reserved.
+            faults = [self._again(trace, capacity, size) for size in (reserved, fits) if size > 0]
+            if all(faults):
+                return faults[0]
         return None
+
+    def _again(self, trace: Trace, capacity: int, size: int) -> Fault | None:
+        """Return a fault unless a block of ``size`` bytes is placed after a trace as it is in a new heap."""
+        rows = [*_rows(trace), ("alloc", trace.facts.events + 1, size)]
+        after, _ = self.watched(from_events(rows, name=trace.name), capacity)
+        new, _ = self.watched(from_events([("alloc", 1, size)], name="one block"), capacity)
+        assert after.addresses is not None and new.addresses is not None
+        if after.addresses[-1] == new.addresses[0]:
+            return None
+        again = "no room" if after.addresses[-1] < 0 else f"address {after.addresses[-1]}"
+        text = f"all is freed, but a block of {size} bytes gets {again}, and address {new.addresses[0]} in a new heap"
+        return Fault("unfree", f"{_case(trace, capacity)}: event {after.events - 1}: {text}")
 
     def _largest(self, capacity: int) -> int:
         """Return the bytes of the largest block that fits a new heap; 0 if none fits."""

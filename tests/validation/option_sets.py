@@ -68,7 +68,8 @@ def option_sets() -> dict[str, tuple[str, ...]]:
     found = {}
     for name in builtin_policies():
         own = OWN.get(name, ())
-        found[name] = OTHERS.get(name) or (*HEAPS[: 10 - len(own)], *own)
+        common = [each.removesuffix(",trim=true") if name == "segregated" else each for each in HEAPS]  # it never gives pages back
+        found[name] = OTHERS.get(name) or (*common[: 10 - len(own)], *own)
     return found
 
 
