@@ -7,7 +7,7 @@ step by step, and check each step.
 
     memtrace policies --check mine.py --quick     in a second or two
     memtrace policies --check mine.py             compiled too
-    memtrace policies ./mine.py                   its options, what it leaves out
+    memtrace policies ./mine.py                   its options, what it lacks
     memtrace run TRACE -p ./mine.py -p best-fit   beside others
 
 `-p ./mine.py:unit=64` sets an option. A policy is a file of plain functions.
