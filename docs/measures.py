@@ -2,23 +2,51 @@
 
 from pathlib import Path
 
+from memtrace.engine.known import STATES
 from memtrace.measures import builtin_metrics
+from memtrace.measures.declaration import Metric
 
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Measures
 
 Each is a column of `summary.parquet`, and is printed by `memtrace metrics NAME`. The state is read after each event: L live,
 A allocated, R reserved bytes, h the size of a hole, F the sum of all h. A ratio with a zero below is left out of its mean;
-for the fragmentation measures it is 0. This page is written by `make docs`.
+for the fragmentation measures it is 0. Samples are at most 2,000 events spread evenly (`memtrace run --samples`): a mean or a
+maximum over samples is not one over all events. This page is written by `make docs`.
 
-| measure | unit | better | definition | source |
-|---|---|---|---|---|
+## What is not known is null
+
+A measure has no value (null in tables, `-` on the screen) where something that it needs is not known of the policy. It is then
+left out of figures and comparisons, and a gate on it fails and says so.
+
+| needs | known of |
+|---|---|
+| events | all policies but real allocators (`native`), whose reserved bytes are read at some events only |
+| allocated | policies with a ledger or with `survey`; real allocators |
+| holes | policies with a ledger or with `survey`; of others the engine counts what lies between the requested bytes of blocks |
+| sizes | policies with a ledger; of others the engine counts them from the addresses and the bytes of blocks |
+| calls | policies with a ledger; of others the engine counts calls after which more or fewer bytes are reserved |
+| searches, fits, splits, merges | policies with a ledger |
+
+A policy with a ledger names what it does not count in its constant `NOT_COUNTED`. Of a policy without a ledger whose addresses
+are virtual (`VIRTUAL`) the engine counts no holes. A replay in Python with less than `detail="full"` has no states, so it knows
+the peak of reserved bytes and how it ended alone.
+
+## The measures
+
+| measure | unit | better | definition | needs | source |
+|---|---|---|---|---|---|
 """
 
 
 def page() -> str:
-    rows = (f"| {m.name} | {m.unit} | {m.direction} | {m.formula} | {m.source} |\n" for m in builtin_metrics())
-    return HEAD + "".join(rows)
+    return HEAD + "".join(map(row, builtin_metrics()))
+
+
+def row(metric: Metric) -> str:
+    """Return the row of a measure."""
+    needs = ", ".join(each for each in metric.needs if each != STATES)
+    return f"| {metric.name} | {metric.unit} | {metric.direction} | {metric.formula} | {needs} | {metric.source} |\n"
 
 
 if __name__ == "__main__":

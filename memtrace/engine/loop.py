@@ -61,8 +61,11 @@ def has_varied_requests(align, stream, tag):
     return max(align.size, stream.size, tag.size) > 1 or align[0] != 0 or stream[0] != 0 or tag[0] != -1
 
 
-def count_state(policy, recorder, state, event):
-    """Add the state after an event to the sums, and write it down if the event is a sample or reaches a peak."""
+def count_state(policy, recorder, state, event, limit):
+    """Add the state after an event to the sums, and write it down if the event is a sample or reaches a peak.
+
+    Return whether more than ``limit`` bytes are reserved, which is looked at where they have a new peak.
+    """
     ledger, totals = state.ledger, recorder.totals
     live, allocated, reserved, holes = totals[LIVE], ledger[ALLOCATED], ledger[RESERVED], ledger[HOLES]
     totals[HOLES_SUM] += holes
@@ -72,8 +75,11 @@ def count_state(policy, recorder, state, event):
         recorder.sums[RESERVED_RATIO] += reserved / live
     if live > totals[PEAK_LIVE] or allocated > totals[PEAK_ALLOCATED] or reserved > totals[PEAK_RESERVED]:
         write_peaks(policy, recorder, state, event)
+        if reserved > limit:
+            return True
     if event == recorder.sample_events[totals[SAMPLE]]:
         write_sample(policy, recorder, state, event)
+    return False
 
 
 @out_of_line
@@ -169,7 +175,8 @@ def specialise(policy):
                     b.status = DEAD
                 else:
                     record_block(policy, state, blocks, slot, request, address, recorder, mode.keep, plain)
-                    if policy.offends(state, address, request.size, request.align):
+                    suspected = policy.suspects(state, address, request.size) or (not plain and request.align > 1)
+                    if suspected and policy.offends(state, address, request.size, request.align):
                         return i, OFFENCE
             elif kind != FREE:
                 asked, other = make_request(size[at], align[at & aligns], stream[at & streams], -1, 0), dst[at & dsts]
@@ -189,8 +196,6 @@ def specialise(policy):
                 else:
                     free_without_address(b, recorder)
             policy.track_moves(policy, state, blocks, recorder, mode.keep)
-            if ledger[RESERVED] > mode.limit:
-                return i, OFFENCE
 
             totals[EVENT] += 1
             if watched:
@@ -200,10 +205,12 @@ def specialise(policy):
                         address = record_of(blocks, block[at]).address  # freeing the old block may have moved the new one
                     addresses[at] = address if kind == ALLOC or kind == REALLOC else NOTHING
                     reserved[at] = ledger[RESERVED]
-                if recorder.measured:
-                    count_state(policy, recorder, state, totals[EVENT] - 1)
+                if recorder.measured and count_state(policy, recorder, state, totals[EVENT] - 1, mode.limit):
+                    return i, OFFENCE
             if ledger[RESERVED] > totals[PEAK_RESERVED]:
                 totals[PEAK_RESERVED] = ledger[RESERVED]
+                if ledger[RESERVED] > mode.limit:
+                    return i, OFFENCE
             i += 1
             if address == NOWHERE:
                 totals[FAILED] += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RESERVED
 from memtrace.contract.policy import constants_of, function_of, has_ledger
 from memtrace.contract.request import NOTHING
@@ -21,44 +22,58 @@ if TYPE_CHECKING:
 
 
 def choose(module: ModuleType) -> dict[str, Any]:
-    """Return, by name, the test of a new block that the loop makes for this policy.
+    """Return, by name, the two tests of a new block that the loop makes for this policy: a quick one, and one that is exact.
 
     The addresses of a policy with VIRTUAL, or whose blocks come in pieces, are not bounded by the reserved bytes; those under
     which pieces are mapped have no alignment of their own either.
     """
     constants = constants_of(module)
-    pieces = function_of(module, "first_piece") is not None
-    if pieces and has_ledger(module):
-        return {"offends": offends_by_code, "most_align": 1}
+    if function_of(module, "first_piece") is not None and has_ledger(module):
+        return {"suspects": suspects_below_0, "offends": offends_by_code, "most_align": 1}
     most = constants.MAX_ALIGN
+
+    def offends_in_address(state: Any, address: int, size: int, align: int) -> bool:
+        """Return whether an address is no answer of the contract, or lacks the alignment asked for."""
+        if address < 0:
+            return address < NOTHING
+        return address & (max(min(align, most), 1) - 1) != 0
+
+    def offends_in_reserved(state: Any, address: int, size: int, align: int) -> bool:
+        """Return whether a block ends above the reserved bytes too."""
+        if address < 0:
+            return address < NOTHING
+        return address + size > state.ledger[RESERVED] or address & (max(min(align, most), 1) - 1) != 0
+
+    def offends_others(state: Any, address: int, size: int, align: int) -> bool:
+        """Return whether a block overlaps another too."""
+        if address < 0:
+            return address < NOTHING
+        wrong = address + size > state.ledger[RESERVED] or address & (max(min(align, most), 1) - 1) != 0
+        return wrong or state.overlaps[0] != 0
+
     if constants.VIRTUAL:
-
-        def offends(state: Any, address: int, size: int, align: int) -> bool:
-            """Return whether an address is no answer of the contract, or lacks the alignment asked for."""
-            if address < 0:
-                return address < NOTHING
-            return address & (max(min(align, most), 1) - 1) != 0
-
-    elif has_ledger(module):
-
-        def offends(state: Any, address: int, size: int, align: int) -> bool:
-            """Return whether a block ends above the reserved bytes, or its address is wrong as for virtual addresses."""
-            if address < 0:
-                return address < NOTHING
-            return address + size > state.ledger[RESERVED] or address & (max(min(align, most), 1) - 1) != 0
-
-    else:
-
-        def offends(state: Any, address: int, size: int, align: int) -> bool:
-            """Return whether a block overlaps another too."""
-            if address < 0:
-                return address < NOTHING
-            wrong = address + size > state.ledger[RESERVED] or address & (max(min(align, most), 1) - 1) != 0
-            return wrong or state.overlaps[0] != 0
-
-    return {"offends": offends, "most_align": most}
+        return {"suspects": suspects_below_0, "offends": out_of_line(offends_in_address), "most_align": most}
+    if has_ledger(module):
+        return {"suspects": suspects_above, "offends": out_of_line(offends_in_reserved), "most_align": most}
+    return {"suspects": suspects_all, "offends": out_of_line(offends_others), "most_align": most}
 
 
+def suspects_below_0(state: Any, address: int, size: int) -> bool:
+    """Return whether an address is below 0. The functions of this kind decide with few instructions what `offends` looks at."""
+    return address < 0
+
+
+def suspects_above(state: Any, address: int, size: int) -> bool:
+    """Return whether an address is below 0, or the block ends above the reserved bytes."""
+    return (address < 0) | (address + size > state.ledger[RESERVED])
+
+
+def suspects_all(state: Any, address: int, size: int) -> bool:
+    """Return True: `offends` looks at every block."""
+    return True
+
+
+@out_of_line
 def offends_by_code(state: Any, address: int, size: int, align: int) -> bool:
     """Return whether an address is below 0 and no answer of the contract."""
     return address < NOTHING
@@ -68,7 +83,8 @@ def offence(run: Run, events: Events, row: int) -> PolicyError:
     """Return the error that names what the policy did wrong at row ``row`` of a batch, where its loop stopped."""
     from memtrace.engine.recorder import EVENT
 
-    number = int(run.recorder.totals[EVENT])
+    above = int(run.state.ledger[RESERVED]) > run.mode.limit  # is looked at when the event is counted already
+    number = int(run.recorder.totals[EVENT]) - above
     place = f"{run.policy.label} on {run.trace}" if run.trace else run.policy.label
     return PolicyError(f"{place}: event {number:,}: {reason(run, events, row)}\ntry: memtrace policies --check, on the policy")
 

@@ -43,7 +43,7 @@ def module_of(pieces: Mapping[str, Any], name: str) -> ModuleType:
     if full not in sys.modules:
         module = ModuleType(full, getattr(found.get("alloc"), "__doc__", None))
         module.__file__ = None
-        copies = Copies()
+        copies = Copies(full)
         vars(module).update({piece: copies.of(value) for piece, value in found.items()})
         vars(module)[HELPERS] = {f"helper_{i}": helper for i, helper in enumerate(copies.made.values())}
         vars(module)[UNSAVED] = made.unsaved
@@ -120,21 +120,22 @@ class Fingerprint:
 class Copies:
     """Copies of functions, which read what their names stand for now, whatever is assigned to the names later."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, module: str) -> None:
+        """Begin with no copies; ``module`` is the name of the module that they will be in."""
+        self.module = module
         self.made: dict[int, FunctionType] = {}  # by the identity of the original
         self.names: dict[int, dict[str, Any]] = {}  # globals of the copies, by the identity of the originals' globals
 
     def of(self, value: Any) -> Any:
         """Return the copy of a function of the user's own, with copies of those that it calls; any other value as it is."""
-        if not isinstance(value, FunctionType) or not is_own(value) or value.__module__.partition(".")[0] == "memtrace":
+        if not isinstance(value, FunctionType) or not is_own(value) or is_of_package(value):
             return value
         if id(value) not in self.made:
             names = self.names.setdefault(id(value.__globals__), dict(value.__globals__))
             cells = tuple(CellType(cell.cell_contents) for cell in value.__closure__ or ())
             copy = FunctionType(value.__code__, names, value.__name__, value.__defaults__, cells or None)
             copy.__kwdefaults__, copy.__annotations__ = value.__kwdefaults__, value.__annotations__
-            copy.__qualname__, copy.__doc__ = value.__qualname__, value.__doc__
+            copy.__qualname__, copy.__doc__, copy.__module__ = value.__qualname__, value.__doc__, self.module
             vars(copy).update(vars(value))
             self.made[id(value)] = copy
             for name in names_of(value.__code__):
@@ -149,6 +150,11 @@ def is_own(function: FunctionType) -> bool:
     """Return whether a function is the user's or memtrace's, and none of an installed library."""
     module = sys.modules.get(function.__module__)
     return getattr(module, "__file__", None) is None or is_ours(function.__module__)
+
+
+def is_of_package(function: FunctionType) -> bool:
+    """Return whether a function is memtrace's own; a function that was made without a module is not."""
+    return (function.__module__ or "").partition(".")[0] == "memtrace"
 
 
 def names_of(code: CodeType) -> list[str]:

@@ -31,6 +31,11 @@ class Held(types.Type):
         self.dtype = kind
         super().__init__(name=f"held {kind}")
 
+    @property
+    def key(self) -> Any:
+        """Return what tells two of these types apart: not the name, which NamedTuples of one name and other fields share."""
+        return self.dtype
+
 
 register_default(Held)(models.PointerModel)
 

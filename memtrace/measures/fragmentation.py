@@ -56,7 +56,8 @@ def squares_frag_at_peak(r: Readings) -> float | None:
 @metric(
     "ratio",
     "lower",
-    "share of F in holes below the trace's median request, at the first event with the peak of R",
+    "share of F in holes below the trace's median request (the smallest size that half of the requests do not exceed), at the "
+    "first event with the peak of R",
     GORMAN,
     (STATES, SIZES),
 )

@@ -9,27 +9,49 @@ ORDER = 3
 KNUTH = "Knuth, The Art of Computer Programming 1, 2.5"
 
 
-@metric("holes", "lower", "mean over requests of the holes that a linear free list would inspect", KNUTH, (STATES, SEARCHES))
+# A request that is searched for: of an alloc, of a realloc that was not served in place, of the scratch block of a swap.
+SEARCHED = (
+    "over requests that are searched for (not reallocs in place, nor 0 bytes that get no block) of the holes that a linear free "
+    "list would inspect: up to the one taken, or all if the list is not in the policy's order or none fits"
+)
+
+
+@metric("holes", "lower", f"mean {SEARCHED}", KNUTH, (STATES, SEARCHES))
 def search_mean(r: Readings) -> float | None:
     return share(r.total(rec.SEARCH_SUM), r.total(rec.REQUESTS))
 
 
-@metric("holes", "lower", "max over requests of the holes that a linear free list would inspect", KNUTH, (STATES, SEARCHES))
+@metric("holes", "lower", "max over the same requests of the same holes", KNUTH, (STATES, SEARCHES))
 def search_max(r: Readings) -> int:
     return r.total(rec.SEARCH_MAX)
 
 
-@metric("ratio", "lower", "mean over requests served from a hole of the hole's size / block size", needs=(STATES, FITS))
+@metric(
+    "ratio",
+    "lower",
+    "mean over requests served from a hole of the hole's size / the size asked of it, with rounding and header",
+    needs=(STATES, FITS),
+)
 def fit_ratio_mean(r: Readings) -> float | None:
     return share(float(r.sums[rec.FIT_RATIO]), r.total(rec.FITS))
 
 
-@metric("count", "lower", "holes that were cut in two", needs=(SPLITS,))
+@metric(
+    "count",
+    "lower",
+    "cuts of a hole, or of a block that shrinks in place, into two; a block with a gap before it makes two cuts",
+    needs=(SPLITS,),
+)
 def splits(r: Readings) -> int:
     return r.booked(led.SPLITS)
 
 
-@metric("count", "lower", "holes that were joined with a neighbour", needs=(MERGES,))
+@metric(
+    "count",
+    "lower",
+    "joins of a free range with a hole beside it: none, one or two for a block that is freed or shrinks",
+    needs=(MERGES,),
+)
 def merges(r: Readings) -> int:
     return r.booked(led.MERGES)
 
@@ -39,11 +61,18 @@ def moved_bytes(r: Readings) -> int:
     return r.total(rec.MOVED) + r.booked(led.MOVED)
 
 
-@metric("count", "lower", "times that bytes were got from the system", needs=(CALLS,))
+@metric(
+    "count",
+    "lower",
+    "times that bytes were got from the system; without a ledger, calls of the policy after which R is higher",
+    needs=(CALLS,),
+)
 def reserve_calls(r: Readings) -> int:
     return r.booked(led.RESERVE_CALLS)
 
 
-@metric("count", "", "times that bytes were given back to the system", needs=(CALLS,))
+@metric(
+    "count", "", "times that bytes were given back to the system; without a ledger, calls after which R is lower", needs=(CALLS,)
+)
 def release_calls(r: Readings) -> int:
     return r.booked(led.RELEASE_CALLS)

@@ -35,7 +35,8 @@ def caption(results: Results, trace: str) -> str:
         "Each strip goes from 0 to 100 %: the share of the free bytes that is outside the largest hole. "
         "High means that free memory is there but in pieces. With few free bytes in all, a high share "
         "costs little. The black line is the other usual measure, one less the root of the holes' sum of "
-        "squares over the free bytes: it also rises where a few large holes share the free memory." + more
+        "squares over the free bytes: it also rises where a few large holes share the free memory. Mean and maximum are those "
+        "of the samples, not of all events." + more
     )
 
 

@@ -1,6 +1,7 @@
 """Bump: each block goes above all blocks so far, and nothing is used again. The upper bound.
 
-A freed block stays a hole for good, and is counted as one. Cost: constant, plus O(log n) to keep count of the holes.
+A freed block stays a hole for good, and is counted as one; no hole serves a request. Only the highest block grows in
+place. Cost: constant, plus O(log n) to keep count of the holes.
 Source: arena or region allocation without its reset; Hanson 1990, "Fast allocation and deallocation of memory based on
 object lifetimes".
 """

@@ -100,6 +100,22 @@ def test_a_field_that_is_not_there_is_refused() -> None:
         njit(lambda whole: by_reference(whole).nowhere)(outer(1))
 
 
+def test_namedtuples_of_one_name_are_told_apart_by_their_fields() -> None:
+    """Two policy files may both call their state `State`, with the same kinds of fields in another order."""
+    from collections import namedtuple
+
+    from numba import njit
+
+    from memtrace.engine.compile import use_instructions
+
+    use_instructions()
+    compiled = njit(lambda state: by_reference(state).top[0])
+    for fields in (("top", "step"), ("step", "top"), ("top", "other")):
+        kind = namedtuple("State", fields)  # type: ignore[misc]
+        arrays = {name: np.full(1, len(name)) for name in fields}
+        assert compiled(kind(**arrays)) == 3
+
+
 WITHOUT = """
 import sys
 sys.modules["memtrace.engine.references"] = None  # as if this numba lacked the internals that it is made of
