@@ -1,8 +1,8 @@
 """What can be said in a policy's compiled functions, and where a policy's text says something else.
 
 The functions that the loop calls are compiled, and so is every function of the user's files that they call. Compiled code has
-whole numbers, tuples, arrays, and calls. It allocates nothing, so it makes no lists, dicts, texts or arrays. Some of the rest does
-compile, and gives other numbers than it seems to (``engine.fractions``). Only what is certain is reported here.
+whole numbers, tuples, arrays, and calls. It allocates nothing, so it makes no lists, dicts, texts or arrays. Some of the rest
+does compile, and gives other numbers than it seems to (``engine.fractions``). Only what is certain is reported here.
 """
 
 from __future__ import annotations

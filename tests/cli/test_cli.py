@@ -128,7 +128,9 @@ def test_a_broken_policy_exits_4(memtrace: Run, memtrace_process: Run, small_tra
     assert done.returncode == 4
     assert "event 1: the block [16, 66) overlaps the live block [0, 100) placed at event 0" in done.stderr
     checked = memtrace("policies", "--check", "./broken.py")
-    assert checked.returncode == 4 and "the block [16, 77) overlaps the live block [0, 531), which event 0 placed" in checked.stdout
+    assert (
+        checked.returncode == 4 and "the block [16, 77) overlaps the live block [0, 531), which event 0 placed" in checked.stdout
+    )
     (tmp_path / "raises.py").write_text(OVERLAPPING.replace("state.top[0] += 16", "state.top[7] += 16"))
     checked = memtrace("policies", "--check", "./raises.py")
     assert checked.returncode == 4 and "raises.py:9: state.top[7] += 16\n      IndexError" in checked.stdout

@@ -179,5 +179,14 @@ def test_no_mistake_is_found_in_a_policy_that_compiles(name: str, tmp_path: Path
 
 
 def test_a_float_that_is_only_compared_is_none(tmp_path: Path) -> None:
-    file = written(tmp_path, (ADDED, f"{ADDED}    share = state.used[0] / max(state.top[0], 1)\n    if share > 0.5:\n        state.start[0] += 1\n", "", "", ""))
+    file = written(
+        tmp_path,
+        (
+            ADDED,
+            f"{ADDED}    share = state.used[0] / max(state.top[0], 1)\n    if share > 0.5:\n        state.start[0] += 1\n",
+            "",
+            "",
+            "",
+        ),
+    )
     assert first_problem(load_file(file), package.Heap(str(file))._run.state.inner) is None

@@ -26,7 +26,11 @@ OWN = {
     "buddy": ("kind=fibonacci", "kind=fibonacci,header=8", "min_block=1024"),
     "segregated": ("page=64", "page=65536", "header=24"),
     "size-class": ("spacing=1", "spacing=8,page=16384", "small=512,tail=2"),
-    "tlsf": ("sl=1", "header=8,align=8,min_block=32,sl=5,fl=32,zero=null,initial=8191", "sl=5,small=128,fl=30,cut=class,realloc=move"),
+    "tlsf": (
+        "sl=1",
+        "header=8,align=8,min_block=32,sl=5,fl=32,zero=null,initial=8191",
+        "sl=5,small=128,fl=30,cut=class,realloc=move",
+    ),
     "quick-fit": ("quick=0", "quick=64,header=8", "coalesce=failure"),
     "slab": ("spacing=1,empty=0", "spacing=8,page=16384,empty=2", "small=512,tail=2"),
     "pool": ("cell=16,cells=4", "pools=1", "cell=256,cells=2,pools=3,fallback=none"),
@@ -44,18 +48,40 @@ OTHERS = {
         *("allow_growth=false,fragmentation_fraction=10", "fragmentation_fraction=90"),
     ),
     "stitch": (
-        *("", "stitched=1", "stitched=2", "stitched=3", "stitched=8", "stitched=64", "stitched=100", "stitched=4096", "swap=inplace"),
+        *(
+            "",
+            "stitched=1",
+            "stitched=2",
+            "stitched=3",
+            "stitched=8",
+            "stitched=64",
+            "stitched=100",
+            "stitched=4096",
+            "swap=inplace",
+        ),
         "stitched=5,swap=inplace",
     ),
     "paged": (
-        *("", "page=4096", "page=512", "initial=131072", "chunk=131072", "realloc=move", "zero=null", "trim=true", "swap=inplace"),
+        *(
+            "",
+            "page=4096",
+            "page=512",
+            "initial=131072",
+            "chunk=131072",
+            "realloc=move",
+            "zero=null",
+            "trim=true",
+            "swap=inplace",
+        ),
         "page=8192,trim=true,zero=null",
     ),
     "arenas": (
         *("", "count=1", "count=3,page=4096", "by=tag", "policy=first-fit", "policy=[tlsf:sl=3]", "policy=buddy,page=16384"),
         *("policy=[first-fit:header=8]", "policy=segregated", "policy=pool,count=2"),
     ),
-    "optimum": tuple(f"effort=0{each}" for each in ("", *(f",align={1 << k}" for k in (0, 1, 2, 3, 5, 6, 8, 10)), ",swap=inplace")),
+    "optimum": tuple(
+        f"effort=0{each}" for each in ("", *(f",align={1 << k}" for k in (0, 1, 2, 3, 5, 6, 8, 10)), ",swap=inplace")
+    ),
     "native": (
         *("", "footprint=mapped", "touch=false", "threads=false", "footprint=mapped,touch=false", "threads=false,touch=false"),
         *("footprint=mapped,threads=false", "library=glibc", "library=glibc,touch=false", "swap=inplace"),
@@ -68,7 +94,9 @@ def option_sets() -> dict[str, tuple[str, ...]]:
     found = {}
     for name in builtin_policies():
         own = OWN.get(name, ())
-        common = [each.removesuffix(",trim=true") if name == "segregated" else each for each in HEAPS]  # it never gives pages back
+        common = [
+            each.removesuffix(",trim=true") if name == "segregated" else each for each in HEAPS
+        ]  # it never gives pages back
         found[name] = OTHERS.get(name) or (*common[: 10 - len(own)], *own)
     return found
 

@@ -82,14 +82,22 @@ def test_the_line_of_an_endless_loop_is_named(tmp_path: Path, monkeypatch: pytes
 )
 def test_what_outlives_the_state_is_found(header: str, line: str, tmp_path: Path) -> None:
     text = RANGES.read_text().replace("import numpy as np\n", f"import numpy as np\n\n{header}\n", 1)
-    text = text.replace("    for i in range(state.holes[0]):\n        address = align_up", line + "    for i in range(state.holes[0]):\n        address = align_up", 1)
+    text = text.replace(
+        "    for i in range(state.holes[0]):\n        address = align_up",
+        line + "    for i in range(state.holes[0]):\n        address = align_up",
+        1,
+    )
     assert check_policy(written(tmp_path, text), quick=True).kind == "differs"
 
 
 def test_the_order_of_a_set_is_found_by_another_process(tmp_path: Path) -> None:
     """Texts are hashed otherwise in each process; the order of a set of them is another."""
     line = '    if request.size % 2 == ["a", "b", "c", "d"].index(next(iter({"a", "b", "c", "d"}))) % 2:\n        return grow(state, request, size, align)\n'
-    text = RANGES.read_text().replace("    for i in range(state.holes[0]):\n        address = align_up", line + "    for i in range(state.holes[0]):\n        address = align_up", 1)
+    text = RANGES.read_text().replace(
+        "    for i in range(state.holes[0]):\n        address = align_up",
+        line + "    for i in range(state.holes[0]):\n        address = align_up",
+        1,
+    )
     from memtrace.engine.registry import parse_policy
     from memtrace.validation.guard import Guard
     from memtrace.validation.probes import mixed
@@ -120,7 +128,9 @@ def test_a_new_policy_is_sound_and_explained(memtrace: Run, tmp_path: Path) -> N
     checked = memtrace("policies", "--check", "./mine.py", "--json")
     document = json.loads(checked.stdout)
     assert checked.returncode == 0 and document["ok"] and all(each["ok"] for each in document["checks"]), checked.stdout
-    assert {"compiled, it places as interpreted", "another process gives the same placement"} <= {each["name"] for each in document["checks"]}
+    assert {"compiled, it places as interpreted", "another process gives the same placement"} <= {
+        each["name"] for each in document["checks"]
+    }
     shown = memtrace("policies", "./mine.py").stdout
     assert "First fit: a block takes the low end" in shown and "unit    16" in shown
     assert "Its functions: init, alloc, free, reserved, survey, resize, trim" in shown
@@ -138,6 +148,10 @@ def test_a_missing_piece_is_named(memtrace: Run, tmp_path: Path) -> None:
     for words in (("policies", "./mine.py"), ("policies", "--check", "./mine.py")):
         done = memtrace(*words)
         assert done.returncode == 4 and "has no function largest_hole" in done.stdout + done.stderr
-    written(tmp_path, text.replace("class State(", "class Cells(").replace("return State(", "return Cells(") + "\n\ndef reserved(state):\n    return state.ledger[RESERVED]\n")
+    written(
+        tmp_path,
+        text.replace("class State(", "class Cells(").replace("return State(", "return Cells(")
+        + "\n\ndef reserved(state):\n    return state.ledger[RESERVED]\n",
+    )
     report = check_policy(tmp_path / "mine.py", quick=True)
     assert "its class is not called State" in report.text()

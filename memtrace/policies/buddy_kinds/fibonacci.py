@@ -60,6 +60,7 @@ from memtrace.structures.rules import Rules, block_size, growth, heap_rules, tri
 
 UNUSABLE = True  # what lies between the end of `base` and the first block
 
+
 class State(NamedTuple):
     """The tree of splits, the free blocks by order, and the counts of a Fibonacci buddy system."""
 
