@@ -124,7 +124,7 @@ class Trials:
                 self.guard.leave()
             self.state = getattr(state, "inner", state)
             fault = _of_state(self.state, capacity)
-            if fault is None and state is self.state and "ledger" in state._fields and not has_ledger(self.policy.module):
+            if fault is None and "ledger" in self.state._fields and not has_ledger(self.policy.module):
                 text = "the state has a ledger, but its class is not called State, by which a policy with a ledger is known"
                 fault = Fault("error", text)
             if fault is not None:
