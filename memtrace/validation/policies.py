@@ -126,7 +126,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     yield "as many blocks as there may be", over(probes.many(seed, 60), capacities=(None, 1 << 13))
     yield "all is freed, and again", over(probes.repeated(seed, 2 * n), probes.pairs(100, n), capacities=(None, 1 << 14))
     if constants_of(module).COALESCES:
-        yield "when all is freed, all can be had again", lambda: trials.recovers(mixed[: 1 if quick else 8], 1 << 16)
+        yield "when all is freed, all can be had again", lambda: trials.recovers(mixed[: 1 if quick else 8], 1 << 14)
     yield "addresses beyond 2^31", lambda: trials.beyond(probes.huge(seed, n))
     yield "options at their extremes", lambda: trials.options(probes.mixed(seed, 30 if quick else 60), 1 << 16)
     yield "the same trace gives the same placement", lambda: trials.repeats(mixed[: 1 if quick else 2])

@@ -92,7 +92,6 @@ class Trials:
             if cause:
                 kind, where = "unfree", f"{where}: {cause}, which ends in this"
             raise Offence(kind, f"{_case(trace, capacity)}: {where}:\n{error}") from error
-        watch.finish(_case(trace, capacity))
         if own:
             self._kept.setdefault((id(trace), capacity), (trace, placement))
         return placement, watch
@@ -184,7 +183,7 @@ class Trials:
         What a block needs beside its bytes is known from the largest block that fits a new heap.
         """
         fits = self._largest(capacity)
-        for trace in traces if fits else ():
+        for trace in traces if 2 * fits > capacity else ():  # where a block is far smaller, it may lie anywhere
             before = self.kept(trace, capacity)
             assert before.reserved is not None
             reserved = int(before.reserved[-1]) - (capacity - fits)

@@ -82,7 +82,6 @@ class Watch:
         self.calls = 0
         self.failures: list[str] = []
         self.asked = 0  # requests that the policy answered
-        self.searches: list[tuple[int, int, bool]] = []  # holes inspected, holes there were, whether it failed
         self.totals: Any = None
         self.events: Any = None
 
@@ -217,18 +216,8 @@ class Watch:
         ledger, now = state.ledger, self.now
         assert now is not None and before.holes is not None
         found = Search(*(int(ledger[entry]) for entry in (entries.INSPECTED, entries.HOLE_TAKEN, entries.BLOCK_SIZE)))
-        self.searches.append((found.inspected, before.holes, address == NOWHERE))
         if address >= 0:
             self.guarded(lambda: check_search(found, int(request.size), now, before), what)
-
-    def finish(self, case: str) -> None:
-        """Check what only the whole replay shows: that a search is not always said to have inspected as many holes."""
-        found = {inspected for inspected, _, _ in self.searches}
-        most = max((holes for _, holes, failed in self.searches if failed), default=0)
-        if len(self.searches) >= 20 and len(found) == 1 and most > max(found) > 0:
-            text = f"each of {len(self.searches)} requests is said to have inspected {max(found)} holes"
-            text += f", those too that failed though there were {most}"
-            raise Offence("search", f"{case}: {text}")
 
     def asked_again(self, state: Any) -> None:
         """Check that a policy that asked for larger arrays has changed nothing, and does not ask for ever."""
