@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from memtrace.contract.policy import has_ledger
+from memtrace.contract.policy import function_of, has_ledger
 from memtrace.engine.explanation import fields_of, strange_field
 from memtrace.engine.registry import Option, Policy, Value, options_of, text_of
 from memtrace.engine.replay import Hooks, Placement, replay
@@ -217,6 +217,9 @@ class Trials:
 
     def beyond(self, trace: Trace) -> Fault | None:
         """Try a trace whose addresses are beyond 2^31; a policy that would take too long for such blocks is let off."""
+        if function_of(self.policy.module, "first_piece") is not None:
+            self.skipped.append("addresses beyond 2^31, where blocks of so many pieces take too long in the interpreter")
+            return None
         try:
             self.watched(trace, None)
         except UsageError:

@@ -43,9 +43,10 @@ OTHERS = {
         *("garbage_collection_threshold:0.5", "va=firstfit", "ties=address", "events=auto", "events=manual", "history=true"),
     ),
     "bfc": (
-        *("", "garbage_collection=true", "allow_growth=false", "fragmentation_fraction=10", "fragmentation_fraction=1"),
-        *("allow_growth=false,garbage_collection=true", "garbage_collection=true,fragmentation_fraction=50", "swap=inplace"),
-        *("allow_growth=false,fragmentation_fraction=10", "fragmentation_fraction=90"),
+        *("", "garbage_collection=true", "allow_growth=false", "fragmentation_fraction=1", "swap=inplace"),
+        *("allow_growth=false,garbage_collection=true", "garbage_collection=true,fragmentation_fraction=1"),
+        *("allow_growth=false,fragmentation_fraction=1", "garbage_collection=true,swap=inplace"),
+        "allow_growth=false,garbage_collection=true,fragmentation_fraction=1",
     ),
     "stitch": (
         *(
