@@ -30,7 +30,7 @@ def showing_holes(results: Results, trace: str) -> list[dict[str, Any]]:
 
 def showing_sizes(results: Results, trace: str) -> list[dict[str, Any]]:
     """Return those summary rows whose policies' holes are known by size."""
-    return [row for row in summary(results, trace) if row["squares_frag_mean"] is not None]
+    return [row for row in showing_holes(results, trace) if row.get("squares_frag_mean", 0.0) is not None]
 
 
 def capacity_of(rows: Sequence[Mapping[str, Any]]) -> int | None:
