@@ -110,7 +110,9 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     mixed = [probes.mixed(seed + i, EVENTS) for i in range(traces)]
     n = FEWER if not quick else FEWEST
 
-    resizing, streams = probes.resizing(seed, n), probes.streams(seed, FEWER)
+    streams = probes.streams(seed, FEWER)
+    # The C library's realloc takes no alignment.
+    resizing = probes.resizing(seed, n, (None,)) if constants_of(module).FOOTPRINT_ONLY else probes.resizing(seed, n)
 
     def over(*traces: Trace, capacities: tuple[int | None, ...] = CAPACITIES) -> Callable[[], Fault | None]:
         return lambda: trials.first(traces, capacities)

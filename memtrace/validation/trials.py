@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from memtrace.contract.policy import function_of, has_ledger
+from memtrace.engine.driver import UNBOUNDED
 from memtrace.engine.explanation import fields_of, strange_field
 from memtrace.engine.registry import Option, Policy, Value, options_of, text_of
 from memtrace.engine.replay import Hooks, Placement, replay
@@ -22,7 +23,7 @@ from memtrace.trace import Trace, from_events
 from memtrace.validation.figures import MOST_RESERVED
 from memtrace.validation.guard import Endless, Guard, bounded_memory
 from memtrace.validation.offences import Fault, Offence
-from memtrace.validation.watch import UNLIMITED, Watch
+from memtrace.validation.watch import Watch
 
 MOST_STATE = 1 << 30  # bytes of a state for at most some hundred blocks
 MOST_LIVE = 64
@@ -131,7 +132,7 @@ class Trials:
             reserved = reader(self.policy, bound)(state).reserved
             if capacity is None and reserved > MOST_RESERVED:
                 text = (
-                    f"without a limit of capacity ({UNLIMITED} bytes) it reserves {reserved} bytes before the first event\n"
+                    f"without a limit of capacity ({UNBOUNDED} bytes) it reserves {reserved} bytes before the first event\n"
                     "what is reserved is counted and drawn, so reserve what is used, or a range that an option bounds"
                 )
                 return Fault("arrays", text)

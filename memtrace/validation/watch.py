@@ -15,6 +15,7 @@ from memtrace.contract import ledger as entries
 from memtrace.contract.policy import constants_of, functions_of, has_ledger
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.adapted import with_ledger
+from memtrace.engine.driver import limit_of
 from memtrace.engine.known import known_of_policy
 from memtrace.engine.registry import Policy
 from memtrace.trace import Op
@@ -32,7 +33,6 @@ from memtrace.validation.figures import (
 from memtrace.validation.guard import Guard
 from memtrace.validation.offences import Offence
 
-UNLIMITED = 1 << 62  # bytes
 MOST_ENLARGED = 64  # times in a row that a policy may ask for larger arrays for one event
 FEW = 150  # live ranges up to which the gaps between them are measured after every call, else after every 16th
 
@@ -62,7 +62,7 @@ class Watch:
         """Watch a policy, whose functions are ``bound``, within ``capacity`` bytes."""
         constants = constants_of(policy.module)
         self.policy, self.bound, self.guard = policy, bound, guard
-        self.capacity = UNLIMITED if capacity is None else capacity
+        self.capacity = limit_of(policy, capacity)
         self.align = int(policy.options.get("align", 1))
         self.virtual, self.deferred, self.joins = constants.VIRTUAL, constants.DEFERRED, constants.COALESCES
         self.unusable, self.has_ledger = constants.UNUSABLE, has_ledger(policy.module)
