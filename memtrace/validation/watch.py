@@ -330,7 +330,8 @@ class Watch:
             last = self.ranges[-1]
             text = f"the block [{last.start}, {last.end}) ends above the {now.reserved} bytes that are reserved"
             raise Offence("outside", f"{self.at(what)}: {text}")
-        self.guarded(lambda: check_totals(now, self.live, None if self.delayed else self.slack), what)
+        if "events" in self.known:  # else reserved bytes are known at some events only
+            self.guarded(lambda: check_totals(now, self.live, None if self.delayed else self.slack), what)
         if now.free is not None:
             self.guarded(lambda: check_holes(now, self.largest_gap(now.reserved)), what)
         if self.has_ledger and {"holes", "sizes"} <= self.known:
