@@ -50,7 +50,7 @@ def closed(function: Callable[..., Any], name: str, sources: list[ModuleType], b
     make_jitable({f for f in getclosurevars(function).nonlocals.values() if isinstance(f, FunctionType)})
     function.__qualname__ = f"{name}.{digest(sources)}"
     kept = not any(vars(module).get(UNSAVED) for module in sources)
-    return njit(**{**OPTIONS, "cache": kept}, **(FAST if knows_fast() else {}))(function)
+    return njit(**{**OPTIONS, "cache": OPTIONS["cache"] and kept}, **(FAST if knows_fast() else {}))(function)
 
 
 def knows_fast() -> bool:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from spacing import gap
 
+MAX_ALIGN = 1
+
 class State(NamedTuple):
     top: np.ndarray
 
@@ -33,7 +35,7 @@ def free(state, request, address):
     pass
 
 def reserved(state):
-    return state.top[0]
+    return state.top[0] + 1000
 """
 HELPER = "def gap(size):\n    return size + {}\n"
 # What makes a trace comes from the cache of the package, since only the policy's loop is looked at here.

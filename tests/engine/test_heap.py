@@ -117,12 +117,12 @@ def test_trim_gives_the_free_tail_back() -> None:
 
 def test_a_policy_of_ones_own_by_its_path_sees_the_tag(tmp_path: Path) -> None:
     file = tmp_path / "tagged.py"
-    # Blocks lie 100 bytes apart by tag, so an address shows which code the policy saw.
+    # Blocks lie 100 bytes apart by tag and 10 by handle, so an address shows which code the policy saw.
     file.write_text(
         "from typing import NamedTuple\n"
         "class State(NamedTuple):\n    capacity: int\n"
         "def init(capacity, max_live):\n    return State(capacity)\n"
-        "def alloc(state, request):\n    return 100 * (request.tag + 1)\n"
+        "def alloc(state, request):\n    return 100 * (request.tag + 1) + 10 * request.block\n"
         "def free(state, request, address):\n    pass\n"
         "def reserved(state):\n    return 1000\n"
     )
@@ -130,9 +130,9 @@ def test_a_policy_of_ones_own_by_its_path_sees_the_tag(tmp_path: Path) -> None:
     found = [heap.allocate(8, tag=tag) for tag in (None, "weight", "activation", "weight")]
     assert [(block.address, block.tag) for block in found if block is not None] == [
         (0, None),
-        (100, "weight"),
-        (200, "activation"),
-        (100, "weight"),
+        (110, "weight"),
+        (220, "activation"),
+        (130, "weight"),
     ]
 
 

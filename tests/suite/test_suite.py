@@ -155,7 +155,7 @@ def test_a_cell_that_fails_loses_no_other(desk: Path, act: str, said: str) -> No
     done = suite(desk, "-j", "2", "--junit", "junit.xml")
     assert done.returncode == 5, done.stderr
     assert done.stdout.startswith("6 cells: 4 replayed, 2 failed\n") and "Traceback" not in done.stderr
-    assert f"FAIL t3, ./mine.py: {said}" in done.stdout
+    assert f"FAIL t3, mine: {said}" in done.stdout
     assert pq.read_table(desk / "reports" / "suite" / "summary.parquet").num_rows == 4
     assert 'errors="2"' in (desk / "junit.xml").read_text()
 

@@ -105,7 +105,7 @@ def test_a_policy_of_ones_own_is_found_beside_the_file(desk: Path) -> None:
     source = ROOT / "docs" / "example_policy.py"
     (desk / "mine.py").write_text(source.read_text())
     (task,) = plan(written(desk, 'traces = ["t.csv"]\npolicies = ["./mine.py"]')).tasks
-    assert (task.label, task.policy) == ("./mine.py", str((desk / "mine.py").resolve()))
+    assert (task.label, task.policy) == ("mine", str((desk / "mine.py").resolve()))
 
 
 def test_the_file_is_found(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
