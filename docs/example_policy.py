@@ -15,6 +15,8 @@ class State(NamedTuple):
 
 
 def init(capacity, max_live, space=1 << 40):
+    if space < 1:
+        raise ValueError("space has to be 1 byte or more")
     holes = max_live + 2
     state = State(np.zeros(holes, np.int64), np.zeros(holes, np.int64), np.ones(1, np.int64), np.zeros(1, np.int64))
     state.end[0] = min(capacity, space)

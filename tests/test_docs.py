@@ -127,7 +127,7 @@ def test_the_example_policy_is_sound() -> None:
 
 @pytest.mark.parametrize("name", group("all"))
 def test_every_policy_is_sound(name: str) -> None:
-    report = check_policy({"optimum": "optimum:effort=0"}.get(name, name), traces=8)  # annealing takes minutes
+    report = check_policy({"optimum": "optimum:effort=0"}.get(name, name), traces=2)  # annealing takes minutes
     assert report.ok, report.text()
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import inspect
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memtrace.cli import report_options
+from memtrace.cli.options import option
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
@@ -25,51 +28,151 @@ if TYPE_CHECKING:
     "--check",
     "checked",
     metavar="POLICY",
-    help="Test a policy, such as ./mine.py, on random traces; exit 4 if it fails.",
+    help="Test a policy, such as ./mine.py, on random traces and for common mistakes; exit 4 if it fails.",
 )
+@click.option("--quick", is_flag=True, help="With --check: only in the interpreter, in a second or two.")
+@click.option(
+    "--new", "new", metavar="FILE", type=click.Path(dir_okay=False), help="Write a sound policy, with comments, to begin with."
+)
+@option("force", help="With --new: replace the file if there is one.")
 @report_options
-def policies(name: str | None, checked: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
-    """List the policies, explain NAME, or check a policy of your own.
+def policies(
+    name: str | None, checked: str | None, quick: bool, new: str | None, force: bool, as_json: bool, quiet: bool, verbose: int
+) -> None:
+    """List the policies, explain NAME or a file of your own, check a policy, or begin one.
 
     \b
     Examples:
       memtrace policies
       memtrace policies best-fit
-      memtrace policies --check ./mine.py
+      memtrace policies --new mine.py
+      memtrace policies --check ./mine.py --quick
+      memtrace policies ./mine.py
     """
     from memtrace.cli.output import echo_json, print_table
     from memtrace.contract.policy import constants_of
-    from memtrace.engine.registry import known_policies, load_named
+    from memtrace.engine.registry import known_policies
+    from memtrace.errors import UsageError
 
+    if (quick and checked is None) or (force and new is None):
+        raise UsageError("--quick goes with --check, --force with --new")
+    if sum(given is not None for given in (name, checked, new)) > 1:
+        raise UsageError("a policy is explained, checked or begun, one at a time\ntry: memtrace policies --check POLICY")
     if checked is not None:
-        check(checked, as_json)
-        return
-    if as_json:
+        check(checked, quick, as_json)
+    elif new is not None:
+        begin(Path(new), force, quiet)
+    elif as_json:
         names = [name] if name is not None else list(known_policies())
         echo_json({"schema": "memtrace.policies/1", "policies": [described(each) for each in names]})
     elif name is None:
         rows = [(each, ", ".join(constants_of(module).GROUPS), first_line(module)) for each, module in known_policies().items()]
         print_table(("policy", "groups", "rule"), rows, words=(0, 1, 2))
-        click.echo("memtrace policies NAME explains one; -p ./mine.py takes one of your own")
+        click.echo(
+            "memtrace policies NAME explains one; -p ./mine.py takes one of your own, which --new begins and --check tests"
+        )
     else:
-        click.echo(f"{name}\n\n{inspect.getdoc(load_named(name))}\n\nOptions ({name}:key=value,...):")
-        print_table(("option", "default", "one of"), [option_row(o) for o in options_of(name)], words=(0, 1, 2))
+        explain(name)
 
 
-def check(policy: str, as_json: bool) -> None:
+def explain(name: str) -> None:
+    """Print a policy's definition and options; of a file also which functions it has, and what those that it lacks would give."""
+    from memtrace.cli.output import print_table
+
+    module, path = policy_module(name)
+    text = inspect.getdoc(module) or "(the file has no docstring; its first lines would stand here)"
+    click.echo(f"{name}\n\n{text}\n\nOptions ({path}:key=value,...):")
+    print_table(("option", "default", "one of"), [option_row(o) for o in options_of(name)], words=(0, 1, 2))
+    if not name.endswith(".py"):
+        return
+    pieces = pieces_of(module)
+    click.echo(f"\nIts functions: {', '.join(each for each, missing in pieces.items() if missing is None)}")
+    own = own_constants(module)
+    click.echo(f"Its constants: {', '.join(f'{each} = {value!r}' for each, value in own.items()) or 'none'}")
+    click.echo("\nWhat it leaves out:")
+    rows = [(each, missing) for each, missing in pieces.items() if missing is not None]
+    print_table(("function", "what follows"), rows, words=(0, 1))
+    click.echo("docs/policies.md has what each of them is given and returns")
+
+
+def policy_module(name: str) -> tuple[ModuleType, str]:
+    """Return the module of a policy by its name or the path of its file, and the name without options.
+
+    Raises UsageError for an unknown name, PolicyError for a file that is no policy.
+    """
+    from memtrace.engine.registry import load_file, load_named
+    from memtrace.names import split_spec
+
+    short = split_spec(name, "")[0]
+    return (load_file(Path(short)) if short.endswith(".py") else load_named(short)), short
+
+
+def pieces_of(module: ModuleType) -> dict[str, str | None]:
+    """Return the functions that a policy may have: None if it has one, else what follows from its lack."""
+    from memtrace.contract.policy import functions, functions_of, has_ledger
+
+    own, ledger = functions_of(module), has_ledger(module)
+    asked = [
+        each for each in functions() if (not each.entry.ledger or ledger) and not (ledger and each.name in ("reserved", "survey"))
+    ]
+    found = {each.name: None if each.name in own else each.entry.missing for each in asked}
+    if not ledger:
+        found["a ledger"] = (
+            "searches, splits and merges are not known, and the functions for blocks that move or come in pieces are not called"
+        )
+    return found
+
+
+def own_constants(module: ModuleType) -> dict[str, Any]:
+    """Return the constants of the contract that a policy module sets."""
+    from memtrace.contract.policy import constants
+
+    return {name: vars(module)[name] for name, _, _ in constants() if name in vars(module)}
+
+
+def check(policy: str, quick: bool, as_json: bool) -> None:
     """Test a policy on random traces, print the report, and exit with the code of PolicyError if the policy fails."""
     from memtrace.errors import PolicyError
     from memtrace.validation.policies import check_policy
 
-    report = check_policy(policy)
+    report = check_policy(policy, quick=quick)
     if as_json:
         from memtrace.cli.output import echo_json
 
-        echo_json({"schema": "memtrace.policy-check/1", "policy": policy, "ok": report.ok, "text": report.text()})
+        checks = [{"name": each.name, "ok": each.ok, "kind": each.kind, "fault": each.fault} for each in report.checks]
+        echo_json(
+            {
+                "schema": "memtrace.policy-check/1",
+                "policy": policy,
+                "ok": report.ok,
+                "text": report.text(),
+                "checks": checks,
+                "trusted": list(report.trusted) if report.ok else [],
+            }
+        )
     else:
         click.echo(report.text())
     if not report.ok:
         sys.exit(PolicyError.exit_code)
+
+
+def begin(file: Path, force: bool, quiet: bool) -> None:
+    """Write a sound policy with comments to a file; UsageError if there is one and ``force`` does not say that it may go."""
+    from importlib.resources import files
+
+    from memtrace.errors import UsageError
+
+    if file.suffix != ".py":
+        raise UsageError(f"{file} has to end in .py, by which a policy of your own is known\ntry: --new {file}.py")
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already\ntry: another name, or --force to replace it")
+    text = files("memtrace.validation").joinpath("start.py").read_text(encoding="utf-8").replace("mine.py", file.name)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
+    if not quiet:
+        click.echo(f"{file}: a sound policy to begin with\nnext: memtrace policies --check {file} --quick")
 
 
 def first_line(thing: Any) -> str:
@@ -78,11 +181,10 @@ def first_line(thing: Any) -> str:
 
 
 def options_of(name: str) -> list[Option]:
-    """Return the options of the policy of this name."""
-    from memtrace.engine.registry import load_named
+    """Return the options of the policy of this name, or of this file."""
     from memtrace.engine.registry import options_of as read_options
 
-    return list(read_options(load_named(name)).values())
+    return list(read_options(policy_module(name)[0]).values())
 
 
 def option_row(option: Option) -> tuple[str, str, str]:
@@ -93,18 +195,25 @@ def option_row(option: Option) -> tuple[str, str, str]:
 
 
 def described(name: str) -> dict[str, Any]:
-    """Return a policy's entry in the JSON document."""
+    """Return a policy's entry in the JSON document; of a file also its functions, and what follows from those that it lacks."""
     from memtrace.contract.policy import constants_of
-    from memtrace.engine.registry import load_named
 
-    module = load_named(name)
+    module, _ = policy_module(name)
     options = [{"name": o.name, "default": o.default, "choices": list(o.choices)} for o in options_of(name)]
-    return {
+    found: dict[str, Any] = {
         "name": name,
         "groups": list(constants_of(module).GROUPS),
         "text": inspect.getdoc(module),
         "options": options,
     }
+    if name.endswith(".py"):
+        pieces = pieces_of(module)
+        found["functions"] = [each for each, missing in pieces.items() if missing is None]
+        found["constants"] = {
+            each: value if isinstance(value, int | str) else list(value) for each, value in own_constants(module).items()
+        }
+        found["missing"] = {each: missing for each, missing in pieces.items() if missing is not None}
+    return found
 
 
 @click.command()

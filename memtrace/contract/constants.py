@@ -40,6 +40,16 @@ class Constants:
     COALESCES: bool = constant(
         "once all blocks are freed, one block of the whole capacity fits, at address 0; `--check` tests it", False
     )
+    UNUSABLE: bool = constant(
+        "reserved bytes may be neither in a block nor in a hole, such as the tails of pages, and how many changes; without it "
+        "`--check` takes them for lost",
+        False,
+    )
+    DEFERRED: bool = constant(
+        "free neighbours may be joined as late as when a request needs them, so a block may be larger than the largest hole was; "
+        "without it `--check` takes the largest hole for wrong",
+        False,
+    )
     VIRTUAL: bool = constant(
         "blocks lie in several ranges of addresses, or anywhere: an address may lie beyond the reserved bytes and the capacity; "
         "without a ledger, holes are then known from `survey` alone, and their sizes not at all",

@@ -10,7 +10,6 @@ from memtrace.contract.calls import knows_references
 from memtrace.contract.policy import constants_of, functions_of, has_ledger
 from memtrace.digests import plain_functions, reachable_modules
 from memtrace.engine import adapted, gaps, loop, offences, places, recorder
-from memtrace.errors import PolicyError
 from memtrace.kernels import Kernel
 
 _loops: dict[str, Kernel] = {}
@@ -80,15 +79,3 @@ _separate: dict[ModuleType, Any] = {}
 def own_functions(bound: ModuleType) -> list[FunctionType]:
     """Return the functions of a bound module."""
     return [f for f in vars(bound).values() if isinstance(f, FunctionType)]
-
-
-def explain(error: Exception, policy: ModuleType) -> PolicyError:
-    """Return numba's message about a policy that it cannot compile, cut to the lines that name the policy's own text."""
-    lines = [line.rstrip() for line in str(error).splitlines()]
-    file = policy.__file__ or policy.__name__
-    start = next((i for i, line in enumerate(lines) if file in line), 0)
-    what = next((line for line in lines if line and not line.startswith("Failed in")), "")
-    return PolicyError(
-        f"{file} does not compile: {what}\n" + "\n".join(lines[start : start + 8]) + "\n"
-        "try: memtrace policies --check FILE, which runs it in the interpreter first"
-    )

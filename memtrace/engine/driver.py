@@ -160,19 +160,16 @@ def interpreted_loop(policy: ModuleType, bound: Any) -> Loop:
 
 def compiled_loop(policy: Policy, bound: Any) -> Loop:
     """Return a policy's loop as machine code; a policy that does not compile raises PolicyError at the first call."""
-    from memtrace.engine.compile import code_of, explain
+    from memtrace.engine.compile import code_of
+    from memtrace.engine.explanation import explain
 
     loop = code_of(policy.module, bound)
 
     def run(*arguments: Any) -> tuple[int, int]:
         try:
             return loop(*arguments)
-        except Exception as error:
-            from numba.core.errors import NumbaError
-
-            if isinstance(error, NumbaError):
-                raise explain(error, policy.module) from error
-            raise
+        except Exception as error:  # for what it does not know, the compiler raises more kinds than NumbaError
+            raise explain(error, policy.module) from error
 
     return run
 

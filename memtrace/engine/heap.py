@@ -201,16 +201,21 @@ class Heap:
     def _start(self) -> None:
         from memtrace.engine.blocks import new_blocks
         from memtrace.engine.driver import Run, initial_state, interpreted_loop, limit_of, started
+        from memtrace.engine.explanation import blamed, check_state
         from memtrace.engine.recorder import new_recorder
         from memtrace.engine.serving import Mode
 
         limit = limit_of(self.policy, self.capacity)
+        with blamed(self.policy.module):
+            state = initial_state(self.policy, self._bound, self.capacity, self._slots + 1)
+            check_state(self.policy.module, state, True)
+            state = started(self._bound, state, None)
         self._run = Run(
             policy=self.policy,
             trace="",
             bound=self._bound,
             loop=interpreted_loop(self.policy.module, self._bound),
-            state=started(self._bound, initial_state(self.policy, self._bound, self.capacity, self._slots + 1), None),
+            state=state,
             blocks=new_blocks(self._slots),
             recorder=new_recorder(0, self._slots, 0, 0, False),
             mode=Mode(skip=True, swap_scratch=self.policy.options["swap"] == "scratch", keep=True, limit=limit),
@@ -227,6 +232,7 @@ class Heap:
 
     def _do(self, **event: int) -> int:
         """Replay one event, given by the columns of a prepared trace; return the address it gives, -1 or -2."""
+        from memtrace.engine.explanation import blamed
         from memtrace.trace.model import Events
 
         def one(name: str, kind: Any, default: int = 0) -> NDArray[Any]:
@@ -242,7 +248,8 @@ class Heap:
             tag=one("tag", np.int32, -1),
         )
         address, reserved = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self._run.replay(row, address, reserved)
+        with blamed(self.policy.module):
+            self._run.replay(row, address, reserved)
         self._run.places.clear()
         for block in self._live if self._bound.address_of else ():
             if block.address is not None:

@@ -183,8 +183,10 @@ def specialise(policy):
                 address = serve(policy, kind, slot, asked, other, state, blocks, recorder, mode)
                 if address == ENLARGE:
                     return i, TOO_SMALL
-                if kind == REALLOC and address != NOWHERE and policy.offends(state, address, asked.size, asked.align):
-                    return i, OFFENCE
+                if kind == REALLOC and address != NOWHERE and address != NOTHING:
+                    policy.track_moves(policy, state, blocks, recorder, mode.keep)  # freeing the old block may have moved the new
+                    if policy.offends(state, record_of(blocks, slot).address, asked.size, asked.align):
+                        return i, OFFENCE
             elif slot >= 0:
                 b = record_of(blocks, slot)
                 if b.status == PLACED:

@@ -121,19 +121,21 @@ def replay(
     code; None, whichever is sooner done (`engine.handover`), with the same results. ``batch_rows`` events are replayed at a time.
     Raises UsageError for options that do not go together, PolicyError for a policy that cannot be compiled or fails.
     """
+    from memtrace.engine.explanation import blamed
     from memtrace.engine.registry import policy as policy_of
 
     policy = policy_of(policy)
-    run, plan_seconds = assembled(trace, policy, capacity, on_oom, samples, detail, keep, interpret, hooks)
-    kept = Kept(keep=keep)
-    first = begun(run, hooks.begin) if hooks.begin is not None else 0
-    for events in batches(trace, batch_rows, hooks.look):
-        ended = replay_batch(run, events, first, kept, hooks)
-        first = 0
-        if hooks.progress is not None:
-            hooks.progress(kept.done, trace.facts.events)
-        if ended:
-            break
+    with blamed(policy.module):
+        run, plan_seconds = assembled(trace, policy, capacity, on_oom, samples, detail, keep, interpret, hooks)
+        kept = Kept(keep=keep)
+        first = begun(run, hooks.begin) if hooks.begin is not None else 0
+        for events in batches(trace, batch_rows, hooks.look):
+            ended = replay_batch(run, events, first, kept, hooks)
+            first = 0
+            if hooks.progress is not None:
+                hooks.progress(kept.done, trace.facts.events)
+            if ended:
+                break
     return finished(trace, policy, capacity, run, kept, plan_seconds)
 
 
@@ -167,11 +169,13 @@ def assembled(
     from memtrace.engine.binding import bind
     from memtrace.engine.blocks import new_blocks
     from memtrace.engine.driver import Run, initial_state, limit_of, started
+    from memtrace.engine.explanation import check_state
     from memtrace.engine.recorder import new_recorder
     from memtrace.engine.serving import Mode
 
     bound, facts = bind(policy.module), trace.facts
     state = initial_state(policy, bound, capacity, facts.max_live + 1)
+    check_state(policy.module, state, bool(interpret))
     state, plan_seconds = planned(state, trace, policy, capacity, samples if detail == "full" else 0, on_oom)
     state = started(bound, state, trace)
     holes = bound.first_holes(state) if bound.first_holes else None

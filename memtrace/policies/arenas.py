@@ -59,6 +59,7 @@ from memtrace.contract.request import ENLARGE, NOWHERE
 
 ORDER = 80
 GROUPS = ()
+UNUSABLE = True  # what an arena holds and has not reserved
 COUNTERS = ("foreign_frees", "foreign_bytes", "arenas_in_use")
 INNER = "policy"  # the option that names the inner policy
 MOST_ARENAS = 32

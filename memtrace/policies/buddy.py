@@ -66,11 +66,12 @@ from memtrace.structures.buddy_space import (
     take_free,
 )
 from memtrace.structures.heap import request_block_size, reserve
-from memtrace.structures.rules import Rules, block_size, growth, heap_rules, trimmed
+from memtrace.structures.rules import Rules, alignment, block_size, growth, heap_rules, trimmed
 
 ORDER = 5
 GROUPS = ("default",)
 COALESCES = True
+UNUSABLE = True  # what lies between the end of `base` and the first block that is aligned to its size
 VARIANTS = {"kind": {"fibonacci": fibonacci}}
 UNBOUNDED = 1 << 62  # capacity in bytes that stands for none
 FIRST_WINDOW = 16  # log2 of the number of smallest blocks that the bitmaps cover at first
@@ -167,7 +168,7 @@ def alloc(state, request):
     if size == NOTHING:
         return NOTHING
     ledger, bitmaps = state.ledger, state.bitmaps
-    order = order_for(size, request.align)
+    order = order_for(size, alignment(state.rules, request))
     ledger[BLOCK_SIZE] = 1 << order
     found = smallest_order(bitmaps, order)
     if found < 0:
@@ -275,7 +276,7 @@ def resize(state, request, address, old_size):
         return NOWHERE
     ledger = state.ledger
     now = state.order_of[request.block]
-    wanted = order_for(block_size(state.rules, request.size), request.align)
+    wanted = order_for(block_size(state.rules, request.size), alignment(state.rules, request))
     if wanted > now:
         grown = grow_in_place(state, address, now, wanted)
         if grown < 0:

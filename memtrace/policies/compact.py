@@ -40,6 +40,7 @@ from memtrace.structures.rules import Rules, alignment, growth
 
 ORDER = 50
 COALESCES = True
+DEFERRED = True
 COUNTERS = ("slides", "slid_bytes", "pause_bytes", "largest_pause_bytes")
 FAILURE, GROWTH, THRESHOLD = 0, 1, 2  # values of the option `when`
 WHEN = {"failure": FAILURE, "growth": GROWTH, "threshold": THRESHOLD}

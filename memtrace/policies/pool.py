@@ -38,6 +38,7 @@ from memtrace.structures.size_bins import BINS, LEVEL_3, granule
 
 ORDER = 12
 COALESCES = True
+UNUSABLE = True  # what a heap that grows by odd chunks reserves above its last cell
 
 
 class State(NamedTuple):

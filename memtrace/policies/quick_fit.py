@@ -34,6 +34,7 @@ from memtrace.structures.rules import Rules, alignment
 
 ORDER = 10
 COALESCES = True
+DEFERRED = True
 COUNTERS = ("listed_bytes", "emptyings")
 
 LARGEST_QUICK = 64 * WORDS  # bytes: upper bound of the option `quick`
@@ -139,7 +140,7 @@ def take_listed(state, x, size):
     before = state.nodes[x].left
     state.heads[size - 1] = before
     if before == 0:
-        unmark(state.words, size - 1)
+        unmark(state.words, np.int64(size) - 1)
     state.listed[COUNT] -= 1
     state.listed[BYTES] -= size
     state.ledger[ALLOCATED] += size
@@ -176,7 +177,7 @@ def free(state, request, address):
     state.nodes[x].left = before
     state.heads[size - 1] = x
     if before == 0:
-        mark(state.words, size - 1)
+        mark(state.words, np.int64(size) - 1)
     state.listed[COUNT] += 1
     state.listed[BYTES] += size
     state.ledger[ALLOCATED] -= size

@@ -34,6 +34,8 @@ from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest
 
 ORDER = 11
 COALESCES = True
+UNUSABLE = True  # the tail of a run, behind its last cell
+DEFERRED = True
 
 
 def init(capacity, max_live, spacing=4, page=4096, small=0, tail=8, empty=1, align=16, min_block=16, header=0, **options):

@@ -127,11 +127,12 @@ def wanted_hole(state, size, align):
     """Return the bytes of the smallest hole with which a search for a block of ``size`` bytes at alignment ``align`` begins.
 
     The result is the least size of a class, plus a header. Every hole of that class or above has room for the aligned block:
-    hole addresses are multiples of 2^granule, so the alignment costs at most align - 2^granule bytes.
+    hole addresses are multiples of 2^granule, so the alignment costs at most align - 2^granule bytes. The result is one too, or
+    a heap that grows by it would not end at one.
     """
     classes, header = state.classes, state.rules.header
     slack = max(align - (1 << classes.granule), 0)
-    return rounded(classes, max(size + slack - header, 1)) + header
+    return align_up(rounded(classes, max(size + slack - header, 1)) + header, 1 << classes.granule)
 
 
 def find(state, wanted):

@@ -96,27 +96,32 @@ def replay_tiers(
     plan, which are the same for any capacities.
     Raises UsageError for a policy that cannot be in a tier, and for a trace that does not say when blocks are used.
     """
+    from memtrace.engine.explanation import blamed
+    from memtrace.engine.registry import parse_policy
+
     if not 1 <= len(tiers) <= MOST_TIERS:
         raise UsageError(f"{len(tiers)} tiers; a replay takes 1 to {MOST_TIERS}")
     uses = known or known_uses(trace, tiers, plan)
-    run = assembled(trace, tiers, plan, uses, samples, on_oom == "skip", interpret)
-    kept: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
-    seconds, done = 0.0, 0
-    for events in trace.batches(batch_rows):
-        rows = events.op.size
-        addresses = np.full(rows + 1 if keep else 1, -2)
-        landed = np.full(rows + 1 if keep else 1, -1, np.int8)
-        times = event_times(trace, done, rows)
-        started = time.perf_counter()
-        came, stopped = run.replay(events, times, addresses, landed)
-        seconds += time.perf_counter() - started
-        done += came
-        if keep:
-            kept.append((addresses[:came], landed[:came]))
-        if progress is not None:
-            progress(done, trace.facts.events)
-        if stopped:
-            break
+    modules = [parse_policy(tier.policy).module for tier in tiers]
+    with blamed(*modules):
+        run = assembled(trace, tiers, plan, uses, samples, on_oom == "skip", interpret)
+        kept: list[tuple[NDArray[np.int64], NDArray[np.int8]]] = []
+        seconds, done = 0.0, 0
+        for events in trace.batches(batch_rows):
+            rows = events.op.size
+            addresses = np.full(rows + 1 if keep else 1, -2)
+            landed = np.full(rows + 1 if keep else 1, -1, np.int8)
+            times = event_times(trace, done, rows)
+            started = time.perf_counter()
+            came, stopped = run.replay(events, times, addresses, landed)
+            seconds += time.perf_counter() - started
+            done += came
+            if keep:
+                kept.append((addresses[:came], landed[:came]))
+            if progress is not None:
+                progress(done, trace.facts.events)
+            if stopped:
+                break
     joined = [np.concatenate(parts) for parts in zip(*kept, strict=True)] if kept else [None, None]
     return TierReplay(
         trace=trace,

@@ -129,10 +129,12 @@ def test_a_broken_policy_exits_4(memtrace: Run, memtrace_process: Run, small_tra
     assert done.returncode == 4
     assert "broken on small: event 1: the block [16, 66) overlaps the live block [0, 100)" in done.stderr
     checked = memtrace("policies", "--check", "./broken.py")
-    assert checked.returncode == 4 and "the block [16, 77) overlaps the live block [0, 531)" in checked.stdout
+    assert (
+        checked.returncode == 4 and "the block [16, 77) overlaps the live block [0, 531), which event 0 placed" in checked.stdout
+    )
     (tmp_path / "raises.py").write_text(OVERLAPPING.replace("state.top[0] += 16", "state.top[7] += 16"))
     checked = memtrace("policies", "--check", "./raises.py")
-    assert checked.returncode == 4 and "raises.py:9: IndexError" in checked.stdout
+    assert checked.returncode == 4 and "raises.py:9: state.top[7] += 16\n      IndexError" in checked.stdout
     (tmp_path / "untyped.py").write_text(OVERLAPPING.replace("return state.top[0] - 16", "return 'here'"))
     done = memtrace("run", small_trace, "-p", "./untyped.py", "--no-report")
     assert done.returncode == 4 and "untyped.py" in done.stderr and "Traceback" not in done.stderr

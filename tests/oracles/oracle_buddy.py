@@ -25,7 +25,7 @@ class Buddy(Space):
         return [piece for piece in pieces if piece[1] >= self.options.min_block]
 
     def block_size(self, size: int, align: int | None) -> int:
-        return power_of_two(max(super().block_size(size, align), align or 0))
+        return power_of_two(max(super().block_size(size, align), align or self.options.align))
 
     def hole_list(self) -> list[Range]:
         return sorted((start, min(start + size, self.top)) for start, size in self.unused if start < self.top)

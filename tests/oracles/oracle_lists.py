@@ -34,13 +34,16 @@ class ClassHeap(ListHeap):
     def class_of(self, hole: Range) -> int:
         return bisect_right(self.bounds, max(hole[1] - hole[0] - self.options.header, 0)) - 1
 
-    def class_for(self, block: int, alignment: int) -> int:
-        """The first class whose holes all hold the block at the alignment."""
+    def grid(self) -> int:
+        """The power of two of which every hole's start and the heap's end are multiples."""
         o = self.options
         steps = [o.align, o.min_block, o.base, self.floor, *([o.chunk] if o.chunk > 1 else [])]
         grid = gcd(*steps, 1 << 62)
-        grid &= -grid  # every hole starts at a multiple of it
-        need = max(block + max(alignment - grid, 0) - o.header, 1)
+        return grid & -grid
+
+    def class_for(self, block: int, alignment: int) -> int:
+        """The first class whose holes all hold the block at the alignment."""
+        need = max(block + max(alignment - self.grid(), 0) - self.options.header, 1)
         return bisect_left(self.bounds, need)
 
     def cut(self, block: int) -> int:
@@ -59,7 +62,8 @@ class ClassHeap(ListHeap):
         if least >= len(self.bounds):
             raise OutOfMemoryError
         start = self.tail()[0]
-        self.grow(block, start + self.bounds[least] + self.options.header - self.top)
+        end = start + round_up(self.bounds[least] + self.options.header, self.grid())
+        self.grow(block, end - self.top)
         return self.place(self.tail(), round_up(start, alignment), block)
 
 

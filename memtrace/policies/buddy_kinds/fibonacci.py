@@ -58,6 +58,8 @@ from memtrace.structures.fibonacci_tree import (
 from memtrace.structures.heap import request_block_size, reserve
 from memtrace.structures.rules import Rules, block_size, growth, heap_rules, trimmed
 
+UNUSABLE = True  # what lies between the end of `base` and the first block
+
 
 class State(NamedTuple):
     """The tree of splits, the free blocks by order, and the counts of a Fibonacci buddy system."""
