@@ -1,13 +1,18 @@
 """The ledger: the array of counts that a policy keeps while it works and that the engine reads.
 
-A policy whose state has a field ``ledger`` gets every measure, and need not report anything else. Each entry is exact at all
-times. A hole is a maximal free range of reserved bytes, unless the policy says otherwise; all sizes are in bytes.
+A policy whose state has a field ``ledger`` gets every measure, and need not report anything else. A hole is a maximal free range
+of reserved bytes, unless the policy says otherwise; all sizes are in bytes.
+
+The counts of hole sizes (FREE, SQUARES, SQUARES_HIGH, BELOW_MEDIAN, BELOW_P99, CLASS_HOLES, CLASS_BYTES) are read at samples and
+peaks only, so each change of a hole's size is just noted, in the order of the changes, and ``settle`` adds all noted changes to the
+counts at once. These counts are exact after ``settle``; all other entries are exact at all times.
 """
 
 import numpy as np
 
 from memtrace.contract.bits import highest_set
 from memtrace.contract.calls import out_of_line
+from memtrace.contract.largest import FLOOR, LARGE, LARGE_END, OFF, add_large
 
 RESERVED = 0  # reserved bytes; in one address range they are counted from 0, so this is also the address of the top
 ALLOCATED = 1  # bytes of live blocks with rounding, headers and padding
@@ -31,9 +36,15 @@ COUNT_SIZES = 18  # 1: hole sizes are counted (FREE to BELOW_P99, CLASS_HOLES, C
 COUNT_INSPECTED = 19  # 1: the policy counts INSPECTED
 LARGEST = 20  # bytes of the largest hole, for a policy that reports it after every call
 HAS_COMPLETIONS = 21  # 1: the trace has events that say when recorded stream work is done
+PENDING = 22  # number of changes that are noted and not counted yet
+TAIL = 23  # bytes of one hole that changes with nearly every request, such as the one on top of a stack; 0: none
+TAIL_COUNTED = 24  # bytes of it that are in the counts
 CLASS_HOLES = 32  # + floor(log2(size)): number of holes of the class
 CLASS_BYTES = 96  # + floor(log2(size)): bytes in holes of the class
-LENGTH = 160  # entries of the ledger
+CLASSES_END = 160  # where the classes end
+NOTED = 160  # + i: the i-th change that is noted: the size of a hole that came, or minus the size of one that went
+ROOM = 512  # changes for which there is room; at one more they are settled
+LENGTH = LARGE_END  # entries of the ledger; those of ``largest`` come last
 
 HALF = 31  # bits of a digit in the arithmetic of squares: half of 62
 SQUARE_UNIT = 1 << 62  # weight of SQUARES_HIGH
@@ -45,6 +56,7 @@ def new_ledger(reserved):
     ledger[RESERVED] = reserved
     ledger[COUNT_SIZES] = 1
     ledger[COUNT_INSPECTED] = 1
+    ledger[FLOOR] = OFF
     return ledger
 
 
@@ -55,6 +67,7 @@ def set_detail(ledger, median, p99, census, searches, holes=None):
     are counted; ``holes`` are the sizes of the holes at the start, needed where ``first_holes`` cannot derive them.
     """
     sizes = list(first_holes(ledger)) if holes is None else holes
+    settle(ledger)
     ledger[MEDIAN] = median
     ledger[P99] = p99
     ledger[BELOW_MEDIAN] = sum(size for size in sizes if size < median)
@@ -65,6 +78,7 @@ def set_detail(ledger, median, p99, census, searches, holes=None):
 
 def first_holes(ledger):
     """Yield the sizes of the holes at the start, from the counts per class; at most one of them may be no power of two."""
+    settle(ledger)
     for size_class in range(64):
         count, size = int(ledger[CLASS_HOLES + size_class]), int(ledger[CLASS_BYTES + size_class])
         if count > 0:
@@ -76,48 +90,142 @@ def open_hole(ledger, size):
     """Count a new hole of ``size`` bytes."""
     ledger[HOLES] += 1
     if ledger[COUNT_SIZES] != 0:
-        count_hole(ledger, size, 1)
+        note(ledger, size)
 
 
 def close_hole(ledger, size):
     """Stop counting a hole of ``size`` bytes."""
     ledger[HOLES] -= 1
     if ledger[COUNT_SIZES] != 0:
-        count_hole(ledger, size, -1)
+        note(ledger, -size)
 
 
 def resize_hole(ledger, size, new_size):
     """Count a hole of ``size`` bytes as a hole of ``new_size`` bytes."""
     if ledger[COUNT_SIZES] != 0:
-        count_hole(ledger, size, -1)
-        count_hole(ledger, new_size, 1)
+        note_two(ledger, -size, new_size)
 
 
-def count_hole(ledger, size, sign):
-    """Add a hole of ``size`` bytes to all counts of sizes (``sign`` 1), or subtract it (-1); HOLES is left to the caller."""
-    size_class = highest_set(size)
-    change = sign * size
-    ledger[CLASS_HOLES + size_class] += sign
-    ledger[CLASS_BYTES + size_class] += change
-    ledger[FREE] += change
-    # No branches: the processor cannot predict on which side of the limits a hole is.
-    ledger[BELOW_MEDIAN] += change * (size < ledger[MEDIAN])
-    ledger[BELOW_P99] += change * (size < ledger[P99])
-    add_squares(ledger, sign * square_low(size), sign * square_high(size))
+def note(ledger, change):
+    """Note a hole's size (above 0) for ``settle`` to add to the counts of sizes, or to subtract if it is negative."""
+    pending = ledger[PENDING]
+    ledger[np.uint64(NOTED + pending)] = change
+    ledger[PENDING] = pending + 1
+    if pending >= ROOM - 2:
+        settle(ledger)
+
+
+def note_two(ledger, change, other):
+    """Note two changes, as ``note`` does."""
+    pending = ledger[PENDING]
+    ledger[np.uint64(NOTED + pending)] = change
+    ledger[np.uint64(NOTED + 1 + pending)] = other
+    ledger[PENDING] = pending + 2
+    if pending >= ROOM - 3:
+        settle(ledger)
+
+
+@out_of_line
+def settle(ledger):
+    """Add all noted changes to the counts of hole sizes.
+
+    The sums are formed first and written once; that loop has no branches, so it is compiled to vector instructions.
+    """
+    if ledger[TAIL] != ledger[TAIL_COUNTED]:
+        settle_tail(ledger)
+    pending = ledger[PENDING]
+    if pending == 0:
+        return
+    ledger[PENDING] = 0
+    median, p99 = ledger[MEDIAN], ledger[P99]
+    free = below_median = below_p99 = low = high = wide = most = np.int64(0)
+    for i in range(pending):
+        change = ledger[np.uint64(NOTED + i)]
+        size = abs(change)
+        most = max(most, size)
+        free += change
+        below_median += change if size < median else 0
+        below_p99 += change if size < p99 else 0
+        digit = size & ((1 << HALF) - 1)
+        square = digit * digit if change > 0 else -(digit * digit)
+        low += square & ((1 << HALF) - 1)
+        high += square >> HALF
+        wide |= size >> HALF
+    ledger[FREE] += free
+    ledger[BELOW_MEDIAN] += below_median
+    ledger[BELOW_P99] += below_p99
+    if wide == 0:
+        # The sum of the squares is high * 2^31 + low, and low is below 2^40.
+        low += (high & ((1 << HALF) - 1)) << HALF
+        carry = np.int64(low >= SQUARE_UNIT)
+        add_squares(ledger, low - carry * SQUARE_UNIT, (high >> HALF) + carry)
+    else:
+        settle_wide_squares(ledger, pending)
+    for i in range(pending):
+        change = ledger[np.uint64(NOTED + i)]
+        size_class = np.uint64(highest_set(abs(change)))
+        ledger[np.uint64(CLASS_HOLES) + size_class] += 1 if change > 0 else -1
+        ledger[np.uint64(CLASS_BYTES) + size_class] += change
+    if most > ledger[FLOOR]:
+        settle_large(ledger, pending)
+
+
+@out_of_line
+def settle_large(ledger, pending):
+    """Follow the largest holes through the first ``pending`` noted changes."""
+    for i in range(pending):
+        change = ledger[np.uint64(NOTED + i)]
+        if abs(change) > ledger[FLOOR]:
+            add_large(ledger, abs(change), 1 if change > 0 else -1)
+
+
+def follow_largest(ledger):
+    """Have the largest holes followed from now on; there must be no hole yet, the tail aside."""
+    ledger[FLOOR] = 0
+
+
+def knows_largest(ledger):
+    """Settle the ledger; return whether the largest hole (the tail aside) is then known by ``largest_kept``, or has to be sought."""
+    settle(ledger)
+    return ledger[LARGE] > 0 or ledger[HOLES] == np.int64(ledger[TAIL] > 0)
+
+
+@out_of_line
+def settle_tail(ledger):
+    """Bring the counts of sizes up to date with the tail."""
+    for size, sign in ((ledger[TAIL_COUNTED], -1), (ledger[TAIL], 1)):
+        if size > 0:
+            count_holes(ledger, size, 1, sign)
+    ledger[TAIL_COUNTED] = ledger[TAIL]
+
+
+@out_of_line
+def settle_wide_squares(ledger, pending):
+    """Add the squares of the first ``pending`` noted sizes, some of which are 2^31 bytes or more, to the sum of squares."""
+    for i in range(pending):
+        change = ledger[NOTED + i]
+        sign, size = (1, change) if change > 0 else (-1, -change)
+        add_squares(ledger, sign * square_low(size), sign * square_high(size))
 
 
 def open_holes(ledger, size, count):
     """Count ``count`` new holes of ``size`` bytes each, in constant time; ``count`` is below 2^31."""
     ledger[HOLES] += count
     if ledger[COUNT_SIZES] != 0:
+        settle(ledger)
         count_holes(ledger, size, count, 1)
+        if size > ledger[FLOOR]:
+            add_large(ledger, size, count)
 
 
 def close_holes(ledger, size, count):
     """Stop counting ``count`` holes of ``size`` bytes each, in constant time; ``count`` is below 2^31."""
     ledger[HOLES] -= count
     if ledger[COUNT_SIZES] != 0:
+        settle(ledger)
         count_holes(ledger, size, count, -1)
+        if size > ledger[FLOOR]:
+            add_large(ledger, size, -count)
 
 
 @out_of_line

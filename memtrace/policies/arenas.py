@@ -38,12 +38,12 @@ from memtrace.contract.ledger import (
     BELOW_P99,
     BLOCK_SIZE,
     CLASS_HOLES,
+    CLASSES_END,
     COUNT_INSPECTED,
     COUNT_SIZES,
     FREE,
     HOLE_TAKEN,
     INSPECTED,
-    LENGTH,
     MEDIAN,
     P99,
     RELEASE_CALLS,
@@ -53,6 +53,7 @@ from memtrace.contract.ledger import (
     SQUARES,
     SQUARES_HIGH,
     new_ledger,
+    settle,
 )
 from memtrace.contract.ledger import first_holes as holes_at_start
 from memtrace.contract.request import ENLARGE, NOWHERE
@@ -203,11 +204,11 @@ def over(inner, options_of):
         result.
         """
         most = np.int64(0)
-        state.ledger[CLASS_HOLES:LENGTH] = 0
+        state.ledger[CLASS_HOLES:CLASSES_END] = 0
         for arena in range(len(state.arenas)):
             one = state.arenas[arena]
             most = max(most, inner_largest(one))
-            for i in range(CLASS_HOLES, LENGTH):
+            for i in range(CLASS_HOLES, CLASSES_END):
                 state.ledger[i] += one.ledger[i]
         return most
 
@@ -227,6 +228,7 @@ def before_call(state, one, arena):
     adds them again.
     """
     own, ledger = one.ledger, state.ledger
+    settle(own)
     left = state.room - ledger[RESERVED] // state.page
     one.rules.limit[0] = min(left + state.mapped[arena], state.pages.shape[1] - 1) * state.page
     for i in (MEDIAN, P99, COUNT_SIZES, COUNT_INSPECTED):
@@ -241,6 +243,7 @@ def after_call(state, own, arena):
 
     ``own`` is the ledger of arena number ``arena``. Afterwards the arena has just the pages that cover its heap.
     """
+    settle(own)
     add(state, own, 1)
     if (own[RESERVED] + state.page - 1) // state.page != state.mapped[arena]:
         if own[RESERVED] > state.mapped[arena] * state.page:
