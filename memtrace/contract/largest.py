@@ -74,7 +74,7 @@ def offer(ledger, size):
 
 
 def end_search(ledger, least):
-    """End a search that offered all holes of ``least`` bytes and more; return the bytes of the largest hole, 0 if there is none."""
+    """End a search that offered all holes of ``least`` bytes and more; return the bytes of the largest, or 0."""
     ledger[FLOOR] = max(ledger[FLOOR], least - 1)
     while ledger[LARGE] > 0 and ledger[LARGE_SIZES] <= ledger[FLOOR]:
         drop(ledger, 0)

@@ -3,9 +3,9 @@
 A policy whose state has a field ``ledger`` gets every measure, and need not report anything else. A hole is a maximal free range
 of reserved bytes, unless the policy says otherwise; all sizes are in bytes.
 
-The counts of hole sizes (FREE, SQUARES, SQUARES_HIGH, BELOW_MEDIAN, BELOW_P99, CLASS_HOLES, CLASS_BYTES) are read at samples and
-peaks only, so each change of a hole's size is just noted, in the order of the changes, and ``settle`` adds all noted changes to the
-counts at once. These counts are exact after ``settle``; all other entries are exact at all times.
+The counts of hole sizes (FREE, SQUARES, SQUARES_HIGH, BELOW_MEDIAN, BELOW_P99, CLASS_HOLES, CLASS_BYTES) are read at samples
+and peaks only, so each change of a hole's size is just noted, in the order of the changes, and ``settle`` adds all of them to
+the counts at once. These counts are exact after ``settle``; all other entries are exact at all times.
 """
 
 import numpy as np
@@ -185,7 +185,7 @@ def follow_largest(ledger):
 
 
 def knows_largest(ledger):
-    """Settle the ledger; return whether the largest hole (the tail aside) is then known by ``largest_kept``, or has to be sought."""
+    """Settle the ledger; return whether ``largest_kept`` then knows the largest hole (the tail aside), or it has to be sought."""
     settle(ledger)
     return ledger[LARGE] > 0 or ledger[HOLES] == np.int64(ledger[TAIL] > 0)
 

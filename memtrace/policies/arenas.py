@@ -228,7 +228,6 @@ def before_call(state, one, arena):
     adds them again.
     """
     own, ledger = one.ledger, state.ledger
-    settle(own)
     left = state.room - ledger[RESERVED] // state.page
     one.rules.limit[0] = min(left + state.mapped[arena], state.pages.shape[1] - 1) * state.page
     for i in (MEDIAN, P99, COUNT_SIZES, COUNT_INSPECTED):
@@ -243,7 +242,6 @@ def after_call(state, own, arena):
 
     ``own`` is the ledger of arena number ``arena``. Afterwards the arena has just the pages that cover its heap.
     """
-    settle(own)
     add(state, own, 1)
     if (own[RESERVED] + state.page - 1) // state.page != state.mapped[arena]:
         if own[RESERVED] > state.mapped[arena] * state.page:
@@ -255,6 +253,7 @@ def after_call(state, own, arena):
 def add(state, own, sign):
     """Add the counts of an arena's ledger ``own`` to the sums in the ledger (``sign`` 1), or subtract them (``sign`` -1)."""
     ledger = state.ledger
+    settle(own)
     for i in range(ALLOCATED, FREE + 1):
         ledger[i] += sign * own[i]
     for i in (BELOW_MEDIAN, BELOW_P99):

@@ -17,8 +17,8 @@ import numpy as np
 
 from memtrace.contract.bits import align_up, highest_set, lowest_set
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import RESERVED, follow_largest, knows_largest, new_ledger
 from memtrace.contract.largest import begin_search, end_search, largest_kept, offer
+from memtrace.contract.ledger import RESERVED, follow_largest, knows_largest, new_ledger
 from memtrace.contract.request import NOWHERE
 from memtrace.structures.heap import FRESH, add_initial_hole, append, change_hole_out_of_line, place, reserve
 from memtrace.structures.rules import Rules, growth, heap_rules
@@ -243,7 +243,7 @@ def unmark(words, c):
 
 @out_of_line
 def largest_hole(state):
-    """Return the bytes of the largest hole; 0 if there is none. If it is not known, it is looked for in the last nonempty list."""
+    """Return the bytes of the largest hole; 0 if there is none. If it is not known, the last list is searched."""
     ledger = state.ledger
     if knows_largest(ledger):
         return largest_kept(ledger)
