@@ -1,4 +1,4 @@
-"""The largest hole, followed through the changes that a ledger notes, for policies that have no index to look it up in.
+"""The largest hole, followed through the changes that a ledger counts, for policies that have no index to look it up in.
 
 The ledger keeps the sizes of the largest holes and how many holes have each size: of all holes larger than a bound, the floor. A
 hole that comes or goes below the floor changes nothing. When all holes above the floor are gone the largest is not known, and the
@@ -9,9 +9,9 @@ sizes are kept, so a search is seldom needed: holes of that many sizes have to g
 import numpy as np
 
 KEPT = 16  # sizes above the floor that are kept at most
-FLOOR = 27  # in the ledger: bytes above which all sizes are kept; OFF: none is
-LARGE = 28  # in the ledger: number of sizes that are kept
-LARGE_SIZES = 672  # + i: a size above the floor, ascending
+FLOOR = 24  # in the ledger: bytes above which all sizes are kept; OFF: none is
+LARGE = 25  # in the ledger: number of sizes that are kept
+LARGE_SIZES = 160  # + i: a size above the floor, ascending
 LARGE_COUNTS = LARGE_SIZES + KEPT  # + i: how many holes have it
 LARGE_END = LARGE_COUNTS + KEPT
 OFF = 1 << 62

@@ -3,9 +3,9 @@
 A policy whose state has a field ``ledger`` gets every measure, and need not report anything else. A hole is a maximal free range
 of reserved bytes, unless the policy says otherwise; all sizes are in bytes.
 
-The counts of hole sizes (FREE, SQUARES, SQUARES_HIGH, BELOW_MEDIAN, BELOW_P99, CLASS_HOLES, CLASS_BYTES) are read at samples
-and peaks only, so each change of a hole's size is just noted, in the order of the changes, and ``settle`` adds all of them to
-the counts at once. These counts are exact after ``settle``; all other entries are exact at all times.
+Each entry is exact at all times, but for one hole that a policy may call the tail: the counts of hole sizes (FREE, SQUARES,
+SQUARES_HIGH, BELOW_MEDIAN, BELOW_P99, CLASS_HOLES, CLASS_BYTES) have its size as it was at the last ``settle``, which is called
+before they are read.
 """
 
 import numpy as np
@@ -36,14 +36,11 @@ COUNT_SIZES = 18  # 1: hole sizes are counted (FREE to BELOW_P99, CLASS_HOLES, C
 COUNT_INSPECTED = 19  # 1: the policy counts INSPECTED
 LARGEST = 20  # bytes of the largest hole, for a policy that reports it after every call
 HAS_COMPLETIONS = 21  # 1: the trace has events that say when recorded stream work is done
-PENDING = 22  # number of changes that are noted and not counted yet
-TAIL = 23  # bytes of one hole that changes with nearly every request, such as the one on top of a stack; 0: none
-TAIL_COUNTED = 24  # bytes of it that are in the counts
+TAIL = 22  # bytes of one hole that changes with nearly every request, such as the one on top of a stack; 0: none
+TAIL_COUNTED = 23  # bytes of it that are in the counts
 CLASS_HOLES = 32  # + floor(log2(size)): number of holes of the class
 CLASS_BYTES = 96  # + floor(log2(size)): bytes in holes of the class
 CLASSES_END = 160  # where the classes end
-NOTED = 160  # + i: the i-th change that is noted: the size of a hole that came, or minus the size of one that went
-ROOM = 512  # changes for which there is room; at one more they are settled
 LENGTH = LARGE_END  # entries of the ledger; those of ``largest`` come last
 
 HALF = 31  # bits of a digit in the arithmetic of squares: half of 62
@@ -90,93 +87,103 @@ def open_hole(ledger, size):
     """Count a new hole of ``size`` bytes."""
     ledger[HOLES] += 1
     if ledger[COUNT_SIZES] != 0:
-        note(ledger, size)
+        count_hole(ledger, size, 1)
 
 
 def close_hole(ledger, size):
     """Stop counting a hole of ``size`` bytes."""
     ledger[HOLES] -= 1
     if ledger[COUNT_SIZES] != 0:
-        note(ledger, -size)
+        count_hole(ledger, size, -1)
+
+
+def count_hole(ledger, size, sign):
+    """Add a hole of ``size`` bytes to all counts of sizes (``sign`` 1), or subtract it (-1); HOLES is left to the caller."""
+    count_class(ledger, size, sign)
+    change = sign * size
+    ledger[FREE] += change
+    # No branches: the processor cannot predict on which side of the limits a hole is.
+    ledger[BELOW_MEDIAN] += change if size < ledger[MEDIAN] else 0
+    ledger[BELOW_P99] += change if size < ledger[P99] else 0
+    if size < 1 << HALF:
+        add_square(ledger, change * size)
+    else:
+        add_squares(ledger, sign * square_low(size), sign * square_high(size))
+    if size > ledger[FLOOR]:
+        follow_large(ledger, size, sign)
 
 
 def resize_hole(ledger, size, new_size):
     """Count a hole of ``size`` bytes as a hole of ``new_size`` bytes."""
     if ledger[COUNT_SIZES] != 0:
-        note_two(ledger, -size, new_size)
+        recount_hole(ledger, size, new_size)
 
 
-def note(ledger, change):
-    """Note a hole's size (above 0) for ``settle`` to add to the counts of sizes, or to subtract if it is negative."""
-    pending = ledger[PENDING]
-    ledger[np.uint64(NOTED + pending)] = change
-    ledger[PENDING] = pending + 1
-    if pending >= ROOM - 2:
-        settle(ledger)
+def recount_hole(ledger, size, new_size):
+    """Change the size of a hole in all counts of sizes: each sum is written once for both sizes."""
+    count_class(ledger, size, -1)
+    count_class(ledger, new_size, 1)
+    median, p99 = ledger[MEDIAN], ledger[P99]
+    ledger[FREE] += new_size - size
+    ledger[BELOW_MEDIAN] += (new_size if new_size < median else 0) - (size if size < median else 0)
+    ledger[BELOW_P99] += (new_size if new_size < p99 else 0) - (size if size < p99 else 0)
+    larger = max(size, new_size)
+    if larger < 1 << HALF:
+        add_square(ledger, new_size * new_size - size * size)
+    else:
+        add_squares(ledger, -square_low(size), -square_high(size))
+        add_squares(ledger, square_low(new_size), square_high(new_size))
+    if larger > ledger[FLOOR]:
+        follow_both(ledger, size, new_size)
 
 
-def note_two(ledger, change, other):
-    """Note two changes, as ``note`` does."""
-    pending = ledger[PENDING]
-    ledger[np.uint64(NOTED + pending)] = change
-    ledger[np.uint64(NOTED + 1 + pending)] = other
-    ledger[PENDING] = pending + 2
-    if pending >= ROOM - 3:
-        settle(ledger)
+def count_class(ledger, size, sign):
+    """Add a hole of ``size`` bytes to the counts of its class (``sign`` 1), or subtract it (-1)."""
+    size_class = np.uint64(highest_set(size))
+    ledger[np.uint64(CLASS_HOLES) + size_class] += sign
+    ledger[np.uint64(CLASS_BYTES) + size_class] += sign * size
+
+
+def add_square(ledger, change):
+    """Add ``change``, below 2^62 in absolute value, to the sum of the squares of the hole sizes."""
+    low = ledger[SQUARES] + change
+    if low < 0:
+        low += SQUARE_UNIT
+        ledger[SQUARES_HIGH] -= 1
+    elif low >= SQUARE_UNIT:
+        low -= SQUARE_UNIT
+        ledger[SQUARES_HIGH] += 1
+    ledger[SQUARES] = low
 
 
 @out_of_line
-def settle(ledger):
-    """Add all noted changes to the counts of hole sizes.
+def follow_large(ledger, size, count):
+    """Follow the largest holes as ``count`` holes of ``size`` bytes, more than the floor, come; they go if it is negative."""
+    add_large(ledger, size, count)
 
-    The sums are formed first and written once; that loop has no branches, so it is compiled to vector instructions.
-    """
+
+@out_of_line
+def follow_both(ledger, size, new_size):
+    """Follow the largest holes as one of ``size`` bytes changes to ``new_size`` bytes."""
+    if size > ledger[FLOOR]:
+        add_large(ledger, size, -1)
+    if new_size > ledger[FLOOR]:
+        add_large(ledger, new_size, 1)
+
+
+def settle(ledger):
+    """Bring the counts of sizes up to date with the tail."""
     if ledger[TAIL] != ledger[TAIL_COUNTED]:
         settle_tail(ledger)
-    pending = ledger[PENDING]
-    if pending == 0:
-        return
-    ledger[PENDING] = 0
-    median, p99 = ledger[MEDIAN], ledger[P99]
-    free = below_median = below_p99 = low = high = wide = most = np.int64(0)
-    for i in range(pending):
-        change = ledger[np.uint64(NOTED + i)]
-        size = abs(change)
-        most = max(most, size)
-        free += change
-        below_median += change if size < median else 0
-        below_p99 += change if size < p99 else 0
-        digit = size & ((1 << HALF) - 1)
-        square = digit * digit if change > 0 else -(digit * digit)
-        low += square & ((1 << HALF) - 1)
-        high += square >> HALF
-        wide |= size >> HALF
-    ledger[FREE] += free
-    ledger[BELOW_MEDIAN] += below_median
-    ledger[BELOW_P99] += below_p99
-    if wide == 0:
-        # The sum of the squares is high * 2^31 + low, and low is below 2^40.
-        low += (high & ((1 << HALF) - 1)) << HALF
-        carry = np.int64(low >= SQUARE_UNIT)
-        add_squares(ledger, low - carry * SQUARE_UNIT, (high >> HALF) + carry)
-    else:
-        settle_wide_squares(ledger, pending)
-    for i in range(pending):
-        change = ledger[np.uint64(NOTED + i)]
-        size_class = np.uint64(highest_set(abs(change)))
-        ledger[np.uint64(CLASS_HOLES) + size_class] += 1 if change > 0 else -1
-        ledger[np.uint64(CLASS_BYTES) + size_class] += change
-    if most > ledger[FLOOR]:
-        settle_large(ledger, pending)
 
 
 @out_of_line
-def settle_large(ledger, pending):
-    """Follow the largest holes through the first ``pending`` noted changes."""
-    for i in range(pending):
-        change = ledger[np.uint64(NOTED + i)]
-        if abs(change) > ledger[FLOOR]:
-            add_large(ledger, abs(change), 1 if change > 0 else -1)
+def settle_tail(ledger):
+    """Count the tail with the size that it has now."""
+    for size, sign in ((ledger[TAIL_COUNTED], -1), (ledger[TAIL], 1)):
+        if size > 0:
+            count_holes(ledger, size, 1, sign)
+    ledger[TAIL_COUNTED] = ledger[TAIL]
 
 
 def follow_largest(ledger):
@@ -190,42 +197,22 @@ def knows_largest(ledger):
     return ledger[LARGE] > 0 or ledger[HOLES] == np.int64(ledger[TAIL] > 0)
 
 
-@out_of_line
-def settle_tail(ledger):
-    """Bring the counts of sizes up to date with the tail."""
-    for size, sign in ((ledger[TAIL_COUNTED], -1), (ledger[TAIL], 1)):
-        if size > 0:
-            count_holes(ledger, size, 1, sign)
-    ledger[TAIL_COUNTED] = ledger[TAIL]
-
-
-@out_of_line
-def settle_wide_squares(ledger, pending):
-    """Add the squares of the first ``pending`` noted sizes, some of which are 2^31 bytes or more, to the sum of squares."""
-    for i in range(pending):
-        change = ledger[NOTED + i]
-        sign, size = (1, change) if change > 0 else (-1, -change)
-        add_squares(ledger, sign * square_low(size), sign * square_high(size))
-
-
 def open_holes(ledger, size, count):
     """Count ``count`` new holes of ``size`` bytes each, in constant time; ``count`` is below 2^31."""
     ledger[HOLES] += count
     if ledger[COUNT_SIZES] != 0:
-        settle(ledger)
         count_holes(ledger, size, count, 1)
         if size > ledger[FLOOR]:
-            add_large(ledger, size, count)
+            follow_large(ledger, size, count)
 
 
 def close_holes(ledger, size, count):
     """Stop counting ``count`` holes of ``size`` bytes each, in constant time; ``count`` is below 2^31."""
     ledger[HOLES] -= count
     if ledger[COUNT_SIZES] != 0:
-        settle(ledger)
         count_holes(ledger, size, count, -1)
         if size > ledger[FLOOR]:
-            add_large(ledger, size, -count)
+            follow_large(ledger, size, -count)
 
 
 @out_of_line

@@ -43,10 +43,10 @@ from memtrace.structures.stack_entries import (
     ONE,
     change_hole,
     change_tail,
+    count_if,
     gaps_beside,
     largest_hole,
     next_block,
-    note_if,
     recount_freed,
     squeeze,
 )
@@ -120,7 +120,7 @@ def alloc(state, request):
         entries[x + ONE].run = 0
     ledger[TAIL] = rest
     if ledger[COUNT_SIZES] != 0:
-        note_if(ledger, gap)
+        count_if(ledger, gap, 1)
     x += ONE
     entries[x].start = address
     entries[x].end = end

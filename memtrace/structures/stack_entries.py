@@ -12,7 +12,7 @@ import numpy as np
 
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.largest import begin_search, end_search, largest_kept, offer
-from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, TAIL, knows_largest, note
+from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, TAIL, count_hole, knows_largest
 
 LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
 ONE = np.uint64(1)  # keeps the arithmetic of indices unsigned
@@ -45,14 +45,14 @@ def change_hole(state, old, new):
     ledger = state.ledger
     ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
     if ledger[COUNT_SIZES] != 0:
-        note_if(ledger, -old)
-        note_if(ledger, new)
+        count_if(ledger, old, -1)
+        count_if(ledger, new, 1)
 
 
-def note_if(ledger, change):
-    """Note a change of the counts of hole sizes unless it is 0, which stands for no hole."""
-    if change != 0:
-        note(ledger, change)
+def count_if(ledger, size, sign):
+    """Count a hole of ``size`` bytes in the counts of sizes (``sign`` 1) or not any more (-1); 0 stands for no hole."""
+    if size != 0:
+        count_hole(ledger, size, sign)
 
 
 @out_of_line
@@ -107,12 +107,12 @@ def recount_freed(state, x, low, high):
     if state.shape[LAST] < np.int64(low):
         ledger[TAIL] = ledger[RESERVED] - start
         if ledger[COUNT_SIZES] != 0:
-            note_if(ledger, start - entries[x].start)
+            count_if(ledger, entries[x].start - start, -1)
     elif ledger[COUNT_SIZES] != 0:
         upper = entries[high + ONE].start
-        note_if(ledger, start - entries[x].start)
-        note_if(ledger, entries[x].end - upper)
-        note(ledger, upper - start)
+        count_if(ledger, entries[x].start - start, -1)
+        count_if(ledger, upper - entries[x].end, -1)
+        count_hole(ledger, upper - start, 1)
 
 
 @out_of_line
