@@ -1,24 +1,61 @@
-"""The largest hole, followed through the changes that a ledger counts, for policies that have no index to look it up in.
+"""The largest hole, followed as holes come and go, for policies that have no index to look it up in.
 
 The ledger keeps the sizes of the largest holes and how many holes have each size: of all holes larger than a bound, the floor. A
-hole that comes or goes below the floor changes nothing. When all holes above the floor are gone the largest is not known, and the
+hole that comes or goes below the floor changes nothing. One above it is just noted, and what is noted is worked off when the
+largest hole is asked for. When all holes above the floor are gone, or too many were noted, the largest is not known, and the
 policy looks for it: it calls ``begin_search``, ``offer`` for each hole that may be the largest, and ``end_search``. Up to KEPT
 sizes are kept, so a search is seldom needed: holes of that many sizes have to go before the next.
 """
 
 import numpy as np
 
+from memtrace.contract.calls import out_of_line
+
 KEPT = 16  # sizes above the floor that are kept at most
 FLOOR = 24  # in the ledger: bytes above which all sizes are kept; OFF: none is
 LARGE = 25  # in the ledger: number of sizes that are kept
 LARGE_SIZES = 160  # + i: a size above the floor, ascending
 LARGE_COUNTS = LARGE_SIZES + KEPT  # + i: how many holes have it
-LARGE_END = LARGE_COUNTS + KEPT
+NOTES = 26  # in the ledger: number of notes; ROOM: there may have been more
+NOTED = LARGE_COUNTS + KEPT  # + i, i from 1 on: the size of a hole that came, or minus that of one that went; entry 0 is 0
+ROOM = 1024  # notes
+LARGE_END = NOTED + ROOM + 1
 OFF = 1 << 62
 
 
+def follow_largest(ledger):
+    """Have the largest holes followed from now on; there must be no hole yet."""
+    ledger[FLOOR] = 0
+
+
+def follow(ledger, size, count):
+    """Follow the largest holes as a hole of ``size`` bytes comes (``count`` 1) or goes (-1)."""
+    if size > ledger[FLOOR]:
+        notes, change = ledger[NOTES], count * size
+        if ledger[np.uint64(NOTED + notes)] == -change and notes < ROOM:
+            ledger[NOTES] = notes - 1  # the same hole, as it seems: it came, and goes again
+        else:
+            notes = min(notes + 1, ROOM)
+            ledger[np.uint64(NOTED + notes)] = change
+            ledger[NOTES] = notes
+
+
+@out_of_line
+def work_off(ledger):
+    """Work off what is noted; if there is too much of it, forget what is known."""
+    notes = ledger[NOTES]
+    ledger[NOTES] = 0
+    if notes == ROOM:
+        ledger[LARGE] = 0
+        return
+    for i in range(1, notes + 1):
+        change = ledger[NOTED + i]
+        if abs(change) > ledger[FLOOR]:
+            add_large(ledger, abs(change), 1 if change > 0 else -1)
+
+
 def add_large(ledger, size, count):
-    """Add ``count`` holes of ``size`` bytes, more than the floor, or take them away if ``count`` is negative."""
+    """Add a hole of ``size`` bytes, more than the floor (``count`` 1), or take it away (-1)."""
     kept = ledger[LARGE]
     i = kept
     while i > 0 and ledger[LARGE_SIZES + i - 1] >= size:
@@ -56,7 +93,9 @@ def put(ledger, i, size, count):
 
 
 def largest_kept(ledger):
-    """Return the largest size that is kept; 0 if none is."""
+    """Return the bytes of the largest hole if that is known, else 0."""
+    if ledger[NOTES] != 0:
+        work_off(ledger)
     kept = ledger[LARGE]
     return ledger[LARGE_SIZES + kept - 1] if kept > 0 else np.int64(0)
 
@@ -65,6 +104,7 @@ def begin_search(ledger):
     """Forget what is known of the largest holes, before a search."""
     ledger[FLOOR] = 0
     ledger[LARGE] = 0
+    ledger[NOTES] = 0
 
 
 def offer(ledger, size):

@@ -12,7 +12,7 @@ import numpy as np
 
 from memtrace.contract.bits import highest_set
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.largest import FLOOR, LARGE, LARGE_END, OFF, add_large
+from memtrace.contract.largest import FLOOR, LARGE_END, OFF
 
 RESERVED = 0  # reserved bytes; in one address range they are counted from 0, so this is also the address of the top
 ALLOCATED = 1  # bytes of live blocks with rounding, headers and padding
@@ -70,6 +70,8 @@ def set_detail(ledger, median, p99, census, searches, holes=None):
     ledger[BELOW_MEDIAN] = sum(size for size in sizes if size < median)
     ledger[BELOW_P99] = sum(size for size in sizes if size < p99)
     ledger[COUNT_SIZES] = census
+    if not census:
+        ledger[FLOOR] = OFF
     ledger[COUNT_INSPECTED] = searches
 
 
@@ -109,8 +111,6 @@ def count_hole(ledger, size, sign):
         add_square(ledger, change * size)
     else:
         add_squares(ledger, sign * square_low(size), sign * square_high(size))
-    if size > ledger[FLOOR]:
-        follow_large(ledger, size, sign)
 
 
 def resize_hole(ledger, size, new_size):
@@ -127,14 +127,11 @@ def recount_hole(ledger, size, new_size):
     ledger[FREE] += new_size - size
     ledger[BELOW_MEDIAN] += (new_size if new_size < median else 0) - (size if size < median else 0)
     ledger[BELOW_P99] += (new_size if new_size < p99 else 0) - (size if size < p99 else 0)
-    larger = max(size, new_size)
-    if larger < 1 << HALF:
+    if max(size, new_size) < 1 << HALF:
         add_square(ledger, new_size * new_size - size * size)
     else:
         add_squares(ledger, -square_low(size), -square_high(size))
         add_squares(ledger, square_low(new_size), square_high(new_size))
-    if larger > ledger[FLOOR]:
-        follow_both(ledger, size, new_size)
 
 
 def count_class(ledger, size, sign):
@@ -156,21 +153,6 @@ def add_square(ledger, change):
     ledger[SQUARES] = low
 
 
-@out_of_line
-def follow_large(ledger, size, count):
-    """Follow the largest holes as ``count`` holes of ``size`` bytes, more than the floor, come; they go if it is negative."""
-    add_large(ledger, size, count)
-
-
-@out_of_line
-def follow_both(ledger, size, new_size):
-    """Follow the largest holes as one of ``size`` bytes changes to ``new_size`` bytes."""
-    if size > ledger[FLOOR]:
-        add_large(ledger, size, -1)
-    if new_size > ledger[FLOOR]:
-        add_large(ledger, new_size, 1)
-
-
 def settle(ledger):
     """Bring the counts of sizes up to date with the tail."""
     if ledger[TAIL] != ledger[TAIL_COUNTED]:
@@ -186,24 +168,11 @@ def settle_tail(ledger):
     ledger[TAIL_COUNTED] = ledger[TAIL]
 
 
-def follow_largest(ledger):
-    """Have the largest holes followed from now on; there must be no hole yet, the tail aside."""
-    ledger[FLOOR] = 0
-
-
-def knows_largest(ledger):
-    """Settle the ledger; return whether ``largest_kept`` then knows the largest hole (the tail aside), or it has to be sought."""
-    settle(ledger)
-    return ledger[LARGE] > 0 or ledger[HOLES] == np.int64(ledger[TAIL] > 0)
-
-
 def open_holes(ledger, size, count):
     """Count ``count`` new holes of ``size`` bytes each, in constant time; ``count`` is below 2^31."""
     ledger[HOLES] += count
     if ledger[COUNT_SIZES] != 0:
         count_holes(ledger, size, count, 1)
-        if size > ledger[FLOOR]:
-            follow_large(ledger, size, count)
 
 
 def close_holes(ledger, size, count):
@@ -211,8 +180,6 @@ def close_holes(ledger, size, count):
     ledger[HOLES] -= count
     if ledger[COUNT_SIZES] != 0:
         count_holes(ledger, size, count, -1)
-        if size > ledger[FLOOR]:
-            follow_large(ledger, size, -count)
 
 
 @out_of_line

@@ -22,8 +22,8 @@ import numpy as np
 
 from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.largest import begin_search, end_search, largest_kept, offer
-from memtrace.contract.ledger import ALLOCATED, COUNT_INSPECTED, HOLE_TAKEN, HOLES, INSPECTED, follow_largest, knows_largest
+from memtrace.contract.largest import begin_search, end_search, follow_largest, largest_kept, offer
+from memtrace.contract.ledger import ALLOCATED, COUNT_INSPECTED, HOLE_TAKEN, HOLES, INSPECTED
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import expect_soon, first_fit, holes_below
@@ -268,15 +268,16 @@ def largest_hole(state):
     If it is not known, all nodes are looked at.
     """
     nodes, places, ledger = state.nodes, state.places, state.ledger
-    if knows_largest(ledger):
-        return largest_kept(ledger)
+    largest, waiting = address_tree.largest_hole(state), largest_kept(ledger)
+    if waiting > 0 or state.totals[WAITING_HOLES] == 0:
+        return max(largest, waiting)
     begin_search(ledger)
     x = np.int64(nodes[0].next)
     while x != 0:
-        if nodes[x].free == 1 or places[x].waits == 1:
+        if places[x].waits == 1:
             offer(ledger, nodes[x].extent)
         x = np.int64(nodes[x].next)
-    return end_search(ledger, 1)
+    return max(largest, end_search(ledger, 1))
 
 
 def write_counters(state, row):

@@ -20,6 +20,7 @@ import numpy as np
 
 from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line, prefetch
+from memtrace.contract.largest import follow_largest
 from memtrace.contract.ledger import (
     ALLOCATED,
     COUNT_SIZES,
@@ -30,7 +31,6 @@ from memtrace.contract.ledger import (
     RESERVED,
     SPLITS,
     TAIL,
-    follow_largest,
     new_ledger,
 )
 from memtrace.contract.request import NOTHING, NOWHERE

@@ -17,8 +17,8 @@ import numpy as np
 
 from memtrace.contract.bits import align_up, highest_set, lowest_set
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.largest import begin_search, end_search, largest_kept, offer
-from memtrace.contract.ledger import RESERVED, follow_largest, knows_largest, new_ledger
+from memtrace.contract.largest import begin_search, end_search, follow, follow_largest, largest_kept, offer
+from memtrace.contract.ledger import HOLES, RESERVED, new_ledger
 from memtrace.contract.request import NOWHERE
 from memtrace.structures.heap import FRESH, add_initial_hole, append, change_hole_out_of_line, place, reserve
 from memtrace.structures.rules import Rules, growth, heap_rules
@@ -201,6 +201,7 @@ def move(state, x, address, size):
 def push(state, x):
     """Make hole x the head of the list of its class, and mark the class as nonempty."""
     nodes, heads = state.nodes, state.heads
+    follow(state.ledger, nodes[x].extent, 1)
     c = hole_class(state, nodes[x].extent)
     head = heads[c]
     nodes[x].ahead = head
@@ -214,6 +215,7 @@ def push(state, x):
 def take_out(state, x):
     """Unlink hole x from the list of its class, and mark the class as empty if x was its only hole."""
     nodes = state.nodes
+    follow(state.ledger, nodes[x].extent, -1)
     ahead, behind = nodes[x].ahead, nodes[x].behind
     nodes[ahead].behind = behind
     if behind != 0:
@@ -245,8 +247,9 @@ def unmark(words, c):
 def largest_hole(state):
     """Return the bytes of the largest hole; 0 if there is none. If it is not known, the last list is searched."""
     ledger = state.ledger
-    if knows_largest(ledger):
-        return largest_kept(ledger)
+    most = largest_kept(ledger)
+    if most > 0 or ledger[HOLES] == 0:
+        return most
     nodes, words = state.nodes, state.words
     i = highest_set(words[SUMMARY])
     last = (i << 6) + highest_set(words[i])

@@ -11,6 +11,7 @@ policy ``region``). The state has the fields ``places`` and ``totals`` besides t
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
+from memtrace.contract.largest import follow
 from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
 from memtrace.structures.heap import drop_node, link, new_node, unlink
 
@@ -72,6 +73,7 @@ def add_waiting(state, x):
     state.places[x].waits = 1
     state.totals[WAITING_HOLES] += 1
     open_hole(state.ledger, state.nodes[x].extent)
+    follow(state.ledger, state.nodes[x].extent, 1)
 
 
 def drop_waiting(state, x):
@@ -79,11 +81,14 @@ def drop_waiting(state, x):
     state.places[x].waits = 0
     state.totals[WAITING_HOLES] -= 1
     close_hole(state.ledger, state.nodes[x].extent)
+    follow(state.ledger, state.nodes[x].extent, -1)
 
 
 def change_waiting(state, x, address, size):
     """Change the waiting range x to ``address`` and ``size`` bytes, in its node and the ledger."""
     resize_hole(state.ledger, state.nodes[x].extent, size)
+    follow(state.ledger, state.nodes[x].extent, -1)
+    follow(state.ledger, size, 1)
     state.nodes[x].addr = address
     state.nodes[x].extent = size
 

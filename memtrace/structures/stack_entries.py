@@ -11,8 +11,8 @@ A state has ``entries``, ``entry_of`` (indexed by handle) and ``shape``. The siz
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.largest import begin_search, end_search, largest_kept, offer
-from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, TAIL, count_hole, knows_largest
+from memtrace.contract.largest import begin_search, end_search, follow, largest_kept, offer
+from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, TAIL, count_hole
 
 LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
 ONE = np.uint64(1)  # keeps the arithmetic of indices unsigned
@@ -53,6 +53,7 @@ def count_if(ledger, size, sign):
     """Count a hole of ``size`` bytes in the counts of sizes (``sign`` 1) or not any more (-1); 0 stands for no hole."""
     if size != 0:
         count_hole(ledger, size, sign)
+        follow(ledger, size, sign)
 
 
 @out_of_line
@@ -112,15 +113,16 @@ def recount_freed(state, x, low, high):
         upper = entries[high + ONE].start
         count_if(ledger, entries[x].start - start, -1)
         count_if(ledger, upper - entries[x].end, -1)
-        count_hole(ledger, upper - start, 1)
+        count_if(ledger, upper - start, 1)
 
 
 @out_of_line
 def largest_hole(state):
     """Return the bytes of the largest hole; 0 if there is none. If that below the top is not known, all entries are looked at."""
     ledger = state.ledger
-    if knows_largest(ledger):
-        return max(largest_kept(ledger), ledger[TAIL])
+    most = largest_kept(ledger)
+    if most > 0 or ledger[HOLES] == np.int64(ledger[TAIL] > 0):
+        return max(most, ledger[TAIL])
     entries, top = state.entries, np.uint64(state.shape[LAST])
     begin_search(ledger)
     x, below = ONE, entries[0].end
