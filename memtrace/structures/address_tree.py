@@ -161,7 +161,7 @@ def remove(state, x):
     """
     nodes, shape = state.nodes, state.shape
     chunk = nodes[x].addr >> shape[SHIFT]
-    root = remove_node(nodes, state.roots[chunk], x)
+    root = remove_node(nodes, state.roots[chunk], x, state.ledger[COUNT_INSPECTED] != 0)
     state.roots[chunk] = root
     leaf = shape[LEAF] + chunk
     if state.most[leaf] != nodes[root].most:
