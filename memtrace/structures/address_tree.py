@@ -3,8 +3,14 @@
 The address space is cut into chunks of 2^shift bytes. The holes that start in a chunk form a treap ordered by address, in
 which each node stores the size of the largest hole in its subtree. Over the chunks stands a tree of maxima (see ``chunk_tree``):
 each entry stores the size of the largest hole in the chunks below it. With few holes in a chunk, a walk through either tree is
-short and touches few cache lines. ``rebuild`` doubles the chunk width when the heap outgrows the chunks, and makes eight times as
-many narrower chunks when more than two holes share a chunk on average.
+short and touches few cache lines.
+
+    0      origin                        reserved
+    |---------|-|-|-|-|-|-|-|-----------|       the first chunk begins at 0, and the last one has no end
+
+``rebuild`` makes the chunks wider when the heap outgrows them, and makes eight times as many narrower chunks when more than
+two holes share a chunk on average. Where nearly all holes lie in a small part of the heap, the chunks are those of this part:
+``uneven`` looks from time to time whether many chunks are empty while others are full.
 """
 
 import sys
@@ -62,8 +68,11 @@ NODE = np.dtype(
 )
 
 # in shape: log2 of a chunk's bytes; number of chunks; state of the generator of priorities; upper bound of the chunks; entry of
-# the first chunk in the trees
-SHIFT, LEAVES, SEED, MOST_LEAVES, LEAF = 0, 1, 2, 3, 4
+# the first chunk in the trees; address at which chunk 0 has its regular width; reserved bytes from which on the heap has outgrown
+# the chunks; holes that may still come before the next review
+SHIFT, LEAVES, SEED, MOST_LEAVES, LEAF, ORIGIN, END, LEFT = range(8)
+OUTSIDE = 64  # 1/64 of the holes on either side may lie outside the part that the chunks are made for
+SMALL_PART = 16  # such a part is at most 1/16 of the heap
 
 
 class State(NamedTuple):
@@ -75,7 +84,7 @@ class State(NamedTuple):
     roots: np.ndarray  # roots[chunk]: root node of the chunk's treap; 0 if no hole starts in the chunk
     most: np.ndarray  # most[entry]: the tree of maxima over chunks, in bytes; the leaf of chunk c is shape[LEAF] + c
     counts: np.ndarray  # counts[entry]: a tree of the same form, of numbers of holes; kept while searches are counted
-    shape: np.ndarray  # SHIFT, LEAVES, SEED, MOST_LEAVES, LEAF
+    shape: np.ndarray  # SHIFT to LEFT
     rover: np.ndarray  # two addresses that next fit keeps from request to request: see this policy
     ledger: np.ndarray  # see ledger
     rules: Rules
@@ -99,7 +108,7 @@ def init(capacity, max_live, **options):
         np.zeros(8**depth, np.uint32),
         new_entries(entries, np.int64),
         new_entries(entries, np.int64),
-        np.array([4, 8, 1, 8**depth, first_leaf(1)], np.int64),
+        np.array([4, 8, 1, 8**depth, first_leaf(1), 0, 8 << 4, 0], np.int64),
         np.full(2, options.get("base", 0), np.int64),
         new_ledger(rules.floor),
         rules,
@@ -124,15 +133,32 @@ def insert(state, x):
     shape = state.shape
     shape[SEED] = (shape[SEED] * 1103515245 + 12345) & 0x7FFFFFFF
     state.nodes[x].rank = shape[SEED]
-    if outgrown(state) or crowded(state):
+    shape[LEFT] -= 1
+    if outgrown(state) or crowded(state) or (shape[LEFT] < 0 and uneven(state)):
         rebuild(state)
     else:
         insert_with_priority(state, x)
 
 
+def chunk_of(state, address):
+    """Return the chunk that ``address`` is in."""
+    shape = state.shape
+    return min(max(address - shape[ORIGIN], 0) >> shape[SHIFT], shape[LEAVES] - 1)
+
+
 def outgrown(state):
-    """Return whether the reserved end of the heap is at or above the end of the last chunk."""
-    return state.ledger[RESERVED] >> state.shape[SHIFT] >= state.shape[LEAVES]
+    """Return whether the heap has become too large for the chunks."""
+    return state.ledger[RESERVED] >= state.shape[END]
+
+
+@out_of_line
+def uneven(state):
+    """Return whether more than four holes share a chunk that is not empty, on average; asked again after as many holes."""
+    used, holes = 0, state.ledger[HOLES]
+    for chunk in range(state.shape[LEAVES]):
+        used += state.roots[chunk] != 0
+    state.shape[LEFT] = 4 * holes + state.shape[LEAVES] + 1024
+    return holes > 4 * used + OUTSIDE
 
 
 def crowded(state):
@@ -148,7 +174,7 @@ def insert_with_priority(state, x):
     nodes[x].up = 0
     nodes[x].most = nodes[x].extent
     nodes[x].count = 1
-    chunk = nodes[x].addr >> shape[SHIFT]
+    chunk = chunk_of(state, nodes[x].addr)
     state.roots[chunk] = insert_node(nodes, state.roots[chunk], x)
     raise_maximum(state.most, shape[LEAF] + chunk, nodes[x].extent)
     add_count(state, shape[LEAF] + chunk, 1)
@@ -160,7 +186,7 @@ def remove(state, x):
     The node's address and extent must still be those under which it was inserted.
     """
     nodes, shape = state.nodes, state.shape
-    chunk = nodes[x].addr >> shape[SHIFT]
+    chunk = chunk_of(state, nodes[x].addr)
     root = remove_node(nodes, state.roots[chunk], x, state.ledger[COUNT_INSPECTED] != 0)
     state.roots[chunk] = root
     leaf = shape[LEAF] + chunk
@@ -176,8 +202,8 @@ def move(state, x, address, size):
     chunk, the treap keeps its form.
     """
     nodes, shape = state.nodes, state.shape
-    chunk = nodes[x].addr >> shape[SHIFT]
-    if chunk == address >> shape[SHIFT]:
+    chunk = chunk_of(state, nodes[x].addr)
+    if chunk == chunk_of(state, address):
         nodes[x].addr = address
         nodes[x].extent = size
         pull_up(nodes, x)
@@ -204,14 +230,36 @@ def rebuild(state):
     if crowded(state):
         shape[LEAVES] *= 8
         shape[LEAF] = (shape[LEAF] + 1) * 8
-        shape[SHIFT] = 0
-    while outgrown(state):
-        shape[SHIFT] += 1
+    fit_chunks(state)
     x = nodes[0].next
     while x != 0:
         if nodes[x].free == 1:
             insert_with_priority(state, x)
         x = nodes[x].next
+
+
+@out_of_line
+def fit_chunks(state):
+    """Set where the chunks lie and how wide they are: they cover the heap, or the small part of it where nearly all holes lie."""
+    nodes, shape, top = state.nodes, state.shape, state.ledger[RESERVED]
+    holes, seen, first, last = state.ledger[HOLES], 0, np.int64(0), np.int64(0)
+    x = np.int64(nodes[0].next)
+    while x != 0:
+        if nodes[x].free == 1:
+            if seen <= holes // OUTSIDE:
+                first = nodes[x].addr
+            if seen <= holes - 1 - holes // OUTSIDE:
+                last = nodes[x].addr
+            seen += 1
+        x = np.int64(nodes[x].next)
+    part = last - first < top // SMALL_PART and holes > OUTSIDE
+    shape[ORIGIN], span = (first, last - first) if part else (0, top)
+    shape[SHIFT] = 0
+    while span >> shape[SHIFT] >= shape[LEAVES]:
+        shape[SHIFT] += 1
+    shape[END] = (1 << 63) - 1
+    if top < 1 << 61:
+        shape[END] = top + top // 2 if part else shape[LEAVES] << shape[SHIFT]
 
 
 def lowest(state, size):
@@ -231,9 +279,7 @@ def lowest_from(state, low, size):
     most, shape = state.most, state.shape
     if most[0] < size:
         return np.int64(0)
-    chunk = low >> shape[SHIFT]
-    if chunk >= shape[LEAVES]:
-        return np.int64(0)
+    chunk = chunk_of(state, low)
     i = shape[LEAF] + chunk
     if most[i] >= size:
         x = lowest_in_treap_from(state.nodes, state.roots[chunk], low, size)
@@ -264,15 +310,13 @@ def holes_below(state, x):
         if nodes[parent].right == child:
             below += nodes[nodes[parent].left].count + 1
         child = parent
-    return below + count_before(counts, state.shape[LEAF] + (nodes[x].addr >> state.shape[SHIFT]))
+    return below + count_before(counts, state.shape[LEAF] + chunk_of(state, nodes[x].addr))
 
 
 def hole_at(state, address):
     """Return the hole that contains ``address``, as a node; 0 if no hole contains it."""
     nodes, most, shape = state.nodes, state.most, state.shape
-    chunk = address >> shape[SHIFT]
-    if chunk >= shape[LEAVES]:
-        chunk = shape[LEAVES] - 1
+    chunk = chunk_of(state, address)
     x = last_until(nodes, state.roots[chunk], address)
     if x == 0:
         i = last_leaf_before(most, shape[LEAF] + chunk, shape[LEAF])
@@ -290,6 +334,6 @@ def largest_hole(state):
 def expect_soon(state, handle):
     """Prefetch the list neighbours and the chunk of the block ``handle``, which will be freed within the next few events."""
     heap.expect_soon(state, handle)
-    chunk = state.nodes[state.node_of[handle]].addr >> state.shape[SHIFT]
+    chunk = chunk_of(state, state.nodes[state.node_of[handle]].addr)
     prefetch(state.roots, chunk)
     prefetch(state.most, state.shape[LEAF] + chunk)
