@@ -69,8 +69,8 @@ NODE = np.dtype(
 
 # in shape: log2 of a chunk's bytes; number of chunks; state of the generator of priorities; upper bound of the chunks; entry of
 # the first chunk in the trees; address at which chunk 0 has its regular width; reserved bytes from which on the heap has outgrown
-# the chunks; holes that may still come before the next review
-SHIFT, LEAVES, SEED, MOST_LEAVES, LEAF, ORIGIN, END, LEFT = range(8)
+# the chunks; holes that may still come before `uneven` looks again; 1: nearly all holes lay in a small part of the heap
+SHIFT, LEAVES, SEED, MOST_LEAVES, LEAF, ORIGIN, END, LEFT, PART = range(9)
 OUTSIDE = 64  # 1/64 of the holes on either side may lie outside the part that the chunks are made for
 SMALL_PART = 16  # such a part is at most 1/16 of the heap
 
@@ -84,7 +84,7 @@ class State(NamedTuple):
     roots: np.ndarray  # roots[chunk]: root node of the chunk's treap; 0 if no hole starts in the chunk
     most: np.ndarray  # most[entry]: the tree of maxima over chunks, in bytes; the leaf of chunk c is shape[LEAF] + c
     counts: np.ndarray  # counts[entry]: a tree of the same form, of numbers of holes; kept while searches are counted
-    shape: np.ndarray  # SHIFT to LEFT
+    shape: np.ndarray  # SHIFT to PART
     rover: np.ndarray  # two addresses that next fit keeps from request to request: see this policy
     ledger: np.ndarray  # see ledger
     rules: Rules
@@ -108,7 +108,7 @@ def init(capacity, max_live, **options):
         np.zeros(8**depth, np.uint32),
         new_entries(entries, np.int64),
         new_entries(entries, np.int64),
-        np.array([4, 8, 1, 8**depth, first_leaf(1), 0, 8 << 4, 0], np.int64),
+        np.array([4, 8, 1, 8**depth, first_leaf(1), 0, 8 << 4, 0, 0], np.int64),
         np.full(2, options.get("base", 0), np.int64),
         new_ledger(rules.floor),
         rules,
@@ -153,16 +153,36 @@ def outgrown(state):
 
 @out_of_line
 def uneven(state):
-    """Return whether more than 2.5 holes share a chunk that is not empty, on average; say when to ask again.
+    """Return whether chunks would be less full if they lay only in that part of the heap where nearly all holes are.
 
-    Evenly spread holes have 2.3 in the mean before there are more chunks. A rebuild may change nothing: it is not soon repeated.
+    Evenly spread holes are 2.3 to a chunk that is not empty, in the mean, before there are more chunks.
     """
-    used, holes = 0, state.ledger[HOLES]
-    for chunk in range(state.shape[LEAVES]):
+    used, holes, shape = 0, state.ledger[HOLES], state.shape
+    for chunk in range(shape[LEAVES]):
         used += state.roots[chunk] != 0
-    found = 2 * holes > 5 * used + 2 * OUTSIDE
-    state.shape[LEFT] = (16 if found else 4) * holes + state.shape[LEAVES] + 1024
-    return found
+    full = 2 * holes > 5 * used + 2 * OUTSIDE
+    shape[LEFT] = (16 if full else 4) * holes + shape[LEAVES] + 1024
+    if full:
+        first, last = middle_holes(state)
+        shape[PART] = last - first < state.ledger[RESERVED] // SMALL_PART
+    return full and shape[PART] != 0
+
+
+@out_of_line
+def middle_holes(state):
+    """Return the addresses between which all holes start but the lowest and highest ones, 1/OUTSIDE of the holes on each side."""
+    nodes, outside, seen = state.nodes, state.ledger[HOLES] // OUTSIDE, 0
+    first, last = np.int64(0), np.int64(0)
+    x = np.int64(nodes[0].next)
+    while x != 0:
+        if nodes[x].free == 1:
+            if seen <= outside:
+                first = nodes[x].addr
+            if seen < state.ledger[HOLES] - outside:
+                last = nodes[x].addr
+            seen += 1
+        x = np.int64(nodes[x].next)
+    return first, last
 
 
 def crowded(state):
@@ -245,20 +265,16 @@ def rebuild(state):
 @out_of_line
 def fit_chunks(state):
     """Set where the chunks lie and how wide they are: they cover the heap, or the small part of it where nearly all holes lie."""
-    nodes, shape, top = state.nodes, state.shape, state.ledger[RESERVED]
-    holes, seen, first, last = state.ledger[HOLES], 0, np.int64(0), np.int64(0)
-    x = np.int64(nodes[0].next)
-    while x != 0:
-        if nodes[x].free == 1:
-            if seen <= holes // OUTSIDE:
-                first = nodes[x].addr
-            if seen <= holes - 1 - holes // OUTSIDE:
-                last = nodes[x].addr
-            seen += 1
-        x = np.int64(nodes[x].next)
-    part = last - first < top // SMALL_PART and holes > OUTSIDE
-    span = 2 * (last - first) if part else top  # with room on both sides, a quarter each
-    shape[ORIGIN] = max(first - span // 4, 0) if part else 0
+    shape, top = state.shape, state.ledger[RESERVED]
+    part, span, first, last = False, top, np.int64(0), np.int64(0)
+    shape[ORIGIN] = 0
+    if shape[PART] != 0:
+        first, last = middle_holes(state)
+        part = last - first < top // SMALL_PART
+        shape[PART] = part
+    if part:
+        span = 2 * (last - first)  # with room on both sides, a quarter each
+        shape[ORIGIN] = max(first - span // 4, 0)
     shape[SHIFT] = 0
     while span >> shape[SHIFT] >= shape[LEAVES]:
         shape[SHIFT] += 1
