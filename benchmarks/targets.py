@@ -13,6 +13,9 @@ from benchmarks.measure import Results
 GLIBC, MAP = TITLES[native.GLIBC], TITLES[native.BEST_FIT_MAP]
 MANY_HOLES = ("holes-1e5", "holes-1e6")
 FEW_HOLES = ("holes-1e3", "holes-1e4", "uniform", "small", "skewed", "stack")
+SPREAD = ("holes-1e5", "uniform")  # many holes all over a large heap
+CLOSE = ("holes-1e3", "holes-1e4", "holes-1e6", "small", "skewed", "stack")
+BY_ADDRESS = ("first-fit", "next-fit", "worst-fit")
 CELLS = ("size-class", "slab", POOL)  # and segregated, which has no target
 
 
@@ -51,10 +54,9 @@ class Verdict:
 
 
 TARGETS: tuple[Target, ...] = (
-    Target("best-fit", MAP, 0.6),
-    Target("first-fit", MAP, 1.3),
-    Target("next-fit", MAP, 1.7),
-    Target("worst-fit", MAP, 1.7),
+    Target("best-fit", MAP, 0.5),
+    *(Target(policy, MAP, 1.0, SPREAD) for policy in BY_ADDRESS),
+    *(Target(policy, MAP, 1.3, CLOSE) for policy in BY_ADDRESS),
     Target("buddy", GLIBC, 1.0),
     *(Target(policy, GLIBC, 1.0) for policy in CELLS),
     Target("tlsf", GLIBC, 1.0, MANY_HOLES),

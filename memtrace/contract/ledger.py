@@ -1,13 +1,18 @@
 """The ledger: the array of counts that a policy keeps while it works and that the engine reads.
 
-A policy whose state has a field ``ledger`` gets every measure, and need not report anything else. Each entry is exact at all
-times. A hole is a maximal free range of reserved bytes, unless the policy says otherwise; all sizes are in bytes.
+A policy whose state has a field ``ledger`` gets every measure, and need not report anything else. A hole is a maximal free range
+of reserved bytes, unless the policy says otherwise; all sizes are in bytes.
+
+Each entry is exact at all times, but for one hole that a policy may call the tail: the counts of hole sizes (FREE, SQUARES,
+SQUARES_HIGH, BELOW_MEDIAN, BELOW_P99, CLASS_HOLES, CLASS_BYTES) have its size as it was at the last ``settle``, which is called
+before they are read.
 """
 
 import numpy as np
 
 from memtrace.contract.bits import highest_set
 from memtrace.contract.calls import out_of_line
+from memtrace.contract.largest import FLOOR, LARGE_END, OFF
 
 RESERVED = 0  # reserved bytes; in one address range they are counted from 0, so this is also the address of the top
 ALLOCATED = 1  # bytes of live blocks with rounding, headers and padding
@@ -31,9 +36,12 @@ COUNT_SIZES = 18  # 1: hole sizes are counted (FREE to BELOW_P99, CLASS_HOLES, C
 COUNT_INSPECTED = 19  # 1: the policy counts INSPECTED
 LARGEST = 20  # bytes of the largest hole, for a policy that reports it after every call
 HAS_COMPLETIONS = 21  # 1: the trace has events that say when recorded stream work is done
+TAIL = 22  # bytes of one hole that changes with nearly every request, such as the one on top of a stack; 0: none
+TAIL_COUNTED = 23  # bytes of it that are in the counts
 CLASS_HOLES = 32  # + floor(log2(size)): number of holes of the class
 CLASS_BYTES = 96  # + floor(log2(size)): bytes in holes of the class
-LENGTH = 160  # entries of the ledger
+CLASSES_END = 160  # where the classes end
+LENGTH = LARGE_END  # entries of the ledger; those of ``largest`` come last
 
 HALF = 31  # bits of a digit in the arithmetic of squares: half of 62
 SQUARE_UNIT = 1 << 62  # weight of SQUARES_HIGH
@@ -45,6 +53,7 @@ def new_ledger(reserved):
     ledger[RESERVED] = reserved
     ledger[COUNT_SIZES] = 1
     ledger[COUNT_INSPECTED] = 1
+    ledger[FLOOR] = OFF
     return ledger
 
 
@@ -55,16 +64,20 @@ def set_detail(ledger, median, p99, census, searches, holes=None):
     are counted; ``holes`` are the sizes of the holes at the start, needed where ``first_holes`` cannot derive them.
     """
     sizes = list(first_holes(ledger)) if holes is None else holes
+    settle(ledger)
     ledger[MEDIAN] = median
     ledger[P99] = p99
     ledger[BELOW_MEDIAN] = sum(size for size in sizes if size < median)
     ledger[BELOW_P99] = sum(size for size in sizes if size < p99)
     ledger[COUNT_SIZES] = census
+    if not census:
+        ledger[FLOOR] = OFF
     ledger[COUNT_INSPECTED] = searches
 
 
 def first_holes(ledger):
     """Yield the sizes of the holes at the start, from the counts per class; at most one of them may be no power of two."""
+    settle(ledger)
     for size_class in range(64):
         count, size = int(ledger[CLASS_HOLES + size_class]), int(ledger[CLASS_BYTES + size_class])
         if count > 0:
@@ -86,24 +99,73 @@ def close_hole(ledger, size):
         count_hole(ledger, size, -1)
 
 
+def count_hole(ledger, size, sign):
+    """Add a hole of ``size`` bytes to all counts of sizes (``sign`` 1), or subtract it (-1); HOLES is left to the caller."""
+    count_class(ledger, size, sign)
+    change = sign * size
+    ledger[FREE] += change
+    # No branches: the processor cannot predict on which side of the limits a hole is.
+    ledger[BELOW_MEDIAN] += change if size < ledger[MEDIAN] else 0
+    ledger[BELOW_P99] += change if size < ledger[P99] else 0
+    if size < 1 << HALF:
+        add_square(ledger, change * size)
+    else:
+        add_squares(ledger, sign * square_low(size), sign * square_high(size))
+
+
 def resize_hole(ledger, size, new_size):
     """Count a hole of ``size`` bytes as a hole of ``new_size`` bytes."""
     if ledger[COUNT_SIZES] != 0:
-        count_hole(ledger, size, -1)
-        count_hole(ledger, new_size, 1)
+        recount_hole(ledger, size, new_size)
 
 
-def count_hole(ledger, size, sign):
-    """Add a hole of ``size`` bytes to all counts of sizes (``sign`` 1), or subtract it (-1); HOLES is left to the caller."""
-    size_class = highest_set(size)
-    change = sign * size
-    ledger[CLASS_HOLES + size_class] += sign
-    ledger[CLASS_BYTES + size_class] += change
-    ledger[FREE] += change
-    # No branches: the processor cannot predict on which side of the limits a hole is.
-    ledger[BELOW_MEDIAN] += change * (size < ledger[MEDIAN])
-    ledger[BELOW_P99] += change * (size < ledger[P99])
-    add_squares(ledger, sign * square_low(size), sign * square_high(size))
+def recount_hole(ledger, size, new_size):
+    """Change the size of a hole in all counts of sizes: each sum is written once for both sizes."""
+    count_class(ledger, size, -1)
+    count_class(ledger, new_size, 1)
+    median, p99 = ledger[MEDIAN], ledger[P99]
+    ledger[FREE] += new_size - size
+    ledger[BELOW_MEDIAN] += (new_size if new_size < median else 0) - (size if size < median else 0)
+    ledger[BELOW_P99] += (new_size if new_size < p99 else 0) - (size if size < p99 else 0)
+    if max(size, new_size) < 1 << HALF:
+        add_square(ledger, new_size * new_size - size * size)
+    else:
+        add_squares(ledger, -square_low(size), -square_high(size))
+        add_squares(ledger, square_low(new_size), square_high(new_size))
+
+
+def count_class(ledger, size, sign):
+    """Add a hole of ``size`` bytes to the counts of its class (``sign`` 1), or subtract it (-1)."""
+    size_class = np.uint64(highest_set(size))
+    ledger[np.uint64(CLASS_HOLES) + size_class] += sign
+    ledger[np.uint64(CLASS_BYTES) + size_class] += sign * size
+
+
+def add_square(ledger, change):
+    """Add ``change``, below 2^62 in absolute value, to the sum of the squares of the hole sizes."""
+    low = ledger[SQUARES] + change
+    if low < 0:
+        low += SQUARE_UNIT
+        ledger[SQUARES_HIGH] -= 1
+    elif low >= SQUARE_UNIT:
+        low -= SQUARE_UNIT
+        ledger[SQUARES_HIGH] += 1
+    ledger[SQUARES] = low
+
+
+def settle(ledger):
+    """Bring the counts of sizes up to date with the tail."""
+    if ledger[TAIL] != ledger[TAIL_COUNTED]:
+        settle_tail(ledger)
+
+
+@out_of_line
+def settle_tail(ledger):
+    """Count the tail with the size that it has now."""
+    for size, sign in ((ledger[TAIL_COUNTED], -1), (ledger[TAIL], 1)):
+        if size > 0:
+            count_holes(ledger, size, 1, sign)
+    ledger[TAIL_COUNTED] = ledger[TAIL]
 
 
 def open_holes(ledger, size, count):

@@ -9,7 +9,7 @@ loop itself, all other events out of line (``engine.serving``).
 import numpy as np
 
 from memtrace.contract.calls import by_reference, out_of_line, prefetch
-from memtrace.contract.ledger import ALLOCATED, HOLES, RESERVED
+from memtrace.contract.ledger import ALLOCATED, HOLES, RESERVED, settle
 from memtrace.contract.ops import ALLOC, FREE, REALLOC
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.engine.blocks import (
@@ -33,6 +33,7 @@ from memtrace.engine.recorder import (
     HOLES_MAX,
     HOLES_SUM,
     LIVE,
+    NEXT_SAMPLE,
     OOM_EVENT,
     PEAK_ALLOCATED,
     PEAK_LIVE,
@@ -69,7 +70,8 @@ def count_state(policy, recorder, state, event, limit):
     ledger, totals = state.ledger, recorder.totals
     live, allocated, reserved, holes = totals[LIVE], ledger[ALLOCATED], ledger[RESERVED], ledger[HOLES]
     totals[HOLES_SUM] += holes
-    totals[HOLES_MAX] = max(totals[HOLES_MAX], holes)
+    if holes > totals[HOLES_MAX]:
+        totals[HOLES_MAX] = holes
     if live > 0:
         totals[RATIO_EVENTS] += 1
         recorder.sums[RESERVED_RATIO] += reserved / live
@@ -77,7 +79,7 @@ def count_state(policy, recorder, state, event, limit):
         write_peaks(policy, recorder, state, event)
         if reserved > limit:
             return True
-    if event == recorder.sample_events[totals[SAMPLE]]:
+    if event == totals[NEXT_SAMPLE]:
         write_sample(policy, recorder, state, event)
     return False
 
@@ -87,6 +89,7 @@ def write_peaks(policy, recorder, state, event):
     """Write the state down for each peak that this event is the first to reach."""
     ledger, totals = state.ledger, recorder.totals
     live, allocated, reserved = totals[LIVE], ledger[ALLOCATED], ledger[RESERVED]
+    settle(ledger)
     largest, releasable = policy.largest_hole(state), policy.releasable(state)
     if live > totals[PEAK_LIVE]:
         totals[PEAK_LIVE] = live
@@ -111,9 +114,11 @@ def write_sample(policy, recorder, state, event):
     """Write the state down as the next sample, with the policy's counters, and the classes of hole sizes where due."""
     ledger, totals = state.ledger, recorder.totals
     row = recorder.samples[totals[SAMPLE]]
+    settle(ledger)
     write_row(row, event, totals[LIVE], ledger, policy.largest_hole(state), policy.releasable(state))
     policy.write_counters(state, recorder.sample_counters[totals[SAMPLE]])
     totals[SAMPLE] += 1
+    totals[NEXT_SAMPLE] = recorder.sample_events[totals[SAMPLE]]
     if event == recorder.class_events[totals[CLASS_SAMPLE]]:
         write_classes(recorder, ledger)
 

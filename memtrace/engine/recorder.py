@@ -15,12 +15,13 @@ from memtrace.contract.ledger import (
     BELOW_MEDIAN,
     BELOW_P99,
     CLASS_HOLES,
+    CLASSES_END,
     FREE,
     HOLES,
-    LENGTH,
     RESERVED,
     SQUARES,
     SQUARES_HIGH,
+    settle,
 )
 
 # totals: int64, one entry per running count
@@ -46,7 +47,8 @@ OOM_EVENT = 18
 PLACES = 19  # rows of places
 FOLLOWED = 20  # bytes the policy itself had moved when its blocks were last looked up
 VARIED = 21  # 1: some block has an alignment, a stream or a tag
-TOTALS = 22
+NEXT_SAMPLE = 22  # the event of the next sample; the number of events if there is none
+TOTALS = 23
 
 # sums: float64
 RESERVED_RATIO = 0  # sum over events of reserved / live
@@ -91,7 +93,8 @@ class Recorder(NamedTuple):
 
 @out_of_line
 def write_row(row, event, live, ledger, largest, releasable):
-    """Write the state after an event into a row of samples or peaks, in the order of ROW."""
+    """Write the state after an event into a row of samples or peaks, in the order of ROW; the ledger is settled first."""
+    settle(ledger)
     row[0] = event
     row[1] = live
     row[2] = ledger[ALLOCATED]
@@ -108,7 +111,7 @@ def write_row(row, event, live, ledger, largest, releasable):
 
 def count_request(recorder, requested, extent):
     """Count a request of ``requested`` bytes that got a block of ``extent`` bytes, in its class of sizes."""
-    size_class = highest_set(max(requested, 1))
+    size_class = np.uint64(highest_set(requested | 1))
     requests = recorder.requests
     requests[0, size_class] += 1
     requests[REQUESTED, size_class] += requested
@@ -149,6 +152,7 @@ def new_recorder(events, max_live, samples, counters, measured):
     totals = np.zeros(TOTALS, np.int64)
     totals[SPARE] = max_live
     totals[OOM_EVENT] = -1
+    totals[NEXT_SAMPLE] = sampled[0] if sampled.size else events
     return Recorder(
         totals,
         np.zeros(2, np.float64),
@@ -158,7 +162,7 @@ def new_recorder(events, max_live, samples, counters, measured):
         np.zeros((sampled.size, counters), np.int64),
         np.zeros((3, counters), np.int64),
         np.concatenate((classed, never)),
-        np.zeros((classed.size, LENGTH - CLASS_HOLES), np.int64),
+        np.zeros((classed.size, CLASSES_END - CLASS_HOLES), np.int64),
         np.zeros((3, 64), np.int64),
         np.zeros((1, 4), np.int64),
         measured,

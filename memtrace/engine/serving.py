@@ -55,7 +55,8 @@ def request_block(policy, state, request, recorder):
         inspected = ledger[INSPECTED]
         totals[REQUESTS] += 1
         totals[SEARCH_SUM] += inspected
-        totals[SEARCH_MAX] = max(totals[SEARCH_MAX], inspected)
+        if inspected > totals[SEARCH_MAX]:
+            totals[SEARCH_MAX] = inspected
         if address != NOWHERE:
             count_request(recorder, request.size, ledger[ALLOCATED] - allocated)
             if ledger[HOLE_TAKEN] > 0:

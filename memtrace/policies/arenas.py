@@ -38,12 +38,12 @@ from memtrace.contract.ledger import (
     BELOW_P99,
     BLOCK_SIZE,
     CLASS_HOLES,
+    CLASSES_END,
     COUNT_INSPECTED,
     COUNT_SIZES,
     FREE,
     HOLE_TAKEN,
     INSPECTED,
-    LENGTH,
     MEDIAN,
     P99,
     RELEASE_CALLS,
@@ -53,6 +53,7 @@ from memtrace.contract.ledger import (
     SQUARES,
     SQUARES_HIGH,
     new_ledger,
+    settle,
 )
 from memtrace.contract.ledger import first_holes as holes_at_start
 from memtrace.contract.request import ENLARGE, NOWHERE
@@ -204,11 +205,11 @@ def over(inner, options_of):
         result.
         """
         most = np.int64(0)
-        state.ledger[CLASS_HOLES:LENGTH] = 0
+        state.ledger[CLASS_HOLES:CLASSES_END] = 0
         for arena in range(len(state.arenas)):
             one = state.arenas[arena]
             most = max(most, inner_largest(one))
-            for i in range(CLASS_HOLES, LENGTH):
+            for i in range(CLASS_HOLES, CLASSES_END):
                 state.ledger[i] += one.ledger[i]
         return most
 
@@ -253,6 +254,7 @@ def after_call(state, own, arena):
 def add(state, own, sign):
     """Add the counts of an arena's ledger ``own`` to the sums in the ledger (``sign`` 1), or subtract them (``sign`` -1)."""
     ledger = state.ledger
+    settle(own)
     for i in range(ALLOCATED, FREE + 1):
         ledger[i] += sign * own[i]
     for i in (BELOW_MEDIAN, BELOW_P99):

@@ -108,7 +108,7 @@ def init(capacity, max_live, allow_growth=True, garbage_collection=False, fragme
         np.zeros(max_live + 1, np.uint32),
         pool,
         np.zeros(size_bins.BINS, np.uint32),
-        np.zeros(size_bins.LEVEL_3 + 1, np.int64),
+        np.zeros(size_bins.LEVEL_2 + 1, np.int64),
         np.zeros(MOST_REGIONS, REGION).view(np.recarray),
         new_ledger(0),
         Rules(capacity, waste, garbage_collection),

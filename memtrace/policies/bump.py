@@ -1,7 +1,7 @@
 """Bump: each block goes above all blocks so far, and nothing is used again. The upper bound.
 
 A freed block stays a hole for good, and is counted as one; no hole serves a request. Only the highest block grows in
-place. Cost: constant, plus O(log n) to keep count of the holes.
+place. Cost: constant.
 Source: arena or region allocation without its reset; Hanson 1990, "Fast allocation and deallocation of memory based on
 object lifetimes".
 """
@@ -9,9 +9,9 @@ object lifetimes".
 from memtrace.contract.bits import align_up
 from memtrace.contract.ledger import RESERVED
 from memtrace.contract.request import NOTHING, NOWHERE
-from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import State, expect_soon, init, largest_hole
-from memtrace.structures.heap import expect, request_block_size
+from memtrace.structures import heap, hole_list
+from memtrace.structures.heap import expect, expect_soon, request_block_size
+from memtrace.structures.hole_list import State, init, largest_hole
 from memtrace.structures.rules import alignment, block_size
 
 ORDER = 90
@@ -40,9 +40,9 @@ def place_at_end(state, address, size, handle):
     """
     tail = state.nodes[0].prev
     if address + size <= state.ledger[RESERVED]:
-        placed = heap.place(state, tail, address, size, handle, address_tree)
+        placed = heap.place(state, tail, address, size, handle, hole_list)
     else:
-        placed = heap.grow(state, address, size, handle, address_tree)
+        placed = heap.grow(state, address, size, handle, hole_list)
     if placed != NOWHERE:
         note_end(state, handle)
     return placed
@@ -60,7 +60,7 @@ def free(state, request, address):
     With the option `trim` the free tail of the heap then goes back to the system. ``address`` is not used. Later requests
     never use the hole.
     """
-    heap.free_block(state, request.block, address_tree)
+    heap.free_block(state, request.block, hole_list)
 
 
 def resize(state, request, address, old_size):
@@ -73,7 +73,7 @@ def resize(state, request, address, old_size):
     size = state.nodes[x].extent
     if block_size(state.rules, request.size) > size and address + size != state.rover[NEXT]:
         return NOWHERE
-    address = heap.resize_block(state, request, address, address_tree)
+    address = heap.resize_block(state, request, address, hole_list)
     if address >= 0:
         note_end(state, request.block)
     return address
@@ -81,4 +81,4 @@ def resize(state, request, address, old_size):
 
 def trim(state):
     """Give the free tail of the heap back to the system, in whole chunks above what the heap reserved at the start."""
-    heap.trim_top(state, address_tree)
+    heap.trim_top(state, hole_list)

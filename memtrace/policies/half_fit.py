@@ -15,10 +15,9 @@ Source: Ogasawara 1995, "An algorithm with constant execution time for dynamic s
 from memtrace.contract.ledger import INSPECTED
 from memtrace.contract.request import NOTHING
 from memtrace.structures import class_lists, heap
-from memtrace.structures.class_lists import State, find, grow, new_state, wanted_hole
+from memtrace.structures.class_lists import State, find, grow, largest_hole, new_state, wanted_hole
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, request_block_size, take
-from memtrace.structures.hole_maxima import largest_hole
 from memtrace.structures.rules import alignment
 
 ORDER = 9

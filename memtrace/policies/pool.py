@@ -34,7 +34,7 @@ from memtrace.structures.groups import UNLIMITED, Runs, group_room, new_runs
 from memtrace.structures.heap import FRESH, add_initial_hole, request_block_size
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
 from memtrace.structures.runs import enlarge, expect, expect_soon, free, largest_hole, nodes_for, take_cell, take_pages, trim
-from memtrace.structures.size_bins import BINS, LEVEL_3, granule
+from memtrace.structures.size_bins import BINS, LEVEL_2, granule
 
 ORDER = 12
 COALESCES = True
@@ -81,7 +81,7 @@ def init(
         np.zeros(max_live + 2, np.uint32),
         places,
         np.zeros(BINS, np.uint32),
-        np.zeros(LEVEL_3 + 1, np.int64),
+        np.zeros(LEVEL_2 + 1, np.int64),
         new_ledger(rules.floor),
         rules,
         granule(rules, options.get("base", 0)),

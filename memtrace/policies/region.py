@@ -22,9 +22,10 @@ import numpy as np
 
 from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line
+from memtrace.contract.largest import begin_search, end_search, follow_largest, largest_kept, offer
 from memtrace.contract.ledger import ALLOCATED, COUNT_INSPECTED, HOLE_TAKEN, HOLES, INSPECTED
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
-from memtrace.structures import address_tree, heap, hole_maxima
+from memtrace.structures import address_tree, heap
 from memtrace.structures.address_tree import expect_soon, first_fit, holes_below
 from memtrace.structures.heap import FRESH, expect, release_out_of_line, request_block_size, take_or_grow
 from memtrace.structures.pages import (
@@ -76,7 +77,6 @@ class State(NamedTuple):
     rover: np.ndarray
     ledger: np.ndarray
     rules: Rules
-    sizes: np.ndarray  # tree of the largest waiting hole (hole_maxima)
     places: np.ndarray  # places[node]: the page that the node is in, and whether it waits (pages.PLACE)
     regions: np.ndarray  # regions[tag + 1], of dtype REGION; entry 0 is that of blocks without a tag
     totals: np.ndarray  # HELD, REGIONS, WAITING_HOLES (pages)
@@ -88,9 +88,9 @@ def init(capacity, max_live, page=65536, **options):
         raise ValueError(f"page={page} is below 1")
     heap_state = address_tree.init(capacity, max_live, **options)
     nodes = heap_state.nodes.size
+    follow_largest(heap_state.ledger)
     return State(
         *heap_state,
-        hole_maxima.new_sizes(nodes),
         np.zeros(nodes, PLACE).view(np.recarray),
         np.zeros(FIRST_REGIONS, REGION).view(np.recarray),
         np.zeros(3, np.int64),
@@ -102,7 +102,6 @@ def enlarge(state):
     """Return a state with room for twice as many blocks, pages and regions."""
     return state._replace(
         nodes=twice(state.nodes),
-        sizes=hole_maxima.enlarged(state.sizes, 2 * state.nodes.size),
         places=twice(state.places),
         regions=twice(state.regions),
     )
@@ -262,9 +261,23 @@ def trim(state):
     heap.trim_top(state, address_tree)
 
 
+@out_of_line
 def largest_hole(state):
-    """Return the size in bytes of the largest hole, whether it waits in a page or is free for pages."""
-    return max(hole_maxima.largest_hole(state), address_tree.largest_hole(state))
+    """Return the size in bytes of the largest hole, whether it waits in a page or is free for pages.
+
+    If it is not known, all nodes are looked at.
+    """
+    nodes, places, ledger = state.nodes, state.places, state.ledger
+    largest, waiting = address_tree.largest_hole(state), largest_kept(ledger)
+    if waiting > 0 or state.totals[WAITING_HOLES] == 0:
+        return max(largest, waiting)
+    begin_search(ledger)
+    x = np.int64(nodes[0].next)
+    while x != 0:
+        if places[x].waits == 1:
+            offer(ledger, nodes[x].extent)
+        x = np.int64(nodes[x].next)
+    return max(largest, end_search(ledger, 1))
 
 
 def write_counters(state, row):

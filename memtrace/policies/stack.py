@@ -20,6 +20,7 @@ import numpy as np
 
 from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line, prefetch
+from memtrace.contract.largest import follow_largest
 from memtrace.contract.ledger import (
     ALLOCATED,
     COUNT_SIZES,
@@ -29,25 +30,23 @@ from memtrace.contract.ledger import (
     RELEASE_CALLS,
     RESERVED,
     SPLITS,
-    count_hole,
+    TAIL,
     new_ledger,
 )
 from memtrace.contract.request import NOTHING, NOWHERE
-from memtrace.structures import hole_maxima
 from memtrace.structures.heap import request_block_size, reserve
-from memtrace.structures.hole_maxima import largest_hole
 from memtrace.structures.rules import Rules, alignment, block_size, growth, heap_rules, trimmed
 from memtrace.structures.stack_entries import (
     ENTRY,
     GAPS,
     LAST,
     ONE,
-    TAIL,
     change_hole,
     change_tail,
+    count_if,
     gaps_beside,
+    largest_hole,
     next_block,
-    recount,
     recount_freed,
     squeeze,
 )
@@ -60,10 +59,9 @@ COUNTERS = ("waiting_bytes",)
 class State(NamedTuple):
     """The entries of the stack, and the counts of its holes."""
 
-    entries: np.ndarray  # from the bottom up: blocks, freed blocks and gaps (stacked.ENTRY); entry 0 ends at the base
+    entries: np.ndarray  # from the bottom up: blocks, freed blocks and gaps (stack_entries.ENTRY); entry 0 ends at the base
     entry_of: np.ndarray  # entry_of[handle]: the block's entry
-    shape: np.ndarray  # LAST, TAIL, GAPS (stacked)
-    sizes: np.ndarray  # tree of the largest hole (hole_maxima)
+    shape: np.ndarray  # LAST, GAPS (stack_entries)
     ledger: np.ndarray
     rules: Rules
 
@@ -74,12 +72,12 @@ def init(capacity, max_live, **options):
     state = State(
         np.zeros(4 * max_live + 8, ENTRY).view(np.recarray),
         np.zeros(max_live + 1, np.uint32),
-        np.array([0, max_live + 1, 0], np.int64),
-        hole_maxima.new_sizes(max_live + 2),
+        np.zeros(2, np.int64),
         new_ledger(rules.floor),
         rules,
     )
     state.entries[0].end = base
+    follow_largest(state.ledger)
     change_tail(state, 0, rules.floor - base)
     return state
 
@@ -120,9 +118,9 @@ def alloc(state, request):
         entries[x].end = address
         entries[x].run = x
         entries[x + ONE].run = 0
+    ledger[TAIL] = rest
     if ledger[COUNT_SIZES] != 0:
-        recount(state, request.block, 0, gap)
-        recount(state, state.shape[TAIL], tail, rest)
+        count_if(ledger, gap, 1)
     x += ONE
     entries[x].start = address
     entries[x].end = end
@@ -176,8 +174,7 @@ def free(state, request, address):
     ledger[ALLOCATED] -= end - start
     ledger[MERGES] += joined
     ledger[HOLES] += 1 - joined
-    if ledger[COUNT_SIZES] != 0:
-        recount_freed(state, x, low, high)
+    recount_freed(state, x, low, high)
     if state.rules.trim:
         trim(state)
 
@@ -202,13 +199,13 @@ def resize(state, request, address, old_size):
     ledger[ALLOCATED] -= old - address - size
     ledger[SPLITS] += 1
     if x == state.shape[LAST]:
-        number, upper = state.shape[TAIL], ledger[RESERVED]
+        upper = ledger[RESERVED]
+        change_tail(state, upper - old, upper - address - size)
     else:
-        after = next_block(entries, x)
-        number, upper = np.int64(entries[after].handle), entries[after].start
+        upper = entries[next_block(entries, x)].start
         state.shape[GAPS] = 1
+        change_hole(state, upper - old, upper - address - size)
     ledger[MERGES] += np.int64(upper > old)
-    change_hole(state, number, upper - old, upper - address - size)
     if state.rules.trim:
         trim(state)
     return address

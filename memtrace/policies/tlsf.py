@@ -24,10 +24,9 @@ from memtrace.contract.bits import align_up, highest_set
 from memtrace.contract.ledger import BLOCK_SIZE, INSPECTED
 from memtrace.contract.request import NOTHING
 from memtrace.structures import class_lists, heap
-from memtrace.structures.class_lists import State, find, grow, new_state, rounded, wanted_hole
+from memtrace.structures.class_lists import State, find, grow, largest_hole, new_state, rounded, wanted_hole
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, request_block_size, take
-from memtrace.structures.hole_maxima import largest_hole
 from memtrace.structures.rules import alignment
 
 ORDER = 8

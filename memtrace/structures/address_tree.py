@@ -1,11 +1,16 @@
 """Index of a heap's holes by address: the lowest hole that is large enough, from any address on, and the rank of a hole.
 
 The address space is cut into chunks of 2^shift bytes. The holes that start in a chunk form a treap ordered by address, in
-which each node stores the size of the largest hole in its subtree. Over the chunks stands a complete binary tree of maxima:
-each entry stores the size of the largest hole in the chunks below it (the root is entry 1, the children of entry i are 2i
-and 2i + 1). With few holes in a chunk, a walk through either tree is short and touches few cache lines. ``rebuild`` doubles
-the chunk width when the heap outgrows the chunks, and makes more and narrower chunks when more than two holes share a chunk
-on average.
+which each node stores the size of the largest hole in its subtree. Over the chunks stands a tree of maxima (see ``chunk_tree``):
+each entry stores the size of the largest hole in the chunks below it. With few holes in a chunk, a walk through either tree is
+short and touches few cache lines.
+
+    0      origin                        reserved
+    |---------|-|-|-|-|-|-|-|-----------|       the first chunk begins at 0, and the last one has no end
+
+``rebuild`` makes the chunks wider when the heap outgrows them, and makes eight times as many narrower chunks when more than
+two holes share a chunk on average. Where nearly all holes lie in a small part of the heap, the chunks are those of this part:
+``uneven`` looks from time to time whether many chunks are empty while others are full.
 """
 
 import sys
@@ -13,10 +18,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.contract.bits import next_power
 from memtrace.contract.calls import out_of_line, prefetch
 from memtrace.contract.ledger import COUNT_INSPECTED, HOLES, RESERVED, new_ledger
 from memtrace.structures import heap
+from memtrace.structures.chunk_tree import (
+    add_to_counts,
+    count_before,
+    depth_for,
+    first_leaf,
+    last_leaf_before,
+    lowest_leaf,
+    new_entries,
+    next_large,
+    raise_maximum,
+    set_maximum,
+)
 from memtrace.structures.heap import FRESH, add_initial_hole, fits
 from memtrace.structures.rules import Rules, heap_rules
 from memtrace.structures.treap import (
@@ -44,28 +60,32 @@ NODE = np.dtype(
                 ("free", "u4"),  # 1: a hole; 0: a block
                 ("rank", "i4"),  # treap priority: no child's is above its parent's
                 ("count", "i4"),  # number of holes in the node's subtree
+                ("unused", "i8"),  # so that a node is one cache line
             ],
             align=True,
         ),
     )
 )
 
-# in shape: log2 of a chunk's bytes; number of chunks; state of the generator of priorities; upper bound of the chunks
-SHIFT, LEAVES, SEED, MOST_LEAVES = 0, 1, 2, 3
-FIRST_LEAVES = 16  # chunks at the start
+# in shape: log2 of a chunk's bytes; number of chunks; state of the generator of priorities; upper bound of the chunks; entry of
+# the first chunk in the trees; address at which chunk 0 has its regular width; reserved bytes from which on the heap has outgrown
+# the chunks; holes that may still come before `uneven` looks again; 1: nearly all holes lay in a small part of the heap
+SHIFT, LEAVES, SEED, MOST_LEAVES, LEAF, ORIGIN, END, LEFT, PART = range(9)
+OUTSIDE = 64  # 1/64 of the holes on either side may lie outside the part that the chunks are made for
+SMALL_PART = 16  # such a part is at most 1/16 of the heap
 
 
 class State(NamedTuple):
-    """State of a heap whose holes are indexed by address; the state of first fit, next fit, worst fit and bump."""
+    """State of a heap whose holes are indexed by address; the state of first fit, next fit and worst fit."""
 
     nodes: np.ndarray  # nodes[node]: a NODE record of a block or hole; node 0 closes the heap's list
     node_of: np.ndarray  # node_of[handle]: the block's node
     pool: np.ndarray  # first fresh node and first spare node: see heap.FRESH and heap.SPARE
     roots: np.ndarray  # roots[chunk]: root node of the chunk's treap; 0 if no hole starts in the chunk
-    most: np.ndarray  # most[entry]: the tree of maxima over chunks, in bytes; the leaf of chunk c is shape[LEAVES] + c
+    most: np.ndarray  # most[entry]: the tree of maxima over chunks, in bytes; the leaf of chunk c is shape[LEAF] + c
     counts: np.ndarray  # counts[entry]: a tree of the same form, of numbers of holes; kept while searches are counted
-    shape: np.ndarray  # SHIFT, LEAVES, SEED, MOST_LEAVES
-    rover: np.ndarray  # two addresses that next fit and bump keep from request to request: see these policies
+    shape: np.ndarray  # SHIFT to PART
+    rover: np.ndarray  # two addresses that next fit keeps from request to request: see this policy
     ledger: np.ndarray  # see ledger
     rules: Rules
 
@@ -77,17 +97,18 @@ def init(capacity, max_live, **options):
     ``heap_rules``. Raises ValueError if an option is invalid.
     """
     rules = heap_rules(capacity, **options)
-    leaves = max(FIRST_LEAVES, int(next_power(max_live)))
+    depth = depth_for(max_live)
+    entries = first_leaf(depth) + 8**depth
     pool = np.zeros(2, np.int64)
     pool[FRESH] = 1
     state = State(
-        np.zeros(2 * max_live + 8, NODE).view(np.recarray),
+        new_entries(2 * max_live + 8, NODE).view(np.recarray),
         np.zeros(max_live + 1, np.uint32),
         pool,
-        np.zeros(leaves, np.uint32),
-        np.zeros(2 * leaves, np.int64),
-        np.zeros(2 * leaves, np.int64),
-        np.array([4, FIRST_LEAVES, 1, leaves], np.int64),
+        np.zeros(8**depth, np.uint32),
+        new_entries(entries, np.int64),
+        new_entries(entries, np.int64),
+        np.array([4, 8, 1, 8**depth, first_leaf(1), 0, 8 << 4, 0, 0], np.int64),
         np.full(2, options.get("base", 0), np.int64),
         new_ledger(rules.floor),
         rules,
@@ -96,35 +117,10 @@ def init(capacity, max_live, **options):
     return state
 
 
-def raise_leaf(most, i, size):
-    """Raise the maxima from entry ``i`` of the tree ``most`` upward to ``size`` bytes; stop at the first that is not smaller."""
-    while i != 0 and most[i] < size:
-        most[i] = size
-        i >>= 1
-
-
-def set_leaf(most, i, size):
-    """Set leaf ``i`` of the tree of maxima ``most`` to ``size`` bytes; correct the entries above it as far as they change."""
-    if size >= most[i]:
-        raise_leaf(most, i, size)
-        return
-    while True:
-        old = most[i]
-        most[i] = size
-        size = max(size, most[i ^ 1])
-        i >>= 1
-        if i == 0 or most[i] == size or most[i] != old:
-            return
-
-
 def add_count(state, i, sign):
     """Add ``sign`` (1 or -1) to the number of holes of leaf ``i`` and of all entries above it, if searches are counted."""
-    if state.ledger[COUNT_INSPECTED] == 0:
-        return
-    counts = state.counts
-    while i != 0:
-        counts[i] += sign
-        i >>= 1
+    if state.ledger[COUNT_INSPECTED] != 0:
+        add_to_counts(state.counts, i, sign)
 
 
 def insert(state, x):
@@ -137,15 +133,56 @@ def insert(state, x):
     shape = state.shape
     shape[SEED] = (shape[SEED] * 1103515245 + 12345) & 0x7FFFFFFF
     state.nodes[x].rank = shape[SEED]
-    if outgrown(state) or crowded(state):
+    shape[LEFT] -= 1
+    if outgrown(state) or crowded(state) or (shape[LEFT] < 0 and uneven(state)):
         rebuild(state)
     else:
         insert_with_priority(state, x)
 
 
+def chunk_of(state, address):
+    """Return the chunk that ``address`` is in."""
+    shape = state.shape
+    return min(max(address - shape[ORIGIN], 0) >> shape[SHIFT], shape[LEAVES] - 1)
+
+
 def outgrown(state):
-    """Return whether the reserved end of the heap is at or above the end of the last chunk."""
-    return state.ledger[RESERVED] >> state.shape[SHIFT] >= state.shape[LEAVES]
+    """Return whether the heap has become too large for the chunks."""
+    return state.ledger[RESERVED] >= state.shape[END]
+
+
+@out_of_line
+def uneven(state):
+    """Return whether chunks would be less full if they lay only in that part of the heap where nearly all holes are.
+
+    Evenly spread holes are 2.3 to a chunk that is not empty, in the mean, before there are more chunks.
+    """
+    used, holes, shape = 0, state.ledger[HOLES], state.shape
+    for chunk in range(shape[LEAVES]):
+        used += state.roots[chunk] != 0
+    full = 2 * holes > 5 * used + 2 * OUTSIDE
+    shape[LEFT] = (16 if full else 4) * holes + shape[LEAVES] + 1024
+    if full:
+        first, last = middle_holes(state)
+        shape[PART] = last - first < state.ledger[RESERVED] // SMALL_PART
+    return full and shape[PART] != 0
+
+
+@out_of_line
+def middle_holes(state):
+    """Return the addresses between which all holes start but the lowest and highest ones, 1/OUTSIDE of the holes on each side."""
+    nodes, outside, seen = state.nodes, state.ledger[HOLES] // OUTSIDE, 0
+    first, last = np.int64(0), np.int64(0)
+    x = np.int64(nodes[0].next)
+    while x != 0:
+        if nodes[x].free == 1:
+            if seen <= outside:
+                first = nodes[x].addr
+            if seen < state.ledger[HOLES] - outside:
+                last = nodes[x].addr
+            seen += 1
+        x = np.int64(nodes[x].next)
+    return first, last
 
 
 def crowded(state):
@@ -161,10 +198,10 @@ def insert_with_priority(state, x):
     nodes[x].up = 0
     nodes[x].most = nodes[x].extent
     nodes[x].count = 1
-    chunk = nodes[x].addr >> shape[SHIFT]
+    chunk = chunk_of(state, nodes[x].addr)
     state.roots[chunk] = insert_node(nodes, state.roots[chunk], x)
-    raise_leaf(state.most, shape[LEAVES] + chunk, nodes[x].extent)
-    add_count(state, shape[LEAVES] + chunk, 1)
+    raise_maximum(state.most, shape[LEAF] + chunk, nodes[x].extent)
+    add_count(state, shape[LEAF] + chunk, 1)
 
 
 def remove(state, x):
@@ -173,12 +210,12 @@ def remove(state, x):
     The node's address and extent must still be those under which it was inserted.
     """
     nodes, shape = state.nodes, state.shape
-    chunk = nodes[x].addr >> shape[SHIFT]
-    root = remove_node(nodes, state.roots[chunk], x)
+    chunk = chunk_of(state, nodes[x].addr)
+    root = remove_node(nodes, state.roots[chunk], x, state.ledger[COUNT_INSPECTED] != 0)
     state.roots[chunk] = root
-    leaf = shape[LEAVES] + chunk
+    leaf = shape[LEAF] + chunk
     if state.most[leaf] != nodes[root].most:
-        set_leaf(state.most, leaf, nodes[root].most)
+        set_maximum(state.most, leaf, nodes[root].most)
     add_count(state, leaf, -1)
 
 
@@ -189,14 +226,14 @@ def move(state, x, address, size):
     chunk, the treap keeps its form.
     """
     nodes, shape = state.nodes, state.shape
-    chunk = nodes[x].addr >> shape[SHIFT]
-    if chunk == address >> shape[SHIFT]:
+    chunk = chunk_of(state, nodes[x].addr)
+    if chunk == chunk_of(state, address):
         nodes[x].addr = address
         nodes[x].extent = size
         pull_up(nodes, x)
-        leaf, most = shape[LEAVES] + chunk, nodes[state.roots[chunk]].most
+        leaf, most = shape[LEAF] + chunk, nodes[state.roots[chunk]].most
         if state.most[leaf] != most:
-            set_leaf(state.most, leaf, most)
+            set_maximum(state.most, leaf, most)
         return
     remove(state, x)
     nodes[x].addr = address
@@ -215,10 +252,9 @@ def rebuild(state):
     state.counts[:] = 0
     state.roots[:] = 0
     if crowded(state):
-        shape[LEAVES] = min(4 * shape[LEAVES], shape[MOST_LEAVES])
-        shape[SHIFT] = 0
-    while outgrown(state):
-        shape[SHIFT] += 1
+        shape[LEAVES] *= 8
+        shape[LEAF] = (shape[LEAF] + 1) * 8
+    fit_chunks(state)
     x = nodes[0].next
     while x != 0:
         if nodes[x].free == 1:
@@ -226,39 +262,52 @@ def rebuild(state):
         x = nodes[x].next
 
 
+@out_of_line
+def fit_chunks(state):
+    """Set where the chunks lie and how wide they are: they cover the heap, or the small part of it where nearly all holes lie."""
+    shape, top = state.shape, state.ledger[RESERVED]
+    part, span, first, last = False, top, np.int64(0), np.int64(0)
+    shape[ORIGIN] = 0
+    if shape[PART] != 0:
+        first, last = middle_holes(state)
+        part = last - first < top // SMALL_PART
+        shape[PART] = part
+    if part:
+        span = 2 * (last - first)  # with room on both sides, a quarter each
+        shape[ORIGIN] = max(first - span // 4, 0)
+    shape[SHIFT] = 0
+    while span >> shape[SHIFT] >= shape[LEAVES]:
+        shape[SHIFT] += 1
+    shape[END] = (1 << 63) - 1
+    if top < 1 << 61:
+        shape[END] = top + top // 2 if part else shape[LEAVES] << shape[SHIFT]
+
+
 def lowest(state, size):
     """Return the lowest hole of at least ``size`` bytes, as a node; 0 if there is none."""
-    return lowest_below(state, 1, size) if state.most[1] >= size else np.int64(0)
+    return lowest_below(state, np.int64(0), size) if state.most[0] >= size else np.int64(0)
 
 
 def lowest_below(state, i, size):
     """Return the lowest hole of at least ``size`` bytes in the chunks below entry ``i`` of the tree; there must be one."""
-    most, leaves = state.most, state.shape[LEAVES]
-    while i < leaves:
-        i <<= 1
-        if most[i] < size:
-            i += 1
-    return lowest_in_treap(state.nodes, state.roots[i - leaves], size)
+    leaf = state.shape[LEAF]
+    chunk = lowest_leaf(state.most, i, leaf, size) - leaf
+    return lowest_in_treap(state.nodes, state.roots[np.uint64(chunk)], size)
 
 
 def lowest_from(state, low, size):
     """Return the lowest hole of at least ``size`` bytes that starts at address ``low`` or above; 0 if there is none."""
     most, shape = state.most, state.shape
-    if most[1] < size:
+    if most[0] < size:
         return np.int64(0)
-    chunk = low >> shape[SHIFT]
-    if chunk >= shape[LEAVES]:
-        return np.int64(0)
-    i = shape[LEAVES] + chunk
+    chunk = chunk_of(state, low)
+    i = shape[LEAF] + chunk
     if most[i] >= size:
         x = lowest_in_treap_from(state.nodes, state.roots[chunk], low, size)
         if x != 0:
             return x
-    while i & 1 == 1 or most[i ^ 1] < size:
-        i >>= 1
-        if i <= 1:
-            return np.int64(0)
-    return lowest_below(state, i ^ 1, size)
+    i = next_large(most, i, size)
+    return lowest_below(state, i, size) if i != 0 else np.int64(0)
 
 
 def first_fit(state, low, size, align):
@@ -282,44 +331,30 @@ def holes_below(state, x):
         if nodes[parent].right == child:
             below += nodes[nodes[parent].left].count + 1
         child = parent
-    i = state.shape[LEAVES] + (nodes[x].addr >> state.shape[SHIFT])
-    while i > 1:
-        if i & 1 == 1:
-            below += counts[i - 1]
-        i >>= 1
-    return below
+    return below + count_before(counts, state.shape[LEAF] + chunk_of(state, nodes[x].addr))
 
 
 def hole_at(state, address):
     """Return the hole that contains ``address``, as a node; 0 if no hole contains it."""
     nodes, most, shape = state.nodes, state.most, state.shape
-    chunk = address >> shape[SHIFT]
-    if chunk >= shape[LEAVES]:
-        chunk = shape[LEAVES] - 1
+    chunk = chunk_of(state, address)
     x = last_until(nodes, state.roots[chunk], address)
     if x == 0:
-        i = shape[LEAVES] + chunk
-        while i > 1 and (i & 1 == 0 or most[i - 1] == 0):
-            i >>= 1
-        if i <= 1:
+        i = last_leaf_before(most, shape[LEAF] + chunk, shape[LEAF])
+        if i < 0:
             return np.int64(0)
-        i -= 1
-        while i < shape[LEAVES]:
-            i = 2 * i + 1
-            if most[i] == 0:
-                i -= 1
-        x = last_until(nodes, state.roots[i - shape[LEAVES]], address)
+        x = last_until(nodes, state.roots[i - shape[LEAF]], address)
     return x if nodes[x].addr + nodes[x].extent > address else np.int64(0)
 
 
 def largest_hole(state):
     """Return the bytes of the largest hole; 0 if there is none."""
-    return state.most[1]
+    return state.most[0]
 
 
 def expect_soon(state, handle):
     """Prefetch the list neighbours and the chunk of the block ``handle``, which will be freed within the next few events."""
     heap.expect_soon(state, handle)
-    chunk = state.nodes[state.node_of[handle]].addr >> state.shape[SHIFT]
+    chunk = chunk_of(state, state.nodes[state.node_of[handle]].addr)
     prefetch(state.roots, chunk)
-    prefetch(state.most, state.shape[LEAVES] + chunk)
+    prefetch(state.most, state.shape[LEAF] + chunk)

@@ -24,7 +24,7 @@ from memtrace.structures.groups import BITS, CLASS, Runs, group_entry, group_roo
 from memtrace.structures.heap import FRESH, add_initial_hole
 from memtrace.structures.rules import Rules, alignment, block_size, heap_rules
 from memtrace.structures.runs import nodes_for, take_cell, take_pages
-from memtrace.structures.size_bins import BINS, LEVEL_3, granule
+from memtrace.structures.size_bins import BINS, LEVEL_2, granule
 
 
 class Spacing(NamedTuple):
@@ -111,7 +111,7 @@ def new_state(capacity, max_live, shape, options):
         node_of=np.zeros(max_live + 2, np.uint32),
         pool=pool,
         heads=np.zeros(BINS, np.uint32),
-        words=np.zeros(LEVEL_3 + 1, np.int64),
+        words=np.zeros(LEVEL_2 + 1, np.int64),
         ledger=new_ledger(rules.floor),
         rules=rules,
         granule=granule(rules, options.get("base", 0)),

@@ -17,10 +17,10 @@ import numpy as np
 
 from memtrace.contract.bits import align_up, highest_set, lowest_set
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import RESERVED, new_ledger
+from memtrace.contract.largest import begin_search, end_search, follow, follow_largest, largest_kept, offer
+from memtrace.contract.ledger import HOLES, RESERVED, new_ledger
 from memtrace.contract.request import NOWHERE
 from memtrace.structures.heap import FRESH, add_initial_hole, append, change_hole_out_of_line, place, reserve
-from memtrace.structures.hole_maxima import new_sizes, set_hole_size
 from memtrace.structures.rules import Rules, growth, heap_rules
 from memtrace.structures.size_bins import bits_above, granule
 
@@ -65,7 +65,6 @@ class State(NamedTuple):
     pool: np.ndarray  # first fresh node and first spare node: see heap.FRESH and heap.SPARE
     heads: np.ndarray  # heads[class]: head of the class's list, the hole that entered it last; 0 if the list is empty
     words: np.ndarray  # bitmap of the classes whose list is not empty, and the SUMMARY word behind it
-    sizes: np.ndarray  # see hole_maxima
     ledger: np.ndarray  # see ledger
     rules: Rules
     classes: Classes
@@ -88,11 +87,11 @@ def new_state(capacity, max_live, sl, small, fl, whole, **options):
         pool,
         np.zeros(WORDS * 64, np.uint32),
         np.zeros(WORDS + 1, np.int64),
-        new_sizes(2 * max_live + 8),
         new_ledger(rules.floor),
         rules,
         classes,
     )
+    follow_largest(state.ledger)
     add_initial_hole(state, options.get("initial", 0), sys.modules[__name__])
     return state
 
@@ -109,6 +108,12 @@ def class_of(classes, size):
     """Return the number of the class that contains ``size``, the bytes of a hole less one header."""
     e = octave(classes, size)
     return (e << classes.sl) + (size >> (classes.step + e))
+
+
+def least_of(classes, number):
+    """Return the least size of class ``number``, in bytes."""
+    e = max((number >> classes.sl) - 1, 0)
+    return (number - (e << classes.sl)) << (classes.step + e)
 
 
 def rounded(classes, size):
@@ -179,13 +184,11 @@ def grow(state, size, wanted, align, handle, index):
 def insert(state, x):
     """Insert node x, a new hole, into the index."""
     push(state, x)
-    set_hole_size(state, x, state.nodes[x].extent)
 
 
 def remove(state, x):
     """Remove hole x from the index."""
     take_out(state, x)
-    set_hole_size(state, x, 0)
 
 
 def move(state, x, address, size):
@@ -194,12 +197,12 @@ def move(state, x, address, size):
     state.nodes[x].addr = address
     state.nodes[x].extent = size
     push(state, x)
-    set_hole_size(state, x, size)
 
 
 def push(state, x):
     """Make hole x the head of the list of its class, and mark the class as nonempty."""
     nodes, heads = state.nodes, state.heads
+    follow(state.ledger, nodes[x].extent, 1)
     c = hole_class(state, nodes[x].extent)
     head = heads[c]
     nodes[x].ahead = head
@@ -213,6 +216,7 @@ def push(state, x):
 def take_out(state, x):
     """Unlink hole x from the list of its class, and mark the class as empty if x was its only hole."""
     nodes = state.nodes
+    follow(state.ledger, nodes[x].extent, -1)
     ahead, behind = nodes[x].ahead, nodes[x].behind
     nodes[ahead].behind = behind
     if behind != 0:
@@ -238,3 +242,21 @@ def unmark(words, c):
     words[i] = word
     if word == 0:
         words[SUMMARY] &= ~(1 << i)
+
+
+@out_of_line
+def largest_hole(state):
+    """Return the bytes of the largest hole; 0 if there is none. If it is not known, the last list is searched."""
+    ledger = state.ledger
+    most = largest_kept(ledger)
+    if most > 0 or ledger[HOLES] == 0:
+        return most
+    nodes, words = state.nodes, state.words
+    i = highest_set(words[SUMMARY])
+    last = (i << 6) + highest_set(words[i])
+    x = np.int64(state.heads[last])
+    begin_search(ledger)
+    while x != 0:
+        offer(ledger, nodes[x].extent)
+        x = np.int64(nodes[x].ahead)
+    return end_search(ledger, least_of(state.classes, last) + state.rules.header if last > 0 else 1)

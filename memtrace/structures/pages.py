@@ -5,14 +5,14 @@
 To the heap a page is a block. Its own blocks and waiting ranges are nodes of the heap's list, and its last node, which is never
 dropped, identifies the page. A new block is placed in the page's free end. A freed block becomes a waiting range, and coalesces
 with the waiting ranges beside it in its page; in the ledger a waiting range is a hole. The pages of a tag form a region (see the
-policy ``region``). The state has the fields ``places``, ``totals`` and, for ``hole_maxima``, ``sizes``, besides those of a heap.
+policy ``region``). The state has the fields ``places`` and ``totals`` besides those of a heap.
 """
 
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
+from memtrace.contract.largest import follow
 from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS, close_hole, open_hole, resize_hole
-from memtrace.structures import hole_maxima
 from memtrace.structures.heap import drop_node, link, new_node, unlink
 
 PAGE_BYTES, REGIONS, WAITING_HOLES = 0, 1, 2  # in totals: bytes of all pages; regions with live blocks; waiting ranges
@@ -73,7 +73,7 @@ def add_waiting(state, x):
     state.places[x].waits = 1
     state.totals[WAITING_HOLES] += 1
     open_hole(state.ledger, state.nodes[x].extent)
-    hole_maxima.insert(state, x)
+    follow(state.ledger, state.nodes[x].extent, 1)
 
 
 def drop_waiting(state, x):
@@ -81,13 +81,16 @@ def drop_waiting(state, x):
     state.places[x].waits = 0
     state.totals[WAITING_HOLES] -= 1
     close_hole(state.ledger, state.nodes[x].extent)
-    hole_maxima.remove(state, x)
+    follow(state.ledger, state.nodes[x].extent, -1)
 
 
 def change_waiting(state, x, address, size):
-    """Change the waiting range x to ``address`` and ``size`` bytes, in its node, the ledger and the maxima."""
+    """Change the waiting range x to ``address`` and ``size`` bytes, in its node and the ledger."""
     resize_hole(state.ledger, state.nodes[x].extent, size)
-    hole_maxima.move(state, x, address, size)
+    follow(state.ledger, state.nodes[x].extent, -1)
+    follow(state.ledger, size, 1)
+    state.nodes[x].addr = address
+    state.nodes[x].extent = size
 
 
 @out_of_line

@@ -1,8 +1,8 @@
 """Index of a heap's holes by size: a bin per size, a bitmap of the nonempty bins, and in each bin a pairing heap.
 
 Sizes are counted in granules; a granule is the largest power of two that divides every size that the options make possible.
-Below 2^23 granules each bin has the holes of one size; above, a bin has the sizes that agree in their 18 leading bits. The
-pairing heaps are ordered by size, then address, so best fit is exact in all bins. The bitmap is a 64-ary tree of words: four
+Below 2^16 granules each bin has the holes of one size; above, a bin has the sizes that agree in their 13 leading bits. The
+pairing heaps are ordered by size, then address, so best fit is exact in all bins. The bitmap is a 64-ary tree of words: three
 loads find the next bin that is not empty.
 
 Pairing heaps: Fredman, Sedgewick, Sleator and Tarjan 1986, "The pairing heap: a new form of self-adjusting heap".
@@ -19,12 +19,12 @@ from memtrace.contract.ledger import new_ledger
 from memtrace.structures.heap import FRESH, add_initial_hole, fits
 from memtrace.structures.rules import Rules, heap_rules
 
-EXACT = 1 << 23  # granules from which on a bin has more than one size
-MANTISSA = 17  # bits below the leading bit that are significant for the bin of such a size
-BINS = 1 << 24  # number of bins, and bits of the bitmap's level 0
+LOG_EXACT = 16
+EXACT = 1 << LOG_EXACT  # granules from which on a bin has more than one size
+MANTISSA = 12  # bits below the leading bit that are significant for the bin of such a size
+BINS = 1 << 18  # number of bins, and bits of the bitmap's level 0; EXACT + (62 - LOG_EXACT) * 2^MANTISSA are in use
 LEVEL_1 = BINS >> 6  # index in words at which level 1 of the bitmap starts; level 0 starts at 0
-LEVEL_2 = LEVEL_1 + (BINS >> 12)
-LEVEL_3 = LEVEL_2 + (BINS >> 18)
+LEVEL_2 = LEVEL_1 + (BINS >> 12)  # index of the one word of level 2, whose bit k is set while word k of level 1 is not 0
 
 NODE = np.dtype(
     (
@@ -53,7 +53,7 @@ class State(NamedTuple):
     node_of: np.ndarray  # node_of[handle]: the block's node
     pool: np.ndarray  # first node never used and first spare node: see heap.FRESH and heap.SPARE
     heads: np.ndarray  # heads[bin]: root node of the bin's pairing heap; 0 if the bin is empty
-    words: np.ndarray  # the four levels of the bitmap
+    words: np.ndarray  # the three levels of the bitmap
     ledger: np.ndarray  # see ledger
     rules: Rules
     granule: int  # log2 of the bytes of a granule
@@ -74,7 +74,7 @@ def init(capacity, max_live, **options):
         np.zeros(max_live + 1, np.uint32),
         pool,
         np.zeros(BINS, np.uint32),
-        np.zeros(LEVEL_3 + 1, np.int64),
+        np.zeros(LEVEL_2 + 1, np.int64),
         new_ledger(rules.floor),
         rules,
         granule(rules, options.get("base", 0)),
@@ -94,7 +94,7 @@ def bin_of(state, size):
     if granules < EXACT:
         return granules
     magnitude = highest_set(granules)
-    return EXACT + ((magnitude - 24) << MANTISSA) + (granules >> (magnitude - MANTISSA))
+    return EXACT + ((magnitude - LOG_EXACT - 1) << MANTISSA) + (granules >> (magnitude - MANTISSA))
 
 
 def precedes(nodes, a, b):
@@ -201,33 +201,25 @@ def move(state, x, address, size):
 def mark(words, b):
     """Set the bit of bin ``b`` in the bitmap ``words``, and the bits above it."""
     i = b >> 6
-    word = words[i]
-    words[i] = word | (np.int64(1) << (b & 63))
+    word = words[np.uint64(i)]
+    words[np.uint64(i)] = word | (np.int64(1) << (b & 63))
     if word == 0:
-        j = i >> 6
-        word = words[LEVEL_1 + j]
-        words[LEVEL_1 + j] = word | (np.int64(1) << (i & 63))
-        if word == 0:
-            k = j >> 6
-            words[LEVEL_2 + k] |= np.int64(1) << (j & 63)
-            words[LEVEL_3] |= np.int64(1) << (k & 63)
+        j = np.uint64(LEVEL_1 + (i >> 6))
+        words[j] |= np.int64(1) << (i & 63)
+        words[LEVEL_2] |= np.int64(1) << (i >> 6)
 
 
 def unmark(words, b):
     """Clear the bit of bin ``b`` in the bitmap ``words``, and the bits of all words above it that become 0."""
     i = b >> 6
-    word = words[i] & ~(np.int64(1) << (b & 63))
-    words[i] = word
+    word = words[np.uint64(i)] & ~(np.int64(1) << (b & 63))
+    words[np.uint64(i)] = word
     if word == 0:
-        j = i >> 6
-        word = words[LEVEL_1 + j] & ~(np.int64(1) << (i & 63))
-        words[LEVEL_1 + j] = word
+        j = np.uint64(LEVEL_1 + (i >> 6))
+        word = words[j] & ~(np.int64(1) << (i & 63))
+        words[j] = word
         if word == 0:
-            k = j >> 6
-            word = words[LEVEL_2 + k] & ~(np.int64(1) << (j & 63))
-            words[LEVEL_2 + k] = word
-            if word == 0:
-                words[LEVEL_3] &= ~(np.int64(1) << (k & 63))
+            words[LEVEL_2] &= ~(np.int64(1) << (i >> 6))
 
 
 def bits_above(word, bit):
@@ -238,24 +230,29 @@ def bits_above(word, bit):
 def next_bin(words, b):
     """Return the first bin, from ``b`` on, that is not empty; -1 if there is none."""
     i = b >> 6
-    word = words[i] & (np.int64(-1) << (b & 63))
+    word = words[np.uint64(i)] & (np.int64(-1) << (b & 63))
     if word == 0:
         j = i >> 6
-        word = bits_above(words[LEVEL_1 + j], i & 63)
+        word = bits_above(words[np.uint64(LEVEL_1 + j)], i & 63)
         if word == 0:
-            k = j >> 6
-            word = bits_above(words[LEVEL_2 + k], j & 63)
+            word = bits_above(words[LEVEL_2], j)
             if word == 0:
-                word = bits_above(words[LEVEL_3], k & 63)
-                if word == 0:
-                    return -1
-                k = lowest_set(word)
-                word = words[LEVEL_2 + k]
-            j = (k << 6) + lowest_set(word)
-            word = words[LEVEL_1 + j]
+                return np.int64(-1)
+            j = lowest_set(word)
+            word = words[np.uint64(LEVEL_1 + j)]
         i = (j << 6) + lowest_set(word)
-        word = words[i]
+        word = words[np.uint64(i)]
     return (i << 6) + lowest_set(word)
+
+
+def last_bin(words):
+    """Return the last bin that is not empty; -1 if there is none."""
+    word = words[LEVEL_2]
+    if word == 0:
+        return np.int64(-1)
+    j = highest_set(word)
+    i = (j << 6) + highest_set(words[LEVEL_1 + j])
+    return (i << 6) + highest_set(words[i])
 
 
 def best(state, size, align):
@@ -280,39 +277,43 @@ def best_in_heap(nodes, root, size, align):
     """Return the smallest hole of a bin in which a block fits, the lowest of equal ones; 0 if there is none.
 
     ``root`` is the root of the bin's heap, in which the block does not fit: its address is misaligned, or the bin has several
-    sizes and the root's is too small. All other holes of the bin are looked at.
+    sizes and the root's is too small. The holes below one that fits come after it, so they are passed over.
     """
     found = np.int64(0)
     x = following(nodes, root)
     while x != 0:
-        if fits(nodes[x], size, align) and (found == 0 or precedes(nodes, x, found)):
+        if not fits(nodes[x], size, align):
+            x = following(nodes, x)
+            continue
+        if found == 0 or precedes(nodes, x, found):
             found = x
-        x = following(nodes, x)
+        x = beside(nodes, x)
     return found
 
 
 def following(nodes, x):
-    """Return the node after x in preorder: its first child, its sibling, or the nearest sibling of an ancestor; 0: none."""
-    if nodes[x].child != 0:
-        return nodes[x].child
+    """Return the node after x in preorder: its first child, else what is ``beside`` it; 0 if there is none."""
+    child = np.int64(nodes[x].child)
+    return child if child != 0 else beside(nodes, x)
+
+
+def beside(nodes, x):
+    """Return the node after x and all below it in preorder: its sibling, or the nearest sibling of an ancestor; 0: none."""
     while x != 0 and nodes[x].side == 0:
         while nodes[x].back != 0 and nodes[nodes[x].back].child != x:
-            x = nodes[x].back
-        x = nodes[x].back
-    return nodes[x].side if x != 0 else 0
+            x = np.int64(nodes[x].back)
+        x = np.int64(nodes[x].back)
+    return np.int64(nodes[x].side) if x != 0 else np.int64(0)
 
 
 @out_of_line
 def largest_hole(state):
-    """Return the bytes of the largest hole; 0 if there is none. All holes of the highest nonempty bin are looked at."""
-    word = state.words[LEVEL_3]
-    if word == 0:
-        return 0
-    k = highest_set(word)
-    j = (k << 6) + highest_set(state.words[LEVEL_2 + k])
-    i = (j << 6) + highest_set(state.words[LEVEL_1 + j])
-    x = np.int64(state.heads[(i << 6) + highest_set(state.words[i])])
-    most = 0
+    """Return the bytes of the largest hole; 0 if there is none. All holes of the last nonempty bin are looked at."""
+    b = last_bin(state.words)
+    if b < 0:
+        return np.int64(0)
+    x = np.int64(state.heads[b])
+    most = np.int64(0)
     while x != 0:
         most = max(most, state.nodes[x].extent)
         x = following(state.nodes, x)

@@ -5,19 +5,18 @@
 A gap is the free bytes that an alignment leaves below a block. A run is a sequence of adjacent free entries (freed blocks,
 gaps); it is one hole. Its first and last entry store each other's index, so a neighbour finds the other end at once. The tail
 is the hole between the top entry and the reserved end. Bytes that a block lost when it shrank are a hole without an entry.
-A state has ``entries``, ``entry_of`` (indexed by handle), ``shape`` and, for ``hole_maxima``, ``sizes``.
+A state has ``entries``, ``entry_of`` (indexed by handle) and ``shape``. The size of the tail is in the ledger.
 """
 
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, count_hole
-from memtrace.structures import hole_maxima
+from memtrace.contract.largest import begin_search, end_search, follow, largest_kept, offer
+from memtrace.contract.ledger import COUNT_SIZES, HOLES, RESERVED, TAIL, count_hole
 
 LAST = 0  # in shape: index of the top entry; 0 if the stack is empty
 ONE = np.uint64(1)  # keeps the arithmetic of indices unsigned
-TAIL = 1  # in shape: number of the tail in ``sizes``; any other hole has the handle of the block above it
-GAPS = 2  # in shape: 1: a block shrank, so there may be a hole without an entry
+GAPS = 1  # in shape: 1: a block shrank, so there may be a hole without an entry
 
 ENTRY = np.dtype(
     (
@@ -37,24 +36,24 @@ ENTRY = np.dtype(
 
 def change_tail(state, old, new):
     """Change the size of the tail from ``old`` to ``new`` bytes; 0 stands for no hole."""
-    change_hole(state, state.shape[TAIL], old, new)
-
-
-def change_hole(state, number, old, new):
-    """Change the size of the hole with this ``number`` in ``sizes`` from ``old`` to ``new`` bytes; 0 stands for no hole."""
     state.ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
-    if state.ledger[COUNT_SIZES] != 0:
-        recount(state, number, old, new)
+    state.ledger[TAIL] = new
 
 
-@out_of_line
-def recount(state, number, old, new):
-    """Change the size of a hole in the counts of sizes and in the tree of maxima; HOLES stays as it is."""
-    if old > 0:
-        count_hole(state.ledger, old, -1)
-    if new > 0:
-        count_hole(state.ledger, new, 1)
-    hole_maxima.set_hole_size(state, number, new)
+def change_hole(state, old, new):
+    """Change the size of a hole below the top from ``old`` to ``new`` bytes; 0 stands for no hole."""
+    ledger = state.ledger
+    ledger[HOLES] += np.int64(new > 0) - np.int64(old > 0)
+    if ledger[COUNT_SIZES] != 0:
+        count_if(ledger, old, -1)
+        count_if(ledger, new, 1)
+
+
+def count_if(ledger, size, sign):
+    """Count a hole of ``size`` bytes in the counts of sizes (``sign`` 1) or not any more (-1); 0 stands for no hole."""
+    if size != 0:
+        count_hole(ledger, size, sign)
+        follow(ledger, size, sign)
 
 
 @out_of_line
@@ -99,14 +98,39 @@ def gaps_beside(entries, x, last):
     return gaps
 
 
-@out_of_line
 def recount_freed(state, x, low, high):
-    """Count the freed entry x and the holes beside it as one hole, of which ``low`` and ``high`` are the first and last entry."""
-    entries = state.entries
+    """Count the freed entry x and the holes beside it as one hole, of which ``low`` and ``high`` are the first and last entry.
+
+    HOLES stays as it is.
+    """
+    entries, ledger = state.entries, state.ledger
     start = entries[low - ONE].end
     if state.shape[LAST] < np.int64(low):
-        upper, number = state.ledger[RESERVED], state.shape[TAIL]
-    else:
-        upper, number = entries[high + ONE].start, np.int64(entries[high + ONE].handle)
-    recount(state, np.int64(entries[x].handle), entries[x].start - start, 0)
-    recount(state, number, upper - entries[x].end, upper - start)
+        ledger[TAIL] = ledger[RESERVED] - start
+        if ledger[COUNT_SIZES] != 0:
+            count_if(ledger, entries[x].start - start, -1)
+    elif ledger[COUNT_SIZES] != 0:
+        upper = entries[high + ONE].start
+        count_if(ledger, entries[x].start - start, -1)
+        count_if(ledger, upper - entries[x].end, -1)
+        count_if(ledger, upper - start, 1)
+
+
+@out_of_line
+def largest_hole(state):
+    """Return the bytes of the largest hole; 0 if there is none. If that below the top is not known, all entries are looked at."""
+    ledger = state.ledger
+    most = largest_kept(ledger)
+    if most > 0 or ledger[HOLES] == np.int64(ledger[TAIL] > 0):
+        return max(most, ledger[TAIL])
+    entries, top = state.entries, np.uint64(state.shape[LAST])
+    begin_search(ledger)
+    x, below = ONE, entries[0].end
+    while x <= top:
+        if entries[x].run != 0:
+            x = np.uint64(entries[x].run)
+        else:
+            offer(ledger, entries[x].start - below)
+            below = entries[x].end
+        x += ONE
+    return max(end_search(ledger, 1), ledger[TAIL])

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from memtrace.contract.bits import highest_set
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import RESERVED, SPLITS, close_hole, open_hole, resize_hole
 from memtrace.structures import size_bins
@@ -74,7 +73,7 @@ class Bins(NamedTuple):
 
 def new_bins(nodes, granule):
     """Return empty bins for ``nodes`` whose sizes are multiples of 2^granule bytes."""
-    return Bins(nodes, np.zeros(size_bins.BINS, np.uint32), np.zeros(size_bins.LEVEL_3 + 1, np.int64), granule)
+    return Bins(nodes, np.zeros(size_bins.BINS, np.uint32), np.zeros(size_bins.LEVEL_2 + 1, np.int64), granule)
 
 
 def lacks_nodes(state):
@@ -152,11 +151,15 @@ def split_physical(state, x, size):
 @out_of_line
 def largest(state):
     """Return the largest idle physical block, the lowest of equal ones; there must be one."""
-    words = state.idle.words
-    k = highest_set(words[size_bins.LEVEL_3])
-    j = (k << 6) + highest_set(words[size_bins.LEVEL_2 + k])
-    i = (j << 6) + highest_set(words[size_bins.LEVEL_1 + j])
-    return np.int64(state.idle.heads[(i << 6) + highest_set(words[i])])
+    idle = state.idle
+    b = size_bins.last_bin(idle.words)
+    found = x = np.int64(idle.heads[b])
+    while b >= size_bins.EXACT and x != 0:  # the bin has several sizes
+        larger = idle.nodes[x].extent - idle.nodes[found].extent
+        if larger > 0 or (larger == 0 and idle.nodes[x].addr < idle.nodes[found].addr):
+            found = x
+        x = size_bins.following(idle.nodes, x)
+    return found
 
 
 def new_piece(state, x, after):

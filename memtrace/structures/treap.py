@@ -81,8 +81,11 @@ def insert_node(nodes, root, x):
     return root
 
 
-def remove_node(nodes, root, x):
-    """Remove node x from the treap, with ``most`` and ``count`` of the other nodes kept up to date; return the treap's root."""
+def remove_node(nodes, root, x, counted):
+    """Remove node x from the treap, with ``most`` of the other nodes kept up to date; return the treap's root.
+
+    ``counted``: ``count`` is kept up to date too, for which the walk goes up to the root.
+    """
     while nodes[x].left != 0 and nodes[x].right != 0:
         left, right = nodes[x].left, nodes[x].right
         root = rotate_up(nodes, left if nodes[left].rank > nodes[right].rank else right, root)
@@ -97,7 +100,7 @@ def remove_node(nodes, root, x):
     else:
         nodes[parent].right = child
     pull_up(nodes, parent)
-    y = parent
+    y = parent if counted else np.int64(0)
     while y != 0:
         nodes[y].count -= 1
         y = nodes[y].up
