@@ -161,7 +161,7 @@ def uneven(state):
     for chunk in range(shape[LEAVES]):
         used += state.roots[chunk] != 0
     full = 2 * holes > 5 * used + 2 * OUTSIDE
-    shape[LEFT] = (16 if full else 4) * holes + shape[LEAVES] + 1024
+    shape[LEFT] = (16 if full else 4) * holes + shape[LEAVES] + 256
     if full:
         first, last = middle_holes(state)
         shape[PART] = last - first < state.ledger[RESERVED] // SMALL_PART

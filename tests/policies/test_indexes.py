@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 
 import numpy as np
 import pytest
 
 from memtrace.engine.replay import replay
-from memtrace.structures import chunk_tree, size_bins
+from memtrace.structures import address_tree, chunk_tree, size_bins
 from memtrace.trace import from_columns
 
 
@@ -100,3 +101,36 @@ def test_best_fit_among_large_sizes(align: int) -> None:
 def extent_at_end(holes: list[tuple[int, int]], top: int) -> int:
     """Return the bytes of the hole that ends at ``top``; 0 if there is none."""
     return sum(extent for start, extent in holes if start + extent == top)
+
+
+def test_holes_in_a_small_part_of_the_heap() -> None:
+    """Huge blocks below and above small ones: the chunks are made for the small part, and first fit is still the lowest that fits."""
+    dice = random.Random(7)
+    rows = [(0, i, 1 << 30) for i in range(4)] + [(0, i, 16 * dice.randrange(1, 30)) for i in range(4, 1200)]
+    rows += [(0, i, 1 << 30) for i in range(1200, 1204)]
+    live, spare = list(range(4, 1200)), list[int]()
+    for _ in range(4000):
+        if not spare or (len(live) > 600 and dice.random() < 0.55):
+            spare.append(live.pop(dice.randrange(len(live))))
+            rows.append((1, spare[-1], 0))
+        else:
+            live.append(spare.pop())
+            rows.append((0, live[-1], 16 * dice.randrange(1, 30)))
+    op, block, size = (np.array(column) for column in zip(*rows, strict=True))
+    placed = replay(from_columns(op.astype(np.uint8), block, size), "first-fit", keep=True, interpret=True)
+    assert placed.state.shape[address_tree.PART] == 1 and placed.state.shape[address_tree.ORIGIN] > 0
+    assert placed.addresses is not None
+    blocks: dict[int, tuple[int, int]] = {}
+    taken: list[tuple[int, int]] = []  # start and end of the live blocks, ascending
+    for (what, number, wanted), address in zip(rows, placed.addresses.tolist(), strict=True):
+        if what == 1:
+            taken.remove(blocks.pop(number))
+            continue
+        end = 0
+        for start, behind in taken:
+            if start - end >= wanted:
+                break
+            end = behind
+        assert address == end
+        blocks[number] = (end, end + wanted)
+        bisect.insort(taken, blocks[number])
