@@ -253,7 +253,7 @@ def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
 def metric_fields(metric: Metric) -> dict[str, str]:
     """Return the printed fields of a metric by name."""
     fields = ("name", "unit", "direction", "formula", "source")
-    return {field: getattr(metric, field) for field in fields}
+    return {**{field: getattr(metric, field) for field in fields}, "needs": ", ".join(metric.needs)}
 
 
 @click.command()

@@ -289,8 +289,10 @@ def replay_batch(run: Run, events: Events, first: int, kept: Kept, hooks: Hooks)
 
 def finished(trace: Trace, policy: Policy, capacity: int | None, run: Run, kept: Kept, plan_seconds: float | None) -> Placement:
     """Return the placement at the end of a replay."""
+    from memtrace.contract.ledger import settle
     from memtrace.engine.recorder import empty_places
 
+    settle(run.state.ledger)
     return Placement(
         trace=trace,
         policy=policy,
