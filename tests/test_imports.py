@@ -153,7 +153,7 @@ def test_the_order_is_documented() -> None:
     [
         (
             "numba",
-            {"lean", "code_cache", "kernels", "contract", "engine", "tiers"},
+            {"lean", "code_cache", "kernels", "contract", "engine", "measures", "tiers"},
         ),
         ("matplotlib", {"drawing", "plots"}),
     ],

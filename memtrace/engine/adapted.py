@@ -34,6 +34,7 @@ from memtrace.contract.ledger import (
 )
 from memtrace.contract.policy import constants_of, functions_of
 from memtrace.engine.gaps import enter_block, extent_of, leave_block, new_gaps, reserve_up_to
+from memtrace.structures import address_tree
 
 SIZES = (SQUARES, SQUARES_HIGH, BELOW_MEDIAN, BELOW_P99)  # entries of the ledger that are sums over the sizes of holes
 
@@ -102,7 +103,7 @@ def with_ledger(module: ModuleType) -> dict[str, Any]:
     def largest_hole(state):
         """Return the bytes of the largest hole, and bring what the ledger has of the sizes of holes up to date."""
         if counted and not surveys:
-            return state.gaps.most[1]
+            return address_tree.largest_hole(state.gaps)
         if counted:
             for entry in SIZES:
                 state.ledger[entry] = state.gaps.ledger[entry]

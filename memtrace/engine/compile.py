@@ -53,7 +53,8 @@ def is_separable(policy: ModuleType) -> bool:
     found = {
         f for module in reachable_modules(policy) for f in plain_functions(module) if not f.__module__.startswith("memtrace.")
     }
-    return not constants_of(policy).COUNTERS and not any(raises(function.__code__) for function in found)
+    called = found - {vars(policy).get(name) for name in ("init", "start")}  # the interpreter runs these two
+    return not constants_of(policy).COUNTERS and not any(raises(function.__code__) for function in called)
 
 
 def raises(code: CodeType) -> bool:

@@ -125,16 +125,22 @@ def first_problem(module: ModuleType, state: Any = None) -> str | None:
 
 
 def check_state(module: ModuleType, state: Any, interpret: bool) -> None:
-    """Raise PolicyError for what would run, with wrong sizes, or cannot be compiled whatever the functions are.
+    """Raise PolicyError for what would run, with wrong sizes, or cannot be compiled.
 
-    The first is a division whose float becomes an address or a count of bytes. The second is a field of the state that
-    is neither array nor number; without compiling (``interpret``) it may be anything.
+    The first is a division whose float becomes an address or a count of bytes. The second is what reading the policy's
+    text shows for certain, and a field of the state that is neither array nor number; if it is never compiled (``interpret``)
+    the text and the state may be anything.
     """
     state = getattr(state, "inner", state)
     found = fractions(module, state)
     if found:
         raise PolicyError(str(found[0]))
-    strange = None if interpret or not texts(module) else strange_field(state)
+    if interpret or not texts(module):
+        return
+    known = problems(module)
+    if known:
+        raise PolicyError(str(known[0]))
+    strange = strange_field(state)
     if strange is not None:
         raise PolicyError(f"{short(module.__file__ or module.__name__)}: {strange}")
 

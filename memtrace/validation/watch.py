@@ -320,6 +320,8 @@ class Watch:
         """After a call: follow the blocks that moved, and check what the policy reports now."""
         self.calls += 1
         self.follow(state, what)
+        if self.has_ledger:
+            entries.settle(state.ledger)
         before, now = self.now, self.read(state)
         assert before is not None
         self.now = now

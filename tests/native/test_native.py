@@ -23,7 +23,7 @@ from memtrace.native.driving import run_driver
 from memtrace.results.gather import gather
 from memtrace.trace import Trace, from_events
 from memtrace.validation.placements import validate
-from memtrace.validation.policies import random_rows
+from memtrace.validation.probes import random_rows
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and a C compiler"

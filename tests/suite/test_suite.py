@@ -146,7 +146,7 @@ def reserved(state):
 
 @pytest.mark.parametrize(
     ("act", "said"),
-    [("raise RuntimeError('no')", "RuntimeError: no"), ("os._exit(9)", "its process died 3 times")],
+    [("raise RuntimeError('no')", "mine.py:9: raise RuntimeError('no')"), ("os._exit(9)", "its process died 3 times")],
     ids=["raises", "dies"],
 )
 def test_a_cell_that_fails_loses_no_other(desk: Path, act: str, said: str) -> None:
