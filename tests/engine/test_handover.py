@@ -132,9 +132,8 @@ def test_where_no_processor_is_idle_it_compiles_itself(simple: Path, monkeypatch
     monkeypatch.setattr(handover, "tell", said.append)
     monkeypatch.setattr(handover, "processors", lambda: 1)
     monkeypatch.setattr(handover, "LOADING_SECONDS", 0.0)
-    (simple / "mine.py").write_text(
-        (simple / "mine.py").read_text().replace("def free_bytes(state):", "def free_bytes(state):\n    print(f'{state}')")
-    )
+    text = (simple / "mine.py").read_text()  # a slice that is set to a slice is nothing that compiled code can do
+    (simple / "mine.py").write_text(text.replace("    total = 0\n", "    total = 0\n    state.used[0:1] = state.used[0:1]\n"))
     with pytest.raises(PolicyError, match=r"mine\.py"):
         replay(random_trace(3, 400), str(simple / "mine.py"))
     assert len(said) == 1 and said[0].startswith("compiling ") and not handover._compilers
