@@ -104,9 +104,23 @@ def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: in
     """Return the state that a policy's init makes; UsageError for options that cannot be."""
     options = {name: value for name, value in policy.options.items() if name != "swap"}
     try:
-        return bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
+        state = bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
     except ValueError as error:
         raise UsageError(f"{policy.label}: {error}") from None
+    check_ledger(policy, state)
+    return state
+
+
+def check_ledger(policy: Policy, state: Any) -> None:
+    """Raise PolicyError if the ledger in a state is not one that `contract.ledger.new_ledger` returns."""
+    from memtrace.contract.ledger import LENGTH
+
+    ledger = getattr(state, "ledger", None)
+    if isinstance(ledger, np.ndarray) and (ledger.dtype != np.int64 or ledger.shape != (LENGTH,)):
+        raise PolicyError(
+            f"{policy.label}: the ledger in the state is {ledger.dtype} of shape {ledger.shape}, not int64 of ({LENGTH},)\n"
+            "try: make it with new_ledger(reserved) of memtrace.contract.ledger"
+        )
 
 
 def started(bound: Any, state: Any, trace: Trace | None) -> Any:

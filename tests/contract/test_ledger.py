@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from memtrace.contract import largest, ledger
 from memtrace.contract.largest import begin_search, end_search, follow, follow_largest, largest_kept, offer
@@ -132,3 +134,10 @@ def test_not_followed() -> None:
     for each in (book, bare):
         follow(each, np.int64(1 << 50), 1)
         assert each[largest.NOTES] == 0
+
+
+def test_the_documented_entries_and_functions_are_there() -> None:
+    text = (ROOT / "docs" / "policies.md").read_text().partition("### The ledger")[2].partition("### The check")[0]
+    names = {name for name in re.findall(r"`([A-Za-z_]+)(?:\(|`)", text) if name in dir(ledger) or name.isupper()}
+    assert {"RESERVED", "ALLOCATED", "HOLES", "FREE", "INSPECTED", "new_ledger", "open_hole", "resize_hole"} <= names
+    assert [name for name in sorted(names - {"NOT_COUNTED"}) if not hasattr(ledger, name)] == []

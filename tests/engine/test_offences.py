@@ -60,6 +60,20 @@ FAULTS = {
 ROWS = "op,id,size,align\nalloc,1,50,\nalloc,2,100,{align}\nalloc,3,20,\n"
 
 
+def test_a_ledger_of_another_size_or_kind_is_refused(tmp_path: Path) -> None:
+    for made in ("np.zeros(4, np.int64)", "new_ledger(0).astype(np.int32)"):
+        file = tmp_path / "mine.py"
+        file.write_text(
+            "from typing import NamedTuple\nimport numpy as np\nfrom memtrace.contract.ledger import new_ledger\n"
+            "class State(NamedTuple):\n    ledger: np.ndarray\n"
+            f"def init(capacity, max_live):\n    return State({made})\n"
+            "def alloc(state, request):\n    return -1\ndef free(state, request, address):\n    pass\n"
+            "def largest_hole(state):\n    return 0\n"
+        )
+        with pytest.raises(PolicyError, match=r"the ledger in the state is .*\ntry: make it with new_ledger"):
+            memtrace.replay(from_events([("alloc", 1, 10)]), str(file))
+
+
 def file_of(folder: Path, fault: str, ledger: bool) -> Path:
     """Write a policy with a fault, with or without a ledger."""
     words = {"field": "ledger", "top": "RESERVED", "made": "new_ledger(0)", "read": "largest_hole"}
