@@ -122,7 +122,7 @@ def tiers(
     check_folder(folder, force)
     compiled = is_compiled(chosen, plan)
     if not (quiet or as_json or compiled):
-        click.echo(f"compiling {evict} over the tiers' policies: a minute, once for this version", err=True)
+        click.echo(f"compiling {evict} over the tiers' policies, once for this version", err=True)
     with bar("replaying", not quiet, asked.facts.events) as progress:
         replayed = replay_tiers(asked, chosen, plan, on_oom=settings.on_oom, progress=progress)
     rows: list[dict[str, Any]] = []

@@ -6,6 +6,7 @@ from inspect import getclosurevars
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from memtrace.code_cache import is_any_kept
 from memtrace.contract.calls import knows_references
 from memtrace.contract.policy import constants_of, functions_of, has_ledger
 from memtrace.digests import plain_functions, reachable_modules
@@ -75,6 +76,13 @@ def code_of(policy: ModuleType, bound: ModuleType) -> Any:
 
 
 _separate: dict[ModuleType, Any] = {}
+
+
+def was_compiled(policy: ModuleType, bound: ModuleType) -> bool:
+    """Return whether compiled code of a policy is on disk, for arguments of any types. The compiler is not imported for this."""
+    if is_separable(policy):  # the module's name has the digest of its code
+        return is_any_kept(policy.__name__, "entry")
+    return loop_kernel(policy, bound).was_compiled()
 
 
 def own_functions(bound: ModuleType) -> list[FunctionType]:

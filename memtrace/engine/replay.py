@@ -127,7 +127,7 @@ def replay(
     policy = policy_of(policy)
     with blamed(policy.module):
         run, plan_seconds = assembled(trace, policy, capacity, on_oom, samples, detail, keep, interpret, hooks)
-        kept = Kept(keep=keep)
+        kept = Kept(keep=keep, interpreted=interpret is True)
         first = begun(run, hooks.begin) if hooks.begin is not None else 0
         for events in batches(trace, batch_rows, hooks.look):
             ended = replay_batch(run, events, first, kept, hooks)
@@ -144,6 +144,7 @@ class Kept:
     """What a replay keeps of its batches."""
 
     keep: bool  # addresses and reserved bytes of every event are kept
+    interpreted: bool  # the interpreter replays all events
     addresses: list[NDArray[np.int64]] = field(default_factory=list)
     reserved: list[NDArray[np.int64]] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -304,7 +305,7 @@ def finished(trace: Trace, policy: Policy, capacity: int | None, run: Run, kept:
         reserved=joined(kept.reserved) if kept.keep else None,
         batch_cpu_seconds=tuple(kept.cpu),
         seconds=kept.seconds if plan_seconds is None else plan_seconds,
-        interpreted=getattr(run.loop, "stepped", 0),
+        interpreted=kept.done if kept.interpreted else getattr(run.loop, "stepped", 0),
         blocks=run.blocks,
         state=run.state,
     )

@@ -122,10 +122,10 @@ def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
 def all_compiled(cells: Sequence[Cell]) -> bool:
     """Return whether code of the loops of all policies is on disk; it may be for arguments of other types."""
     from memtrace.engine.binding import bind
-    from memtrace.engine.compile import loop_kernel
+    from memtrace.engine.compile import was_compiled
 
     modules = {cell.policy.module for cell in cells}
-    return all(loop_kernel(module, bind(module)).was_compiled() for module in modules)
+    return all(was_compiled(module, bind(module)) for module in modules)
 
 
 def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) -> Part:
@@ -189,7 +189,7 @@ def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[P
 def announce_compiling(cells: Sequence[Cell]) -> None:
     """Say which policies worker processes will have to compile, because their events take longer to interpret."""
     from memtrace.engine.binding import bind
-    from memtrace.engine.compile import loop_kernel
+    from memtrace.engine.compile import was_compiled
     from memtrace.engine.handover import COMPILING_SECONDS, PACE, say
 
     events: dict[ModuleType, int] = {}
@@ -197,7 +197,7 @@ def announce_compiling(cells: Sequence[Cell]) -> None:
     for cell in cells:
         events[cell.policy.module] = events.get(cell.policy.module, 0) + cell.trace.facts.events
     long = [module for module, count in events.items() if count * PACE > COMPILING_SECONDS]
-    missing = [names[module] for module in long if not loop_kernel(module, bind(module)).was_compiled()]
+    missing = [names[module] for module in long if not was_compiled(module, bind(module))]
     if missing:
         say(f"compiling {', '.join(missing)}, once for this version")
 

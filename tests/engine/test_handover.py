@@ -69,6 +69,9 @@ def test_the_results_are_the_same_wherever_it_goes_over(policy: str, monkeypatch
         loop = After(chosen, trace.facts.events, after)
         how: dict[str, Any] = {"on_oom": "skip", "samples": 60, "keep": True, "batch_rows": 300, "hooks": Hooks(loop=loop)}
         found[after] = digest(replay(trace, chosen, 1 << 15, **how)), loop.code is not None
+    how = {"keep": True, "on_oom": "skip"}
+    by = {each: replay(trace, chosen, 1 << 15, interpret=each, **how).interpreted for each in (True, False)}
+    assert by == {True: trace.facts.events, False: 0}
     assert found.pop(1 << 40) == (found[0][0], False)
     assert set(found.values()) == {(found[0][0], True)}
 
