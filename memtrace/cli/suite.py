@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memtrace.cli import INTERRUPTED, report_options
+from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
 from memtrace.errors import UsageError
+from memtrace.processes import how_ended
 
 if TYPE_CHECKING:
     from memtrace.comparing.comparison import Comparison
@@ -177,7 +178,7 @@ def replay(
 ) -> ReplayOutcome:
     """Replay the cells under a progress bar, and return the outcome.
 
-    On Ctrl-C exit with code INTERRUPTED; the cells finished by then stay in the store. ``silent`` prints no failed
+    On Ctrl-C, or a signal to end, exit with its code; the cells finished by then stay in the store. ``silent`` prints no failed
     cells.
     """
     from memtrace.cli.output import bar
@@ -197,9 +198,10 @@ def replay(
 
         try:
             return replay_cells(plan, store, resume=resume, jobs=jobs, executor=executor, note=note)
-        except KeyboardInterrupt:
-            click.echo(f"interrupted; {done:,} cells are finished, and --resume goes on from there", err=True)
-            sys.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            how, code = how_ended(error)
+            click.echo(f"{how}; {done:,} cells are finished, and --resume goes on from there", err=True)
+            sys.exit(code)
 
 
 def write_results(plan: Plan, store: Store, ran: ReplayOutcome, started: float) -> tuple[list[dict[str, Any]], list[Path]]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace import temporary
 from memtrace.errors import InputError
 from memtrace.results.schema import BY_POLICY
 from memtrace.results.tables import Results
@@ -64,10 +64,8 @@ class Store:
             for name, text in (("CACHEDIR.TAG", TAG), (".gitignore", "*\n")):
                 if not (self.folder / name).exists():
                     (self.folder / name).write_text(text)
-            handle, name = tempfile.mkstemp(prefix=".partial-", dir=self.folder)
-            with os.fdopen(handle, "wb") as file:
+            with temporary.replacement(self.path(key)) as name, open(name, "wb") as file:
                 file.write(data)
-            os.replace(name, self.path(key))
         except OSError as error:
             raise InputError(f"{self.folder}: a finished cell cannot be written: {error.strerror or error}") from error
 
