@@ -31,22 +31,21 @@ class Folder:
         _hold(self._handle)
 
     def remove(self) -> None:
-        """Remove the folder, unless this process is a fork of the one that made it."""
-        if os.getpid() == self._owner:
+        """Remove the folder, unless it is kept, or this process is a fork of the one that made it."""
+        if os.getpid() == self._owner and self._handle >= 0:
             shutil.rmtree(self.path, ignore_errors=True)
-            self.leave()
-
-    def leave(self) -> None:
-        """Release the folder, which stays where it is; the next command that makes one there removes it."""
-        with suppress(OSError):
-            os.close(self._handle)
-        self._handle = -1
+            self._leave()
 
     def keep(self) -> None:
-        """Release the folder, which stays for good."""
+        """Have the folder stay when this process has ended."""
         with suppress(OSError):
             (self.path / OWNER).unlink()
-        self.leave()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Release the lock."""
+        os.close(self._handle)
+        self._handle = -1
 
 
 @contextmanager
@@ -92,7 +91,9 @@ def lock(path: Path, text: str = "") -> Iterator[bool]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         # The process that held it may have removed the file since it was opened here; then there is another file to lock.
-        ours = _hold(handle) and (not hasattr(os, "getuid") or path.exists() and os.path.samestat(os.fstat(handle), path.stat()))
+        ours = _hold(handle) and (
+            not hasattr(os, "getuid") or (path.exists() and os.path.samestat(os.fstat(handle), path.stat()))
+        )
         if ours:
             os.truncate(handle, 0)
             os.write(handle, text.encode())

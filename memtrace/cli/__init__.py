@@ -101,16 +101,18 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = _quiet()
     except (KeyboardInterrupt, click.Abort) as error:
-        how, code = how_ended(error.__cause__ or error)  # click raises Abort from what it caught
-        code = _say(f"{how}; nothing was written", code)
+        ended = error.__cause__ or error  # click raises Abort from what it caught
+        how, code = how_ended(ended)
+        code = _say(f"{how}; {'; '.join(getattr(ended, '__notes__', ['nothing was written']))}", code)
     except MemtraceError as error:
-        code = _say(f"error: {error}", error.exit_code)
+        code = _say("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), error.exit_code)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except click.ClickException as error:
         code = _say(f"error: {error.format_message()}{_usage(error)}", UsageError.exit_code)
     except MemoryError:
-        code = _say("error: this machine has too little memory for that; try a smaller --samples or --capacity", INTERNAL)
+        text = "error: this machine has too little memory for that\ntry: a smaller --samples or --capacity, or fewer --jobs"
+        code = _say(text, UsageError.exit_code)
     except OSError as error:  # of a disk or a file of the user's; memtrace opens no others
         named = f"{error.filename}: " if isinstance(error.filename, str) else ""
         code = _say(f"error: {named}{error.strerror or error}", InputError.exit_code)

@@ -182,7 +182,7 @@ def replay_cells(
     called as each cell ends. A cell that fails is listed in ``errors`` of the result and does not affect other cells.
     """
     ran = ReplayOutcome()
-    todo = [task for task in plan.tasks if not (resume and store.has(task.key))]
+    todo = [task for task in plan.tasks if not (resume and store.has(task))]
     ran.skipped = len(plan.tasks) - len(todo)
 
     def finish(i: int, result: Attempt) -> None:

@@ -186,7 +186,7 @@ def _policies(text: str, folder: Path) -> list[Policy]:
     from memtrace.engine.registry import parse_policies
     from memtrace.names import split_spec
 
-    name = split_spec(text)[0]
+    name = split_spec(text, "")[0]
     if not name.endswith(".py"):
         return parse_policies([text])
     return parse_policies([str((folder / name).resolve()) + text[len(name) :]])

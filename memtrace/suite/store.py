@@ -44,13 +44,14 @@ class Store:
         """Return the path of the cell with this key."""
         return self.folder / f"{key}.cell"
 
-    def has(self, key: str) -> bool:
-        """Return whether the cell with this key is there and undamaged, and mark it as used."""
+    def has(self, task: Task) -> bool:
+        """Return whether the cell of this task is there, undamaged and no other cell's copy, and mark it as used."""
+        path = self.path(task.key)
         try:
-            unpack(self.path(key).read_bytes())
+            unpack(path.read_bytes(), task)
         except (OSError, ValueError):
             return False
-        os.utime(self.path(key))
+        os.utime(path)
         return True
 
     def get(self, key: str) -> bytes:
@@ -98,7 +99,7 @@ def write(
     folders = folder_names(list(plan.sources))
     files: list[Path] = []
     for trace in plan.sources:
-        cells = [unpack(store.get(task.key)) for task in plan.tasks if task.trace == trace and task not in lost]
+        cells = [unpack(store.get(task.key), task) for task in plan.tasks if task.trace == trace and task not in lost]
         if not cells:
             continue
         results = assemble(cells, manifest({trace: plan.sources[trace]}, wall_seconds, plan.files))
