@@ -91,9 +91,7 @@ def lock(path: Path, text: str = "") -> Iterator[bool]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         # The process that held it may have removed the file since it was opened here; then there is another file to lock.
-        ours = _hold(handle) and (
-            not hasattr(os, "getuid") or (path.exists() and os.path.samestat(os.fstat(handle), path.stat()))
-        )
+        ours = _hold(handle) and (os.name == "nt" or (path.exists() and os.path.samestat(os.fstat(handle), path.stat())))
         if ours:
             os.truncate(handle, 0)
             os.write(handle, text.encode())
