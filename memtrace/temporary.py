@@ -15,6 +15,7 @@ from pathlib import Path
 
 PREFIX = "memtrace-"  # of the folders' names
 OWNER = ".owner"  # the file in a folder on which its lock is held
+RANDOM = 8  # characters that tempfile puts into a name
 PARTIAL = ".partial"  # the suffix of files that are to replace others
 
 
@@ -126,11 +127,16 @@ def _remove_dead_files(path: Path) -> None:
 
 
 def _matching(place: Path, prefix: str, suffix: str) -> list[Path]:
-    """Return the user's own files and folders in ``place`` whose names begin and end so; links are left out."""
+    """Return the user's own files and folders in ``place`` whose names begin and end so, with RANDOM characters between.
+
+    Links are left out.
+    """
+    length = len(prefix) + RANDOM + len(suffix)
     found = []
     with suppress(OSError), os.scandir(place) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(suffix) and not entry.is_symlink():
+            named = len(entry.name) == length and entry.name.startswith(prefix) and entry.name.endswith(suffix)
+            if named and not entry.is_symlink():
                 with suppress(OSError):
                     if not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid():
                         found.append(Path(entry.path))
