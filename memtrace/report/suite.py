@@ -18,11 +18,11 @@ from memtrace.units import format_size
 Row = dict[str, Any]
 
 STANDINGS = (
-    Column("policy", 3.0),
+    Column("policy", 2.6),
+    Column("worst on", 2.4),
+    Column("worst", 0.8, numbers=True),
     Column("of bound, mean", 1.2, numbers=True),
-    Column("95 % interval", 1.4, numbers=True),
-    Column("worst", 0.9, numbers=True),
-    Column("on", 2.4),
+    Column("95 % interval", 1.5, numbers=True),
     Column("best on", 0.9, numbers=True),
     Column("rank", 0.7, numbers=True),
     Column("failed", 0.8, numbers=True),
@@ -89,10 +89,10 @@ def _standing(each: Any) -> tuple[str, ...]:
     """Return a policy's line in the table of standings."""
     return (
         each.policy,
+        each.worst_trace or "-",
+        ratio_text(each.worst),
         ratio_text(each.ratio),
         "-" if each.low is None else f"{each.low:.3f} to {each.high:.3f}",
-        ratio_text(each.worst),
-        each.worst_trace or "-",
         f"{each.best_on:,}",
         "-" if each.rank is None else f"{each.rank:.1f}",
         f"{each.failed:,} of {each.traces:,}" if each.failed else "-",
@@ -162,5 +162,5 @@ def _heat_map(height: float, *, cells: Mapping[tuple[str, str], Row], policies: 
             frame.box(left + 0.01, top + 0.01, wide - 0.02, ROW - 0.02, mixed(DARK, 1 - 0.06 - 0.94 * share))
             text = f"{ratio:.2f}"
             if width(text, SMALL) < (wide - 0.04) * POINTS:
-                frame.text(left + wide / 2, middle, text, SMALL, colour="white" if share > 0.45 else INK, align="center")
+                frame.text(left + wide / 2, middle, text, SMALL, colour="white" if share > 0.6 else INK, align="center")
     return frame
