@@ -197,9 +197,7 @@ class _Reader:
             raise self.error(f"seeds: {seeds!r} is no whole number above 0")
         given = is_workload(trace)
         if "seeds" in table and (not given or "seed" in split_spec(trace)[1]):
-            raise self.error(
-                f"seeds: {trace} is {'a workload with a seed' if given else 'no workload'}; seeds are for workloads without"
-            )
+            raise self.error(f"seeds: {trace} {'has a seed' if given else 'is no workload'}; seeds are for workloads without one")
         if seeds is None or not given or "seed" in split_spec(trace)[1]:
             return [(trace, name)]
         mark = "," if ":" in trace else ":"
