@@ -6,7 +6,6 @@ else.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -70,6 +69,13 @@ class Commands(click.Group):
             raise unknown("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; one that writes its file into a pipe, such as /dev/stdout, ends well when the reader goes."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            ctx.exit(0)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from COMMANDS, without importing any."""
         with formatter.section("Commands"):
@@ -92,26 +98,32 @@ def commands(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit. An error is printed as one message, without a traceback unless ``-vv`` is given."""
+    from memtrace.cli.streams import unbroken
+
+    with unbroken():
+        code = exit_code()
+    sys.exit(code)
+
+
+def exit_code() -> int | str | None:
+    """Run the command line, and return its exit code: the same whether or not anybody reads what is printed."""
     try:
         commands(standalone_mode=False)
-        sys.stdout.flush()
-        code = 0
-    except BrokenPipeError:
-        code = _quiet()
     except (KeyboardInterrupt, click.Abort):
-        code = _say("interrupted; nothing was written", INTERRUPTED)
+        return _say("interrupted; nothing was written", INTERRUPTED)
     except MemtraceError as error:
-        code = _say(f"error: {error}", error.exit_code)
+        return _say(f"error: {error}", error.exit_code)
     except click.exceptions.Exit as leave:
-        code = leave.exit_code
+        return leave.exit_code
+    except SystemExit as leave:
+        return leave.code
     except click.ClickException as error:
-        code = _say(f"error: {error.format_message()}{_usage(error)}", UsageError.exit_code)
+        return _say(f"error: {error.format_message()}{_usage(error)}", UsageError.exit_code)
     except MemoryError:
-        code = _say("error: this machine has too little memory for that; try a smaller --samples or --capacity", INTERNAL)
+        return _say("error: this machine has too little memory for that; try a smaller --samples or --capacity", INTERNAL)
     except Exception as error:
-        text = f"error: {type(error).__name__}: {error}\nthis is a mistake in memtrace; -vv shows where"
-        code = _say(text, INTERNAL)
-    sys.exit(code)
+        return _say(f"error: {type(error).__name__}: {error}\nthis is a mistake in memtrace; -vv shows where", INTERNAL)
+    return 0
 
 
 def _usage(error: click.ClickException) -> str:
@@ -126,20 +138,8 @@ def _say(text: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    try:
-        click.echo(text, err=True)
-    except OSError:
-        return _quiet()
+    click.echo(text, err=True)
     return code
-
-
-def _quiet() -> int:
-    """Redirect standard output to nowhere, and return exit code 0.
-
-    It is called when the reader of our output has gone; without it Python would complain at exit.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def report_options(function: Any) -> Any:

@@ -15,14 +15,14 @@ import click
 from memtrace.cli import INTERRUPTED, report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
-from memtrace.errors import UsageError
+from memtrace.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
     from memtrace.comparing.comparison import Comparison
     from memtrace.suite import Plan, ReplayOutcome, Suite
     from memtrace.suite.store import Store
 
-SOME_FAILED = 5  # exit code if cells failed
+SOME_FAILED = 5  # exit code if cells failed, none of them by a fault of its policy
 MOST_ERRORS = 10  # failed cells that are printed without -v
 
 
@@ -72,7 +72,8 @@ def suite(
     """Replay every trace of FILE through every policy, and check its gates.
 
     FILE is memtrace.toml, or pyproject.toml with a table [tool.memtrace]; by default the one in this folder. Exit 1 if
-    a gate failed, 5 if cells failed. The results of cells that did not fail are written.
+    a gate failed, 4 if a policy broke an invariant, 5 if cells failed otherwise. The results of cells that did not
+    fail are written.
 
     \b
     Examples:
@@ -123,7 +124,7 @@ def suite(
         )
         show(done, quiet, verbose)
     if ran.errors:
-        sys.exit(SOME_FAILED)
+        sys.exit(PolicyError.exit_code if ran.broke else SOME_FAILED)
     if not found.ok:
         sys.exit(GATE_FAILED)
 
