@@ -61,7 +61,8 @@ def contract() -> str:
             "### What alloc returns\n",
             table(("value", "meaning"), answers()),
             "### The functions\n",
-            f"If the state has no ledger, these are used and no others: {simple}.\n"
+            f"A policy whose state has no ledger may have these: {simple}.\n"
+            "One that has another of them is refused, since it would never be called.\n"
             "A compiled function runs inside the replay loop; one that is not compiled is ordinary Python. The cost is that of\n"
             "one call, in the number of blocks and holes.\n",
             *(section(name) for name in SECTIONS),

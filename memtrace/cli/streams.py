@@ -41,7 +41,7 @@ def unbroken() -> Iterator[None]:
 def outlet(stream: Any) -> Any:
     """Return a text stream to the descriptor of another; a stream without one as it is, and nowhere for one that is closed."""
     if stream is None:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # it lasts as long as the process
+        return open(os.devnull, "w", encoding="utf-8")  # it lasts as long as the process
     try:
         number = stream.fileno()
     except (OSError, ValueError, AttributeError):

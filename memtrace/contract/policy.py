@@ -33,7 +33,7 @@ class Entry:
     missing: str
     compiled: bool = True
     default: bool = False  # the body in ``Policy`` is called in place of a missing function
-    ledger: bool = True  # only for a policy whose state has a ledger
+    ledger: bool = True  # only for a policy whose state has a ledger; another that has it is refused
 
 
 class TraceFacts(NamedTuple):
@@ -166,18 +166,24 @@ class Policy(Protocol):
 
     @entry(
         called="after an answer of -3 (ENLARGE), before the same event is served again", cost="any, amortised", compiled=False,
-        missing="an answer of -3 ends the replay with an error",
+        missing="an answer of -3 ends the replay with an error", ledger=False,
     )  # fmt: skip
     @staticmethod
     def enlarge(state: State) -> State:
         """Return the state with the same contents in larger arrays."""
 
-    @entry(called="before the `free` of a free event", cost="O(1)", missing="nothing is called", default=True)
+    @entry(called="before the `free` of a free event", cost="O(1)", missing="nothing is called", default=True, ledger=False)
     @staticmethod
     def freed_by(state: State, request: Request, stream: int) -> None:
         """Note that `stream` is about to free the block of `request`; `request.stream` is the stream that allocated it."""
 
-    @entry(called="for a record event of a live block", cost="O(1) or O(log n)", missing="record events do nothing", default=True)
+    @entry(
+        called="for a record event of a live block",
+        cost="O(1) or O(log n)",
+        missing="record events do nothing",
+        default=True,
+        ledger=False,
+    )
     @staticmethod
     def record(state: State, request: Request, stream: int, address: int) -> int:
         """Note that `stream` uses the block of `request`, and return -2 (NOTHING), or -3 (ENLARGE) as `alloc` does.
@@ -186,7 +192,7 @@ class Policy(Protocol):
         """
         return NOTHING
 
-    @entry(called="for a complete event", cost="any", missing="complete events do nothing", default=True)
+    @entry(called="for a complete event", cost="any", missing="complete events do nothing", default=True, ledger=False)
     @staticmethod
     def complete(state: State, request: Request, stream: int, address: int) -> None:
         """Note that the recorded stream work on the freed block `request.block` is done; -1: on all freed blocks.
@@ -194,7 +200,9 @@ class Policy(Protocol):
         Of `request`, only `block` and `stream` count. `address` is where the block was, -2 if it had none or all are meant.
         """
 
-    @entry(called="for an access event of a live block", cost="O(1)", missing="access events do nothing", default=True)
+    @entry(
+        called="for an access event of a live block", cost="O(1)", missing="access events do nothing", default=True, ledger=False
+    )
     @staticmethod
     def access(state: State, request: Request, address: int) -> None:
         """Note that the block of `request` is used; `address` is -2 for a block that got no address."""
@@ -209,7 +217,7 @@ class Policy(Protocol):
     def largest_hole(state: State) -> int:
         """Return the bytes of the largest hole; 0 if there is none."""
 
-    @entry(called="at samples and peaks", cost="O(log n)", missing="not known", default=True)
+    @entry(called="at samples and peaks", cost="O(log n)", missing="not known", default=True, ledger=False)
     @staticmethod
     def releasable(state: State) -> int:
         """Return the free bytes that could go back to the system without moving a block; -1 if that is not known."""
@@ -220,6 +228,7 @@ class Policy(Protocol):
         cost="O(1)",
         missing="nothing is called",
         default=True,
+        ledger=False,
     )
     @staticmethod
     def write_counters(state: State, row: Any) -> None:

@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
 from memtrace import plugins
-from memtrace.contract.constants import COUNTED
-from memtrace.contract.policy import constants, constants_of, function_of, has_ledger, required
+from memtrace.contract.policy import constants, constants_of, function_of, has_ledger
 from memtrace.engine.binding import bind
+from memtrace.engine.form import check_form
 from memtrace.engine.policy_files import load_module
 from memtrace.engine.policy_objects import module_of, pieces_of
 from memtrace.errors import MemtraceError, PolicyError, UsageError
@@ -78,7 +78,7 @@ def _value(policy: str, option: Option, text: str) -> Value:
         return text.lower() == "true"
     if isinstance(option.default, int):
         try:
-            return parse_size(text)
+            return -parse_size(text[1:]) if text.startswith("-") else parse_size(text)
         except MemtraceError as error:
             raise UsageError(f"{policy}: {option.name}={text}: {error}") from None
     return text
@@ -303,7 +303,7 @@ def policy(
     if "State" not in given and "init" in given:
         given["State"] = given["init"].__globals__.get("State")
     module = module_of(given, own)
-    check_functions(own, module)
+    check_form(own, module)
     known = options_of(module)
     values = {key: _value(own, known[key], text_of(value)) for key, value in (options or {}).items() if key in known}
     for key in options or {}:
@@ -349,7 +349,7 @@ def load_file(path: Path) -> ModuleType:
     Raises UsageError if there is no such file, PolicyError if it cannot be loaded or lacks a required function.
     """
     module = load_module(path)
-    check_functions(str(path), module)
+    check_form(str(path), module)
     return module
 
 
@@ -357,7 +357,7 @@ def check_plugin(module: ModuleType) -> None:
     """Raise MemtraceError if the module of a plug-in is no policy."""
     if inspect.getsourcefile(module) is None:
         raise PolicyError(f"{module.__name__} is no Python source, from which policies are compiled")
-    check_functions(module.__name__, module)
+    check_form(module.__name__, module)
     options_of(module)
     for constant, default, _ in constants():
         value = getattr(constants_of(module), constant)
@@ -366,17 +366,3 @@ def check_plugin(module: ModuleType) -> None:
             raise PolicyError(f"{constant} of {module.__name__} is no tuple of texts: {value!r}")
         if constant == "ORDER" and not isinstance(value, int):
             raise PolicyError(f"ORDER of {module.__name__} is no whole number: {value!r}")
-
-
-def check_functions(path: str, module: ModuleType) -> None:
-    """Raise PolicyError if a policy lacks a required function; ``path`` is what the message calls the policy."""
-    kind = "whose State has a ledger" if has_ledger(module) else "whose State has no ledger"
-    needed = required(module)
-    for function in needed:
-        if function_of(module, function) is None:
-            raise PolicyError(f"{path} has no function {function}; a policy {kind} needs {', '.join(needed)}")
-    unknown_words = set(constants_of(module).NOT_COUNTED) - set(COUNTED)
-    if unknown_words:
-        raise PolicyError(f"{path}: NOT_COUNTED has {min(unknown_words)!r}; its words are {', '.join(COUNTED)}")
-    if len(inspect.signature(module.init).parameters) < 2:
-        raise PolicyError(f"{path}: init has to take (capacity, max_live, ...)")
