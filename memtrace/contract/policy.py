@@ -78,8 +78,9 @@ class Policy(Protocol):
     def init(capacity: int, max_live: int, **options: Any) -> State:
         """Return the state of a heap without blocks, for `max_live` blocks live at once and `capacity` bytes (2^62: no limit).
 
-        Further parameters are the policy's options. Each has a default: an int, a bool, a str, or a word of a Literal. A policy
-        with `**options` takes the common options of the heap policies too. Raises ValueError for values that cannot be.
+        `max_live` counts the block that is live beside all others while a realloc moves one, or a swap needs scratch. Further
+        parameters are the policy's options. Each has a default: an int, a bool, a str, or a word of a Literal. A policy with
+        `**options` takes the common options of the heap policies too. Raises ValueError for values that cannot be.
         """
 
     @entry(
@@ -154,8 +155,9 @@ class Policy(Protocol):
     def resize(state: State, request: Request, address: int, old_size: int) -> int:
         """Resize the block of `request` from `old_size` to `request.size` bytes in place, and return its address.
 
-        Return -1 (NOWHERE) if it cannot be resized in place: the engine then calls `alloc`, counts the bytes that a copy moves,
-        and calls `free`. Return -3 (ENLARGE) as `alloc` does.
+        `request.block` is the block's own handle. Return -1 (NOWHERE) if it cannot be resized in place: the engine then calls
+        `alloc` with another handle, counts the bytes that a copy moves, and calls `free` with the old one. Return -3 (ENLARGE) as
+        `alloc` does.
         """
         return NOWHERE
 

@@ -114,8 +114,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     n = FEWER if not quick else FEWEST
 
     streams = probes.streams(seed, FEWER)
-    # The C library's realloc takes no alignment.
-    resizing = probes.resizing(seed, n, (None,)) if constants_of(module).FOOTPRINT_ONLY else probes.resizing(seed, n)
+    resizing = probes.resizing(seed, n)
 
     def over(*traces: Trace, capacities: tuple[int | None, ...] = CAPACITIES) -> Callable[[], Fault | None]:
         return lambda: trials.first(traces, capacities)
