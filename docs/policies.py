@@ -33,8 +33,8 @@ SECTIONS = {
         "block has; the old block is still live. If it answers with an address or -2, `free` gets the old block with its old\n"
         "handle, size and address; from then on the block has the new handle, and the old one serves the next such event. If it\n"
         "answers -1, nothing is freed, and the old block stays as it is, under its handle. A block that has no address (-2) has\n"
-        "nothing to move: `alloc` gets the new size under the same handle, without `resize` and without `free`. The scratch block\n"
-        "of a swap has the spare handle too. So `max_live` is the most blocks that the trace has live at once, and one more.",
+        "nothing to move: `alloc` gets the new size under the same handle, without `resize` and without `free`. The scratch\n"
+        "block of a swap has the spare handle too. So `max_live` is the most blocks that the trace has live at once, and one more.",
     ),
     "largest_hole": (
         "What the measures read",
