@@ -34,7 +34,7 @@ SECTIONS = {
         "handle, size and address; from then on the block has the new handle, and the old one serves the next such event. If it\n"
         "answers -1, nothing is freed, and the old block stays as it is, under its handle. A block that has no address (-2) has\n"
         "nothing to move: `alloc` gets the new size under the same handle, without `resize` and without `free`. The scratch\n"
-        "block of a swap has the spare handle too. So `max_live` is the most blocks that the trace has live at once, and one more.",
+        "block of a swap has the spare handle too. So `max_live` is one more than the trace has blocks live at once.",
     ),
     "largest_hole": (
         "What the measures read",

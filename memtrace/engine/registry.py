@@ -214,18 +214,32 @@ def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
 def told_apart(policies: list[Policy]) -> list[Policy]:
     """Return the policies with labels of which no two are equal; the same policy with the same options counts once.
 
-    Files with the same stem get as much of their paths as it takes. Raises UsageError for two that were given one name.
+    Files with the same stem get as much of their paths as it takes, with the same options or others. Raises UsageError for two
+    that were given one name.
     """
     found = list({(policy.label, policy.module, tuple(policy.options.items())): policy for policy in policies}.values())
     while True:
-        labels = [policy.label for policy in found]
-        alike = [policy for policy in found if labels.count(policy.label) > 1]
+        alike = [one for one in found if any(is_alike(one, other) for other in found if other is not one)]
         if not alike:
             return found
         longer = {id(policy): with_folder(policy) for policy in alike}
         if all(longer[id(policy)].label == policy.label for policy in alike):
             raise UsageError(f"two policies are called {alike[0].label}\ntry: another name for one, as in mine.py:name=other")
         found = [longer.get(id(policy), policy) for policy in found]
+
+
+def is_alike(one: Policy, other: Policy) -> bool:
+    """Return whether two policies have the same label, or are two files whose labels differ in their options alone."""
+    if one.label == other.label:
+        return True
+    files = all(policy.name.endswith(".py") and not is_named(policy) for policy in (one, other))
+    same = one.module is other.module or (files and Path(one.name).resolve() == Path(other.name).resolve())
+    return files and not same and one.label.partition(":")[0] == other.label.partition(":")[0]
+
+
+def is_named(policy: Policy) -> bool:
+    """Return whether the policy of a file was given a name."""
+    return "name" in split_spec(policy.text or "")[1]
 
 
 def file_texts(policies: Iterable[Policy]) -> dict[str, str]:
@@ -236,7 +250,7 @@ def file_texts(policies: Iterable[Policy]) -> dict[str, str]:
 def with_folder(policy: Policy) -> Policy:
     """Return the policy of a file with one more folder of its path in its label; as it is where there is none."""
     stem, mark, options = policy.label.partition(":")
-    if not policy.name.endswith(".py") or "name" in split_spec(policy.text or "")[1]:
+    if not policy.name.endswith(".py") or is_named(policy):
         return policy
     parts = Path(policy.name).resolve().with_suffix("").parts[1:]
     longer = "/".join(parts[-1 - len(stem.removesuffix(".py").split("/")) :])
