@@ -15,6 +15,7 @@ from typing import Any
 
 from memtrace.contract.constants import COUNTED
 from memtrace.contract.policy import constants, constants_of, function_of, functions, functions_of, has_ledger, required
+from memtrace.engine.dialect import short, source_line
 from memtrace.errors import PolicyError
 from memtrace.names import nearest
 
@@ -64,18 +65,20 @@ def check_functions(path: str, module: ModuleType) -> None:
     idle = [each.name for each in functions() if each.entry.ledger and each.name in functions_of(module)]
     if idle:
         raise PolicyError(
-            f"{path}: {idle[0]} is called only where the state has a ledger, and State has no field ledger\n"
+            f"{place(path, function_of(module, idle[0]))}\n"
+            f"{idle[0]} is called only where the state has a ledger: a field ledger of a class called State\n"
             "try: a ledger (docs/policies.md), or another name for the function if it is one of your own"
         )
 
 
 def check_parameters(path: str, module: ModuleType) -> None:
     """Raise PolicyError unless ``init`` takes capacity, max_live, and options with defaults of which each is int, bool or str."""
+    where = place(path, module.init)
     parameters = list(inspect.signature(module.init).parameters.values())
     first = [each.name.strip("_") for each in parameters[:2] if is_plain(each) and each.default is each.empty]
     if first != ["capacity", "max_live"]:
         raise PolicyError(
-            f"{path}: init{inspect.signature(module.init)} has to begin with capacity and max_live, which have no default\n"
+            f"{where}\ninit{inspect.signature(module.init)} has to begin with capacity and max_live, which have no default\n"
             "try: def init(capacity, max_live, option=default, ...)"
         )
     for each in parameters[2:]:
@@ -83,13 +86,20 @@ def check_parameters(path: str, module: ModuleType) -> None:
             continue
         if each.kind is each.VAR_POSITIONAL or each.default is each.empty:
             raise PolicyError(
-                f"{path}: the option {each.name} of init has no default\ntry: {each.name}=0, or what it is if not given"
+                f"{where}\nthe option {each.name} of init has no default\ntry: {each.name}=0, or what it is if not given"
             )
         if not isinstance(each.default, int | str):
             kind = type(each.default).__name__
             raise PolicyError(
-                f"{path}: the option {each.name}={each.default!r} of init is a {kind}; {KINDS}\ntry: {instead_of(each)}"
+                f"{where}\nthe option {each.name}={each.default!r} of init is a {kind}; {KINDS}\ntry: {instead_of(each)}"
             )
+
+
+def place(path: str, function: Any) -> str:
+    """Return the file, line and text where a function begins, as the first line of a message; ``path`` if it has no text."""
+    code = getattr(function, "__code__", None)
+    text = "" if code is None else source_line(code.co_filename, code.co_firstlineno)
+    return f"{short(code.co_filename)}:{code.co_firstlineno}: {text}" if code is not None and text else f"{path}:"
 
 
 def is_plain(parameter: inspect.Parameter) -> bool:
