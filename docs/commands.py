@@ -29,6 +29,8 @@ standard output is one JSON document. `NO_COLOR` is honoured. Every command take
 | 5 | some cells of a suite failed otherwise; the rest is written, as with 4 |
 | 70 | a mistake of memtrace itself |
 | 130 | interrupted; nothing was written, but for the finished cells of a suite |
+
+Output that nobody reads, as behind `| head`, changes no exit code.
 """
 
 
