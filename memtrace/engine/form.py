@@ -85,9 +85,7 @@ def check_parameters(path: str, module: ModuleType) -> None:
         if each.kind is each.VAR_KEYWORD:
             continue
         if each.kind is each.VAR_POSITIONAL or each.default is each.empty:
-            raise PolicyError(
-                f"{where}\nthe option {each.name} of init has no default\ntry: {each.name}=0, or what it is if not given"
-            )
+            raise PolicyError(f"{where}\nthe option {each.name} of init has no default\ntry: {each.name}=0, or another default")
         if not isinstance(each.default, int | str):
             kind = type(each.default).__name__
             raise PolicyError(
