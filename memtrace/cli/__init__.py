@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from memtrace.errors import MemtraceError, UsageError
+from memtrace.errors import InputError, MemtraceError, UsageError
 
 # Command -> the module of this package that has it, and one line on it for `memtrace --help`.
 COMMANDS = {
@@ -40,7 +40,6 @@ COMMANDS = {
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),
 }
-INTERRUPTED = 130  # exit code after Ctrl-C
 INTERNAL = 70  # exit code of a mistake in memtrace itself: EX_SOFTWARE of sysexits.h
 
 
@@ -99,7 +98,9 @@ def commands(ctx: click.Context) -> None:
 def main() -> NoReturn:
     """Run the command line, and exit. An error is printed as one message, without a traceback unless ``-vv`` is given."""
     from memtrace.cli.streams import unbroken
+    from memtrace.processes import raise_on_signals
 
+    raise_on_signals()
     with unbroken():
         code = exit_code()
     sys.exit(code)
@@ -107,23 +108,34 @@ def main() -> NoReturn:
 
 def exit_code() -> int | str | None:
     """Run the command line, and return its exit code: the same whether or not anybody reads what is printed."""
+    from memtrace.processes import how_ended
+
     try:
-        commands(standalone_mode=False)
-    except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; nothing was written", INTERRUPTED)
+        code: int | str | None = 0
+        try:
+            commands(standalone_mode=False)
+        except SystemExit as leave:  # a verdict
+            code = leave.code
+        sys.stdout.flush()
+        return code
+    except (KeyboardInterrupt, click.Abort) as error:
+        ended = error.__cause__ or error  # click raises Abort from what it caught
+        how, code = how_ended(ended)
+        return _say(f"{how}; {'; '.join(getattr(ended, '__notes__', ['nothing was written']))}", code)
     except MemtraceError as error:
-        return _say(f"error: {error}", error.exit_code)
+        return _say("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), error.exit_code)
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except SystemExit as leave:
-        return leave.code
     except click.ClickException as error:
         return _say(f"error: {error.format_message()}{_usage(error)}", UsageError.exit_code)
     except MemoryError:
-        return _say("error: this machine has too little memory for that; try a smaller --samples or --capacity", INTERNAL)
+        text = "error: this machine has too little memory for that\ntry: a smaller --samples or --capacity, or fewer --jobs"
+        return _say(text, UsageError.exit_code)
+    except OSError as error:  # of a disk or a file of the user's; memtrace opens no others
+        named = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return _say(f"error: {named}{error.strerror or error}", InputError.exit_code)
     except Exception as error:
         return _say(f"error: {type(error).__name__}: {error}\nthis is a mistake in memtrace; -vv shows where", INTERNAL)
-    return 0
 
 
 def _usage(error: click.ClickException) -> str:

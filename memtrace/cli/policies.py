@@ -38,6 +38,7 @@ def say_hints(policies: Sequence[Policy], quiet: bool) -> None:
 
 def say_compiling(quiet: bool) -> None:
     """Have lines about what is being compiled printed, unless ``quiet``: of a new version that is the one long wait."""
+    from memtrace import code_cache
     from memtrace.engine import handover
 
-    handover.tell = None if quiet else partial(click.echo, err=True)
+    handover.tell = code_cache.tell = None if quiet else partial(click.echo, err=True)

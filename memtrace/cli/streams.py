@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -34,7 +34,8 @@ def unbroken() -> Iterator[None]:
         yield
     finally:
         for name, stream in kept.items():
-            getattr(sys, name).flush()
+            with suppress(OSError):  # of a full disk, which the command has ended with
+                getattr(sys, name).flush()
             setattr(sys, name, stream)
 
 

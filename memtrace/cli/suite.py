@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memtrace.cli import INTERRUPTED, report_options
+from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
 from memtrace.errors import PolicyError, UsageError
+from memtrace.processes import how_ended
 
 if TYPE_CHECKING:
     from memtrace.comparing.comparison import Comparison
@@ -96,6 +100,8 @@ def suite(
     base = None if dry_run else baseline_rows(asked, update_baseline)
     planned = plan(asked)
     store = Store(asked.at(asked.cells))
+    if resume:
+        refuse_tracked(store)
     if dry_run:
         show_plan(planned, store, as_json, verbose)
         return
@@ -156,7 +162,7 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     """Print the cells and the gates of a plan, and which cells are finished."""
     from memtrace.cli.output import echo_json, print_table
 
-    finished = {task: store.has(task.key) for task in plan.tasks}
+    finished = {task: store.has(task) for task in plan.tasks}
     if as_json:
         cells = [{"trace": t.trace, "policy": t.label, "key": t.key, "finished": done} for t, done in finished.items()]
         echo_json({"schema": "memtrace.suite-plan/1", "cells": cells, "gates": [gate.text for gate in plan.suite.gates]})
@@ -178,7 +184,7 @@ def replay(
 ) -> ReplayOutcome:
     """Replay the cells under a progress bar, and return the outcome.
 
-    On Ctrl-C exit with code INTERRUPTED; the cells finished by then stay in the store. ``silent`` prints no failed
+    On Ctrl-C, or a signal to end, exit with its code; the cells finished by then stay in the store. ``silent`` prints no failed
     cells.
     """
     from memtrace.cli.output import bar
@@ -198,9 +204,10 @@ def replay(
 
         try:
             return replay_cells(plan, store, resume=resume, jobs=jobs, executor=executor, note=note)
-        except KeyboardInterrupt:
-            click.echo(f"interrupted; {done:,} cells are finished, and --resume goes on from there", err=True)
-            sys.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            how, code = how_ended(error)
+            click.echo(f"{how}; {done:,} cells are finished, and --resume goes on from there", err=True)
+            sys.exit(code)
 
 
 def write_results(plan: Plan, store: Store, ran: ReplayOutcome, started: float) -> tuple[list[dict[str, Any]], list[Path]]:
@@ -243,6 +250,20 @@ def failed_cell_outcomes(ran: ReplayOutcome) -> list[Any]:
     from memtrace.comparing.comparison import Outcome
 
     return [Outcome("replay", task.trace, task.label, "failed", reason=error) for task, error in ran.errors.items()]
+
+
+def refuse_tracked(store: Store) -> None:
+    """Raise UsageError in CI if the finished cells are files of the repository, since anybody could have written these."""
+    git = shutil.which("git")
+    if not os.environ.get("CI") or git is None or not store.folder.is_dir():
+        return
+    said = subprocess.run([git, "ls-files", "--", "*.cell"], cwd=store.folder, capture_output=True, text=True, check=False)
+    if said.stdout.strip():
+        first = said.stdout.split("\n")[0]
+        raise UsageError(
+            f"{store.folder / first} is a file of the repository, so --resume would believe what whoever committed it wrote\n"
+            f"try: git rm -r --cached {store.folder}, or leave out --resume"
+        )
 
 
 def path_in_suite(suite: Suite, path: str | None) -> str | None:

@@ -75,8 +75,8 @@ def load(path: str | Path | None = None) -> Suite:
         raise _missing(file) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{file}: {error if isinstance(error, ValueError) else 'its values are nested too deeply'}") from error
     if file.name == PROJECT:
         document = document.get("tool", {}).get(TABLE)
         if document is None:
@@ -91,6 +91,12 @@ def _found() -> Path:
     if Path(PROJECT).exists():
         return Path(PROJECT)
     raise UsageError(f"there is neither {FILE} nor {PROJECT} here; docs/suite.md shows one")
+
+
+def project_of(folder: Path) -> Path:
+    """Return the folder of the git repository that a folder lies in, or the folder itself; absolute, without links."""
+    found = folder.resolve()
+    return next((each for each in (found, *found.parents) if (each / ".git").exists()), found)
 
 
 def _missing(file: Path) -> UsageError:
@@ -127,12 +133,12 @@ class _Reader:
             policies=tuple(dict.fromkeys(label for entry in self.entries("policies") for label in self.policies(entry))),
             gates=tuple(self.gate(text) for text in self.texts("fail_if", [])),
             settings=self.settings(),
-            output=self.text(self.document, "output") or Suite.output,
+            output=self.written("output") or Suite.output,
             cells=self.text(self.document, "cells") or Suite.cells,
-            baseline=self.text(self.document, "baseline"),
+            baseline=self.written("baseline"),
             reports=reports,
-            junit=self.text(self.document, "junit"),
-            markdown=self.text(self.document, "markdown"),
+            junit=self.written("junit"),
+            markdown=self.written("markdown"),
         )
 
     def error(self, what: str) -> UsageError:
@@ -227,6 +233,19 @@ class _Reader:
         if value is not None and (not isinstance(value, str) or not value):
             raise self.error(f"{key}: {value!r} is no text in quotes")
         return value
+
+    def written(self, key: str) -> str | None:
+        """Return the path under a key, of what the suite writes, or None if it is absent.
+
+        It has to lie in the project, so that a suite from a stranger cannot replace other files of the user's.
+        """
+        path = self.text(self.document, key)
+        project = project_of(self.file.parent)
+        if path is not None and not (self.file.parent / path).resolve().is_relative_to(project):
+            raise self.error(
+                f"{key}: {path} lies outside of {project}\ntry: a path in it, or the option --{key} of memtrace suite"
+            )
+        return path
 
     def invalid(self, table: dict[str, Any], default: str) -> str:
         """Return the word under the key invalid of a table, or the default if it is absent."""

@@ -124,6 +124,28 @@ def test_a_damaged_cell_is_replayed_again(done: Path, tmp_path: Path) -> None:
     same_results(done / "reports" / "suite", desk / "reports" / "suite")
 
 
+def test_a_copied_cell_is_not_taken_for_another(done: Path, tmp_path: Path) -> None:
+    desk = tmp_path / "copy"
+    shutil.copytree(done, desk)
+    first, second, *_ = sorted((desk / ".memtrace" / "cells").glob("*.cell"))
+    shutil.copy(first, second)
+    assert json.loads(suite(desk, "--resume", "--json").stdout)["replayed"] == 1
+    same_results(done / "reports" / "suite", desk / "reports" / "suite")
+
+
+def test_cells_of_the_repository_are_refused_in_ci(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = tmp_path / "copy"
+    shutil.copytree(done, desk)
+    git = ["git", "-C", str(desk), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    monkeypatch.setenv("CI", "true")
+    assert suite(desk, "--resume", "--dry-run").returncode == 0
+    subprocess.run([*git, "add", "-f", ".memtrace"], check=True)
+    refused = suite(desk, "--resume")
+    assert refused.returncode == 2 and "is a file of the repository, so --resume would believe" in refused.stderr
+    assert suite(desk, "--dry-run").returncode == 0
+
+
 DYING = """
 import os
 from typing import NamedTuple

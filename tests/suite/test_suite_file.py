@@ -26,10 +26,20 @@ def written(desk: Path, text: str, name: str = "memtrace.toml") -> Suite:
     return load(desk / name)
 
 
+def test_a_suite_in_a_repository_writes_anywhere_in_it_and_policies_may_be_words(desk: Path) -> None:
+    (desk / ".git").mkdir()
+    (desk / "ci").mkdir()
+    suite = written(desk, 'junit = "../junit.xml"\ntraces = ["../t.csv"]\npolicies = ["best-fit", "native:glibc"]\n', "ci/m.toml")
+    assert [task.policy for task in plan(suite).tasks] == ["best-fit", "native:glibc"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ('polices = ["best-fit"]\n' + GOOD, "unknown key 'polices'; did you mean 'policies'?"),
+        ('junit = "../victim.txt"\n' + GOOD, "junit: ../victim.txt lies outside of"),
+        ('output = "/tmp/elsewhere"\n' + GOOD, "output: /tmp/elsewhere lies outside of"),
+        ("traces = " + "[" * 5000 + "]" * 5000, "its values are nested too deeply"),
         ("gates = []\n" + GOOD, "unknown key 'gates'"),
         ("", "traces is to be a list with at least one entry, such as traces = ["),
         ('traces = ["t.csv"]\n', "policies is to be a list"),
