@@ -107,7 +107,7 @@ def is_plain(parameter: inspect.Parameter) -> bool:
 
 def instead_of(parameter: inspect.Parameter) -> str:
     """Return what to write instead of an option whose default is of no kind that options have."""
-    if isinstance(parameter.default, float):
+    if isinstance(parameter.default, float) and abs(parameter.default) < 1 << 50:  # which NaN is not
         return f"{parameter.name}={round(100 * parameter.default)} for percent, or a text of which init makes a number"
     return f"{parameter.name}=0, or a text of which init makes what it needs"
 
@@ -125,7 +125,7 @@ def misspelt(module: ModuleType) -> list[tuple[str, str]]:
     """
     if module.__name__.startswith("memtrace.") or module.__file__ is None:
         return []
-    defined = unused(Path(module.__file__).read_text(encoding="utf-8"))
+    defined = unused(Path(module.__file__).read_bytes())
     known = {"function": [each.name for each in functions()], "constant": [name for name, _, _ in constants()]}
     found = []
     for own, kind in defined.items():
@@ -148,7 +148,7 @@ def near_name(own: str, known: Iterable[str]) -> str | None:
     return likely if likely is not None and abs(len(likely) - len(own)) <= 2 and likely[0].lower() == own[0].lower() else None
 
 
-def unused(text: str) -> dict[str, str]:
+def unused(text: bytes) -> dict[str, str]:
     """Return the functions and constants that a source defines at its top and does not read, each with what it is."""
     tree = ast.parse(text)
     defined: dict[str, str] = {}
@@ -158,6 +158,6 @@ def unused(text: str) -> dict[str, str]:
         targets: list[Any] = (
             each.targets if isinstance(each, ast.Assign) else [each.target] if isinstance(each, ast.AnnAssign) else []
         )
-        defined |= {target.id: "constant" for target in targets if isinstance(target, ast.Name) and target.id.isupper()}
+        defined |= {target.id: "constant" for target in targets if isinstance(target, ast.Name)}
     read = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
     return {name: kind for name, kind in defined.items() if name not in read}

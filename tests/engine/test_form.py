@@ -89,11 +89,19 @@ def test_no_policy_of_memtrace_takes_a_negative_number() -> None:
 
 
 def test_names_that_look_misspelt_are_hinted_at(memtrace: Run, tmp_path: Path) -> None:
-    text = START.replace("COALESCES = True", "MAXALIGN = 8\nCOALESCE = True\nUNIT = 3").replace("def resize(", "def realloc(")
+    text = START.replace("COALESCES = True", "MAXALIGN = 8\nCOALESCE = True\nUNIT = 3\nvirtual = True").replace(
+        "def resize(", "def realloc("
+    )
     text = text.replace("def trim(state)", "def trimm(state)") + "\n\ndef helper(state):\n    return UNIT\n"
     (tmp_path / "mine.py").write_text(text)
     (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,100\n")
-    owed = [("MAXALIGN", "MAX_ALIGN"), ("COALESCE", "COALESCES"), ("realloc", "resize"), ("trimm", "trim")]
+    owed = [
+        ("MAXALIGN", "MAX_ALIGN"),
+        ("COALESCE", "COALESCES"),
+        ("virtual", "VIRTUAL"),
+        ("realloc", "resize"),
+        ("trimm", "trim"),
+    ]
     lines = [f"nothing uses {own}; did you mean {known}?" for own, known in owed]
     assert sorted(hints(parse_policy(str(tmp_path / "mine.py")).module)) == sorted(lines)
     for words in ("run t.csv -p ./mine.py --no-report", "policies ./mine.py", "policies --check ./mine.py --quick"):
