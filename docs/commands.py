@@ -26,9 +26,11 @@ standard output is one JSON document. `NO_COLOR` is honoured. Every command take
 | 2 | the command is wrong |
 | 3 | a trace or results folder cannot be read, or is invalid |
 | 4 | a policy broke an invariant |
-| 5 | some cells of a suite failed; the rest is written |
+| 5 | some cells of a suite failed otherwise; the rest is written, as with 4 |
 | 70 | a mistake of memtrace itself |
 | 130, 143, 129 | interrupted by Ctrl-C, SIGTERM or SIGHUP; nothing was written, but for the finished cells of a suite |
+
+Output that nobody reads, as behind `| head`, changes no exit code.
 """
 
 

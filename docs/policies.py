@@ -25,7 +25,17 @@ SECTIONS = {
         "A request has its tag as a code; what the codes mean, how many there are, and the number and the time of an event are\n"
         "told to a policy that has these functions. They cost nothing where a policy leaves them out.",
     ),
-    "resize": ("What else may happen to a block", "Each is for a kind of event; the trace's kinds are in [trace.md](trace.md)."),
+    "resize": (
+        "What else may happen to a block",
+        "Each is for a kind of event; the trace's kinds are in [trace.md](trace.md).\n\n"
+        "A realloc that is served in place has one handle: `resize` gets it, and the block keeps it. If `resize` answers -1, or\n"
+        "there is none, the policy sees two blocks with two handles. `alloc` gets the new size under a handle that no live\n"
+        "block has; the old block is still live. If it answers with an address or -2, `free` gets the old block with its old\n"
+        "handle, size and address; from then on the block has the new handle, and the old one serves the next such event. If it\n"
+        "answers -1, nothing is freed, and the old block stays as it is, under its handle. A block that has no address (-2) has\n"
+        "nothing to move: `alloc` gets the new size under the same handle, without `resize` and without `free`. The scratch\n"
+        "block of a swap has the spare handle too. So `max_live` is one more than the trace has blocks live at once.",
+    ),
     "largest_hole": (
         "What the measures read",
         "Samples and peaks are taken only with full measures, as `memtrace run` has them.",
@@ -61,7 +71,8 @@ def contract() -> str:
             "### What alloc returns\n",
             table(("value", "meaning"), answers()),
             "### The functions\n",
-            f"If the state has no ledger, these are used and no others: {simple}.\n"
+            f"A policy whose state has no ledger may have these: {simple}.\n"
+            "One that has another of them is refused, since it would never be called.\n"
             "A compiled function runs inside the replay loop; one that is not compiled is ordinary Python. The cost is that of\n"
             "one call, in the number of blocks and holes.\n",
             *(section(name) for name in SECTIONS),

@@ -6,11 +6,14 @@ with it. Compiled kernels are kept on disk (`code_cache`) under the digest of al
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial, update_wrapper
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -28,6 +31,8 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # Loop passes of a kernel, of 1 to 8 microseconds each in the interpreter, up to which interpreting takes less time than loading
 # compiled code (0.1 s), than importing the compiler first (0.6 s), and than compiling (1 to 3 s).
 SOONER_THAN_LOADED, SOONER_THAN_IMPORTED, SOONER_THAN_COMPILED = 20_000, 200_000, 500_000
+
+NAMES = "numbers of its own"  # of the machine code, see `numbered`; a part of what files are named by
 
 _jitable: set[Callable[..., Any]] = set()
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -153,7 +158,7 @@ def njit(function: Callable[..., Any], sources: Callable[[], str] | None, name: 
     dispatcher = numba.njit(**options)(function)
     compiler: Any = getattr(dispatcher, "_compiler", None)
     if hasattr(compiler, "compile") and hasattr(dispatcher, "_cache"):
-        how = f"{sorted(options.items())} {SWITCH}={os.environ.get(SWITCH, '')}"
+        how = f"{NAMES} {sorted(options.items())} {SWITCH}={os.environ.get(SWITCH, '')}"
         kept = None
         if sources is not None:
             kept = KeptCode(name or f"{function.__module__}.{function.__qualname__}", cache(sources), how)
@@ -170,7 +175,7 @@ def c_function(function: Callable[..., Any], signature: Any, name: str, sources:
     """
     from numba.core.ccallback import CFunc
 
-    how = f"c function {SWITCH}={os.environ.get(SWITCH, '')}"
+    how = f"{NAMES} c function {SWITCH}={os.environ.get(SWITCH, '')}"
     options = {"nopython": True, "error_model": "numpy", **(FAST if knows_fast() else {})}
     made: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
     made._cache = KeptCode(name, lambda: sources, how)
@@ -179,7 +184,7 @@ def c_function(function: Callable[..., Any], signature: Any, name: str, sources:
 
 def compile_function(function: Any) -> None:
     """Compile what `c_function` returned, under ``lean``, or load it from disk."""
-    with function._cache.locked(function._sig), lean():
+    with function._cache.locked(function._sig), lean(), numbered(function._cache, function._sig):
         function.compile()
 
 
@@ -202,10 +207,32 @@ def _compile(compile: Callable[..., Any], dispatcher: Any, kept: KeptCode | None
         if found is not None:
             dispatcher.targetctx.insert_user_function(found.entry_point, found.fndesc, [found.library])
             return found
-        with lean():
+        with lean(), numbered(kept, types):
             compiled = compile(types, result)
         kept.save_overload(types, compiled)
         return compiled
+
+
+@contextmanager
+def numbered(kept: KeptCode, types: Any) -> Iterator[None]:
+    """Have the machine code that numba makes within the block be named apart from that of all other kernels on disk.
+
+    Numba names it by function, types and a number, which it counts up from 1 in each process. So kernels that two processes made
+    may have the same names for other code, and a third process that loads both would run the code of the first for the second.
+    Here the numbers begin at one that is made of all that the kernel depends on; they are below 2^60.
+    """
+    from numba.core.bytecode import FunctionIdentity
+    from numba.core.compiler_lock import global_compiler_lock
+
+    text = f"{kept.name} {kept.sources()} {kept.options} {types}"
+    first = int(hashlib.sha256(text.encode()).hexdigest()[:10], 16) << 20
+    with global_compiler_lock:
+        before = FunctionIdentity._unique_ids
+        FunctionIdentity._unique_ids = count(first)
+        try:
+            yield
+        finally:
+            FunctionIdentity._unique_ids = before
 
 
 def file_of(dispatcher: Any, arguments: Iterable[Any]) -> Path | None:

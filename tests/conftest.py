@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,10 +41,11 @@ def compiled_for(item: pytest.Item) -> str | None:
     return next((word for word in words if word in builtin_policies()), parameters.get("evict"))
 
 
-def called(folder: Path, *arguments: str | Path, input: str = "") -> subprocess.CompletedProcess[str]:
+def called(folder: Path, *arguments: str | Path, input: str = "", unread: bool = False) -> subprocess.CompletedProcess[str]:
     """`memtrace ARGUMENTS` in a folder, without a process of its own: importing the libraries takes seconds each time.
 
-    Files take the place of the standard streams, for the processes that the command starts too.
+    Files take the place of the standard streams, for the processes that the command starts too. With ``unread``, standard output
+    is a pipe that nobody reads.
     """
     from memtrace.cli import main
 
@@ -61,6 +63,11 @@ def called(folder: Path, *arguments: str | Path, input: str = "") -> subprocess.
             stack.callback(os.close, kept)
             stack.callback(os.dup2, kept, number)
             os.dup2(files[number].fileno(), number)
+            if unread and number == 1:
+                reader, writer = os.pipe()
+                os.close(reader)
+                os.dup2(writer, number)
+                os.close(writer)
             stream = stack.enter_context(open(number, "w" if number else "r", encoding="utf-8", closefd=False))
             patch.setattr(sys, name, stream)
         with pytest.raises(SystemExit) as ended:
@@ -78,7 +85,7 @@ def called(folder: Path, *arguments: str | Path, input: str = "") -> subprocess.
 def memtrace(tmp_path: Path) -> Run:
     """`memtrace ARGUMENTS` in an empty folder, in the process of the tests."""
 
-    def run(*arguments: str | Path, **how: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, **how: Any) -> subprocess.CompletedProcess[str]:
         return called(tmp_path, *arguments, **how)
 
     return run

@@ -6,7 +6,6 @@ else.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -69,6 +68,13 @@ class Commands(click.Group):
             raise unknown("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; one that writes its file into a pipe, such as /dev/stdout, ends well when the reader goes."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            ctx.exit(0)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from COMMANDS, without importing any."""
         with formatter.section("Commands"):
@@ -91,35 +97,45 @@ def commands(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit. An error is printed as one message, without a traceback unless ``-vv`` is given."""
-    from memtrace.processes import how_ended, raise_on_signals
+    from memtrace.cli.streams import unbroken
+    from memtrace.processes import raise_on_signals
 
     raise_on_signals()
+    with unbroken():
+        code = exit_code()
+    sys.exit(code)
+
+
+def exit_code() -> int | str | None:
+    """Run the command line, and return its exit code: the same whether or not anybody reads what is printed."""
+    from memtrace.processes import how_ended
+
     try:
-        commands(standalone_mode=False)
+        code: int | str | None = 0
+        try:
+            commands(standalone_mode=False)
+        except SystemExit as leave:  # a verdict
+            code = leave.code
         sys.stdout.flush()
-        code = 0
-    except BrokenPipeError:
-        code = _quiet()
+        return code
     except (KeyboardInterrupt, click.Abort) as error:
         ended = error.__cause__ or error  # click raises Abort from what it caught
         how, code = how_ended(ended)
-        code = _say(f"{how}; {'; '.join(getattr(ended, '__notes__', ['nothing was written']))}", code)
+        return _say(f"{how}; {'; '.join(getattr(ended, '__notes__', ['nothing was written']))}", code)
     except MemtraceError as error:
-        code = _say("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), error.exit_code)
+        return _say("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), error.exit_code)
     except click.exceptions.Exit as leave:
-        code = leave.exit_code
+        return leave.exit_code
     except click.ClickException as error:
-        code = _say(f"error: {error.format_message()}{_usage(error)}", UsageError.exit_code)
+        return _say(f"error: {error.format_message()}{_usage(error)}", UsageError.exit_code)
     except MemoryError:
         text = "error: this machine has too little memory for that\ntry: a smaller --samples or --capacity, or fewer --jobs"
-        code = _say(text, UsageError.exit_code)
+        return _say(text, UsageError.exit_code)
     except OSError as error:  # of a disk or a file of the user's; memtrace opens no others
         named = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        code = _say(f"error: {named}{error.strerror or error}", InputError.exit_code)
+        return _say(f"error: {named}{error.strerror or error}", InputError.exit_code)
     except Exception as error:
-        text = f"error: {type(error).__name__}: {error}\nthis is a mistake in memtrace; -vv shows where"
-        code = _say(text, INTERNAL)
-    sys.exit(code)
+        return _say(f"error: {type(error).__name__}: {error}\nthis is a mistake in memtrace; -vv shows where", INTERNAL)
 
 
 def _usage(error: click.ClickException) -> str:
@@ -134,20 +150,8 @@ def _say(text: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    try:
-        click.echo(text, err=True)
-    except OSError:
-        return _quiet()
+    click.echo(text, err=True)
     return code
-
-
-def _quiet() -> int:
-    """Redirect standard output to nowhere, and return exit code 0.
-
-    It is called when the reader of our output has gone; without it Python would complain at exit.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def report_options(function: Any) -> Any:

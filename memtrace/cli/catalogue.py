@@ -78,6 +78,7 @@ def policies(
 def explain(name: str) -> None:
     """Print a policy's definition and options; of a file also which functions it has, and what those that it lacks would give."""
     from memtrace.cli.output import print_table
+    from memtrace.engine.form import hints
 
     module, path = policy_module(name)
     text = inspect.getdoc(module) or "(the file has no docstring; its first lines would stand here)"
@@ -92,6 +93,8 @@ def explain(name: str) -> None:
     click.echo("\nWhat it leaves out:")
     rows = [(each, missing) for each, missing in pieces.items() if missing is not None]
     print_table(("function", "what follows"), rows, words=(0, 1))
+    for hint in hints(module):
+        click.echo(f"note: {hint}")
     click.echo("docs/policies.md has what each of them is given and returns")
 
 
@@ -148,6 +151,7 @@ def check(policy: str, quick: bool, as_json: bool) -> None:
                 "text": report.text(),
                 "checks": checks,
                 "trusted": list(report.trusted) if report.ok else [],
+                "hints": list(report.hints),
             }
         )
     else:

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @option("policies", help="The policy, as for memtrace run; by default the group default. Repeatable.")
 @option("curve", help="Also list N evenly spaced capacities, and whether each works.")
 @click.option(
-    "--runs", type=click.IntRange(8), default=400, show_default=True, metavar="N", help="Maximum number of replays per policy."
+    "--runs",
+    type=click.IntRange(8),
+    default=400,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of replays per policy, besides those of --curve.",
 )
 @option("format")
 @option("invalid")
@@ -77,12 +82,23 @@ def show(name: str, found: list[Mincap]) -> None:
     title = f"{name}: no placement needs less than {format_size(bound)} ({bound:,} bytes)"
     print_policies(("policy", "smallest that works", "all above work", "x bound", "replays"), rows, title=title)
     for one in found:
-        if one.unbounded is not None and not one.exact:
-            click.echo(f"{one.policy}: sampled below {one.settled:,} bytes; every capacity from there on is known")
+        if one.smallest is not None and not one.exact:
+            click.echo(sampled(one))
     for one in found:
         if one.curve:
             lines = [(f"{o.capacity:,}", "works" if o.works else f"oom @{o.oom_event:,}") for o in one.curve]
             print_table(("capacity, bytes", ""), lines, words=(1,), title=one.policy)
+
+
+def sampled(one: Mincap) -> str:
+    """Return what was tried of a policy whose capacities are not all known: a line, and another if success is not monotone."""
+    assert one.smallest is not None and one.safe is not None
+    next_below = f"{one.smallest - one.within:,} is the next that fails"
+    text = f"{one.policy}: sampled below {one.settled:,} bytes: {one.tried} tried; {next_below}"
+    if one.safe == one.smallest:
+        return text
+    fails = next(window.low for window in reversed(one.windows) if not window.works and window.low > one.smallest)
+    return f"{text}\n{one.policy}: not monotone: {fails:,} bytes fail too, though fewer work"
 
 
 def row_of(one: Mincap) -> tuple[str, ...]:
@@ -105,6 +121,7 @@ def document(one: Mincap) -> dict[str, Any]:
         "safe_bytes": one.safe,
         "exact": one.exact,
         "settled_from_bytes": one.settled,
+        "within_bytes": one.within,
         "replays": one.runs,
         "windows": [{"low": w.low, "high": w.high, "works": w.works, "oom_event": w.oom_event} for w in one.windows],
         "curve": [{"capacity_bytes": o.capacity, "works": o.works, "oom_event": o.oom_event} for o in one.curve],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
     from memtrace.trace import Trace
 
 DEFAULT_POLICIES = ("default",)  # groups of policies
@@ -24,6 +25,15 @@ def default_policies(traces: Sequence[Trace]) -> tuple[str, ...]:
 def comes_from_gpu(metadata: Mapping[str, str]) -> bool:
     """Return whether a trace's metadata say that it was recorded on a GPU, or from a program written for one."""
     return metadata.get("format") in GPU_FORMATS or metadata.get("recorded", "").startswith("torch ")
+
+
+def say_hints(policies: Sequence[Policy], quiet: bool) -> None:
+    """Print a line for each name in the policies' files that looks misspelt, unless ``quiet``."""
+    from memtrace.engine.form import hints
+
+    for policy in [] if quiet else policies:
+        for hint in hints(policy.module):
+            click.echo(f"note: {policy.label}: {hint}", err=True)
 
 
 def say_compiling(quiet: bool) -> None:

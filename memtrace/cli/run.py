@@ -13,7 +13,7 @@ from memtrace.cli import report_options
 from memtrace.cli.locality import check_locality, locality_rows, print_locality
 from memtrace.cli.options import option, settings_options
 from memtrace.cli.output import write_results
-from memtrace.cli.policies import default_policies, say_compiling
+from memtrace.cli.policies import default_policies, say_compiling, say_hints
 from memtrace.cli.ranking import print_ranked
 from memtrace.cli.reading import read_trace, say_assumed
 
@@ -81,6 +81,7 @@ def run(
     check_locality(read, settings)
     for trace in read:
         say_assumed(trace.metadata, quiet or as_json)
+    say_hints(chosen, quiet or as_json)
     say_compiling(quiet or as_json)
     with cell_progress(read, len(chosen), bars) as progress:
         results = run_cells(read, chosen, settings, jobs, progress)

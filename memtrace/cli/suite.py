@@ -19,7 +19,7 @@ from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
 from memtrace.cli.standings import print_standings, standings_json
-from memtrace.errors import UsageError
+from memtrace.errors import PolicyError, UsageError
 from memtrace.processes import how_ended
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memtrace.suite import Plan, ReplayOutcome, Suite
     from memtrace.suite.store import Store
 
-SOME_FAILED = 5  # exit code if cells failed
+SOME_FAILED = 5  # exit code if cells failed, none of them by a fault of its policy
 MOST_ERRORS = 10  # failed cells that are printed without -v
 
 
@@ -78,7 +78,8 @@ def suite(
     """Replay every trace of FILE through every policy, and check its gates.
 
     FILE is memtrace.toml, or pyproject.toml with a table [tool.memtrace]; by default the one in this folder. Exit 1 if
-    a gate failed, 5 if cells failed. The results of cells that did not fail are written.
+    a gate failed, 4 if a policy broke an invariant, 5 if cells failed otherwise. The results of cells that did not
+    fail are written.
 
     \b
     Examples:
@@ -132,7 +133,7 @@ def suite(
         )
         show(done, quiet, verbose)
     if ran.errors:
-        sys.exit(SOME_FAILED)
+        sys.exit(PolicyError.exit_code if ran.broke else SOME_FAILED)
     if not found.ok:
         sys.exit(GATE_FAILED)
 

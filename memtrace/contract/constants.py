@@ -38,7 +38,9 @@ class Constants:
         "the names of the policy's own columns of timeline.parquet, which `write_counters` fills", ()
     )
     COALESCES: bool = constant(
-        "once all blocks are freed, one block of the whole capacity fits, at address 0; `--check` tests it", False
+        "neighbouring holes are joined: once all blocks are freed, all that is reserved, or the largest block that fits a new "
+        "heap, can be had as one block, at the address that it gets in a new heap. Only `--check` reads it, and tests it",
+        False,
     )
     UNUSABLE: bool = constant(
         "reserved bytes may be neither in a block nor in a hole, such as the tails of pages, and how many changes; without it "

@@ -34,7 +34,7 @@ class Entry:
     missing: str
     compiled: bool = True
     default: bool = False  # the body in ``Policy`` is called in place of a missing function
-    ledger: bool = True  # only for a policy whose state has a ledger
+    ledger: bool = True  # only for a policy whose state has a ledger; another that has it is refused
 
 
 class TraceFacts(NamedTuple):
@@ -79,8 +79,9 @@ class Policy(Protocol):
     def init(capacity: int, max_live: int, **options: Any) -> State:
         """Return the state of a heap without blocks, for `max_live` blocks live at once and `capacity` bytes (2^62: no limit).
 
-        Further parameters are the policy's options. Each has a default: an int, a bool, a str, or a word of a Literal. A policy
-        with `**options` takes the common options of the heap policies too. Raises ValueError for values that cannot be.
+        `max_live` counts the block that is live beside all others while a realloc moves one, or a swap needs scratch. Further
+        parameters are the policy's options. Each has a default: an int, a bool, a str, or a word of a Literal. A policy with
+        `**options` takes the common options of the heap policies too. Raises ValueError for values that cannot be.
         """
 
     @entry(
@@ -155,8 +156,9 @@ class Policy(Protocol):
     def resize(state: State, request: Request, address: int, old_size: int) -> int:
         """Resize the block of `request` from `old_size` to `request.size` bytes in place, and return its address.
 
-        Return -1 (NOWHERE) if it cannot be resized in place: the engine then calls `alloc`, counts the bytes that a copy moves,
-        and calls `free`. Return -3 (ENLARGE) as `alloc` does.
+        `request.block` is the block's own handle. Return -1 (NOWHERE) if it cannot be resized in place: the engine then calls
+        `alloc` with another handle, counts the bytes that a copy moves, and calls `free` with the old one. Return -3 (ENLARGE) as
+        `alloc` does.
         """
         return NOWHERE
 
@@ -167,18 +169,24 @@ class Policy(Protocol):
 
     @entry(
         called="after an answer of -3 (ENLARGE), before the same event is served again", cost="any, amortised", compiled=False,
-        missing="an answer of -3 ends the replay with an error",
+        missing="an answer of -3 ends the replay with an error", ledger=False,
     )  # fmt: skip
     @staticmethod
     def enlarge(state: State) -> State:
         """Return the state with the same contents in larger arrays."""
 
-    @entry(called="before the `free` of a free event", cost="O(1)", missing="nothing is called", default=True)
+    @entry(called="before the `free` of a free event", cost="O(1)", missing="nothing is called", default=True, ledger=False)
     @staticmethod
     def freed_by(state: State, request: Request, stream: int) -> None:
         """Note that `stream` is about to free the block of `request`; `request.stream` is the stream that allocated it."""
 
-    @entry(called="for a record event of a live block", cost="O(1) or O(log n)", missing="record events do nothing", default=True)
+    @entry(
+        called="for a record event of a live block",
+        cost="O(1) or O(log n)",
+        missing="record events do nothing",
+        default=True,
+        ledger=False,
+    )
     @staticmethod
     def record(state: State, request: Request, stream: int, address: int) -> int:
         """Note that `stream` uses the block of `request`, and return -2 (NOTHING), or -3 (ENLARGE) as `alloc` does.
@@ -187,7 +195,7 @@ class Policy(Protocol):
         """
         return NOTHING
 
-    @entry(called="for a complete event", cost="any", missing="complete events do nothing", default=True)
+    @entry(called="for a complete event", cost="any", missing="complete events do nothing", default=True, ledger=False)
     @staticmethod
     def complete(state: State, request: Request, stream: int, address: int) -> None:
         """Note that the recorded stream work on the freed block `request.block` is done; -1: on all freed blocks.
@@ -195,7 +203,9 @@ class Policy(Protocol):
         Of `request`, only `block` and `stream` count. `address` is where the block was, -2 if it had none or all are meant.
         """
 
-    @entry(called="for an access event of a live block", cost="O(1)", missing="access events do nothing", default=True)
+    @entry(
+        called="for an access event of a live block", cost="O(1)", missing="access events do nothing", default=True, ledger=False
+    )
     @staticmethod
     def access(state: State, request: Request, address: int) -> None:
         """Note that the block of `request` is used; `address` is -2 for a block that got no address."""
@@ -210,7 +220,7 @@ class Policy(Protocol):
     def largest_hole(state: State) -> int:
         """Return the bytes of the largest hole; 0 if there is none."""
 
-    @entry(called="at samples and peaks", cost="O(log n)", missing="not known", default=True)
+    @entry(called="at samples and peaks", cost="O(log n)", missing="not known", default=True, ledger=False)
     @staticmethod
     def releasable(state: State) -> int:
         """Return the free bytes that could go back to the system without moving a block; -1 if that is not known."""
@@ -221,6 +231,7 @@ class Policy(Protocol):
         cost="O(1)",
         missing="nothing is called",
         default=True,
+        ledger=False,
     )
     @staticmethod
     def write_counters(state: State, row: Any) -> None:

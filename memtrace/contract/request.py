@@ -17,4 +17,4 @@ class Request(NamedTuple):
     align: int  # bytes, a power of two: the address has to be a multiple of it; 0: the policy's own alignment
     stream: int  # the GPU stream or thread; 0 if the trace names none
     tag: int  # a code for the event's tag, the same for equal tags; -1: none
-    block: int  # the block's handle: an index below `max_live` for arrays with an entry per block, used again after its free
+    block: int  # the block's handle, an index below `max_live`; used again after a free, and another after a move by realloc

@@ -46,6 +46,91 @@ class State(NamedTuple):
     overlaps: np.ndarray  # overlaps[0]: 1 once a block overlapped another, or bytes above a block were given back
 
 
+def made_enlarge(own, read_policy):
+    """Return ``enlarge`` made around the policy's own."""
+
+    def enlarge(state):
+        """Return the state with the policy's own state in larger arrays."""
+        return state._replace(inner=own(state.inner))
+
+    return enlarge
+
+
+def made_freed_by(own, read_policy):
+    """Return ``freed_by`` made around the policy's own."""
+
+    def freed_by(state, request, stream):
+        """Tell the policy which stream is about to free a block."""
+        own(state.inner, request, stream)
+
+    return freed_by
+
+
+def made_record(own, read_policy):
+    """Return ``record`` made around the policy's own."""
+
+    def record(state, request, stream, address):
+        """Tell the policy that a stream uses a block, and update the ledger."""
+        answer = np.int64(own(state.inner, request, stream, address))
+        read_policy(state, 0)
+        return answer
+
+    return record
+
+
+def made_complete(own, read_policy):
+    """Return ``complete`` made around the policy's own."""
+
+    def complete(state, request, stream, address):
+        """Tell the policy that the work of streams on freed blocks is done, and update the ledger."""
+        own(state.inner, request, stream, address)
+        read_policy(state, 0)
+
+    return complete
+
+
+def made_access(own, read_policy):
+    """Return ``access`` made around the policy's own."""
+
+    def access(state, request, address):
+        """Tell the policy that a block is used, and update the ledger."""
+        own(state.inner, request, address)
+        read_policy(state, 0)
+
+    return access
+
+
+def made_releasable(own, read_policy):
+    """Return ``releasable`` made around the policy's own."""
+
+    def releasable(state):
+        """Return the free bytes that could go back to the system, as the policy says."""
+        return np.int64(own(state.inner))
+
+    return releasable
+
+
+def made_write_counters(own, read_policy):
+    """Return ``write_counters`` made around the policy's own."""
+
+    def write_counters(state, row):
+        """Have the policy write its own counters."""
+        own(state.inner, row)
+
+    return write_counters
+
+
+OTHERS = {  # function of the contract -> what makes it of a policy's own function and ``read_policy``
+    "enlarge": made_enlarge,
+    "freed_by": made_freed_by,
+    "record": made_record,
+    "complete": made_complete,
+    "access": made_access,
+    "releasable": made_releasable,
+    "write_counters": made_write_counters,
+}
+
+
 def with_ledger(module: ModuleType) -> dict[str, Any]:
     """Return the functions that the replay loop calls, by name, made around the policy functions of ``module``."""
     own = functions_of(module)
@@ -152,6 +237,7 @@ def with_ledger(module: ModuleType) -> dict[str, Any]:
             return new_address
 
         functions["resize"] = resize
+    functions |= {name: make(own[name], read_policy) for name, make in OTHERS.items() if name in own}
     if "trim" in own:
         policy_trim = own["trim"]
 

@@ -14,6 +14,7 @@ from memtrace.engine import adapted, gaps, loop, offences, places, recorder
 from memtrace.kernels import Kernel
 
 _loops: dict[str, Kernel] = {}
+INTERPRETED = ("init", "start", "enlarge")  # functions of a separable policy that are never compiled
 SEPARABLE = ("survey", "resize", "trim", "next_event")  # functions that a policy may have beside those that it needs
 
 
@@ -43,7 +44,7 @@ def is_separable(policy: ModuleType) -> bool:
 
     It raises nothing, since an entry cannot hand on an exception.
     """
-    known = {"init", "alloc", "free", "reserved", "start", *SEPARABLE}
+    known = {*INTERPRETED, "alloc", "free", "reserved", *SEPARABLE}
     if (
         policy.__name__.startswith("memtrace.")
         or policy.__file__ is None
@@ -54,7 +55,7 @@ def is_separable(policy: ModuleType) -> bool:
     found = {
         f for module in reachable_modules(policy) for f in plain_functions(module) if not f.__module__.startswith("memtrace.")
     }
-    called = found - {vars(policy).get(name) for name in ("init", "start")}  # the interpreter runs these two
+    called = found - {vars(policy).get(name) for name in INTERPRETED}
     return not constants_of(policy).COUNTERS and not any(raises(function.__code__) for function in called)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FIRST_BLOCKS = 64
 LARGEST = 1 << 60  # bytes, of a request and of an alignment: as in a trace
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-FREE, BEYOND = ".", "_"
+FREE, BEYOND, UNKNOWN = ".", "_", " "
 
 
 @dataclass(eq=False)
@@ -162,17 +162,27 @@ class Heap:
         return int(self._run.recorder.totals[MOVED])
 
     def map(self, width: int = 64) -> str:
-        """The address range in ``width`` cells: a block's letter where it has any of the cell, `.` free, `_` not reserved."""
+        """The address range in ``width`` cells: a block's letter where it has any of the cell, `.` free, `_` not reserved.
+
+        Of a policy with VIRTUAL it is not known which addresses are reserved: its map goes from the lowest block to the highest,
+        and what is in no block is left blank.
+        """
+        from memtrace.contract.policy import constants_of
+
         if width < 1:
             raise UsageError(f"a map of width {width} shows nothing; it has 1 cell at least")
-        end = max(self.capacity if self.capacity is not None else self.reserved, 1)
-        cells = [FREE if i * end // width < self.reserved else BEYOND for i in range(width)]
-        for block in self._live:
-            if block.address is not None and block.size:
-                first = block.address * width // end
-                last = max(first + 1, -(-(block.address + block.size) * width // end))
+        drawn = [(block.address, block.address + block.size, block) for block in self._live if block.address is not None]
+        low, high = 0, max(self.capacity if self.capacity is not None else self.reserved, 1)
+        cells = [FREE if i * high // width < self.reserved else BEYOND for i in range(width)]
+        if constants_of(self.policy.module).VIRTUAL:
+            low, high = min((start for start, _, _ in drawn), default=0), max((end for _, end, _ in drawn), default=0)
+            cells = [UNKNOWN] * width
+        for start, end, block in drawn:
+            if end > start:
+                first = (start - low) * width // (high - low)
+                last = max(first + 1, -(-(end - low) * width // (high - low)))
                 cells[first:last] = block.letter * (min(last, width) - first)
-        return f"0 {''.join(cells)} {end}"
+        return f"{low} {''.join(cells)} {high}"
 
     def _move(self, op: int, one: Block, other: Block, size: int) -> int:
         self._check(one)

@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import memtrace.policies
 from memtrace import plugins
-from memtrace.contract.constants import COUNTED
-from memtrace.contract.policy import constants, constants_of, function_of, has_ledger, required
+from memtrace.contract.policy import constants, constants_of, function_of, has_ledger
 from memtrace.engine.binding import bind
+from memtrace.engine.form import check_form
 from memtrace.engine.policy_files import load_module
 from memtrace.engine.policy_objects import module_of, pieces_of
 from memtrace.errors import MemtraceError, PolicyError, UsageError
@@ -78,7 +78,7 @@ def _value(policy: str, option: Option, text: str) -> Value:
         return text.lower() == "true"
     if isinstance(option.default, int):
         try:
-            return parse_size(text)
+            return -parse_size(text[1:]) if text.startswith("-") else parse_size(text)
         except MemtraceError as error:
             raise UsageError(f"{policy}: {option.name}={text}: {error}") from None
     return text
@@ -214,18 +214,32 @@ def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
 def told_apart(policies: list[Policy]) -> list[Policy]:
     """Return the policies with labels of which no two are equal; the same policy with the same options counts once.
 
-    Files with the same stem get as much of their paths as it takes. Raises UsageError for two that were given one name.
+    Files with the same stem get as much of their paths as it takes, with the same options or others. Raises UsageError for two
+    that were given one name.
     """
     found = list({(policy.label, policy.module, tuple(policy.options.items())): policy for policy in policies}.values())
     while True:
-        labels = [policy.label for policy in found]
-        alike = [policy for policy in found if labels.count(policy.label) > 1]
+        alike = [one for one in found if any(is_alike(one, other) for other in found if other is not one)]
         if not alike:
             return found
         longer = {id(policy): with_folder(policy) for policy in alike}
         if all(longer[id(policy)].label == policy.label for policy in alike):
             raise UsageError(f"two policies are called {alike[0].label}\ntry: another name for one, as in mine.py:name=other")
         found = [longer.get(id(policy), policy) for policy in found]
+
+
+def is_alike(one: Policy, other: Policy) -> bool:
+    """Return whether two policies have the same label, or are two files whose labels differ in their options alone."""
+    if one.label == other.label:
+        return True
+    files = all(policy.name.endswith(".py") and not is_named(policy) for policy in (one, other))
+    same = one.module is other.module or (files and Path(one.name).resolve() == Path(other.name).resolve())
+    return files and not same and one.label.partition(":")[0] == other.label.partition(":")[0]
+
+
+def is_named(policy: Policy) -> bool:
+    """Return whether the policy of a file was given a name."""
+    return "name" in split_spec(policy.text or "")[1]
 
 
 def file_texts(policies: Iterable[Policy]) -> dict[str, str]:
@@ -236,7 +250,7 @@ def file_texts(policies: Iterable[Policy]) -> dict[str, str]:
 def with_folder(policy: Policy) -> Policy:
     """Return the policy of a file with one more folder of its path in its label; as it is where there is none."""
     stem, mark, options = policy.label.partition(":")
-    if not policy.name.endswith(".py") or "name" in split_spec(policy.text or "")[1]:
+    if not policy.name.endswith(".py") or is_named(policy):
         return policy
     parts = Path(policy.name).resolve().with_suffix("").parts[1:]
     longer = "/".join(parts[-1 - len(stem.removesuffix(".py").split("/")) :])
@@ -303,7 +317,7 @@ def policy(
     if "State" not in given and "init" in given:
         given["State"] = given["init"].__globals__.get("State")
     module = module_of(given, own)
-    check_functions(own, module)
+    check_form(own, module)
     known = options_of(module)
     values = {key: _value(own, known[key], text_of(value)) for key, value in (options or {}).items() if key in known}
     for key in options or {}:
@@ -349,7 +363,7 @@ def load_file(path: Path) -> ModuleType:
     Raises UsageError if there is no such file, PolicyError if it cannot be loaded or lacks a required function.
     """
     module = load_module(path)
-    check_functions(str(path), module)
+    check_form(str(path), module)
     return module
 
 
@@ -357,7 +371,7 @@ def check_plugin(module: ModuleType) -> None:
     """Raise MemtraceError if the module of a plug-in is no policy."""
     if inspect.getsourcefile(module) is None:
         raise PolicyError(f"{module.__name__} is no Python source, from which policies are compiled")
-    check_functions(module.__name__, module)
+    check_form(module.__name__, module)
     options_of(module)
     for constant, default, _ in constants():
         value = getattr(constants_of(module), constant)
@@ -366,17 +380,3 @@ def check_plugin(module: ModuleType) -> None:
             raise PolicyError(f"{constant} of {module.__name__} is no tuple of texts: {value!r}")
         if constant == "ORDER" and not isinstance(value, int):
             raise PolicyError(f"ORDER of {module.__name__} is no whole number: {value!r}")
-
-
-def check_functions(path: str, module: ModuleType) -> None:
-    """Raise PolicyError if a policy lacks a required function; ``path`` is what the message calls the policy."""
-    kind = "whose State has a ledger" if has_ledger(module) else "whose State has no ledger"
-    needed = required(module)
-    for function in needed:
-        if function_of(module, function) is None:
-            raise PolicyError(f"{path} has no function {function}; a policy {kind} needs {', '.join(needed)}")
-    unknown_words = set(constants_of(module).NOT_COUNTED) - set(COUNTED)
-    if unknown_words:
-        raise PolicyError(f"{path}: NOT_COUNTED has {min(unknown_words)!r}; its words are {', '.join(COUNTED)}")
-    if len(inspect.signature(module.init).parameters) < 2:
-        raise PolicyError(f"{path}: init has to take (capacity, max_live, ...)")

@@ -174,6 +174,15 @@ static int answer(const struct event *event, char *address) {
     return 1;
 }
 
+/* What a program does that needs more of realloc than malloc's own alignment: a new block, a copy, and a free of the old one. */
+static char *realloc_aligned(const struct event *event, const struct block *block) {
+    char *made = memalign((size_t)1 << event->align, (size_t)event->size);
+    if (made == NULL) return NULL;
+    memcpy(made, block->address, block->usable < (uint64_t)event->size ? block->usable : (uint64_t)event->size);
+    free(block->address);
+    return made;
+}
+
 /* One event; 0 if its request failed. */
 static int replay(const struct event *event) {
     if (event->op == TRIM) {
@@ -189,6 +198,7 @@ static int replay(const struct event *event) {
         return answer(event, event->align > 3 ? memalign((size_t)1 << event->align, (size_t)event->size) : malloc((size_t)event->size));
     }
     if (block->address == NULL) return 1; /* its request failed */
+    if (event->op == REALLOC && event->align > 3) return answer(event, realloc_aligned(event, block));
     if (event->op == REALLOC) return answer(event, realloc(block->address, (size_t)event->size));
     free(block->address);
     allocated -= block->usable;

@@ -23,6 +23,7 @@ SWAPS = ("inplace",)  # the library has served the trace's requests, and no scra
 BARE = "library"  # the option that may be given as a word alone
 FOOTPRINT_ONLY = True  # its holes cannot be observed, only its footprint
 VIRTUAL = True  # addresses are of an address space of which only some pages are reserved
+MAX_ALIGN = 1 << 16  # addresses are told from the library's by multiples of 64 KiB (memtrace.native.plan)
 COUNTERS = ("resident_bytes",)
 
 REQUEST, CALL, READING = 0, 1, 2  # places in State.at: the next request; the calls made; the next reading

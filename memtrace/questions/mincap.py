@@ -5,7 +5,8 @@ up to the one it was given: where it grew, it may still grow, and where it was r
 a whole window of capacities, and walking down from window to window settles all of them, although success is not monotone.
 Whether a policy is of that kind is tested: the top of the walk, and each window that works, are also replayed at their low end
 and must reserve the same peak. If a policy is not (its structure depends on the capacity), capacities are sampled, and bisected
-where failure turns to success.
+where failure turns to success. So they are for a policy that reserves all of its capacity at once, as a pool of fixed size does:
+each of its windows is a byte or so, and a walk would not come far.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 MOST_RUNS = 400  # default of ``most_runs``, see ``search``
-GRID = 48  # number of capacities that are sampled
-STEP = 512  # bytes: bisection ends at this precision
+GRID = 48  # most capacities that are sampled
+STEP = 512  # bytes: bisection ends at this precision, or at 1/4096 of the lower bound if that is less
+FINE = 12  # log2 of 4096
+RECENT = 8  # windows by which a walk is judged
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class Mincap:
     safe: int | None = None  # from here up, all capacities tested work
     exact: bool = True  # whether every capacity from `settled` up is known
     settled: int = 0
-    runs: int = 0  # number of replays
+    runs: int = 0  # number of replays, without those of the curve
+    tried: int = 0  # capacities tried below `settled`
+    within: int = 0  # bytes: one so far below `smallest`, or nearer, fails; 0 if every capacity is known
     windows: list[Window] = field(default_factory=list)  # from the highest to the lowest
     curve: list[Outcome] = field(default_factory=list)  # evenly spaced capacities, if the caller asked for them
 
@@ -102,9 +107,8 @@ def runs(trace: Trace, policy: Policy) -> Run:
 def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Mincap:
     """Search the capacities with any function ``run`` that returns the outcome at a capacity.
 
-    ``label`` is the policy's, ``bound`` a lower bound of the capacities that work (the peak of live bytes). ``most_runs`` is
-    about how many replays are made at most: the walk stops when GRID of them are left for sampling, and only the bisection may
-    exceed them.
+    ``label`` is the policy's, ``bound`` a lower bound of the capacities that work (the peak of live bytes). At most
+    ``most_runs`` replays are made, 8 or more; a walk leaves half of them, but no more than GRID, for sampling.
     """
     counted = _Counted(run, most_runs)
     top = counted(None)
@@ -137,16 +141,23 @@ def bisect(bound: int, top: Outcome, run: Run, step: int) -> int:
 
 
 class _Counted:
-    """Count the calls of a function that replays, and how many are left of ``most``; more calls are not refused."""
+    """Count the calls of a function that replays, and how many are left of ``most``; one for the same capacity counts once."""
 
     def __init__(self, run: Run, most: int) -> None:
         """Start at 0 calls of ``run``."""
-        self.run, self.most, self.used = run, most, 0
+        self.run, self.most = run, most
+        self.known: dict[int | None, Outcome] = {}
 
     def __call__(self, capacity: int | None) -> Outcome:
         """Return the outcome at a capacity, and count the call."""
-        self.used += 1
-        return self.run(capacity)
+        if capacity not in self.known:
+            self.known[capacity] = self.run(capacity)
+        return self.known[capacity]
+
+    @property
+    def used(self) -> int:
+        """How many replays were made."""
+        return len(self.known)
 
     def left(self) -> int:
         """Return how many calls are left."""
@@ -161,12 +172,14 @@ def _same(one: Outcome, other: Outcome) -> bool:
 def _walk(found: Mincap, run: _Counted) -> None:
     """Walk from the peak without a limit down to the lower bound, window by window, and append the windows to ``found``.
 
-    The walk ends early, with ``found.exact`` false and ``found.settled`` set, if only GRID runs are left, or if the policy turns
-    out to depend on the capacity.
+    The walk ends early, with ``found.exact`` false and ``found.settled`` set, if only the runs for sampling are left, if its
+    windows are so narrow that it would not come to the lower bound, or if the policy turns out to depend on the capacity.
     """
-    capacity = (found.unbounded or 0) - 1
+    capacity, kept = (found.unbounded or 0) - 1, min(GRID, run.most // 2)
+    recent: list[int] = []  # bytes of the last windows
     while capacity >= found.lower_bound:
-        if run.left() <= GRID:
+        hopeless = len(recent) == RECENT and capacity - found.lower_bound > 2 * max(recent) * run.left()
+        if run.left() <= kept or hopeless:
             found.exact, found.settled = False, capacity + 1
             return
         came = run(capacity)
@@ -176,36 +189,66 @@ def _walk(found: Mincap, run: _Counted) -> None:
             found.windows.append(Window(capacity, capacity, True))
             return
         found.windows.append(Window(low, capacity, came.works, came.oom_event))
+        recent = [*recent[1 - RECENT :], capacity - low + 1]
         capacity = low - 1
     if found.lower_bound > 0:
         found.windows.append(Window(0, min(capacity, found.lower_bound - 1), False))
 
 
 def _sample(found: Mincap, run: _Counted) -> None:
-    """Sample capacities below ``found.settled`` at GRID points, and bisect at the lowest change from failure to success.
+    """Sample capacities below ``found.settled``, and bisect at the lowest and at the highest change from failure to success.
 
     Appends a window of one capacity for each replay to ``found``.
     """
     high = max(found.settled, found.lower_bound + 1)
     if not found.windows:
         found.settled = high = _first_that_works(high, run)
+        if not run(high).works:
+            return
         found.windows.append(Window(high, high, True))
-    tried = [run(capacity) for capacity in reversed(_evenly(found.lower_bound, high - 1, GRID))]
-    found.windows += [Window(one.capacity, one.capacity, one.works, one.oom_event) for one in tried]
-    high = min(window.low for window in found.windows if window.works)
-    low = max((window.low for window in found.windows if not window.works and window.low < high), default=found.lower_bound - 1)
-    while high - low > STEP:
-        middle = run((low + high) // 2)
-        found.windows.append(Window(middle.capacity, middle.capacity, middle.works, middle.oom_event))
-        low, high = (low, middle.capacity) if middle.works else (middle.capacity, high)
+    before = run.used
+    points = _evenly(found.lower_bound, high - 1, max(2, min(GRID, run.left() // 3)))
+    for capacity in reversed(points[: max(run.left(), 0)]):
+        _try(found, run, capacity)
+    step = max(1, min(STEP, found.lower_bound >> FINE))
+    _bisect_change(found, run, step, lowest=True)
+    _bisect_change(found, run, step, lowest=False)
+    found.tried = run.used - before
+
+
+def _try(found: Mincap, run: _Counted, capacity: int) -> None:
+    """Append the window of one capacity to ``found``."""
+    came = run(capacity)
+    found.windows.append(Window(capacity, capacity, came.works, came.oom_event))
+
+
+def _bisect_change(found: Mincap, run: _Counted, step: int, *, lowest: bool) -> None:
+    """Narrow the lowest, or the highest, change from failure to success down to ``step`` bytes, while runs are left."""
+    while run.left() > 0:
+        below, above = _change(found, lowest)
+        if above - below <= step:
+            return
+        _try(found, run, (below + above) // 2)
+
+
+def _change(found: Mincap, lowest: bool) -> tuple[int, int]:
+    """Return a capacity that fails and the next one tried above it, which works; below the lower bound all fail."""
+    windows = sorted(found.windows, key=lambda window: window.low)
+    below: int | None = found.lower_bound - 1
+    changes = []
+    for window in windows:
+        if window.works and below is not None:
+            changes.append((below, window.low))
+        below = None if window.works else window.low if window.high is None else window.high
+    return changes[0] if lowest else changes[-1]
 
 
 def _first_that_works(capacity: int, run: _Counted) -> int:
-    """Return the first of ``capacity`` and its doubles that works.
+    """Return the first of ``capacity`` and its doubles that works, or the last for which there was a run.
 
     A policy whose structure depends on the capacity may need a larger one than it reserves without a limit.
     """
-    while not run(capacity).works and capacity < 1 << 61:
+    while not run(capacity).works and capacity < 1 << 61 and run.left() > 2:
         capacity *= 2
     return capacity
 
@@ -219,6 +262,9 @@ def _conclude(found: Mincap) -> None:
         if not window.works:
             break
         found.safe = window.low
+    if found.smallest is not None and not found.exact:
+        below, above = _change(found, lowest=True)
+        found.within = above - below
 
 
 def _evenly(low: int, high: int, count: int) -> list[int]:

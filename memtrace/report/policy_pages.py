@@ -81,7 +81,7 @@ def cause(failure: Failure, limit: int) -> Cause:
     """
     if failure["live_bytes"] + failure["request_bytes"] > limit:
         return "full"
-    if in_blocks(failure) + failure["needed_bytes"] > limit:
+    if in_blocks(failure) + needed(failure) > limit:
         return "rounding"
     return "fragmentation"
 
@@ -90,6 +90,11 @@ def in_blocks(failure: Failure) -> int:
     """Return the bytes of the live blocks with rounding and headers; the requested bytes where those are not known."""
     known = failure["allocated_bytes"]
     return int(failure["live_bytes"] if known is None else known)
+
+
+def needed(failure: Failure) -> int:
+    """Return the bytes that the request needs at least: as the policy rounded it if that is known, else its own."""
+    return int(failure["request_bytes"] if failure["needed_bytes"] is None else failure["needed_bytes"])
 
 
 def sentence(failure: Failure, limit: int) -> str:
@@ -110,7 +115,7 @@ def sentence(failure: Failure, limit: int) -> str:
     largest = failure["largest_hole_bytes"]
     if largest is None:
         return f"Fragmentation, by the sums: {asked} were asked for and {free} were in no block."
-    if largest >= failure["needed_bytes"]:
+    if largest >= needed(failure):
         return (
             f"Out of reach: {asked} were asked for, and a range of {format_size(largest)} was free, but not for this request: it "
             "is of another pool or stream, not aligned as asked, or of a class that the policy does not search."
@@ -122,7 +127,8 @@ def facts(failure: Failure, limit: int) -> Iterator[tuple[str, str]]:
     """Yield the rows of the table of sizes, exact to the byte."""
     tag = f" ({failure['request_tag']})" if failure["request_tag"] else ""
     yield f"event {failure['event']:,} asked for{tag}", f"{failure['request_bytes']:,}"
-    yield "which the policy rounded to", f"{failure['needed_bytes']:,}"
+    if failure["needed_bytes"] is not None:
+        yield "which the policy rounded to", f"{failure['needed_bytes']:,}"
     yield f"live, in {failure['live_blocks']:,} blocks", f"{failure['live_bytes']:,}"
     if failure["allocated_bytes"] is not None:
         yield "rounding, headers and padding", f"{failure['allocated_bytes'] - failure['live_bytes']:,}"

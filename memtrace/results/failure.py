@@ -34,8 +34,8 @@ def failure(placement: Placement) -> dict[str, Columns]:
 def failure_row(placement: Placement) -> Columns:
     """Return the single row of `failures`, as columns: sizes and counts at the event at which memory ran out.
 
-    `needed_bytes` is the size that the policy rounded the request to, or the request's own size if the policy did not
-    come as far as rounding. What is not known of the policy is left out.
+    `needed_bytes` is the size that the policy rounded the request to. What is not known of the policy is left out: that size
+    too where it has no ledger, or did not come as far as rounding.
     """
     from memtrace.contract import ledger as led
     from memtrace.engine.binding import bind
@@ -49,11 +49,12 @@ def failure_row(placement: Placement) -> Columns:
         "event": event,
         "request_bytes": size,
         "request_tag": tag,
-        "needed_bytes": max(size, int(ledger[led.BLOCK_SIZE])),
         "live_bytes": int(placement.recorder.totals[LIVE]),
         "reserved_bytes": int(ledger[led.RESERVED]),
         "live_blocks": int((placement.blocks["status"] == PLACED).sum()),
     }
+    if ledger[led.BLOCK_SIZE] > 0:
+        known["needed_bytes"] = max(size, int(ledger[led.BLOCK_SIZE]))
     if ALLOCATED in readings.known:
         known["allocated_bytes"] = int(ledger[led.ALLOCATED])
     if HOLES in readings.known:

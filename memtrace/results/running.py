@@ -96,11 +96,13 @@ def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.driver import initial_state
+    from memtrace.engine.explanation import blamed
     from memtrace.engine.replay import check_required
 
     for policy in policies:
         check_required(policy)
-        initial_state(policy, bind(policy.module), capacity, 1)
+        with blamed(policy.module):
+            initial_state(policy, bind(policy.module), capacity, 1)
 
 
 def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:

@@ -96,6 +96,8 @@ def new_state(capacity, max_live, shape, options):
     check_page(page, align, shape.tail)
     steps = new_spacing(align, shape.spacing)
     heap_rules(capacity, align, min_block, shape.header)  # raises ValueError if one of them is invalid
+    if shape.small < 0:
+        raise ValueError(f"small={shape.small} is negative")
     small = shape.small if shape.small > 0 else shape.spacing * page
     largest = class_size(steps, class_of(steps, max(small, min_block)))
     sizes = [int(class_size(steps, number)) for number in range(class_of(steps, largest) + 1)]

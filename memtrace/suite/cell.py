@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from memtrace.errors import InputError, MemtraceError
+from memtrace.errors import InputError, MemtraceError, PolicyError
 from memtrace.results.schema import BY_POLICY
 from memtrace.suite.planning import Task
 
@@ -35,6 +35,7 @@ class Attempt(NamedTuple):
 
     data: bytes | None  # None if the replay failed
     error: str | None = None  # the reason, in words
+    broke: bool = False  # the reason is a fault of the policy
 
 
 def attempt(task: Task) -> Attempt:
@@ -46,7 +47,7 @@ def attempt(task: Task) -> Attempt:
         with _one_at_a_time:
             return Attempt(replay_task(task))
     except MemtraceError as error:
-        return Attempt(None, str(error))
+        return Attempt(None, str(error), isinstance(error, PolicyError))
     except MemoryError:
         return Attempt(None, "this machine has too little memory for it")
     except Exception as error:

@@ -164,6 +164,7 @@ class ReplayOutcome:
     skipped: int = 0  # cells that an earlier run had finished
     replayed: int = 0  # cells
     errors: dict[Task, str] = field(default_factory=dict)  # failed cells, and why
+    broke: bool = False  # a cell failed because its policy broke an invariant
 
 
 def replay_cells(
@@ -189,6 +190,7 @@ def replay_cells(
         """Store the outcome of task ``i``, or write down its error."""
         if result.data is None:
             ran.errors[todo[i]] = result.error or "it failed without a word"
+            ran.broke |= result.broke
         else:
             store.put(todo[i].key, result.data)
             ran.replayed += 1

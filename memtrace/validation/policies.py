@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from memtrace.contract.policy import constants_of, function_of, has_ledger
+from memtrace.engine.form import hints
 from memtrace.engine.registry import Policy
 from memtrace.engine.registry import policy as policy_of
 from memtrace.errors import MemtraceError
@@ -54,6 +55,7 @@ class Report:
     policy: str
     checks: tuple[Check, ...]
     trusted: tuple[str, ...] = field(default=())  # what the checks cannot tell, in words
+    hints: tuple[str, ...] = field(default=())  # names that look misspelt, each in a sentence
 
     @property
     def ok(self) -> bool:
@@ -75,6 +77,7 @@ class Report:
         lines.append(f"{self.policy}: {'a sound policy' if self.ok else 'not a sound policy'}")
         if self.ok and self.trusted:
             lines += ["taken on trust:", *(f"      {each}" for each in self.trusted)]
+        lines += [f"note: {each}" for each in self.hints]
         return "\n".join(lines)
 
 
@@ -92,7 +95,7 @@ def check_policy(policy: str | Path | ModuleType | Policy, *, traces: int = 8, s
     with Guard() as guard:
         trials = Trials(found, guard)
         checks = tuple(_checks(trials, min(traces, QUICK_TRACES) if quick else traces, seed, quick))
-        return Report(found.label, checks, tuple(_trusted(trials, quick)))
+        return Report(found.label, checks, tuple(_trusted(trials, quick)), tuple(hints(found.module)))
 
 
 def _checks(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[Check]:
@@ -111,8 +114,7 @@ def _steps(trials: Trials, traces: int, seed: int, quick: bool) -> Iterator[tupl
     n = FEWER if not quick else FEWEST
 
     streams = probes.streams(seed, FEWER)
-    # The C library's realloc takes no alignment.
-    resizing = probes.resizing(seed, n, (None,)) if constants_of(module).FOOTPRINT_ONLY else probes.resizing(seed, n)
+    resizing = probes.resizing(seed, n)
 
     def over(*traces: Trace, capacities: tuple[int | None, ...] = CAPACITIES) -> Callable[[], Fault | None]:
         return lambda: trials.first(traces, capacities)

@@ -70,8 +70,8 @@ def small(seed: int, events: int) -> Trace:
     return _churn("sizes of 0 to 3 bytes", seed, events, lambda c: (c.choice((0, 0, 1, 2, 3, 40)),))
 
 
-def resizing(seed: int, events: int, alignments: tuple[int | None, ...] = (None, 64, 1024)) -> Trace:
-    """Return a trace of reallocs above all: up and down, beside free and live neighbours, to the same size, to ``alignments``."""
+def resizing(seed: int, events: int) -> Trace:
+    """Return a trace of reallocs above all: up and down, beside free and live neighbours, to the same size, to alignments."""
     chance = random.Random(seed)
     rows: list[Row] = []
     live: dict[int, int] = {}
@@ -84,7 +84,7 @@ def resizing(seed: int, events: int, alignments: tuple[int | None, ...] = (None,
             block = chance.choice(list(live))
             live[block] = max(1, chance.choice((live[block], live[block] + 16, live[block] - 17, 2 * live[block], _size(chance))))
             live[block] = min(live[block], 4000)
-            rows.append(("realloc", block, live[block], None, chance.choice((None, *alignments))))
+            rows.append(("realloc", block, live[block], None, chance.choice((None, None, 64, 1024))))
         else:
             block = chance.choice(list(live))
             del live[block]

@@ -387,7 +387,7 @@ def _extremes(option: Option) -> list[Value]:
     elif isinstance(option.default, bool):
         values = [not option.default]
     elif isinstance(option.default, int):
-        values = [0, 1, 2 * option.default + 1]
+        values = [-1, 0, 1, 2 * option.default + 1]
     else:
         values = []
     return [value for value in values if value != option.default]

@@ -93,7 +93,7 @@ RUN = {
     "a factor": ("    state.top[0] = address + size\n", "    state.top[0] = address + size * 1.5\n", "size * 1.5", "this is a float", "whole numbers"),
     "a misspelt field": ("    state.top[0] = ad", "    state.tops[0] = ad", "state.tops[0] = address + size", "'State' object has no attribute 'tops'", "give State the field tops"),
     "an index": ("    state.top[0] = ad", "    state.start[99] = ad", "state.start[99] = address + size", "IndexError", "test the index before"),
-    "an option without default": ("unit=16", "unit", "def init(capacity, max_live, unit):", "missing 1 required positional argument", "each option has a default"),
+    "an option without default": ("unit=16", "unit", "def init(capacity, max_live, unit):", "the option unit of init has no default", "unit=0"),
     "a class for the state": ("class State(NamedTuple):", "class State:", "return State(", "State() takes no arguments", "let State be a NamedTuple"),
     "a zero": (ADDED, f"{ADDED}    size = 5 // (state.start.size - 9)\n", "size = 5 // (state.start.size - 9)", "ZeroDivisionError", "test for 0"),
     "no import of numpy": ("import numpy as np\n", "", "COUNTS = np.zeros", "name 'np' is not defined", "import or define np"),

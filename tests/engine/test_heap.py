@@ -15,7 +15,7 @@ from conftest import ROOT
 import memtrace
 import memtrace.engine.heap
 from memtrace.contract.policy import function_of
-from memtrace.engine.registry import builtin_policies
+from memtrace.engine.registry import builtin_policies, parse_policy
 from memtrace.errors import PolicyError, UsageError
 from memtrace.trace import from_events
 
@@ -200,3 +200,23 @@ def test_what_knows_the_future_is_no_heap(policy: str) -> None:
 def test_it_does_not_import_numba() -> None:
     code = "import sys, memtrace; memtrace.Heap('buddy').allocate(9); sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_of_virtual_addresses_only_the_blocks_are_drawn() -> None:
+    """They may lie above what is reserved, and which bytes between them are is not known."""
+    start = parse_policy("first-fit").module
+
+    def far(state, request):
+        address = start.alloc(state, request)
+        return address + (1 << 40) if address >= 0 else address
+
+    def freed(state, request, address):
+        start.free(state, request, address - (1 << 40))
+
+    for capacity in (None, 256):
+        heap = memtrace.Heap(memtrace.policy(start, alloc=far, free=freed, VIRTUAL=True, name="far"), capacity=capacity)
+        assert heap.map(8) == "0          0"
+        _, middle, _ = heap.allocate(64), heap.allocate(32), heap.allocate(96)
+        heap.free(middle)
+        assert heap.map(12) == f"{1 << 40} AAAA  CCCCCC {(1 << 40) + 192}"
+        assert heap.map(5) == f"{1 << 40} AACCC {(1 << 40) + 192}"

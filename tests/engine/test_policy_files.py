@@ -102,6 +102,10 @@ def test_the_label_is_the_stem_or_the_name_that_is_given(mine: Path, tmp_path: P
     buddy.write_text(TEXT)
     assert labels(str(mine), f"{mine}:first=32", f"{mine}:name=mine2,first=64", str(mine)) == ["mine", "mine:first=32", "mine2"]
     assert labels(str(mine), str(other)) == [f"{tmp_path.name}/mine", "old/mine"]
+    assert labels(f"{mine}:first=8", f"{other}:first=16", f"{other}:name=o", f"{mine}:first=24") == [
+        f"{tmp_path.name}/mine:first=8", "old/mine:first=16", "o", f"{tmp_path.name}/mine:first=24"
+    ]  # fmt: skip
+    assert labels(f"{mine}:first=8", f"{mine}:first=16") == ["mine:first=8", "mine:first=16"]
     assert labels(str(buddy), "buddy") == ["buddy.py", "buddy"]
     with pytest.raises(UsageError, match="two policies are called a\ntry: another name"):
         labels(f"{mine}:name=a", f"{other}:name=a")

@@ -105,6 +105,23 @@ def test_a_library_is_asked_for_what_the_trace_says(bump: str, seed: int) -> Non
     assert driven.readings["event"].tolist() == list(range(400))
 
 
+def test_a_realloc_with_an_alignment_is_a_new_block(bump: str) -> None:
+    """BUMP's own realloc would leave the smaller one in place, and align the larger ones to 16 bytes."""
+    rows = [("alloc", 1, 100), ("realloc", 1, 50, None, 64), ("realloc", 1, 40), ("realloc", 1, 5000, None, 4096), ("free", 1)]
+    driven = run_driver(from_events(rows), bump, np.arange(5), capacity=None, touch=True, threads=False, stop=True)
+    assert driven.events == 5 and driven.usable.tolist() == [112, 64, 64, 5008]
+    assert driven.addresses[1] % 64 == 0 and driven.addresses[1] > driven.addresses[0] and driven.addresses[3] % 4096 == 0
+    assert driven.addresses[2] == driven.addresses[1]
+
+
+@pytest.mark.parametrize("align", [64, 4096, 1 << 21])
+def test_alignments_of_reallocs_hold_in_a_replay(align: int) -> None:
+    rows = [("alloc", 1, 100, None, align), ("realloc", 1, 5000, None, align), ("realloc", 1, 9000), ("free", 1)]
+    found = replay(from_events(rows), "native", keep=True, interpret=True)
+    assert found.addresses is not None and (found.addresses[:2] % min(align, 1 << 16) == 0).all()
+    assert measure(found)["moved_bytes"] >= 100
+
+
 def test_a_block_tagged_calloc_is_asked_for_by_calloc(bump: str) -> None:
     rows = [("alloc", i, 16, None, None, None, None, tag) for i, tag in enumerate(("malloc", "calloc", "aligned", None))]
     driven = run_driver(from_events(rows), bump, np.arange(4), capacity=None, touch=True, threads=False, stop=True)

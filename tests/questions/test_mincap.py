@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
+from memtrace.cli.mincap import sampled
 from memtrace.questions.mincap import Outcome, search
 
 
@@ -85,6 +86,7 @@ def test_few_replays_still_bracket_the_truth() -> None:
     for seed in range(60):
         events = program(seed)
         found = search("toy", peak_live(events), lambda capacity, events=events: caching(events, capacity), most_runs=60)  # type: ignore[misc]
+        assert found.runs <= 60
         assert found.smallest is not None and found.safe is not None and found.smallest <= found.safe
         assert caching(events, found.smallest).works and caching(events, found.safe).works
 
@@ -98,6 +100,49 @@ def test_a_structure_that_depends_on_the_capacity_is_sampled() -> None:
 
     found = search("buddy-like", 3000, buddy_like)
     assert not found.exact and found.smallest is not None and 4096 + 128 <= found.smallest <= 4096 + 128 + 512
+
+
+def pool(capacity: int | None, needed: int = 300_000, size: int = 1 << 20, grain: int = 1) -> Outcome:
+    """A pool that reserves all of its capacity at once, in whole grains, and at most its size."""
+    held = min(size, 1 << 62 if capacity is None else capacity) // grain * grain
+    return Outcome(held if capacity is None else capacity, held >= needed, held, None if held >= needed else 7)
+
+
+@pytest.mark.parametrize("grain", [1, 16, 100])
+@pytest.mark.parametrize("runs", [8, 12, 30, 60, 400])
+def test_a_pool_of_fixed_size_is_bisected_within_the_runs(runs: int, grain: int) -> None:
+    """Walked down from its size, it would take a replay for each grain."""
+    calls = []
+
+    def run(capacity: int | None) -> Outcome:
+        calls.append(capacity)
+        return pool(capacity, grain=grain)
+
+    found = search("pool", 250_000, run, runs)
+    assert found.runs == len(calls) <= min(runs, 90)
+    assert found.smallest is not None and found.smallest == found.safe
+    assert found.smallest - found.within < 300_000 <= found.smallest
+    assert found.within <= (61 if runs >= 60 else 2_000 if runs >= 30 else 250_000)
+    assert pool(found.smallest, grain=grain).works and not pool(found.smallest - found.within, grain=grain).works
+
+
+def test_success_that_is_not_monotone_is_said() -> None:
+    """A pool that fails at the capacities of one range too, which the samples show."""
+
+    def run(capacity: int | None) -> Outcome:
+        came = pool(capacity)
+        bad = capacity is not None and 500_000 <= capacity < 600_000
+        return Outcome(came.capacity, False, came.peak, 9) if bad else came
+
+    found = search("pool", 250_000, run)
+    assert found.smallest is not None and 0 <= found.smallest - 300_000 < 61
+    assert found.safe is not None and 0 <= found.safe - 600_000 < 61
+    told = sampled(found).splitlines()
+    assert (
+        told[0]
+        == f"pool: sampled below 1,048,568 bytes: {found.tried} tried; {found.smallest - found.within:,} is the next that fails"
+    )
+    assert told[1].startswith("pool: not monotone: 5") and told[1].endswith(" bytes fail too, though fewer work")
 
 
 def test_what_fails_without_a_limit() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from pypdf import PdfReader
 from sample_results import sample
 
@@ -21,7 +22,7 @@ from memtrace.report.html import write as write_html
 from memtrace.report.markdown import write as write_markdown
 from memtrace.report.pdf import marks
 from memtrace.report.pdf import write as write_pdf
-from memtrace.report.policy_pages import cause, failure_of, sentence
+from memtrace.report.policy_pages import cause, facts, failure_of, sentence
 from memtrace.results.failure import MOST_PINS, opened_ranges, pins
 from memtrace.results.folder import read_folder, write_folder
 from memtrace.results.gather import distributions, gather, next_requests
@@ -196,3 +197,13 @@ def test_bookmarks_lead_to_every_policy(tmp_path: Path) -> None:
 def flattened(outline: list[Any]) -> list[Any]:
     """The bookmarks in order; those below one are in a list behind it."""
     return [inner for each in outline for inner in (flattened(each) if isinstance(each, list) else (each,))]
+
+
+@pytest.mark.parametrize(("policy", "rounded"), [("first-fit", 416), (str(ROOT / "docs" / "example_policy.py"), None)])
+def test_what_a_policy_does_not_tell_of_its_rounding_is_not_said(policy: str, rounded: int | None) -> None:
+    trace = from_events([("alloc", 1, 300), ("alloc", 2, 300), ("free", 1), ("alloc", 3, 401)])
+    failed = failure_of(results_of(trace, policy, 700), trace.name, parse_policy(policy).label)
+    assert failed is not None and failed["needed_bytes"] == rounded
+    rows = dict(facts(failed, 700))
+    assert rows.get("which the policy rounded to") == (None if rounded is None else f"{rounded:,}")
+    assert rows["event 3 asked for"] == "401" and "Fragmentation" in sentence(failed, 730)

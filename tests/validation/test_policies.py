@@ -143,10 +143,9 @@ def test_a_missing_piece_is_named(memtrace: Run, tmp_path: Path) -> None:
     for words in (("policies", "./mine.py"), ("policies", "--check", "./mine.py")):
         done = memtrace(*words)
         assert done.returncode == 4 and "has no function largest_hole" in done.stdout + done.stderr
-    written(
-        tmp_path,
-        text.replace("class State(", "class Cells(").replace("return State(", "return Cells(")
-        + "\n\ndef reserved(state):\n    return state.ledger[RESERVED]\n",
-    )
+    other = text.replace("class State(", "class Cells(").replace("return State(", "return Cells(")
+    written(tmp_path, other + "\n\ndef reserved(state):\n    return state.ledger[RESERVED]\n")
+    assert "a field ledger of a class called State" in check_policy(tmp_path / "mine.py", quick=True).text()
+    written(tmp_path, other[:start] + "\n\ndef reserved(state):\n    return state.ledger[RESERVED]\n")
     report = check_policy(tmp_path / "mine.py", quick=True)
     assert "its class is not called State" in report.text()
