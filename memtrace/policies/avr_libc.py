@@ -27,7 +27,7 @@ from memtrace.structures.program_break import break_limit, move_break, place_beh
 from memtrace.structures.size_bins import State, best, largest_hole
 from memtrace.structures.whole_pool import cut_block
 
-ORDER = 208
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 MAX_ALIGN = 1

@@ -25,7 +25,7 @@ from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, request_block_size, take
 from memtrace.structures.whole_pool import open_pool, pool_bytes
 
-ORDER = 202
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 TAKES_POOL = True

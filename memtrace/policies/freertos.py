@@ -27,7 +27,7 @@ from memtrace.structures.whole_pool import hole_sizes as first_holes
 from memtrace.structures.whole_pool import open_pool, pool_bytes
 from memtrace.units import parse_size
 
-ORDER = 200
+ORDER = 92
 GROUPS = ("embedded",)
 ALSO_WITH = ("heap=2", "heap=1")
 UNUSABLE = True

@@ -20,7 +20,7 @@ from memtrace.structures.heap import expect
 from memtrace.structures.lowest_hole import place_lowest
 from memtrace.structures.whole_pool import open_pool, pool_bytes
 
-ORDER = 205
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 TAKES_POOL = True
@@ -33,10 +33,10 @@ LEAST = 12  # MIN_SIZE
 
 
 def init(capacity, max_live, align=4, pool=0):
-    if align < 1 or align & (align - 1):
-        raise ValueError(f"align={align} is not a power of two")
+    if align < 4 or align & (align - 1):
+        raise ValueError(f"align={align} is not a power of two from 4 on")
     size = pool_bytes(capacity, pool)
-    header = align_up(12 if size > WIDE else 6, max(align, 4))
+    header = align_up(12 if size > WIDE else 6, align)
     least = header + align_up(LEAST, align)
     size = pool_bytes(capacity, pool, least)
     state = address_tree.init(size, max_live, align=align, min_block=least, header=header, zero="null")

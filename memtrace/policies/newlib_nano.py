@@ -26,7 +26,7 @@ from memtrace.structures.heap import expect
 from memtrace.structures.lowest_hole import find_lowest
 from memtrace.structures.program_break import break_limit, move_break, place_behind
 
-ORDER = 201
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 MAX_ALIGN = 8

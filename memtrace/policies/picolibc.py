@@ -1,6 +1,6 @@
 """picolibc's malloc: first fit by address, the block in front; the heap grows by `sbrk` of just what is missing.
 
-A block is a word and the request, rounded up to `align`: 8 bytes (ARM, RISC-V of 32 bits), or 16 with `bits=64` and on x86. The
+A block is a word and the request, rounded up to `align`, that of max_align_t: 8 bytes on ARM, 16 on x86 and with `bits=64`. The
 lowest free block that is large enough serves the request; it is split if the rest is a block. A freed block merges with its free
 neighbours at once, and nothing is given back. If no free block is large enough, the heap grows by the whole block: the code means
 to grow the last free block, but looks for its end at a size that has the mark of a free block in it, so it never does.
@@ -31,7 +31,7 @@ from memtrace.structures.lowest_hole import find_lowest
 from memtrace.structures.program_break import break_limit, move_break
 from memtrace.structures.whole_pool import cut_block
 
-ORDER = 207
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 MAX_ALIGN = 8
@@ -39,11 +39,11 @@ CONTROL = "align - 4 bytes below the first block (align - 8 with bits=64)"
 VERSION = "picolibc 1.8.12 and later (630c45e)"
 
 
-def init(capacity, max_live, align=0, bits: Literal["32", "64"] = "32", pool=0):
+def init(capacity, max_live, align=8, bits: Literal["32", "64"] = "32", pool=0):
     header = int(bits) // 8
-    align = align or 2 * header
-    if align < header or align & (align - 1):
-        raise ValueError(f"align={align} is not a power of two from {header} on")
+    if align < 8 or align & (align - 1):
+        raise ValueError(f"align={align} is not a power of two from 8 on")
+    align = max(align, 2 * header)
     least = align_up(2 * header, align)
     return address_tree.init(break_limit(capacity, pool), max_live, align=align, min_block=least, header=header)
 

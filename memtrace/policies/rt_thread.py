@@ -26,7 +26,7 @@ from memtrace.structures.heap import expect
 from memtrace.structures.lowest_hole import place_lowest
 from memtrace.structures.whole_pool import cut_block, open_pool, pool_bytes
 
-ORDER = 206
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 TAKES_POOL = True

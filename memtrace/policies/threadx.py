@@ -38,7 +38,7 @@ from memtrace.structures.free_runs import (
 from memtrace.structures.free_runs import with_more_nodes as enlarge
 from memtrace.structures.whole_pool import pool_bytes
 
-ORDER = 204
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 TAKES_POOL = True

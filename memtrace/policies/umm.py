@@ -28,7 +28,7 @@ from memtrace.structures.heap import drop_hole, expect, expect_soon, link, new_n
 from memtrace.structures.ordered_holes import State, first_of_size, holes_before, largest_hole, new_state, release_to_head
 from memtrace.structures.whole_pool import open_pool, pool_bytes
 
-ORDER = 203
+ORDER = 92
 GROUPS = ("embedded",)
 ALSO_WITH = ("fit=first",)
 UNUSABLE = True

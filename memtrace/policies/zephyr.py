@@ -27,7 +27,7 @@ from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, grow_into_hole, take
 from memtrace.structures.whole_pool import cut_block, open_pool, pool_bytes
 
-ORDER = 202
+ORDER = 92
 GROUPS = ("embedded",)
 UNUSABLE = True
 TAKES_POOL = True
