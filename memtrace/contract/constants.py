@@ -60,8 +60,8 @@ class Constants:
         False,
     )
     TAKES_POOL: bool = constant(
-        "the heap takes a pool whole, of the capacity's size, and its structures depend on it: without a capacity it is refused, and "
-        "its smallest capacity is searched for in steps of 8 bytes",
+        "the heap takes a pool of the capacity's size whole, and its structures depend on it: without a capacity it is refused, "
+        "and the smallest that works is searched for in steps of 8 bytes",
         False,
     )
     CONTROL: str = constant("where the heap's own structures lie in its pool, and their bytes, in words", "")

@@ -1,19 +1,19 @@
 """avr-libc's malloc: best fit, the block at the tail of the hole; nothing is rounded, and the heap's end falls again.
 
-A block is `word` bytes (2 on AVR) for its size and the request, at least `word` bytes; addresses have any parity. A free block of
-just the size serves the request, else the smallest that is large enough, of equals the lowest. It is taken whole if less than two
-words would be left; else the block is its tail, and the front stays free. If none is large enough, the heap's end rises by the
-block. A freed block at the end lowers the end, and so does the last free block if it then touches it; any other merges with its
-free neighbours.
+A block is `word` bytes (2 on AVR) for its size and the request, at least `word` bytes; addresses have any parity. A free
+block of just the size serves the request, else the smallest that is large enough, of equals the lowest. It is taken whole if
+less than two words would be left; else the block is its tail, and the front stays free. If none is large enough, the heap's
+end rises by the block. A freed block at the end lowers the end, and so does the last free block if it then touches it; any
+other merges with its free neighbours.
 
-realloc cuts a block if two words and more become free; grows it into the free block behind, or at the end of the heap if no free
-block is as large as the request; else alloc, copy, free.
+realloc cuts a block if two words and more become free; grows it into the free block behind, or at the end of the heap if no
+free block is as large as the request; else alloc, copy, free.
 
-Reserved is what lies below the heap's end. The capacity, or `pool`, is what it may rise to: on AVR that is the stack pointer less
-__malloc_margin (32 bytes), or __malloc_heap_end.
+Reserved is what lies below the heap's end. The capacity, or `pool`, is what it may rise to: on AVR that is the stack pointer
+less __malloc_margin (32 bytes), or __malloc_heap_end.
 
-Cost: O(log n) in the number of free blocks. The search is not counted: the real one walks the list up to a block of just the size,
-or all of it.
+Cost: O(log n) in the number of free blocks. The search is not counted: the real one walks the list up to a block of just the
+size, or all of it.
 Source: avr-libc 2.3 (b6c2bb8), libc/stdlib/malloc.c and realloc.c.
 """
 

@@ -1,14 +1,14 @@
 """ESP-IDF's heap: two-level segregated fit with blocks of their class's size, in a pool whose control structure grows with it.
 
-The rule is that of `tlsf` with `header=4,align=4,min_block=16,zero=null,cut=class`. Each power of two has 8 classes in a pool of up
-to 16 KiB, 16 up to 256 KiB, and 32 above. The control structure has 36 bytes, 4 for each power of two, and 4 for each class; its
-powers of two end at the pool's size, and no larger request is served. 4 bytes at the end are the heap's own.
+The rule is that of `tlsf` with `header=4,align=4,min_block=16,zero=null,cut=class`. Each power of two has 8 classes in a
+pool of up to 16 KiB, 16 up to 256 KiB, and 32 above. The control structure has 36 bytes, 4 for each power of two, and 4 for
+each class; its powers of two end at the pool's size, and no larger request is served. 4 bytes at the end are the heap's own.
 
 realloc grows into a free block behind, and cuts to the request without rounding it to its class; else alloc, copy, free.
 
-The pool is the capacity, or `pool`: one region of heap_caps. A device has several, of different capabilities, and a request that one
-refuses goes to the next: replay them one by one. Heap poisoning (CONFIG_HEAP_POISONING), which makes every request larger, is not
-modelled, nor are requests with an alignment of their own: they get 4 bytes.
+The pool is the capacity, or `pool`: one region of heap_caps. A device has several, of different capabilities, and a request
+that one refuses goes to the next: replay them one by one. Heap poisoning (CONFIG_HEAP_POISONING), which makes every request
+larger, is not modelled, nor are requests with an alignment of their own: they get 4 bytes.
 
 Cost: constant: two bit scans find a list, its head is taken.
 Source: espressif/tlsf ba64d19, tlsf.c and tlsf_control_functions.h, which ESP-IDF 5 uses.
@@ -44,9 +44,7 @@ def init(capacity, max_live, pool=0):
     control = 36 + 4 * levels + (4 * levels << sl)
     size = pool_bytes(capacity, pool, least=control + ALIGN + 16)
     end = size - ALIGN & -ALIGN
-    state = new_state(
-        size, max_live, sl, sl + 2, fl, True, header=ALIGN, align=ALIGN, min_block=16, zero="null", base=control
-    )
+    state = new_state(size, max_live, sl, sl + 2, fl, True, header=ALIGN, align=ALIGN, min_block=16, zero="null", base=control)
     return open_pool(state, size, [(control, end)], class_lists)
 
 

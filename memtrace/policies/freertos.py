@@ -1,14 +1,15 @@
-"""FreeRTOS's heap_4 and heap_5, and by `heap=2` and `heap=1` its heap_2 and heap_1: addresses and refusals as the real ones have.
+"""FreeRTOS's heap_4 and heap_5, and by `heap=2` and `heap=1` its heap_2 and heap_1: addresses and refusals as the real ones
+have.
 
-heap_4: a block is the request and a header of two words, rounded up to 8 bytes. The lowest free block that is large enough serves
-the request. It is split, the block in front, if the rest is larger than two headers; else the block takes all of it. A freed block
-merges with its free neighbours at once. heap_5 is the same over several regions, `regions=[32KiB,16KiB]`, which lie one behind
-the other here. One header at the end of the pool, and of each region, is the heap's own.
-heap_2 keeps its free blocks in a list by size, takes the first that is large enough, the newest of equals, and never merges.
-heap_1 never frees.
+heap_4: a block is the request and a header of two words, rounded up to 8 bytes. The lowest free block that is large enough
+serves the request. It is split, the block in front, if the rest is larger than two headers; else the block takes all of it.
+A freed block merges with its free neighbours at once. heap_5 is the same over several regions, `regions=[32KiB,16KiB]`,
+which lie one behind the other here. One header at the end of the pool, and of each region, is the heap's own. heap_2 keeps
+its free blocks in a list by size, takes the first that is large enough, the newest of equals, and never merges. heap_1 never
+frees.
 
-The pool (configTOTAL_HEAP_SIZE) is the capacity, or `pool`. `bits=64`: headers of 16 bytes. A request of 0 bytes gets no block.
-There is no realloc: it is an alloc, a copy and a free. No request is aligned to more than 8 bytes. The heap protector
+The pool (configTOTAL_HEAP_SIZE) is the capacity, or `pool`. `bits=64`: headers of 16 bytes. A request of 0 bytes gets no
+block. There is no realloc: it is an alloc, a copy and a free. No request is aligned to more than 8 bytes. The heap protector
 (configENABLE_HEAP_PROTECTOR) changes no placement.
 
 Cost: heap_1 constant, else O(log n) in the number of free blocks; the search reported is that of the real list.

@@ -1,14 +1,15 @@
 """lwIP's mem_malloc: first fit by address over blocks that tile the pool, merged at once.
 
 A block is a header and the request, rounded up to 4 bytes, at least 12. The header has 8 bytes in a pool (MEM_SIZE) of up to
-64,000 bytes, and 12 above, where offsets need 32 bits: so each block is 4 bytes larger there. The lowest free block that is large
-enough serves the request; it is split, the request in front, if the rest has room for a header and 12 bytes.
+64,000 bytes, and 12 above, where offsets need 32 bits: so each block is 4 bytes larger there. The lowest free block that is
+large enough serves the request; it is split, the request in front, if the rest has room for a header and 12 bytes.
 
-The pool is the capacity, or `pool`; lwIP's two headers at the end lie behind it. `align=8`: MEM_ALIGNMENT. A request of 0 bytes
-gets no block. There is no realloc that grows: it is an alloc, a copy and a free (mem_trim, which shrinks, is not used). Addresses
-are offsets of 32 bits at most, so builds for 64 bits place the same.
+The pool is the capacity, or `pool`; lwIP's two headers at the end lie behind it. `align=8`: MEM_ALIGNMENT. A request of 0
+bytes gets no block. There is no realloc that grows: it is an alloc, a copy and a free (mem_trim, which shrinks, is not
+used). Addresses are offsets of 32 bits at most, so builds for 64 bits place the same.
 
-Cost: O(log n) in the number of free blocks; the search reported counts the free blocks alone, the real one walks the others too.
+Cost: O(log n) in the number of free blocks; the search reported counts the free blocks alone, the real one walks the others
+too.
 Source: lwIP 2.2.1 and 34 commits (3d896ba), src/core/mem.c.
 """
 

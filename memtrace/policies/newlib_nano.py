@@ -1,9 +1,10 @@
-"""newlib's nano malloc: first fit by address, the block at the tail of the hole; the heap grows by `sbrk` of just what is missing.
+"""newlib's nano malloc: first fit by address, the block at the tail of the hole; `sbrk` of just what is missing.
 
-A block is a word, the request rounded up to words, and padding so that its address can be made a multiple of 8: at least 12 bytes
-with `bits=32`, in multiples of 4. The lowest free block that is large enough serves the request: its front stays free if it has 12
-bytes, else the block takes all of it. If none is large enough, the heap grows by the whole block, whatever is free at its end. A
-freed block merges with its free neighbours at once, and nothing is given back. 0 bytes get the smallest block.
+A block is a word, the request rounded up to words, and padding so that its address can be made a multiple of 8: at least 12
+bytes with `bits=32`, in multiples of 4. The lowest free block that is large enough serves the request: its front stays free
+if it has 12 bytes, else the block takes all of it. If none is large enough, the heap grows by the whole block, whatever is
+free at its end. A freed block merges with its free neighbours at once, and nothing is given back. 0 bytes get the smallest
+block.
 
 realloc stays if what the block holds is enough, and cuts nothing; else alloc, copy, free.
 

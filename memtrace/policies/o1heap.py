@@ -1,12 +1,13 @@
 """o1heap: half fit whose blocks are powers of two; constant time.
 
-A block is the request and a header of 16 bytes (32 with `bits=64`), rounded up to a power of two. Free blocks are in lists by their
-power of two, the one freed last first; the head of the first list that is sure to fit serves the request. It is split, the block in
-front, whatever is left. A freed block merges with its free neighbours at once. So blocks are powers of two, and free blocks are
-multiples of 32 (64): one of less than twice a power of two may be passed over though it is large enough.
+A block is the request and a header of 16 bytes (32 with `bits=64`), rounded up to a power of two. Free blocks are in lists
+by their power of two, the one freed last first; the head of the first list that is sure to fit serves the request. It is
+split, the block in front, whatever is left. A freed block merges with its free neighbours at once. So blocks are powers of
+two, and free blocks are multiples of 32 (64): one of less than twice a power of two may be passed over though it is large
+enough.
 
-The pool is the capacity, or `pool`; its control structure is 160 bytes (576), and what is left is rounded down to 32 (64). A request
-of 0 bytes gets no block. There is no realloc: it is an alloc, a copy and a free. Addresses are multiples of 16 (32).
+The pool is the capacity, or `pool`; its control structure is 160 bytes (576), and what is left is rounded down to 32 (64). A
+request of 0 bytes gets no block. There is no realloc: it is an alloc, a copy and a free. Addresses are multiples of 16 (32).
 
 Cost: constant: one bit scan finds the list.
 Source: o1heap 2.2.0 (b3a1aa4), o1heap/o1heap.c.

@@ -1,15 +1,16 @@
 """picolibc's malloc: first fit by address, the block in front; the heap grows by `sbrk` of just what is missing.
 
-A block is a word and the request, rounded up to `align`, that of max_align_t: 8 bytes on ARM, 16 on x86 and with `bits=64`. The
-lowest free block that is large enough serves the request; it is split if the rest is a block. A freed block merges with its free
-neighbours at once, and nothing is given back. If no free block is large enough, the heap grows by the whole block: the code means
-to grow the last free block, but looks for its end at a size that has the mark of a free block in it, so it never does.
+A block is a word and the request, rounded up to `align`, that of max_align_t: 8 bytes on ARM, 16 on x86 and with `bits=64`.
+The lowest free block that is large enough serves the request; it is split if the rest is a block. A freed block merges with
+its free neighbours at once, and nothing is given back. If no free block is large enough, the heap grows by the whole block:
+the code means to grow the last free block, but looks for its end at a size that has the mark of a free block in it, so it
+never does.
 
-realloc cuts the block, or grows the last one by `sbrk`; else alloc, copy, free. The code means to take in a free block behind, but
-compares the addresses of a header and of a payload, so it never does.
+realloc cuts the block, or grows the last one by `sbrk`; else alloc, copy, free. The code means to take in a free block
+behind, but compares the addresses of a header and of a payload, so it never does.
 
-Reserved is what sbrk has given; the capacity, or `pool`, bounds it. The first block lies so that its address is a multiple of
-`align`. 0 bytes get the smallest block. The option malloc-small-bucket, off by default, is not modelled.
+Reserved is what sbrk has given; the capacity, or `pool`, bounds it. The first block lies so that its address is a multiple
+of `align`. 0 bytes get the smallest block. The option malloc-small-bucket, off by default, is not modelled.
 
 Cost: O(log n) in the number of free blocks; the search reported is that of the real list.
 Source: picolibc 1.8.12 and later (630c45e), libc/stdlib/malloc.c, free.c and realloc.c.

@@ -1,16 +1,18 @@
-"""RT-Thread's small memory (mem.c): first fit by address over blocks that tile the pool, merged at once; realloc seldom in place.
+"""RT-Thread's small memory (mem.c): first fit by address over blocks that tile the pool, merged at once; realloc seldom in
+place.
 
-A block is a header of 12 bytes (24 with `bits=64`), rounded up to `align`, and the request, rounded up to it too, at least 12
-bytes (24). The lowest free block that is large enough serves the request; it is split, the request in front, if the rest has room
-for a header and the least data.
+A block is a header of 12 bytes (24 with `bits=64`), rounded up to `align`, and the request, rounded up to it too, at least
+12 bytes (24). The lowest free block that is large enough serves the request; it is split, the request in front, if the rest
+has room for a header and the least data.
 
-realloc stays if the rounded size is the block's, cuts the block if more than a header and 12 bytes (24) become free, and else
-always takes a new block, copies and frees, even where the next block is free, and also to shrink by less.
+realloc stays if the rounded size is the block's, cuts the block if more than a header and 12 bytes (24) become free, and
+else always takes a new block, copies and frees, even where the next block is free, and also to shrink by less.
 
-The pool is the capacity, or `pool`. In front lies the control structure, `control` bytes: 40 stands for a struct rt_small_mem whose
-rt_object has no name; sizeof() in your build says what it is. A request of 0 bytes gets no block.
+The pool is the capacity, or `pool`. In front lies the control structure, `control` bytes: 40 stands for a struct
+rt_small_mem whose rt_object has no name; sizeof() in your build says what it is. A request of 0 bytes gets no block.
 
-Cost: O(log n) in the number of free blocks; the search reported counts the free blocks alone, the real one walks the others too.
+Cost: O(log n) in the number of free blocks; the search reported counts the free blocks alone, the real one walks the others
+too.
 Source: RT-Thread Nano 4.1.1 (44d75c7), rt-thread/src/mem.c.
 """
 

@@ -1,19 +1,20 @@
 """ThreadX's byte pool: first fit by address that merges free blocks only while it searches.
 
-A block is the request, rounded up to a word, and a header of two words. A search goes through all blocks in the order of their
-addresses. A free block that is large enough is taken as it is, though the next may be free too; one that is not is merged with a
-free block behind it, one at a time, and looked at again. The block is split, the request in front, if 20 bytes are left. A freed
-block is only marked. A request is refused before any search, so that nothing is merged, if it is not less than the free bytes and a
-header for each block but two. The search pointer is never above a free block, so it changes no placement.
+A block is the request, rounded up to a word, and a header of two words. A search goes through all blocks in the order of
+their addresses. A free block that is large enough is taken as it is, though the next may be free too; one that is not is
+merged with a free block behind it, one at a time, and looked at again. The block is split, the request in front, if 20 bytes
+are left. A freed block is only marked. A request is refused before any search, so that nothing is merged, if it is not less
+than the free bytes and a header for each block but two. The search pointer is never above a free block, so it changes no
+placement.
 
-The pool is the capacity, or `pool`; its last 8 bytes (16 with `bits=64`) are a block in use. A request of 0 bytes gets no block. There
-is no realloc: it is an alloc, a copy and a free. Other threads that interrupt a search, and requests that wait for memory, are not
-modelled: what is refused is refused at once (TX_NO_WAIT).
+The pool is the capacity, or `pool`; its last 8 bytes (16 with `bits=64`) are a block in use. A request of 0 bytes gets no
+block. There is no realloc: it is an alloc, a copy and a free. Other threads that interrupt a search, and requests that wait
+for memory, are not modelled: what is refused is refused at once (TX_NO_WAIT).
 
 A hole is a run of adjacent free blocks, merged or not, since a request can get all of it.
 
-Cost: O(log n) in the number of holes, and as much for each block that is merged. The search is not counted: the real one walks all
-blocks, used ones too.
+Cost: O(log n) in the number of holes, and as much for each block that is merged. The search is not counted: the real one
+walks all blocks, used ones too.
 Source: ThreadX 6.4.2 and 6 commits (7ad78c4), common/src/tx_byte_pool_search.c, tx_byte_allocate.c and tx_byte_release.c.
 """
 

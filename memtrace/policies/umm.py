@@ -1,15 +1,16 @@
 """umm_malloc: units of 8 bytes, best fit among the blocks of one list; `fit=first`: the first of the list that is large enough.
 
-A block of c units holds 8 c - 4 bytes behind its header of 4. Best fit takes the smallest block that is large enough, of equals
-the first of the list. The block is split, the request in front, and what is left takes the old block's place in the list. A freed
-block takes in a free block behind it; a free block before it swallows it and keeps its place; else it becomes the head of the
-list. So `fit=first` is last in, first out, and not by address. Unit 0 and the last unit are the heap's own.
+A block of c units holds 8 c - 4 bytes behind its header of 4. Best fit takes the smallest block that is large enough, of
+equals the first of the list. The block is split, the request in front, and what is left takes the old block's place in the
+list. A freed block takes in a free block behind it; a free block before it swallows it and keeps its place; else it becomes
+the head of the list. So `fit=first` is last in, first out, and not by address. Unit 0 and the last unit are the heap's own.
 
 realloc stays if the block suffices, and cuts it; else it takes the block behind if that fits exactly or no free block lies
 before; else it moves down into the block before, with or without the one behind; else alloc, copy, free.
 
-The pool (UMM_MALLOC_CFG_HEAP_SIZE) is the capacity, or `pool`: at most 32,767 units, which is 262,136 bytes. A request of 0 bytes
-gets no block. Blocks lie 4 bytes behind multiples of 8; no request is aligned to more.
+The pool (UMM_MALLOC_CFG_HEAP_SIZE) is the capacity, or `pool`: at most 32,767 units, which is 262,136 bytes; of a larger
+capacity it takes as many. A request of 0 bytes gets no block. Blocks lie 4 bytes behind multiples of 8; no request is
+aligned to more.
 
 Cost: O(log n) in the number of free blocks; the search reported is that of the real list, of which best fit walks all.
 Source: umm_malloc 1.1.2 and 23 commits (ed68d0b), src/umm_malloc.c.
@@ -42,9 +43,9 @@ MOST_UNITS = 32767
 
 
 def init(capacity, max_live, fit: Literal["best", "first"] = "best", pool=0):
-    size = pool_bytes(capacity, pool, least=3 * UNIT)
-    if size // UNIT > MOST_UNITS:
-        raise ValueError(f"umm_malloc's pools have at most {MOST_UNITS * UNIT} bytes, not {size}\ntry: pool={MOST_UNITS * UNIT}")
+    if pool > MOST_UNITS * UNIT:
+        raise ValueError(f"umm_malloc's pools have at most {MOST_UNITS * UNIT} bytes, not {pool}")
+    size = min(pool_bytes(capacity, pool, least=3 * UNIT), MOST_UNITS * UNIT)
     state = new_state(size, max_live, fit == "best", align=UNIT, min_block=UNIT, header=HEADER)
     return open_pool(state, size, [(UNIT, size // UNIT * UNIT - UNIT)], ordered_holes)
 

@@ -1,15 +1,17 @@
-"""Zephyr's sys_heap (k_malloc, k_heap): rings by powers of two, three tries in the request's own, then the head of a larger one.
+"""Zephyr's sys_heap (k_malloc, k_heap): rings by powers of two, three tries in the request's own, then the head of a larger
+one.
 
-Chunks are counted in units of 8 bytes, header included: 4 bytes in a small heap, of up to 32,767 units on a device of 32 bits; 8 in a
-big one and with `bits=64`. Free chunks are in rings by powers of two, to whose ends they are freed. A request looks at up to
-`tries` chunks of its own ring; each that is too small moves the ring's head on for good. Then the head of the first larger ring that
-is not empty serves it. All that is left is split off, behind the request. A freed chunk merges with its free neighbours at once.
+Chunks are counted in units of 8 bytes, header included: 4 bytes in a small heap, of up to 32,767 units on a device of 32
+bits; 8 in a big one and with `bits=64`. Free chunks are in rings by powers of two, to whose ends they are freed. A request
+looks at up to `tries` chunks of its own ring; each that is too small moves the ring's head on for good. Then the head of the
+first larger ring that is not empty serves it. All that is left is split off, behind the request. A freed chunk merges with
+its free neighbours at once.
 
 realloc cuts the chunk, or grows it into the free chunk behind; else alloc, copy, free.
 
-The pool is the capacity, or `pool`. In front lies the control structure, 16 bytes and 4 for each ring; at the end a header. A request
-of 0 bytes gets no chunk. `tries=3`: CONFIG_SYS_HEAP_ALLOC_LOOPS. Requests with an alignment of their own get 4 bytes: the real
-sys_heap_aligned_alloc is not modelled.
+The pool is the capacity, or `pool`. In front lies the control structure, 16 bytes and 4 for each ring; at the end a header.
+A request of 0 bytes gets no chunk. `tries=3`: CONFIG_SYS_HEAP_ALLOC_LOOPS. Requests with an alignment of their own get 4
+bytes: the real sys_heap_aligned_alloc is not modelled.
 
 Cost: constant.
 Source: Zephyr 01b8849, lib/heap/heap.c and heap.h.

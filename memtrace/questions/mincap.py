@@ -5,7 +5,8 @@ up to the one it was given: where it grew, it may still grow, and where it was r
 a whole window of capacities, and walking down from window to window settles all of them, although success is not monotone.
 Whether a policy is of that kind is tested: the top of the walk, and each window that works, are also replayed at their low end
 and must reserve the same peak. If a policy is not (its structure depends on the capacity), capacities are sampled, and bisected
-where failure turns to success.
+where failure turns to success. A policy that takes a pool whole reserves all of it, so there only trying tells: capacities are
+multiples of 8 bytes, bisected, and then tried downwards one by one as far as the replays go.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 MOST_RUNS = 400  # default of ``most_runs``, see ``search``
+LARGEST_POOL = 1 << 40  # steps
 GRID = 48  # number of capacities that are sampled
 STEP = 512  # bytes: bisection ends at this precision
+POOL_STEP = 8  # bytes: pools that are taken whole are tried in multiples of it
+POOLS_ABOVE = 32  # pools that are tried above the smallest one that works
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,25 @@ class Window:
     oom_event: int | None = None  # number of the event that fails
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Hold the first request that a replay refused, and the holes then. Sizes are in bytes."""
+
+    capacity: int
+    event: int  # its number
+    size: int  # what was asked for
+    free: int | None  # in holes; None where holes are not known
+    holes: int | None
+    largest: int | None  # the largest hole
+
+
 @dataclass
 class Mincap:
     """Hold what a search found for one policy. Sizes are in bytes."""
 
     policy: str
     lower_bound: int  # peak live bytes
-    unbounded: int | None  # peak of reserved bytes without a limit; None: the replay fails even without one
+    unbounded: int | None  # peak of reserved bytes without a limit; None: it fails even then, or takes a pool whole
     smallest: int | None = None  # smallest capacity found that works
     safe: int | None = None  # from here up, all capacities tested work
     exact: bool = True  # whether every capacity from `settled` up is known
@@ -59,6 +75,7 @@ class Mincap:
     runs: int = 0  # number of replays
     windows: list[Window] = field(default_factory=list)  # from the highest to the lowest
     curve: list[Outcome] = field(default_factory=list)  # evenly spaced capacities, if the caller asked for them
+    step: int = 1  # bytes: the capacities searched are multiples of it
 
 
 Run = Callable[[int | None], Outcome]  # replays at a capacity in bytes; None: without a limit
@@ -69,11 +86,40 @@ def find(trace: Trace, policy: Policy, curve: int = 0, most_runs: int = MOST_RUN
 
     ``curve``: the number of evenly spaced capacities whose outcomes are listed as well. ``most_runs``: see ``search``.
     """
-    run = runs(trace, policy)
-    found = search(policy.label, trace.facts.peak_live_bytes, run, most_runs)
-    if curve and found.unbounded is not None:
-        found.curve = [run(capacity) for capacity in _evenly(found.lower_bound, max(found.unbounded, found.safe or 0), curve)]
+    run, whole = runs(trace, policy), takes_pool(policy)
+    found = (search_pools if whole else search)(policy.label, trace.facts.peak_live_bytes, run, most_runs)
+    if curve and found.safe is not None:
+        found.curve = [run(capacity) for capacity in _evenly(found.lower_bound, max(found.unbounded or 0, found.safe), curve)]
     return found
+
+
+def takes_pool(policy: Policy) -> bool:
+    """Return whether a policy takes a pool of the capacity's size whole, and no option gives it another size."""
+    from memtrace.contract.policy import constants_of
+
+    return constants_of(policy.module).TAKES_POOL and not policy.options.get("pool")
+
+
+def first_refusal(trace: Trace, policy: Policy, capacity: int) -> Refusal | None:
+    """Return the first request that fails at a capacity, and the holes then; None if none does, or the capacity is refused."""
+    from memtrace.engine.replay import replay
+    from memtrace.results.failure import failure_row
+
+    try:
+        placed = replay(trace, policy, capacity, samples=0)
+    except UsageError:
+        return None
+    if placed.oom_event is None:
+        return None
+    row = {name: values[0] for name, values in failure_row(placed).items()}
+    return Refusal(
+        capacity=capacity,
+        event=row["event"],
+        size=row["request_bytes"],
+        free=row.get("free_bytes"),
+        holes=row.get("holes"),
+        largest=row.get("largest_hole_bytes"),
+    )
 
 
 def runs(trace: Trace, policy: Policy) -> Run:
@@ -118,6 +164,45 @@ def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Minc
         found.exact, found.settled = False, top.peak
     if not found.exact:
         _sample(found, counted)
+    _conclude(found)
+    found.runs = counted.used
+    return found
+
+
+def search_pools(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Mincap:
+    """Search the capacities of a policy that takes a pool whole, in multiples of POOL_STEP; the arguments are those of `search`.
+
+    A pool that works is found by doubling and bisecting. Then pools below it are tried, the largest first, down to the bound or
+    as far as ``most_runs`` go, since a smaller one may work where a larger fails; and POOLS_ABOVE pools above it.
+    """
+    counted = _Counted(run, most_runs)
+    least = -(-max(bound, 1) // POOL_STEP)
+
+    def works(pool: int) -> bool:
+        """Return whether a pool of so many steps works, and note the outcome."""
+        came = counted(pool * POOL_STEP)
+        outcomes[pool] = came
+        return came.works
+
+    outcomes: dict[int, Outcome] = {}
+    low, high = least - 1, least
+    while not works(high):
+        if high > LARGEST_POOL:
+            return Mincap(label, bound, None, runs=counted.used, step=POOL_STEP)
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    tried, below = high, high - 1
+    while below >= least and counted.left() > POOLS_ABOVE:
+        if below not in outcomes and works(below):
+            high = below
+        tried, below = below, below - 1
+    for pool in range(high + 1, high + 1 + POOLS_ABOVE):
+        if pool not in outcomes:
+            works(pool)
+    found = Mincap(label, bound, None, exact=tried == least or high == least, settled=tried * POOL_STEP, step=POOL_STEP)
+    found.windows = [Window(o.capacity, o.capacity, o.works, o.oom_event) for _, o in sorted(outcomes.items())]
     _conclude(found)
     found.runs = counted.used
     return found

@@ -108,8 +108,8 @@ def change_hole_out_of_line(state, x, address, size, index):
 def place(state, x, address, size, handle, index):
     """Place the block ``handle`` of ``size`` bytes at ``address`` in hole x; return the address.
 
-    A gap in front of the block stays a hole, and so does a rest behind it of at least ``rules.split`` bytes; a smaller rest becomes
-    part of the block.
+    A gap in front of the block stays a hole, and so does a rest behind it of at least ``rules.split`` bytes; a smaller rest
+    becomes part of the block.
     """
     nodes, ledger = state.nodes, state.ledger
     if address > nodes[x].addr:

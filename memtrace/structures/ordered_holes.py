@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memtrace.contract.ledger import ALLOCATED, MERGES, close_hole, new_ledger, open_hole
+from memtrace.contract.ledger import ALLOCATED, MERGES, new_ledger, open_hole
 from memtrace.structures.heap import FRESH, SPARE, change_hole, drop_hole, drop_node, unlink
 from memtrace.structures.rules import Rules, heap_rules
 from memtrace.structures.treap import lowest_in_treap, pull_up, remove_node, rotate_up

@@ -7,7 +7,6 @@ import numpy as np
 from memtrace.contract.bits import align_up, round_up
 from memtrace.contract.calls import out_of_line
 
-
 UNBOUNDED = 1 << 62  # bytes: the capacity of a heap without a limit
 
 

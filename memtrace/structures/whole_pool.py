@@ -22,7 +22,9 @@ def pool_bytes(capacity, pool, least=0):
         raise ValueError(f"pool={pool} is not from 0 to the capacity of {capacity} bytes")
     size = pool or capacity
     if size >= UNBOUNDED:
-        raise ValueError("the heap takes a pool whole, and its size is not known\ntry: --capacity 64KiB, or the option pool=64KiB")
+        raise ValueError(
+            "the heap takes a pool whole, and its size is not known\ntry: --capacity 64KiB, or the option pool=64KiB"
+        )
     if size < least:
         raise ValueError(f"a pool of {size} bytes is too small: the heap's own structures and one block take {least}")
     return size

@@ -1,8 +1,8 @@
 """FreeRTOS's heap_2: the first free block of a list by size, the newest of equals; nothing is ever merged.
 
-A block is the request and a header of two words, rounded up to 8 bytes. It is split, the block in front, if the rest is larger
-than two headers; the rest goes into the list by its size, in front of its equals, and so does a freed block. Each free block is a
-hole: no request can get two. So the pool wears into pieces of the sizes that were asked for.
+A block is the request and a header of two words, rounded up to 8 bytes. It is split, the block in front, if the rest is
+larger than two headers; the rest goes into the list by its size, in front of its equals, and so does a freed block. Each
+free block is a hole: no request can get two. So the pool wears into pieces of the sizes that were asked for.
 
 Cost: O(log n) in the number of free blocks; the search reported is the number of blocks that the real list walks.
 Source: FreeRTOS-Kernel 4269c69 (July 2026), portable/MemMang/heap_2.c.
@@ -38,9 +38,7 @@ def init(capacity, max_live, heap="2", regions="", bits="32", pool=0):
         raise ValueError("only heap_5 has regions\ntry: heap=5")
     header = int(bits) // 4
     size = pool_bytes(capacity, pool, least=3 * header)
-    state = new_state(
-        size, max_live, True, align=8, min_block=2 * header, split=2 * header + 1, header=header, zero="null"
-    )
+    state = new_state(size, max_live, True, align=8, min_block=2 * header, split=2 * header + 1, header=header, zero="null")
     return open_pool(state, size, [(0, size - 8)], ordered_holes)
 
 
