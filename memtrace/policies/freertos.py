@@ -1,5 +1,4 @@
-"""FreeRTOS's heap_4 and heap_5, and by `heap=2` and `heap=1` its heap_2 and heap_1: addresses and refusals as the real ones
-have.
+"""FreeRTOS's heap_4 and heap_5, and by `heap=2` and `heap=1` its heap_2 and heap_1.
 
 heap_4: a block is the request and a header of two words, rounded up to 8 bytes. The lowest free block that is large enough
 serves the request. It is split, the block in front, if the rest is larger than two headers; else the block takes all of it.
@@ -58,7 +57,7 @@ def init(
         ranges.append((start, end - header & -8))
         start = end + 7 & -8
     state = address_tree.init(
-        size, max_live + len(ranges), align=8, min_block=2 * header, split=2 * header + 8, header=header, zero="null"
+        size, max_live + len(ranges), align=8, min_block=header + 8, split=2 * header + 8, header=header, zero="null"
     )
     return open_pool(state, size, ranges, address_tree)
 

@@ -1,7 +1,6 @@
-"""RT-Thread's small memory (mem.c): first fit by address over blocks that tile the pool, merged at once; realloc seldom in
-place.
+"""RT-Thread's small memory (mem.c): first fit by address, merged at once; realloc is seldom in place.
 
-A block is a header of 12 bytes (24 with `bits=64`), rounded up to `align`, and the request, rounded up to it too, at least
+A block is a header of 12 bytes (32 with `bits=64`), rounded up to `align`, and the request, rounded up to it too, at least
 12 bytes (24). The lowest free block that is large enough serves the request; it is split, the request in front, if the rest
 has room for a header and the least data.
 
@@ -36,6 +35,8 @@ MAX_ALIGN = 4
 CONTROL = "`control` (40) bytes at the start and one header at the end of the pool"
 VERSION = "RT-Thread Nano 4.1.1 (44d75c7)"
 
+HEADER = {"32": 12, "64": 32}  # bytes of a struct rt_small_mem_item
+LEAST_DATA = {"32": 12, "64": 24}  # MIN_SIZE
 LEAST = 0  # place in State.rover: MIN_SIZE, the bytes of data that realloc leaves free at least
 
 
@@ -44,11 +45,11 @@ def init(capacity, max_live, align=4, control=40, bits: Literal["32", "64"] = "3
         raise ValueError(f"align={align} is not a power of two from 4 on")
     if control < 0:
         raise ValueError(f"control={control} is below 0")
-    header, data = (align_up(int(bits) * 3 // 8, align) for _ in range(2))
+    header, data = align_up(HEADER[bits], align), align_up(LEAST_DATA[bits], align)
     first = align_up(control, align)
     size = pool_bytes(capacity, pool, least=first + 2 * header + data)
     state = address_tree.init(size, max_live, align=align, min_block=header + data, header=header, zero="null")
-    state.rover[LEAST] = int(bits) * 3 // 8
+    state.rover[LEAST] = LEAST_DATA[bits]
     return open_pool(state, size, [(first, (size & -align) - header)], address_tree)
 
 

@@ -1,5 +1,4 @@
-"""Zephyr's sys_heap (k_malloc, k_heap): rings by powers of two, three tries in the request's own, then the head of a larger
-one.
+"""Zephyr's sys_heap (k_malloc, k_heap): rings by powers of two, three tries in the request's own, then a larger one.
 
 Chunks are counted in units of 8 bytes, header included: 4 bytes in a small heap, of up to 32,767 units on a device of 32
 bits; 8 in a big one and with `bits=64`. Free chunks are in rings by powers of two, to whose ends they are freed. A request

@@ -38,7 +38,7 @@ def init(capacity, max_live, heap="2", regions="", bits="32", pool=0):
         raise ValueError("only heap_5 has regions\ntry: heap=5")
     header = int(bits) // 4
     size = pool_bytes(capacity, pool, least=3 * header)
-    state = new_state(size, max_live, True, align=8, min_block=2 * header, split=2 * header + 1, header=header, zero="null")
+    state = new_state(size, max_live, True, align=8, min_block=header + 8, split=2 * header + 1, header=header, zero="null")
     return open_pool(state, size, [(0, size - 8)], ordered_holes)
 
 
