@@ -40,7 +40,7 @@ def tables() -> str:
 
 
 def product(name: str, module: ModuleType) -> tuple[str, ...]:
-    """Return the product and version, the word to type, the option that says which heap of the product, and control structures."""
+    """Return the product and version, the word to type, the options for its other heaps, and its control structures."""
     constants = constants_of(module)
     kinds = [f"`{name}:{options}`" for options in constants.ALSO_WITH]
     return constants.VERSION, f"`-p {name}`", ", ".join(kinds) or "-", constants.CONTROL

@@ -42,8 +42,8 @@ def mincap(
     """Find the smallest capacity at which TRACE runs without a failure, for each policy.
 
     A larger capacity may fail where a smaller one works. So two capacities are given: the smallest that works, and the
-    smallest from which on all larger ones work too. Heaps that take a pool whole, such as those of the group embedded, are
-    tried in steps of 8 bytes.
+    smallest from which on all larger ones work too. Heaps that take a pool whole, as most of the group embedded do, are tried
+    in steps of 8 bytes, and above the smallest that works up to a quarter more.
 
     \b
     Examples:
@@ -64,13 +64,17 @@ def mincap(
             one = find(asked, policy, points or 0, runs)
             found.append(one)
             if capacity is not None and one.smallest is not None and one.safe is not None:
-                refusals[one.policy] = first_refusal(asked, policy, capacity) or first_refusal(asked, policy, one.smallest - one.step)
+                refusals[one.policy] = first_refusal(asked, policy, capacity) or first_refusal(
+                    asked, policy, one.smallest - one.step
+                )
             progress(number, len(chosen))
     found.sort(key=lambda one: (one.safe is None, one.safe, one.smallest))
     if as_json:
         from memtrace.cli.output import echo_json
 
-        echo_json({"schema": "memtrace.mincap/1", "trace": asked.name, "rows": [document(one, capacity, refusals) for one in found]})
+        echo_json(
+            {"schema": "memtrace.mincap/1", "trace": asked.name, "rows": [document(one, capacity, refusals) for one in found]}
+        )
         return
     show(asked.name, found, capacity, refusals)
 
@@ -86,7 +90,7 @@ def show(name: str, found: list[Mincap], capacity: int | None, refusals: Refusal
     bound = found[0].lower_bound
     rows = [(*row_of(one), *([margin(one, capacity, refusals)] if capacity is not None else [])) for one in found]
     title = f"{name}: no placement needs less than {format_size(bound)} ({bound:,} bytes)"
-    columns = ("policy", "smallest that works", "all above work", "x bound", "replays")
+    columns: tuple[str, ...] = ("policy", "smallest that works", "all above work", "x bound", "replays")
     if capacity is not None:
         columns = (*columns, "to spare")
     print_policies(columns, rows, title=title)

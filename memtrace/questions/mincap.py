@@ -6,7 +6,7 @@ a whole window of capacities, and walking down from window to window settles all
 Whether a policy is of that kind is tested: the top of the walk, and each window that works, are also replayed at their low end
 and must reserve the same peak. If a policy is not (its structure depends on the capacity), capacities are sampled, and bisected
 where failure turns to success. A policy that takes a pool whole reserves all of it, so there only trying tells: capacities are
-multiples of 8 bytes, bisected, and then tried downwards one by one as far as the replays go.
+multiples of 8 bytes, bisected, and then tried one by one above and below as far as the replays go.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ LARGEST_POOL = 1 << 40  # steps
 GRID = 48  # number of capacities that are sampled
 STEP = 512  # bytes: bisection ends at this precision
 POOL_STEP = 8  # bytes: pools that are taken whole are tried in multiples of it
-POOLS_ABOVE = 32  # pools that are tried above the smallest one that works
 
 
 @dataclass(frozen=True)
@@ -172,40 +171,47 @@ def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Minc
 def search_pools(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Mincap:
     """Search the capacities of a policy that takes a pool whole, in multiples of POOL_STEP; the arguments are those of `search`.
 
-    A pool that works is found by doubling and bisecting. Then pools below it are tried, the largest first, down to the bound or
-    as far as ``most_runs`` go, since a smaller one may work where a larger fails; and POOLS_ABOVE pools above it.
+    A pool that works is found by doubling and bisecting. A larger one may fail, and a smaller one work. So pools up to a quarter
+    larger are tried from the top down to the first that fails, with up to half of the replays: all of them, or evenly spaced
+    ones. Then all below are tried, the largest first, down to the bound or as far as ``most_runs`` go.
     """
-    counted = _Counted(run, most_runs)
-    least = -(-max(bound, 1) // POOL_STEP)
+    counted, outcomes = _Counted(run, most_runs), {}
 
     def works(pool: int) -> bool:
-        """Return whether a pool of so many steps works, and note the outcome."""
-        came = counted(pool * POOL_STEP)
-        outcomes[pool] = came
-        return came.works
+        """Return whether a pool of so many steps works, and keep the outcome."""
+        if pool not in outcomes:
+            outcomes[pool] = counted(pool * POOL_STEP)
+        return outcomes[pool].works
 
-    outcomes: dict[int, Outcome] = {}
+    least = -(-max(bound, 1) // POOL_STEP)
     low, high = least - 1, least
     while not works(high):
         if high > LARGEST_POOL:
             return Mincap(label, bound, None, runs=counted.used, step=POOL_STEP)
         low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if works(middle) else (middle, high)
-    tried, below = high, high - 1
-    while below >= least and counted.left() > POOLS_ABOVE:
-        if below not in outcomes and works(below):
-            high = below
-        tried, below = below, below - 1
-    for pool in range(high + 1, high + 1 + POOLS_ABOVE):
-        if pool not in outcomes:
-            works(pool)
-    found = Mincap(label, bound, None, exact=tried == least or high == least, settled=tried * POOL_STEP, step=POOL_STEP)
-    found.windows = [Window(o.capacity, o.capacity, o.works, o.oom_event) for _, o in sorted(outcomes.items())]
+    high = _bisected(low, high, works)
+    top = high + high // 4
+    stride = max(1, -(-(top - high) // max(most_runs // 2, 1)))
+    failed = next((pool for pool in range(top, high, -stride) if not works(pool)), high)
+    if failed > high and stride > 1:
+        _bisected(failed, min(failed + stride, top), works)
+    tried = high
+    while tried > least and counted.left() > 0:
+        tried -= 1
+        works(tried)
+    found = Mincap(label, bound, None, exact=tried == least, settled=tried * POOL_STEP, step=POOL_STEP)
+    found.windows = [Window(each.capacity, each.capacity, each.works, each.oom_event) for each in outcomes.values()]
     _conclude(found)
     found.runs = counted.used
     return found
+
+
+def _bisected(low: int, high: int, works: Callable[[int], bool]) -> int:
+    """Return a number above ``low`` that works while the one below it does not; ``low`` does not work, and ``high`` does."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    return high
 
 
 def bisect(bound: int, top: Outcome, run: Run, step: int) -> int:

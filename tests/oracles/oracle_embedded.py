@@ -6,8 +6,6 @@ used]; the list is in the order of addresses and tiles what the heap has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 Block = list[int]  # start, bytes, 1 if used
 
 
@@ -59,10 +57,7 @@ class Heap:
 
     def place(self, size: int) -> int | None:
         block = self.choose(size)
-        if block is None:
-            block = self.grow(size)
-        else:
-            block = self.cut(block, size)
+        block = self.grow(size) if block is None else self.cut(block, size)
         if block is None:
             return None
         block[2] = 1

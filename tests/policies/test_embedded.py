@@ -202,10 +202,10 @@ def test_a_pool_has_to_be_given() -> None:
         if grows:
             assert memtrace.replay(trace, policy, interpret=True).status == "ok"
             continue
-        with pytest.raises(UsageError, match="takes a pool whole.*\ntry: --capacity"):
+        with pytest.raises(UsageError, match=r"takes a pool whole.*\ntry: --capacity"):
             memtrace.replay(trace, policy, interpret=True)
-        assert memtrace.replay(trace, f"{policy.replace(':', ':pool=4KiB,') if ':' in policy else policy + ':pool=4KiB'}",
-                               interpret=True).peak_reserved_bytes == 4096  # fmt: skip
+        given = f"{policy},pool=4KiB" if ":" in policy else f"{policy}:pool=4KiB"
+        assert memtrace.replay(trace, given, interpret=True).peak_reserved_bytes == 4096
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,8 @@ def test_options_that_cannot_be(policy: str, pool: int, says: str) -> None:
 
 
 def test_one_capacity_for_all_in_one_run(memtrace: Any, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("op,id,size\n" + "".join(f"alloc,{i},{40 + i}\n" for i in range(20)) + "free,3,\nalloc,99,40\n")
+    (tmp_path / "t.csv").write_text(
+        "op,id,size\n" + "".join(f"alloc,{i},{40 + i}\n" for i in range(20)) + "free,3,\nalloc,99,40\n"
+    )
     done = memtrace("run", "t.csv", "--capacity", "8KiB", "-p", "embedded", "--no-report", "--json")
     assert done.returncode == 0, done.stderr
