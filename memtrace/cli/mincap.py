@@ -129,10 +129,12 @@ def margin(one: Mincap, capacity: int, refusals: Refusals) -> str:
 
 def said(refusal: Refusal) -> str:
     """Return a refusal in words."""
-    text = f"with {refusal.capacity:,} bytes, event {refusal.event:,} is refused, a request of {refusal.size:,} bytes"
+    needed = f" ({refusal.needed:,} with what the heap adds)" if refusal.needed > refusal.size else ""
+    text = f"with {refusal.capacity:,} bytes, event {refusal.event:,} is refused, a request of {refusal.size:,} bytes{needed}"
     if refusal.free is None:
         return text
-    return f"{text}; {refusal.free:,} are free in {refusal.holes:,} holes, the largest of {refusal.largest:,}"
+    holes = "1 hole" if refusal.holes == 1 else f"{refusal.holes:,} holes, the largest of {refusal.largest:,}"
+    return f"{text}; {refusal.free:,} are free in {holes}"
 
 
 def document(one: Mincap, capacity: int | None, refusals: Refusals) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Refusal:
     capacity: int
     event: int  # its number
     size: int  # what was asked for
+    needed: int  # what the policy rounded that to
     free: int | None  # in holes; None where holes are not known
     holes: int | None
     largest: int | None  # the largest hole
@@ -115,6 +116,7 @@ def first_refusal(trace: Trace, policy: Policy, capacity: int) -> Refusal | None
         capacity=capacity,
         event=row["event"],
         size=row["request_bytes"],
+        needed=row["needed_bytes"],
         free=row.get("free_bytes"),
         holes=row.get("holes"),
         largest=row.get("largest_hole_bytes"),

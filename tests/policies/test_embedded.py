@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import csv
 import random
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from oracle_embedded import (
 import memtrace
 from memtrace.engine.registry import group, parse_policy
 from memtrace.errors import UsageError
+from memtrace.questions.mincap import first_refusal
 from memtrace.trace import from_events
 
 RECORDED = sorted((ROOT / "tests" / "data" / "heaps").glob("*.csv"))
@@ -230,3 +234,31 @@ def test_one_capacity_for_all_in_one_run(memtrace: Any, tmp_path: Path) -> None:
     )
     done = memtrace("run", "t.csv", "--capacity", "8KiB", "-p", "embedded", "--no-report", "--json")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("policy", ["freertos", "freertos:heap=2"])
+def test_the_refusals_that_the_page_of_heaps_shows(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMTRACE_INTERPRET", "1")
+    page = (ROOT / "docs" / "heaps.md").read_text()
+    shown = re.search(rf"    {policy}: with ([\d,]+) bytes, event ([\d,]+) is refused, a request of ([\d,]+) bytes", page)
+    assert shown is not None
+    pool, event, size = (int(number.replace(",", "")) for number in shown.groups())
+    found = first_refusal(memtrace.read("firmware"), parse_policy(policy), pool)
+    assert found is not None and (found.event, found.size) == (event, size)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_the_log_of_a_device(tmp_path: Path) -> None:
+    (tmp_path / "log.c").write_text(
+        '#include <stdio.h>\n#include <stdlib.h>\n#define MEMTRACE_PUT(text) fputs(text, stdout)\n#include "memtrace_log.h"\n'
+        "static void *moved(void *old, size_t size) { void *block = memtrace_log_realloc(old, malloc(size), size);"
+        " free(old); return block; }\n"
+        "int main(void) { void *a, *b; memtrace_log_start(); a = memtrace_log_malloc(malloc(100), 100);"
+        " b = memtrace_log_malloc(malloc(1234567), 1234567); memtrace_log_malloc(NULL, 5); memtrace_log_realloc(b, b, 77);"
+        " a = moved(a, 300); memtrace_log_free(b); free(b); memtrace_log_free(NULL); free(a); return 0; }\n"
+    )
+    header = ROOT / "docs"
+    subprocess.run(["cc", "-Wall", "-Werror", f"-I{header}", "-o", "log", "log.c"], cwd=tmp_path, check=True)
+    (tmp_path / "t.csv").write_text(subprocess.run(["./log"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout)
+    events = next(iter(memtrace.read(tmp_path / "t.csv").batches()))
+    assert events.size.tolist()[:4] == [100, 1234567, 77, 300] and events.op.tolist() == [0, 0, 2, 0, 1, 1]

@@ -105,13 +105,13 @@ def test_pools_that_are_taken_whole_are_tried_one_by_one() -> None:
 
     def takes_pool(capacity: int | None) -> Outcome:
         assert capacity is not None and capacity % 8 == 0
-        works = capacity >= 4160 and capacity % 1000 > 50
+        works = capacity >= 4160 and capacity % 1024 >= 64
         return Outcome(capacity, works, capacity, None if works else 5)
 
     works = {pool: takes_pool(pool).works for pool in range(3000, 5208, 8)}
     found = search_pools("whole", 3000, takes_pool)
     assert found.exact and found.smallest == min(pool for pool, good in works.items() if good) == 4160
-    assert found.safe == max(pool for pool, good in works.items() if not good) + 8 == 5056
+    assert found.safe == max(pool for pool, good in works.items() if not good) + 8 == 5184
     assert found.runs <= 400 and len(found.windows) == found.runs
     few = search_pools("whole", 3000, takes_pool, most_runs=40)
     assert not few.exact and few.smallest == 4160 and few.safe is not None and few.safe >= 4160
@@ -140,9 +140,11 @@ def test_what_is_to_spare_and_what_is_refused_first(memtrace: Run, tmp_path: Pat
     done = memtrace(*asked, "--capacity", "1KiB")
     assert done.returncode == 0, done.stderr
     # Blocks of 112, 72, 56 and 88 bytes, of which the third takes the first's place: 112 + 72 + 88 and the end marker.
-    assert "freertos                        280" in done.stdout and "744" in done.stdout
-    assert "freertos: with 272 bytes, event 4 is refused, a request of 80 bytes; 136 are free in 2 holes, the largest of 80" in (
-        done.stdout
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("freertos "))
+    assert (row[1], row[2], row[-1]) == ("280", "280", "744")
+    assert (
+        "freertos: with 272 bytes, event 4 is refused, a request of 80 bytes (88 with what the heap adds); 136 are free"
+        in done.stdout
     )
     rows = {row["policy"]: row for row in json.loads(memtrace(*asked, "--capacity", "256", "--json").stdout)["rows"]}
     assert rows["freertos"]["spare_bytes"] == 256 - 280 and rows["freertos"]["first_refusal"]["capacity"] == 256
