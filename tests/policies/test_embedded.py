@@ -184,6 +184,23 @@ def test_pools_at_which_a_heap_changes_its_structures(pool: int) -> None:
         assert placed(policy, rows, pool) == told(TWINS[policy](pool), rows), policy
 
 
+@pytest.mark.parametrize(
+    ("policy", "general", "ahead"),
+    [
+        ("freertos", "first-fit:header=8,align=8,min_block=16,split=24,zero=null,realloc=move,initial=4088", 8),
+        ("lwip", "first-fit:header=8,align=4,min_block=20,zero=null,realloc=move,initial=4096", 8),
+        ("esp-idf", "tlsf:header=4,align=4,min_block=16,sl=3,zero=null,cut=class,initial=3732", 364),
+    ],
+)
+def test_heaps_that_options_of_the_general_policies_express(policy: str, general: str, ahead: int) -> None:
+    """The addresses are those of blocks with their headers, from behind the heap's own structures on."""
+    initial = int(general.rpartition("=")[2])
+    for seed in range(3):
+        rows = requests(seed, 400, 4096)
+        addresses = [address if address is None else address + ahead for address in placed(general, rows, initial)]
+        assert placed(policy, rows, 4096) == addresses, seed
+
+
 @pytest.mark.parametrize("policy", ["umm", "threadx", "zephyr"])
 def test_compiled_as_interpreted(policy: str) -> None:
     """Those whose structures no other policy has."""
