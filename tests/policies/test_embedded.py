@@ -17,16 +17,13 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from oracle_bins import EspIdf, O1heap, Zephyr, Zephyr64
+from oracle_breaks import AvrLibc, AvrLibc2, NewlibNano, NewlibNano41, NewlibNano43, Picolibc
 from oracle_embedded import (
-    AvrLibc,
-    AvrLibc2,
     Heap,
     Heap1,
     Heap2,
     Heap5,
     Lwip,
-    NewlibNano,
-    Picolibc,
     RtThread,
     RtThread8,
     ThreadX,
@@ -65,6 +62,8 @@ TWINS: dict[str, type[Heap]] = {
     "freertos:heap=2": Heap2,
     "lwip": Lwip,
     "newlib-nano": NewlibNano,
+    "newlib-nano:version=4.1": NewlibNano41,
+    "newlib-nano:version=4.3": NewlibNano43,
     "picolibc:align=16": Picolibc,
     "avr-libc": AvrLibc2,
     "avr-libc:word=4": AvrLibc,

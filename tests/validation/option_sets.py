@@ -94,7 +94,7 @@ OTHERS = {
         "pool=4KiB",
         "swap=inplace",
     ),
-    "newlib-nano": ("", "bits=64", "pool=4KiB", "swap=inplace"),
+    "newlib-nano": ("", "version=4.1", "version=4.3", "bits=64", "pool=4KiB", "swap=inplace"),
     "picolibc": ("", "align=16", "bits=64", "pool=4KiB", "swap=inplace"),
     "avr-libc": ("", "word=4", "pool=4KiB", "swap=inplace"),
     "umm": ("", "fit=first", "pool=4KiB", "swap=inplace"),
