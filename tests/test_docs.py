@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from conftest import ROOT, Run
 
-from docs import commands, gates, measures, policies, workloads
+from docs import commands, gates, heaps, measures, policies, workloads
 from memtrace.cli import COMMANDS
 from memtrace.contract.policy import Policy, constants, functions
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE, Request
@@ -115,6 +115,7 @@ def test_results_columns() -> None:
 def test_pages_that_are_written_by_make_docs_are_up_to_date() -> None:
     assert DOCS["measures.md"] == measures.page()
     assert DOCS["gates.md"] == gates.page()
+    assert DOCS["heaps.md"] == heaps.page()
     assert DOCS["commands.md"] == commands.page()
     assert DOCS["policies.md"] == policies.page()
     assert DOCS["workloads.md"] == workloads.page()

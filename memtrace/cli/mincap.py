@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,12 +13,13 @@ from memtrace.cli.policies import DEFAULT_POLICIES, say_compiling
 from memtrace.cli.reading import read_trace
 
 if TYPE_CHECKING:
-    from memtrace.questions.mincap import Mincap
+    from memtrace.questions.mincap import Mincap, Refusal
 
 
 @click.command()
 @click.argument("trace")
 @option("policies", help="The policy, as for memtrace run; by default the group default. Repeatable.")
+@option("capacity", help="Also say how much of this is left over, and what is refused first in it, or just below the smallest.")
 @option("curve", help="Also list N evenly spaced capacities, and whether each works.")
 @click.option(
     "--runs",
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 def mincap(
     trace: str,
     policies: tuple[str, ...],
+    capacity: int | None,
     points: int | None,
     runs: int,
     trace_format: str | None,
@@ -44,45 +47,65 @@ def mincap(
     """Find the smallest capacity at which TRACE runs without a failure, for each policy.
 
     A larger capacity may fail where a smaller one works. So two capacities are given: the smallest that works, and the
-    smallest from which on all larger ones work too.
+    smallest from which on all larger ones work too. Heaps that take a pool whole, as most of the group embedded do, are tried
+    in steps of 8 bytes, and above the smallest that works up to a quarter more.
 
     \b
     Examples:
       memtrace mincap trace.csv -p best-fit -p buddy
       memtrace mincap trace.csv -p best-fit --curve 20
+      memtrace mincap trace.csv -p embedded --capacity 64KiB
     """
     from memtrace.cli.output import bar
     from memtrace.engine.registry import parse_policies
-    from memtrace.questions.mincap import find
+    from memtrace.questions.mincap import find, first_refusal
 
     chosen = parse_policies(policies or DEFAULT_POLICIES)
     asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=False)
     say_compiling(quiet or as_json)
-    found = []
+    found, refusals = [], {}
     with bar("searching", not quiet, len(chosen)) as progress:
         for number, policy in enumerate(chosen, 1):
-            found.append(find(asked, policy, points or 0, runs))
+            one = find(asked, policy, points or 0, runs)
+            found.append(one)
+            if capacity is not None and one.smallest is not None and one.safe is not None:
+                refusals[one.policy] = first_refusal(asked, policy, capacity) or first_refusal(
+                    asked, policy, one.smallest - one.step
+                )
             progress(number, len(chosen))
     found.sort(key=lambda one: (one.safe is None, one.safe, one.smallest))
     if as_json:
         from memtrace.cli.output import echo_json
 
-        echo_json({"schema": "memtrace.mincap/1", "trace": asked.name, "rows": [document(one) for one in found]})
+        echo_json(
+            {"schema": "memtrace.mincap/1", "trace": asked.name, "rows": [document(one, capacity, refusals) for one in found]}
+        )
         return
-    show(asked.name, found)
+    show(asked.name, found, capacity, refusals)
 
 
-def show(name: str, found: list[Mincap]) -> None:
-    """Print the table of policies, notes on sampled capacities, and the curves."""
+Refusals = dict[str, "Refusal | None"]  # by policy
+
+
+def show(name: str, found: list[Mincap], capacity: int | None, refusals: Refusals) -> None:
+    """Print the table of policies, what is refused first if a capacity is given, notes on sampled capacities, and the curves."""
     from memtrace.cli.output import print_policies, print_table
     from memtrace.units import format_size
 
     bound = found[0].lower_bound
-    rows = [row_of(one) for one in found]
+    rows = [(*row_of(one), *([margin(one, capacity, refusals)] if capacity is not None else [])) for one in found]
     title = f"{name}: no placement needs less than {format_size(bound)} ({bound:,} bytes)"
-    print_policies(("policy", "smallest that works", "all above work", "x bound", "replays"), rows, title=title)
+    columns: tuple[str, ...] = ("policy", "smallest that works", "all above work", "x bound", "replays")
+    if capacity is not None:
+        columns = (*columns, "to spare")
+    print_policies(columns, rows, title=title)
+    for label, refusal in refusals.items():
+        if refusal is not None:
+            click.echo(f"{label}: {said(refusal)}")
     for one in found:
-        if one.smallest is not None and not one.exact:
+        if one.step > 1 and not one.exact:
+            click.echo(f"{one.policy}: not all pools below {one.settled:,} bytes were tried; --runs sets how many")
+        elif one.smallest is not None and not one.exact:
             click.echo(sampled(one))
     for one in found:
         if one.curve:
@@ -111,9 +134,34 @@ def row_of(one: Mincap) -> tuple[str, ...]:
     return one.policy, f"{'' if one.exact else '~'}{one.smallest:,}", f"{one.safe:,}", ratio, str(one.runs)
 
 
-def document(one: Mincap) -> dict[str, Any]:
+def margin(one: Mincap, capacity: int, refusals: Refusals) -> str:
+    """Return what a capacity has beyond the smallest from which on all work, or that a request fails in it."""
+    refusal = refusals.get(one.policy)
+    if one.safe is None or (refusal is not None and refusal.capacity == capacity):
+        return "fails"
+    return f"{capacity - one.safe:,}"
+
+
+def said(refusal: Refusal) -> str:
+    """Return a refusal in words."""
+    needed = f" ({refusal.needed:,} with what the heap adds)" if refusal.needed > refusal.size else ""
+    text = f"with {refusal.capacity:,} bytes, event {refusal.event:,} is refused, a request of {refusal.size:,} bytes{needed}"
+    if refusal.free is None:
+        return text
+    holes = "1 hole" if refusal.holes == 1 else f"{refusal.holes:,} holes, the largest of {refusal.largest:,}"
+    return f"{text}; {refusal.free:,} are free in {holes}"
+
+
+def document(one: Mincap, capacity: int | None, refusals: Refusals) -> dict[str, Any]:
     """Return a policy's entry in the JSON document."""
+    refusal = refusals.get(one.policy)
+    asked = {
+        "capacity_bytes": capacity,
+        "spare_bytes": None if one.safe is None else capacity - one.safe,
+        "first_refusal": None if refusal is None else asdict(refusal),
+    } if capacity is not None else {}  # fmt: skip
     return {
+        **asked,
         "policy": one.policy,
         "lower_bound_bytes": one.lower_bound,
         "unbounded_peak_reserved_bytes": one.unbounded,

@@ -61,6 +61,13 @@ class Constants:
         "only addresses and footprint are known: measures of holes and searches are null, and the group `all` is without it",
         False,
     )
+    TAKES_POOL: bool = constant(
+        "the heap takes a pool of the capacity's size whole, and its structures depend on it: without a capacity it is refused, "
+        "and the smallest that works is searched for in steps of 8 bytes",
+        False,
+    )
+    CONTROL: str = constant("where the heap's own structures lie in its pool, and their bytes, in words", "")
+    VERSION: str = constant("the product and version whose placements the policy has", "")
     MAX_ALIGN: int = constant(
         "bytes: the largest alignment that the policy serves; of a larger one that an event asks for it owes only this", 1 << 62
     )

@@ -101,7 +101,7 @@ def alloc(state, request):
     rest = room_above(state, end, size)
     if rest < 0:
         return NOWHERE
-    if rest < rules.min_block:
+    if rest < rules.split:
         end += rest
         rest = 0
         if tail > 0:
@@ -193,7 +193,7 @@ def resize(state, request, address, old_size):
     old = entries[x].end
     if address + size > old:
         return grow(state, x, address + size)
-    if old - address - size < state.rules.min_block:
+    if old - address - size < state.rules.split:
         return address
     entries[x].end = address + size
     ledger[ALLOCATED] -= old - address - size
@@ -214,7 +214,7 @@ def resize(state, request, address, old_size):
 def grow(state, x, end):
     """Let the block of entry x, if it is on top, end at address ``end`` or above; return its start.
 
-    A rest below min_block goes to the block too. Return NOWHERE if the block is not on top or the capacity does not allow
+    A rest below ``rules.split`` goes to the block too. Return NOWHERE if the block is not on top or the capacity does not allow
     it.
     """
     entries, ledger = state.entries, state.ledger
@@ -222,7 +222,7 @@ def grow(state, x, end):
     rest = room_above(state, end, end - top) if x == state.shape[LAST] else np.int64(-1)
     if rest < 0:
         return NOWHERE
-    if rest < state.rules.min_block:
+    if rest < state.rules.split:
         end += rest
         rest = 0
     else:

@@ -6,7 +6,8 @@ a whole window of capacities, and walking down from window to window settles all
 Whether a policy is of that kind is tested: the top of the walk, and each window that works, are also replayed at their low end
 and must reserve the same peak. If a policy is not (its structure depends on the capacity), capacities are sampled, and bisected
 where failure turns to success. So they are for a policy that reserves all of its capacity at once, as a pool of fixed size does:
-each of its windows is a byte or so, and a walk would not come far.
+each of its windows is a byte or so, and a walk would not come far. Of a policy that always takes its pool whole, capacities are
+multiples of 8 bytes, bisected, and then tried one by one above and below as far as the replays go.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 MOST_RUNS = 400  # default of ``most_runs``, see ``search``
+LARGEST_POOL = 1 << 40  # steps
 GRID = 48  # most capacities that are sampled
 STEP = 512  # bytes: bisection ends at this precision, or at 1/4096 of the lower bound if that is less
 FINE = 12  # log2 of 4096
 RECENT = 8  # windows by which a walk is judged
+POOL_STEP = 8  # bytes: pools that are taken whole are tried in multiples of it
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,26 @@ class Window:
     oom_event: int | None = None  # number of the event that fails
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Hold the first request that a replay refused, and the holes then. Sizes are in bytes."""
+
+    capacity: int
+    event: int  # its number
+    size: int  # what was asked for
+    needed: int  # what the policy rounded that to
+    free: int | None  # in holes; None where holes are not known
+    holes: int | None
+    largest: int | None  # the largest hole
+
+
 @dataclass
 class Mincap:
     """Hold what a search found for one policy. Sizes are in bytes."""
 
     policy: str
     lower_bound: int  # peak live bytes
-    unbounded: int | None  # peak of reserved bytes without a limit; None: the replay fails even without one
+    unbounded: int | None  # peak of reserved bytes without a limit; None: it fails even then, or takes a pool whole
     smallest: int | None = None  # smallest capacity found that works
     safe: int | None = None  # from here up, all capacities tested work
     exact: bool = True  # whether every capacity from `settled` up is known
@@ -64,6 +80,7 @@ class Mincap:
     within: int = 0  # bytes: one so far below `smallest`, or nearer, fails; 0 if every capacity is known
     windows: list[Window] = field(default_factory=list)  # from the highest to the lowest
     curve: list[Outcome] = field(default_factory=list)  # evenly spaced capacities, if the caller asked for them
+    step: int = 1  # bytes: the capacities searched are multiples of it
 
 
 Run = Callable[[int | None], Outcome]  # replays at a capacity in bytes; None: without a limit
@@ -74,11 +91,41 @@ def find(trace: Trace, policy: Policy, curve: int = 0, most_runs: int = MOST_RUN
 
     ``curve``: the number of evenly spaced capacities whose outcomes are listed as well. ``most_runs``: see ``search``.
     """
-    run = runs(trace, policy)
-    found = search(policy.label, trace.facts.peak_live_bytes, run, most_runs)
-    if curve and found.unbounded is not None:
-        found.curve = [run(capacity) for capacity in _evenly(found.lower_bound, max(found.unbounded, found.safe or 0), curve)]
+    run, whole = runs(trace, policy), takes_pool(policy)
+    found = (search_pools if whole else search)(policy.label, trace.facts.peak_live_bytes, run, most_runs)
+    if curve and found.safe is not None:
+        found.curve = [run(capacity) for capacity in _evenly(found.lower_bound, max(found.unbounded or 0, found.safe), curve)]
     return found
+
+
+def takes_pool(policy: Policy) -> bool:
+    """Return whether a policy takes a pool of the capacity's size whole, and no option gives it another size."""
+    from memtrace.contract.policy import constants_of
+
+    return constants_of(policy.module).TAKES_POOL and not policy.options.get("pool")
+
+
+def first_refusal(trace: Trace, policy: Policy, capacity: int) -> Refusal | None:
+    """Return the first request that fails at a capacity, and the holes then; None if none does, or the capacity is refused."""
+    from memtrace.engine.replay import replay
+    from memtrace.results.failure import failure_row
+
+    try:
+        placed = replay(trace, policy, capacity, samples=0)
+    except UsageError:
+        return None
+    if placed.oom_event is None:
+        return None
+    row = {name: values[0] for name, values in failure_row(placed).items()}
+    return Refusal(
+        capacity=capacity,
+        event=row["event"],
+        size=row["request_bytes"],
+        needed=row["needed_bytes"],
+        free=row.get("free_bytes"),
+        holes=row.get("holes"),
+        largest=row.get("largest_hole_bytes"),
+    )
 
 
 def runs(trace: Trace, policy: Policy) -> Run:
@@ -125,6 +172,52 @@ def search(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Minc
     _conclude(found)
     found.runs = counted.used
     return found
+
+
+def search_pools(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -> Mincap:
+    """Search the capacities of a policy that takes a pool whole, in multiples of POOL_STEP; the arguments are those of `search`.
+
+    A pool that works is found by doubling and bisecting. A larger one may fail, and a smaller one work. So pools up to a quarter
+    larger are tried from the top down to the first that fails, with up to half of the replays: all of them, or evenly spaced
+    ones. Then all below are tried, the largest first, down to the bound or as far as ``most_runs`` go.
+    """
+    counted, outcomes = _Counted(run, most_runs), {}
+
+    def works(pool: int) -> bool:
+        """Return whether a pool of so many steps works, and keep the outcome."""
+        if pool not in outcomes:
+            outcomes[pool] = counted(pool * POOL_STEP)
+        return outcomes[pool].works
+
+    least = -(-max(bound, 1) // POOL_STEP)
+    low, high = least - 1, least
+    while not works(high):
+        if high > LARGEST_POOL:
+            return Mincap(label, bound, None, runs=counted.used, step=POOL_STEP)
+        low, high = high, 2 * high
+    high = _bisected(low, high, works)
+    top = high + high // 4
+    stride = max(1, -(-(top - high) // max(most_runs // 2, 1)))
+    failed = next((pool for pool in range(top, high, -stride) if not works(pool)), high)
+    if failed > high and stride > 1:
+        _bisected(failed, min(failed + stride, top), works)
+    tried = high
+    while tried > least and counted.left() > 0:
+        tried -= 1
+        works(tried)
+    found = Mincap(label, bound, None, exact=tried == least, settled=tried * POOL_STEP, step=POOL_STEP)
+    found.windows = [Window(each.capacity, each.capacity, each.works, each.oom_event) for each in outcomes.values()]
+    _conclude(found)
+    found.runs = counted.used
+    return found
+
+
+def _bisected(low: int, high: int, works: Callable[[int], bool]) -> int:
+    """Return a number above ``low`` that works while the one below it does not; ``low`` does not work, and ``high`` does."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(middle) else (middle, high)
+    return high
 
 
 def bisect(bound: int, top: Outcome, run: Run, step: int) -> int:

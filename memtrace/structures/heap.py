@@ -108,14 +108,14 @@ def change_hole_out_of_line(state, x, address, size, index):
 def place(state, x, address, size, handle, index):
     """Place the block ``handle`` of ``size`` bytes at ``address`` in hole x; return the address.
 
-    A gap in front of the block stays a hole, and so does a rest behind it of at least min_block bytes; a smaller rest becomes
-    part of the block.
+    A gap in front of the block stays a hole, and so does a rest behind it of at least ``rules.split`` bytes; a smaller rest
+    becomes part of the block.
     """
     nodes, ledger = state.nodes, state.ledger
     if address > nodes[x].addr:
         x = leave_gap(state, x, address, index)
     rest = nodes[x].extent - size
-    if rest >= state.rules.min_block:
+    if rest >= state.rules.split:
         y = new_node(state, address, size)
         link(nodes, y, nodes[x].prev, x)
         change_hole(state, x, address + size, rest, index)
@@ -319,10 +319,10 @@ def resize_block(state, request, address, index):
 
 
 def shrink(state, x, size, index):
-    """Cut block x to ``size`` bytes and free the rest; leave the block unchanged if the rest is below min_block bytes."""
+    """Cut block x to ``size`` bytes and free the rest; leave the block unchanged if the rest is below ``rules.split``."""
     nodes = state.nodes
     rest = nodes[x].extent - size
-    if rest < state.rules.min_block:
+    if rest < state.rules.split:
         return
     nodes[x].extent = size
     tail = new_node(state, nodes[x].addr + size, rest)
@@ -334,10 +334,10 @@ def shrink(state, x, size, index):
 
 
 def grow_into_hole(state, x, hole, size, index):
-    """Grow block x to ``size`` bytes into ``hole``, directly behind it; it also takes a rest of less than min_block bytes."""
+    """Grow block x to ``size`` bytes into ``hole``, directly behind it; it also takes a rest below ``rules.split``."""
     nodes, ledger = state.nodes, state.ledger
     rest = nodes[x].extent + nodes[hole].extent - size
-    if rest < state.rules.min_block:
+    if rest < state.rules.split:
         size += rest
         drop_hole(state, hole, index)
     else:

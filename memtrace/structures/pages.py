@@ -39,7 +39,7 @@ def end_of(nodes, x):
 def place_in_page(state, page, address, size, handle):
     """Place the block ``handle`` of ``size`` bytes at ``address`` in the free end of ``page``; return the address behind it.
 
-    A gap in front of the block becomes a waiting range. A rest behind it of less than min_block bytes becomes part of the
+    A gap in front of the block becomes a waiting range. A rest behind it below ``rules.split`` becomes part of the
     block, whose node is then the page's last.
     """
     nodes, ledger, places = state.nodes, state.ledger, state.places
@@ -54,7 +54,7 @@ def place_in_page(state, page, address, size, handle):
         add_waiting(state, before)
         ledger[SPLITS] += 1
     rest = nodes[x].extent - size
-    if rest >= state.rules.min_block:
+    if rest >= state.rules.split:
         change_waiting(state, x, address + size, rest)
         block = new_node(state, address, size)
         link(nodes, block, nodes[x].prev, x)
@@ -125,12 +125,12 @@ def extend_down(state, x, before):
 def shrink(state, x, size, handle):
     """Cut block x to ``size`` bytes; the rest becomes a waiting range.
 
-    Nothing changes if the rest is below min_block bytes. The block gets a new node, and the rest keeps node x, which may be
+    Nothing changes if the rest is below ``rules.split``. The block gets a new node, and the rest keeps node x, which may be
     the last of the page.
     """
     nodes, ledger = state.nodes, state.ledger
     rest = nodes[x].extent - size
-    if rest < state.rules.min_block:
+    if rest < state.rules.split:
         return
     block = new_node(state, nodes[x].addr, size)
     link(nodes, block, nodes[x].prev, x)
@@ -146,12 +146,12 @@ def shrink(state, x, size, handle):
 def grow(state, x, page, size, handle):
     """Grow block x to ``size`` bytes into the free end of ``page``, directly behind it; return the address behind the block.
 
-    A rest of less than min_block bytes becomes part of the block, whose node is then the page's last.
+    A rest below ``rules.split`` becomes part of the block, whose node is then the page's last.
     """
     nodes, ledger = state.nodes, state.ledger
     missing = size - nodes[x].extent
     rest = nodes[page].extent - missing
-    if rest >= state.rules.min_block:
+    if rest >= state.rules.split:
         change_waiting(state, page, nodes[page].addr + missing, rest)
         nodes[x].extent = size
         ledger[SPLITS] += 1

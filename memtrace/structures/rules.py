@@ -7,13 +7,15 @@ import numpy as np
 from memtrace.contract.bits import align_up, round_up
 from memtrace.contract.calls import out_of_line
 
+UNBOUNDED = 1 << 62  # bytes: the capacity of a heap without a limit
+
 
 class Rules(NamedTuple):
     """The common options of the heap policies, checked; all sizes are in bytes."""
 
     capacity: int  # upper bound of the heap's reserved end, an address
     align: int  # default alignment, a power of two; requests with their header are rounded up to it
-    min_block: int  # smallest block, and smallest rest that is split off
+    min_block: int  # smallest block
     header: int  # added to each request
     floor: int  # base + initial: the reserved end at the start, and the lowest one that a trim leaves
     chunk: int  # the heap grows and is trimmed by multiples of it
@@ -21,6 +23,7 @@ class Rules(NamedTuple):
     inplace: bool  # True: a reallocation is done in place if possible; False: it always moves the block
     null: bool  # True: a request of 0 bytes gets no block
     trim: bool  # True: every free gives the heap's free tail back to the system
+    split: int  # smallest rest that is split off
     limit: np.ndarray  # limit[0]: the capacity at present, which is lower than capacity where several heaps share one
 
 
@@ -36,10 +39,12 @@ def heap_rules(
     realloc: Literal["inplace", "move"] = "inplace",
     zero: Literal["block", "null"] = "block",
     trim=False,
+    split=0,
 ):
     """Check the common options of the heap policies, and return them as rules; raise ValueError if an option is invalid.
 
-    ``base`` is the address at which the heap starts and ``initial`` the bytes that it has at the start.
+    ``base`` is the address at which the heap starts and ``initial`` the bytes that it has at the start; a ``split`` of 0 stands
+    for ``min_block``.
     """
     if align < 1 or align & (align - 1):
         raise ValueError(f"align={align} is not a power of two")
@@ -47,6 +52,7 @@ def heap_rules(
         ("min_block", min_block, 1),
         ("chunk", chunk, 1),
         ("header", header, 0),
+        ("split", split, 0),
         ("base", base, 0),
     ):
         if value < least:
@@ -55,7 +61,8 @@ def heap_rules(
         raise ValueError(f"base + initial = {base + initial} bytes is above the capacity of {capacity}")
     return Rules(
         capacity, align, min_block, header, base + initial, chunk,
-        extend == "full", realloc == "inplace", zero == "null", trim, np.array([capacity], np.int64),
+        extend == "full", realloc == "inplace", zero == "null", trim, split or min_block,
+        np.array([capacity], np.int64),
     )  # fmt: skip
 
 

@@ -14,12 +14,16 @@ from conftest import ROOT
 
 import memtrace
 import memtrace.engine.heap
-from memtrace.contract.policy import function_of
+from memtrace.contract.policy import constants_of, function_of
 from memtrace.engine.registry import builtin_policies, parse_policy
 from memtrace.errors import PolicyError, UsageError
 from memtrace.trace import from_events
 
-POLICIES = tuple(name for name, module in builtin_policies().items() if function_of(module, "plan") is None)
+POLICIES = tuple(
+    name
+    for name, module in builtin_policies().items()
+    if function_of(module, "plan") is None and not constants_of(module).TAKES_POOL
+)
 EXAMPLE = str(ROOT / "docs" / "example_policy.py")
 
 

@@ -56,7 +56,7 @@ class ListHeap(Space):
         if start < address:
             self.add_hole((start, address))
             self.counts["splits"] += 1
-        if end - address - block >= self.options.min_block:
+        if end - address - block >= self.options.least_rest:
             self.add_hole((address + block, end))
             self.counts["splits"] += 1
         else:
@@ -95,7 +95,7 @@ class ListHeap(Space):
         new, old = self.block_size(size, align), self.blocks[address]
         if new > old:
             return self.widen(address, new)
-        if old - new >= self.options.min_block:
+        if old - new >= self.options.least_rest:
             self.blocks[address] = new
             self.counts["splits"] += 1
             self.release(address + new, address + old)

@@ -262,7 +262,7 @@ class Region(ListHeap):
         """Place a block in the last free range of its page; a rest that is too small becomes part of it."""
         start, end = self.free_in(page)[-1]
         self.counts["splits"] += start < address
-        if end - address - block < self.options.min_block:
+        if end - address - block < self.options.least_rest:
             block = end - address
         else:
             self.counts["splits"] += 1
@@ -295,7 +295,7 @@ class Region(ListHeap):
             return False
         new, old, page = self.block_size(size, align), self.blocks[address], self.page_at(address)
         if new <= old:
-            if old - new >= self.options.min_block:
+            if old - new >= self.options.least_rest:
                 self.blocks[address] = new
                 self.counts["splits"] += 1
                 self.let_wait_above(page, address + new, address + old)

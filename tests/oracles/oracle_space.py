@@ -24,7 +24,13 @@ class Options:
     realloc: str = "inplace"
     zero: str = "block"
     trim: bool = False
+    split: int = 0
     swap: str = "scratch"
+
+    @property
+    def least_rest(self) -> int:
+        """The smallest rest that is split off."""
+        return self.split or self.min_block
 
 
 class OutOfMemoryError(Exception):

@@ -168,6 +168,7 @@ def option_sets() -> st.SearchStrategy[dict[str, Any]]:
             "realloc": st.sampled_from(("inplace", "move")),
             "zero": st.sampled_from(("block", "null")),
             "trim": st.booleans(),
+            "split": st.sampled_from((1, 8, 24, 64, 200)),
             "swap": st.sampled_from(("scratch", "inplace")),
         },
     )
@@ -187,6 +188,7 @@ def random_options(seed: int) -> dict[str, Any]:
         "realloc": ("inplace", "move"),
         "zero": ("block", "null"),
         "trim": (False, True),
+        "split": (1, 24, 40, 200),
         "swap": ("scratch", "inplace"),
     }
     return {name: dice.choice(values) for name, values in choices.items() if dice.random() < 0.6}

@@ -32,7 +32,9 @@ OWN: dict[str, dict[str, Sequence[Any]]] = {
 def own_options(policy: str, seed: int) -> dict[str, Any]:
     """Common options and the policy's own, some of each."""
     dice = random.Random(seed)
-    common = {name: value for name, value in random_options(seed).items() if (policy, name) != ("segregated", "trim")}
+    common = {
+        name: value for name, value in random_options(seed).items() if policy != "segregated" or name not in ("trim", "split")
+    }
     own = {name: dice.choice(values) for name, values in OWN[policy].items() if dice.random() < 0.7}
     return allowed(policy, {**common, **own})
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from oracle import POLICIES, Event
 from strategies import cases
 
-from memtrace.engine.registry import builtin_policies
+from memtrace.engine.registry import group
 from memtrace.engine.replay import replay
 from memtrace.trace import from_events
 
@@ -46,7 +46,7 @@ def test_batches_equal_one_run(policy: str) -> None:
         assert whole.recorder.sums.tobytes() == pieces.recorder.sums.tobytes()
 
 
-@pytest.mark.parametrize("policy", [name for name in builtin_policies() if name != "native"])
+@pytest.mark.parametrize("policy", group("all"))
 def test_blocks_beyond_4_gib_are_placed_by_the_interpreter_as_compiled(policy: str) -> None:
     rows: list[tuple[Any, ...]] = []
     for id in range(12):

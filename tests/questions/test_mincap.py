@@ -10,7 +10,7 @@ import pytest
 from conftest import Run
 
 from memtrace.cli.mincap import sampled
-from memtrace.questions.mincap import Outcome, search
+from memtrace.questions.mincap import Outcome, search, search_pools
 
 
 def caching(program: list[tuple[str, int, int]], capacity: int | None) -> Outcome:
@@ -145,6 +145,24 @@ def test_success_that_is_not_monotone_is_said() -> None:
     assert told[1].startswith("pool: not monotone: 5") and told[1].endswith(" bytes fail too, though fewer work")
 
 
+def test_pools_that_are_taken_whole_are_tried_one_by_one() -> None:
+    """Pools of some sizes fail, above ones that work: every multiple of 8 is compared, as far as the replays go."""
+
+    def takes_pool(capacity: int | None) -> Outcome:
+        assert capacity is not None and capacity % 8 == 0
+        works = capacity >= 4160 and capacity % 1024 >= 64
+        return Outcome(capacity, works, capacity, None if works else 5)
+
+    works = {pool: takes_pool(pool).works for pool in range(3000, 5208, 8)}
+    found = search_pools("whole", 3000, takes_pool)
+    assert found.exact and found.smallest == min(pool for pool, good in works.items() if good) == 4160
+    assert found.safe == max(pool for pool, good in works.items() if not good) + 8 == 5184
+    assert found.runs <= 400 and len(found.windows) == found.runs
+    few = search_pools("whole", 3000, takes_pool, most_runs=40)
+    assert not few.exact and few.smallest == 4160 and few.safe is not None and few.safe >= 4160
+    assert search_pools("broken", 10, lambda capacity: Outcome(capacity or 0, False, 0, 7)).smallest is None
+
+
 def test_what_fails_without_a_limit() -> None:
     found = search("broken", 10, lambda capacity: Outcome(capacity or 0, False, 0, 7))
     assert found.unbounded is None and found.smallest is None and found.safe is None
@@ -159,6 +177,23 @@ def test_first_fit_needs_what_it_reserves_without_a_limit(memtrace: Run, tmp_pat
     assert row["exact"] and [point["works"] for point in row["curve"]] == [False, False, True]
     fails = memtrace("run", "t.csv", "-p", "first-fit", "--capacity", str(row["smallest_bytes"] - 1), "--no-report", "--json")
     assert json.loads(fails.stdout)["results"][0]["status"] == "oom"
+
+
+def test_what_is_to_spare_and_what_is_refused_first(memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,100\nalloc,2,60\nfree,1,\nalloc,3,48\nalloc,4,80\n")
+    asked = ("mincap", "t.csv", "-p", "freertos", "-p", "newlib-nano")
+    done = memtrace(*asked, "--capacity", "1KiB")
+    assert done.returncode == 0, done.stderr
+    # Blocks of 112, 72, 56 and 88 bytes, of which the third takes the first's place: 112 + 72 + 88 and the end marker.
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("freertos "))
+    assert (row[1], row[2], row[-1]) == ("280", "280", "744")
+    assert (
+        "freertos: with 272 bytes, event 4 is refused, a request of 80 bytes (88 with what the heap adds); 136 are free"
+        in done.stdout
+    )
+    rows = {row["policy"]: row for row in json.loads(memtrace(*asked, "--capacity", "256", "--json").stdout)["rows"]}
+    assert rows["freertos"]["spare_bytes"] == 256 - 280 and rows["freertos"]["first_refusal"]["capacity"] == 256
+    assert rows["newlib-nano"]["smallest_bytes"] == 108 + 68 + 88 and rows["newlib-nano"]["first_refusal"]["event"] == 4
 
 
 @pytest.mark.parametrize("arguments", [["--curve", "1"], ["-p", "nothing"], ["--runs", "2"]])

@@ -83,6 +83,27 @@ OTHERS = {
     "optimum": tuple(
         f"effort=0{each}" for each in ("", *(f",align={1 << k}" for k in (0, 1, 2, 3, 5, 6, 8, 10)), ",swap=inplace")
     ),
+    "freertos": (
+        "",
+        "heap=5",
+        "heap=5,regions=[1KiB,3KiB]",
+        "heap=2",
+        "heap=1",
+        "bits=64",
+        "heap=2,bits=64",
+        "pool=4KiB",
+        "swap=inplace",
+    ),
+    "newlib-nano": ("", "version=4.1", "version=4.3", "bits=64", "pool=4KiB", "swap=inplace"),
+    "picolibc": ("", "align=16", "bits=64", "pool=4KiB", "swap=inplace"),
+    "avr-libc": ("", "word=4", "pool=4KiB", "swap=inplace"),
+    "umm": ("", "fit=first", "pool=4KiB", "swap=inplace"),
+    "o1heap": ("", "bits=64", "pool=4KiB", "swap=inplace"),
+    "rt-thread": ("", "align=8", "bits=64", "control=100", "pool=4KiB", "swap=inplace"),
+    "threadx": ("", "bits=64", "pool=4KiB", "swap=inplace"),
+    "lwip": ("", "align=8", "pool=4KiB", "swap=inplace"),
+    "zephyr": ("", "bits=64", "tries=1", "pool=4KiB", "swap=inplace"),
+    "esp-idf": ("", "pool=4KiB", "swap=inplace"),
     "native": (
         *("", "footprint=mapped", "touch=false", "threads=false", "footprint=mapped,touch=false", "threads=false,touch=false"),
         *("footprint=mapped,threads=false", "library=glibc", "library=glibc,touch=false", "swap=inplace"),

@@ -36,6 +36,7 @@ SMALL = {
             for kind in ("fixed", "uniform", "hyperexponential", "power", "bimodal")
         ),
     ],
+    "firmware": ["hours=0.4", "hours=2.5,sensors=0,traffic=0,leak=20", "hours=1,period=0.5,upload=7"],
     "fit": [f"trace={ROOT / 'traces' / 'gpt-6x512-fp32.csv'}"],
     "game": ["frames=700", "frames=5000,scratch=0,level_seconds=5,assets=20"],
     "gpt-serve": [f"requests=12,kv={kv},preset=gpt2,kv_memory=400MiB" for kv in ("max", "pow2", "oracle", "grow", "pages")]

@@ -1,0 +1,1 @@
+"""FreeRTOS's heap_1 and heap_2, which `freertos` hands over to."""
