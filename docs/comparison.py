@@ -8,7 +8,7 @@ from typing import NamedTuple
 import memtrace
 from memtrace.contract import ledger as led
 from memtrace.engine import recorder as rec
-from memtrace.engine.registry import builtin_policies, parse_policy
+from memtrace.engine.registry import builtin_policies, group, parse_policy
 from memtrace.errors import MemtraceError
 from memtrace.measures.declaration import Readings
 from memtrace.units import format_size
@@ -46,11 +46,10 @@ class Row(NamedTuple):
 
 
 def specs() -> list[str]:
-    """Every policy, and every kind of those that have kinds; not real allocators, which differ from machine to machine."""
+    """Every policy of the group `all`, and every kind of those that have kinds."""
     found = []
-    for name, module in builtin_policies().items():
-        if getattr(module, "FOOTPRINT_ONLY", False):
-            continue
+    for name in group("all"):
+        module = builtin_policies()[name]
         found.append(name)
         for option, modules in getattr(module, "VARIANTS", {}).items():
             found += [f"{name}:{option}={value}" for value in modules]

@@ -136,8 +136,12 @@ GROUP_WORDS = {
     "classic": "first, next, best and worst fit",
     "default": "what run compares if no policy is named",
     "gpu": "allocators of GPU frameworks",
-    "all": "every policy that is simulated",
+    "pools": "memory pools of GPU libraries and of inference runtimes",
+    "all": "every policy that is simulated, but those of pools",
 }
+
+
+APART = ("pools",)  # groups of policies that one asks for by name or group: `all` is without them
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,10 +189,10 @@ def known_policies() -> dict[str, ModuleType]:
 
 
 def group(name: str) -> list[str]:
-    """The policies of a group; with the options of its ALSO_WITH too, but for the group of all, which has no real allocators."""
+    """The policies of a group; with the options of its ALSO_WITH too, but for `all`, which has no real allocators nor APART."""
     found = []
     for policy, module in known_policies().items():
-        if name == "all" and not is_real(module):
+        if name == "all" and not is_real(module) and not set(APART) & set(constants_of(module).GROUPS):
             found.append(policy)
         elif name != "all" and name in constants_of(module).GROUPS:
             found += [policy, *(f"{policy}:{options}" for options in constants_of(module).ALSO_WITH)]

@@ -1,0 +1,180 @@
+"""Lists of free blocks: several in one pool, each searched by itself; a block joins free neighbours of its own list only.
+
+    region 0                                        region 1
+    |AAAA|..0..|BB|...1...|..0..|CCC|               |DDDDD|.......1.......|       `..0..` is free and in list 0
+
+The memory comes in regions, whose blocks are linked by address; blocks never join across regions. Neighbours that are free
+and in different lists stay apart, so there may be more free blocks than live ones: what a request needs is asked of
+``lacks_nodes`` before it is served. A hole is a free block of a list.
+
+The free blocks of a list form a treap in the order of (size, number, address) (see ``caching.free_sets``); number is 0 unless the
+policy has an order of its own among blocks of one size. x stands for the index of a node; node 0 is none, and is never free.
+"""
+
+import numpy as np
+
+from memtrace.contract.bits import align_up
+from memtrace.contract.calls import out_of_line, prefetch
+from memtrace.contract.ledger import ALLOCATED, MERGES, RESERVE_CALLS, RESERVED, SPLITS, close_hole, open_hole
+from memtrace.structures.caching.free_sets import BY_SIZE, Key, first_in, insert_node, last_in, remove_node
+from memtrace.structures.caching.state import extended_copy
+from memtrace.structures.heap import FRESH, SPARE, drop_node, link, new_node, unlink
+
+NODE = np.dtype(
+    (
+        np.record,
+        np.dtype(
+            [
+                ("addr", "i8"),  # address of the block
+                ("extent", "i8"),  # its bytes
+                ("number", "i8"),  # place among free blocks of this size, the lowest first; 0 if the address alone counts
+                ("prev", "u4"),  # neighbours by address in the region; 0: none
+                ("next", "u4"),
+                ("left", "u4"),  # children in the treap of a list; 0: none
+                ("right", "u4"),
+                ("list", "u4"),  # the list that a free block is in
+                ("free", "u4"),  # 1: in a list; 0: live
+            ],
+            align=True,
+        ),
+    )
+)
+GRANULE = 2 << 20  # bytes: regions start at multiples of it
+NEXT_ADDRESS = 2  # place in State.pool, behind FRESH and SPARE: the address of the next region
+
+
+def new_nodes(max_live):
+    """Return the nodes for ``max_live`` blocks live at once and as many free ones, more of which may be needed later."""
+    return np.zeros(2 * max_live + 16, NODE).view(np.recarray)
+
+
+def lacks_nodes(state):
+    """Return whether nodes may be too few for a request, which makes 3 of them at most."""
+    return state.pool[SPARE] == 0 and state.pool[FRESH] + 3 >= state.nodes.size
+
+
+def more_nodes(state):
+    """Return the state with twice the nodes if they may be too few."""
+    if not lacks_nodes(state):
+        return state
+    return state._replace(nodes=extended_copy(state.nodes, 2 * state.nodes.size))
+
+
+def insert(state, x, k):
+    """Put block x, which is in no list, into list k as a free one."""
+    nodes = state.nodes
+    nodes[x].free = 1
+    nodes[x].list = k
+    state.roots[k] = insert_node(nodes, np.int64(state.roots[k]), x, BY_SIZE)
+    state.counts[k] += 1
+    open_hole(state.ledger, nodes[x].extent)
+
+
+def remove(state, x):
+    """Take free block x out of its list; it is in none, and counts as live, until it is inserted again."""
+    nodes = state.nodes
+    k = np.int64(nodes[x].list)
+    state.roots[k] = remove_node(nodes, np.int64(state.roots[k]), x, BY_SIZE)
+    state.counts[k] -= 1
+    nodes[x].free = 0
+    close_hole(state.ledger, nodes[x].extent)
+
+
+def best(state, k, size):
+    """Return the smallest free block of list k with at least ``size`` bytes, the first by number and address; 0: none."""
+    return first_in(state.nodes, np.int64(state.roots[k]), Key(size, np.int64(0), np.int64(0)), BY_SIZE)
+
+
+def highest_of_size(state, k, size):
+    """Return the highest free block of list k with exactly ``size`` bytes; there must be one, and numbers are 0."""
+    return last_in(state.nodes, np.int64(state.roots[k]), Key(size + 1, np.int64(0), np.int64(0)), BY_SIZE)
+
+
+def largest_in(state, k):
+    """Return the bytes of the largest free block of list k; 0 if the list is empty."""
+    x = np.int64(state.roots[k])
+    while state.nodes[x].right != 0:
+        x = np.int64(state.nodes[x].right)
+    return state.nodes[x].extent if x != 0 else np.int64(0)
+
+
+def cut(state, x, size, k):
+    """Shorten block x, which is in no list, to ``size`` bytes if it is longer; the rest goes to list k."""
+    nodes = state.nodes
+    rest = nodes[x].extent - size
+    if rest == 0:
+        return
+    y = new_node(state, nodes[x].addr + size, rest)
+    nodes[y].number = 0
+    link(nodes, y, x, nodes[x].next)
+    nodes[x].extent = size
+    insert(state, y, k)
+    state.ledger[SPLITS] += 1
+
+
+def hand_out(state, x, handle):
+    """Make block x, which is in no list, the live block of this handle; return its address."""
+    state.node_of[handle] = x
+    state.ledger[ALLOCATED] += state.nodes[x].extent
+    return state.nodes[x].addr
+
+
+def put(state, x, k):
+    """Put block x, which is in no list, into list k, joined with the free neighbours that are in list k too; return it."""
+    nodes, ledger = state.nodes, state.ledger
+    after, before = np.int64(nodes[x].next), np.int64(nodes[x].prev)
+    if nodes[after].free == 1 and nodes[after].list == k:
+        remove(state, after)
+        nodes[x].extent += nodes[after].extent
+        unlink(nodes, after)
+        drop_node(state, after)
+        ledger[MERGES] += 1
+    if nodes[before].free == 1 and nodes[before].list == k:
+        remove(state, before)
+        nodes[before].extent += nodes[x].extent
+        unlink(nodes, x)
+        drop_node(state, x)
+        ledger[MERGES] += 1
+        x = before
+    insert(state, x, k)
+    return x
+
+
+def release(state, handle, k):
+    """Free the block of this handle to list k; return the free block that it is then in."""
+    x = np.int64(state.node_of[handle])
+    state.ledger[ALLOCATED] -= state.nodes[x].extent
+    return put(state, x, k)
+
+
+@out_of_line
+def absorb(state, k, other):
+    """Move all blocks of list ``other`` to list k, where they join their free neighbours."""
+    while state.roots[other] != 0:
+        x = np.int64(state.roots[other])
+        remove(state, x)
+        put(state, x, k)
+
+
+@out_of_line
+def new_region(state, extent):
+    """Return a new block that is a region of ``extent`` bytes, in no list, at the next multiple of 2 MiB."""
+    x = new_node(state, state.pool[NEXT_ADDRESS], extent)
+    state.nodes[x].number = 0
+    link(state.nodes, x, 0, 0)
+    state.pool[NEXT_ADDRESS] = align_up(state.pool[NEXT_ADDRESS] + extent, GRANULE)
+    state.ledger[RESERVED] += extent
+    state.ledger[RESERVE_CALLS] += 1
+    return x
+
+
+def expect(state, handle):
+    """Prefetch the node of a block that will be freed some events from now."""
+    prefetch(state.nodes, state.node_of[handle])
+
+
+def expect_soon(state, handle):
+    """Prefetch the neighbours of a block that will be freed after the next few events."""
+    x = state.node_of[handle]
+    prefetch(state.nodes, state.nodes[x].prev)
+    prefetch(state.nodes, state.nodes[x].next)
