@@ -21,7 +21,7 @@ at multiples of 2 MiB. RMM rounds what is left to the maximum up to 256 bytes, s
 it: so does this one, and reserved bytes are then those of the capacity. Not modelled: alignments above 256, per-thread default
 streams.
 
-Cost: a treap per list, O(log n); other lists are asked only when the own one has nothing.
+Cost: near that of best fit, size classes under a bitmap in each list; others are asked only when the own one has nothing.
 Source: librmm 25.2.0, pool_memory_resource.hpp and detail/stream_ordered_memory_resource.hpp; the same rules in rapidsai/rmm of
 2026: by their behaviour, in words of our own, compared with the library: addresses, refusals and bytes of the pool.
 """
@@ -47,6 +47,7 @@ from memtrace.structures.free_lists import (
     lacks_nodes,
     largest_in,
     more_nodes,
+    new_lists,
     new_nodes,
     new_region,
     release,
@@ -87,12 +88,14 @@ class State(NamedTuple):
     nodes: Any  # nodes[x]: a block, live or free
     node_of: Any  # node_of[handle]: the block's node
     pool: Any  # FRESH, SPARE, NEXT_ADDRESS, HELD to MERGED
-    roots: Any  # roots[i]: root of the list of the stream with index i, or 0
+    roots: Any  # of the lists (free_lists)
+    words: Any
     counts: Any  # counts[i]: number of free blocks of this list
     number_of: Any  # number_of[i]: the number of the stream with index i
     seen: Any  # how many streams there are, and the last one
     ledger: Any
     rules: Rules
+    granule: int  # log2 of what sizes are multiples of, but for what is left at the end of a region
 
 
 def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["told", "own"] = "told"):
@@ -106,16 +109,19 @@ def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["to
     if first > min(most, device):
         raise ValueError(f"initial={initial} is more than the pool may have: {min(most, device)} bytes")
     number_of, seen = new_streams(max_live + 1)
+    roots, words = new_lists(number_of.size)
     state = State(
         nodes=new_nodes(max_live),
         node_of=np.zeros(max_live + 1, np.uint32),
         pool=np.zeros(7, np.int64),
-        roots=np.zeros(number_of.size, np.uint32),
+        roots=roots,
+        words=words,
         counts=np.zeros(number_of.size, np.int64),
         number_of=number_of,
         seen=seen,
         ledger=new_ledger(0),
         rules=Rules(maximum=most, device=device, capacity=capacity, told=frees == "told"),
+        granule=8,
     )
     state.pool[FRESH] = 1
     if first > 0:
@@ -150,11 +156,11 @@ def enlarge(state):
     """Return the state with room for more nodes and streams."""
     state = more_nodes(state)
     if lacks_streams(state):
-        more = 2 * state.number_of.size
+        more = state.number_of.size
         state = state._replace(
-            roots=extended_copy(state.roots, more),
-            counts=extended_copy(state.counts, more),
-            number_of=extended_copy(state.number_of, more),
+            roots=extended_copy(state.roots, state.roots.size + more),
+            counts=extended_copy(state.counts, 2 * more),
+            number_of=extended_copy(state.number_of, 2 * more),
         )
     return state
 

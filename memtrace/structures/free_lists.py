@@ -7,13 +7,18 @@ The memory comes in regions, whose blocks are linked by address; blocks never jo
 and in different lists stay apart, so there may be more free blocks than live ones: what a request needs is asked of
 ``lacks_nodes`` before it is served. A hole is a free block of a list.
 
-The free blocks of a list form a treap in the order of (size, number, address) (see ``caching.free_sets``); number is 0 unless the
-policy has an order of its own among blocks of one size. x stands for the index of a node; node 0 is none, and is never free.
+The free blocks of a list are in the order of (size, number, address); number is 0 unless the policy has an order of its own
+among blocks of one size. The first WIDE lists have size classes, 64 to a doubling, with a treap in each, and a bitmap of those
+that are not empty; a class seldom has more than a few blocks. A further list is one treap (see ``caching.free_sets``).
+
+State fields: `nodes`, `node_of`, `pool`, `ledger`; `roots` and `words` as ``new_lists`` makes them; `counts[k]`, the number of
+blocks of list k; `granule`, log2 of what sizes are multiples of. x stands for the index of a node; node 0 is none, and is never
+free.
 """
 
 import numpy as np
 
-from memtrace.contract.bits import align_up
+from memtrace.contract.bits import align_up, highest_set, lowest_set
 from memtrace.contract.calls import out_of_line, prefetch
 from memtrace.contract.ledger import ALLOCATED, MERGES, RESERVE_CALLS, RESERVED, SPLITS, close_hole, open_hole
 from memtrace.structures.caching.free_sets import BY_SIZE, Key, first_in, insert_node, last_in, remove_node
@@ -40,6 +45,10 @@ NODE = np.dtype(
     )
 )
 GRANULE = 2 << 20  # bytes: regions start at multiples of it
+WIDE = 64  # lists with size classes
+CLASSES = 58 * 64  # size classes of such a list
+FILLED = CLASSES >> 6  # in a row of State.words, behind the bitmap: bitmap of its words that are not 0
+ROW = FILLED + 1  # length of a row
 NEXT_ADDRESS = 2  # place in State.pool, behind FRESH and SPARE: the address of the next region
 
 
@@ -60,21 +69,77 @@ def more_nodes(state):
     return state._replace(nodes=extended_copy(state.nodes, 2 * state.nodes.size))
 
 
+def new_lists(lists):
+    """Return (roots, words) of ``lists`` empty lists: the root of each treap, and the bitmaps of the WIDE first lists."""
+    return np.zeros(WIDE * CLASSES + lists, np.uint32), np.zeros(WIDE * ROW, np.int64)
+
+
+def class_of(state, size):
+    """Return the size class of a size in bytes; sizes of less than 64 granules have one each."""
+    granules = size >> state.granule
+    if granules < 64:
+        return granules
+    magnitude = highest_set(granules)
+    return ((magnitude - 5) << 6) + (granules >> (magnitude - 6)) - 64
+
+
+def place_of(state, k, size):
+    """Return the index in `roots` of the treap that blocks of ``size`` bytes in list k are in."""
+    return k * CLASSES + class_of(state, size) if k < WIDE else WIDE * (CLASSES - 1) + k
+
+
+def class_from(words, k, c):
+    """Return the first class of list k that is not empty, from class ``c`` on; -1 if there is none."""
+    i = c >> 6
+    word = words[k * ROW + i] & (np.int64(-1) << (c & 63))
+    if word == 0:
+        filled = words[k * ROW + FILLED] & (np.int64(-2) << i)
+        if filled == 0:
+            return np.int64(-1)
+        i = lowest_set(filled)
+        word = words[k * ROW + i]
+    return (i << 6) + lowest_set(word)
+
+
+@out_of_line
 def insert(state, x, k):
     """Put block x, which is in no list, into list k as a free one."""
-    nodes = state.nodes
+    nodes, roots, words = state.nodes, state.roots, state.words
     nodes[x].free = 1
     nodes[x].list = k
-    state.roots[k] = insert_node(nodes, np.int64(state.roots[k]), x, BY_SIZE)
+    place = place_of(state, k, nodes[x].extent)
+    root = np.int64(roots[place])
+    if root != 0:
+        roots[place] = insert_node(nodes, root, x, BY_SIZE)
+    else:
+        nodes[x].left = 0
+        nodes[x].right = 0
+        roots[place] = x
+        if k < WIDE:
+            c = place - k * CLASSES
+            words[k * ROW + (c >> 6)] |= np.int64(1) << (c & 63)
+            words[k * ROW + FILLED] |= np.int64(1) << (c >> 6)
     state.counts[k] += 1
     open_hole(state.ledger, nodes[x].extent)
 
 
+@out_of_line
 def remove(state, x):
     """Take free block x out of its list; it is in none, and counts as live, until it is inserted again."""
-    nodes = state.nodes
+    nodes, roots, words = state.nodes, state.roots, state.words
     k = np.int64(nodes[x].list)
-    state.roots[k] = remove_node(nodes, np.int64(state.roots[k]), x, BY_SIZE)
+    place = place_of(state, k, nodes[x].extent)
+    root = np.int64(roots[place])
+    if root != x or nodes[x].left != 0 or nodes[x].right != 0:
+        roots[place] = remove_node(nodes, root, x, BY_SIZE)
+    else:
+        roots[place] = 0
+        if k < WIDE:
+            c = place - k * CLASSES
+            word = words[k * ROW + (c >> 6)] & ~(np.int64(1) << (c & 63))
+            words[k * ROW + (c >> 6)] = word
+            if word == 0:
+                words[k * ROW + FILLED] &= ~(np.int64(1) << (c >> 6))
     state.counts[k] -= 1
     nodes[x].free = 0
     close_hole(state.ledger, nodes[x].extent)
@@ -82,19 +147,43 @@ def remove(state, x):
 
 def best(state, k, size):
     """Return the smallest free block of list k with at least ``size`` bytes, the first by number and address; 0: none."""
-    return first_in(state.nodes, np.int64(state.roots[k]), Key(size, np.int64(0), np.int64(0)), BY_SIZE)
+    if state.counts[k] == 0:
+        return np.int64(0)
+    key = Key(size, np.int64(0), np.int64(0))
+    if k >= WIDE:
+        return first_in(state.nodes, np.int64(state.roots[place_of(state, k, size)]), key, BY_SIZE)
+    c = class_from(state.words, k, class_of(state, size))
+    while c >= 0:
+        x = first_in(state.nodes, np.int64(state.roots[k * CLASSES + c]), key, BY_SIZE)
+        if x != 0:
+            return x
+        c = class_from(state.words, k, c + 1)
+    return np.int64(0)
 
 
 def highest_of_size(state, k, size):
     """Return the highest free block of list k with exactly ``size`` bytes; there must be one, and numbers are 0."""
-    return last_in(state.nodes, np.int64(state.roots[k]), Key(size + 1, np.int64(0), np.int64(0)), BY_SIZE)
+    root = np.int64(state.roots[place_of(state, k, size)])
+    return last_in(state.nodes, root, Key(size + 1, np.int64(0), np.int64(0)), BY_SIZE)
+
+
+def largest_block(state, k):
+    """Return the largest free block of list k; 0 if the list is empty."""
+    place = WIDE * (CLASSES - 1) + k
+    if state.counts[k] == 0:
+        return np.int64(0)
+    if k < WIDE:
+        i = highest_set(state.words[k * ROW + FILLED])
+        place = k * CLASSES + (i << 6) + highest_set(state.words[k * ROW + i])
+    x = np.int64(state.roots[place])
+    while state.nodes[x].right != 0:
+        x = np.int64(state.nodes[x].right)
+    return x
 
 
 def largest_in(state, k):
     """Return the bytes of the largest free block of list k; 0 if the list is empty."""
-    x = np.int64(state.roots[k])
-    while state.nodes[x].right != 0:
-        x = np.int64(state.nodes[x].right)
+    x = largest_block(state, k)
     return state.nodes[x].extent if x != 0 else np.int64(0)
 
 
@@ -150,8 +239,8 @@ def release(state, handle, k):
 @out_of_line
 def absorb(state, k, other):
     """Move all blocks of list ``other`` to list k, where they join their free neighbours."""
-    while state.roots[other] != 0:
-        x = np.int64(state.roots[other])
+    while state.counts[other] != 0:
+        x = largest_block(state, other)
         remove(state, x)
         put(state, x, k)
 

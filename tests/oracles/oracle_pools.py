@@ -225,3 +225,71 @@ class RmmPool(Lists):
 
     def free(self, address: int, stream: int) -> None:
         self.insert(self.event(stream), self.live.pop(address))
+
+
+@dataclass
+class Chunk:
+    base: int
+    free: list[list[int]]  # [offset, bytes] by offset
+    most: int = 0  # bytes
+
+
+class Ggml:
+    """ggml's allocator: arrays of free blocks in chunks."""
+
+    def __init__(self, align: int = 32, chunk: int = 0, capacity: int = UNBOUNDED) -> None:
+        self.align, self.chunk, self.capacity = align, chunk or 1 << 61, capacity
+        self.chunks: list[Chunk] = []
+        self.top = 0
+        self.live: dict[int, tuple[Chunk, int, int]] = {}
+
+    @property
+    def held(self) -> int:
+        return sum(chunk.most for chunk in self.chunks)
+
+    def holes(self) -> list[int]:
+        cut = [min(size, chunk.most - offset) for chunk in self.chunks for offset, size in chunk.free]
+        return [size for size in cut if size > 0]
+
+    def alloc(self, size: int, stream: int) -> int | None:
+        size = round_up(size, self.align)
+        found: tuple[Chunk, list[int]] | None = None
+        for chunk in self.chunks:
+            smallest = UNBOUNDED
+            for block in chunk.free[:-1]:
+                if size <= block[1] <= smallest:
+                    found, smallest = (chunk, block), block[1]
+        if found is None:
+            reuse = -UNBOUNDED
+            for chunk in self.chunks:
+                for block in chunk.free[-1:]:
+                    left = chunk.most - block[0] - size
+                    if block[1] >= size and ((reuse < 0 and left > reuse) or 0 <= left < reuse):
+                        found, reuse = (chunk, block), left
+        if found is None:
+            chunk = Chunk(self.top, [[0, max(size, self.chunk) if len(self.chunks) < 15 else 1 << 61]])
+            if len(self.chunks) == 16 or self.held + size > self.capacity:
+                return None
+            self.chunks.append(chunk)
+            self.top = round_up(self.top + chunk.free[0][1], REGION)
+            found = chunk, chunk.free[0]
+        chunk, block = found
+        most = max(chunk.most, block[0] + size)
+        if self.held - chunk.most + most > self.capacity:
+            return None
+        chunk.most = most
+        offset = block[0]
+        block[0], block[1] = block[0] + size, block[1] - size
+        chunk.free = [each for each in chunk.free if each[1]]
+        self.live[chunk.base + offset] = chunk, offset, size
+        return chunk.base + offset
+
+    def free(self, address: int, stream: int) -> None:
+        chunk, offset, size = self.live.pop(address)
+        joined: list[list[int]] = []
+        for each in sorted([*chunk.free, [offset, size]]):
+            if joined and sum(joined[-1]) == each[0]:
+                joined[-1][1] += each[1]
+            else:
+                joined.append(each)
+        chunk.free = joined
