@@ -45,7 +45,7 @@ from memtrace.contract.ledger import (
 from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import free_lists
 from memtrace.structures.caching.free_sets import BY_ADDRESS, insert_node, remove_node
-from memtrace.structures.free_lists import GRANULE, best, expect, expect_soon, highest_of_size, largest_in
+from memtrace.structures.free_lists import GRANULE, LOWEST, NEXT_ADDRESS, best, expect, expect_soon, highest_of_size, largest_in
 from memtrace.structures.heap import FRESH, drop_node, link, new_node, unlink
 
 __all__ = ["expect", "expect_soon"]
@@ -58,7 +58,7 @@ COUNTERS = ("chunks",)
 
 MOST_CHUNKS = 16
 ENDLESS = 1 << 61  # bytes of a chunk without end
-NEXT_BASE, CHUNKS = 2, 3  # places in State.pool, behind those of the nodes: address of the next chunk; number of chunks
+CHUNKS = 4  # place in State.pool, behind those of free_lists: number of chunks
 
 MARK = np.dtype(
     (
@@ -104,7 +104,7 @@ class State(NamedTuple):
 
     nodes: Any  # nodes[x]: a block, live or free
     node_of: Any  # node_of[handle]: the block's node
-    pool: Any  # FRESH, SPARE, NEXT_BASE, CHUNKS
+    pool: Any  # FRESH to CLOCK, CHUNKS
     roots: Any  # of the lists (free_lists)
     words: Any
     counts: Any  # counts[k]: number of blocks in list k
@@ -113,6 +113,7 @@ class State(NamedTuple):
     ledger: Any
     rules: Rules
     granule: int  # log2 of the alignment
+    ties: int
     limited: bool  # chunks have an end, so the last free block may be used up
 
 
@@ -126,7 +127,7 @@ def init(capacity, max_live, align=32, chunk=0):
     state = State(
         nodes=nodes,
         node_of=np.zeros(max_live + 1, np.uint32),
-        pool=np.zeros(4, np.int64),
+        pool=np.zeros(5, np.int64),
         roots=roots,
         words=words,
         counts=np.zeros(MOST_CHUNKS, np.int64),
@@ -135,6 +136,7 @@ def init(capacity, max_live, align=32, chunk=0):
         ledger=new_ledger(0),
         rules=Rules(capacity=capacity, align=align, chunk=chunk if chunk > 0 else ENDLESS),
         granule=int(align).bit_length() - 1,
+        ties=LOWEST,
         limited=chunk > 0,
     )
     state.pool[FRESH] = 1
@@ -215,13 +217,13 @@ def new_chunk(state, size):
     pool, chunks = state.pool, state.chunks
     k = pool[CHUNKS]
     extent = max(size, state.rules.chunk) if k < MOST_CHUNKS - 1 else ENDLESS
-    x = new_node(state, pool[NEXT_BASE], extent)
+    x = new_node(state, pool[NEXT_ADDRESS], extent)
     link(state.nodes, x, 0, 0)
     state.nodes[x].free = 1
-    chunks[k].start = pool[NEXT_BASE]
+    chunks[k].start = pool[NEXT_ADDRESS]
     note(state, x, k)
     chunks[k].last = x
-    pool[NEXT_BASE] = align_up(pool[NEXT_BASE] + extent, GRANULE)
+    pool[NEXT_ADDRESS] = align_up(pool[NEXT_ADDRESS] + extent, GRANULE)
     pool[CHUNKS] = k + 1
     return k
 
@@ -235,7 +237,6 @@ def take(state, x, k, size, handle):
     address, rest = nodes[x].addr, nodes[x].extent - size
     if rest > 0:
         y = new_node(state, address, size)
-        nodes[y].number = 0
         link(nodes, y, nodes[x].prev, x)
         nodes[x].addr += size
         nodes[x].extent = rest

@@ -37,6 +37,7 @@ from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.errors import MemtraceError
 from memtrace.structures.caching.state import extended_copy
 from memtrace.structures.free_lists import (
+    LOWEST,
     absorb,
     best,
     cut,
@@ -69,7 +70,7 @@ COUNTERS = ("regions", "streams", "merged_lists")
 UNIT = 256  # bytes: requests are rounded up to a multiple
 UNLIMITED = 1 << 62  # bytes that stand for no limit
 # places in State.pool, behind those of free_lists: bytes of all regions; the stream that frees now, plus NAMED; the counters
-HELD, FREED_BY, REGIONS, MERGED = 3, 4, 5, 6
+HELD, FREED_BY, REGIONS, MERGED = 4, 5, 6, 7
 NAMED = 1 << 32  # more than the number of any stream
 
 
@@ -87,7 +88,7 @@ class State(NamedTuple):
 
     nodes: Any  # nodes[x]: a block, live or free
     node_of: Any  # node_of[handle]: the block's node
-    pool: Any  # FRESH, SPARE, NEXT_ADDRESS, HELD to MERGED
+    pool: Any  # FRESH to CLOCK, HELD to MERGED
     roots: Any  # of the lists (free_lists)
     words: Any
     counts: Any  # counts[i]: number of free blocks of this list
@@ -96,6 +97,7 @@ class State(NamedTuple):
     ledger: Any
     rules: Rules
     granule: int  # log2 of what sizes are multiples of, but for what is left at the end of a region
+    ties: int
 
 
 def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["told", "own"] = "told"):
@@ -113,7 +115,7 @@ def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["to
     state = State(
         nodes=new_nodes(max_live),
         node_of=np.zeros(max_live + 1, np.uint32),
-        pool=np.zeros(7, np.int64),
+        pool=np.zeros(8, np.int64),
         roots=roots,
         words=words,
         counts=np.zeros(number_of.size, np.int64),
@@ -122,6 +124,7 @@ def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["to
         ledger=new_ledger(0),
         rules=Rules(maximum=most, device=device, capacity=capacity, told=frees == "told"),
         granule=8,
+        ties=LOWEST,
     )
     state.pool[FRESH] = 1
     if first > 0:

@@ -7,13 +7,14 @@ The memory comes in regions, whose blocks are linked by address; blocks never jo
 and in different lists stay apart, so there may be more free blocks than live ones: what a request needs is asked of
 ``lacks_nodes`` before it is served. A hole is a free block of a list.
 
-The free blocks of a list are in the order of (size, number, address); number is 0 unless the policy has an order of its own
-among blocks of one size. The first WIDE lists have size classes, 64 to a doubling, with a treap in each, and a bitmap of those
-that are not empty; a class seldom has more than a few blocks. A further list is one treap (see ``caching.free_sets``).
+The free blocks of a list are in the order of (size, number, address); numbers make the order among blocks of one size: that of
+their addresses, rising or falling, or of the time at which they were put into the list (`ties`, LOWEST to NEWEST). The first
+WIDE lists have size classes, 64 to a doubling, with a treap in each, and a bitmap of those that are not empty; a class seldom
+has more than a few blocks. A further list is one treap (see ``caching.free_sets``).
 
 State fields: `nodes`, `node_of`, `pool`, `ledger`; `roots` and `words` as ``new_lists`` makes them; `counts[k]`, the number of
-blocks of list k; `granule`, log2 of what sizes are multiples of. x stands for the index of a node; node 0 is none, and is never
-free.
+blocks of list k; `granule`, log2 of what sizes are multiples of; `ties`. x stands for the index of a node; node 0 is none, and
+is never free.
 """
 
 import numpy as np
@@ -32,7 +33,7 @@ NODE = np.dtype(
             [
                 ("addr", "i8"),  # address of the block
                 ("extent", "i8"),  # its bytes
-                ("number", "i8"),  # place among free blocks of this size, the lowest first; 0 if the address alone counts
+                ("number", "i8"),  # place among free blocks of this size, the least first; of equals the lowest address
                 ("prev", "u4"),  # neighbours by address in the region; 0: none
                 ("next", "u4"),
                 ("left", "u4"),  # children in the treap of a list; 0: none
@@ -45,11 +46,13 @@ NODE = np.dtype(
     )
 )
 GRANULE = 2 << 20  # bytes: regions start at multiples of it
+LEAST = -(1 << 62)  # lower bound of a number
 WIDE = 64  # lists with size classes
 CLASSES = 58 * 64  # size classes of such a list
 FILLED = CLASSES >> 6  # in a row of State.words, behind the bitmap: bitmap of its words that are not 0
 ROW = FILLED + 1  # length of a row
-NEXT_ADDRESS = 2  # place in State.pool, behind FRESH and SPARE: the address of the next region
+LOWEST, HIGHEST, OLDEST, NEWEST = range(4)  # orders among blocks of one size
+NEXT_ADDRESS, CLOCK = 2, 3  # places in State.pool, behind FRESH and SPARE: address of the next region; insertions so far
 
 
 def new_nodes(max_live):
@@ -101,12 +104,23 @@ def class_from(words, k, c):
     return (i << 6) + lowest_set(word)
 
 
+def number_of(state, x):
+    """Return the number that block x gets in its list now."""
+    state.pool[CLOCK] += 1
+    if state.ties == LOWEST:
+        return np.int64(0)
+    if state.ties == HIGHEST:
+        return -state.nodes[x].addr
+    return state.pool[CLOCK] if state.ties == OLDEST else -state.pool[CLOCK]
+
+
 @out_of_line
 def insert(state, x, k):
     """Put block x, which is in no list, into list k as a free one."""
     nodes, roots, words = state.nodes, state.roots, state.words
     nodes[x].free = 1
     nodes[x].list = k
+    nodes[x].number = number_of(state, x)
     place = place_of(state, k, nodes[x].extent)
     root = np.int64(roots[place])
     if root != 0:
@@ -149,7 +163,7 @@ def best(state, k, size):
     """Return the smallest free block of list k with at least ``size`` bytes, the first by number and address; 0: none."""
     if state.counts[k] == 0:
         return np.int64(0)
-    key = Key(size, np.int64(0), np.int64(0))
+    key = Key(size, np.int64(LEAST), np.int64(0))
     if k >= WIDE:
         return first_in(state.nodes, np.int64(state.roots[place_of(state, k, size)]), key, BY_SIZE)
     c = class_from(state.words, k, class_of(state, size))
@@ -194,7 +208,6 @@ def cut(state, x, size, k):
     if rest == 0:
         return
     y = new_node(state, nodes[x].addr + size, rest)
-    nodes[y].number = 0
     link(nodes, y, x, nodes[x].next)
     nodes[x].extent = size
     insert(state, y, k)
@@ -249,7 +262,6 @@ def absorb(state, k, other):
 def new_region(state, extent):
     """Return a new block that is a region of ``extent`` bytes, in no list, at the next multiple of 2 MiB."""
     x = new_node(state, state.pool[NEXT_ADDRESS], extent)
-    state.nodes[x].number = 0
     link(state.nodes, x, 0, 0)
     state.pool[NEXT_ADDRESS] = align_up(state.pool[NEXT_ADDRESS] + extent, GRANULE)
     state.ledger[RESERVED] += extent

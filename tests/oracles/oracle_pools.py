@@ -392,3 +392,50 @@ class RmmArena:
             else:
                 joined.append(each)
         self.supers = joined
+
+
+class Cupy(Lists):
+    """CuPy's pool: free blocks by stream, segments made to measure."""
+
+    def __init__(self, ties: str = "lowest", limit: int = UNBOUNDED) -> None:
+        super().__init__()
+        self.ties, self.limit = ties, limit
+        self.clock, self.freed = 0, {}  # freed: (start, end) of a free block -> when it was put into its list
+        self.owner: dict[int, int] = {}
+        self.sizes: dict[int, int] = {}  # region -> bytes
+
+    def rank(self, block: Block) -> int:
+        age = self.freed[block.start, block.end]
+        return {"lowest": block.start, "highest": -block.start, "oldest": age, "newest": -age}[self.ties]
+
+    def insert(self, key: int, block: Block) -> None:
+        super().insert(key, block)
+        for each in self.lists[key]:
+            if each.start <= block.start < each.end:
+                self.clock += 1
+                self.freed[each.start, each.end] = self.clock
+
+    def alloc(self, size: int, stream: int) -> int | None:
+        size = round_up(size, 512)
+        fitting = [block for block in self.lists.get(stream, []) if block.size >= size]
+        if fitting:
+            address = self.take(stream, min(fitting, key=lambda block: (block.size, self.rank(block))), size)
+        else:
+            if self.held + size > self.limit:
+                self.give_back()
+            if self.held + size > self.limit:
+                return None
+            region = self.region(size)
+            self.sizes[region.region] = size
+            address = self.give(stream, region, size)
+        self.owner[address] = stream
+        return address
+
+    def give_back(self) -> None:
+        for blocks in self.lists.values():
+            for block in [each for each in blocks if each.size == self.sizes[each.region]]:
+                blocks.remove(block)
+                self.held -= block.size
+
+    def free(self, address: int, stream: int) -> None:
+        self.insert(self.owner.pop(address), self.live.pop(address))
