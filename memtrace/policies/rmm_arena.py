@@ -31,24 +31,29 @@ import numpy as np
 
 from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import (
-    ALLOCATED,
-    BLOCK_SIZE,
-    HOLE_TAKEN,
-    MERGES,
-    SPLITS,
-    close_hole,
-    new_ledger,
-    open_hole,
-    resize_hole,
-)
+from memtrace.contract.ledger import BLOCK_SIZE, SPLITS, new_ledger
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.errors import MemtraceError
 from memtrace.structures.caching.state import extended_copy
 from memtrace.structures.free_lists import expect, expect_soon
-from memtrace.structures.heap import FRESH, SPARE, drop_node, link, new_node, unlink
+from memtrace.structures.heap import FRESH, SPARE, link, new_node
 from memtrace.structures.stream_index import STREAMS, stream_index
-from memtrace.structures.treap import insert_node, lowest_in_treap, pull_up, remove_node
+from memtrace.structures.superblocks import (
+    GLOBAL,
+    NODE,
+    SUPER,
+    SUPER_FRESH,
+    SUPER_SPARE,
+    SUPERS,
+    cut_super,
+    free_block,
+    join_empty,
+    move_super,
+    new_super,
+    put_free,
+    take,
+)
+from memtrace.structures.treap import lowest_in_treap
 from memtrace.units import parse_size
 
 __all__ = ["expect", "expect_soon"]
@@ -66,48 +71,8 @@ UNIT = 256  # bytes: requests are rounded up to a multiple
 SUPERBLOCK = 1 << 20  # bytes of a stream's superblock
 MOST = 1 << 40  # bytes of the largest region
 UNLIMITED = 1 << 62  # capacity in bytes that stands for none
-GLOBAL = 0  # the global arena; that of the stream with index i is i + 1
 FIRST_STREAMS = 64  # streams that a new state has room for
-# places in State.pool, behind FRESH and SPARE: the same of superblocks; the counters; the state of the generator of priorities
-SUPER_FRESH, SUPER_SPARE, SUPERS, TAKEN, GIVEN, SEED = 2, 3, 4, 5, 6, 7
-
-NODE = np.dtype(
-    (
-        np.record,
-        np.dtype(
-            [
-                ("addr", "i8"),  # address of the block
-                ("extent", "i8"),  # its bytes
-                ("most", "i8"),  # bytes of the largest free block in the node's subtree
-                ("prev", "u4"),  # neighbours by address in the superblock; 0: none
-                ("next", "u4"),
-                ("left", "u4"),  # children and parent in the treap of an arena; 0: none
-                ("right", "u4"),
-                ("up", "u4"),
-                ("free", "u4"),  # 1: free; 0: live
-                ("rank", "i4"),  # treap priority
-                ("count", "i4"),  # not kept up to date
-                ("home", "u4"),  # the superblock
-            ],
-            align=True,
-        ),
-    )
-)
-SUPER = np.dtype(
-    (
-        np.record,
-        np.dtype(
-            [
-                ("first", "u4"),  # its first block
-                ("live", "u4"),  # number of its live blocks
-                ("arena", "u4"),  # GLOBAL, or index of the stream + 1
-                ("prev", "u4"),  # neighbours by address; 0: none
-                ("next", "u4"),
-            ],
-            align=True,
-        ),
-    )
-)
+TAKEN, GIVEN = 6, 7  # places in State.pool, behind those of superblocks: the counters
 
 
 class State(NamedTuple):
@@ -115,7 +80,7 @@ class State(NamedTuple):
 
     nodes: Any  # nodes[x]: a block, live or free
     node_of: Any  # node_of[handle]: the block's node
-    pool: Any  # FRESH, SPARE, SUPER_FRESH to SEED
+    pool: Any  # FRESH, SPARE, SUPER_FRESH to SEED, TAKEN, GIVEN
     supers: Any  # supers[s]: a superblock; number 0 closes the list by address
     roots: Any  # roots[arena]: root of its treap, or 0
     number_of: Any  # number_of[i]: the number of the stream with index i
@@ -236,7 +201,7 @@ def from_global(state, arena, size):
         return x
     s, part = np.int64(nodes[x].home), max(size, SUPERBLOCK)
     if supers[s].live == 0 and nodes[x].extent >= part + SUPERBLOCK:
-        resize_free(state, x, nodes[x].addr, part, nodes[x].extent - part)
+        cut_super(state, x, nodes[x].addr, part, nodes[x].extent - part)
         state.ledger[SPLITS] += 1
     if arena != GLOBAL:
         move_super(state, s, arena)
@@ -244,188 +209,9 @@ def from_global(state, arena, size):
     return x
 
 
-def resize_free(state, x, address, part, rest):
-    """Cut free block x, a whole superblock, to ``part`` bytes at ``address``; the ``rest`` becomes a superblock behind it."""
-    nodes = state.nodes
-    resize_hole(state.ledger, nodes[x].extent, part)
-    nodes[x].extent = part
-    pull_up(nodes, x)
-    y = new_node(state, address + part, rest)
-    link(nodes, y, 0, 0)
-    s = np.int64(nodes[x].home)
-    new_super(state, y, s, np.int64(state.supers[s].next))
-    put_free(state, y)
-
-
-def new_super(state, x, before, after):
-    """Make a global superblock of block x alone, between the superblocks ``before`` and ``after`` by address."""
-    pool, supers = state.pool, state.supers
-    s = pool[SUPER_SPARE]
-    if s != 0:
-        pool[SUPER_SPARE] = supers[s].next
-    else:
-        s = pool[SUPER_FRESH]
-        pool[SUPER_FRESH] = s + 1
-    pool[SUPERS] += 1
-    supers[s].first = x
-    supers[s].live = 0
-    supers[s].arena = GLOBAL
-    supers[s].prev = before
-    supers[s].next = after
-    supers[before].next = s
-    supers[after].prev = s
-    state.nodes[x].home = s
-
-
-def put_free(state, x):
-    """Make block x free: put it into the treap of the arena that owns its superblock, and count a hole."""
-    nodes, pool = state.nodes, state.pool
-    pool[SEED] = (pool[SEED] * 1103515245 + 12345) & 0x7FFFFFFF
-    nodes[x].rank = pool[SEED]
-    nodes[x].free = 1
-    place_in_treap(state, x)
-    open_hole(state.ledger, nodes[x].extent)
-
-
-@out_of_line
-def place_in_treap(state, x):
-    """Put free block x, whose priority is set, into the treap of the arena that owns its superblock."""
-    nodes = state.nodes
-    arena = state.supers[nodes[x].home].arena
-    nodes[x].left = 0
-    nodes[x].right = 0
-    nodes[x].up = 0
-    nodes[x].most = nodes[x].extent
-    nodes[x].count = 1
-    state.roots[arena] = insert_node(nodes, np.int64(state.roots[arena]), x)
-
-
-@out_of_line
-def take_from_treap(state, x):
-    """Take block x out of the treap of the arena that owns its superblock."""
-    arena = state.supers[state.nodes[x].home].arena
-    state.roots[arena] = remove_node(state.nodes, np.int64(state.roots[arena]), x, False)
-
-
-def take(state, x, size, handle):
-    """Place a block of ``size`` bytes at the low end of free block x; return its address. The rest stays free."""
-    nodes, ledger = state.nodes, state.ledger
-    address, extent = nodes[x].addr, nodes[x].extent
-    s = np.int64(nodes[x].home)
-    ledger[HOLE_TAKEN] = extent
-    if extent > size:
-        y = new_node(state, address, size)
-        nodes[y].home = s
-        before = np.int64(nodes[x].prev)
-        link(nodes, y, before, x)
-        if before == 0:
-            state.supers[s].first = y
-        nodes[x].addr = address + size
-        nodes[x].extent = extent - size
-        pull_up(nodes, x)
-        resize_hole(ledger, extent, extent - size)
-        ledger[SPLITS] += 1
-    else:
-        y = x
-        take_from_treap(state, x)
-        nodes[x].free = 0
-        close_hole(ledger, extent)
-    state.supers[s].live += 1
-    state.node_of[handle] = y
-    ledger[ALLOCATED] += size
-    return address
-
-
 def free(state, request, address):
     """Free the block with the handle ``request.block``, in the superblock that it is in. ``address`` is not used."""
-    nodes, supers, ledger = state.nodes, state.supers, state.ledger
-    x = np.int64(state.node_of[request.block])
-    s = np.int64(nodes[x].home)
-    ledger[ALLOCATED] -= nodes[x].extent
-    supers[s].live -= 1
-    after, before = np.int64(nodes[x].next), np.int64(nodes[x].prev)
-    if nodes[before].free == 1 and before != 0:
-        if nodes[after].free == 1 and after != 0:
-            absorb_next(state, x, after)
-        resize_hole(ledger, nodes[before].extent, nodes[before].extent + nodes[x].extent)
-        nodes[before].extent += nodes[x].extent
-        unlink(nodes, x)
-        drop_node(state, x)
-        pull_up(nodes, before)
-        ledger[MERGES] += 1
-    elif nodes[after].free == 1 and after != 0:
-        resize_hole(ledger, nodes[after].extent, nodes[after].extent + nodes[x].extent)
-        nodes[after].addr = nodes[x].addr
-        nodes[after].extent += nodes[x].extent
-        unlink(nodes, x)
-        drop_node(state, x)
-        pull_up(nodes, after)
-        if before == 0:
-            supers[s].first = after
-        ledger[MERGES] += 1
-    else:
-        put_free(state, x)
-    if supers[s].live == 0 and supers[s].arena == GLOBAL:
-        join_empty(state, s)
-
-
-def absorb_next(state, x, after):
-    """Extend block x, which is in no treap, by the free block ``after``, directly behind it."""
-    nodes = state.nodes
-    take_from_treap(state, after)
-    close_hole(state.ledger, nodes[after].extent)
-    nodes[x].extent += nodes[after].extent
-    nodes[after].free = 0
-    unlink(nodes, after)
-    drop_node(state, after)
-    state.ledger[MERGES] += 1
-
-
-@out_of_line
-def join_empty(state, s):
-    """Join superblock s of the global arena, which is empty, with its empty neighbours of the global arena."""
-    supers = state.supers
-    after, before = np.int64(supers[s].next), np.int64(supers[s].prev)
-    if after != 0 and supers[after].live == 0 and supers[after].arena == GLOBAL:
-        swallow(state, s, after)
-    if before != 0 and supers[before].live == 0 and supers[before].arena == GLOBAL:
-        swallow(state, before, s)
-
-
-def swallow(state, s, after):
-    """Extend superblock s by ``after``, the one behind it; both are global, and empty."""
-    nodes, pool, supers = state.nodes, state.pool, state.supers
-    x, y = np.int64(supers[s].first), np.int64(supers[after].first)
-    take_from_treap(state, y)
-    close_hole(state.ledger, nodes[y].extent)
-    resize_hole(state.ledger, nodes[x].extent, nodes[x].extent + nodes[y].extent)
-    nodes[x].extent += nodes[y].extent
-    pull_up(nodes, x)
-    nodes[y].free = 0
-    drop_node(state, y)
-    beyond = np.int64(supers[after].next)
-    supers[s].next = beyond
-    supers[beyond].prev = s
-    supers[after].next = pool[SUPER_SPARE]
-    pool[SUPER_SPARE] = after
-    pool[SUPERS] -= 1
-    state.ledger[MERGES] += 1
-
-
-def move_super(state, s, arena):
-    """Make superblock s that of another arena, with its free blocks."""
-    nodes, supers = state.nodes, state.supers
-    x = np.int64(supers[s].first)
-    while x != 0:
-        if nodes[x].free == 1:
-            take_from_treap(state, x)
-        x = np.int64(nodes[x].next)
-    supers[s].arena = arena
-    x = np.int64(supers[s].first)
-    while x != 0:
-        if nodes[x].free == 1:
-            place_in_treap(state, x)
-        x = np.int64(nodes[x].next)
+    free_block(state, request.block)
 
 
 @out_of_line

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from oracle_pools import RmmArena, driven, replayed, requests, vector
+from oracle_pools import driven, replayed, requests, vector
+from oracle_rmm_arena import RmmArena
 
 import memtrace
 from memtrace.errors import UsageError
