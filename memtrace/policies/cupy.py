@@ -18,7 +18,8 @@ of Python, which may free blocks when memory is short, a limit that changes, ali
 pools.
 
 Cost: near that of best fit, size classes under a bitmap for each stream; giving back takes a step for each segment.
-Source: CuPy 14.2.0, cupy/cuda/memory.pyx (SingleDeviceMemoryPool): by its behaviour, in words of our own.
+Source: CuPy 14.2.0, cupy/cuda/memory.pyx (SingleDeviceMemoryPool): by its behaviour, in words of our own, compared with the
+library where it had no choice: addresses, refusals and bytes held.
 """
 
 from typing import Any, Literal, NamedTuple
