@@ -49,7 +49,7 @@ from memtrace.structures.bfc_chunks import (
     unused_from,
 )
 from memtrace.structures.caching.state import extended_copy
-from memtrace.structures.heap import FRESH, SPARE, expect, expect_soon
+from memtrace.structures.heap import FRESH, expect, expect_soon
 from memtrace.structures.size_bins import best, largest_hole
 
 __all__ = ["expect", "expect_soon", "largest_hole"]
@@ -131,7 +131,7 @@ def alloc(state, request):
     """
     if request.size == 0:
         return NOTHING
-    if state.pool[REGIONS] == state.regions.size or (state.pool[SPARE] == 0 and state.pool[FRESH] + 3 >= state.nodes.size):
+    if state.pool[REGIONS] == state.regions.size or state.pool[FRESH] + 3 >= state.nodes.size:
         return ENLARGE
     ledger, align = state.ledger, max(request.align, UNIT)
     size = align_up(request.size, UNIT)

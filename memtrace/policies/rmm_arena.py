@@ -36,7 +36,7 @@ from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.errors import MemtraceError
 from memtrace.structures.caching.state import extended_copy
 from memtrace.structures.free_lists import expect, expect_soon
-from memtrace.structures.heap import FRESH, SPARE, link, new_node
+from memtrace.structures.heap import FRESH, link, new_node
 from memtrace.structures.stream_index import STREAMS, stream_index
 from memtrace.structures.superblocks import (
     GLOBAL,
@@ -147,7 +147,7 @@ def enlarge(state):
 
 def lacks_nodes(state):
     """Return whether nodes may be too few for a request, which makes 2 of them at most."""
-    return state.pool[SPARE] == 0 and state.pool[FRESH] + 2 >= state.nodes.size
+    return state.pool[FRESH] + 2 >= state.nodes.size
 
 
 def lacks_room(state):

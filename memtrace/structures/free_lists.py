@@ -24,7 +24,7 @@ from memtrace.contract.calls import out_of_line, prefetch
 from memtrace.contract.ledger import ALLOCATED, MERGES, RESERVE_CALLS, RESERVED, SPLITS, close_hole, open_hole
 from memtrace.structures.caching.free_sets import BY_SIZE, Key, first_in, insert_node, last_in, remove_node
 from memtrace.structures.caching.state import extended_copy
-from memtrace.structures.heap import FRESH, SPARE, drop_node, link, new_node, unlink
+from memtrace.structures.heap import FRESH, drop_node, link, new_node, unlink
 
 NODE = np.dtype(
     (
@@ -61,8 +61,8 @@ def new_nodes(max_live):
 
 
 def lacks_nodes(state):
-    """Return whether nodes may be too few for a request, which makes 3 of them at most."""
-    return state.pool[SPARE] == 0 and state.pool[FRESH] + 3 >= state.nodes.size
+    """Return whether nodes may be too few for a request and the frees up to the next one, which make 8 of them at most."""
+    return state.pool[FRESH] + 8 >= state.nodes.size
 
 
 def more_nodes(state):

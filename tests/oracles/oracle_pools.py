@@ -340,3 +340,64 @@ class Cupy(Lists):
 
     def free(self, address: int, stream: int) -> None:
         self.insert(self.owner.pop(address), self.live.pop(address))
+
+
+class QuickPool(Lists):
+    """Umpire's QuickPool: one list, of equal blocks the one that became free first, chunks given back and taken as one."""
+
+    def __init__(self, device: int, *, first: int, next: int, align: int, coalesce: str, blocks: int) -> None:
+        super().__init__()
+        self.device, self.first, self.next, self.align = device, first, next, align
+        self.coalesce, self.needed = coalesce, blocks
+        self.clock, self.freed = 0, {}  # freed: (start, end) of a free block -> when it was put into the list
+        self.sizes: dict[int, int] = {}  # region -> bytes
+        self.highest = 0
+
+    @property
+    def actual(self) -> int:
+        return sum(self.sizes.values())
+
+    def insert(self, key: int, block: Block) -> None:
+        super().insert(key, block)
+        for each in self.lists[key]:
+            if each.start <= block.start < each.end:
+                self.clock += 1
+                self.freed[each.start, each.end] = self.clock
+
+    def whole(self) -> list[Block]:
+        return [each for each in self.lists.get(0, []) if each.size == self.sizes[each.region]]
+
+    def alloc(self, size: int, stream: int) -> int | None:
+        size = round_up(size, self.align)
+        fitting = [block for block in self.lists.get(0, []) if block.size >= size]
+        if fitting:
+            address = self.take(0, min(fitting, key=lambda block: (block.size, self.freed[block.start, block.end])), size)
+        else:
+            extent = max(size, self.next if self.actual else self.first)
+            if self.held + extent + self.align > self.device:
+                self.release()
+            if self.held + extent + self.align > self.device:
+                return None
+            chunk = self.region(extent + self.align)
+            chunk.end -= self.align
+            self.sizes[chunk.region] = extent
+            address = self.give(0, chunk, size)
+        self.highest = max(self.highest, sum(block.size for block in self.live.values()))
+        return address
+
+    def release(self) -> None:
+        for block in self.whole():
+            self.lists[0].remove(block)
+            self.held -= self.sizes.pop(block.region) + self.align
+
+    def free(self, address: int, stream: int) -> None:
+        self.insert(0, self.live.pop(address))
+        due = len(self.whole()) >= self.needed if self.needed else sum(b.size for b in self.whole()) == self.actual
+        if self.coalesce == "never" or not due or len(self.lists[0]) < 2:
+            return
+        wanted = self.highest if self.coalesce == "hwm" else self.actual
+        self.release()
+        if self.actual < wanted:
+            taken = self.alloc(wanted - self.actual, stream)
+            if taken is not None:
+                self.free(taken, stream)
