@@ -14,8 +14,8 @@ Requests are rounded up to 256 bytes. All memory is one region from the start, c
   and is tried once more. A stream may then take a superblock in which blocks of other streams live.
 
 `size=capacity`: bytes of the region; a share such as `50%`, which is RMM's default, is of the capacity. Without a capacity the
-region has 1 TiB, the most that RMM allows. In a region of less than 1 MiB, which RMM does not make, every request fails. A hole
-is a free range in one superblock.
+region has 1 TiB, the most that RMM allows, and reserved bytes end with the highest superblock that was ever in use. In a region
+of less than 1 MiB, which RMM does not make, every request fails. A hole is a free range in one superblock.
 
 Not modelled: size classes (RMM_ARENA_USE_SIZE_CLASSES), several threads, each of which has an arena for the default stream,
 alignments above 256.
@@ -31,7 +31,7 @@ import numpy as np
 
 from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import BLOCK_SIZE, SPLITS, new_ledger
+from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, RESERVED, SPLITS, new_ledger
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE
 from memtrace.errors import MemtraceError
 from memtrace.structures.caching.state import extended_copy
@@ -48,9 +48,11 @@ from memtrace.structures.superblocks import (
     cut_super,
     free_block,
     join_empty,
+    largest_free,
     move_super,
     new_super,
     put_free,
+    reserve_super,
     take,
 )
 from memtrace.structures.treap import lowest_in_treap
@@ -98,7 +100,7 @@ def init(capacity, max_live, size="capacity"):
         roots=np.zeros(FIRST_STREAMS + 1, np.uint32),
         number_of=np.zeros(FIRST_STREAMS, np.int64),
         seen=np.zeros(2, np.int64),
-        ledger=new_ledger(extent),
+        ledger=new_ledger(extent if capacity < UNLIMITED or size != "capacity" else 0),
     )
     state.pool[FRESH] = 1
     state.pool[SUPER_FRESH] = 1
@@ -168,6 +170,7 @@ def alloc(state, request):
         return ENLARGE
     size = align_up(request.size, UNIT)
     state.ledger[BLOCK_SIZE] = size
+    reserved = state.ledger[RESERVED]
     arena = np.int64(GLOBAL)
     if size <= SUPERBLOCK:
         arena = stream_index(state, request.stream) + 1
@@ -177,6 +180,8 @@ def alloc(state, request):
         x = fitting(state, arena, size)
         if x == 0:
             return NOWHERE
+    if state.ledger[RESERVED] == reserved:
+        state.ledger[HOLE_TAKEN] = state.nodes[x].extent
     return take(state, x, size, request.block)
 
 
@@ -203,6 +208,8 @@ def from_global(state, arena, size):
     if supers[s].live == 0 and nodes[x].extent >= part + SUPERBLOCK:
         cut_super(state, x, nodes[x].addr, part, nodes[x].extent - part)
         state.ledger[SPLITS] += 1
+    if supers[s].live == 0:
+        reserve_super(state, x)
     if arena != GLOBAL:
         move_super(state, s, arena)
         state.pool[TAKEN] += 1
@@ -237,7 +244,7 @@ def largest_hole(state):
     """Return the bytes of the largest free block of all arenas; 0 if there is none."""
     most = np.int64(0)
     for arena in range(state.seen[STREAMS] + 1):
-        most = max(most, state.nodes[np.int64(state.roots[arena])].most)
+        most = max(most, largest_free(state, arena))
     return most
 
 

@@ -7,13 +7,16 @@ Blocks of a superblock are linked by address, and free neighbours join; blocks o
 all superblocks of an arena form a treap by address, which knows the largest, so the lowest that is enough is found in O(log n).
 An empty superblock of the global arena joins its empty neighbours there.
 
+Reserved bytes end the highest superblock that was ever in use, or the region if they were set so at the start: what of an empty
+superblock lies above is no hole.
+
 State fields: `nodes`, `node_of`, `pool`, `supers`, `roots` (by arena), `ledger`. x stands for a node, s for a superblock.
 """
 
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import ALLOCATED, HOLE_TAKEN, MERGES, SPLITS, close_hole, open_hole, resize_hole
+from memtrace.contract.ledger import ALLOCATED, MERGES, RESERVE_CALLS, RESERVED, SPLITS, close_hole, open_hole, resize_hole
 from memtrace.structures.heap import drop_node, link, new_node, unlink
 from memtrace.structures.treap import insert_node, pull_up, remove_node
 
@@ -63,9 +66,9 @@ SUPER = np.dtype(
 
 def cut_super(state, x, address, part, rest):
     """Cut free block x, a whole superblock, to ``part`` bytes at ``address``; the ``rest`` becomes a superblock behind it."""
-    nodes = state.nodes
-    resize_hole(state.ledger, nodes[x].extent, part)
+    nodes, hole = state.nodes, counted(state, x)
     nodes[x].extent = part
+    recount(state.ledger, hole, counted(state, x))
     pull_up(nodes, x)
     y = new_node(state, address + part, rest)
     link(nodes, y, 0, 0)
@@ -94,6 +97,42 @@ def new_super(state, x, before, after):
     state.nodes[x].home = s
 
 
+def counted(state, x):
+    """Return the bytes of free block x that are a hole: those below the end of what is reserved."""
+    return max(min(state.nodes[x].extent, state.ledger[RESERVED] - state.nodes[x].addr), 0)
+
+
+def recount(ledger, hole, new_hole):
+    """Count a hole of ``hole`` bytes as one of ``new_hole`` bytes; 0: none."""
+    if hole > 0 and new_hole > 0:
+        resize_hole(ledger, hole, new_hole)
+    elif hole > 0:
+        close_hole(ledger, hole)
+    elif new_hole > 0:
+        open_hole(ledger, new_hole)
+
+
+def reserve_super(state, x):
+    """Reserve all of the superblock that free block x is the whole of, if it ends above what is reserved."""
+    ledger, end = state.ledger, state.nodes[x].addr + state.nodes[x].extent
+    if end > ledger[RESERVED]:
+        hole = counted(state, x)
+        ledger[RESERVED] = end
+        ledger[RESERVE_CALLS] += 1
+        recount(ledger, hole, counted(state, x))
+
+
+def largest_free(state, arena):
+    """Return the bytes of the largest hole of an arena; 0 if there is none. Its last free block may be none, or a part of one."""
+    nodes, most = state.nodes, np.int64(0)
+    x = np.int64(state.roots[arena])
+    while x != 0:
+        most = max(most, nodes[nodes[x].left].most)
+        most = max(most, counted(state, x))
+        x = np.int64(nodes[x].right)
+    return most
+
+
 def put_free(state, x):
     """Make block x free: put it into the treap of the arena that owns its superblock, and count a hole."""
     nodes, pool = state.nodes, state.pool
@@ -101,7 +140,7 @@ def put_free(state, x):
     nodes[x].rank = pool[SEED]
     nodes[x].free = 1
     place_in_treap(state, x)
-    open_hole(state.ledger, nodes[x].extent)
+    recount(state.ledger, np.int64(0), counted(state, x))
 
 
 @out_of_line
@@ -129,7 +168,6 @@ def take(state, x, size, handle):
     nodes, ledger = state.nodes, state.ledger
     address, extent = nodes[x].addr, nodes[x].extent
     s = np.int64(nodes[x].home)
-    ledger[HOLE_TAKEN] = extent
     if extent > size:
         y = new_node(state, address, size)
         nodes[y].home = s
@@ -214,9 +252,10 @@ def swallow(state, s, after):
     nodes, pool, supers = state.nodes, state.pool, state.supers
     x, y = np.int64(supers[s].first), np.int64(supers[after].first)
     take_from_treap(state, y)
-    close_hole(state.ledger, nodes[y].extent)
-    resize_hole(state.ledger, nodes[x].extent, nodes[x].extent + nodes[y].extent)
+    hole = counted(state, x)
+    recount(state.ledger, counted(state, y), np.int64(0))
     nodes[x].extent += nodes[y].extent
+    recount(state.ledger, hole, counted(state, x))
     pull_up(nodes, x)
     nodes[y].free = 0
     drop_node(state, y)

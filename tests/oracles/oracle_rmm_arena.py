@@ -27,13 +27,14 @@ class Super:
 class RmmArena:
     """RMM's arena: superblocks by address."""
 
-    def __init__(self, held: int) -> None:
-        self.held = held // 256 * 256
-        self.supers = [Super(0, self.held, [[0, self.held]])]
+    def __init__(self, held: int | None) -> None:
+        extent = 1 << 40 if held is None else held // 256 * 256
+        self.held = 0 if held is None else extent  # without a limit the end of the highest superblock that was ever in use
+        self.supers = [Super(0, extent, [[0, extent]])]
         self.live: dict[int, int] = {}
 
     def holes(self) -> list[int]:
-        return [end - start for each in self.supers for start, end in each.free]
+        return [min(end, self.held) - start for each in self.supers for start, end in each.free if start < self.held]
 
     def first(self, owner: int | None, size: int) -> Super | None:
         return next((each for each in self.supers if each.owner == owner and each.fit(size)), None)
@@ -75,6 +76,7 @@ class RmmArena:
             found = self.find(size, stream)
         if found is None:
             return None
+        self.held = max(self.held, found.end)
         place = found.fit(size)
         assert place
         address = place[0]

@@ -31,7 +31,7 @@ def test_placements_of_the_library() -> None:
 def test_random_streams() -> None:
     for seed in range(25):
         dice = random.Random(seed)
-        capacity = dice.choice([4 * MIB, 20 * MIB, 64 * MIB + 12345])
+        capacity = dice.choice([None, 4 * MIB, 20 * MIB, 64 * MIB + 12345])
         asks = requests(seed, 250, sizes, dice.choice([1, 3]), live=dice.choice([10, 40]))
         want = driven(RmmArena(capacity), asks)
         assert replayed("rmm-arena", asks, capacity, {}, True) == want, seed
@@ -58,7 +58,7 @@ def test_the_size_of_the_region() -> None:
         placement = memtrace.replay(from_events([("alloc", 1, 100)]), policy, capacity, on_oom="skip", interpret=True)
         return int(placement.ledger[0])
 
-    assert reserved("rmm-arena", None) == 1 << 40
+    assert reserved("rmm-arena", None) == MIB
     assert reserved("rmm-arena:size=50%", 64 * MIB) == 32 * MIB
     assert reserved("rmm-arena:size=3MiB", None) == 3 * MIB
     assert reserved("rmm-arena", 5 * MIB + 100) == 5 * MIB
