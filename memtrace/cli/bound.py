@@ -51,6 +51,13 @@ class Within:
     metavar="SECONDS",
     help="Let OR-tools' CP-SAT look for a better packing, or prove that there is none. Needs the extra `offline`.",
 )
+@click.option(
+    "--planner",
+    "planners",
+    multiple=True,
+    type=click.Choice(["executorch-greedy", "tflite-greedy"]),
+    help="Also say what the planner of an inference runtime needs, with its own alignment. Repeatable.",
+)
 @option("output", help="Write the best packing as CSV: id, lower, upper, size, offset.")
 @report_options
 def bound(
@@ -60,6 +67,7 @@ def bound(
     effort: int,
     capacity: int | None,
     solver_seconds: float,
+    planners: tuple[str, ...],
     output: str | None,
     as_json: bool,
     quiet: bool,
@@ -89,6 +97,8 @@ def bound(
         raise UsageError(f"--align {align} is not a power of two")
     found_trace = read_trace(trace, trace_format=trace_format, bars=not quiet)
     buffers = buffers_of(found_trace, unit)
+    if capacity is not None and planners:
+        raise UsageError("--planner says what a planner needs, and not whether that is within --capacity\ntry: one of the two")
     if capacity is not None:
         within = Within(capacity=capacity, effort=effort, solver_seconds=solver_seconds, align=unit)
         fits(found_trace, buffers, within, output, as_json)
@@ -102,22 +112,34 @@ def bound(
     lowest = min(found, key=lambda packing: packing.height)
     if output is not None:
         write(Path(output), buffers, lowest)
+    planned = [planned_by(found_trace, planner) for planner in planners]
     if as_json:
         rows = [{"method": p.method, "height_bytes": p.height, "seconds": p.seconds, "proven": p.proven} for p in found]
-        echo_json(
-            {
-                "schema": "memtrace.bound/1",
-                "trace": found_trace.name,
-                "peak_live_bytes": found_trace.facts.peak_live_bytes,
-                "lower_bound_bytes": buffers.bound,
-                "packings": rows,
-            }
-        )
+        document = {
+            "schema": "memtrace.bound/1",
+            "trace": found_trace.name,
+            "peak_live_bytes": found_trace.facts.peak_live_bytes,
+            "lower_bound_bytes": buffers.bound,
+            "packings": rows,
+        }
+        if planned:
+            document["planners"] = [{"planner": p.method, "height_bytes": p.height, "seconds": p.seconds} for p, _ in planned]
+        echo_json(document)
         return
     lines = [("peak live, aligned", format_size(buffers.bound), "1.000x", "")]
-    lines += [(p.method, format_size(p.height), f"{p.height / buffers.bound:.3f}x", f"{p.seconds:.1f} s") for p in found]
+    rated: list[tuple[Packing, int]] = [*((p, buffers.bound) for p in found), *planned]
+    lines += [(p.method, format_size(p.height), f"{p.height / least:.3f}x", f"{p.seconds:.1f} s") for p, least in rated]
     print_table(("method", "height", "x bound", "time"), lines, title=f"{found_trace.name}: {len(buffers):,} blocks to pack")
     click.echo(gap_sentence(buffers, lowest))
+
+
+def planned_by(trace: Trace, planner: str) -> tuple[Packing, int]:
+    """Return what the planner of an inference runtime makes of a trace, and the bound of its sizes; the validator checks it."""
+    from memtrace.packing.planners import packing_of
+
+    buffers, packing = packing_of(trace, planner)
+    check(trace, buffers, packing, 1)
+    return packing, buffers.bound
 
 
 def fits(trace: Trace, buffers: Buffers, within: Within, output: str | None, as_json: bool) -> None:

@@ -62,7 +62,7 @@ OPTIONS: dict[str, Declaration] = {
         {
             "multiple": True,
             "metavar": "POLICY",
-            "help": "name:key=value,..., a .py file, or a group: classic, default, gpu, embedded, all. Repeatable.",
+            "help": "name:key=value,..., a .py file, or a group: classic, default, gpu, embedded, pools, all. Repeatable.",
         },
     ),
     "policy": (("-p", "--policy"), {"metavar": "POLICY"}),

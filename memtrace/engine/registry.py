@@ -137,11 +137,12 @@ GROUP_WORDS = {
     "default": "what run compares if no policy is named",
     "gpu": "allocators of GPU frameworks",
     "embedded": "the heaps of operating systems and C libraries of embedded devices",
-    "all": "every policy that is simulated, but those of embedded",
+    "pools": "memory pools of GPU libraries and of inference runtimes",
+    "all": "every policy that is simulated, but those of embedded and pools",
 }
 
 
-APART = ("embedded",)  # groups of policies that one asks for by name or group: `all` is without them
+APART = ("embedded", "pools")  # groups of policies that one asks for by name or group: `all` is without them
 
 
 @dataclass(frozen=True, eq=False)

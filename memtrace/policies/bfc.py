@@ -31,25 +31,24 @@ import numpy as np
 
 from memtrace.contract.bits import align_up
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import (
-    ALLOCATED,
-    BLOCK_SIZE,
-    HOLE_TAKEN,
-    HOLES,
-    INSPECTED,
-    MERGES,
-    RELEASE_CALLS,
-    RESERVE_CALLS,
-    RESERVED,
-    SPLITS,
-    close_hole,
-    new_ledger,
-    open_hole,
-    resize_hole,
-)
+from memtrace.contract.ledger import BLOCK_SIZE, HOLE_TAKEN, HOLES, INSPECTED, RELEASE_CALLS, RESERVED, new_ledger
 from memtrace.contract.request import NOTHING, NOWHERE
 from memtrace.structures import size_bins
-from memtrace.structures.heap import FRESH, drop_node, expect, expect_soon, link, new_node, unlink
+from memtrace.structures.bfc_chunks import (
+    MOST_WASTE,
+    NEXT_BYTES,
+    REGION,
+    REGIONS,
+    UNIT,
+    add_region,
+    cut_front,
+    drop_region,
+    free_chunk,
+    hand_out,
+    is_unused,
+    unused_from,
+)
+from memtrace.structures.heap import FRESH, expect, expect_soon
 from memtrace.structures.size_bins import best, largest_hole
 
 __all__ = ["expect", "expect_soon", "largest_hole"]
@@ -59,18 +58,11 @@ GROUPS = ("gpu",)
 VIRTUAL = True
 COUNTERS = ("regions", "next_region_bytes")
 
-UNIT = 256  # bytes: requests are rounded up to a multiple
 FIRST_REGION = 2 << 20  # bytes of the first region
-GRANULE = 2 << 20  # bytes: regions start at multiples of it
-MOST_WASTE = 128 << 20  # bytes: the default of Rules.waste
 UNLIMITED = 1 << 62  # capacity in bytes that stands for none
 # Upper bound: each region is twice as large as the one before or takes all that is left; before another can take all that is
 # left, one has to be given back.
 MOST_REGIONS = 64
-# places in State.pool, behind the two of the nodes: number of regions; bytes and address of the next one
-REGIONS, NEXT_BYTES, NEXT_ADDRESS = 2, 3, 4
-
-REGION = np.dtype((np.record, np.dtype([("extent", "i8"), ("first", "i8")], align=True)))
 
 
 class Rules(NamedTuple):
@@ -156,88 +148,9 @@ def alloc(state, request):
     return hand_out(state, x, size, request.block)
 
 
-def hand_out(state, x, size, handle):
-    """Turn free chunk x into a block of at least ``size`` bytes for this handle; return its address.
-
-    The rest is cut off as a free chunk if it is at least as large as the block, or has `Rules.waste` bytes.
-    """
-    nodes, ledger = state.nodes, state.ledger
-    close_hole(ledger, nodes[x].extent)
-    size_bins.remove(state, x)
-    nodes[x].free = 0
-    rest = nodes[x].extent - size
-    if rest >= size or rest >= state.rules.waste:
-        cut(state, x, size)
-    state.node_of[handle] = x
-    ledger[ALLOCATED] += nodes[x].extent
-    return nodes[x].addr
-
-
-def cut(state, x, size):
-    """Shorten chunk x to ``size`` bytes; return the free chunk made of the rest, or x if nothing is left."""
-    nodes = state.nodes
-    rest = nodes[x].extent - size
-    if rest == 0:
-        return x
-    y = new_node(state, nodes[x].addr + size, rest)
-    link(nodes, y, x, nodes[x].next)
-    nodes[x].extent = size
-    nodes[y].free = 1
-    size_bins.insert(state, y)
-    open_hole(state.ledger, rest)
-    state.ledger[SPLITS] += 1
-    return y
-
-
-@out_of_line
-def cut_front(state, x, align):
-    """Split free chunk x at its first address aligned to ``align``; return the upper chunk, which begins there.
-
-    Both are free chunks. The chunk does not begin at an aligned address.
-    """
-    nodes = state.nodes
-    gap = align_up(nodes[x].addr, align) - nodes[x].addr
-    close_hole(state.ledger, nodes[x].extent)
-    size_bins.remove(state, x)
-    y = cut(state, x, gap)
-    size_bins.insert(state, x)
-    open_hole(state.ledger, gap)
-    return y
-
-
 def free(state, request, address):
     """Free the block with the handle ``request.block``; its chunk coalesces with its free neighbours. ``address`` is not used."""
-    nodes, ledger = state.nodes, state.ledger
-    x = np.int64(state.node_of[request.block])
-    ledger[ALLOCATED] -= nodes[x].extent
-    after, before = np.int64(nodes[x].next), np.int64(nodes[x].prev)
-    if nodes[after].free == 1:
-        swallow(state, x, after)
-    if nodes[before].free == 1:
-        ledger[MERGES] += 1
-        size_bins.remove(state, before)
-        grown = nodes[before].extent + nodes[x].extent
-        resize_hole(ledger, nodes[before].extent, grown)
-        unlink(nodes, x)
-        drop_node(state, x)
-        nodes[before].extent = grown
-        x = before
-    else:
-        open_hole(ledger, nodes[x].extent)
-        nodes[x].free = 1
-    size_bins.insert(state, x)
-
-
-def swallow(state, x, after):
-    """Extend chunk x, which is in no bin, by the free chunk ``after``, directly behind it."""
-    nodes = state.nodes
-    close_hole(state.ledger, nodes[after].extent)
-    size_bins.remove(state, after)
-    nodes[x].extent += nodes[after].extent
-    nodes[after].free = 0
-    unlink(nodes, after)
-    drop_node(state, after)
-    state.ledger[MERGES] += 1
+    free_chunk(state, request.block)
 
 
 @out_of_line
@@ -271,18 +184,7 @@ def extend(state, size):
     extent = min(pool[NEXT_BYTES], left)
     if not doubled:
         pool[NEXT_BYTES] = min(2 * pool[NEXT_BYTES], UNLIMITED)
-    x = new_node(state, pool[NEXT_ADDRESS], extent)
-    link(state.nodes, x, 0, 0)
-    state.nodes[x].free = 1
-    size_bins.insert(state, x)
-    open_hole(ledger, extent)
-    region = state.regions[pool[REGIONS]]
-    region.extent = extent
-    region.first = x
-    pool[REGIONS] += 1
-    pool[NEXT_ADDRESS] = align_up(pool[NEXT_ADDRESS] + extent, GRANULE)
-    ledger[RESERVED] += extent
-    ledger[RESERVE_CALLS] += 1
+    add_region(state, extent)
     return True
 
 
@@ -292,40 +194,19 @@ def collect(state, size):
 
     If it cannot, nothing changes.
     """
-    nodes, pool, ledger = state.nodes, state.pool, state.ledger
     unused = releasable(state)
-    if unused == 0 or size > state.rules.capacity - ledger[RESERVED] + unused:
+    if unused == 0 or size > state.rules.capacity - state.ledger[RESERVED] + unused:
         return False
-    for i in range(pool[REGIONS] - 1, -1, -1):
+    for i in range(state.pool[REGIONS] - 1, -1, -1):
         if is_unused(state, i):
-            x = state.regions[i].first
-            close_hole(ledger, nodes[x].extent)
-            size_bins.remove(state, x)
-            nodes[x].free = 0
-            drop_node(state, x)
-            last = pool[REGIONS] - 1
-            state.regions[i].extent = state.regions[last].extent
-            state.regions[i].first = state.regions[last].first
-            pool[REGIONS] = last
-    ledger[RESERVED] -= unused
-    ledger[RELEASE_CALLS] += 1
+            drop_region(state, i)
+    state.ledger[RELEASE_CALLS] += 1
     return True
 
 
-def is_unused(state, i):
-    """Return whether region i is one free chunk, so that nothing in it is live."""
-    x = state.regions[i].first
-    return state.nodes[x].free == 1 and state.nodes[x].extent == state.regions[i].extent
-
-
-@out_of_line
 def releasable(state):
     """Return the bytes of the regions in which nothing is live."""
-    unused = np.int64(0)
-    for i in range(state.pool[REGIONS]):
-        if is_unused(state, i):
-            unused += state.regions[i].extent
-    return unused
+    return unused_from(state, 0)
 
 
 def write_counters(state, row):

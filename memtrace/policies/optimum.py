@@ -4,12 +4,14 @@ Peak live is the bound from below; this is one from above, as packing is NP-hard
 greedy packing by size, lifetime and area, annealing from the best of those, and the placements of first and best fit is
 followed; where too many blocks live at once for packing (40 million pairs), only the last two. A realloc is a new block,
 and during its event both blocks are live, unless it can stay in place. `effort` scales the steps of annealing.
+`planner=lowest`; `executorch-greedy` and `tflite-greedy` follow what the planner of that inference runtime does, higher or not,
+with its alignment of 16 or 64 bytes where `align` is below it; with `align=1` the blocks have the bytes of their requests.
 Cost: O(log n) an event, to keep count of the holes; before it, the packing: time and memory for every pair of blocks that
 live at once.
 Source: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference"; Moffitt 2023, "MiniMalloc".
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -39,7 +41,7 @@ class State(NamedTuple):
     ledger: np.ndarray  # the tree's
 
 
-def init(capacity, max_live, align=16, effort=1):
+def init(capacity, max_live, align=16, effort=1, planner: Literal["lowest", "executorch-greedy", "tflite-greedy"] = "lowest"):
     if effort < 0:
         raise ValueError(f"effort={effort} is below 0")
     tree = new_tree(capacity, max_live, align=align, min_block=align)
@@ -48,11 +50,16 @@ def init(capacity, max_live, align=16, effort=1):
 
 
 def plan(trace, request):
-    """Return where every request goes: the lowest of the offline packings and of the placements of first and best fit."""
+    """Return where every request goes: by the planner that is named, or the lowest of the offline packings and of the placements
+    of first and best fit.
+    """
     from memtrace.contract.ops import ALLOC, REALLOC
+    from memtrace.packing import planners
     from memtrace.packing.packing import plan as plan_of
 
-    align, effort = int(request.options["align"]), int(request.options["effort"])
+    align, effort, planner = int(request.options["align"]), int(request.options["effort"]), str(request.options["planner"])
+    if planner != "lowest":
+        return planners.plan_of(trace, planner, align)
     requests = np.concatenate([(events.op == ALLOC) | (events.op == REALLOC) for events in trace.batches()])
     texts = (f"{name}:align={align},min_block={align}" for name in ("first-fit", "best-fit"))
     return plan_of(trace, align, effort, [request.place(text)[requests] for text in texts])
