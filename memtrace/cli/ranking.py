@@ -30,7 +30,7 @@ def print_ranked(results: Results, trace: str) -> None:
 
 
 def said(ranked: list[dict[str, Any]]) -> list[str]:
-    """Return the sentences below the table: the first of the verdict, and that on what is held after the load, if there is one."""
+    """Return the sentences below the table: the first of the verdict, and that on what is held after the load, if any."""
     from memtrace.results import holding
     from memtrace.results.verdict import verdict
 

@@ -13,7 +13,9 @@ FIXED = "of a fixed pool: R is the same after every event, without a call to the
 STATED = "min over samples and the events with the peaks of L, A and R"
 
 
-@metric("bytes", "lower", "max over requests of the address + the bytes asked for: the highest end of a block", needs=(STATES, ENDS))
+@metric(
+    "bytes", "lower", "max over requests of the address + the bytes asked for: the highest end of a block", needs=(STATES, ENDS)
+)
 def highest_end_bytes(r: Readings) -> int:
     return r.total(rec.HIGHEST_END)
 

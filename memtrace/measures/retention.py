@@ -1,4 +1,4 @@
-"""Measures of what is held from the system when it is no longer needed: after the peak of live bytes, at the end, and in the mean."""
+"""Measures of what is held from the system while it is not needed: after the peak of live bytes, at the end, in the mean."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ BY_CLOCK = (
     "by the trace's clock, from the first sample to the last: each event counts by the time until the next; between two samples "
     "it is taken to change evenly from event to event"
 )
-EMPTY = "below R in which no live block has a byte that was asked for, after the last event: what trimming could give back at most"
+EMPTY = (
+    "below R in which no live block has a byte that was asked for, after the last event: what trimming could give back at most"
+)
 
 
 @metric("bytes", "", "L after the last event replayed", needs=(STATES,))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from memtrace.drawing.frame import WIDTH
 from memtrace.plots import drawn, failure_map, plots
 from memtrace.report.blocks import Block, Column, Heading, Paragraph, Picture, Section, Table
-from memtrace.results.verdict import above_bound, is_oom, oom_event, rank, ratio_text
+from memtrace.results.verdict import above_bound, is_oom, is_pool, needed, oom_event, rank, ratio_text
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -176,11 +176,13 @@ def standing(rows: Sequence[Row], place: int) -> str:
     where = f"Number {place + 1} of {len(rows)}: " if len(rows) > 1 else ""
     if is_oom(row):
         return f"{where}ran out of memory at event {oom_event(row):,} of {row['events']:,}."
-    peak = format_size(row["peak_reserved_bytes"])
+    peak = f"{format_size(row['peak_reserved_bytes'])} reserved"
+    if is_pool(row):
+        peak = f"{format_size(needed(row))} used of a pool of {format_size(row['peak_reserved_bytes'])}"
     bound = above_bound(row)
     above = f", {ratio_text(bound)} the lower bound" if bound is not None else ""
     failed = f"; {row['failed_allocs']:,} requests failed" if row.get("failed_allocs") else ""
-    return f"{where}{peak} reserved at most{above}{failed}."
+    return f"{where}{peak} at most{above}{failed}."
 
 
 def measures(rows: Sequence[Row], row: Row) -> Table:

@@ -55,7 +55,13 @@ def _skip(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | No
 def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
     """Suggest to limit all policies to the memory that the best one needs."""
     chosen = best(ranked)
-    if not chosen or is_pool(chosen[0]) or ranked[0].get("capacity_bytes") or not chosen[0]["peak_reserved_bytes"] or len(ranked) < 2:
+    if (
+        not chosen
+        or is_pool(chosen[0])
+        or ranked[0].get("capacity_bytes")
+        or not chosen[0]["peak_reserved_bytes"]
+        or len(ranked) < 2
+    ):
         return None
     mebibytes = -(-chosen[0]["peak_reserved_bytes"] // MIB)
     return Suggestion(

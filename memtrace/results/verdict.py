@@ -118,8 +118,9 @@ def _least(ranked: Sequence[dict[str, Any]]) -> str:
         start = f"{names} needs {format_size(peak)}"
     else:
         start = f"{names} {'need' if len(winners) > 1 else 'needs'} least: {format_size(peak)}"
-    if is_pool(winners[0]):
-        start += f" of a pool of {format_size(winners[0]['peak_reserved_bytes'])}"
+    pools = {row["peak_reserved_bytes"] for row in winners}
+    if is_pool(winners[0]) and len(pools) == 1:
+        start += f" of a pool of {format_size(pools.pop())}"
     if not bound:
         return f"{start}. No bytes were live at any time, so there is no lower bound to compare with."
     if peak == bound:

@@ -60,9 +60,7 @@ def empty_pages(run: Run, rows: Sequence[Mapping[str, Any]], page: int) -> int:
     for row, address in zip(rows, run.addresses, strict=False):
         if address is not None and row["size"]:
             places[row["id"]] = (address, row["size"])
-        elif row["op"] in ("free", "realloc") and not row["size"]:
-            places.pop(row["id"], None)
-        elif row["op"] == "alloc":
+        elif row["op"] in ("alloc", "free") or (row["op"] == "realloc" and not row["size"]):
             places.pop(row["id"], None)
     taken = {at // page for start, size in places.values() for at in {*range(start, start + size, page), start + size - 1}}
     return sum(page for at in range(run.steps[-1].reserved // page) if at not in taken)
