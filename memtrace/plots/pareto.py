@@ -36,8 +36,9 @@ def caption(results: Results, trace: str) -> str:
     more = f" {count - shown} of {count} policies are left out: they ran out of memory, or do not count." if shown < count else ""
     pools = " (of a fixed pool, its high-water mark)" if any(is_pool(row) for row in _shown(results, trace)) else ""
     return (
-        f"Up: peak of reserved{pools} over peak of live bytes. Across: holes that a linear free list would inspect for a request, in "
-        "the mean (1 and less: at once). Low and left is better; the grey line joins the policies that no other beats in both." + more
+        f"Up: peak of reserved{pools} over peak of live bytes. Across: holes that a linear free list would inspect for a "
+        "request, in the mean (1 and less: at once). Low and left is better; the grey line joins the policies that no other "
+        "beats in both." + more
     )
 
 

@@ -81,7 +81,7 @@ def _pool(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | No
 
 def without_initial(policy: str) -> str:
     """Return a policy's text without its option `initial`, the bytes reserved at the start; brackets are kept whole."""
-    return re.sub(r"(?<=[:,])initial=[^,\]]*(,|$)", "", policy).rstrip(":,")
+    return re.sub(r"(?<=[:,])initial=[^,\]]*,|[:,]initial=[^,\]]*(?=\]|$)", "", policy)
 
 
 def _others(ranked: Rows, trace: str) -> Suggestion | None:
