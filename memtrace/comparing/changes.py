@@ -153,7 +153,8 @@ def change_text(unit: str, old: Number, new: Number) -> str:
         return f"{format_ratio(new / old)} {larger}" if new > old else f"{format_ratio(old / new)} {smaller}"
     if unit == "bytes":
         return f"+{format_size(new - old)}" if new > old else f"-{format_size(old - new)}"
-    return f"{new - old:+,}" if isinstance(new - old, int) else f"{new - old:+.3g}"
+    difference = new - old
+    return f"{difference:+,.3g}" if isinstance(difference, float) and abs(difference) < 1000 else f"{difference:+,.0f}"
 
 
 def points(difference: float) -> str:
