@@ -11,6 +11,7 @@ from memtrace.drawing.frame import WIDTH
 from memtrace.drawing.saving import file_names
 from memtrace.plots import builtin_plots, drawn, wanted
 from memtrace.report.blocks import Block, Column, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.holders import live_section
 from memtrace.report.policy_pages import policy_pages
 from memtrace.results.holding import tells_apart
 from memtrace.results.suggestions import suggestions
@@ -118,6 +119,7 @@ def _verdict(results: Results, trace: str) -> Iterator[Block]:
     yield Heading("Policies, best first")
     yield _ranked(rows)
     yield Paragraph(_trace_facts(rows[0]))
+    yield from live_section(results, trace, rows[0])
     tried = suggestions(rows, _typed(results.manifest.get("traces", {}).get(trace, trace)), results.manifest.get("policies", {}))
     if tried:
         yield Heading("What to try next")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from memtrace.drawing.frame import WIDTH
 from memtrace.plots import drawn, failure_map, plots
 from memtrace.report.blocks import Block, Column, Heading, Paragraph, Picture, Section, Table
+from memtrace.report.holders import pinned_section
+from memtrace.results.holders import OOM, pins_at
 from memtrace.results.verdict import above_bound, is_oom, is_pool, needed, oom_event, rank, ratio_text
 from memtrace.units import format_size
 
@@ -47,7 +49,7 @@ def autopsy(results: Results, trace: str, row: Mapping[str, Any], name: str) -> 
     yield Heading("Why it ran out of memory", 3)
     yield Paragraph(sentence(failure, limit), strong=True)
     yield Table(FACTS, tuple(facts(failure, limit)))
-    pins = results.rows("pins", trace, row["policy"])
+    pins = pins_at(results, trace, row["policy"], OOM)
     yield Picture(
         f"{name}-last-map",
         "Memory at that event",
@@ -165,6 +167,7 @@ def page(results: Results, trace: str, rows: Sequence[dict[str, Any]], place: in
     if options:
         yield Paragraph("Options: " + ", ".join(f"{key}={value}" for key, value in options.items()) + ".")
     yield from autopsy(results, trace, row, name)
+    yield from pinned_section(results, trace, row)
     yield Heading("Measures", 3)
     yield measures(rows, row)
     yield from pictures(results, trace, row["policy"], name)

@@ -25,7 +25,15 @@ MANIFEST = "manifest.json"
 PARTIAL = ".partial-"  # the temporary folder's name, before the process id; a killed run leaves such a folder behind
 OWN_SCHEMAS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
-OPTIONAL_TABLES = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written only if they have rows
+OPTIONAL_TABLES = (
+    "requests",
+    "failures",
+    "holders",
+    "pins",
+    "last_map",
+    "placements",
+    "locality",
+)  # written only if they have rows
 
 
 def check_folder(folder: Path, force: bool) -> None:

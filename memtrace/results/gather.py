@@ -17,6 +17,7 @@ from memtrace.engine.known import ALLOCATED, HOLES, SIZES, known_of_policy
 from memtrace.measures import measure
 from memtrace.measures.declaration import Readings, Rows
 from memtrace.results.failure import failure
+from memtrace.results.holders import AtPeak, tables_of
 
 if TYPE_CHECKING:
     from memtrace.engine.replay import Placement
@@ -45,11 +46,11 @@ class Part:
     seconds: float  # of the replay itself
 
 
-def gather(placement: Placement, contents: Contents, keep_placements: bool = False) -> Part:
+def gather(placement: Placement, contents: Contents, keep_placements: bool = False, peak: AtPeak | None = None) -> Part:
     """Return the part of a placement.
 
     ``contents`` looked at the live blocks during the replay and has the occupancy. The table `placements` is added if
-    ``keep_placements``.
+    ``keep_placements``. ``peak`` looked at the blocks at the peak of live bytes.
     """
     from memtrace.contract.policy import constants_of
 
@@ -61,6 +62,7 @@ def gather(placement: Placement, contents: Contents, keep_placements: bool = Fal
         "occupancy": contents.columns(placement.peak_reserved_bytes),
         "requests": requests(placement),
         **failure(placement),
+        **tables_of(placement, peak),
         # The interpreter's time says nothing about the policy.
         "timing": {"replay_seconds": [None if placement.interpreted else placement.seconds]},
     }

@@ -34,7 +34,7 @@ ARROW_TYPE = {
     "word": "string",
 }
 # Tables with rows for each trace and policy that every replay may write.
-BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "pins", "last_map")
+BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "holders", "pins", "last_map")
 # Table -> column -> arrow type, for all tables but the summary.
 TABLES: dict[str, dict[str, str]] = {
     "timeline": {
@@ -103,9 +103,21 @@ TABLES: dict[str, dict[str, str]] = {
         "largest_hole_bytes": "int64",
         "live_blocks": "int64",
     },
+    "holders": {
+        "trace": "string",
+        "policy": "string",
+        "moment": "string",
+        "event": "int64",
+        "tag": "string",
+        "blocks": "int64",
+        "live_bytes": "int64",
+        "pinned_bytes": "int64",
+    },
     "pins": {
         "trace": "string",
         "policy": "string",
+        "moment": "string",
+        "event": "int64",
         "address": "int64",
         "bytes": "int64",
         "tag": "string",

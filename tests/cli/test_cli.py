@@ -18,7 +18,7 @@ from memtrace.cli.output import print_policies
 from memtrace.plots import plots
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
-FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests"}
+FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests", "holders", "pins"}
 
 
 def test_run_writes_the_folder_and_a_ranked_table(memtrace_process: Run, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from memtrace.report.markdown import write as write_markdown
 from memtrace.report.pdf import marks
 from memtrace.report.pdf import write as write_pdf
 from memtrace.report.policy_pages import cause, failure_of, sentence
-from memtrace.results.failure import MOST_PINS, opened_ranges, pins
 from memtrace.results.folder import read_folder, write_folder
 from memtrace.results.gather import distributions, gather, next_requests
+from memtrace.results.holders import MOST_PINS, opened_ranges, pins
 from memtrace.results.tables import Results
 from memtrace.results.tables import build as build_results
 from memtrace.trace import Trace, from_events
