@@ -176,6 +176,6 @@ def test_the_terminal_says_so_too(memtrace: Run, tmp_path: Path) -> None:
     assert max(len(line) for line in shown.splitlines() if line.startswith(("tag ", "batch", "key", "─"))) <= 80
     document = json.loads(memtrace("show", "r", "--json").stdout)
     assert {(row["moment"], row["tag"]): row["live_bytes"] for row in document["holders"]} == {
-        ("peak", "batch"): 200_000, ("peak", "key"): 1216, ("end", "key"): 1280,
+        ("peak", "batch"): 200_000, ("peak", "key"): 1280, ("end", "key"): 1280,
     }  # fmt: skip
     assert {row["moment"] for row in document["pins"]} == {"peak", "end"}
