@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 Rows = dict[str, "NDArray[Any]"]
 MOST_TAGS = 8  # of the table of live bytes; where there are more, and they have so few first words, these stand for them
 MOST_PINNING, MOST_PINS = 4, 3  # tags and blocks that are named on a policy's page
-MATTERS = 0.1  # of the reserved bytes: what is pinned below that is not worth a word
+MATTERS = 0.25  # of the reserved bytes: what is pinned below that is not worth a word
 LIVE = (
     Column("tag", 3.5),
     Column("blocks at the peak", 1.3, numbers=True),
@@ -113,14 +113,17 @@ def pinning(results: Results, trace: str, row: Row) -> list[tuple[str, ...]]:
 
 
 def worst_pins(results: Results, trace: str, row: Row) -> str:
-    """Return a sentence with the blocks that pin most at the policy's last moment; an empty text if none pins anything."""
+    """Return a sentence with the blocks that would open most if they went; an empty text if none has free bytes beside it."""
     pins = pins_at(results, trace, row["policy"], last_moment(row))
     named = [
-        f"{format_size(int(size))} at {address:,}{f' ({tag})' if tag else ''} with {format_size(int(opens - size))} beside it"
+        (f"{format_size(int(size))} at {address:,}" + (f" ({tag})" if tag else ""), format_size(int(opens)))
         for address, size, opens, tag in zip(*(pins[name] for name in ("address", "bytes", "opens_bytes", "tag")), strict=True)
         if opens > size
     ][:MOST_PINS]
-    return f"The blocks that pin most: {'; '.join(named)}." if named else ""
+    if not named:
+        return ""
+    (first, opens), *others = named
+    return f"Freed alone, the block of {first} would open {opens}" + "".join(f", {one} {more}" for one, more in others) + "."
 
 
 def live_section(results: Results, trace: str, row: Row) -> Iterator[Any]:

@@ -192,15 +192,24 @@ def measures(rows: Sequence[Row], row: Row) -> Table:
     """Return the table of measures: name, value, and the best value of all policies that did not run out of memory.
 
     It has two halves side by side; a * marks a best value that is this policy's own. Measures that are the same for all
-    policies are left out.
+    policies are left out, and those that repeat another.
     """
     from memtrace.measures import declared
 
-    known = [metric for metric in declared() if row.get(metric.name) is not None and _differs(rows, metric.name)]
+    known = [metric for metric in declared() if _differs(rows, metric.name) and not _says_nothing(row, metric.name)]
     cells = [(metric.name, *_value(metric, rows, row)) for metric in known]
     half = -(-len(cells) // 2)
     right = [*cells[half:], *[("", "", "")] * (2 * half - len(cells))]
     return Table((*HALF, GAP, *HALF), tuple((*one, "", *other) for one, other in zip(cells[:half], right, strict=True)))
+
+
+def _says_nothing(row: Row, name: str) -> bool:
+    """Return whether a measure has no value for the policy, or only repeats another of the table."""
+    value = row.get(name)
+    if name == "highest_end_bytes":
+        return value is None or not is_pool(row)
+    repeated = {"reserved_end_bytes": "peak_reserved_bytes", "reserved_least_after_peak_bytes": "reserved_end_bytes"}.get(name)
+    return value is None or (repeated is not None and value == row.get(repeated))
 
 
 def _differs(rows: Sequence[Row], name: str) -> bool:
