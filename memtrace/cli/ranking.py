@@ -11,22 +11,40 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
 MOST_ROWS = 12  # of the table; summary.parquet has all
+DISPENSABLE = ("search", "holes", "min free", "internal")  # columns that a narrow terminal does without, in this order
 
 
 def print_ranked(results: Results, trace: str) -> None:
     """Print the ranked table of a trace, and the first sentence of the verdict."""
-    from memtrace.cli.output import print_policies
+    from memtrace.cli.output import console, print_policies
     from memtrace.results.verdict import rank
 
     ranked = rank([row for row in results.summary if row["trace"] == trace])
     shown = ranked[:MOST_ROWS]
-    columns = columns_for(ranked)
+    columns = fitting(columns_for(ranked), shown, console().width)
     cells = [tuple(CELLS[name](row) for name in columns) for row in shown]
     print_policies(columns, cells, words=(0, len(columns) - 1), title=headline(ranked))
     if len(ranked) > len(shown):
         click.echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
     for sentence in said(ranked):
         click.echo(sentence)
+
+
+def fitting(columns: tuple[str, ...], rows: list[dict[str, Any]], width: int) -> tuple[str, ...]:
+    """Return the columns that fit into so many columns of the terminal, with at least the start of the policies' names.
+
+    Those of DISPENSABLE are left out one after the other, so that no cell is cut.
+    """
+    from memtrace.cli.output import KEPT_WIDTH
+
+    wide = {name: max(len(name), *(len(CELLS[name](row)) for row in rows)) for name in columns}
+    wide["policy"] = min(wide["policy"], KEPT_WIDTH)
+    kept = list(columns)
+    for name in DISPENSABLE:
+        if sum(wide[each] + 2 for each in kept) - 2 <= width:
+            break
+        kept = [each for each in kept if each != name]
+    return tuple(kept)
 
 
 def said(ranked: list[dict[str, Any]]) -> list[str]:

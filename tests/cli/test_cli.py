@@ -15,7 +15,9 @@ import pytest
 from conftest import ROOT, Run
 
 from memtrace.cli.output import print_policies
+from memtrace.cli.ranking import print_ranked
 from memtrace.plots import plots
+from memtrace.results.tables import Results
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
 FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests", "holders", "pins"}
@@ -90,6 +92,23 @@ def test_what_is_held_at_the_end_is_a_column_where_it_tells_policies_apart(memtr
     )
     alone = memtrace("run", "held.csv", "-p", "first-fit", "--no-report", "-o", "alone").stdout
     assert "at end" not in alone and "After the load first-fit still holds 3.7 MiB for 64 B live; of that, 3.7 MiB lie" in alone
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_no_cell_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "trace": "t", "policy": "best-fit", "events": 2_000_000, "lower_bound_bytes": 1, "capacity_bytes": None, "status": "ok",
+        "peak_reserved_bytes": 1_024_512, "external_frag_at_peak": 1.0, "internal_frag_at_peak": 1.0, "holes_max": 103_345,
+        "search_mean": 12_345.6, "failed_allocs": 819, "invalid_events": 0, "oom_event": None, "peak_allocated_bytes": 1,
+    }  # fmt: skip
+    oom = {**row, "policy": "first-fit:align=64,header=16", "status": "oom", "oom_event": 1_234_567}
+    for width, absent in ((100, ""), (80, "search"), (66, "holes")):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_ranked(Results([row, oom], *[None] * 4, manifest={}), "t")  # type: ignore[arg-type]
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines[:5])) <= width and (absent or "-") not in lines[1]
+        assert lines[3].rstrip().endswith("819 failed") and lines[4].rstrip().endswith("oom @1,234,567")
 
 
 def test_json_is_one_document(memtrace: Run) -> None:
