@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT, Run
 
 from memtrace.cli.output import print_policies
+from memtrace.cli.policies import comes_from_gpu
 from memtrace.cli.ranking import print_ranked
 from memtrace.plots import plots
 from memtrace.results.tables import Results
@@ -109,6 +110,22 @@ def test_a_narrow_terminal_has_fewer_columns_and_no_cell_is_cut(
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines[:5])) <= width and (absent or "-") not in lines[1]
         assert lines[3].rstrip().endswith("819 failed") and lines[4].rstrip().endswith("oom @1,234,567")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "gpu"),
+    [
+        ({"format": "torch-snapshot"}, True),
+        ({"format": "rmm"}, True),
+        ({"format": "chrome", "device": "cuda:0"}, True),
+        ({"format": "chrome", "device": "cpu"}, False),
+        ({"recorded": "torch 2.9"}, True),
+        ({"format": "heaptrack"}, False),
+        ({}, False),
+    ],
+)
+def test_recordings_of_gpus_are_replayed_through_the_policies_of_gpus(metadata: dict[str, str], gpu: bool) -> None:
+    assert comes_from_gpu(metadata) == gpu
 
 
 def test_json_is_one_document(memtrace: Run) -> None:
