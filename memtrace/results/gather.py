@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from memtrace.engine.known import ALLOCATED, HOLES, SIZES, known_of_policy
 from memtrace.measures import measure
 from memtrace.measures.declaration import Readings, Rows
+from memtrace.measures.servable import next_requests
 from memtrace.results.failure import failure
 from memtrace.results.holders import AtPeak, tables_of
 
@@ -127,24 +128,6 @@ def known_only(values: NDArray[np.int64]) -> Any:
     import pyarrow as pa
 
     return pa.array(values, mask=values < 0)
-
-
-def next_requests(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the size in bytes of the first request after each of the given events, and -1 where no request follows.
-
-    ``events`` is ascending.
-    """
-    from memtrace.trace import Op
-
-    found, start = np.full(events.size, -1, np.int64), 0
-    for batch in trace.batches():
-        at = np.flatnonzero((batch.op == Op.ALLOC) | (batch.op == Op.REALLOC))
-        waiting = np.flatnonzero((found < 0) & (events < start + batch.op.size))
-        next_at = np.searchsorted(at + start, events[waiting], side="right")
-        inside = next_at < at.size
-        found[waiting[inside]] = batch.size[at[next_at[inside]]]
-        start += batch.op.size
-    return found
 
 
 def requests(placement: Placement) -> Columns:

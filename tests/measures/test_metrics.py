@@ -171,6 +171,28 @@ def test_what_is_held_by_hand() -> None:
     assert kept["reserved_bytes_clock_mean"] is None, "the trace has no clock"
 
 
+def test_requests_that_fragmentation_alone_keeps_out() -> None:
+    """Four holes of 64 bytes between blocks: what asks for 65 to 256 bytes would fit the free bytes, but no hole."""
+    blocks = [("alloc", i, 64) for i in range(8)] + [("free", i) for i in range(0, 8, 2)]
+    for size, expected in ((64, 0.0), (65, 1.0), (256, 1.0), (257, 0.0)):
+        found = replay(from_events([*blocks, ("alloc", 9, size)]), "best-fit:align=1,min_block=1", interpret=True)
+        row = memtrace.measure(found)
+        before = found.recorder.samples[11]  # the state before the last request
+        assert before[ROW.index("largest")] == 64 and before[ROW.index("free")] == 256
+        states = (
+            1 + (size <= 192) + (size <= 128)
+        )  # of the 12, those after a free with enough free bytes; the request follows all
+        assert row["lost_to_fragmentation"] * 12 == pytest.approx(states * expected), size
+
+
+def test_the_size_that_nearly_always_fits() -> None:
+    """Of 200 samples of a pool, 1 % may have a smaller largest hole."""
+    rows = [("alloc", 1, 64)] + [("alloc", i, 16) for i in range(2, 5)] + [("free", i) for i in range(2, 5)]
+    rows += [row for i in range(10, 107) for row in (("alloc", i, 256), ("free", i))][:193]
+    row = memtrace.measure(replay(from_events(rows), "best-fit:initial=512", interpret=True))
+    assert row["servable_p99_bytes"] == 512 - 64 - 256 and row["least_largest_hole_bytes"] == 512 - 64 - 256
+
+
 def test_samples_are_spread_over_all_events() -> None:
     assert even_events(10, 4).tolist() == [0, 3, 6, 9]
     assert even_events(3, 10).tolist() == [0, 1, 2]
@@ -180,6 +202,6 @@ def test_samples_are_spread_over_all_events() -> None:
 
 def test_every_metric_is_declared_whole() -> None:
     names = [metric.name for metric in declared()]
-    assert len(set(names)) == len(names) == 50
+    assert len(set(names)) == len(names) == 52
     for metric in declared():
         assert metric.formula and metric.source and metric.direction in ("lower", "higher", "")

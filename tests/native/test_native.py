@@ -149,7 +149,14 @@ def test_measures_that_cannot_be_known_are_null() -> None:
     row = measure(placed)
     unknown = {name for name, value in row.items() if value is None}
     holes = {"external_frag_mean", "external_frag_at_peak", "external_frag_max", "squares_frag_mean", "squares_frag_at_peak"}
-    holes |= {"squares_frag_max", "least_free_bytes", "least_largest_hole_bytes", "highest_end_bytes"}
+    holes |= {
+        "squares_frag_max",
+        "least_free_bytes",
+        "least_largest_hole_bytes",
+        "highest_end_bytes",
+        "servable_p99_bytes",
+        "lost_to_fragmentation",
+    }
     holes |= {"empty_pages_4k_bytes", "empty_pages_2m_bytes", "reserved_bytes_clock_mean", "unused_bytes_clock_mean"}  # no times
     holes |= {"unusable_median_at_peak", "unusable_p99_at_peak", "holes_mean", "holes_max", "search_mean", "search_max"}
     assert unknown == holes | {"jw1", "oom_event", "fit_ratio_mean", "splits", "merges", "reserve_calls", "release_calls"}

@@ -66,6 +66,13 @@ def empty_pages(run: Run, rows: Sequence[Mapping[str, Any]], page: int) -> int:
     return sum(page for at in range(run.steps[-1].reserved // page) if at not in taken)
 
 
+def before_requests(steps: Sequence[Step], rows: Sequence[Mapping[str, Any]]) -> list[tuple[Step, int]]:
+    """Return each state that a request follows, with the size of the first request after it."""
+    asks = [row["op"] == "alloc" or (row["op"] == "realloc" and bool(row["size"])) for row in rows]
+    after = [next((at for at in range(k + 1, len(rows)) if asks[at]), None) for k in range(len(steps))]
+    return [(step, rows[at]["size"] or 0) for step, at in zip(steps, after, strict=True) if at is not None]
+
+
 def quantile(sizes: Sequence[int], share: float) -> int:
     """Return the smallest size that at least this share of the requests do not exceed."""
     return sorted(sizes)[max(0, ceil(share * len(sizes)) - 1)] if sizes else 0
@@ -106,6 +113,8 @@ def summary(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "highest_end_bytes": max(ends, default=0),
         "least_free_bytes": min(sum(step.holes) for step in steps) if fixed else None,
         "least_largest_hole_bytes": min(max(step.holes, default=0) for step in steps) if fixed else None,
+        "lost_to_fragmentation": mean([max(s.holes, default=0) < size <= sum(s.holes) for s, size in before_requests(steps, rows)]),
+        "servable_p99_bytes": sorted(max(step.holes, default=0) for step in steps)[len(steps) // 100],
         "live_end_bytes": live[-1], "reserved_end_bytes": reserved[-1],
         "reserved_least_after_peak_bytes": min(reserved[first_peak(live) :]),
         "reserved_bytes_mean": mean(reserved), "unused_bytes_mean": mean(unused),
