@@ -275,10 +275,10 @@ def test_the_share_of_free_memory_that_serves_a_size_is_that_of_the_holes() -> N
         "hole_bytes_from": numpy.array([start for _, start in classes]),
         "free_bytes": numpy.array(list(classes.values())),
     }
-    found = usable.usable(table, range(0, 14))
+    found = usable.usable(table, range(14))
     for at, size in enumerate(1 << k for k in range(14)):
         shares = [sum(hole for hole in holes if hole >= size) / sum(holes) for holes in samples]
         assert found[:, at] == pytest.approx(numpy.percentile(shares, usable.BAND))
     half = max(1 << k for k in range(14) if found[1, k] >= 0.5)
-    assert usable.numbers([found], range(0, 14)) == [class_label(half, "size")]
+    assert usable.numbers([found], range(14)) == [class_label(half, "size")]
     assert (usable.usable({name: column[:0] for name, column in table.items()}, range(3)) == 0).all()
