@@ -12,7 +12,9 @@ HEAD = """# Measures
 Each is a column of `summary.parquet`, and is printed by `memtrace metrics NAME`. The state is read after each event: L live,
 A allocated, R reserved bytes, h the size of a hole, F the sum of all h. A ratio with a zero below is left out of its mean;
 for the fragmentation measures it is 0. Samples are at most 2,000 events spread evenly (`memtrace run --samples`): a mean or a
-maximum over samples is not one over all events. This page is written by `make docs`.
+maximum over samples is not one over all events. A heap never grows if R is at its peak as soon as it is above 0, as in a pool of
+fixed size (`initial=` in most policies): the measures at its peak are those of the first event with the peak of A (of L where
+A is not known), if R is the same then. This page is written by `make docs`.
 
 ## What is not known is null
 
@@ -22,6 +24,8 @@ left out of figures and comparisons, and a gate on it fails and says so.
 | needs | known of |
 |---|---|
 | events | all policies but real allocators (`native`), whose reserved bytes are read at some events only |
+| ends | policies with addresses from 0 in the one range that is reserved; not with `VIRTUAL` or pieces, nor `native` |
+| times | traces with times |
 | allocated | policies with a ledger or with `survey`; real allocators |
 | holes | policies with a ledger or with `survey`; of others the engine counts what lies between the requested bytes of blocks |
 | sizes | policies with a ledger; of others the engine counts them from the addresses and the bytes of blocks |

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_POLICIES = ("default",)  # groups of policies
 GPU_POLICIES = ("classic", "gpu")  # groups for a trace that is known to come from a GPU
-GPU_FORMATS = ("torch-snapshot",)  # formats whose traces come from a GPU
+GPU_FORMATS = ("torch-snapshot", "rmm")  # formats whose traces come from a GPU
 
 
 def default_policies(traces: Sequence[Trace]) -> tuple[str, ...]:
@@ -24,6 +24,8 @@ def default_policies(traces: Sequence[Trace]) -> tuple[str, ...]:
 
 def comes_from_gpu(metadata: Mapping[str, str]) -> bool:
     """Return whether a trace's metadata say that it was recorded on a GPU, or from a program written for one."""
+    if not metadata.get("device", "cpu").startswith("cpu"):
+        return True  # the device of a Chrome trace, such as cuda:0
     return metadata.get("format") in GPU_FORMATS or metadata.get("recorded", "").startswith("torch ")
 
 

@@ -92,12 +92,18 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
     if as_json:
         from memtrace.cli.output import echo_json
 
-        echo_json({"schema": "memtrace.show/1", "results": results.summary})
+        held = {
+            name: table.to_pylist()
+            for name in ("holders", "pins")
+            if not isinstance(results, TierResults) and (table := getattr(results, name)) is not None
+        }
+        echo_json({"schema": "memtrace.show/1", "results": results.summary, **held})
     elif isinstance(results, TierResults):
         show_tiers.show(results)
     else:
         for trace in results.traces():
             print_ranked(results, trace)
+            print_holders(results, trace)
             for line in drawn(results, trace):
                 click.echo(line)
             click.echo()
@@ -131,6 +137,24 @@ def trace_line(trace: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
         peak = format_size(winners[0]["peak_reserved_bytes"])
         least = [f"{winners[0]['policy']}{others}", peak, ratio_text(above_bound(winners[0]))]
     return trace, *least, f"{failed} of {len(rows)}" if failed else "-"
+
+
+def print_holders(results: Results, trace: str) -> None:
+    """Print what is live by tag at the peak and at the end, and what pins free memory of the best policy where that is much."""
+    from memtrace.cli.output import print_table
+    from memtrace.plots.series import summary
+    from memtrace.report.holders import LIVE, PINNING, live_by_tag, pinning, sentence, worst_pins
+
+    best = summary(results, trace)[0]
+    lines = live_by_tag(results, trace, best)
+    if lines:
+        print_table([column.title for column in LIVE], lines)
+    text = sentence(results, trace, best)
+    if text:
+        click.echo(text)
+        click.echo(worst_pins(results, trace, best))
+        if lines:
+            print_table([column.title for column in PINNING], pinning(results, trace, best))
 
 
 def drawn(results: Results, trace: str, width: int = 50) -> list[str]:

@@ -18,6 +18,7 @@ from memtrace.cli.ranking import print_ranked
 from memtrace.cli.reading import read_trace, say_assumed
 
 if TYPE_CHECKING:
+    from memtrace.engine.registry import Policy
     from memtrace.results.settings import Settings
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
@@ -83,6 +84,7 @@ def run(
         say_assumed(trace.metadata, quiet or as_json)
     say_hints(chosen, quiet or as_json)
     say_compiling(quiet or as_json)
+    say_settings(chosen)
     with cell_progress(read, len(chosen), bars) as progress:
         results = run_cells(read, chosen, settings, jobs, progress)
     files = write_results(results, folder, () if no_report else ("pdf", "html"))
@@ -140,6 +142,18 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
     click.echo(f"wrote {folder}/: {', '.join(listed)}", err=True)
     if plots and not verbose:
         click.echo(f"      {folder}/plots/: {len(plots)} PNG", err=True)
+
+
+def say_settings(policies: Sequence[Policy]) -> None:
+    """Say which settings of real allocators are set outside, where one is replayed: results depend on them."""
+    from memtrace.engine.registry import is_real
+    from memtrace.native.settings import settings_outside
+
+    if any(is_real(policy.module) for policy in policies):
+        for name, value in settings_outside().items():
+            click.echo(
+                f"note: {name}={value} is set outside, and real allocators see it; unset it, or give it in env=[...]", err=True
+            )
 
 
 def say_next(results: Results, traces: Sequence[Trace]) -> None:

@@ -79,6 +79,7 @@ def references(rows: Rows, reference: str | None) -> dict[str, Row]:
     from memtrace.comparing.changes import progress_key
     from memtrace.comparing.comparison import names
     from memtrace.names import unknown
+    from memtrace.results.verdict import needed
 
     traces, policies = names(rows)
     if reference is not None:
@@ -94,6 +95,6 @@ def references(rows: Rows, reference: str | None) -> dict[str, Row]:
         """
         end, refused = progress_key(row)
         allocated = row.get("peak_allocated_bytes")
-        return -end, -refused, row["peak_reserved_bytes"], math.inf if allocated is None else allocated, row["policy"]
+        return -end, -refused, needed(row), math.inf if allocated is None else allocated, row["policy"]
 
     return {trace: min((row for key, row in rows.items() if key[0] == trace), key=place) for trace in traces}

@@ -13,8 +13,9 @@ from memtrace.comparing.comparison import Change, Row
 from memtrace.units import format_ratio, format_size
 
 OUTCOME, FOOTPRINT, MEMORY, WORK = range(4)  # subjects of a change, the most important first
-FOOTPRINTS = ("peak_reserved_bytes", "peak_allocated_bytes")
+FOOTPRINTS = ("peak_reserved_bytes", "highest_end_bytes", "peak_allocated_bytes")
 WORK_UNITS = ("count", "holes")
+MOST_FACTOR = 100  # of two ratios: beyond it one of them is next to 0, and the difference says more
 LEAST_FACTOR_CHANGE = 0.0005  # a relative change smaller than this is written as a difference, not as a factor
 Number = int | float
 
@@ -146,12 +147,14 @@ def change_text(unit: str, old: Number, new: Number) -> str:
     """Return a change in words: "1.25x larger", "+6.0 points", "+16 B"."""
     if unit == "ratio" and abs(old) <= 1 and abs(new) <= 1:
         return points(new - old)
-    if min(old, new) > 0 and abs(new / old - 1) >= LEAST_FACTOR_CHANGE:
+    factor = max(old, new) / min(old, new) if min(old, new) > 0 else math.inf
+    if factor - 1 >= LEAST_FACTOR_CHANGE and factor < (MOST_FACTOR if unit == "ratio" else math.inf):
         larger, smaller = ("more", "fewer") if unit in WORK_UNITS else ("larger", "smaller")
         return f"{format_ratio(new / old)} {larger}" if new > old else f"{format_ratio(old / new)} {smaller}"
     if unit == "bytes":
         return f"+{format_size(new - old)}" if new > old else f"-{format_size(old - new)}"
-    return f"{new - old:+,}" if isinstance(new - old, int) else f"{new - old:+.3g}"
+    difference = new - old
+    return f"{difference:+,.3g}" if isinstance(difference, float) and abs(difference) < 1000 else f"{difference:+,.0f}"
 
 
 def points(difference: float) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 STATES = "states"  # sums over events, samples and the states at the peaks were written down
 EVENTS = "events"  # the reserved bytes after every event
+ENDS = "ends"  # addresses are counted from 0 in the one range of reserved bytes, and a block is one part of it
 ALLOCATED, HOLES, SIZES = "allocated", "holes", "sizes"
+TIMES = "times"  # of the events, by the clock of the trace
 SEARCHES, FITS, SPLITS, MERGES, CALLS = "searches", "fits", "splits", "merges", "calls"
 
 
@@ -25,13 +27,17 @@ def known_of_policy(module: ModuleType) -> frozenset[str]:
     constants = constants_of(module)
     if constants.FOOTPRINT_ONLY:
         return frozenset({STATES, ALLOCATED})
+    pieces = has_ledger(module) and function_of(module, "first_piece") is not None
+    ends = set() if constants.VIRTUAL or pieces else {ENDS}
     if has_ledger(module):
-        return frozenset({STATES, EVENTS, *COUNTED}) - set(constants.NOT_COUNTED)
+        return frozenset({STATES, EVENTS, *ends, *COUNTED}) - set(constants.NOT_COUNTED)
     surveyed = {ALLOCATED, HOLES} if function_of(module, "survey") is not None else set()
     counted = set() if constants.VIRTUAL else {HOLES, SIZES}
-    return frozenset({STATES, EVENTS, CALLS, *surveyed, *counted})
+    return frozenset({STATES, EVENTS, CALLS, *ends, *surveyed, *counted})
 
 
 def known_of(placement: "Placement") -> frozenset[str]:
     """Return what is known of a placement: nothing, if its replay had less than full detail."""
-    return known_of_policy(placement.policy.module) if placement.recorder.measured else frozenset()
+    if not placement.recorder.measured:
+        return frozenset()
+    return known_of_policy(placement.policy.module) | ({TIMES} if "time" in placement.trace.columns else set())

@@ -40,6 +40,7 @@ from memtrace.engine.recorder import (
     PEAK_RESERVED,
     RATIO_EVENTS,
     RESERVED_RATIO,
+    RISES,
     SAMPLE,
     VARIED,
     write_classes,
@@ -99,6 +100,7 @@ def write_peaks(policy, recorder, state, event):
         write_peak(policy, recorder, state, AT_PEAK_ALLOCATED, event, largest, releasable)
     if reserved > totals[PEAK_RESERVED]:
         totals[PEAK_RESERVED] = reserved
+        totals[RISES] += 1
         write_peak(policy, recorder, state, AT_PEAK_RESERVED, event, largest, releasable)
 
 

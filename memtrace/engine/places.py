@@ -8,7 +8,7 @@ down as a row of places: (event, slot, address, bytes).
 
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import MOVED
-from memtrace.engine.recorder import EVENT, FOLLOWED, PLACES
+from memtrace.engine.recorder import EVENT, FOLLOWED, PLACES, note_end
 
 LIVE_BLOCK = 1  # engine.blocks.PLACED
 PLACE = ("event", "block", "address", "bytes")
@@ -69,6 +69,7 @@ def update_addresses(policy, state, blocks, recorder, keep):
         if address == blocks[slot].address:
             continue
         blocks[slot].address = address
+        note_end(recorder, address + requested)
         if keep:
             write_place(recorder, slot, address, requested)
 

@@ -48,7 +48,9 @@ PLACES = 19  # rows of places
 FOLLOWED = 20  # bytes the policy itself had moved when its blocks were last looked up
 VARIED = 21  # 1: some block has an alignment, a stream or a tag
 NEXT_SAMPLE = 22  # the event of the next sample; the number of events if there is none
-TOTALS = 23
+HIGHEST_END = 23  # the highest end of a block's requested bytes so far
+RISES = 24  # events at which the reserved bytes had a new peak
+TOTALS = 25
 
 # sums: float64
 RESERVED_RATIO = 0  # sum over events of reserved / live
@@ -107,6 +109,12 @@ def write_row(row, event, live, ledger, largest, releasable):
     row[9] = ledger[BELOW_MEDIAN]
     row[10] = ledger[BELOW_P99]
     row[11] = releasable
+
+
+def note_end(recorder, end):
+    """Keep the highest end of a block; ``end`` is the address behind its requested bytes."""
+    if end > recorder.totals[HIGHEST_END]:
+        recorder.totals[HIGHEST_END] = end
 
 
 def count_request(recorder, requested, extent):

@@ -244,12 +244,14 @@ def planned(
 def begun(run: Run, begin: Begin) -> int:
     """Let `begin` set up the state and the live blocks; return the first event of the replay, before which none is counted."""
     from memtrace.engine.blocks import DEAD
-    from memtrace.engine.recorder import EVENT, LIVE, VARIED
+    from memtrace.engine.recorder import EVENT, HIGHEST_END, LIVE, VARIED
 
     run.state, first = begin(run.state, run.blocks)
     run.recorder.totals[EVENT] = first
     run.recorder.totals[VARIED] = 1
-    run.recorder.totals[LIVE] = int(run.blocks["requested"][run.blocks["status"] != DEAD].sum())
+    live = run.blocks[run.blocks["status"] != DEAD]
+    run.recorder.totals[LIVE] = int(live["requested"].sum())
+    run.recorder.totals[HIGHEST_END] = int((live["address"] + live["requested"]).max(initial=0))
     return first
 
 

@@ -22,6 +22,7 @@ from memtrace.engine.recorder import (
     SKIPPED,
     SPARE,
     count_request,
+    note_end,
 )
 
 
@@ -59,6 +60,7 @@ def request_block(policy, state, request, recorder):
             totals[SEARCH_MAX] = inspected
         if address != NOWHERE:
             count_request(recorder, request.size, ledger[ALLOCATED] - allocated)
+            note_end(recorder, address + request.size)
             if ledger[HOLE_TAKEN] > 0:
                 totals[FITS] += 1
                 recorder.sums[FIT_RATIO] += ledger[HOLE_TAKEN] / ledger[BLOCK_SIZE]
@@ -128,6 +130,8 @@ def reallocate(policy, slot, asked, state, blocks, recorder, keep):
     address = np.int64(NOWHERE)
     if placed:
         address = np.int64(policy.resize(state, request, old_address, old.size))
+        if recorder.measured and address >= 0:
+            note_end(recorder, address + request.size)
     if address == NOWHERE:
         if placed:
             request = with_handle(request, totals[SPARE])

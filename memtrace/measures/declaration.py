@@ -24,6 +24,8 @@ Unit = Literal["bytes", "ratio", "count", "event", "holes", "word"]
 Direction = Literal["lower", "higher", ""]  # the direction that is better; "" where neither is
 Value = int | float | str | None
 DESIGN = "this project"  # the source of measures that were not taken from a publication
+# The state that the measures "at the peak" look at; see `Readings.at_peak`.
+AT_PEAK = "at the first event with the peak of R, or of A in a heap that never grows"
 JOHNSTONE_WILSON = "Johnstone and Wilson 1998, The memory fragmentation problem: solved?, section 3"
 
 
@@ -134,8 +136,34 @@ class Readings:
         return Rows(self.placement.recorder.peaks[which : which + 1])
 
     def at_peak(self) -> Rows:
-        """Return the state at the first event with the peak of reserved bytes, as a single row."""
+        """Return the state at the peak of reserved bytes, as a single row.
+
+        It is that at the first event with the peak. A heap that never grows, as a pool of fixed size, reserves its peak at
+        once, before it has blocks: there it is the state at the first event with the peak of allocated bytes (of live ones
+        where those are not known), if the same bytes are reserved then.
+        """
+        from memtrace.engine.known import ALLOCATED
+
+        if self.total(rec.RISES) == 1:
+            fullest = self.peak(rec.AT_PEAK_ALLOCATED if ALLOCATED in self.known else rec.AT_PEAK_LIVE)
+            if fullest.column("reserved")[0] == self.total(rec.PEAK_RESERVED):
+                return fullest
         return self.peak(rec.AT_PEAK_RESERVED)
+
+    @cached_property
+    def states(self) -> Rows:
+        """Return the rows of timeline.parquet: the samples, and the states at the three peaks; not in order."""
+        peaks = self.placement.recorder.peaks if self.placement.events else self.placement.recorder.peaks[:0]
+        return Rows(np.concatenate((self.samples.table, peaks)))
+
+    @cached_property
+    def fixed(self) -> bool:
+        """Return whether the same bytes were reserved all the time, and no call to the system was made: a fixed pool."""
+        from memtrace.engine.known import CALLS
+
+        calls = self.booked(led.RESERVE_CALLS) + self.booked(led.RELEASE_CALLS)
+        first = int(self.peak(rec.AT_PEAK_RESERVED).column("event")[0])
+        return CALLS in self.known and calls == 0 and first == 0 and self.total(rec.PEAK_RESERVED) > 0
 
 
 def divided(above: NDArray[np.generic], below: NDArray[np.generic], if_zero: float = float("nan")) -> Floats:

@@ -4,7 +4,7 @@ import numpy as np
 
 from memtrace.engine import recorder as rec
 from memtrace.engine.known import ALLOCATED, HOLES, SIZES, STATES
-from memtrace.measures.declaration import Readings, first_or_none, mean, metric
+from memtrace.measures.declaration import AT_PEAK, Readings, first_or_none, mean, metric
 
 ORDER = 2
 WILSON = "Wilson, Johnstone, Neely and Boles 1995, Dynamic storage allocation, section 2"
@@ -16,7 +16,7 @@ def internal_frag_mean(r: Readings) -> float | None:
     return mean(r.samples.internal())
 
 
-@metric("ratio", "lower", "1 - L / A at the first event with the peak of R, 0 where A = 0", WILSON, (STATES, ALLOCATED))
+@metric("ratio", "lower", f"1 - L / A {AT_PEAK}, 0 where A = 0", WILSON, (STATES, ALLOCATED))
 def internal_frag_at_peak(r: Readings) -> float | None:
     return first_or_none(r.at_peak().internal())
 
@@ -26,7 +26,7 @@ def external_frag_mean(r: Readings) -> float | None:
     return mean(r.samples.external())
 
 
-@metric("ratio", "lower", "1 - max h / F at the first event with the peak of R, 0 where F = 0", WILSON, (STATES, HOLES))
+@metric("ratio", "lower", f"1 - max h / F {AT_PEAK}, 0 where F = 0", WILSON, (STATES, HOLES))
 def external_frag_at_peak(r: Readings) -> float | None:
     return first_or_none(r.at_peak().external())
 
@@ -48,7 +48,18 @@ def squares_frag_mean(r: Readings) -> float | None:
     return mean(r.samples.squares())
 
 
-@metric("ratio", "lower", "1 - sqrt(sum h^2) / F at the first event with the peak of R, 0 where F = 0", needs=(STATES, SIZES))
+@metric(
+    "ratio",
+    "lower",
+    "max over samples, not over all events, of 1 - sqrt(sum h^2) / F, 0 where F = 0: a lower bound of the maximum",
+    needs=(STATES, SIZES),
+)
+def squares_frag_max(r: Readings) -> float | None:
+    values = r.samples.squares()
+    return float(values.max()) if values.size else None
+
+
+@metric("ratio", "lower", f"1 - sqrt(sum h^2) / F {AT_PEAK}, 0 where F = 0", needs=(STATES, SIZES))
 def squares_frag_at_peak(r: Readings) -> float | None:
     return first_or_none(r.at_peak().squares())
 
@@ -56,8 +67,8 @@ def squares_frag_at_peak(r: Readings) -> float | None:
 @metric(
     "ratio",
     "lower",
-    "share of F in holes below the trace's median request (the smallest size that half of the requests do not exceed), at the "
-    "first event with the peak of R",
+    "share of F in holes below the trace's median request (the smallest size that half of the requests do not exceed), "
+    f"{AT_PEAK}",
     GORMAN,
     (STATES, SIZES),
 )
@@ -78,7 +89,7 @@ def unusable(r: Readings, column: str) -> float:
     return min(1.0, float(np.nan_to_num(r.at_peak().ratio(column, "free"))[0]))
 
 
-@metric("ratio", "higher", "L / R at the first event with the peak of R", needs=(STATES,))
+@metric("ratio", "higher", f"L / R {AT_PEAK}", needs=(STATES,))
 def utilisation_at_peak(r: Readings) -> float | None:
     return first_or_none(r.at_peak().ratio("live", "reserved"))
 

@@ -3,7 +3,7 @@
 from memtrace.engine import recorder as rec
 from memtrace.measures.declaration import Readings, metric
 
-ORDER = 4
+ORDER = 6
 
 
 @metric("word", "", "ok, or oom: a request failed and the replay stopped there")

@@ -2,7 +2,7 @@
 
 from memtrace.engine import recorder as rec
 from memtrace.engine.known import ALLOCATED, EVENTS, STATES
-from memtrace.measures.declaration import JOHNSTONE_WILSON, Readings, first_or_none, metric, share
+from memtrace.measures.declaration import AT_PEAK, JOHNSTONE_WILSON, Readings, first_or_none, metric, share
 
 ORDER = 1
 
@@ -39,7 +39,7 @@ def peak_reserved_bytes(r: Readings) -> int:
 
 @metric("event", "", "first event with the peak of R", needs=(STATES,))
 def peak_reserved_event(r: Readings) -> int:
-    return int(r.at_peak().column("event")[0])
+    return int(r.peak(rec.AT_PEAK_RESERVED).column("event")[0])
 
 
 @metric("ratio", "lower", "mean over events of R / L, minus 1", JOHNSTONE_WILSON + ", measure 1", (STATES, EVENTS))
@@ -52,7 +52,7 @@ def jw2(r: Readings) -> float | None:
     return above_one(first_or_none(r.peak(rec.AT_PEAK_LIVE).ratio("reserved", "live")))
 
 
-@metric("ratio", "lower", "R / L at the first event with the peak of R, minus 1", JOHNSTONE_WILSON + ", measure 3", (STATES,))
+@metric("ratio", "lower", f"R / L {AT_PEAK}, minus 1", JOHNSTONE_WILSON + ", measure 3", (STATES,))
 def jw3(r: Readings) -> float | None:
     return above_one(first_or_none(r.at_peak().ratio("reserved", "live")))
 

@@ -5,7 +5,7 @@ from memtrace.engine import recorder as rec
 from memtrace.engine.known import CALLS, FITS, MERGES, SEARCHES, SPLITS, STATES
 from memtrace.measures.declaration import Readings, metric, share
 
-ORDER = 3
+ORDER = 5
 KNUTH = "Knuth, The Art of Computer Programming 1, 2.5"
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +37,7 @@ MOST_THREADS = 1000  # as many streams may have a thread of their own
 # most some 60 times.
 EXTRA_READINGS = 1 << 14
 NO_SLOT = 0xFFFFFFFF  # slot of an event that is about no block
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 NO_TAG = -2  # a tag code that no event has
 # Op codes of the driver alone, in place of those of a copy and a swap: an alloc by calloc; an event that is ignored.
 CALLOC, OTHER = 3, 4
@@ -85,13 +88,22 @@ class DriverResult:
 
 
 def run_driver(
-    trace: Trace, library: str, samples: Ints, *, capacity: int | None, touch: bool, threads: bool, stop: bool
+    trace: Trace,
+    library: str,
+    samples: Ints,
+    *,
+    capacity: int | None,
+    touch: bool,
+    threads: bool,
+    stop: bool,
+    settings: Mapping[str, str] = NO_SETTINGS,
 ) -> DriverResult:
     """Replay ``trace`` through the allocator ``library``, a known name or a path, and return its answers.
 
     The footprint is read after the events ``samples`` (ascending numbers), where allocated bytes pass their peak, and where a
     request fails. ``capacity`` limits the mapped bytes, ``touch`` writes to every page of every block, ``threads`` gives
-    each stream a thread of its own, and ``stop`` ends the run at the first request that fails.
+    each stream a thread of its own, and ``stop`` ends the run at the first request that fails. ``settings`` are variables of the
+    allocator's environment, besides those of this process's.
     Raises UsageError where the library or a compiler is missing or cannot serve, PolicyError where the driver's process fails.
     """
     if not sys.platform.startswith("linux"):
@@ -108,7 +120,7 @@ def run_driver(
             file_given.write(header.tobytes())
         with made.open("wb") as out:
             out.truncate(OUTPUT.itemsize + trace.facts.events * ANSWER.itemsize + most * READING.itemsize)
-        _run([str(driver), str(given), str(made)], library, file)
+        _run([str(driver), str(given), str(made)], library, file, settings)
         driven = _read(made, trace.facts.events)
     if file is not None and Path(driven.library).resolve() != file:
         raise UsageError(f"native:{library}: {file} does not define malloc: {driven.library} was called instead")
@@ -125,7 +137,7 @@ def _measure_base(driver: Path, folder: Path, header: Any) -> None:
         none[name] = 0
     given.write_bytes(none.tobytes())
     made.write_bytes(bytes(OUTPUT.itemsize + int(header["most_readings"][0]) * READING.itemsize))
-    _run([str(driver), str(given), str(made)], SYSTEM, None)
+    _run([str(driver), str(given), str(made)], SYSTEM, None, NO_SETTINGS)
     out = np.fromfile(made, OUTPUT, 1)
     header["base_mapped"], header["base_resident"] = out["base_mapped"], out["base_resident"]
 
@@ -180,12 +192,13 @@ def _threads(stream: Any, numbers: dict[int, int]) -> Any:
     return codes[where]
 
 
-def _run(command: list[str], library: str, file: Path | None) -> None:
+def _run(command: list[str], library: str, file: Path | None, settings: Mapping[str, str]) -> None:
     """Run the driver's ``command`` with the library ``file`` in LD_PRELOAD (None: glibc's malloc), and wait for it to end.
 
+    ``settings`` are added to the environment.
     Raises PolicyError, which names ``library``, if the process fails.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | dict(settings)
     if file is not None:
         environment["LD_PRELOAD"] = str(file)
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from memtrace.errors import UsageError
 from memtrace.native.driving import DriverResult, run_driver
+from memtrace.native.settings import parse_settings
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Serving:
     """How an allocator is to serve a trace; all but ``footprint`` is as in `driving.run_driver`."""
 
     library: str  # known name, or path
+    env: str  # variables of the allocator's environment, as `settings.parse_settings` reads them
     footprint: str  # which bytes are called reserved: "mapped" or "resident"
     touch: bool  # every page of every block is written to
     threads: bool  # each stream has a thread of its own
@@ -55,7 +57,16 @@ def plan(trace: Trace, samples: Ints, how: Serving) -> Plan:
     if how.touch:
         check_room(trace.facts.peak_live_bytes)
     wanted = np.unique(np.append(samples, trace.facts.peak_live_event)).astype(np.int64)
-    driven = run_driver(trace, how.library, wanted, capacity=how.capacity, touch=how.touch, threads=how.threads, stop=how.stop)
+    driven = run_driver(
+        trace,
+        how.library,
+        wanted,
+        capacity=how.capacity,
+        touch=how.touch,
+        threads=how.threads,
+        stop=how.stop,
+        settings=parse_settings(how.env, how.library),
+    )
     readings = driven.readings
     return Plan(
         addresses=compact_addresses(driven, driven.usable),

@@ -16,6 +16,7 @@ from memtrace.drawing.text import width
 from memtrace.plots.addresses import HOLE
 from memtrace.plots.occupancy import SHADES
 from memtrace.plots.series import Rows
+from memtrace.results.holders import OOM, pins_at
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def draw(results: Results, trace: str, policy: str, frame: Frame) -> None:
         part, top = pixels[start:end], TITLE_ROOM + line * STEP
         frame.image(part[None], LEFT, top, wide * len(part) / ACROSS, LINE)
         frame.text(LEFT - 0.06, top + LINE / 2, format_size(int(rows["address_from_bytes"][start])), SMALL, align="right")
-    _numbers(frame, rows, results.rows("pins", trace, policy)["address"], wide)
+    _numbers(frame, rows, pins_at(results, trace, policy, OOM)["address"], wide)
     key(frame, [("live", "area", colour), ("not live", "area", HOLE)])
 
 

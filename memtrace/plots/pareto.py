@@ -13,7 +13,7 @@ from memtrace.drawing.panel import Panel
 from memtrace.drawing.style import BODY, BOTTOM, FAINT, LEFT, SMALL, TITLE_ROOM, policy_colour
 from memtrace.drawing.text import short_labels, width
 from memtrace.plots.series import summary
-from memtrace.results.verdict import above_bound
+from memtrace.results.verdict import above_bound, is_pool
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
@@ -34,9 +34,11 @@ def caption(results: Results, trace: str) -> str:
     """Return the text below the figure, with the number of policies left out."""
     count, shown = len(results.policies(trace)), len(_shown(results, trace))
     more = f" {count - shown} of {count} policies are left out: they ran out of memory, or do not count." if shown < count else ""
+    pools = " (of a fixed pool, its high-water mark)" if any(is_pool(row) for row in _shown(results, trace)) else ""
     return (
-        "Up: peak of reserved over peak of live bytes. Across: holes that a linear free list would inspect for a request, in the "
-        "mean (1 and less: at once). Low and left is better; the grey line joins the policies that no other beats in both." + more
+        f"Up: peak of reserved{pools} over peak of live bytes. Across: holes that a linear free list would inspect for a "
+        "request, in the mean (1 and less: at once). Low and left is better; the grey line joins the policies that no other "
+        "beats in both." + more
     )
 
 

@@ -5,7 +5,8 @@ Addresses are the library's, with unused parts of the address space left out. Al
 (malloc_usable_size). Reserved is what the system says that the process holds: `footprint=resident`, its pages in RAM, or
 `mapped`, its writable private mappings; read at the samples, at the peak of live bytes, and whenever allocated bytes pass
 their peak by 1/256. `touch=true` writes to every page of every block. `threads=true` gives each stream a thread of its own,
-which take turns in the trace's order. A capacity limits the mapped bytes (RLIMIT_DATA). Holes and searches are the
+which take turns in the trace's order. `env=[NAME=value;NAME=value]` sets variables of the allocator's environment, such as
+MALLOC_ARENA_MAX. A capacity limits the mapped bytes (RLIMIT_DATA). Holes and searches are the
 library's own affair: those measures are empty.
 Cost: the library's own; the replay's time is that of its calls, with the touching, without the readings.
 Source: glibc ptmalloc2 (Gloger); Evans 2006, jemalloc; Leijen, Zorn and de Moura 2019, mimalloc; Ghemawat, TCMalloc.
@@ -49,16 +50,19 @@ def init(
     footprint: Literal["resident", "mapped"] = "resident",
     touch=True,
     threads=True,
+    env="",
 ):
     empty = np.zeros(0, np.int64)
     return State(empty, empty, empty, empty, empty, np.zeros(max_live + 1, np.int64), np.zeros(3, np.int64), new_ledger(0))
 
 
 def require(options):
-    """Raise UsageError where this machine lacks the library."""
+    """Raise UsageError where this machine lacks the library, or a setting is none."""
     from memtrace.native.libraries import find
+    from memtrace.native.settings import parse_settings
 
     find(str(options["library"]))
+    parse_settings(str(options["env"]), str(options["library"]))
 
 
 def plan(trace, request):
@@ -66,7 +70,7 @@ def plan(trace, request):
     from memtrace.native.plan import Serving
     from memtrace.native.plan import plan as plan_of
 
-    options = {name: request.options[name] for name in ("library", "footprint", "touch", "threads")}
+    options = {name: request.options[name] for name in ("library", "env", "footprint", "touch", "threads")}
     how = Serving(**options, capacity=request.capacity, stop=request.stop)
     return plan_of(trace, request.sample_events, how)
 

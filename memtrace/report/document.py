@@ -11,9 +11,22 @@ from memtrace.drawing.frame import WIDTH
 from memtrace.drawing.saving import file_names
 from memtrace.plots import builtin_plots, drawn, wanted
 from memtrace.report.blocks import Block, Column, Command, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.holders import live_section
 from memtrace.report.policy_pages import policy_pages
+from memtrace.results.holding import tells_apart
 from memtrace.results.suggestions import suggestions
-from memtrace.results.verdict import above_bound, best, is_oom, oom_event, rank, ratio_text, verdict
+from memtrace.results.verdict import (
+    above_bound,
+    best,
+    is_oom,
+    is_pool,
+    is_served,
+    needed,
+    oom_event,
+    rank,
+    ratio_text,
+    verdict,
+)
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -28,6 +41,16 @@ RANKED = (
     Column("internal frag.", 1.05, numbers=True),
     Column("external frag.", 1.1, numbers=True),
     Column("most holes", 0.9, numbers=True),
+)
+AT_END = Column("held at end", 1.0, numbers=True)  # behind the bound, where it tells policies apart
+POOLS = (
+    Column("policy", 3.1),
+    Column("pool", 1.0, numbers=True),
+    Column("highest end", 1.1, numbers=True),
+    Column("of bound", 1.0, numbers=True),
+    Column("least free", 1.0, numbers=True),
+    Column("least largest hole", 1.4, numbers=True),
+    Column("worst external", 1.2, numbers=True),
 )
 OVERVIEW = (
     Column("trace", 3.0),
@@ -81,7 +104,7 @@ def _overview_row(trace: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
     if not winners:
         return trace, "-", "-", "-", oom
     others = f" and {len(winners) - 1} more" if len(winners) > 1 else ""
-    peak, ratio = format_size(winners[0]["peak_reserved_bytes"]), ratio_text(above_bound(winners[0]))
+    peak, ratio = format_size(needed(winners[0])), ratio_text(above_bound(winners[0]))
     return trace, winners[0]["policy"] + others, peak, ratio, oom
 
 
@@ -94,8 +117,9 @@ def _verdict(results: Results, trace: str) -> Iterator[Block]:
     if others:
         yield Paragraph(" ".join(others))
     yield Heading("Policies, best first")
-    yield Table(RANKED, tuple(_ranked_row(row) for row in rows))
+    yield _ranked(rows)
     yield Paragraph(_trace_facts(rows[0]))
+    yield from live_section(results, trace, rows[0])
     tried = suggestions(rows, _typed(results.manifest.get("traces", {}).get(trace, trace)), results.manifest.get("policies", {}))
     if tried:
         yield Heading("What to try next")
@@ -112,6 +136,34 @@ def _typed(source: str) -> str:
     return source if ":" in source else PurePath(source).name
 
 
+def _ranked(rows: list[dict[str, Any]]) -> Table:
+    """Return the ranked table, the best policy first: of fixed pools with their high-water marks."""
+    if all(is_pool(row) for row in rows):
+        return Table(POOLS, tuple(_pool_row(row) for row in rows))
+    if not tells_apart([row for row in rows if is_served(row)]):
+        return Table(RANKED, tuple(_ranked_row(row) for row in rows))
+    cells = [(*_ranked_row(row)[:3], _size(row.get("reserved_end_bytes")), *_ranked_row(row)[3:]) for row in rows]
+    return Table((*RANKED[:3], AT_END, *RANKED[3:]), tuple(cells))
+
+
+def _pool_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the line of a policy with a fixed pool in the ranked table."""
+    return (
+        row["policy"],
+        format_size(row["peak_reserved_bytes"]),
+        "out of memory" if is_oom(row) else format_size(needed(row)),
+        f"at {oom_event(row):,}" if is_oom(row) else ratio_text(above_bound(row)),
+        _size(row.get("least_free_bytes")),
+        _size(row.get("least_largest_hole_bytes")),
+        _percent(row.get("external_frag_max")),
+    )
+
+
+def _size(bytes: int | None) -> str:
+    """Return a number of bytes as text, or a dash."""
+    return "-" if bytes is None else format_size(bytes)
+
+
 def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a policy's line in the ranked table."""
     if is_oom(row):
@@ -122,7 +174,7 @@ def _ranked_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["policy"],
         peak,
         ratio,
-        "-" if row["peak_allocated_bytes"] is None else format_size(row["peak_allocated_bytes"]),
+        _size(row["peak_allocated_bytes"]),
         _percent(row["internal_frag_at_peak"]),
         _percent(row["external_frag_at_peak"]),
         "-" if row["holes_max"] is None else f"{row['holes_max']:,}",
@@ -137,7 +189,7 @@ def _percent(share: float | None) -> str:
 def _trace_facts(row: Mapping[str, Any]) -> str:
     """Return the sentences below the table on the trace that was replayed."""
     return (
-        f"Fragmentation is that at the peak of reserved bytes. The trace: {row['events']:,} events, "
+        f"{'' if is_pool(row) else 'Fragmentation is that at the peak of reserved bytes. '}The trace: {row['events']:,} events, "
         f"{row['allocs']:,} allocations and {row['frees']:,} frees, "
         f"at most {row['max_live_blocks']:,} blocks and {format_size(row['peak_live_bytes'])} live at once, "
         f"{format_size(row['requested_bytes'])} requested in all."

@@ -15,7 +15,9 @@ from memtrace.drawing.frame import WIDTH
 from memtrace.drawing.style import base_name
 from memtrace.plots import drawn, failure_map, plots
 from memtrace.report.blocks import Block, Column, Heading, Paragraph, Picture, Section, Table
-from memtrace.results.verdict import above_bound, is_oom, oom_event, rank, ratio_text
+from memtrace.report.holders import pinned_section
+from memtrace.results.holders import OOM, pins_at
+from memtrace.results.verdict import above_bound, is_oom, is_pool, needed, oom_event, rank, ratio_text
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def autopsy(results: Results, trace: str, row: Mapping[str, Any], name: str) -> 
     yield Heading("Why it ran out of memory", 3)
     yield Paragraph(sentence(failure, limit), strong=True)
     yield Table(FACTS, tuple(facts(failure, limit)))
-    pins = results.rows("pins", trace, row["policy"])
+    pins = pins_at(results, trace, row["policy"], OOM)
     yield Picture(
         f"{name}-last-map",
         "Memory at that event",
@@ -173,6 +175,7 @@ def page(results: Results, trace: str, rows: Sequence[dict[str, Any]], place: in
     if text:
         yield Paragraph(text)
     yield from autopsy(results, trace, row, name)
+    yield from pinned_section(results, trace, row)
     yield Heading("Measures", 3)
     yield measures(rows, row)
     yield from pictures(results, trace, row["policy"], name)
@@ -201,26 +204,37 @@ def standing(rows: Sequence[Row], place: int) -> str:
     where = f"Number {place + 1} of {len(rows)}: " if len(rows) > 1 else ""
     if is_oom(row):
         return f"{where}ran out of memory at event {oom_event(row):,} of {row['events']:,}."
-    peak = format_size(row["peak_reserved_bytes"])
+    peak = f"{format_size(row['peak_reserved_bytes'])} reserved"
+    if is_pool(row):
+        peak = f"{format_size(needed(row))} used of a pool of {format_size(row['peak_reserved_bytes'])}"
     bound = above_bound(row)
     above = f", {ratio_text(bound)} the lower bound" if bound is not None else ""
     failed = f"; {row['failed_allocs']:,} requests failed" if row.get("failed_allocs") else ""
-    return f"{where}{peak} reserved at most{above}{failed}."
+    return f"{where}{peak} at most{above}{failed}."
 
 
 def measures(rows: Sequence[Row], row: Row) -> Table:
     """Return the table of measures: name, value, and the best value of all policies that did not run out of memory.
 
     It has two halves side by side; a * marks a best value that is this policy's own. Measures that are the same for all
-    policies are left out.
+    policies are left out, and those that repeat another.
     """
     from memtrace.measures import declared
 
-    known = [metric for metric in declared() if row.get(metric.name) is not None and _differs(rows, metric.name)]
+    known = [metric for metric in declared() if _differs(rows, metric.name) and not _says_nothing(row, metric.name)]
     cells = [(metric.name, *_value(metric, rows, row)) for metric in known]
     half = -(-len(cells) // 2)
     right = [*cells[half:], *[("", "", "")] * (2 * half - len(cells))]
     return Table((*HALF, GAP, *HALF), tuple((*one, "", *other) for one, other in zip(cells[:half], right, strict=True)))
+
+
+def _says_nothing(row: Row, name: str) -> bool:
+    """Return whether a measure has no value for the policy, or only repeats another of the table."""
+    value = row.get(name)
+    if name == "highest_end_bytes":
+        return value is None or not is_pool(row)
+    repeated = {"reserved_end_bytes": "peak_reserved_bytes", "reserved_least_after_peak_bytes": "reserved_end_bytes"}.get(name)
+    return value is None or (repeated is not None and value == row.get(repeated))
 
 
 def _differs(rows: Sequence[Row], name: str) -> bool:

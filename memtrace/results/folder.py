@@ -30,7 +30,15 @@ LOCK = f"{PARTIAL}lock"  # the file that is locked while a process writes to the
 OWN_SCHEMAS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
 TABLE_SUFFIX = ".parquet"
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
-OPTIONAL_TABLES = ("requests", "failures", "pins", "last_map", "placements", "locality")  # written only if they have rows
+OPTIONAL_TABLES = (
+    "requests",
+    "failures",
+    "holders",
+    "pins",
+    "last_map",
+    "placements",
+    "locality",
+)  # written only if they have rows
 
 
 def check_folder(folder: Path, force: bool) -> None:

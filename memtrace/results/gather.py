@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from memtrace.engine.known import ALLOCATED, HOLES, SIZES, known_of_policy
 from memtrace.measures import measure
 from memtrace.measures.declaration import Readings, Rows
+from memtrace.measures.servable import next_requests
 from memtrace.results.failure import failure
+from memtrace.results.holders import AtPeak, tables_of
 
 if TYPE_CHECKING:
     from memtrace.engine.replay import Placement
@@ -45,11 +47,11 @@ class Part:
     seconds: float  # of the replay itself
 
 
-def gather(placement: Placement, contents: Contents, keep_placements: bool = False) -> Part:
+def gather(placement: Placement, contents: Contents, keep_placements: bool = False, peak: AtPeak | None = None) -> Part:
     """Return the part of a placement.
 
     ``contents`` looked at the live blocks during the replay and has the occupancy. The table `placements` is added if
-    ``keep_placements``.
+    ``keep_placements``. ``peak`` looked at the blocks at the peak of live bytes.
     """
     from memtrace.contract.policy import constants_of
 
@@ -61,6 +63,7 @@ def gather(placement: Placement, contents: Contents, keep_placements: bool = Fal
         "occupancy": contents.columns(placement.peak_reserved_bytes),
         "requests": requests(placement),
         **failure(placement),
+        **tables_of(placement, peak),
         # The interpreter's time says nothing about the policy.
         "timing": {"replay_seconds": [None if placement.interpreted else placement.seconds]},
     }
@@ -125,24 +128,6 @@ def known_only(values: NDArray[np.int64]) -> Any:
     import pyarrow as pa
 
     return pa.array(values, mask=values < 0)
-
-
-def next_requests(trace: Trace, events: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the size in bytes of the first request after each of the given events, and -1 where no request follows.
-
-    ``events`` is ascending.
-    """
-    from memtrace.trace import Op
-
-    found, start = np.full(events.size, -1, np.int64), 0
-    for batch in trace.batches():
-        at = np.flatnonzero((batch.op == Op.ALLOC) | (batch.op == Op.REALLOC))
-        waiting = np.flatnonzero((found < 0) & (events < start + batch.op.size))
-        next_at = np.searchsorted(at + start, events[waiting], side="right")
-        inside = next_at < at.size
-        found[waiting[inside]] = batch.size[at[next_at[inside]]]
-        start += batch.op.size
-    return found
 
 
 def requests(placement: Placement) -> Columns:

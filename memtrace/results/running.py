@@ -139,6 +139,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
     from memtrace.engine.replay import Hooks, replay
     from memtrace.measures.occupancy import Contents
     from memtrace.results.gather import gather
+    from memtrace.results.holders import AtPeak, Together
 
     settings = cell.settings
     watcher = None
@@ -146,7 +147,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         from memtrace.measures.locality.counting import Watcher
 
         watcher = Watcher(cell.trace, cell.policy, settings.locality)
-    contents = Contents(cell.trace, cell.policy, settings.samples)
+    contents, peak = Contents(cell.trace, cell.policy, settings.samples), AtPeak(cell.trace, cell.policy)
     loop = Handover(
         cell.policy,
         bind(cell.policy.module),
@@ -161,7 +162,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         on_oom=settings.on_oom,
         samples=settings.samples,
         keep=settings.validate or settings.placements,
-        hooks=Hooks(progress=progress, watch=watcher, look=contents, loop=loop),
+        hooks=Hooks(progress=progress, watch=watcher, look=Together(contents, peak), loop=loop),
     )
     if settings.validate:
         from memtrace.validation.placements import validate
@@ -169,7 +170,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         offence = validate(placement)
         if offence is not None:
             raise PolicyError(f"{cell.policy.label} on {cell.trace.name}: {offence.text}")
-    part = gather(placement, contents, settings.placements)
+    part = gather(placement, contents, settings.placements, peak)
     if watcher is not None:
         part.tables["locality"] = {"trace": cell.trace.name, "policy": cell.policy.label, **watcher.found().columns()}
     return part

@@ -34,7 +34,7 @@ ARROW_TYPE = {
     "word": "string",
 }
 # Tables with rows for each trace and policy that every replay may write.
-BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "pins", "last_map")
+BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "holders", "pins", "last_map")
 # Table -> column -> arrow type, for all tables but the summary.
 TABLES: dict[str, dict[str, str]] = {
     "timeline": {
@@ -103,9 +103,21 @@ TABLES: dict[str, dict[str, str]] = {
         "largest_hole_bytes": "int64",
         "live_blocks": "int64",
     },
+    "holders": {
+        "trace": "string",
+        "policy": "string",
+        "moment": "string",
+        "event": "int64",
+        "tag": "string",
+        "blocks": "int64",
+        "live_bytes": "int64",
+        "pinned_bytes": "int64",
+    },
     "pins": {
         "trace": "string",
         "policy": "string",
+        "moment": "string",
+        "event": "int64",
         "address": "int64",
         "bytes": "int64",
         "tag": "string",
@@ -180,14 +192,18 @@ def manifest(sources: dict[str, str], wall_seconds: float, policies: Mapping[str
 
     ``sources`` maps each trace's name to its path, URL or recipe; ``wall_seconds`` is the duration of the run. ``policies`` maps
     the label of each policy that is a file of the user's own to the text that names it, with its path; where there is no such
-    policy, the manifest has no such entry.
+    policy, the manifest has no such entry. ``allocator_settings`` are the variables of the environment that real allocators read.
     """
+    from memtrace.native.settings import settings_outside
+
+    outside = settings_outside()
     return {
         "schema": FORMAT,
         "versions": versions(),
         "command": ["memtrace", *sys.argv[1:]],
         "traces": sources,
         **({"policies": dict(policies)} if policies else {}),
+        **({"allocator_settings": outside} if outside else {}),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),

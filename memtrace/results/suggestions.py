@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from memtrace.results.schema import NO_FILES
-from memtrace.results.verdict import best, is_oom, rank
+from memtrace.results.verdict import best, is_oom, is_pool, rank
 
 MOST = 3  # suggestions
 MIB = 1 << 20
@@ -29,7 +30,8 @@ def suggestions(rows: Rows, source: str, files: Mapping[str, str] = NO_FILES) ->
     ranked, trace = rank(rows), shlex.quote(source)
     if not ranked:
         return []
-    found = [_check(ranked, trace), _skip(ranked, trace, files), _capacity(ranked, trace), _others(ranked, trace)]
+    found = [_check(ranked, trace), _skip(ranked, trace, files), _pool(ranked, trace, files)]
+    found += [_capacity(ranked, trace), _others(ranked, trace)]
     return [suggestion for suggestion in found if suggestion][:MOST]
 
 
@@ -53,13 +55,33 @@ def _skip(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | No
 def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
     """Suggest to limit all policies to the memory that the best one needs."""
     chosen = best(ranked)
-    if not chosen or ranked[0].get("capacity_bytes") or not chosen[0]["peak_reserved_bytes"] or len(ranked) < 2:
+    if (
+        not chosen
+        or is_pool(chosen[0])
+        or ranked[0].get("capacity_bytes")
+        or not chosen[0]["peak_reserved_bytes"]
+        or len(ranked) < 2
+    ):
         return None
     mebibytes = -(-chosen[0]["peak_reserved_bytes"] // MIB)
     return Suggestion(
         f"memtrace run {trace} --capacity {mebibytes}MiB",
         f"shows where the others fail in what {chosen[0]['policy']} needs",
     )
+
+
+def _pool(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | None:
+    """Suggest to search the smallest memory that works, in place of a pool of fixed size."""
+    pools = [row["policy"] for row in ranked if is_pool(row)]
+    if not pools:
+        return None
+    policy = shlex.quote(without_initial(files.get(pools[0], pools[0])))
+    return Suggestion(f"memtrace mincap {trace} -p {policy}", "finds the smallest memory in which no request fails")
+
+
+def without_initial(policy: str) -> str:
+    """Return a policy's text without its option `initial`, the bytes reserved at the start; brackets are kept whole."""
+    return re.sub(r"(?<=[:,])initial=[^,\]]*,|[:,]initial=[^,\]]*(?=\]|$)", "", policy)
 
 
 def _others(ranked: Rows, trace: str) -> Suggestion | None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from memtrace.results import holding
 from memtrace.units import format_ratio, format_size
 
 Row = Mapping[str, Any]
@@ -21,7 +22,7 @@ REFERENCE = "optimum"  # the policy that knows the future, so it is a bound to c
 def rank(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows in order, the best policy first.
 
-    Policies that served all requests come first, by peak reserved bytes, peak allocated bytes and name. Those that
+    Policies that served all requests come first, by the bytes that they need, peak allocated bytes and name. Those that
     skipped requests follow, by the number of failed requests. Those that ran out of memory are last: the policy that
     came furthest is first among them, since a run that ends early has a small peak.
     """
@@ -33,7 +34,25 @@ def _place(row: Row) -> tuple[int, int, int, float, str]:
     failed = int(row.get("failed_allocs") or 0)
     group, progress = (2, -oom_event(row)) if is_oom(row) else (1, failed) if failed else (0, 0)
     allocated = row.get("peak_allocated_bytes")
-    return group, progress, row["peak_reserved_bytes"], math.inf if allocated is None else allocated, row["policy"]
+    return group, progress, needed(row), math.inf if allocated is None else allocated, row["policy"]
+
+
+def is_pool(row: Row) -> bool:
+    """Return whether the policy had a pool of fixed size: all that it reserved was there before the first request."""
+    calls = (row.get("reserve_calls"), row.get("release_calls"), row.get("peak_reserved_event"))
+    return calls == (0, 0, 0) and row["peak_reserved_bytes"] > 0
+
+
+def needed(row: Row) -> int:
+    """Return the bytes that a policy needs: its peak of reserved bytes, or the high-water mark of a fixed pool.
+
+    That is how far up blocks ever lay. Where addresses do not tell, it is the peak of allocated bytes.
+    """
+    if is_pool(row):
+        for name in ("highest_end_bytes", "peak_allocated_bytes"):
+            if row.get(name) is not None:
+                return int(row[name])
+    return int(row["peak_reserved_bytes"])
 
 
 def is_oom(row: Row) -> bool:
@@ -47,9 +66,9 @@ def oom_event(row: Row) -> int:
 
 
 def above_bound(row: Row) -> float | None:
-    """Return the peak of reserved bytes as a multiple of the lower bound; None if memory ran out or the bound is 0."""
+    """Return the bytes that are needed as a multiple of the lower bound; None if memory ran out or the bound is 0."""
     bound = row["lower_bound_bytes"]
-    return None if is_oom(row) or not bound else float(row["peak_reserved_bytes"] / bound)
+    return None if is_oom(row) or not bound else float(needed(row) / bound)
 
 
 def ratio_text(ratio: float | None) -> str:
@@ -62,7 +81,8 @@ def verdict(rows: Sequence[dict[str, Any]]) -> list[str]:
     ranked = rank(rows)
     if not ranked:
         return ["Nothing was replayed."]
-    found = [_too_small(ranked), _least(ranked), _most(ranked), _reference(ranked), _composition(ranked)]
+    found = [_too_small(ranked), _least(ranked), _most(ranked), _reference(ranked), _composition(ranked), _pool(ranked)]
+    found += [holding.sentence([row for row in ranked if is_served(row) and not is_pool(row)])]
     found += [_out_of_memory(ranked), _skipped(ranked), *_about_trace(ranked[0])]
     return [sentence for sentence in found if sentence]
 
@@ -72,9 +92,14 @@ def best(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     The reference policy counts only if no other served every request.
     """
-    served = [row for row in ranked if not is_oom(row) and not row.get("failed_allocs")]
+    served = [row for row in ranked if is_served(row)]
     real = [row for row in served if not _is_reference(row)] or served
-    return [row for row in real if row["peak_reserved_bytes"] == real[0]["peak_reserved_bytes"]]
+    return [row for row in real if needed(row) == needed(real[0])]
+
+
+def is_served(row: Row) -> bool:
+    """Return whether the policy served every request."""
+    return not is_oom(row) and not row.get("failed_allocs")
 
 
 def _is_reference(row: Row) -> bool:
@@ -87,12 +112,15 @@ def _least(ranked: Sequence[dict[str, Any]]) -> str:
     winners = best(ranked)
     if not winners:
         return ""
-    bound, peak = winners[0]["lower_bound_bytes"], winners[0]["peak_reserved_bytes"]
+    bound, peak = winners[0]["lower_bound_bytes"], needed(winners[0])
     names = _names([row["policy"] for row in winners])
     if len(ranked) == 1:
         start = f"{names} needs {format_size(peak)}"
     else:
         start = f"{names} {'need' if len(winners) > 1 else 'needs'} least: {format_size(peak)}"
+    pools = {row["peak_reserved_bytes"] for row in winners}
+    if is_pool(winners[0]) and len(pools) == 1:
+        start += f" of a pool of {format_size(pools.pop())}"
     if not bound:
         return f"{start}. No bytes were live at any time, so there is no lower bound to compare with."
     if peak == bound:
@@ -102,15 +130,14 @@ def _least(ranked: Sequence[dict[str, Any]]) -> str:
 
 def _most(ranked: Sequence[dict[str, Any]]) -> str:
     """Return the sentence on the policy that needs most, or an empty text if it needs hardly more than the best."""
-    served = [row for row in ranked if not is_oom(row) and not row.get("failed_allocs")]
+    served = [row for row in ranked if is_served(row)]
     winners = best(ranked)
-    if not winners or served[-1]["peak_reserved_bytes"] == winners[0]["peak_reserved_bytes"]:
+    if not winners or needed(served[-1]) == needed(winners[0]):
         return ""
-    least, most = winners[0]["peak_reserved_bytes"], served[-1]
-    if not least or _is_reference(most) or most["peak_reserved_bytes"] < CLEARLY * least:
+    least, most = needed(winners[0]), served[-1]
+    if not least or _is_reference(most) or needed(most) < CLEARLY * least:
         return ""
-    times = format_ratio(most["peak_reserved_bytes"] / least)
-    return f"{most['policy']} needs most: {format_size(most['peak_reserved_bytes'])}, {times} as much."
+    return f"{most['policy']} needs most: {format_size(needed(most))}, {format_ratio(needed(most) / least)} as much."
 
 
 def _reference(ranked: Sequence[dict[str, Any]]) -> str:
@@ -133,10 +160,24 @@ def _composition(ranked: Sequence[dict[str, Any]]) -> str:
         return ""
     rounding = live / (1 - internal) - live
     holes = max(0.0, 1 - live - rounding)
+    when = "has allocated most" if is_pool(winners[0]) else "holds most"
+    what = "its pool" if is_pool(winners[0]) else "that"
     return (
-        f"When {winners[0]['policy']} holds most, {live:.1%} of that is live, "
+        f"When {winners[0]['policy']} {when}, {live:.1%} of {what} is live, "
         f"{rounding:.1%} is rounding and headers, and {holes:.1%} is holes."
     )
+
+
+def _pool(ranked: Sequence[dict[str, Any]]) -> str:
+    """Return the sentence on how little of the best policy's fixed pool was ever free, or an empty text."""
+    winner = next(iter(best(ranked)), None)
+    if winner is None or not is_pool(winner) or winner.get("least_largest_hole_bytes") is None:
+        return ""
+    free, hole = winner["least_free_bytes"], winner["least_largest_hole_bytes"]
+    text = f"Of the pool of {winner['policy']} at least {format_size(free)} were free at any time, and at least "
+    text += f"{format_size(hole)} in one hole"
+    worst = winner.get("external_frag_max")
+    return text + (f"; at worst {worst:.1%} of what was free lay outside the largest hole." if worst else ".")
 
 
 def _out_of_memory(ranked: Sequence[dict[str, Any]]) -> str:

@@ -15,10 +15,13 @@ import pytest
 from conftest import ROOT, Run
 
 from memtrace.cli.output import print_policies
+from memtrace.cli.policies import comes_from_gpu
+from memtrace.cli.ranking import print_ranked
 from memtrace.plots import plots
+from memtrace.results.tables import Results
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
-FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests"}
+FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests", "holders", "pins"}
 
 
 def test_run_writes_the_folder_and_a_ranked_table(memtrace_process: Run, tmp_path: Path) -> None:
@@ -48,6 +51,81 @@ def test_policies_too_long_for_the_table_are_numbered_and_named_below(
     assert max(map(len, lines[:-2])) <= 40
     assert [line.split()[:2] for line in lines if "GiB" in line] == [["pytorch", "[1]"], ["best-fit", "9.3"], ["pytorch", "[2]"]]
     assert lines[-2:] == [f"[1] {long[0]}", f"[2] {long[1]}"]
+
+
+def rows_of(events: list[tuple[str, int, int]]) -> str:
+    """Return the text of a trace."""
+    return "op,id,size\n" + "".join(f"{op},{block},{size or ''}\n" for op, block, size in events)
+
+
+def test_pools_of_fixed_size_have_a_table_of_high_water_marks(memtrace: Run, tmp_path: Path) -> None:
+    """64 blocks of 1,000 bytes, of which every second is freed: 33 holes, the largest 1 KiB, and 32.5 KiB are free."""
+    freed = [("free", block, 0) for block in range(0, 64, 2)]
+    (tmp_path / "pool.csv").write_text(rows_of([*(("alloc", block, 1000) for block in range(64)), *freed]))
+    names = [f"{name}:initial=65536" for name in ("best-fit", "first-fit")]
+    done = memtrace("run", "pool.csv", "-p", names[0], "-p", names[1], "--no-report", "-o", "out")
+    title, head, _, *lines = done.stdout.splitlines()
+    assert max(map(len, done.stdout.splitlines()[:7])) <= 80
+    assert title.strip() == "pool: 96 events, lower bound 62.5 KiB, pool 64.0 KiB"
+    assert head.split() == ["policy", "high", "water", "x", "bound", "min", "free", "min", "largest", "max", "external", "status"]
+    assert [line.split()[2:] for line in lines[:2]] == [
+        ["63.0", "KiB", "1.008x", "1.0", "KiB", "1.0", "KiB", "96.9", "%", "ok"]
+    ] * 2
+    assert f"{names[0]} and {names[1]} need least: 63.0 KiB of a pool of 64.0 KiB, 1.008x the lower bound" in lines[-1]
+    assert "try:  memtrace mincap pool.csv -p best-fit\n" in done.stderr
+    compared = memtrace(
+        "compare", "out", "--fail-if", "least_largest_hole_bytes < 2KiB", "--fail-if", "highest_end_bytes > 64000"
+    )
+    assert compared.returncode == 1 and "measured 1,024 B" in compared.stdout and "measured 64,504 B" in compared.stdout
+    passed = memtrace("compare", "out", "--fail-if", "least_free_bytes < 1KiB", "--fail-if", "jw3 > 0.1")
+    assert passed.returncode == 0, passed.stdout
+
+
+def test_what_is_held_at_the_end_is_a_column_where_it_tells_policies_apart(memtrace: Run, tmp_path: Path) -> None:
+    """Large blocks, then one small one, are allocated; the large ones are freed, and one of the policies trims."""
+    large = [("alloc", block, 100_000) for block in range(1, 40)]
+    (tmp_path / "held.csv").write_text(rows_of([("alloc", 0, 64), *large, *(("free", block, 0) for block in range(1, 40))]))
+    done = memtrace("run", "held.csv", "-p", "best-fit:trim=true", "-p", "first-fit", "--no-report", "-o", "out")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines[:6])) <= 80 and "at end" in lines[1]
+    assert lines[-1].startswith(
+        "After the load best-fit:trim=true holds least, 64 B, and first-fit most, 3.7 MiB, for 64 B live;"
+    )
+    alone = memtrace("run", "held.csv", "-p", "first-fit", "--no-report", "-o", "alone").stdout
+    assert "at end" not in alone and "After the load first-fit still holds 3.7 MiB for 64 B live; of that, 3.7 MiB lie" in alone
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_no_cell_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "trace": "t", "policy": "best-fit", "events": 2_000_000, "lower_bound_bytes": 1, "capacity_bytes": None, "status": "ok",
+        "peak_reserved_bytes": 1_024_512, "external_frag_at_peak": 1.0, "internal_frag_at_peak": 1.0, "holes_max": 103_345,
+        "search_mean": 12_345.6, "failed_allocs": 819, "invalid_events": 0, "oom_event": None, "peak_allocated_bytes": 1,
+    }  # fmt: skip
+    oom = {**row, "policy": "first-fit:align=64,header=16", "status": "oom", "oom_event": 1_234_567}
+    for width, absent in ((100, ""), (80, "search"), (66, "holes")):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_ranked(Results([row, oom], *[None] * 4, manifest={}), "t")  # type: ignore[arg-type]
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines[:5])) <= width and (absent or "-") not in lines[1]
+        assert lines[3].rstrip().endswith("819 failed") and lines[4].rstrip().endswith("oom @1,234,567")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "gpu"),
+    [
+        ({"format": "torch-snapshot"}, True),
+        ({"format": "rmm"}, True),
+        ({"format": "chrome", "device": "cuda:0"}, True),
+        ({"format": "chrome", "device": "cpu"}, False),
+        ({"recorded": "torch 2.9"}, True),
+        ({"format": "heaptrack"}, False),
+        ({}, False),
+    ],
+)
+def test_recordings_of_gpus_are_replayed_through_the_policies_of_gpus(metadata: dict[str, str], gpu: bool) -> None:
+    assert comes_from_gpu(metadata) == gpu
 
 
 def test_json_is_one_document(memtrace: Run) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, Run
 
 import memtrace as package
+from memtrace.comparing.changes import change_text
 from memtrace.comparing.comparison import Comparison, Outcome
 from memtrace.comparing.inputs import baseline_text, read_baseline, write_baseline
 from memtrace.comparing.outputs import escape, junit, markdown, workflow_commands
@@ -21,6 +22,7 @@ from memtrace.reading import read
 from memtrace.results.folder import write_folder
 from memtrace.results.running import run
 from memtrace.results.settings import Settings
+from memtrace.trace import from_events
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
 GATE = "peak_reserved_bytes>+1%"
@@ -57,6 +59,33 @@ def test_a_regression_made_on_purpose(memtrace: Run, memtrace_process: Run, two:
     (failure,) = suites.iter("failure")
     assert "limit 4,213,584,773.12 B" in str(failure.get("message"))
     assert "| `peak_reserved_bytes>+1%` | gpt-6x512-fp32 | best-fit:align=1048576 |" in (two / "out" / "it.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("unit", "old", "new", "words"),
+    [
+        ("ratio", 0.4874, 3_145_727.0, "+3,145,727"),  # the factor says nothing where one of them is next to 0
+        ("ratio", 2.0, 0.01, "-1.99"),
+        ("ratio", 2.0, 3.0, "1.50x larger"),
+        ("ratio", 0.1, 0.3, "+20.0 points"),
+        ("bytes", 64, 100_000_000, "1562500.00x larger"),
+        ("count", 0, 12, "+12"),
+    ],
+)
+def test_a_change_in_words(unit: str, old: float, new: float, words: str) -> None:
+    assert change_text(unit, old, new) == words
+
+
+def test_pools_are_compared_with_the_one_that_was_used_least() -> None:
+    """A block is freed between others: next fit goes on behind them, and reaches higher than best fit."""
+    rows = [("alloc", i, 100) for i in range(4)] + [("free", 1), ("free", 2), ("alloc", 9, 150), ("alloc", 10, 50)]
+    labels = ["next-fit:initial=4096", "best-fit:initial=4096"]
+    found = run([from_events(rows)], parse_policies(labels), Settings(), jobs=1)
+    compared = package.compare(found)
+    assert list(compared.reference.values()) == [labels[1]]
+    by_name = {change.measure: change for change in compared.changes}
+    assert by_name["highest_end_bytes"].worse and "peak_reserved_bytes" not in by_name
+    assert [change.measure for change in compared.worse][0] == "highest_end_bytes", "footprints come first"
 
 
 def test_a_parser_of_junit_accepts_the_file(memtrace: Run, two: Path) -> None:

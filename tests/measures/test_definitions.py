@@ -30,6 +30,7 @@ POLICIES = (
     "best-fit:realloc=move,zero=null,align=1,min_block=1",
     "first-fit:chunk=4096,extend=full",
     "bump:header=8,chunk=512",
+    "best-fit:initial=262144",  # a fixed pool, which is large enough for all parts
 )
 PARTS = {"sqlite-catalogue": (0, 500), "arrow-query": (171600, 172200), "perl-words": (0, 450)}
 IDENTITY = {"trace", "trace_sha256", "policy", "options", "capacity_bytes"}
@@ -46,9 +47,10 @@ def part(name: str) -> tuple[list[dict[str, Any]], Trace]:
         if row["op"] != "alloc" and row["id"] not in live:
             continue
         live = live | {row["id"]} if row["op"] == "alloc" else live - ({row["id"]} if row["op"] == "free" else set())
-        rows.append({column: row.get(column) for column in ("op", "id", "size", "align")})
+        rows.append({column: row.get(column) for column in ("op", "id", "size", "align", "time")})
     if name == "perl-words":  # and a request of no bytes, an end of the heap that is free, and its trim
-        rows += [{"op": "alloc", "id": -1, "size": 0, "align": 64}, {"op": "trim", "id": None, "size": None, "align": None}]
+        later = {"align": None, "time": rows[-1]["time"] + 5}
+        rows += [{**later, "op": "alloc", "id": -1, "size": 0, "align": 64}, {**later, "op": "trim", "id": None, "size": None}]
     return rows, from_events(rows)
 
 
@@ -60,7 +62,7 @@ def test_every_column_is_what_its_definition_says(policy: str, trace: str) -> No
     options = {key: value_of(value) for key, _, value in (pair.partition("=") for pair in given.split(",") if pair)}
     whole = naive_heap.replayed(name, options, rows)
     peak = max(step.reserved for step in whole.steps)
-    for capacity in (None, peak * 7 // 8):
+    for capacity in (None, max(peak * 7 // 8, int(options.get("initial", 0)))):
         run = whole if capacity is None else naive_heap.replayed(name, options, rows, capacity)
         found = replay(read, policy, capacity, interpret=True, keep=True)
         assert found.addresses is not None

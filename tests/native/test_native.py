@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,9 @@ from memtrace.measures import measure
 from memtrace.measures.occupancy import Contents
 from memtrace.native import libraries, plan
 from memtrace.native.driving import run_driver
+from memtrace.native.settings import parse_settings
 from memtrace.results.gather import gather
+from memtrace.results.running import check_options
 from memtrace.trace import Trace, from_events
 from memtrace.validation.placements import validate
 from memtrace.validation.probes import random_rows
@@ -162,11 +166,88 @@ def test_measures_that_cannot_be_known_are_null() -> None:
     row = measure(placed)
     unknown = {name for name, value in row.items() if value is None}
     holes = {"external_frag_mean", "external_frag_at_peak", "external_frag_max", "squares_frag_mean", "squares_frag_at_peak"}
+    holes |= {
+        "squares_frag_max",
+        "least_free_bytes",
+        "least_largest_hole_bytes",
+        "highest_end_bytes",
+        "servable_p99_bytes",
+        "lost_to_fragmentation",
+    }
+    holes |= {"empty_pages_4k_bytes", "empty_pages_2m_bytes", "reserved_bytes_clock_mean", "unused_bytes_clock_mean"}  # no times
     holes |= {"unusable_median_at_peak", "unusable_p99_at_peak", "holes_mean", "holes_max", "search_mean", "search_max"}
     assert unknown == holes | {"jw1", "oom_event", "fit_ratio_mean", "splits", "merges", "reserve_calls", "release_calls"}
     part = gather(placed, contents)
     assert "free_bytes" not in part.tables["timeline"] and "resident_bytes" in part.tables["timeline"]
     assert part.seconds == placed.seconds > 0
+
+
+HELD = [row for i in range(200) for row in (("alloc", 2 * i, 100_000), ("alloc", 2 * i + 1, 64))]
+HELD += [("free", 2 * i) for i in range(200)]  # 12,800 bytes stay, between the large ones
+
+
+def test_settings_of_the_allocator_are_options_of_the_policy() -> None:
+    """glibc holds the large blocks, since small ones lie between them, but not where they are mapped one by one."""
+    plain, mapped = (measure(replay(from_events(HELD), label, interpret=True)) for label in ("native:glibc", MAPPED))
+    assert plain["reserved_end_bytes"] > 19_000_000 > 1_000_000 > mapped["reserved_end_bytes"]
+    assert mapped["reserved_least_after_peak_bytes"] <= mapped["reserved_end_bytes"] < mapped["reserved_bytes_mean"]
+    assert mapped["unused_bytes_mean"] < plain["unused_bytes_mean"]
+
+
+MAPPED = "native:glibc,env=[MALLOC_MMAP_THRESHOLD_=65536;MALLOC_TOP_PAD_=0]"
+
+
+def test_settings_are_in_the_name_and_told_apart(memtrace: Run, tmp_path: Path) -> None:
+    lines = [f"{row[0]},{row[1]},{row[2] if len(row) > 2 else ''}" for row in HELD]
+    (tmp_path / "held.csv").write_text("\n".join(["op,id,size", *lines]))
+    done = memtrace("run", "held.csv", "-p", "native:glibc", "-p", MAPPED, "--no-report", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert f"After the load {MAPPED} holds least" in done.stdout and "at end" in done.stdout
+    gate = 'reserved_end_bytes > 1MB where policy = "native:glibc,env=[MALLOC_MMAP*"'
+    assert memtrace("compare", "out", "--fail-if", gate).returncode == 0
+    assert memtrace("compare", "out", "--fail-if", 'reserved_end_bytes > 1MB where policy = "native:glibc"').returncode == 1
+
+
+def test_settings_that_are_set_outside_are_told_and_written_down(
+    memtrace: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,100\n")
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    done = memtrace("run", "t.csv", "-p", "native:glibc", "--no-report", "-o", "out")
+    assert "note: MALLOC_ARENA_MAX=2 is set outside" in done.stderr
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["allocator_settings"]["MALLOC_ARENA_MAX"] == "2"
+    assert "is set outside" not in memtrace("run", "t.csv", "-p", "first-fit", "--no-report", "-o", "out").stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", {}),
+        ("MALLOC_ARENA_MAX=1", {"MALLOC_ARENA_MAX": "1"}),
+        ("[MALLOC_ARENA_MAX=1; MALLOC_TOP_PAD_=0;]", {"MALLOC_ARENA_MAX": "1", "MALLOC_TOP_PAD_": "0"}),
+        ("[GLIBC_TUNABLES=glibc.malloc.tcache_count=0]", {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}),
+        ("[MALLOC_TRIM_THRESHOLD=1]", "did you mean 'MALLOC_TRIM_THRESHOLD_'"),
+        ("[MALLOC_ARENA_MAX]", "'MALLOC_ARENA_MAX' is not NAME=value"),
+        ("[A=1;A=2]", "A is given twice"),
+        ("[LD_PRELOAD=x]", "native:/path/to/library.so"),
+    ],
+)
+def test_a_text_of_settings(text: str, found: dict[str, str] | str) -> None:
+    if isinstance(found, dict):
+        assert parse_settings(text, "glibc") == found
+        return
+    with pytest.raises(UsageError, match=re.escape(found)):
+        parse_settings(text, "glibc")
+
+
+def test_other_allocators_have_settings_of_their_own() -> None:
+    given = {"MALLOC_CONF": "dirty_decay_ms:0,narenas:1"}
+    assert parse_settings("[MALLOC_CONF=dirty_decay_ms:0,narenas:1]", "jemalloc") == given
+    assert parse_policy("native:jemalloc,env=[MALLOC_CONF=dirty_decay_ms:0,narenas:1]").options["env"] == (
+        "[MALLOC_CONF=dirty_decay_ms:0,narenas:1]"
+    )
+    with pytest.raises(UsageError, match="unknown setting of glibc"):
+        check_options([parse_policy("native:glibc,env=[MALLOC_CONF=narenas:1]")], None)
 
 
 def test_footprints_are_the_systems(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ NAMES = [
     "occupancy-tag",
     "fragmentation",
     "next-request",
+    "usable-by-size",
     "hole-sizes",
     "distributions",
     "size-lifetime",

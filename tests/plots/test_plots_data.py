@@ -14,7 +14,7 @@ from memtrace.drawing.panel import Panel
 from memtrace.drawing.saving import file_names
 from memtrace.drawing.scales import class_label, class_ticks, common_limit, count_ticks, size_ticks
 from memtrace.drawing.text import printable, short_labels, shorten, width, wrap
-from memtrace.plots import occupancy_age, occupancy_tag
+from memtrace.plots import occupancy_age, occupancy_tag, usable
 from memtrace.plots.addresses import HOLE, UNUSED
 from memtrace.plots.hole_sizes import DARK, PALE, shaded
 from memtrace.plots.occupancy import coloured
@@ -259,3 +259,26 @@ def test_ages_and_tags_are_painted_by_their_palettes() -> None:
     assert occupancy_age.age_pixels(cells, (2.0, 6.0)).tolist() == [[young, hole], [old, young]]
     first, second, none = ([round(255 * p) for p in c] for c in (*occupancy_tag.COLOURS[:2], occupancy_tag.NONE))
     assert occupancy_tag.tagged(cells).tolist() == [[second, hole], [none, first]]
+
+
+def test_the_share_of_free_memory_that_serves_a_size_is_that_of_the_holes() -> None:
+    """Beside lists of holes: at each power of two the share of their bytes in those that are at least as large."""
+    chance = numpy.random.default_rng(5)
+    samples = [chance.integers(1, 5000, count).tolist() for count in (1, 3, 40, 7, 12)]
+    rows = [(event, hole) for event, holes in enumerate(samples) for hole in holes]
+    classes: dict[tuple[int, int], int] = {}
+    for event, hole in rows:
+        key = (event, 1 << hole.bit_length() - 1)
+        classes[key] = classes.get(key, 0) + hole
+    table = {
+        "event": numpy.array([event for event, _ in classes]),
+        "hole_bytes_from": numpy.array([start for _, start in classes]),
+        "free_bytes": numpy.array(list(classes.values())),
+    }
+    found = usable.usable(table, range(14))
+    for at, size in enumerate(1 << k for k in range(14)):
+        shares = [sum(hole for hole in holes if hole >= size) / sum(holes) for holes in samples]
+        assert found[:, at] == pytest.approx(numpy.percentile(shares, usable.BAND))
+    half = max(1 << k for k in range(14) if found[1, k] >= 0.5)
+    assert usable.numbers([found], range(14)) == [class_label(half, "size")]
+    assert (usable.usable({name: column[:0] for name, column in table.items()}, range(3)) == 0).all()

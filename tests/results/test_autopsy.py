@@ -15,6 +15,7 @@ from sample_results import sample
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import DEFAULT_SAMPLES, Hooks, Placement, replay
 from memtrace.measures.occupancy import Contents
+from memtrace.measures.servable import next_requests
 from memtrace.report.blocks import Paragraph, Section
 from memtrace.report.document import build
 from memtrace.report.flow import pages
@@ -23,9 +24,9 @@ from memtrace.report.markdown import write as write_markdown
 from memtrace.report.pdf import marks
 from memtrace.report.pdf import write as write_pdf
 from memtrace.report.policy_pages import cause, facts, failure_of, sentence
-from memtrace.results.failure import MOST_PINS, opened_ranges, pins
 from memtrace.results.folder import read_folder, write_folder
-from memtrace.results.gather import distributions, gather, next_requests
+from memtrace.results.gather import distributions, gather
+from memtrace.results.holders import MOST_PINS, opened_ranges, pins
 from memtrace.results.tables import Results
 from memtrace.results.tables import build as build_results
 from memtrace.trace import Trace, from_events

@@ -9,7 +9,7 @@ import pytest
 from memtrace.results.suggestions import suggestions
 from memtrace.results.verdict import best, rank, verdict
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def row(policy: str, peak: int, **more: Any) -> dict[str, Any]:
@@ -123,6 +123,90 @@ def test_many_names_are_left_to_the_table() -> None:
 )
 def test_what_else_is_worth_saying(rows: list[dict[str, Any]], words: str) -> None:
     assert words in " ".join(verdict(rows))
+
+
+# Pools of fixed size
+
+
+def pool(policy: str, end: int, **more: Any) -> dict[str, Any]:
+    """A summary row of a fixed pool of 1 GiB whose highest block ends at `end`, with 100 MiB live at most."""
+    known = {"peak_reserved_event": 0, "reserve_calls": 0, "release_calls": 0, "highest_end_bytes": end, "capacity_bytes": None}
+    return row(policy, GIB, **{"lower_bound_bytes": 100 * MIB, "peak_allocated_bytes": end, **known, **more})
+
+
+def test_pools_are_ranked_by_how_far_up_they_were_used() -> None:
+    rows = [pool("a", 300 * MIB), pool("b", 200 * MIB), pool("paged", 1, highest_end_bytes=None, peak_allocated_bytes=250 * MIB)]
+    assert named(rank(rows)) == ["b", "paged", "a"] and named(best(rank(rows))) == ["b"]
+    first, second, *_ = verdict(rows)
+    assert first == "b needs least: 200.0 MiB of a pool of 1.0 GiB, 2.00x the lower bound of 100.0 MiB (peak live)."
+    assert second == "a needs most: 300.0 MiB, 1.50x as much."
+    grown = [pool("a", 300 * MIB), row("grows", 400 * MIB, capacity_bytes=None)]
+    assert named(rank(grown)) == ["a", "grows"]
+    assert named(rank([pool("a", 300 * MIB, reserve_calls=1), grown[1]])) == ["grows", "a"], "that one has grown"
+
+
+def test_a_pool_says_how_little_of_it_was_ever_free() -> None:
+    said = verdict([pool("a", 300 * MIB, least_free_bytes=5 * MIB, least_largest_hole_bytes=MIB, external_frag_max=0.969)])
+    assert said[0] == "a needs 300.0 MiB of a pool of 1.0 GiB, 3.00x the lower bound of 100.0 MiB (peak live)."
+    assert said[1] == (
+        "Of the pool of a at least 5.0 MiB were free at any time, and at least 1.0 MiB in one hole; "
+        "at worst 96.9% of what was free lay outside the largest hole."
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "typed"),
+    [
+        ("best-fit:initial=65536", "best-fit"),
+        ("tlsf:header=8,initial=65536,zero=null", "tlsf:header=8,zero=null"),
+        ("tlsf:initial=65536,header=8", "tlsf:header=8"),
+        ("arenas:policy=[best-fit:align=64,initial=512],count=4", "'arenas:policy=[best-fit:align=64],count=4'"),
+        ("arenas:policy=[best-fit:initial=512],count=4", "'arenas:policy=[best-fit],count=4'"),
+        ("mine", "./mine.py"),
+    ],
+)
+def test_after_a_pool_comes_the_smallest_memory_that_works(label: str, typed: str) -> None:
+    found = suggestions([pool(label, MIB), pool("other", 2 * MIB)], "t.csv", {"mine": "./mine.py"})
+    assert found[0].command == f"memtrace mincap t.csv -p {typed}"
+    assert not any("--capacity" in each.command for each in found)
+
+
+# What is held after the load
+
+
+def held(policy: str, end: int, live: int = MIB, **more: Any) -> dict[str, Any]:
+    """A summary row of a policy that reserves 100 MiB at most and `end` bytes at the end."""
+    known = {"lower_bound_bytes": 90 * MIB, "peak_live_bytes": 90 * MIB, "live_end_bytes": live, "capacity_bytes": None}
+    return row(policy, 100 * MIB, **{"reserved_end_bytes": end, **known, **more})
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([held("a", 100 * MIB)], "After the load a still holds 100.0 MiB for 1.0 MiB live."),
+        (
+            [held("a", 100 * MIB, empty_pages_4k_bytes=80 * MIB, empty_pages_2m_bytes=0)],
+            "After the load a still holds 100.0 MiB for 1.0 MiB live; of that, 80.0 MiB lie in empty pages of 4 KiB.",
+        ),
+        ([held("a", 100 * MIB), held("b", 100 * MIB)], "After the load every policy still holds 100.0 MiB for 1.0 MiB live."),
+        (
+            [held("a", 100 * MIB), held("b", 120 * MIB, peak_reserved_bytes=120 * MIB)],
+            "After the load every policy still holds at least 100.0 MiB for 1.0 MiB live.",
+        ),
+        (
+            [held("a", 100 * MIB), held("b", 8 * MIB), held("c", 60 * MIB)],
+            "After the load b holds least, 8.0 MiB, and a most, 100.0 MiB, for 1.0 MiB live.",
+        ),
+        ([held("a", 100 * MIB), held("b", 0, live=0)], "After the load b holds least, 0 B, and a most, 100.0 MiB, for"),
+        ([held("a", 100 * MIB, live=60 * MIB)], ""),  # the load is not over
+        ([held("a", 8 * MIB)], ""),  # nothing remarkable
+        ([held("a", 100 * MIB, live=0)], ""),  # the program has ended
+        ([row("a", MIB)], ""),  # an older folder does not say
+    ],
+)
+def test_what_is_held_after_the_load_is_said(rows: list[dict[str, Any]], words: str) -> None:
+    said = " ".join(verdict(rows))
+    assert words in said if words else "After the load" not in said
 
 
 # Suggestions
