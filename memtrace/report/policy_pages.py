@@ -83,7 +83,7 @@ def cause(failure: Failure, limit: int) -> Cause:
     """
     if failure["live_bytes"] + failure["request_bytes"] > limit:
         return "full"
-    if in_blocks(failure) + needed(failure) > limit:
+    if in_blocks(failure) + least_bytes(failure) > limit:
         return "rounding"
     return "fragmentation"
 
@@ -94,7 +94,7 @@ def in_blocks(failure: Failure) -> int:
     return int(failure["live_bytes"] if known is None else known)
 
 
-def needed(failure: Failure) -> int:
+def least_bytes(failure: Failure) -> int:
     """Return the bytes that the request needs at least: as the policy rounded it if that is known, else its own."""
     return int(failure["request_bytes"] if failure["needed_bytes"] is None else failure["needed_bytes"])
 
@@ -117,7 +117,7 @@ def sentence(failure: Failure, limit: int) -> str:
     largest = failure["largest_hole_bytes"]
     if largest is None:
         return f"Fragmentation, by the sums: {asked} were asked for and {free} were in no block."
-    if largest >= needed(failure):
+    if largest >= least_bytes(failure):
         return (
             f"Out of reach: {asked} were asked for, and a range of {format_size(largest)} was free, but not for this request: it "
             "is of another pool or stream, not aligned as asked, or of a class that the policy does not search."

@@ -1,8 +1,9 @@
 """Rank policies over many traces: what each needs beside the lower bound, how often it is best, where it fails.
 
-Functions take summary rows, a row for each trace and policy. A trace on which a policy ran out of memory, or refused requests,
-counts as failed, and is in no mean. Traces whose names differ only in an option ``seed`` are replicates of one workload: they
-form a group, and a policy's value on the group is the mean over its seeds. A trace without a seed is a group of its own.
+What a policy needs is `verdict.needed`: its peak of reserved bytes, or of a pool of fixed size the high-water mark. Functions
+take summary rows, a row for each trace and policy. A trace on which a policy ran out of memory, or refused requests, counts as
+failed, and is in no mean. Traces whose names differ only in an option ``seed`` are replicates of one workload: they form a group,
+and a policy's value on the group is the mean over its seeds. A trace without a seed is a group of its own.
 
 Means are geometric, since they are of ratios: twice as much on one trace and half as much on another are together equal.
 Intervals and tests take the logarithms of the ratios, and come from scipy; without it they are None.
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memtrace.results.verdict import CLEARLY, above_bound, is_oom, ratio_text
+from memtrace.results.verdict import CLEARLY, REFERENCE, above_bound, is_served, needed, ratio_text
 
 Row = Mapping[str, Any]
 
@@ -35,7 +36,7 @@ class Standing:
     policy: str
     traces: int  # that it was replayed on
     failed: int  # of these: it ran out of memory, or refused requests
-    ratio: float | None  # mean over the groups it served, of peak reserved bytes over the lower bound; None without any
+    ratio: float | None  # mean over the groups it served, of the bytes needed over the lower bound; None without any
     low: float | None  # lower end of the interval of ``ratio`` over the seeds; None without seeds or without scipy
     high: float | None
     worst: float | None  # the largest such ratio
@@ -75,7 +76,7 @@ def standings(rows: Iterable[Row]) -> list[Standing]:
 
 
 def served(rows: Mapping[str, Row]) -> dict[str, float]:
-    """Return the logarithm of peak reserved bytes over the lower bound, by trace, where a policy served every request."""
+    """Return the logarithm of the bytes needed over the lower bound, by trace, where a policy served every request."""
     found = {}
     for trace, row in rows.items():
         ratio = None if row.get("failed_allocs") else above_bound(row)
@@ -96,8 +97,8 @@ def best_on(by_policy: Mapping[str, Mapping[str, Row]], policy: str) -> int:
     """Return on how many traces a policy serves every request and no other that does needs less."""
     count = 0
     for trace, row in by_policy[policy].items():
-        rivals = [own[trace] for own in by_policy.values() if trace in own and _serves(own[trace])]
-        count += _serves(row) and row["peak_reserved_bytes"] == min(each["peak_reserved_bytes"] for each in rivals)
+        rivals = [own[trace] for own in by_policy.values() if trace in own and is_served(own[trace])]
+        count += is_served(row) and needed(row) == min(map(needed, rivals))
     return count
 
 
@@ -126,7 +127,7 @@ def paired(rows: Sequence[Row], policy: str, other: str) -> Paired | None:
 
 def conclusion(rows: Sequence[Row]) -> list[str]:
     """Return sentences on which policy does best over all traces and how the next one compares, the most important first."""
-    ranked = standings(rows)
+    ranked = [each for each in standings(rows) if each.policy.partition(":")[0] != REFERENCE]  # which nobody can choose
     groups = {group_of(row["trace"]) for row in rows}
     if len(ranked) < 2 or len({row["trace"] for row in rows}) < 2:
         return []
@@ -174,11 +175,6 @@ def _beside(found: Paired, second: Standing, comparisons: int) -> str:
     return f"{start} {change}: {counts}{test}.{near}"
 
 
-def _serves(row: Row) -> bool:
-    """Return whether a policy served every request of a trace."""
-    return not is_oom(row) and not row.get("failed_allocs")
-
-
 def _standing(policy: str, own: Mapping[str, Row], places: Sequence[float], best: int) -> Standing:
     """Return the standing of a policy with these rows by trace, and these places among the others."""
     logs = served(own)
@@ -190,7 +186,7 @@ def _standing(policy: str, own: Mapping[str, Row], places: Sequence[float], best
     return Standing(
         policy=policy,
         traces=len(own),
-        failed=sum(not _serves(row) for row in own.values()),
+        failed=sum(not is_served(row) for row in own.values()),
         ratio=None if mean is None else math.exp(mean),
         low=None if mean is None or interval is None else math.exp(mean - interval),
         high=None if mean is None or interval is None else math.exp(mean + interval),
@@ -206,9 +202,7 @@ def _places(by_policy: Mapping[str, Mapping[str, Row]]) -> dict[str, list[float]
     common = set.intersection(*(set(own) for own in by_policy.values())) if by_policy else set()
     found: dict[str, list[float]] = {policy: [] for policy in by_policy}
     for trace in sorted(common):
-        peaks = {
-            policy: own[trace]["peak_reserved_bytes"] if _serves(own[trace]) else math.inf for policy, own in by_policy.items()
-        }
+        peaks = {policy: needed(own[trace]) if is_served(own[trace]) else math.inf for policy, own in by_policy.items()}
         for policy, peak in peaks.items():
             below, same = sum(other < peak for other in peaks.values()), sum(other == peak for other in peaks.values())
             found[policy].append(below + (same + 1) / 2)
