@@ -40,7 +40,7 @@ OWN = {
 OTHERS = {
     "pytorch": (
         *("", "max_split_size_mb:64", "expandable_segments:True", "roundup_power2_divisions:[256:1,512:2,>:8]"),
-        *("garbage_collection_threshold:0.5", "va=firstfit", "ties=address", "events=auto", "events=manual", "history=true"),
+        *("garbage_collection_threshold:0.5", "va=firstfit", "version=2.9", "events=auto", "events=manual", "history=true"),
     ),
     "bfc": (
         *("", "garbage_collection=true", "allow_growth=false", "fragmentation_fraction=1", "swap=inplace"),
