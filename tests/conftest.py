@@ -37,7 +37,12 @@ def compiled_for(item: pytest.Item) -> str | None:
     from memtrace.engine.registry import builtin_policies
 
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    words = [item.path.stem.split("_")[1], *(value.partition(":")[0] for value in parameters.values() if isinstance(value, str))]
+    named = item.path.stem.removeprefix("test_")
+    words = [
+        named.split("_")[0],
+        named.replace("_", "-"),
+        *(value.partition(":")[0] for value in parameters.values() if isinstance(value, str)),
+    ]
     return next((word for word in words if word in builtin_policies()), parameters.get("evict"))
 
 

@@ -104,6 +104,30 @@ OTHERS = {
     "lwip": ("", "align=8", "pool=4KiB", "swap=inplace"),
     "zephyr": ("", "bits=64", "tries=1", "pool=4KiB", "swap=inplace"),
     "esp-idf": ("", "pool=4KiB", "swap=inplace"),
+    "rmm-pool": (
+        *("", "initial=4096", "initial=50%", "maximum=none", "maximum=none,initial=1024", "maximum=2MiB", "frees=own"),
+        *("initial=100%", "swap=inplace", "initial=25%,maximum=none,frees=own"),
+    ),
+    "rmm-arena": (
+        *("", "size=50%", "size=1MiB", "size=100%", "size=25%", "size=2MiB", "size=75%", "size=3MiB", "swap=inplace"),
+        "size=90%,swap=inplace",
+    ),
+    "ort": (
+        *("", "first=256", "first=1000,max_extend=1MiB", "extend=exact", "growth=4096", "waste=1", "waste=1024,extend=exact"),
+        *("max_extend=700160", "swap=inplace", "first=4096,max_extend=8192,growth=512,waste=1"),
+    ),
+    "ggml": (
+        *("", "align=128", "align=1", "chunk=4096", "chunk=1", "chunk=100000,align=16", "align=256", "chunk=1MiB"),
+        *("swap=inplace", "chunk=2048,align=64"),
+    ),
+    "cupy": (
+        *("", "ties=highest", "ties=oldest", "ties=newest", "limit=8192", "limit=1MiB", "limit=512", "swap=inplace"),
+        *("limit=65536,ties=newest", "limit=100000,ties=highest"),
+    ),
+    "umpire-quick": (
+        *("", "first=4096", "first=1,next=1", "align=256", "coalesce=actual,first=1024", "coalesce=never,first=1024"),
+        *("blocks=2,first=512,next=512", "blocks=3,first=1,next=1,coalesce=actual", "swap=inplace", "align=1,first=100,next=100"),
+    ),
     "native": (
         *("", "footprint=mapped", "touch=false", "threads=false", "footprint=mapped,touch=false", "threads=false,touch=false"),
         *("footprint=mapped,threads=false", "library=glibc", "library=glibc,touch=false", "swap=inplace"),
