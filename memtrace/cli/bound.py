@@ -29,6 +29,9 @@ class Within:
     align: int  # bytes, of addresses
 
 
+ONLINE = ("first-fit", "best-fit")  # policies that place the blocks where there are too many for packing, as for `optimum`
+
+
 @click.command()
 @click.argument("trace")
 @option("format")
@@ -76,7 +79,7 @@ def bound(
     """Pack the blocks of TRACE with all lifetimes known in advance; no online policy can beat the result by much.
 
     The peak of live bytes is a lower bound. The validator checks each packing. Policy `optimum` follows the best
-    packing.
+    packing. Where too many blocks live at once to be packed, the placements of first and best fit are compared.
 
     With --capacity, a depth-first search looks for a packing within that capacity, in 5 million steps times the effort.
     The exit code is 1 if it finds none. With --solver as well, CP-SAT goes on where the search gives up.
@@ -107,8 +110,14 @@ def bound(
     for packing in packings(buffers, effort, solver_seconds):
         check(found_trace, buffers, packing, unit)
         found.append(packing)
+    if not len(buffers):
+        raise UsageError(f"{found_trace.name} asks for no block: there is nothing to pack")
     if not found:
-        raise UsageError(f"{found_trace.name}: too few blocks or too many live at once to pack; policies replay it all the same")
+        if not (quiet or as_json):
+            click.echo("note: too many blocks live at once to be packed; these are the placements of policies", err=True)
+        found = [placed(found_trace, buffers, name, unit, output is not None) for name in ONLINE]
+        for packing in found:
+            check(found_trace, buffers, packing, unit)
     lowest = min(found, key=lambda packing: packing.height)
     if output is not None:
         write(Path(output), buffers, lowest)
@@ -140,6 +149,22 @@ def planned_by(trace: Trace, planner: str) -> tuple[Packing, int]:
     buffers, packing = packing_of(trace, planner)
     check(trace, buffers, packing, 1)
     return packing, buffers.bound
+
+
+def placed(trace: Trace, buffers: Buffers, name: str, align: int, moves: bool) -> Packing:
+    """Return the placement of a policy, which does not know the future, as a packing. ``moves``: a realloc makes a block anew."""
+    import numpy as np
+
+    from memtrace.contract.ops import ALLOC, REALLOC
+    from memtrace.engine.replay import replay
+    from memtrace.packing.packing import Packing, height
+
+    text = f"{name}:align={align},min_block={align}" + (",realloc=move" if moves else "")
+    found = replay(trace, text, keep=True)
+    assert found.addresses is not None
+    requests = np.concatenate([(events.op == ALLOC) | (events.op == REALLOC) for events in trace.batches()])
+    chosen = found.addresses[requests]
+    return Packing(name, chosen, height(chosen, buffers), found.seconds)
 
 
 def fits(trace: Trace, buffers: Buffers, within: Within, output: str | None, as_json: bool) -> None:

@@ -157,6 +157,21 @@ class Readings:
         return Rows(np.concatenate((self.samples.table, peaks)))
 
     @cached_property
+    def gaps(self) -> tuple[Ints, Ints]:
+        """Return start and end of the ranges below, between and above the live blocks at the end; some may be empty.
+
+        A block is what was asked for, without rounding. This is for policies with all blocks in the one range that is reserved.
+        """
+        from memtrace.engine.blocks import PLACED
+
+        blocks = self.placement.blocks
+        live = np.flatnonzero((blocks["status"] == PLACED) & (blocks["requested"] > 0))
+        start = blocks["address"][live].astype(np.int64)
+        order = np.argsort(start, kind="stable")
+        start, size = start[order], blocks["requested"][live].astype(np.int64)[order]
+        return np.concatenate(([0], start + size)), np.concatenate((start, [self.booked(led.RESERVED)]))
+
+    @cached_property
     def fixed(self) -> bool:
         """Return whether the same bytes were reserved all the time, and no call to the system was made: a fixed pool."""
         from memtrace.engine.known import CALLS

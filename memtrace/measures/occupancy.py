@@ -56,7 +56,7 @@ class Contents:
         sampled = even_events(facts.events, samples)
         often = max(LEAST_COLUMNS, min(MOST_COLUMNS, max(CHEAP, LOOKS * facts.events) // max(1, facts.max_live)))
         self.events = sampled[even_events(sampled.size, often)]
-        self.kinds = kinds_of(trace)
+        self.kinds = tag_kinds(trace)
         self.births = np.zeros(facts.max_live + 1, np.int64)
         self.coming = facts.events
         self.grid = new_grid(self.events.size, len(self.kinds.names))
@@ -193,11 +193,20 @@ def new_grid(columns: int, kinds: int) -> Grid:
     )
 
 
-def kinds_of(trace: Trace) -> Kinds:
-    """Return a kind per tag where there are few, else for the MOST_TAGS with the most bytes x events, and OTHER for the rest."""
+def tag_kinds(trace: Trace) -> Kinds:
+    """Return a kind per tag where there are few; else one per first word of the tags, if these are few.
+
+    Else the MOST_TAGS tags with the most bytes x events are kinds, and OTHER stands for the rest.
+    """
+    from memtrace.trace.tags import kind_of, kinds_of
+
     tags = trace.tags
     if len(tags) <= MOST_TAGS:
         return Kinds((*tags, None), np.arange(len(tags) + 1))
+    words = kinds_of(tags)
+    if len(words) <= MOST_TAGS:
+        place = {word: code for code, word in enumerate(words)}
+        return Kinds((*words, None), np.array([*(place[kind_of(tag)] for tag in tags), len(words)]))
     slots = np.zeros((trace.facts.max_live + 1, 2), np.int64)
     bytes_of = np.zeros(trace.facts.max_live + 1, np.int64)
     weights, start = np.zeros(len(tags) + 1), 0

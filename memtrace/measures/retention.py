@@ -9,7 +9,6 @@ import numpy as np
 
 from memtrace.contract import ledger as led
 from memtrace.engine import recorder as rec
-from memtrace.engine.blocks import PLACED
 from memtrace.engine.known import ENDS, STATES, TIMES
 from memtrace.measures.declaration import Floats, Ints, Readings, metric
 
@@ -135,9 +134,5 @@ def _clock_weights(trace: Trace, samples: Ints) -> tuple[Floats, Floats]:
 
 def empty_pages(r: Readings, page: int) -> int:
     """Return the bytes of the pages of this size, all of it reserved, in which no live block has a requested byte at the end."""
-    blocks = r.placement.blocks
-    live = blocks[(blocks["status"] == PLACED) & (blocks["requested"] > 0)]
-    live = live[np.argsort(live["address"], kind="stable")]
-    start, end = live["address"].astype(np.int64), (live["address"] + live["requested"]).astype(np.int64)
-    before, behind = np.concatenate(([0], end)), np.concatenate((start, [r.booked(led.RESERVED)]))
+    before, behind = r.gaps
     return int(np.maximum(behind // page - -(-before // page), 0).sum()) * page

@@ -10,6 +10,7 @@ import numpy as np
 from memtrace.report.blocks import Column, Heading, Paragraph, Table
 from memtrace.results.holders import END, OOM, OTHERS, PEAK, at_moment, pins_at
 from memtrace.results.verdict import is_oom
+from memtrace.trace.tags import kind_of
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def live_by_tag(results: Results, trace: str, row: Row) -> list[tuple[str, ...]]
 def kinds_of(tags: Iterable[str | None]) -> dict[str | None, str | None]:
     """Return the name under which each tag is shown: its first word, if there are too many tags and few first words."""
     found = dict.fromkeys(tags)
-    first = {tag: tag if tag is None or tag == OTHERS else (tag.split(maxsplit=1) or [tag])[0] for tag in found}
+    first = {tag: tag if tag is None or tag == OTHERS else kind_of(tag) for tag in found}
     grouped = len(found) > MOST_TAGS and len(set(first.values())) <= MOST_TAGS
     return first if grouped else {tag: tag for tag in found}
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Columns = dict[str, Any]
 Ints = NDArray[np.int64]
+Ranges = tuple[Ints, Ints, Ints, Ints]
 PEAK, END, OOM = "peak", "end", "oom"  # moments: the peak of live bytes; the last event; the event at which memory ran out
 MOST_PINS = 10  # blocks listed in the table `pins` for each moment
 MOST_TAGS = 2000  # tags with a row for each moment in the table `holders`; the others are one row
@@ -100,16 +101,18 @@ def tables_of(placement: Placement, peak: AtPeak | None) -> dict[str, Columns]:
 
 def tables(moment: Moment, name: str, event: int) -> dict[str, Columns]:
     """Return the columns of `holders` and `pins` at one moment, which has this name and event."""
-    found = {"holders": by_tag(moment), "pins": pins(moment)}
+    ranges = opened_ranges(moment) if has_addresses(moment) else None
+    found = {"holders": by_tag(moment, ranges), "pins": pins(moment, ranges)}
     for table, key in (("holders", "blocks"), ("pins", "bytes")):
         rows = len(found[table][key])
         found[table] |= {"moment": np.full(rows, name, object), "event": np.full(rows, event)}
     return found
 
 
-def by_tag(moment: Moment) -> Columns:
+def by_tag(moment: Moment, ranges: Ranges | None = None) -> Columns:
     """Return the columns of `holders` at one moment: for each tag its live blocks, their bytes, and the free bytes they pin.
 
+    ``ranges`` are what `opened_ranges` returns, if that was called already.
     The tags with most of both come first. `pinned_bytes` are null where addresses do not tell what lies beside a block.
     """
     from memtrace.engine.blocks import DEAD, FREED
@@ -123,7 +126,7 @@ def by_tag(moment: Moment) -> Columns:
     held = np.zeros(names.size, np.int64)
     known = tells_sides(moment)
     if known:
-        slot, doubled = pinned(moment)
+        slot, doubled = pinned(moment, opened_ranges(moment) if ranges is None else ranges)
         np.add.at(held, blocks["tag"][slot].astype(np.int64) + 1, doubled)
     order = np.argsort(-(size + held // 2), kind="stable")
     order = order[count[order] > 0]
@@ -141,13 +144,17 @@ def tells_sides(moment: Moment) -> bool:
     """Return whether the policy's addresses, or its function ``neighbours``, tell what lies beside a block."""
     from memtrace.contract.policy import function_of
 
-    constants = constants_of(moment.policy.module)
-    if constants.FOOTPRINT_ONLY or comes_in_pieces(moment):
+    if not has_addresses(moment):
         return False
-    return not constants.VIRTUAL or function_of(moment.policy.module, "neighbours") is not None
+    return not constants_of(moment.policy.module).VIRTUAL or function_of(moment.policy.module, "neighbours") is not None
 
 
-def pinned(moment: Moment) -> tuple[Ints, Ints]:
+def has_addresses(moment: Moment) -> bool:
+    """Return whether each block lies at one address of the policy's own: not of a real allocator, and not in pieces."""
+    return not (constants_of(moment.policy.module).FOOTPRINT_ONLY or comes_in_pieces(moment))
+
+
+def pinned(moment: Moment, ranges: Ranges) -> tuple[Ints, Ints]:
     """Return the slots of the blocks that have an address, and for each twice the free bytes that it pins.
 
     A hole between two blocks counts half to each. In one range of addresses, what is free below the lowest block is its own
@@ -156,7 +163,7 @@ def pinned(moment: Moment) -> tuple[Ints, Ints]:
     """
     from memtrace.contract.policy import function_of
 
-    address, extent, slot, opens = opened_ranges(moment)
+    address, extent, slot, opens = ranges
     doubled = opens - extent
     if slot.size and function_of(moment.policy.module, "neighbours") is None:
         end = np.maximum.accumulate(address + extent)
@@ -165,16 +172,17 @@ def pinned(moment: Moment) -> tuple[Ints, Ints]:
     return slot, doubled
 
 
-def pins(moment: Moment) -> Columns:
+def pins(moment: Moment, ranges: Ranges | None = None) -> Columns:
     """Return the columns of `pins` at one moment, which has the blocks with the most free bytes on their two sides.
 
     The block with the most comes first; there are at most MOST_PINS. No two of them are neighbours, so that no gap
-    counts twice. There are no rows for a real allocator, nor for a policy whose blocks come in pieces.
+    counts twice. There are no rows for a real allocator, nor for a policy whose blocks come in pieces. ``ranges`` are as
+    in `by_tag`.
     """
     empty: Columns = {name: np.zeros(0, np.int64) for name in ("address", "bytes", "opens_bytes")}
-    if constants_of(moment.policy.module).FOOTPRINT_ONLY or comes_in_pieces(moment):
+    if not has_addresses(moment):
         return {**empty, "tag": np.zeros(0, object)}
-    address, extent, slot, opens = opened_ranges(moment)
+    address, extent, slot, opens = opened_ranges(moment) if ranges is None else ranges
     chosen = without_neighbours(np.argsort(extent - opens, kind="stable"), MOST_PINS)
     codes, names = moment.blocks["tag"][slot[chosen]], moment.trace.tags
     tags = [names[code] if code >= 0 else None for code in codes.tolist()]
@@ -194,7 +202,7 @@ def without_neighbours(order: Ints, most: int) -> Ints:
     ``order`` is gone through from its start, and a position next to a chosen one is left out.
     """
     kept: list[int] = []
-    for one in order.tolist():
+    for one in order[: 3 * most].tolist():  # a chosen one leaves out two others at most
         if len(kept) == most:
             break
         if one - 1 not in kept and one + 1 not in kept:
@@ -202,7 +210,7 @@ def without_neighbours(order: Ints, most: int) -> Ints:
     return np.array(kept, np.int64)
 
 
-def opened_ranges(moment: Moment) -> tuple[Ints, ...]:
+def opened_ranges(moment: Moment) -> Ranges:
     """Return four arrays, one entry per live block in the order of addresses: address, requested bytes, slot, opened bytes.
 
     The opened bytes are those that would be contiguous if the block were freed: its own, and the free bytes on both

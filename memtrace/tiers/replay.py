@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from memtrace.errors import PolicyError, UsageError
 from memtrace.tiers.tier import MOST_TIERS, SCALE, Plan, Tier
+from memtrace.trace.tags import is_named, kind_of, kinds_of
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
@@ -369,7 +370,7 @@ def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np
     for k, tier in enumerate(tiers):
         known = tier.compression.ratios if tier.compression else {}
         for code, tag in enumerate((*tags, "")):
-            given = known.get(tag) or known.get("*") or (SCALE,)
+            given = known.get(tag) or known.get(kind_of(tag)) or known.get("*") or (SCALE,)
             ratios[k, code, : len(given)] = given
             counts[k, code] = len(given)
     return ratios, counts
@@ -378,11 +379,12 @@ def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np
 def pinned_tags(trace: Trace, pinned: Sequence[str]) -> NDArray[np.int8]:
     """Return int8[tag + 1]: 1 for each tag whose blocks are pinned, else 0; the last element, for blocks without a tag, is 0.
 
-    Raises UsageError for a tag that the trace does not have.
+    ``pinned`` are tags, or kinds of tags. Raises UsageError for one that the trace does not have.
     """
     from memtrace.names import unknown
 
+    known = dict.fromkeys((*kinds_of(trace.tags), *trace.tags))
     for tag in pinned:
-        if tag not in trace.tags:
-            raise unknown("tag", tag, trace.tags)
-    return np.array([tag in pinned for tag in (*trace.tags, "")], np.int8)
+        if tag not in known:
+            raise unknown("tag", tag, known)
+    return np.array([is_named(tag, pinned) for tag in (*trace.tags, "")], np.int8)

@@ -1,6 +1,7 @@
 """Derive from the lifetimes in the trace of a training step when its weights, gradients and optimizer states are used.
 
-A pass begins with the alloc of an `input`, its backward part with the first `gradient` of the pass.
+A block's kind is the first word of its tag. A pass begins with the alloc of an `input`, its backward part with the first
+`gradient` of the pass.
 
 1. Backward: the gradient of a parameter is made just after the parameter was read. It is as large as its weight, or (ZeRO)
    its share; weights are matched with gradients of their size in reverse order of their allocs, which is the order of the
@@ -25,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memtrace.tiers import training_kernel
+from memtrace.trace.model import read_only
+from memtrace.trace.tags import kind_of, kinds_of
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
@@ -39,9 +42,12 @@ def derive(trace: Trace, interpret: bool = False, room: int = 1 << 12) -> tuple[
     ``interpret`` runs the pass over the events uncompiled.
     """
     step = training_kernel.specialise(training_kernel) if interpret else compiled()
-    state = training_kernel.new_state(trace.facts.max_live + 1, trace.tags, room)
+    kinds = kinds_of(trace.tags)
+    place = {kind: code for code, kind in enumerate(kinds)}
+    codes = np.array([*(place[kind_of(tag)] for tag in trace.tags), -1], np.int32)  # of kinds, by tag code; -1: no tag
+    state = training_kernel.new_state(trace.facts.max_live + 1, kinds, room)
     for events in trace.batches():
-        columns, start = (events.op, events.block, events.size, events.tag), 0
+        columns, start = (events.op, events.block, events.size, read_only(codes[events.tag])), 0
         while (start := step(*columns, start, False, state)) < events.op.size:
             state = training_kernel.larger(state)
     while trace.facts.events and step(*columns, 0, True, state) == 0:

@@ -18,14 +18,20 @@ from numpy.typing import NDArray
 
 from memtrace.errors import UsageError
 from memtrace.names import unknown
+from memtrace.trace.tags import kind_of, kinds_of
 
 if TYPE_CHECKING:
     from memtrace.tiers.records import Future
     from memtrace.trace import Trace
 
 RULES = ("auto", "access", "lifetimes", "training")
-NEEDED = ("weight", "gradient", "activation")  # tags that the rule `training` needs
-DROPPED_TAGS = ("weight", "gradient", "optimizer", "input")  # tags whose blocks are dropped, not read, at their free (`training`)
+NEEDED = ("weight", "gradient", "activation")  # kinds of tags that the rule `training` needs
+DROPPED_TAGS = (
+    "weight",
+    "gradient",
+    "optimizer",
+    "input",
+)  # kinds whose blocks are dropped, not read, at their free (`training`)
 
 # Uses for which the trace has no event, in order: the event before which each block is used, and its slot.
 Extra = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -63,7 +69,7 @@ def rule_of(trace: Trace, asked: str) -> str:
     """
     if asked not in RULES:
         raise unknown("rule for uses", asked, RULES)
-    missing = [tag for tag in NEEDED if tag not in trace.tags]
+    missing = [kind for kind in NEEDED if kind not in kinds_of(trace.tags)]
     if asked == "access" and not trace.facts.accesses:
         raise UsageError(f"{trace.name} has no access events\ntry: --uses lifetimes, which takes allocs and frees for uses")
     if asked == "training" and missing:
@@ -88,7 +94,7 @@ def free_is_use(trace: Trace, rule: str) -> NDArray[np.uint8]:
     if rule == "access":
         return np.zeros(len(trace.tags) + 1, np.uint8)
     kept = DROPPED_TAGS if rule == "training" else ()
-    return np.array([tag not in kept for tag in (*trace.tags, "")], np.uint8)
+    return np.array([kind_of(tag) not in kept for tag in (*trace.tags, "")], np.uint8)
 
 
 def extra_uses(trace: Trace, rule: str) -> Extra:

@@ -12,7 +12,7 @@ import pytest
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import Hooks, Placement, replay
 from memtrace.measures import occupancy as watching
-from memtrace.measures.occupancy import OTHER, Contents, filled, final_occupancy, kinds_of
+from memtrace.measures.occupancy import OTHER, Contents, filled, final_occupancy, tag_kinds
 from memtrace.trace import Trace, from_events
 from memtrace.trace.model import split_after
 
@@ -147,7 +147,7 @@ def test_of_many_tags_those_that_hold_most_are_kept() -> None:
     for number in range(20):
         rows.append({"op": "alloc", "id": number, "size": 1000 if number % 2 else 10, "tag": f"tag-{number:02d}"})
     rows += [{"op": "free", "id": number} for number in range(20)]
-    kinds = kinds_of(from_events(rows))
+    kinds = tag_kinds(from_events(rows))
     assert kinds.names[-2:] == (OTHER, None)
     assert set(kinds.names[:-2]) < {f"tag-{number:02d}" for number in range(1, 20, 2)}
     assert kinds.of_tag[0] == watching.MOST_TAGS and kinds.of_tag[-1] == watching.MOST_TAGS + 1
@@ -169,3 +169,9 @@ def test_cut_batches_are_the_same_events(after: list[int]) -> None:
     assert np.concatenate([part.tag for part in parts]).tolist() == whole.tag.tolist()
     ends = np.cumsum([part.op.size for part in parts]) - 1
     assert set(after) <= set(ends.tolist())
+
+
+def test_of_many_tags_of_few_kinds_the_kinds_are_counted() -> None:
+    rows = [{"op": "alloc", "id": i, "size": 10, "tag": f"{('weight', 'state')[i % 2]} {i}"} for i in range(20)]
+    kinds = tag_kinds(from_events(rows))
+    assert kinds.names == ("weight", "state", None) and kinds.of_tag.tolist() == [*([0, 1] * 10), 2]

@@ -166,6 +166,25 @@ def test_swaps_need_no_scratch_block() -> None:
         replay(trace, "optimum:swap=scratch")
 
 
+def test_where_too_many_blocks_live_at_once_policies_place_them(
+    memtrace: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is that of policy `optimum`, which follows the lowest of the same placements."""
+    lines = [f"alloc,{i},{100 + 37 * i % 500}\n" + (f"free,{i - 3},\n" if i % 2 and i > 3 else "") for i in range(60)]
+    (tmp_path / "t.csv").write_text("op,id,size\n" + "".join(lines))
+    monkeypatch.setattr("memtrace.packing.packing.MOST_PAIRS", 10)
+    done = memtrace("bound", "t.csv", "--json", "-o", "p.csv")
+    assert done.returncode == 0, done.stderr
+    rows = {row["method"]: row["height_bytes"] for row in json.loads(done.stdout)["packings"]}
+    assert set(rows) == {"first-fit", "best-fit"}
+    shown = memtrace("bound", "t.csv")
+    assert "too many blocks live at once to be packed" in shown.stderr and "best-fit" in shown.stdout
+    followed = json.loads(memtrace("run", "t.csv", "-p", "optimum", "--json", "--no-report", "-o", "out").stdout)["results"][0]
+    assert followed["peak_reserved_bytes"] == min(rows.values())
+    (tmp_path / "none.csv").write_text("op,id,size\nfree,,\n")
+    assert "asks for no block" in memtrace("bound", "none.csv").stderr
+
+
 def test_bound_command(memtrace: Run, tmp_path: Path) -> None:
     done = memtrace("bound", ROOT / "traces" / "gpt2-small-amp-tight.parquet", "-o", tmp_path / "packing.csv", "--json")
     assert done.returncode == 0, done.stderr

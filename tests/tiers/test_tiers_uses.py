@@ -11,13 +11,49 @@ from tier_cases import trace_of
 
 from memtrace.errors import UsageError
 from memtrace.reading import read
-from memtrace.tiers.replay import replay_tiers
-from memtrace.tiers.tier import Plan, Tier
+from memtrace.tiers.replay import pinned_tags, ratio_tables, replay_tiers
+from memtrace.tiers.tier import Compression, Plan, Tier
 from memtrace.tiers.training import derive
-from memtrace.tiers.uses import NEEDED, Extra
+from memtrace.tiers.uses import NEEDED, Extra, free_is_use, rule_of
 from memtrace.trace import Trace, from_events
+from memtrace.trace.tags import kind_of, kinds_of
 
 KINDS = ("weight", "gradient", "activation", "optimizer", "input", "temporary")
+
+
+NAMED = [
+    ("alloc", 1, 100, "weight head.weight"), ("alloc", 2, 200, "weight up.weight"), ("alloc", 3, 8, "input tokens"),
+    ("alloc", 4, 50, "activation 1"), ("alloc", 5, 60, "activation 2"), ("alloc", 6, 1, None),
+    ("alloc", 7, 200, "gradient up.weight"), ("free", 5, None, None), ("alloc", 8, 100, "gradient head.weight"),
+    ("free", 4, None, None), ("alloc", 9, 400, "tensor"), ("free", 9, None, None),
+]  # fmt: skip
+
+
+def trace_of_rows(rows: list[tuple[str, int, int | None, str | None]]) -> Trace:
+    """Return a trace of rows (op, id, size, tag)."""
+    return from_events([{k: v for k, v in zip(("op", "id", "size", "tag"), row, strict=True) if v is not None} for row in rows])
+
+
+def test_the_first_word_of_a_tag_is_its_kind() -> None:
+    """Blocks have names behind their kinds, as a recorded training step has; rules, pins and ratios go by the kinds."""
+    named = trace_of_rows(NAMED)
+    plain = trace_of_rows([(op, block, size, tag and kind_of(tag)) for op, block, size, tag in NAMED])
+    assert rule_of(named, "auto") == rule_of(plain, "auto") == "training"
+    for found, expected in zip(derive(named, interpret=True), derive(plain, interpret=True), strict=True):
+        assert found.tolist() == expected.tolist() and found.size
+    assert free_is_use(named, "training").tolist() == [0, 0, 0, 1, 1, 0, 0, 1, 1]
+    assert pinned_tags(named, ("weight",)).tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert pinned_tags(named, ("weight up.weight", "tensor")).tolist() == [0, 1, 0, 0, 0, 0, 0, 1, 0]
+    with pytest.raises(UsageError, match="did you mean 'weight'"):
+        pinned_tags(named, ("weigth",))
+    tier = Tier(
+        name="hbm",
+        capacity=1 << 20,
+        bandwidth=1e9,
+        compression=Compression(ratios={"weight": (2000,), "weight up.weight": (3000,)}),
+    )
+    assert ratio_tables([tier], named.tags)[0][0, :3, 0].tolist() == [2000, 3000, 1000]
+    assert (kind_of(""), kind_of(" a  b "), kinds_of(["w 1", "w 2", "x"])) == ("", "a", ("w", "x"))
 
 
 def test_uses_of_a_training_step() -> None:
