@@ -395,14 +395,11 @@ def _difference(one: Placement, other: Placement, first: str = "first", then: st
 
 def _extremes(option: Option) -> list[Value]:
     """Return values at the ends of what an option may be, without its default."""
-    if option.choices:
-        values: list[Value] = list(option.choices)
-    elif isinstance(option.default, bool):
+    values: list[Value] = list(option.choices or ())
+    if isinstance(option.default, bool):
         values = [not option.default]
     elif isinstance(option.default, int):
         values = [-1, 0, 1, 2 * option.default + 1]
-    else:
-        values = []
     return [value for value in values if value != option.default]
 
 
