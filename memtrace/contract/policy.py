@@ -44,6 +44,7 @@ class TraceFacts(NamedTuple):
     events: int  # number of events; 0 in a `memtrace.Heap`
     tags: tuple[str, ...]  # names of the tags by their codes, which are `request.tag`; none in a `memtrace.Heap`
     times: Callable[[], Any]  # () -> int64[event]: the time of each event in ns; of one element where the trace has no times
+    frees_name_streams: Callable[[], bool]  # () -> whether any free names a stream other than 0; it reads the whole trace
 
 
 class PlanRequest(NamedTuple):

@@ -125,19 +125,32 @@ def check_ledger(policy: Policy, state: Any) -> None:
 
 def started(bound: Any, state: Any, trace: Trace | None) -> Any:
     """Return the state with what the policy's ``start``, if it has one, keeps of the trace (None: there is no trace)."""
+    from memtrace.contract.ops import FREE
     from memtrace.contract.policy import TraceFacts
 
     if bound.start is None:
         return state
     if trace is None:
-        return bound.start(state, TraceFacts(name="", events=0, tags=(), times=lambda: np.zeros(1, np.int64)))
+        no_times, no_streams = lambda: np.zeros(1, np.int64), lambda: False
+        return bound.start(state, TraceFacts(name="", events=0, tags=(), times=no_times, frees_name_streams=no_streams))
 
     def times() -> NDArray[np.int64]:
         """Return the time of each event in ns; one element where the trace has no times."""
         known = "time" in trace.columns
         return trace.times(np.arange(trace.facts.events)) if known else np.zeros(1, np.int64)
 
-    return bound.start(state, TraceFacts(name=trace.name, events=trace.facts.events, tags=tuple(trace.tags), times=times))
+    def frees_name_streams() -> bool:
+        """Return whether any free names a stream other than 0."""
+        return "stream" in trace.columns and any(bool(((e.op == FREE) & (e.stream != 0)).any()) for e in trace.batches())
+
+    facts = TraceFacts(
+        name=trace.name,
+        events=trace.facts.events,
+        tags=tuple(trace.tags),
+        times=times,
+        frees_name_streams=frees_name_streams,
+    )
+    return bound.start(state, facts)
 
 
 def limit_of(policy: Policy, capacity: int | None) -> int:

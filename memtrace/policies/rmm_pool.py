@@ -7,13 +7,15 @@ lowest of equals, and what is left goes back to that list. Then:
 2. Each of these lists is merged into that of the stream, whole, until a block is enough.
 3. The pool grows by a region; the rest of it goes to the list of the stream.
 
-A free goes to the list of the stream that it names (0, the default stream, if it names none), where the block joins its
-neighbours; regions never join, and nothing is given back. A region has max(n, half of what is left to the maximum) bytes, or
-max(n, bytes of the pool) without a maximum. If the device has less, it is halved down to n, the rounded request.
+A free goes to the list of the stream that it names, where the block joins its neighbours; regions never join, and nothing is
+given back. A region has max(n, half of what is left to the maximum) bytes, or max(n, bytes of the pool) without a maximum. If
+the device has less, it is halved down to n, the rounded request.
 
 `initial=0`: bytes of the first region, in the list of the default stream; a share such as `50%` is of the capacity.
 `maximum=capacity`: the capacity is the pool's maximum; with `none`, or with bytes, it is what the device has. `50%` with
-`maximum=none` is what rmm.reinitialize(pool_allocator=True) makes. `frees=told`; with `own` a free goes to the alloc's stream.
+`maximum=none` is what rmm.reinitialize(pool_allocator=True) makes. `frees=auto`: a free goes to the stream that it names
+(`told`), or, in a trace of which no free names a stream but the default one, as in recordings of PyTorch, to that of the alloc
+(`own`).
 
 Choices: RMM goes through other streams' lists in the order of the addresses of their CUDA events, which the program does not
 determine; here it is the order in which streams are first used, as events are mostly made. Addresses are virtual: regions start
@@ -80,6 +82,7 @@ class Rules(NamedTuple):
     maximum: int  # of the pool; UNLIMITED: none
     device: int  # that the device has; UNLIMITED: the pool has a maximum, and the device enough for it
     capacity: int
+    auto: bool  # `told` is what the trace says
     told: bool  # a free goes to the list of the stream that it names
 
 
@@ -100,7 +103,7 @@ class State(NamedTuple):
     ties: int
 
 
-def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["told", "own"] = "told"):
+def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["auto", "told", "own"] = "auto"):
     first = first_region(initial, capacity)
     if maximum == "capacity":
         most, device = (capacity & -UNIT if capacity < UNLIMITED else UNLIMITED), UNLIMITED
@@ -122,7 +125,7 @@ def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["to
         number_of=number_of,
         seen=seen,
         ledger=new_ledger(0),
-        rules=Rules(maximum=most, device=device, capacity=capacity, told=frees == "told"),
+        rules=Rules(maximum=most, device=device, capacity=capacity, auto=frees == "auto", told=frees == "told"),
         granule=8,
         ties=LOWEST,
     )
@@ -130,6 +133,13 @@ def init(capacity, max_live, initial="0", maximum="capacity", frees: Literal["to
     if first > 0:
         insert(state, region_of(state, first), stream_index(state, 0))
     return state
+
+
+def start(state, facts):
+    """Return the state in which frees go to the streams that they name, if the trace has such frees."""
+    if not state.rules.auto:
+        return state
+    return state._replace(rules=state.rules._replace(told=facts.frees_name_streams()))
 
 
 def first_region(text, capacity):

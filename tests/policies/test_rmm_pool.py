@@ -46,7 +46,7 @@ def test_random_streams() -> None:
         want = driven(RmmPool(initial, maximum, 1 << 62 if device is None else device), asks)
         if maximum is not None:
             want = [(row[0], min(row[1], maximum), *row[2:]) for row in want]
-        options = {"initial": initial, "maximum": "capacity" if maximum is not None else "none"}
+        options = {"frees": "told", "initial": initial, "maximum": "capacity" if maximum is not None else "none"}
         have = replayed("rmm-pool", asks, maximum if maximum is not None else device, options, True)
         assert have == want, seed
 
@@ -102,6 +102,8 @@ def test_frees_go_to_the_stream_that_they_name_or_to_that_of_the_alloc() -> None
         {"op": "free", "id": 2, "stream": 1},
         {"op": "alloc", "id": 3, "size": 2000, "stream": 1},
     ]
+    unnamed = [{key: value for key, value in row.items() if key != "stream" or row["op"] == "alloc"} for row in rows]
+    assert memtrace.replay(from_events(unnamed[:4]), "rmm-pool:initial=2048", interpret=True).ledger[2] == 1
     for policy, holes in (("rmm-pool:initial=2048", 2), ("rmm-pool:initial=2048,frees=own", 1)):
         placement = memtrace.replay(from_events(rows[:4]), policy, interpret=True)
         assert placement.ledger[2] == holes
