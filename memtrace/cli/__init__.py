@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from memtrace.cli.terminal import echo
 from memtrace.errors import InputError, MemtraceError, UsageError
 
 # Command -> the module of this package that has it, and one line on it for `memtrace --help`.
@@ -92,7 +93,7 @@ def commands(ctx: click.Context) -> None:
       memtrace run trace.csv
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        echo(ctx.get_help())
 
 
 def main() -> NoReturn:
@@ -150,7 +151,7 @@ def _say(text: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    click.echo(text, err=True)
+    echo(text, err=True)
     return code
 
 

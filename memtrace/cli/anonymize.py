@@ -7,6 +7,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 
 @click.command()
@@ -36,5 +37,5 @@ def anonymize(source: str, target: str, trace_format: str | None, invalid: str, 
         document = {"schema": "memtrace.anonymize/1", "events": facts.events, "tags": len(trace.tags), "files": [target]}
         echo_json(document)
     elif not quiet:
-        click.echo(f"wrote {target}: {facts.events:,} events, {len(trace.tags):,} tags; {SAID}", err=True)
-        click.echo("sizes and their order are as they were: they may still tell a program to one who knows it", err=True)
+        echo(f"wrote {target}: {facts.events:,} events, {len(trace.tags):,} tags; {SAID}", err=True)
+        echo("sizes and their order are as they were: they may still tell a program to one who knows it", err=True)

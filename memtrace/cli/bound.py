@@ -12,6 +12,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.packing.buffers import Buffers
@@ -114,7 +115,7 @@ def bound(
         raise UsageError(f"{found_trace.name} asks for no block: there is nothing to pack")
     if not found:
         if not (quiet or as_json):
-            click.echo("note: too many blocks live at once to be packed; these are the placements of policies", err=True)
+            echo("note: too many blocks live at once to be packed; these are the placements of policies", err=True)
         found = [placed(found_trace, buffers, name, unit, output is not None) for name in ONLINE]
         for packing in found:
             check(found_trace, buffers, packing, unit)
@@ -139,7 +140,7 @@ def bound(
     rated: list[tuple[Packing, int]] = [*((p, buffers.bound) for p in found), *planned]
     lines += [(p.method, format_size(p.height), f"{p.height / least:.3f}x", f"{p.seconds:.1f} s") for p, least in rated]
     print_table(("method", "height", "x bound", "time"), lines, title=f"{found_trace.name}: {len(buffers):,} blocks to pack")
-    click.echo(gap_sentence(buffers, lowest))
+    echo(gap_sentence(buffers, lowest))
 
 
 def planned_by(trace: Trace, planner: str) -> tuple[Packing, int]:
@@ -198,7 +199,7 @@ def fits(trace: Trace, buffers: Buffers, within: Within, output: str | None, as_
             }
         )
     else:
-        click.echo(f"{trace.name}: {outcome.says(buffers, within.capacity)} ({outcome.steps:,} steps, {outcome.seconds:.1f} s)")
+        echo(f"{trace.name}: {outcome.says(buffers, within.capacity)} ({outcome.steps:,} steps, {outcome.seconds:.1f} s)")
     if outcome.packing is None:
         sys.exit(MemtraceError.exit_code)
 

@@ -15,6 +15,7 @@ import click
 
 from memtrace.cli import report_options
 from memtrace.cli.options import option
+from memtrace.cli.terminal import echo
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def policies(
     elif name is None:
         rows = [(each, ", ".join(constants_of(module).GROUPS), first_line(module)) for each, module in known_policies().items()]
         print_table(("policy", "groups", "rule"), rows, words=(0, 1, 2))
-        click.echo(
-            "memtrace policies NAME explains one; -p ./mine.py takes one of your own, which --new begins and --check tests"
-        )
+        echo("memtrace policies NAME explains one; -p ./mine.py takes one of your own, which --new begins and --check tests")
     else:
         explain(name)
 
@@ -82,20 +81,20 @@ def explain(name: str) -> None:
 
     module, path = policy_module(name)
     text = inspect.getdoc(module) or "(the file has no docstring; its first lines would stand here)"
-    click.echo(f"{name}\n\n{text}\n\nOptions ({path}:key=value,...):")
+    echo(f"{name}\n\n{text}\n\nOptions ({path}:key=value,...):")
     print_table(("option", "default", "one of"), [option_row(o) for o in options_of(name)], words=(0, 1, 2))
     if not name.endswith(".py"):
         return
     pieces = pieces_of(module)
-    click.echo(f"\nIts functions: {', '.join(each for each, missing in pieces.items() if missing is None)}")
+    echo(f"\nIts functions: {', '.join(each for each, missing in pieces.items() if missing is None)}")
     own = own_constants(module)
-    click.echo(f"Its constants: {', '.join(f'{each} = {value!r}' for each, value in own.items()) or 'none'}")
-    click.echo("\nWhat it leaves out:")
+    echo(f"Its constants: {', '.join(f'{each} = {value!r}' for each, value in own.items()) or 'none'}")
+    echo("\nWhat it leaves out:")
     rows = [(each, missing) for each, missing in pieces.items() if missing is not None]
     print_table(("function", "what follows"), rows, words=(0, 1))
     for hint in hints(module):
-        click.echo(f"note: {hint}")
-    click.echo("docs/policies.md has what each of them is given and returns")
+        echo(f"note: {hint}")
+    echo("docs/policies.md has what each of them is given and returns")
 
 
 def policy_module(name: str) -> tuple[ModuleType, str]:
@@ -155,7 +154,7 @@ def check(policy: str, quick: bool, as_json: bool) -> None:
             }
         )
     else:
-        click.echo(report.text())
+        echo(report.text())
     if not report.ok:
         sys.exit(PolicyError.exit_code)
 
@@ -176,7 +175,7 @@ def begin(file: Path, force: bool, quiet: bool) -> None:
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from None
     if not quiet:
-        click.echo(f"{file}: a sound policy to begin with\nnext: memtrace policies --check {file} --quick")
+        echo(f"{file}: a sound policy to begin with\nnext: memtrace policies --check {file} --quick")
 
 
 def first_line(thing: Any) -> str:
@@ -248,10 +247,10 @@ def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
             [(m.name, m.unit, m.direction, m.formula) for m in chosen],
             words=(0, 1, 2, 3),
         )
-        click.echo("L live, A allocated, R reserved bytes; h a hole's size, F the sum of all h; after each event")
+        echo("L live, A allocated, R reserved bytes; h a hole's size, F the sum of all h; after each event")
     else:
         for key, value in metric_fields(chosen[0]).items():
-            click.echo(f"{key + ':':<11} {value or '-'}")
+            echo(f"{key + ':':<11} {value or '-'}")
 
 
 def metric_fields(metric: Metric) -> dict[str, str]:
@@ -289,4 +288,4 @@ def formats(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
             words=(0, 1, 2),
         )
     else:
-        click.echo(f"{name}\n\n{inspect.getdoc(known[name])}")
+        echo(f"{name}\n\n{inspect.getdoc(known[name])}")

@@ -9,6 +9,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
+from memtrace.cli.terminal import echo
 
 
 @click.command()
@@ -59,6 +60,6 @@ def compare(
     else:
         show_comparison(found, verbose)
         for file in files if not quiet else ():
-            click.echo(f"wrote {file}", err=True)
+            echo(f"wrote {file}", err=True)
     if not found.ok:
         sys.exit(GATE_FAILED)

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from memtrace.cli.terminal import echo
 from memtrace.errors import MemtraceError, UsageError
 
 if TYPE_CHECKING:
@@ -28,15 +27,15 @@ def show_comparison(found: Comparison, verbose: int = 0) -> None:
     from memtrace.comparing.outputs import headline, key_list
 
     for trace, policy in found.reference.items():
-        click.echo(f"{trace}: against {policy}")
-    click.echo(headline(found))
+        echo(f"{trace}: against {policy}")
+    echo(headline(found))
     show_changes("worse", found.worse, verbose)
     show_changes("better", found.better, verbose)
     for note in found.notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
     for what, keys in (("missing", found.missing), ("new", found.extra)):
         if keys:
-            click.echo(f"{what}: {key_list(keys)}")
+            echo(f"{what}: {key_list(keys)}")
     show_outcomes(found.outcomes, verbose)
 
 
@@ -50,7 +49,7 @@ def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
     lines, left = table_lines(changes, len(changes) if verbose else MOST_ROWS, len(changes) if verbose else MOST_MEASURES)
     print_policies(("trace", "policy", title, "base", "head", "change"), lines, words=(0, 1, 2, 5))
     if left:
-        click.echo(f"and {left:,} more rows; -v shows all")
+        echo(f"and {left:,} more rows; -v shows all")
 
 
 def show_outcomes(outcomes: Iterable[Outcome], verbose: int) -> None:
@@ -63,12 +62,12 @@ def show_outcomes(outcomes: Iterable[Outcome], verbose: int) -> None:
         skipped = [o for o in found if o.state == "skipped"]
         counts = f"{len(failed)} of {len(found)} failed" if failed else f"{len(found) - len(skipped)} checked"
         counts += f", {len(skipped)} not comparable" if skipped else ""
-        click.echo(f"{'FAIL' if failed else 'ok  '} {rule}: {counts}")
+        echo(f"{'FAIL' if failed else 'ok  '} {rule}: {counts}")
         shown = [*failed, *skipped]
         for o in shown if verbose else shown[:MOST_CHECKS]:
-            click.echo(f"     {'' if o.state == 'failed' else 'not comparable: '}{o.text}")
+            echo(f"     {'' if o.state == 'failed' else 'not comparable: '}{o.text}")
         if not verbose and len(shown) > MOST_CHECKS:
-            click.echo(f"     and {len(shown) - MOST_CHECKS:,} more; -v shows all")
+            echo(f"     and {len(shown) - MOST_CHECKS:,} more; -v shows all")
 
 
 def write_documents(
@@ -91,7 +90,7 @@ def write_documents(
         append(Path(os.environ["GITHUB_STEP_SUMMARY"]), text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in workflow_commands([*errors, *found.outcomes]):
-            click.echo(line, err=True)
+            echo(line, err=True)
     return written
 
 

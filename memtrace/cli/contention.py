@@ -11,6 +11,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.questions.contention import Row, Timing
@@ -90,9 +91,9 @@ def contention(
         echo_json({**document, "timing": asdict(timing), "rows": shown, "files": files})
         return
     show(found, rows, policy)
-    click.echo(model(found, timing, cache, frees_name_threads(found)))
+    echo(model(found, timing, cache, frees_name_threads(found)))
     if files and not quiet:
-        click.echo(f"wrote {files[0]}", err=True)
+        echo(f"wrote {files[0]}", err=True)
 
 
 def numbers(option: str, text: str, least: int, most: int) -> list[int]:

@@ -10,6 +10,7 @@ from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.policies import say_compiling
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 
 @click.command()
@@ -53,4 +54,4 @@ def export(
         echo_json({"schema": "memtrace.export/1", "policy": chosen.label, "files": [output], **counts})
     elif not quiet:
         said = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        click.echo(f"wrote {output}: {said}\ntry:  https://docs.pytorch.org/memory_viz opens it", err=True)
+        echo(f"wrote {output}: {said}\ntry:  https://docs.pytorch.org/memory_viz opens it", err=True)

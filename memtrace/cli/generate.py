@@ -10,6 +10,7 @@ import click
 
 from memtrace.cli import report_options
 from memtrace.cli.options import option
+from memtrace.cli.terminal import echo
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ def generate(
         document = {"workload": recipe.label, "seed": recipe.seed, "events": events, "facts": facts, "files": [output]}
         echo_json({"schema": "memtrace.generate/1", **document})
     elif not quiet:
-        click.echo(f"wrote {output}: {events:,} events of {recipe.label}", err=True)
+        echo(f"wrote {output}: {events:,} events of {recipe.label}", err=True)
         for name, value in facts.items():
-            click.echo(f"  {name}: {value}", err=True)
-        click.echo(f"try:  memtrace run {output}", err=True)
+            echo(f"  {name}: {value}", err=True)
+        echo(f"try:  memtrace run {output}", err=True)
 
 
 def chain_first(first: Any, rest: Any) -> Any:
@@ -109,9 +110,9 @@ def workloads(name: str | None, as_json: bool, quiet: bool, verbose: int) -> Non
     elif name is None:
         rows = [(each, text_of_module(module).partition("\n")[0]) for each, module in all_workloads().items()]
         print_table(("workload", ""), rows, words=(0, 1))
-        click.echo("memtrace workloads NAME explains one, with its options")
+        echo("memtrace workloads NAME explains one, with its options")
     else:
-        click.echo(f"{name}\n\n{text_of_module(load(name))}\n\nOptions (--set key=value, or {name}:key=value,...):")
+        echo(f"{name}\n\n{text_of_module(load(name))}\n\nOptions (--set key=value, or {name}:key=value,...):")
         print_table(("option", "default", "takes", ""), [row(each) for each in known(name)], words=(0, 1, 2, 3))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.results.settings import Settings
@@ -46,7 +46,7 @@ def print_locality(results: Results, trace: str) -> None:
         f"{trace}: misses, by a model with LRU of touches {'derived from lifetimes' if rows[0]['derived'] else 'in the trace'}"
     )
     print_policies(("policy", *(short(level) for level in levels)), lines, title=title)
-    click.echo("misses: lines of caches, pages of TLBs; locality.parquet has the lookups too")
+    echo("misses: lines of caches, pages of TLBs; locality.parquet has the lookups too")
 
 
 def short(level: str) -> str:

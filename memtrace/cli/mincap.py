@@ -11,6 +11,7 @@ from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.policies import DEFAULT_POLICIES, say_compiling
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.questions.mincap import Mincap, Refusal
@@ -101,12 +102,12 @@ def show(name: str, found: list[Mincap], capacity: int | None, refusals: Refusal
     print_policies(columns, rows, title=title)
     for label, refusal in refusals.items():
         if refusal is not None:
-            click.echo(f"{label}: {said(refusal)}")
+            echo(f"{label}: {said(refusal)}")
     for one in found:
         if one.step > 1 and not one.exact:
-            click.echo(f"{one.policy}: not all pools below {one.settled:,} bytes were tried; --runs sets how many")
+            echo(f"{one.policy}: not all pools below {one.settled:,} bytes were tried; --runs sets how many")
         elif one.smallest is not None and not one.exact:
-            click.echo(sampled(one))
+            echo(sampled(one))
     for one in found:
         if one.curve:
             lines = [(f"{o.capacity:,}", "works" if o.works else f"oom @{o.oom_event:,}") for o in one.curve]

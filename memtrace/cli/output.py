@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from memtrace.cli.terminal import echo, shown
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
@@ -63,7 +63,7 @@ def print_policies(
     cells = [(*row[:at], _marked(row[at], marks[row[at]], room) if row[at] in marks else row[at], *row[at + 1 :]) for row in rows]
     print_table(columns, cells, words, title)
     for label, mark in marks.items():
-        click.echo(f"{mark.strip()} {label}")
+        echo(f"{mark.strip()} {label}")
 
 
 def _marked(label: str, mark: str, room: int) -> str:
@@ -80,7 +80,7 @@ def print_table(
 
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=title,
+        title=None if title is None else shown(title),
         title_justify="left",
         title_style="bold",
         pad_edge=False,
@@ -95,7 +95,7 @@ def print_table(
         else:
             table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(shown, row))
     console().print(table)
 
 
@@ -103,7 +103,7 @@ def echo_json(document: Any) -> None:
     """Print a JSON document on standard output; raise ValueError for a NaN in it."""
     import json
 
-    click.echo(json.dumps(document, indent=1, allow_nan=False))
+    echo(json.dumps(document, indent=1, allow_nan=False))
 
 
 def write_results(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:

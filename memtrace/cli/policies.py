@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import click
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
@@ -35,7 +35,7 @@ def say_hints(policies: Sequence[Policy], quiet: bool) -> None:
 
     for policy in [] if quiet else policies:
         for hint in hints(policy.module):
-            click.echo(f"note: {policy.label}: {hint}", err=True)
+            echo(f"note: {policy.label}: {hint}", err=True)
 
 
 def say_compiling(quiet: bool) -> None:
@@ -43,4 +43,4 @@ def say_compiling(quiet: bool) -> None:
     from memtrace import code_cache
     from memtrace.engine import handover
 
-    handover.tell = code_cache.tell = None if quiet else partial(click.echo, err=True)
+    handover.tell = code_cache.tell = None if quiet else partial(echo, err=True)

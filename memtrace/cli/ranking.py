@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import click
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
@@ -25,9 +25,9 @@ def print_ranked(results: Results, trace: str) -> None:
     cells = [tuple(CELLS[name](row) for name in columns) for row in shown]
     print_policies(columns, cells, words=(0, len(columns) - 1), title=headline(ranked))
     if len(ranked) > len(shown):
-        click.echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
+        echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
     for sentence in said(ranked):
-        click.echo(sentence)
+        echo(sentence)
 
 
 def fitting(columns: tuple[str, ...], rows: list[dict[str, Any]], width: int) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
@@ -26,4 +26,4 @@ def read_trace(path: str, *, trace_format: str | None, bars: bool, invalid: str 
 def say_assumed(metadata: Mapping[str, str], silent: bool) -> None:
     """Print the assumptions that the format's reader made, which are in the trace's metadata, unless ``silent``."""
     for line in metadata.get("assumed", "").splitlines() if not silent else ():
-        click.echo(f"note: {line}", err=True)
+        echo(f"note: {line}", err=True)

@@ -10,6 +10,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import say_assumed
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.recording.native import Recording
@@ -132,9 +133,9 @@ def say_written(metadata: dict[str, str], exit_code: int, program: str, output: 
     """Print what was assumed, how the program ended if that was with an error, and the file that was written."""
     say_assumed(metadata, False)
     if exit_code:
-        click.echo(f"note: {program} {how_ended(exit_code)}; the trace goes up to there", err=True)
-    click.echo(f"wrote {output}: {events:,} events", err=True)
-    click.echo(f"try: memtrace run {output}", err=True)
+        echo(f"note: {program} {how_ended(exit_code)}; the trace goes up to there", err=True)
+    echo(f"wrote {output}: {events:,} events", err=True)
+    echo(f"try: memtrace run {output}", err=True)
 
 
 def status_of(exit_code: int) -> int:
@@ -153,17 +154,17 @@ def say_native(done: Recording, command: str, output: str) -> None:
 
     say_assumed(done.metadata, False)
     if done.exit_code:
-        click.echo(f"note: {command} {how_ended(done.exit_code)}; the trace goes up to there", err=True)
+        echo(f"note: {command} {how_ended(done.exit_code)}; the trace goes up to there", err=True)
     others = [each for each in done.processes if each.path != done.process.path and each.calls]
     if others:
         most = sorted(others, key=lambda each: -each.calls)[:MOST_PROCESSES]
         listed = ", ".join(f"{each.program} {each.calls:,}" for each in most) + (", ..." if len(others) > len(most) else "")
-        click.echo(f"note: other processes (--process NAME takes one of those): {listed} calls", err=True)
-    click.echo(f"wrote {output}: {done.events:,} events of {done.process.program}", err=True)
+        echo(f"note: other processes (--process NAME takes one of those): {listed} calls", err=True)
+    echo(f"wrote {output}: {done.events:,} events of {done.process.program}", err=True)
     if "heap_peak_bytes" in done.metadata:
         peak = format_size(int(done.metadata["heap_peak_bytes"]))
-        click.echo(f"its heap took {peak} from the system at most; native:glibc,footprint=mapped is to find that again", err=True)
-    click.echo(f"try: memtrace run {output}", err=True)
+        echo(f"its heap took {peak} from the system at most; native:glibc,footprint=mapped is to find that again", err=True)
+    echo(f"try: memtrace run {output}", err=True)
 
 
 def check_target(output: str) -> None:

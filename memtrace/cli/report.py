@@ -10,6 +10,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.output import BARS
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
@@ -48,7 +49,7 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
 
         echo_json({"schema": "memtrace.report/1", "file": str(written), "bytes": written.stat().st_size})
     elif not quiet:
-        click.echo(f"wrote {written}: {written.stat().st_size:,} bytes", err=True)
+        echo(f"wrote {written}: {written.stat().st_size:,} bytes", err=True)
 
 
 @click.command()
@@ -81,7 +82,7 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
         if as_json:
             echo_json(answer.document())
         for line in screen(answer, console().width) if not as_json else ():
-            click.echo(line)
+            echo(line)
         return
     if schema_of(source).startswith("memtrace.suite/"):
         show_suite(source, as_json)
@@ -105,8 +106,8 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
             print_ranked(results, trace)
             print_holders(results, trace)
             for line in drawn(results, trace):
-                click.echo(line)
-            click.echo()
+                echo(line)
+            echo()
 
 
 def show_suite(folder: Path, as_json: bool) -> None:
@@ -151,8 +152,8 @@ def print_holders(results: Results, trace: str) -> None:
         print_table([column.title for column in LIVE], lines)
     text = sentence(results, trace, best)
     if text:
-        click.echo(text)
-        click.echo(worst_pins(results, trace, best))
+        echo(text)
+        echo(worst_pins(results, trace, best))
         if lines:
             print_table([column.title for column in PINNING], pinning(results, trace, best))
 

@@ -10,6 +10,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.questions.reuse import Idle, InPlace, Plan, TagShare
@@ -101,7 +102,7 @@ def show(found: Plan) -> None:
     print_table(("if all are taken", "blocks", "peak live", "saved", "of the peak"), rows, title=title)
     for name, kind in kinds.items():
         show_tags(name, kind.tags)
-    click.echo(cost(found.recompute))
+    echo(cost(found.recompute))
 
 
 def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
@@ -114,7 +115,7 @@ def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
     rows = [(tag.tag, format_count(tag.blocks), format_size(tag.bytes), format_size(tag.peak_bytes)) for tag in tags[:MOST_TAGS]]
     print_table((f"{name}, by tag", "blocks", "bytes", "away at the peak"), rows)
     if len(tags) > MOST_TAGS:
-        click.echo(f"and {len(tags) - MOST_TAGS} tags more; --json has all")
+        echo(f"and {len(tags) - MOST_TAGS} tags more; --json has all")
 
 
 def cost(recompute: Idle) -> str:

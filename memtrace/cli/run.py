@@ -16,6 +16,7 @@ from memtrace.cli.output import write_results
 from memtrace.cli.policies import default_policies, say_compiling, say_hints
 from memtrace.cli.ranking import print_ranked
 from memtrace.cli.reading import read_trace, say_assumed
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
@@ -102,7 +103,7 @@ def run(
         say_files(folder, files, verbose)
         say_next(results, read)
         if verbose:
-            click.echo(f"{time.perf_counter() - started:.1f} s in all", err=True)
+            echo(f"{time.perf_counter() - started:.1f} s in all", err=True)
 
 
 def default_folder(traces: Sequence[Trace]) -> Path:
@@ -139,9 +140,9 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
     names = [str(file.relative_to(folder)) for file in files]
     plots = [name for name in names if name.startswith("plots/")]
     listed = names if verbose else [name for name in names if name not in plots]
-    click.echo(f"wrote {folder}/: {', '.join(listed)}", err=True)
+    echo(f"wrote {folder}/: {', '.join(listed)}", err=True)
     if plots and not verbose:
-        click.echo(f"      {folder}/plots/: {len(plots)} PNG", err=True)
+        echo(f"      {folder}/plots/: {len(plots)} PNG", err=True)
 
 
 def say_settings(policies: Sequence[Policy]) -> None:
@@ -151,9 +152,7 @@ def say_settings(policies: Sequence[Policy]) -> None:
 
     if any(is_real(policy.module) for policy in policies):
         for name, value in settings_outside().items():
-            click.echo(
-                f"note: {name}={value} is set outside, and real allocators see it; unset it, or give it in env=[...]", err=True
-            )
+            echo(f"note: {name}={value} is set outside, and real allocators see it; unset it, or give it in env=[...]", err=True)
 
 
 def say_next(results: Results, traces: Sequence[Trace]) -> None:
@@ -163,5 +162,5 @@ def say_next(results: Results, traces: Sequence[Trace]) -> None:
     trace = traces[0]
     rows = [row for row in results.summary if row["trace"] == trace.name]
     for tried in suggestions(rows, trace.source, results.manifest.get("policies", {})):
-        click.echo(f"try:  {tried.command}\n      {tried.reason}", err=True)
-    click.echo("      memtrace metrics\n      says what the columns mean", err=True)
+        echo(f"try:  {tried.command}\n      {tried.reason}", err=True)
+    echo("      memtrace metrics\n      says what the columns mean", err=True)

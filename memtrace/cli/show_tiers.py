@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import click
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.tiers.results import TierResults
@@ -23,7 +23,7 @@ def show(results: TierResults) -> None:
     first = results.summary[0]
     print_tables(results, f"{first['trace']}: {first['events']:,} events, evict {first['evict']}")
     for line in drawn(results):
-        click.echo(line)
+        echo(line)
 
 
 def print_tables(results: TierResults, title: str) -> None:
@@ -41,7 +41,7 @@ def print_tables(results: TierResults, title: str) -> None:
         columns = (f"{rows[0]['name']} of", *saying.CURVE_COLUMNS)
         print_table(columns, [saying.curve_row(row) for row in results.curve], words=(4,))
     for text in (saying.verdict(rows), saying.USES[rows[0]["uses"]], saying.model(rows)):
-        click.echo(textwrap.fill(text, 80, break_long_words=False))
+        echo(textwrap.fill(text, 80, break_long_words=False))
 
 
 def drawn(results: TierResults) -> Iterator[str]:

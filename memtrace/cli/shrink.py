@@ -9,6 +9,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 
 @click.command()
@@ -90,15 +91,13 @@ def shrink(
         }
         echo_json({"schema": "memtrace.shrink/1", **numbers, "files": [output]})
         return
-    click.echo(
-        f"{condition.text} is kept by {after:,} of {before:,} events ({100 * after / before:.2f} %), {shrunk.lives:,} blocks"
-    )
+    echo(f"{condition.text} is kept by {after:,} of {before:,} events ({100 * after / before:.2f} %), {shrunk.lives:,} blocks")
     if quiet:
         return
     if shrunk.merged:
-        click.echo(f"{shrunk.merged:,} further blocks are in them: one block stands for several, with their bytes", err=True)
-    click.echo(f"{shrunk.replays:,} replays in {shrunk.seconds:.1f} s; wrote {output}", err=True)
+        echo(f"{shrunk.merged:,} further blocks are in them: one block stands for several, with their bytes", err=True)
+    echo(f"{shrunk.replays:,} replays in {shrunk.seconds:.1f} s; wrote {output}", err=True)
     if not shrunk.complete:
-        click.echo("the time was up: more --seconds may find a smaller one", err=True)
+        echo("the time was up: more --seconds may find a smaller one", err=True)
     again = "" if capacity is None else f" --capacity {capacity}"
-    click.echo(f"try:  memtrace run {output} -p {policy}{again}", err=True)
+    echo(f"try:  memtrace run {output} -p {policy}{again}", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import click
+from memtrace.cli.terminal import echo
 
 MOST_ROWS = 15  # policies in the table
 
@@ -36,14 +36,14 @@ def print_standings(rows: Sequence[dict[str, Any]]) -> None:
     ]
     kept = [i for i in range(len(columns)) if seeded or columns[i] != "interval"]
     traces = len({row["trace"] for row in rows})
-    click.echo(f"{traces:,} traces: peak reserved bytes over the lower bound, in the geometric mean")
+    echo(f"{traces:,} traces: peak reserved bytes over the lower bound, in the geometric mean")
     print_policies([columns[i] for i in kept], [[line[i] for i in kept] for line in lines])
     if len(ranked) > MOST_ROWS:
-        click.echo(f"and {len(ranked) - MOST_ROWS:,} more; --json has all")
+        echo(f"and {len(ranked) - MOST_ROWS:,} more; --json has all")
     for sentence in said:
-        click.echo(sentence)
+        echo(sentence)
     if not has_statistics():
-        click.echo(f"intervals and tests need an extra: {EXTRA}", err=True)
+        echo(f"intervals and tests need an extra: {EXTRA}", err=True)
 
 
 def has_statistics() -> bool:

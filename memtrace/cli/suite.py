@@ -19,6 +19,7 @@ from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
 from memtrace.cli.standings import print_standings, standings_json
+from memtrace.cli.terminal import echo
 from memtrace.errors import PolicyError, UsageError
 from memtrace.processes import how_ended
 
@@ -173,13 +174,13 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     for trace in plan.sources:
         tasks = [task for task in plan.tasks if task.trace == trace]
         done = sum(finished[task] for task in tasks)
-        click.echo(f"{trace}: {len(tasks)} cells, {done} finished before ({relative_source(tasks[0].source)})")
+        echo(f"{trace}: {len(tasks)} cells, {done} finished before ({relative_source(tasks[0].source)})")
     if verbose:
         cells_shown = [(t.trace, t.label, "finished" if done else "", t.key[:12]) for t, done in finished.items()]
         print_table(("trace", "policy", "before", "key"), cells_shown, words=(0, 1, 2, 3))
     for gate in plan.suite.gates:
-        click.echo(f"gate: {gate.text}")
-    click.echo(f"{len(plan.tasks):,} cells, of which --resume would leave out {sum(finished.values()):,}; nothing was replayed")
+        echo(f"gate: {gate.text}")
+    echo(f"{len(plan.tasks):,} cells, of which --resume would leave out {sum(finished.values()):,}; nothing was replayed")
 
 
 def replay(
@@ -203,13 +204,13 @@ def replay(
             done += 1
             step(done, None)
             if attempt.data is None and not silent:
-                click.echo(f"failed: {task.text}: {attempt.error}", err=True)
+                echo(f"failed: {task.text}: {attempt.error}", err=True)
 
         try:
             return replay_cells(plan, store, resume=resume, jobs=jobs, executor=executor, note=note)
         except KeyboardInterrupt as error:
             how, code = how_ended(error)
-            click.echo(f"{how}; {done:,} cells are finished, and --resume goes on from there", err=True)
+            echo(f"{how}; {done:,} cells are finished, and --resume goes on from there", err=True)
             sys.exit(code)
 
 
@@ -280,7 +281,7 @@ def update(suite: Suite, rows: list[dict[str, Any]], ran: ReplayOutcome) -> list
 
     assert suite.baseline is not None
     if ran.errors:
-        click.echo(f"{suite.baseline} was left as it is, because cells failed", err=True)
+        echo(f"{suite.baseline} was left as it is, because cells failed", err=True)
         return []
     write_baseline(rows, suite.at(suite.baseline), [gate.measure for gate in suite.gates])
     return [str(suite.at(suite.baseline))]
@@ -311,22 +312,22 @@ def show(done: Finished, quiet: bool, verbose: int) -> None:
     plan, ran, found = done.plan, done.ran, done.found
     before = f", {ran.skipped:,} finished before" if ran.skipped else ""
     failed = f", {len(ran.errors):,} failed" if ran.errors else ""
-    click.echo(f"{len(plan.tasks):,} cells: {ran.replayed:,} replayed{before}{failed}")
+    echo(f"{len(plan.tasks):,} cells: {ran.replayed:,} replayed{before}{failed}")
     print_standings(done.rows)
     if found.rows or found.missing or found.extra or found.outcomes:
         show_comparison(found, verbose)
     if done.unjudged:
         gates = "1 gate compares" if done.unjudged == 1 else f"{done.unjudged} gates compare"
-        click.echo(f"{gates} with the baseline, which is written anew")
+        echo(f"{gates} with the baseline, which is written anew")
     errors = list(ran.errors.items())
     for task, error in errors if verbose else errors[:MOST_ERRORS]:
-        click.echo(f"FAIL {task.text}: {error}")
+        echo(f"FAIL {task.text}: {error}")
     if len(errors) > MOST_ERRORS and not verbose:
-        click.echo(f"and {len(errors) - MOST_ERRORS:,} more; -v shows all")
+        echo(f"and {len(errors) - MOST_ERRORS:,} more; -v shows all")
     if not quiet:
         folder = plan.suite.at(plan.suite.output)
-        click.echo(f"wrote {folder}/: summary.parquet, and a folder for each trace", err=True)
+        echo(f"wrote {folder}/: summary.parquet, and a folder for each trace", err=True)
         for file in done.documents:
-            click.echo(f"wrote {file}", err=True)
+            echo(f"wrote {file}", err=True)
         if verbose:
-            click.echo(f"{done.seconds:.1f} s in all", err=True)
+            echo(f"{done.seconds:.1f} s in all", err=True)

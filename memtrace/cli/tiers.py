@@ -11,6 +11,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import SIZE, option, settings_options
 from memtrace.cli.reading import read_trace
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.results.settings import Settings
@@ -122,7 +123,7 @@ def tiers(
     check_folder(folder, force)
     compiled = is_compiled(chosen, plan)
     if not (quiet or as_json or compiled):
-        click.echo(f"compiling {evict} over the tiers' policies, once for this version", err=True)
+        echo(f"compiling {evict} over the tiers' policies, once for this version", err=True)
     with bar("replaying", not quiet, asked.facts.events) as progress:
         replayed = replay_tiers(asked, chosen, plan, on_oom=settings.on_oom, progress=progress)
     rows: list[dict[str, Any]] = []
@@ -141,11 +142,11 @@ def tiers(
     print_tables(results, f"{asked.name}: {replayed.events:,} events, peak live {peak}, evict {evict}")
     if not quiet:
         names = ", ".join(str(path.relative_to(folder)) for path in files)
-        click.echo(f"wrote {folder}/: {names}", err=True)
+        echo(f"wrote {folder}/: {names}", err=True)
         if verbose:
             rate = replayed.events / max(replayed.seconds, 1e-9) / 1e6
             note = "" if compiled else ", compiling included"
-            click.echo(f"{replayed.seconds:.2f} s in the replay itself, {rate:.2f} M events/s{note}", err=True)
+            echo(f"{replayed.seconds:.2f} s in the replay itself, {rate:.2f} M events/s{note}", err=True)
 
 
 def write(results: TierResults, folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace, say_assumed
+from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.gpu.autopsy import Autopsy
@@ -144,14 +145,14 @@ def check(trace: str, trace_format: str | None, most: int, as_json: bool, quiet:
     if as_json:
         echo_json({"schema": "memtrace.check/1", "problems": texts, "complete": len(texts) < most, "metadata": metadata})
     for text in texts if not as_json else ():
-        click.echo(text)
+        echo(text)
     if not problems:
         if not as_json and not quiet:
-            click.echo(f"{name} is valid")
+            echo(f"{name} is valid")
         return
     if not quiet:
         more = " or more" if len(texts) == most else ""
-        click.echo(f"{len(texts)}{more} invalid events; --invalid skip leaves them out", err=True)
+        echo(f"{len(texts)}{more} invalid events; --invalid skip leaves them out", err=True)
     sys.exit(InputError.exit_code)
 
 
@@ -189,4 +190,4 @@ def convert(
     if as_json:
         echo_json({"schema": "memtrace.convert/1", "events": events, "files": [target], "metadata": metadata})
     elif not quiet:
-        click.echo(f"wrote {target}: {events:,} events", err=True)
+        echo(f"wrote {target}: {events:,} events", err=True)

@@ -10,6 +10,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import SIZE, option
 from memtrace.cli.policies import say_compiling
+from memtrace.cli.terminal import echo
 from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def whatif(
         if as_json:
             echo_json(ranks.document(several))
         for line in ranks.screen(several, console().width) if not as_json else ():
-            click.echo(line)
+            echo(line)
         return
     found = answer(snapshots[0], question)
     if output is not None:
@@ -118,7 +119,7 @@ def whatif(
     if as_json:
         echo_json(document(found))
     for line in screen(found, console().width, verbose > 0) if not as_json else ():
-        click.echo(line)
+        echo(line)
 
 
 def show_growth(snapshots: tuple[str, ...], sizes: str, asked: Question, as_json: bool) -> None:
@@ -142,7 +143,7 @@ def show_growth(snapshots: tuple[str, ...], sizes: str, asked: Question, as_json
     if as_json:
         echo_json(growth.document(found, numbers, asked.capacity))
     for line in growth.screen(found, numbers, asked.capacity, console().width) if not as_json else ():
-        click.echo(line)
+        echo(line)
 
 
 def write_report(found: Answer, folder: Path, silent: bool) -> None:
@@ -159,7 +160,7 @@ def write_report(found: Answer, folder: Path, silent: bool) -> None:
     results = run([found.trace], policies, Settings(capacity=found.capacity.bytes), 1)
     files = write_folder(results, folder, partial(render, found, results))
     if not silent:
-        click.echo(f"wrote {folder}/: report.pdf, report.html, blocks.html and {len(files) - 3} more", err=True)
+        echo(f"wrote {folder}/: report.pdf, report.html, blocks.html and {len(files) - 3} more", err=True)
 
 
 def device_of(device: str, trace_format: str | None) -> str:
