@@ -18,6 +18,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
+from memtrace.cli.standings import print_standings, standings_json
 from memtrace.errors import PolicyError, UsageError
 from memtrace.processes import how_ended
 
@@ -36,6 +37,7 @@ class Finished:
 
     plan: Plan
     ran: ReplayOutcome
+    rows: Sequence[dict[str, Any]]  # of the summary
     found: Comparison  # with the baseline, and the gates
     unjudged: int  # gates that were not checked
     documents: Sequence[str]  # paths of the files written for others to read
@@ -123,6 +125,7 @@ def suite(
         done = Finished(
             plan=planned,
             ran=ran,
+            rows=rows,
             found=found,
             unjudged=unjudged,
             documents=documents,
@@ -290,7 +293,17 @@ def echo_results(found: Comparison, ran: ReplayOutcome, rows: list[dict[str, Any
     errors = [{"trace": task.trace, "policy": task.label, "error": error} for task, error in ran.errors.items()]
     counts = {"replayed": ran.replayed, "finished_before": ran.skipped}
     comparison = {key: value for key, value in found.to_json().items() if key != "schema"}
-    echo_json({"schema": "memtrace.suite/1", **counts, "failed": errors, "results": rows, **comparison, "files": list(files)})
+    echo_json(
+        {
+            "schema": "memtrace.suite/1",
+            **counts,
+            "failed": errors,
+            "results": rows,
+            **standings_json(rows),
+            **comparison,
+            "files": list(files),
+        }
+    )
 
 
 def show(done: Finished, quiet: bool, verbose: int) -> None:
@@ -299,6 +312,7 @@ def show(done: Finished, quiet: bool, verbose: int) -> None:
     before = f", {ran.skipped:,} finished before" if ran.skipped else ""
     failed = f", {len(ran.errors):,} failed" if ran.errors else ""
     click.echo(f"{len(plan.tasks):,} cells: {ran.replayed:,} replayed{before}{failed}")
+    print_standings(done.rows)
     if found.rows or found.missing or found.extra or found.outcomes:
         show_comparison(found, verbose)
     if done.unjudged:

@@ -114,7 +114,7 @@ class _Reader:
         self.document = document
         self.refused = {name: each.suite.reason for name, each in run_options().items() if isinstance(each.suite, Refused)}
         fields = set(Suite.__dataclass_fields__) - {"file", "gates", "settings"}
-        self.known = {"invalid", "fail_if", *fields, *run_options()} - set(self.refused)
+        self.known = {"invalid", "fail_if", "seeds", *fields, *run_options()} - set(self.refused)
 
     def suite(self) -> Suite:
         """Return the suite that the document describes."""
@@ -161,7 +161,7 @@ class _Reader:
         table = {"trace": entry} if isinstance(entry, str) else entry
         if not isinstance(table, dict):
             raise self.error(f"traces: {entry!r} is neither a path in quotes nor a table with the key trace")
-        known = ("trace", "name", "format", "invalid", "capacity")
+        known = ("trace", "name", "format", "invalid", "capacity", "seeds")
         for key in table:
             if key not in known:
                 raise self.error(f"traces: {unknown('key', key, known)}")
@@ -173,15 +173,35 @@ class _Reader:
         invalid = self.invalid(table, self.invalid(self.document, INVALID[0]))
         return [
             TraceSpec(
-                trace=trace,
-                name=self.text(table, "name"),
+                trace=sown,
+                name=name,
                 format=self.text(table, "format"),
                 invalid=invalid,
                 capacity=None if each is None else self.setting("capacity", each),
                 capacity_text=str(each) if isinstance(capacity, list) else None,
             )
+            for sown, name in self.sown(trace, table)
             for each in capacities
         ]
+
+    def sown(self, trace: str, table: dict[str, Any]) -> list[tuple[str, str | None]]:
+        """Return the trace of an entry and its name; of a workload with the key seeds, one for each seed from 0 on.
+
+        The key of the whole suite is for the workloads that name no seed.
+        """
+        from memtrace.names import split_spec
+        from memtrace.workloads.recipe import is_workload
+
+        name, seeds = self.text(table, "name"), table.get("seeds", self.document.get("seeds"))
+        if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
+            raise self.error(f"seeds: {seeds!r} is no whole number above 0")
+        given = is_workload(trace)
+        if "seeds" in table and (not given or "seed" in split_spec(trace)[1]):
+            raise self.error(f"seeds: {trace} {'has a seed' if given else 'is no workload'}; seeds are for workloads without one")
+        if seeds is None or not given or "seed" in split_spec(trace)[1]:
+            return [(trace, name)]
+        mark = "," if ":" in trace else ":"
+        return [(f"{trace}{mark}seed={seed}", None if name is None else f"{name},seed={seed}") for seed in range(seeds)]
 
     def settings(self) -> Settings:
         """Return the settings that the document has keys for, but for the capacity, which may be a list."""

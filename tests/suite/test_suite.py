@@ -64,6 +64,19 @@ def test_cells_are_what_run_finds(done: Path) -> None:
             assert getattr(found, table).equals(getattr(expected, table)), table
 
 
+def test_what_a_suite_concludes(done: Path, tmp_path: Path) -> None:
+    said = called(done, "show", "reports/suite")
+    assert said.returncode == 0 and " needs least over 5 traces: " in said.stdout
+    rows = pq.read_table(done / "reports" / "suite" / "summary.parquet").to_pylist()
+    shown = json.loads(called(done, "show", "reports/suite", "--json").stdout)
+    assert shown["results"] == rows and len(shown["standings"]) == CELLS // 5
+    for ending, start in (("pdf", b"%PDF"), ("html", b"<!doctype html>"), ("md", b"# suite")):
+        made = called(done, "report", "reports/suite", "-o", str(tmp_path / f"s.{ending}"))
+        assert made.returncode == 0, made.stderr
+        assert (tmp_path / f"s.{ending}").read_bytes()[: len(start)].lower() == start.lower()
+    assert shown["conclusion"][0] in (tmp_path / "s.md").read_text()
+
+
 def test_two_processes_of_which_one_is_killed(done: Path, desk: Path) -> None:
     process = started(desk, "-j", "2")
     wait_for_cells(desk, 30, process)
