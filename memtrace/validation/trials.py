@@ -191,7 +191,8 @@ class Trials:
             reserved = int(before.reserved[-1]) - (capacity - fits)
             # Some policies join holes only when they would fail, so all of the capacity does as well as all that is reserved.
             faults = [self._again(trace, capacity, size) for size in (reserved, fits) if size > 0]
-            if all(faults) and not (self._is_one_hole(before) and self._again(trace, capacity, half_of(reserved)) is None):
+            half = 1 << max(reserved, 1).bit_length() - 1
+            if all(faults) and not (self._is_one_hole(before) and self._again(trace, capacity, half) is None):
                 return faults[0]
         return None
 
@@ -335,11 +336,6 @@ class Trials:
         one, other = (_compiled(self.policy, trace, capacity, rows) for rows in (1 << 20, 7))
         difference = _difference(one, other, "in one run", "in pieces")
         return None if difference is None else Fault("compiled", f"{_case(trace, capacity)}: {difference}")
-
-
-def half_of(size: int) -> int:
-    """Return the largest power of two that is not above a size: more than half of it; 1 for a size below 1."""
-    return 1 << max(size, 1).bit_length() - 1
 
 
 def fingerprint(policy: str, seeds: Sequence[int]) -> str:
