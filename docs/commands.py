@@ -28,7 +28,7 @@ standard output is one JSON document. `NO_COLOR` is honoured. Every command take
 | 4 | a policy broke an invariant |
 | 5 | some cells of a suite failed; the rest is written |
 | 70 | a mistake of memtrace itself |
-| 130 | interrupted; nothing was written, but for the finished cells of a suite |
+| 130, 143, 129 | interrupted by Ctrl-C, SIGTERM or SIGHUP; nothing was written, but for the finished cells of a suite |
 """
 
 

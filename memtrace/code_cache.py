@@ -5,13 +5,15 @@ code depends on: the digest of the sources, the types, the options, the processo
 No path is part of it, so a folder that is moved, restored from an archive or shared by two checkouts keeps its kernels.
 
 The folder is ``MEMTRACE_CACHE_DIR``, or else the user's cache folder. Kernels are code: a folder that others may write to is not
-used. A folder that cannot be written to, or a full disk, costs the time to compile again, and nothing else. A file appears whole
+used. Where there is no folder that can be used, a temporary one serves this process and those that it starts. A full disk costs
+the time to compile again, and nothing else. A file appears whole
 or not at all, and its content is verified when it is loaded. Above ``MOST_BYTES`` the kernels that were unused longest are
 removed. Processes that need a kernel at the same time compile it once: the others wait for it.
 """
 
 from __future__ import annotations
 
+import atexit
 import glob
 import hashlib
 import os
@@ -24,35 +26,58 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from memtrace import temporary
+
 FOLDER = "MEMTRACE_CACHE_DIR"  # environment variable; the folder for compiled kernels, and nothing else
 MOST_BYTES = 256 << 20  # of all kernels together
 SUFFIX = ".kernel"
 MAGIC = b"memtrace kernel 1\n"  # the first bytes of a kernel's file; the SHA-256 of the rest follows
+tell: Callable[[str], None] | None = None  # called with one line for the user, if a command sets it
 DAY = 86400  # seconds
 OTHERS_WRITE = 0o022  # mode bits by which others than the owner may write
 
 
 def folder() -> Path | None:
-    """Return the folder for compiled kernels, or None if there is none that can be trusted. It is made where it is missing."""
+    """Return the folder for compiled kernels, which is made where it is missing.
+
+    Where it cannot be made, or where others may write to it, the folder is a temporary one; None if there is no place for that.
+    """
     named = os.environ.get(FOLDER)
     return _checked(named or "", os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", ""))
 
 
 @cache
 def _checked(named: str, *changes: str) -> Path | None:
-    """Return the folder called ``named``, or the user's cache folder; None if it cannot be made, or if others may write to it.
+    """Return the folder called ``named``, or the user's cache folder, or else a temporary one, or None.
 
     ``changes`` are variables of the environment on which the user's folder depends.
     """
     from platformdirs import user_cache_path
 
+    found: Path | None = None
     try:
         found = Path(named) if named else user_cache_path("memtrace", appauthor=False) / "kernels"
         found.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = found.resolve(strict=True)
-        return found if is_private(found) else None
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
+        if is_private(found):
+            return found
+        why = f"others than you may write to {found}"
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home folder
+        why = f"{found or 'your home folder'} cannot be used: {getattr(error, 'strerror', None) or error}"
+    return _for_now(why)
+
+
+def _for_now(why: str) -> Path | None:
+    """Return a temporary folder, which the processes that this one starts use too; None if there is no place for one."""
+    try:
+        made = temporary.Folder()
+    except OSError:
         return None
+    atexit.register(made.remove)
+    os.environ[FOLDER] = str(made.path)
+    if tell is not None:
+        tell(f"note: {why}, so compiled code is kept for this command only; {FOLDER} names another folder")
+    return made.path.resolve()
 
 
 def is_private(path: Path) -> bool:

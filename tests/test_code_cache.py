@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -28,10 +29,17 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypat
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)
-    monkeypatch.setenv(code_cache.FOLDER, str(shared))
-    assert folder() is None
-    monkeypatch.setenv(code_cache.FOLDER, os.devnull)
-    assert folder() is None, "no folder"
+    said: list[str] = []
+    monkeypatch.setattr(code_cache, "tell", said.append)
+    for unusable, why in ((str(shared), f"others than you may write to {shared}"), (os.devnull, "/dev/null cannot be used")):
+        monkeypatch.setenv(code_cache.FOLDER, unusable)
+        found = folder()
+        assert found is not None and found != shared and found.stat().st_mode & 0o777 == 0o700
+        assert os.environ[code_cache.FOLDER] == str(found) and folder() == found, "processes that are started use it too"
+        assert said.pop().startswith(f"note: {why}")
+    monkeypatch.setenv(code_cache.FOLDER, os.devnull + "/kernels")
+    monkeypatch.setattr(tempfile, "tempdir", os.devnull)
+    assert folder() is None, "no place at all"
 
 
 def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:

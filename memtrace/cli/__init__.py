@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from memtrace.errors import MemtraceError, UsageError
+from memtrace.errors import InputError, MemtraceError, UsageError
 
 # Command -> the module of this package that has it, and one line on it for `memtrace --help`.
 COMMANDS = {
@@ -41,7 +41,6 @@ COMMANDS = {
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),
 }
-INTERRUPTED = 130  # exit code after Ctrl-C
 INTERNAL = 70  # exit code of a mistake in memtrace itself: EX_SOFTWARE of sysexits.h
 
 
@@ -92,22 +91,31 @@ def commands(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run the command line, and exit. An error is printed as one message, without a traceback unless ``-vv`` is given."""
+    from memtrace.processes import how_ended, raise_on_signals
+
+    raise_on_signals()
     try:
         commands(standalone_mode=False)
         sys.stdout.flush()
         code = 0
     except BrokenPipeError:
         code = _quiet()
-    except (KeyboardInterrupt, click.Abort):
-        code = _say("interrupted; nothing was written", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:
+        ended = error.__cause__ or error  # click raises Abort from what it caught
+        how, code = how_ended(ended)
+        code = _say(f"{how}; {'; '.join(getattr(ended, '__notes__', ['nothing was written']))}", code)
     except MemtraceError as error:
-        code = _say(f"error: {error}", error.exit_code)
+        code = _say("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), error.exit_code)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except click.ClickException as error:
         code = _say(f"error: {error.format_message()}{_usage(error)}", UsageError.exit_code)
     except MemoryError:
-        code = _say("error: this machine has too little memory for that; try a smaller --samples or --capacity", INTERNAL)
+        text = "error: this machine has too little memory for that\ntry: a smaller --samples or --capacity, or fewer --jobs"
+        code = _say(text, UsageError.exit_code)
+    except OSError as error:  # of a disk or a file of the user's; memtrace opens no others
+        named = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        code = _say(f"error: {named}{error.strerror or error}", InputError.exit_code)
     except Exception as error:
         text = f"error: {type(error).__name__}: {error}\nthis is a mistake in memtrace; -vv shows where"
         code = _say(text, INTERNAL)

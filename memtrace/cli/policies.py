@@ -30,6 +30,7 @@ def comes_from_gpu(metadata: Mapping[str, str]) -> bool:
 
 def say_compiling(quiet: bool) -> None:
     """Have lines about what is being compiled printed, unless ``quiet``: of a new version that is the one long wait."""
+    from memtrace import code_cache
     from memtrace.engine import handover
 
-    handover.tell = None if quiet else partial(click.echo, err=True)
+    handover.tell = code_cache.tell = None if quiet else partial(click.echo, err=True)

@@ -66,6 +66,7 @@ def native(command: tuple[str, ...], output: str, process: str | None, as_json: 
         echo_json({"schema": "memtrace.record/1", **document, "files": [output]})
     elif not quiet:
         say_native(done, command[0], output)
+    sys.exit(status_of(done.exit_code))
 
 
 @record.command(context_settings=REST)
@@ -96,6 +97,7 @@ def python(program: tuple[str, ...], output: str, objects: bool, as_json: bool, 
         echo_json({"schema": "memtrace.record/1", **document, "files": [output]})
     elif not quiet:
         say_written(done.metadata, done.exit_code, program[0], output, done.events)
+    sys.exit(status_of(done.exit_code))
 
 
 @record.command(context_settings=REST)
@@ -133,6 +135,11 @@ def say_written(metadata: dict[str, str], exit_code: int, program: str, output: 
         click.echo(f"note: {program} {how_ended(exit_code)}; the trace goes up to there", err=True)
     click.echo(f"wrote {output}: {events:,} events", err=True)
     click.echo(f"try: memtrace run {output}", err=True)
+
+
+def status_of(exit_code: int) -> int:
+    """Return the exit status that a shell would give to a process with this exit code; it is passed on."""
+    return exit_code if exit_code >= 0 else 128 - exit_code
 
 
 def how_ended(exit_code: int) -> str:

@@ -35,8 +35,14 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
 
     leave_out_pandas()
     path, source = Path(output), Path(folder)
-    results = read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
-    written = write(results, path, source / "plots")
+    if schema_of(source).startswith("memtrace.suite/"):
+        from memtrace.comparing.inputs import rows_of
+        from memtrace.report import suite, write_document
+
+        written = write_document(suite.build(rows_of(source), source.resolve().name), None, path, None)
+    else:
+        results = read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
+        written = write(results, path, source / "plots")
     if as_json:
         from memtrace.cli.output import echo_json
 
@@ -77,6 +83,9 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
         for line in screen(answer, console().width) if not as_json else ():
             click.echo(line)
         return
+    if schema_of(source).startswith("memtrace.suite/"):
+        show_suite(source, as_json)
+        return
     results: Results | TierResults = (
         read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
     )
@@ -116,6 +125,36 @@ def print_holders(results: Results, trace: str) -> None:
         click.echo(worst_pins(results, trace, best))
         if lines:
             print_table([column.title for column in PINNING], pinning(results, trace, best))
+
+
+def show_suite(folder: Path, as_json: bool) -> None:
+    """Show the results of a suite: the policies over all traces, and which needs least on each trace."""
+    from memtrace.cli.output import echo_json, print_table
+    from memtrace.cli.standings import print_standings, standings_json
+    from memtrace.comparing.inputs import rows_of
+
+    rows = rows_of(folder)
+    if as_json:
+        echo_json({"schema": "memtrace.show/1", "results": rows, **standings_json(rows)})
+        return
+    print_standings(rows)
+    traces = dict.fromkeys(row["trace"] for row in rows)
+    lines = [trace_line(trace, [row for row in rows if row["trace"] == trace]) for trace in traces]
+    print_table(("trace", "needs least", "reserved", "x bound", "oom"), lines, words=(0, 1))
+
+
+def trace_line(trace: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the line of a trace with these summary rows: what needs least, and how many policies ran out of memory."""
+    from memtrace.results.verdict import above_bound, best, is_oom, needed, rank, ratio_text
+    from memtrace.units import format_size
+
+    winners, failed = best(rank(rows)), sum(is_oom(row) for row in rows)
+    least = ["-", "-", "-"]
+    if winners:
+        others = f" and {len(winners) - 1} more" if len(winners) > 1 else ""
+        peak = format_size(needed(winners[0]))
+        least = [f"{winners[0]['policy']}{others}", peak, ratio_text(above_bound(winners[0]))]
+    return trace, *least, f"{failed} of {len(rows)}" if failed else "-"
 
 
 def drawn(results: Results, trace: str, width: int = 50) -> list[str]:

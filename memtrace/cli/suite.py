@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memtrace.cli import INTERRUPTED, report_options
+from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
+from memtrace.cli.standings import print_standings, standings_json
 from memtrace.errors import UsageError
+from memtrace.processes import how_ended
 
 if TYPE_CHECKING:
     from memtrace.comparing.comparison import Comparison
@@ -32,6 +37,7 @@ class Finished:
 
     plan: Plan
     ran: ReplayOutcome
+    rows: Sequence[dict[str, Any]]  # of the summary
     found: Comparison  # with the baseline, and the gates
     unjudged: int  # gates that were not checked
     documents: Sequence[str]  # paths of the files written for others to read
@@ -95,6 +101,8 @@ def suite(
     base = None if dry_run else baseline_rows(asked, update_baseline)
     planned = plan(asked)
     store = Store(asked.at(asked.cells))
+    if resume:
+        refuse_tracked(store)
     if dry_run:
         show_plan(planned, store, as_json, verbose)
         return
@@ -116,6 +124,7 @@ def suite(
         done = Finished(
             plan=planned,
             ran=ran,
+            rows=rows,
             found=found,
             unjudged=unjudged,
             documents=documents,
@@ -155,7 +164,7 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     """Print the cells and the gates of a plan, and which cells are finished."""
     from memtrace.cli.output import echo_json, print_table
 
-    finished = {task: store.has(task.key) for task in plan.tasks}
+    finished = {task: store.has(task) for task in plan.tasks}
     if as_json:
         cells = [{"trace": t.trace, "policy": t.label, "key": t.key, "finished": done} for t, done in finished.items()]
         echo_json({"schema": "memtrace.suite-plan/1", "cells": cells, "gates": [gate.text for gate in plan.suite.gates]})
@@ -177,7 +186,7 @@ def replay(
 ) -> ReplayOutcome:
     """Replay the cells under a progress bar, and return the outcome.
 
-    On Ctrl-C exit with code INTERRUPTED; the cells finished by then stay in the store. ``silent`` prints no failed
+    On Ctrl-C, or a signal to end, exit with its code; the cells finished by then stay in the store. ``silent`` prints no failed
     cells.
     """
     from memtrace.cli.output import bar
@@ -197,9 +206,10 @@ def replay(
 
         try:
             return replay_cells(plan, store, resume=resume, jobs=jobs, executor=executor, note=note)
-        except KeyboardInterrupt:
-            click.echo(f"interrupted; {done:,} cells are finished, and --resume goes on from there", err=True)
-            sys.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            how, code = how_ended(error)
+            click.echo(f"{how}; {done:,} cells are finished, and --resume goes on from there", err=True)
+            sys.exit(code)
 
 
 def write_results(plan: Plan, store: Store, ran: ReplayOutcome, started: float) -> tuple[list[dict[str, Any]], list[Path]]:
@@ -244,6 +254,20 @@ def failed_cell_outcomes(ran: ReplayOutcome) -> list[Any]:
     return [Outcome("replay", task.trace, task.label, "failed", reason=error) for task, error in ran.errors.items()]
 
 
+def refuse_tracked(store: Store) -> None:
+    """Raise UsageError in CI if the finished cells are files of the repository, since anybody could have written these."""
+    git = shutil.which("git")
+    if not os.environ.get("CI") or git is None or not store.folder.is_dir():
+        return
+    said = subprocess.run([git, "ls-files", "--", "*.cell"], cwd=store.folder, capture_output=True, text=True, check=False)
+    if said.stdout.strip():
+        first = said.stdout.split("\n")[0]
+        raise UsageError(
+            f"{store.folder / first} is a file of the repository, so --resume would believe what whoever committed it wrote\n"
+            f"try: git rm -r --cached {store.folder}, or leave out --resume"
+        )
+
+
 def path_in_suite(suite: Suite, path: str | None) -> str | None:
     """Return a path of the suite's file, relative to the suite's folder; None stays None."""
     return None if path is None else str(suite.at(path))
@@ -268,7 +292,17 @@ def echo_results(found: Comparison, ran: ReplayOutcome, rows: list[dict[str, Any
     errors = [{"trace": task.trace, "policy": task.label, "error": error} for task, error in ran.errors.items()]
     counts = {"replayed": ran.replayed, "finished_before": ran.skipped}
     comparison = {key: value for key, value in found.to_json().items() if key != "schema"}
-    echo_json({"schema": "memtrace.suite/1", **counts, "failed": errors, "results": rows, **comparison, "files": list(files)})
+    echo_json(
+        {
+            "schema": "memtrace.suite/1",
+            **counts,
+            "failed": errors,
+            "results": rows,
+            **standings_json(rows),
+            **comparison,
+            "files": list(files),
+        }
+    )
 
 
 def show(done: Finished, quiet: bool, verbose: int) -> None:
@@ -277,6 +311,7 @@ def show(done: Finished, quiet: bool, verbose: int) -> None:
     before = f", {ran.skipped:,} finished before" if ran.skipped else ""
     failed = f", {len(ran.errors):,} failed" if ran.errors else ""
     click.echo(f"{len(plan.tasks):,} cells: {ran.replayed:,} replayed{before}{failed}")
+    print_standings(done.rows)
     if found.rows or found.missing or found.extra or found.outcomes:
         show_comparison(found, verbose)
     if done.unjudged:

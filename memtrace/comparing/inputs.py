@@ -9,11 +9,11 @@ import csv
 import io
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace import temporary
 from memtrace.comparing.comparison import Row
 from memtrace.errors import InputError, UsageError
 from memtrace.names import nearest
@@ -50,11 +50,8 @@ def write_baseline(rows: Sequence[Row], path: Path, measures: Iterable[str] = ()
     """Write the rows to a CSV file, whole or not at all. Raise InputError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
+        with temporary.replacement(path) as name, open(name, "w", newline="", encoding="utf-8") as file:
             file.write(baseline_text(rows, measures))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -143,9 +140,12 @@ def _read_summary(path: Path) -> list[Row]:
     """Return the rows of summary.parquet; ``path`` is the file or its folder. Raise InputError if it has another schema."""
     import pyarrow.parquet as pq
 
+    from memtrace.results.folder import check_tables
     from memtrace.results.schema import FORMAT
 
     file = path / "summary.parquet" if path.is_dir() else path
+    if path.is_dir():
+        check_tables(path, ("summary",))
     try:
         table = pq.read_table(file)
     except (OSError, ValueError) as error:

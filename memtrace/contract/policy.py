@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -345,6 +346,7 @@ class Function:
 REQUIRED = ("init", "alloc", "free")
 
 
+@cache
 def functions() -> tuple[Function, ...]:
     """All functions that a policy may have, in the order in which ``Policy`` declares them."""
     found = []

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from memtrace import temporary
+from memtrace.errors import InputError
+
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write to a temporary file, then rename it, so that a killed run leaves the old file or the new one. Return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    """Write to a temporary file, then rename it, so that a killed run leaves the old file or the new one. Return the path.
+
+    Raise InputError if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.replacement(path) as name, open(name, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
 
 

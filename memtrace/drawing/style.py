@@ -36,7 +36,10 @@ BUILT_IN = {
 }  # fmt: skip
 # The colours of a user's own policies.
 OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")
-SHADES = (0.0, 0.25, -0.3, 0.45)  # shares of white (above 0) or black (below 0) that variants of a policy are mixed with
+# Shares of white (above 0) or black (below 0) that the colours of a policy with options are mixed with, by the luminance of the
+# policy's own colour, up to these. The three shades and the colour itself are told apart.
+SHADES = ((0.045, (0.42, 0.24, 0.6)), (0.12, (0.5, -0.45, 0.25)), (1.0, (-0.25, -0.42, -0.58)))
+VARIANTS = 3
 LIGHT = 0.65  # luminance of an area
 LIGHTEST = 0.3  # highest luminance of a line; at it the contrast to white paper is 3 to 1 (WCAG 2, 1.4.11)
 DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = (
@@ -84,14 +87,18 @@ def policy_colour(label: str) -> Colour:
     """Return the colour of a policy; variants of one policy, which differ in their options, are shades of one colour."""
     base = base_name(label)
     text = BUILT_IN.get(base) or OTHERS[crc32(base.encode()) % len(OTHERS)]
-    return darkened(mixed(_parsed(text), SHADES[_variant(label) % len(SHADES)]))
+    own = _parsed(text)
+    if label == base:
+        return darkened(own)
+    shades = next(shades for most, shades in SHADES if luminance(own) <= most)
+    return darkened(mixed(own, shades[_variant(label) % VARIANTS]))
 
 
 def policy_dashes(label: str) -> str | tuple[float, tuple[float, ...]]:
     """Return the line style of a policy: solid without options, otherwise one of DASHES chosen by the options."""
     if label == base_name(label):
         return DASHES[0]
-    return DASHES[1 + _variant(label) // len(SHADES) % (len(DASHES) - 1)]
+    return DASHES[1 + _variant(label) // VARIANTS % (len(DASHES) - 1)]
 
 
 def mixed(colour: Colour, share: float) -> Colour:

@@ -320,7 +320,7 @@ def with_options(text: str, options: Mapping[str, Value]) -> str:
     if not options:
         return text
     added = ",".join(f"{name}={text_of(value)}" for name, value in options.items())
-    return f"{text}{',' if split_spec(text)[1] else ':'}{added}"
+    return f"{text}{',' if split_spec(text, 'bare')[1] else ':'}{added}"
 
 
 def variant(module: ModuleType, options: dict[str, Value]) -> ModuleType:

@@ -7,6 +7,7 @@ was killed leaves a file that is whole up to its last call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,12 @@ SUFFIXES = (".calls",)
 
 MAGIC = b"memtrace.calls/1"
 FIRST_RECORD = 4096  # offset in the file
-# As in recorder.c. inherited: calls of the parent before the fork; heap_peak: bytes, 0 if unknown.
+# As in recorder.c. inherited: calls of the parent before the fork; heap_peak: bytes, 0 if unknown; cut: an
+# errno, 0 if the recording went on until the program ended.
 HEADER = np.dtype(
     [
         *(("magic", "S16"), ("count", "<u8"), ("inherited", "<u8"), ("heap_peak", "<u8"), ("heap_count", "<u8")),
-        *(("pid", "<u4"), ("parent", "<u4"), ("number", "<u4"), ("parent_number", "<u4"), ("program", "S56")),
+        *(("pid", "<u4"), ("parent", "<u4"), ("number", "<u4"), ("parent_number", "<u4"), ("program", "S52"), ("cut", "<u4")),
     ]
 )
 # As in recorder.c. time: ns; block: the pointer returned or freed; old: the pointer that realloc was given; align: log2.
@@ -66,6 +68,8 @@ def read(source: Source) -> Iterator[Batch]:
                 break
             yield from _batches(records, events, done)
             done += records.size
+    if header["cut"]:
+        said.append(f"the recording ended after {count:,} calls, before the program did: {os.strerror(int(header['cut']))}")
     metadata["program"] = bytes(header["program"]).decode(errors="replace")
     if header["heap_peak"]:
         metadata["heap_peak_bytes"] = str(header["heap_peak"])

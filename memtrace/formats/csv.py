@@ -6,7 +6,7 @@ import csv
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,10 +138,29 @@ def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total:
         odd.append((row.number - 1, f"the line has {fields}, the header {row.expected_columns}"))
         return "skip"
 
+    if not _is_utf8(block.text):
+        # pyarrow decodes a line for its handler, which must not fail. In this encoding every byte is a character.
+        _table(replace(block, text=block.text.decode("latin-1").encode()), columns, dict.fromkeys(columns, pa.binary()), skip)
+        block = replace(block, text=_without(block.text, {row for row, _ in odd}))
     found = _table(block, columns, dict.fromkeys(columns, pa.binary()), skip)
     rows, tags, notes = to_rows(source.label, found)
     rows, notes = _with_odd_rows(rows, notes, odd)
     return Batch(rows, columns, _placer(source, block), tags, notes, block.done, total)
+
+
+def _is_utf8(text: bytes) -> bool:
+    """Return whether the bytes are a text in UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _without(text: bytes, rows: set[int]) -> bytes:
+    """Return the lines of a block without those whose row numbers are ``rows``; empty lines are no rows."""
+    lines = [line for line in text.split(b"\n") if line.rstrip(b"\r")]
+    return b"".join(line + b"\n" for row, line in enumerate(lines) if row not in rows)
 
 
 def _table(block: Block, columns: tuple[str, ...], types: dict[str, Any], odd: Any = None) -> dict[str, pa.Array]:

@@ -9,9 +9,9 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
+from memtrace import temporary
 from memtrace.errors import UsageError
 
 LIBRARY = ("-shared", "-fPIC")  # flags that make a shared library
@@ -46,8 +46,8 @@ def compile_source(source: Path, *flags: str) -> Path:
     if made.is_file():
         return made
     made.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=made.parent) as folder:
-        part = Path(folder) / made.name
+    with temporary.folder(made.parent) as folder:
+        part = folder / made.name
         said = subprocess.run([*command, "-o", str(part), str(source)], capture_output=True, text=True)
         if said.returncode:
             first = (said.stderr.strip().splitlines() or ["no message"])[0]

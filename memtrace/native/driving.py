@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memtrace import temporary
 from memtrace.errors import PolicyError, UsageError
 from memtrace.native.compiler import compile_source
 from memtrace.native.libraries import SYSTEM, find
@@ -109,13 +109,13 @@ def run_driver(
     if not sys.platform.startswith("linux"):
         raise UsageError("native needs Linux: it reads /proc and loads libraries with LD_PRELOAD")
     file, driver = find(library), compile_source(SOURCE, *FLAGS)
-    with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
-        given, made = Path(folder) / "input", Path(folder) / "output"
+    with temporary.folder() as folder:
+        given, made = folder / "input", folder / "output"
         most = samples.size + EXTRA_READINGS
         header = np.zeros(1, INPUT)
         header[0] = (trace.facts.events, trace.facts.max_live, samples.size, capacity or 0, touch, 1, stop, most, 0, 0)
         header["threads"] = _write(trace, given, header, samples, threads)
-        _measure_base(driver, Path(folder), header)
+        _measure_base(driver, folder, header)
         with given.open("r+b") as file_given:
             file_given.write(header.tobytes())
         with made.open("wb") as out:

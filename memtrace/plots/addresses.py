@@ -1,7 +1,7 @@
 """Draw maps of address by time, one image per policy, side by side.
 
 The maps show what a colour function makes of the cells of each policy. Large ranges of addresses that nothing ever
-lived in are left out; a dashed line marks such a gap.
+lived in are left out; a dotted line marks such a gap.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from memtrace.drawing.frame import Frame
 from memtrace.drawing.panel import MOST_PANELS, OWN_SCALE_NOTE, Panel, Scales, layout, left_out, places
 from memtrace.drawing.scales import common_limit, size_ticks
-from memtrace.drawing.style import ALARM, BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour, policy_colour
+from memtrace.drawing.style import BODY, FAINT, LEFT, SMALL, TITLE_ROOM, Colour, policy_colour
 from memtrace.plots.series import Cells, Rows, cells_of, highest_so_far, last_event, summary, tag_names
 from memtrace.results.verdict import is_oom
 from memtrace.units import format_size
@@ -28,7 +28,7 @@ UNUSED: Colour = (1.0, 1.0, 1.0)
 COLUMNS, ROWS = 400, 320  # pixels of the image if there is a single panel
 PANEL = 1.4  # inches: a panel's height
 MOMENTS = " A column is the fullest of the recorded moments within it; what came and went between two of those is not seen."
-GAPS = " A dashed line is a gap: addresses that were only reserved, and that nothing ever lived in, are left out."
+GAPS = " A dotted line is a gap: addresses that were only reserved, and that nothing ever lived in, are left out."
 LABEL_DISTANCE = 0.13  # inches: the least distance between two labels
 
 Paint = Callable[[Cells, str], NDArray[numpy.uint8]]  # cells and policy -> pixels [row, column, RGB]
@@ -119,7 +119,7 @@ def pixels_of_codes(cells: Cells, codes: NDArray[Any], palette: Palette) -> NDAr
 
 
 def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
-    """Draw the vertical scale of a panel with left-out addresses: a dashed line at each gap, and the address above it.
+    """Draw the vertical scale of a panel with left-out addresses: a dotted line at each gap, and the address above it.
 
     ``labelled`` draws the other ticks' labels; ``inside`` draws labels inside the panel.
     """
@@ -127,14 +127,14 @@ def _gaps(panel: Panel, cells: Cells, *, labelled: bool, inside: bool) -> None:
     starts = [(float(panel.y(region.row * cells.row_bytes)), region) for region, _ in cells.ends()]
     for at, region in starts:
         if region.row:
-            panel.frame.line([(panel.left, at), (panel.right, at)], ALARM, 0.8, (0, (3, 2)))
+            panel.frame.line([(panel.left, at), (panel.right, at)], FAINT, 0.8, (0, (1, 1.5)))
     for at, region in starts:
         if region.address and all(abs(at - other) > LABEL_DISTANCE for other in taken):
             taken.append(at)
             if inside:
-                panel.frame.plate(panel.left + 0.03, at - 0.07, format_size(region.address), SMALL, colour=ALARM)
+                panel.frame.plate(panel.left + 0.03, at - 0.07, format_size(region.address), SMALL, colour=FAINT)
             else:
-                panel.frame.text(panel.left - 0.05, at, format_size(region.address), SMALL, colour=ALARM, align="right")
+                panel.frame.text(panel.left - 0.05, at, format_size(region.address), SMALL, colour=FAINT, align="right")
     first, rows = cells.ends()[0]
     if first.address == 0:
         end = rows * cells.row_bytes

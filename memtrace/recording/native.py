@@ -10,21 +10,24 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from memtrace import temporary
 from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
 from memtrace.native.compiler import LIBRARY, compile_source
+from memtrace.processes import Terminated
 
 if TYPE_CHECKING:
     from memtrace.trace.passes import Progress
 
 SOURCE = Path(__file__).with_name("recorder.c")
 COPY_BYTES = 1 << 20  # bytes copied at once
+MOST_SECONDS = 5  # that a program gets to end after a signal
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,21 @@ def record(
     found = shutil.which(command[0], path=(environment or os.environ).get("PATH"))
     if found is None:
         raise UsageError(f"{command[0]}: there is no such program")
-    folder = Path(tempfile.mkdtemp(prefix="memtrace-", dir=Path(target).resolve().parent))
+    place = temporary.Folder(Path(target).resolve().parent)
     try:
-        exit_code = _run([found, *command[1:]], folder, library, environment, output)
-        processes = tuple(_processes(folder))
+        exit_code = _run([found, *command[1:]], place.path, library, environment, output)
+        processes = tuple(_processes(place.path))
         chosen = choose(processes, process, command[0])
         metadata = {"command": Path(command[0]).name}
-        whole = _with_inherited(chosen, {each.path.name: each for each in processes})
-        events = convert(whole, target, format="calls", metadata=metadata, progress=progress)
+        try:
+            whole = _with_inherited(chosen, {each.path.name: each for each in processes})
+            events = convert(whole, target, format="calls", metadata=metadata, progress=progress)
+        except BaseException as error:
+            place.keep()
+            error.add_note(f"the recording is kept\ntry: memtrace convert {chosen.path} {target}; then remove {place.path}")
+            raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        place.remove()
     return Recording(chosen, processes, events, exit_code, metadata)
 
 
@@ -95,7 +103,8 @@ def recorder_library() -> Path:
 def _run(command: list[str], folder: Path, library: Path, given: dict[str, str] | None, output: IO[Any] | int | None) -> int:
     """Run the command with the library, and return its exit code; the logs are written to `folder`.
 
-    `given` is the environment, None for that of this process. Ctrl-C ends the program, and its calls up to then are kept.
+    `given` is the environment, None for that of this process. Ctrl-C ends the program, and its calls up to then are kept. A
+    signal that asks this process to end is passed on to the program first.
     """
     environment = dict(os.environ if given is None else given)
     before = environment.get("LD_PRELOAD")
@@ -104,6 +113,13 @@ def _run(command: list[str], folder: Path, library: Path, given: dict[str, str] 
     while True:
         try:
             return running.wait()
+        except Terminated as error:
+            running.send_signal(error.number)
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(MOST_SECONDS)
+            running.kill()
+            running.wait()
+            raise
         except KeyboardInterrupt:
             continue  # the terminal has interrupted the program too
 

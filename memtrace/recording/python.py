@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from memtrace import temporary
 from memtrace.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def record(
     if program[0] != "-m" and not Path(program[0]).is_file():
         raise UsageError(f"{program[0]}: there is no such script\ntry: -m MODULE, if it is a module")
     metadata: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="memtrace-", dir=Path(target).resolve().parent) as folder:
-        capture = Path(folder) / "capture.memray"
+    with temporary.folder(Path(target).resolve().parent) as folder:
+        capture = folder / "capture.memray"
         options = ["--trace-python-allocators"] if objects else []
         command = [sys.executable, "-m", "memray", "run", "-q", "-o", str(capture), *options, *program]
         exit_code = subprocess.run(command, stdout=output).returncode

@@ -6,7 +6,8 @@
  * It defines the allocation functions and passes each call on to glibc's own, so it needs no dlsym and allocates nothing.
  * Each process writes FOLDER/PID-N.calls (N counts what one process executes): a header, and the calls in the order in which
  * the allocator served them. The file is mapped, a window at a time: nothing is lost when the program ends without running
- * destructors, and it may grow as large as the disk. One lock is held over a call and its record; without it another thread
+ * destructors, and it may grow as large as the disk. Where the disk is full, the recording ends and the program goes on: space
+ * is reserved before it is mapped, since a write to a mapped page that the disk has no room for would kill the program. One lock is held over a call and its record; without it another thread
  * could be handed an address before the free that gave it back is written down.
  *
  * A forked child finds `mine` zeroed (MADV_WIPEONFORK) and begins a file of its own, which says how many of its parent's calls
@@ -51,12 +52,13 @@ struct header {
     uint64_t heap_peak;  /* bytes glibc held from the system, at most, in the looks at it; 0: not known */
     uint64_t heap_count; /* records before the look that found it */
     uint32_t pid, parent, number, parent_number;
-    char program[56];
+    char program[52];
+    uint32_t cut; /* why the recording ended before the program: an errno; 0: it did not */
 };
 _Static_assert(sizeof(struct record) == 40 && sizeof(struct header) == 120, "memtrace/formats/calls.py reads these");
 
 /* Records in a window; calls between looks at the heap. It is looked at too when what is allocated passes its peak by 1/256. */
-enum { WINDOW = 1 << 20, LOOK = 1 << 12, MARGIN_SHIFT = 8 };
+enum { WINDOW = 1 << 14, LOOK = 1 << 12, MARGIN_SHIFT = 8 };
 
 /* A page of this process alone. */
 struct mine {
@@ -86,21 +88,29 @@ static uint64_t now(void) {
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-static void give_up(const char *why) {
-    static const char said[] = "memtrace: the recorder cannot write its file: ";
+/* End the recording of this process: what is written so far is a valid trace, and one with a gap would not be. */
+static void give_up(int error) {
+    static const char said[] = "memtrace: the recording of this process ends here, its program goes on: ";
+    const char *why = strerrordesc_np(error);
     if (write(2, said, sizeof said - 1) < 0 || write(2, why, strlen(why)) < 0 || write(2, "\n", 1) < 0) {}
-    abort(); /* a recording with a gap would not be a valid trace */
+    header->cut = (uint32_t)error;
 }
 
-/* Map the window that begins with this record. The header has a page of its own. */
-static void map_window(uint64_t from) {
+/* Map the window that begins with this record; return 0 where that fails. The header has a page of its own. */
+static int map_window(uint64_t from) {
     const size_t bytes = WINDOW * sizeof(struct record), page = 4096;
     off_t at = (off_t)(page + from * sizeof(struct record));
     if (window != NULL) munmap(window, bytes);
-    if (ftruncate(file, at + (off_t)bytes) != 0) give_up(strerrordesc_np(errno));
-    window = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, at);
-    if (window == MAP_FAILED) give_up(strerrordesc_np(errno));
+    window = NULL;
+    int error = posix_fallocate(file, at, (off_t)bytes);
+    if (error == 0) {
+        void *made = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, at);
+        if (made == MAP_FAILED) error = errno;
+        else window = made;
+    }
+    if (error != 0) give_up(error);
     first = from;
+    return error == 0;
 }
 
 /* PID-N.calls, the first N that is free: a process that executes another program keeps its number. */
@@ -119,7 +129,7 @@ static int start(const char *folder) {
     uint32_t parent = header != NULL ? header->pid : 0, parent_number = number;
     uint64_t inherited = header != NULL ? count : 0;
     if (!open_file(folder)) return 0;
-    if (ftruncate(file, 4096) != 0) return 0;
+    if (posix_fallocate(file, 0, 4096) != 0) return 0;
     struct header *made = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (made == MAP_FAILED) return 0;
     *made = (struct header){.inherited = inherited, .pid = (uint32_t)getpid(), .parent = parent, .number = number, .parent_number = parent_number};
@@ -128,8 +138,8 @@ static int start(const char *folder) {
     header = made;
     count = 0;
     if (parent == 0) begun = now();
-    map_window(0);
-    return 1;
+    window = NULL; /* a forked child's is its parent's */
+    return map_window(0);
 }
 
 /* At the first call, while there is one thread; NULL where the environment is not there yet. */
@@ -154,7 +164,9 @@ static struct mine *enter(void) {
     if (here == NULL || here->recording == 0) here = begin();
     if (here == NULL || here->recording < 0) return NULL;
     while (atomic_flag_test_and_set_explicit(&here->lock, memory_order_acquire)) sched_yield();
-    return here;
+    if (here->recording > 0) return here;
+    atomic_flag_clear_explicit(&here->lock, memory_order_release); /* it ended while this thread waited */
+    return NULL;
 }
 
 static void leave(struct mine *here) {
@@ -172,7 +184,10 @@ static void look(void) {
 
 static void note(struct mine *here, enum call call, const void *block, const void *old, size_t size, size_t align) {
     if (here == NULL) return;
-    if (count - first == WINDOW) map_window(count);
+    if (count - first == WINDOW && !map_window(count)) {
+        here->recording = -1;
+        return;
+    }
     if (thread_number == 0) thread_number = ++threads;
     window[count - first] = (struct record){
         .time = now() - begun,

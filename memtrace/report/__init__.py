@@ -74,13 +74,17 @@ def write(results: Results | TierResults, path: Path, plots: Path | None = None)
 
     Figures that are in the folder ``plots`` are taken from there. Raise UsageError for another ending.
     """
+    return write_document(*document_of(results), path, plots)
+
+
+def write_document(document: Document, explored: Results | None, path: Path, plots: Path | None) -> Path:
+    """Do what `write` does for a document; ``explored`` are the results for the explorer of the HTML report, if it has one."""
     from memtrace.errors import UsageError
     from memtrace.report import html, markdown, pdf
 
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(f"{path}: a report is written as {', '.join(ENDINGS)}")
-    document, explored = document_of(results)
     if ending == ".pdf":
         return pdf.write(document, path)
     return html.write(document, explored, path, plots) if ending == ".html" else markdown.write(document, path, plots)

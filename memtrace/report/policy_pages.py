@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from memtrace.drawing.frame import WIDTH
+from memtrace.drawing.style import base_name
 from memtrace.plots import drawn, failure_map, plots
 from memtrace.report.blocks import Block, Column, Heading, Paragraph, Picture, Section, Table
 from memtrace.report.holders import pinned_section
@@ -143,6 +144,7 @@ def pin_rows(pins: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield str(number), f"{address:,}", format_size(size), beside, format_size(opens), "", tag or "-"
 
 
+MANY = 12  # options of which only those that are not at their defaults are listed
 MOST = 30  # policies with a page, the best ones; those that ran out of memory have one in any case
 DRAWN = ("memory-by-policy", "occupancy")  # the plots on a policy's page
 TALL = 2.0  # inches: height of a plot, so that a policy that served everything needs one page
@@ -163,14 +165,31 @@ def page(results: Results, trace: str, rows: Sequence[dict[str, Any]], place: in
     """Yield the blocks of the page of ``rows[place]``; ``rows`` are the trace's summary rows, the best first."""
     row = rows[place]
     yield Paragraph(standing(rows, place), strong=True)
-    options = json.loads(row.get("options") or "{}")
-    if options:
-        yield Paragraph("Options: " + ", ".join(f"{key}={value}" for key, value in options.items()) + ".")
+    text = options_text(row["policy"], json.loads(row.get("options") or "{}"))
+    if text:
+        yield Paragraph(text)
     yield from autopsy(results, trace, row, name)
     yield from pinned_section(results, trace, row)
     yield Heading("Measures", 3)
     yield measures(rows, row)
     yield from pictures(results, trace, row["policy"], name)
+
+
+def options_text(label: str, options: dict[str, Any]) -> str:
+    """Return a sentence with a policy's options; of a policy with MANY or more, only those that are not at their defaults.
+
+    ``label`` is the policy's name in results. The defaults are known of policies of the package.
+    """
+    from memtrace.engine.registry import builtin_policies, load_named, options_of
+
+    name = base_name(label)
+    kept, left = options, ""
+    if len(options) >= MANY and name in builtin_policies():
+        defaults = {key: option.default for key, option in options_of(load_named(name)).items()}
+        kept = {key: value for key, value in options.items() if key not in defaults or value != defaults[key]}
+        left = f"{len(options) - len(kept)} others at their defaults, which memtrace policies {name} lists"
+    given = [f"{key}={value}" for key, value in kept.items()]
+    return f"Options: {', '.join([*given, *([left] if left else [])])}." if options else ""
 
 
 def standing(rows: Sequence[Row], place: int) -> str:

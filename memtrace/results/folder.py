@@ -1,19 +1,22 @@
 """Write results to a folder, and read them back.
 
 All files are first written to a temporary folder inside the target and then moved to their places, so a run that is
-killed leaves the old files intact. The file manifest.json says which version wrote the folder and lists its files.
+killed leaves the old files intact. The file manifest.json says which version wrote the folder, lists its files, and has the
+SHA-256 of each table: a run that is killed among the moves leaves tables of two runs, which a reader finds by them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace import temporary
 from memtrace.errors import InputError, UsageError
 from memtrace.results.schema import FORMAT
 from memtrace.results.tables import Results, summary_table
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"  # the temporary folder's name, before the process id; a killed run leaves such a folder behind
+LOCK = f"{PARTIAL}lock"  # the file that is locked while a process writes to the folder; it has the number of the process
 OWN_SCHEMAS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
+TABLE_SUFFIX = ".parquet"
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
 OPTIONAL_TABLES = (
     "requests",
@@ -37,13 +42,29 @@ OPTIONAL_TABLES = (
 
 
 def check_folder(folder: Path, force: bool) -> None:
-    """Raise UsageError if the path is a file, or a folder with content that memtrace did not write. ``force`` skips the check."""
-    if not folder.exists() or force:
+    """Raise UsageError if the path is a file, a folder to which another process writes, or has content that is not memtrace's.
+
+    ``force`` allows content of any kind.
+    """
+    if not folder.exists():
+        return
+    if temporary.is_held(folder / LOCK):
+        raise is_written(folder)
+    if force:
         return
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file; give a folder with -o")
     if content(folder) and not is_ours(folder):
         raise UsageError(f"{folder} has files that memtrace did not write; give another folder with -o, or use --force")
+
+
+def is_written(folder: Path) -> UsageError:
+    """Return (not raise) the error for a folder to which another process is writing."""
+    try:
+        process = f" {int((folder / LOCK).read_text())}"
+    except (OSError, ValueError):
+        process = ""
+    return UsageError(f"{folder}: another process{process} is writing its results there\ntry: another folder with -o")
 
 
 def content(folder: Path) -> list[Path]:
@@ -118,19 +139,23 @@ def _write_whole(folder: Path, manifest: dict[str, Any], produce: Callable[[Path
     stage, was_there = folder / f"{PARTIAL}{os.getpid()}", folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{PARTIAL}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        stage.mkdir()
-        files = produce(stage)
-        names = [file.relative_to(stage) for file in files]
-        _write_manifest(manifest, [str(name) for name in names], stage / MANIFEST)
-        stale = _stale(folder, names)
-        # The manifest is moved last, so that a new manifest is never beside old files.
-        for name in [*names, Path(MANIFEST)]:
-            (folder / name).parent.mkdir(exist_ok=True)
-            os.replace(stage / name, folder / name)
-        for path in stale:
-            path.unlink()
+        with temporary.lock(folder / LOCK, str(os.getpid())) as ours:
+            if not ours:
+                raise is_written(folder)
+            for left in folder.glob(f"{PARTIAL}*"):
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+            stage.mkdir()
+            files = produce(stage)
+            names = [file.relative_to(stage) for file in files]
+            _write_manifest(manifest, stage, names)
+            stale = _stale(folder, names)
+            # The manifest is moved last, so that a new manifest is never beside old files.
+            for name in [*names, Path(MANIFEST)]:
+                (folder / name).parent.mkdir(exist_ok=True)
+                os.replace(stage / name, folder / name)
+            for path in stale:
+                path.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}; nothing was changed there") from error
     finally:
@@ -164,9 +189,35 @@ def _write_table(table: pyarrow.Table, path: Path) -> Path:
     return path
 
 
-def _write_manifest(manifest: dict[str, Any], files: list[str], path: Path) -> None:
-    """Write the manifest as JSON, with the names of all files."""
-    path.write_text(json.dumps({**manifest, "files": files}, indent=1, sort_keys=True) + "\n")
+def _write_manifest(manifest: dict[str, Any], stage: Path, names: list[Path]) -> None:
+    """Write the manifest into the folder ``stage`` as JSON, with the names of all files in it and the SHA-256 of the tables."""
+    tables = {str(name): sha256_of(stage / name) for name in names if name.suffix == TABLE_SUFFIX}
+    text = json.dumps({**manifest, "files": [str(name) for name in names], "sha256": tables}, indent=1, sort_keys=True)
+    (stage / MANIFEST).write_text(f"{text}\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_tables(folder: Path, names: Iterable[str]) -> None:
+    """Raise InputError if one of the tables in the folder is not the one that its manifest was written with.
+
+    A manifest that has no digests is believed. A table that is missing is no error here.
+    """
+    try:
+        digests = json.loads((folder / MANIFEST).read_text()).get("sha256", {})
+    except (OSError, ValueError, AttributeError):
+        return
+    for name in names:
+        file = folder / f"{name}{TABLE_SUFFIX}"
+        if file.name in digests and file.exists() and sha256_of(file) != digests[file.name]:
+            raise InputError(
+                f"{file} is not the table that {folder / MANIFEST} was written with: a run was ended while it wrote there, "
+                f"or the file was changed\ntry: the run again, with -o {folder}"
+            )
 
 
 def _stale(folder: Path, names: list[Path]) -> list[Path]:
@@ -191,6 +242,7 @@ def read_folder(folder: Path) -> Results:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest.get("schema") != FORMAT:
             raise InputError(f"{folder} has results of schema {manifest.get('schema')!r}; this version reads {FORMAT}")
+        check_tables(folder, ("summary", *TABLES, *OPTIONAL_TABLES))
         tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
         summary = pq.read_table(folder / "summary.parquet").to_pylist()
         more = {

@@ -6,15 +6,14 @@ processes read, and each worker replays one cell at a time.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace import temporary
 from memtrace.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
@@ -180,9 +179,9 @@ def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[P
     if jobs == 1:
         return [replay_cell(cell, partial(_advance, progress, i)) for i, cell in enumerate(cells)]
     announce_compiling(cells)
-    with tempfile.TemporaryDirectory(prefix="memtrace-") as directory:
+    with temporary.folder() as directory:
         shared = {id(cell.trace): cell.trace for cell in cells}
-        files = {key: trace.share(Path(directory)) for key, trace in shared.items()}
+        files = {key: trace.share(directory) for key, trace in shared.items()}
         sent = [replace(cell, trace=files[id(cell.trace)]) for cell in cells]
         return replay_in_processes(sent, jobs, progress)
 
@@ -267,15 +266,14 @@ _counts: SynchronizedArray[int] | None = None  # in a worker: events replayed so
 
 
 def _start_worker(counts: SynchronizedArray[int]) -> None:
-    """Initialise a worker process: keep the shared counts, and ignore Ctrl-C."""
+    """Initialise a worker process, and keep the shared counts."""
     global _counts
-    import signal
-
+    from memtrace.processes import start_worker
     from memtrace.trace.arrow import leave_out_pandas
 
+    start_worker()
     leave_out_pandas()
     _counts = counts
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process terminates the workers
 
 
 def _work(i: int, cell: Cell) -> Part:

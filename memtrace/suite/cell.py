@@ -61,7 +61,8 @@ def replay_task(task: Task) -> bytes:
 
     trace = replace(cached_trace(task), name=task.trace)
     policy = replace(parse_policy(task.policy), label=task.label)
-    return pack(replay_cell(Cell(trace, policy, task.settings, background=False)), distributions(trace))
+    part = replay_cell(Cell(trace, policy, task.settings, background=False))
+    return pack(part, distributions(trace), f"{task.key} {task.sha256}")
 
 
 def cached_trace(task: Task) -> Trace:
@@ -82,10 +83,11 @@ def cached_trace(task: Task) -> Trace:
     return _traces[asked]
 
 
-def pack(part: Any, distributions: dict[str, Any]) -> bytes:
+def pack(part: Any, distributions: dict[str, Any], identity: str) -> bytes:
     """Return the tables of one replay as a zip of Parquet files, one for each name in TABLES.
 
-    ``part`` is the replay's part of the results, ``distributions`` are the columns of that table for its trace.
+    ``part`` is the replay's part of the results, ``distributions`` are the columns of that table for its trace. ``identity``, the
+    comment of the zip, says which cell it is: its key and the SHA-256 of its trace.
     """
     import pyarrow.parquet as pq
 
@@ -97,6 +99,7 @@ def pack(part: Any, distributions: dict[str, Any]) -> bytes:
         tables[name] = table(name, [part.tables[name]] if name in part.tables else [], counters)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = identity.encode()
         for name in TABLES:
             file = io.BytesIO()
             pq.write_table(tables[name], file, compression="zstd")
@@ -104,12 +107,14 @@ def pack(part: Any, distributions: dict[str, Any]) -> bytes:
     return packed.getvalue()
 
 
-def unpack(data: bytes) -> dict[str, pyarrow.Table]:
-    """Return the tables in a cell's bytes, by name. Raise ValueError if the bytes are damaged."""
+def unpack(data: bytes, task: Task) -> dict[str, pyarrow.Table]:
+    """Return the tables in the bytes of a task's cell, by name. Raise ValueError if they are damaged, or of another cell."""
     import pyarrow.parquet as pq
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.comment != f"{task.key} {task.sha256}".encode():
+                raise ValueError("the cell is another one than its file's name says")
             return {name: pq.read_table(io.BytesIO(archive.read(f"{name}.parquet")), use_threads=False) for name in TABLES}
     except (zipfile.BadZipFile, KeyError, OSError) as error:
         raise ValueError(f"damaged cell: {error}") from error

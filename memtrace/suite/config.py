@@ -75,8 +75,8 @@ def load(path: str | Path | None = None) -> Suite:
         raise _missing(file) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{file}: {error if isinstance(error, ValueError) else 'its values are nested too deeply'}") from error
     if file.name == PROJECT:
         document = document.get("tool", {}).get(TABLE)
         if document is None:
@@ -91,6 +91,12 @@ def _found() -> Path:
     if Path(PROJECT).exists():
         return Path(PROJECT)
     raise UsageError(f"there is neither {FILE} nor {PROJECT} here; docs/suite.md shows one")
+
+
+def project_of(folder: Path) -> Path:
+    """Return the folder of the git repository that a folder lies in, or the folder itself; absolute, without links."""
+    found = folder.resolve()
+    return next((each for each in (found, *found.parents) if (each / ".git").exists()), found)
 
 
 def _missing(file: Path) -> UsageError:
@@ -108,7 +114,7 @@ class _Reader:
         self.document = document
         self.refused = {name: each.suite.reason for name, each in run_options().items() if isinstance(each.suite, Refused)}
         fields = set(Suite.__dataclass_fields__) - {"file", "gates", "settings"}
-        self.known = {"invalid", "fail_if", *fields, *run_options()} - set(self.refused)
+        self.known = {"invalid", "fail_if", "seeds", *fields, *run_options()} - set(self.refused)
 
     def suite(self) -> Suite:
         """Return the suite that the document describes."""
@@ -127,12 +133,12 @@ class _Reader:
             policies=tuple(dict.fromkeys(label for entry in self.entries("policies") for label in self.policies(entry))),
             gates=tuple(self.gate(text) for text in self.texts("fail_if", [])),
             settings=self.settings(),
-            output=self.text(self.document, "output") or Suite.output,
+            output=self.written("output") or Suite.output,
             cells=self.text(self.document, "cells") or Suite.cells,
-            baseline=self.text(self.document, "baseline"),
+            baseline=self.written("baseline"),
             reports=reports,
-            junit=self.text(self.document, "junit"),
-            markdown=self.text(self.document, "markdown"),
+            junit=self.written("junit"),
+            markdown=self.written("markdown"),
         )
 
     def error(self, what: str) -> UsageError:
@@ -155,7 +161,7 @@ class _Reader:
         table = {"trace": entry} if isinstance(entry, str) else entry
         if not isinstance(table, dict):
             raise self.error(f"traces: {entry!r} is neither a path in quotes nor a table with the key trace")
-        known = ("trace", "name", "format", "invalid", "capacity")
+        known = ("trace", "name", "format", "invalid", "capacity", "seeds")
         for key in table:
             if key not in known:
                 raise self.error(f"traces: {unknown('key', key, known)}")
@@ -167,15 +173,35 @@ class _Reader:
         invalid = self.invalid(table, self.invalid(self.document, INVALID[0]))
         return [
             TraceSpec(
-                trace=trace,
-                name=self.text(table, "name"),
+                trace=sown,
+                name=name,
                 format=self.text(table, "format"),
                 invalid=invalid,
                 capacity=None if each is None else self.setting("capacity", each),
                 capacity_text=str(each) if isinstance(capacity, list) else None,
             )
+            for sown, name in self.sown(trace, table)
             for each in capacities
         ]
+
+    def sown(self, trace: str, table: dict[str, Any]) -> list[tuple[str, str | None]]:
+        """Return the trace of an entry and its name; of a workload with the key seeds, one for each seed from 0 on.
+
+        The key of the whole suite is for the workloads that name no seed.
+        """
+        from memtrace.names import split_spec
+        from memtrace.workloads.recipe import is_workload
+
+        name, seeds = self.text(table, "name"), table.get("seeds", self.document.get("seeds"))
+        if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
+            raise self.error(f"seeds: {seeds!r} is no whole number above 0")
+        given = is_workload(trace)
+        if "seeds" in table and (not given or "seed" in split_spec(trace)[1]):
+            raise self.error(f"seeds: {trace} {'has a seed' if given else 'is no workload'}; seeds are for workloads without one")
+        if seeds is None or not given or "seed" in split_spec(trace)[1]:
+            return [(trace, name)]
+        mark = "," if ":" in trace else ":"
+        return [(f"{trace}{mark}seed={seed}", None if name is None else f"{name},seed={seed}") for seed in range(seeds)]
 
     def settings(self) -> Settings:
         """Return the settings that the document has keys for, but for the capacity, which may be a list."""
@@ -227,6 +253,19 @@ class _Reader:
         if value is not None and (not isinstance(value, str) or not value):
             raise self.error(f"{key}: {value!r} is no text in quotes")
         return value
+
+    def written(self, key: str) -> str | None:
+        """Return the path under a key, of what the suite writes, or None if it is absent.
+
+        It has to lie in the project, so that a suite from a stranger cannot replace other files of the user's.
+        """
+        path = self.text(self.document, key)
+        project = project_of(self.file.parent)
+        if path is not None and not (self.file.parent / path).resolve().is_relative_to(project):
+            raise self.error(
+                f"{key}: {path} lies outside of {project}\ntry: a path in it, or the option --{key} of memtrace suite"
+            )
+        return path
 
     def invalid(self, table: dict[str, Any], default: str) -> str:
         """Return the word under the key invalid of a table, or the default if it is absent."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
@@ -19,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from memtrace.errors import UsageError
+from memtrace.processes import start_worker
 from memtrace.suite.cell import Attempt, attempt
 from memtrace.suite.planning import Plan, Task, installed_digest
 from memtrace.suite.store import Store
@@ -155,21 +154,7 @@ def _rescue(out: dict[Future[Attempt], int], finish: Finish) -> list[int]:
 def _pool(count: int) -> ProcessPoolExecutor:
     """Return a pool of ``count`` spawned worker processes."""
     # The workers are spawned, not forked: a fork would not copy the threads that arrow runs.
-    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    """Initialise a worker process: ignore Ctrl-C, since the parent stops the workers, and exit if the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """Wait for the end of the parent process, and then exit at once."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=start_worker)
 
 
 @dataclass
@@ -197,7 +182,7 @@ def replay_cells(
     called as each cell ends. A cell that fails is listed in ``errors`` of the result and does not affect other cells.
     """
     ran = ReplayOutcome()
-    todo = [task for task in plan.tasks if not (resume and store.has(task.key))]
+    todo = [task for task in plan.tasks if not (resume and store.has(task))]
     ran.skipped = len(plan.tasks) - len(todo)
 
     def finish(i: int, result: Attempt) -> None:

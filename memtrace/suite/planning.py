@@ -10,9 +10,10 @@ import glob
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,18 +52,18 @@ class Task:
     policy_digest: str  # of the policy's sources
     settings: Settings  # with the capacity of the trace
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Return a digest of everything that determines the cell's results.
 
         Where the trace and the policy lie is not part of it. Of the settings, those that a suite does not take are part
         of it only if they are not at their defaults.
         """
-        values = asdict(self)
-        for name in ("source", "policy"):
-            del values[name]
-        for name, value in values.pop("settings").items():
-            option = run_options()[name]
+        names = [each.name for each in fields(self) if each.name not in ("source", "policy", "settings")]
+        values = {name: getattr(self, name) for name in names}
+        options = run_options()
+        for name, value in asdict(self.settings).items():
+            option = options[name]
             if isinstance(option.suite, Taken) or value != option.default:
                 values[name] = value
         text = json.dumps({**values, "package": package_digest(), **_libraries()}, sort_keys=True)
@@ -104,15 +105,21 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
 
     chosen = told_apart([policy for text in suite.policies for policy in _policies(text, suite.folder)])
     found = []
+    known: dict[TraceSpec, tuple[str, str]] = {}  # name and SHA-256 of each trace; its entries differ only in their capacities
     for spec in suite.traces:
         for each in expand(spec, suite.folder):
-            progress(each.trace)
-            found.append((each, *identify(each)))
-    names = [name for _, name, _ in found]
-    for name in names:
-        if names.count(name) > 1:
+            same = replace(each, capacity=None, capacity_text=None)
+            if same not in known:
+                progress(each.trace)
+                known[same] = identify(same)
+            name, sha256 = known[same]
+            found.append((each, name if each.capacity_text is None else f"{name}@{each.capacity_text}", sha256))
+    for name, count in Counter(name for _, name, _ in found).items():
+        if count > 1:
             raise UsageError(f"{suite.file}: two traces are called {name}; give one another name: {{trace = ..., name = ...}}")
     _check_options(chosen, {spec.capacity for spec, _, _ in found}, suite)
+    digests = [policy_digest(policy) for policy in chosen]
+    settings = {spec.capacity: replace(suite.settings, capacity=spec.capacity) for spec, _, _ in found}
     return Plan(
         suite,
         tuple(
@@ -124,11 +131,11 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
                 invalid=spec.invalid,
                 policy=policy.text or policy.label,
                 label=policy.label,
-                policy_digest=policy_digest(policy),
-                settings=replace(suite.settings, capacity=spec.capacity),
+                policy_digest=digest,
+                settings=settings[spec.capacity],
             )
             for spec, name, sha256 in found
-            for policy in chosen
+            for policy, digest in zip(chosen, digests, strict=True)
         ),
     )
 
@@ -166,7 +173,10 @@ def is_url(text: str) -> bool:
 
 
 def identify(spec: TraceSpec) -> tuple[str, str]:
-    """Return a trace's name and the SHA-256 of its bytes. A file or URL is only hashed; a workload is generated."""
+    """Return a trace's name, without its capacity, and the SHA-256 of its bytes.
+
+    A file or URL is only hashed; a workload is generated.
+    """
     from memtrace.formats import find
     from memtrace.reading.traces import read, trace_name
     from memtrace.trace.sources import open_source
@@ -177,8 +187,7 @@ def identify(spec: TraceSpec) -> tuple[str, str]:
     else:
         trace = read(spec.trace, format=spec.format, invalid=spec.invalid)
         name, sha256 = trace.name, trace.sha256
-    name = spec.name or name
-    return (name if spec.capacity_text is None else f"{name}@{spec.capacity_text}"), sha256
+    return spec.name or name, sha256
 
 
 def _policies(text: str, folder: Path) -> list[Policy]:
@@ -186,7 +195,7 @@ def _policies(text: str, folder: Path) -> list[Policy]:
     from memtrace.engine.registry import parse_policies
     from memtrace.names import split_spec
 
-    name = split_spec(text)[0]
+    name = split_spec(text, "")[0]
     if not name.endswith(".py"):
         return parse_policies([text])
     return parse_policies([str((folder / name).resolve()) + text[len(name) :]])

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memtrace import temporary
 from memtrace.errors import InputError
 from memtrace.results.schema import BY_POLICY
 from memtrace.results.tables import Results
@@ -44,13 +44,14 @@ class Store:
         """Return the path of the cell with this key."""
         return self.folder / f"{key}.cell"
 
-    def has(self, key: str) -> bool:
-        """Return whether the cell with this key is there and undamaged, and mark it as used."""
+    def has(self, task: Task) -> bool:
+        """Return whether the cell of this task is there, undamaged and no other cell's copy, and mark it as used."""
+        path = self.path(task.key)
         try:
-            unpack(self.path(key).read_bytes())
+            unpack(path.read_bytes(), task)
         except (OSError, ValueError):
             return False
-        os.utime(self.path(key))
+        os.utime(path)
         return True
 
     def get(self, key: str) -> bytes:
@@ -64,10 +65,8 @@ class Store:
             for name, text in (("CACHEDIR.TAG", TAG), (".gitignore", "*\n")):
                 if not (self.folder / name).exists():
                     (self.folder / name).write_text(text)
-            handle, name = tempfile.mkstemp(prefix=".partial-", dir=self.folder)
-            with os.fdopen(handle, "wb") as file:
+            with temporary.replacement(self.path(key)) as name, open(name, "wb") as file:
                 file.write(data)
-            os.replace(name, self.path(key))
         except OSError as error:
             raise InputError(f"{self.folder}: a finished cell cannot be written: {error.strerror or error}") from error
 
@@ -100,7 +99,7 @@ def write(
     folders = folder_names(list(plan.sources))
     files: list[Path] = []
     for trace in plan.sources:
-        cells = [unpack(store.get(task.key)) for task in plan.tasks if task.trace == trace and task not in lost]
+        cells = [unpack(store.get(task.key), task) for task in plan.tasks if task.trace == trace and task not in lost]
         if not cells:
             continue
         results = assemble(cells, manifest({trace: plan.sources[trace]}, wall_seconds, plan.files))

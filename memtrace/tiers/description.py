@@ -231,8 +231,9 @@ def from_file(path: Path, policy: str | None) -> list[Tier]:
         document = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is no TOML: {error}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        wrong = error if isinstance(error, ValueError) else "its values are nested too deeply"
+        raise InputError(f"{path}: is no TOML: {wrong}") from None
     tables = document.pop("tier", None)
     if document:
         raise InputError(f"{path}: {next(iter(document))!r} is not known there; tiers are tables [[tier]]")

@@ -220,10 +220,13 @@ def read_tiers(folder: Path) -> TierResults:
 
     import pyarrow.parquet as pq
 
+    from memtrace.results.folder import check_tables
+
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         if manifest.get("schema") != FORMAT:
             raise InputError(f"{folder} has results of schema {manifest.get('schema')!r}; this version reads {FORMAT}")
+        check_tables(folder, SCHEMAS)
         found = {name: pq.read_table(path) for name in SCHEMAS if (path := folder / f"{name}.parquet").exists()}
         rows = {name: table.to_pylist() for name, table in found.items() if name != "tier_timeline"}
         timeline = found["tier_timeline"].to_pydict()

@@ -24,7 +24,7 @@ DONE, FULL, GROW, INVALID = range(4)
 
 # What is wrong with a row (FINE: nothing). `problems` has the texts.
 FINE, BAD_OP, BAD_ROW, NO_ID, NOT_LIVE, IS_LIVE, NO_SIZE, SIZE_RANGE, BAD_ALIGN, BAD_STREAM = range(10)
-NO_DST, DST_NOT_LIVE, TIME_BACK = range(10, 13)
+NO_DST, DST_NOT_LIVE, TIME_BACK, LIVE_RANGE, TOTAL_RANGE = range(10, 15)
 
 # Indices in `Table.totals`. USED: slots given out so far. LOADED: a sum that only keeps the prefetching loads from being
 # optimised away.
@@ -36,6 +36,7 @@ OP_COUNTS = 21  # first of the OPS counts of valid events by op
 TOTALS = OP_COUNTS + OPS  # length of `Table.totals`
 
 MOST_BYTES = 1 << 60  # upper bound of a size and of an alignment
+MOST_LIVE, MOST_TOTAL = 1 << 62, 1 << 62  # upper bounds of the live bytes, and of all requested bytes, which int64 has to count
 WAITS = -1  # sentinel in place of the bytes in a waiting block's slot, whose other field is the id instead of the event
 # Bins of request sizes: each size below EXACT has its own bin; from EXACT on, each power of two has 2^STEP_BITS bins of equal
 # width.
@@ -204,6 +205,10 @@ def prepare(rows, start, out, filled, table, stop):  # type: ignore[no-untyped-d
         if wrong == FINE:
             if op == ALLOC or op == REALLOC:
                 wrong = judge_request(size, align)
+                if wrong == FINE and live_bytes > MOST_LIVE - size:
+                    wrong = LIVE_RANGE
+                elif wrong == FINE and totals[TOTAL_BYTES] > MOST_TOTAL - size:
+                    wrong = TOTAL_RANGE
             elif op == COPY or op == SWAP:
                 dst = rows.dst[i if has_dst else 0]
                 other = pairs[2 * find(pairs, mask, dst) + 1]

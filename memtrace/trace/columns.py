@@ -219,7 +219,7 @@ def _text_numbers(name: str, array: pa.Array, marks: Marks) -> Int64s:
     for row, value in read.items():
         values[row] = MISSING if value is None else value
     wrong = np.array([row for row, value in read.items() if value is None], np.int64)
-    marks.add(wrong, lambda row: f"column {name!r}: {_shown(array[row].as_py())} is no whole number")
+    marks.add(wrong, lambda row: f"column {name!r}: {_shown(array[row].as_py())} {_wrong(array[row].as_py())}")
     return values
 
 
@@ -237,6 +237,12 @@ def _number(text: str | bytes) -> int | None:
     if _DECIMAL.fullmatch(plain) and len(plain) <= 20 and MISSING < int(plain) < 1 << 63:
         return int(plain)
     return None
+
+
+def _wrong(text: str | bytes) -> str:
+    """Return what is wrong with a text that is not a number of 64 bits."""
+    plain = (text.decode(errors="replace") if isinstance(text, bytes) else text).strip()
+    return "is beyond 2^63 - 1" if _DECIMAL.fullmatch(plain) and not plain.startswith("-") else "is no whole number"
 
 
 def _shown(text: str | bytes) -> str:

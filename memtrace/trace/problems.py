@@ -61,6 +61,8 @@ def _text(batch: Batch, row: int, wrong: int, last_time: int) -> str:
         return f"{who}: align {align} is no power of two up to 2^60{hint}"
     if wrong == checking.DST_NOT_LIVE:
         return f"{who}: dst {shown(_value(batch, 'dst', row))} is not live"
+    if wrong in (checking.LIVE_RANGE, checking.TOTAL_RANGE):
+        return f"{who}: with its {size} bytes more than 2^62 are {'live' if wrong == checking.LIVE_RANGE else 'requested in all'}"
     texts = {
         checking.NO_ID: f"{op} without an id",
         checking.NOT_LIVE: f"{who}, which is not live",

@@ -11,7 +11,6 @@ import re
 import shutil
 import stat
 import sys
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,11 +20,16 @@ from pathlib import Path
 from typing import IO, Any, Self
 from zipfile import BadZipFile, ZipFile
 
+from memtrace import temporary
 from memtrace.errors import InputError, MemtraceError, UsageError
 from memtrace.names import nearest
+from memtrace.units import format_size
 
 HEAD_BYTES = 1 << 16  # bytes that a format sees to recognise its files
 COPY_BYTES = 1 << 20  # bytes read at once
+CHECKED_BYTES = 256 << 20  # bytes copied between two looks at how full the disk is
+LEAST_FREE = 1 << 30  # bytes that a copy leaves free on the disk
+MOST_ZEROS = 64 << 20  # bytes that an input may begin with and that are all zero
 FINE_BYTES = 256  # bytes read at once near the end of a truncated file
 # First bytes of a file -> its compression.
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
@@ -137,8 +141,8 @@ class Source:
         if self.compression is None:
             yield self.path
             return
-        with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
-            path = Path(folder) / "unpacked"
+        with temporary.folder() as folder:
+            path = folder / "unpacked"
             with self.open() as stream, path.open("wb") as file:
                 shutil.copyfileobj(stream, file, COPY_BYTES)
             yield path
@@ -286,11 +290,34 @@ def _copied(label: str, opened: Callable[[], AbstractContextManager[IO[bytes]]])
 
     The copy is needed because the message about an invalid row needs a second look at the rows before it.
     """
-    with tempfile.TemporaryDirectory(prefix="memtrace-") as folder:
-        path = Path(folder) / "copy"
+    with temporary.folder() as folder:
+        path = folder / "copy"
         with reading_errors(label), opened() as remote, path.open("wb") as file:
-            shutil.copyfileobj(remote, file, COPY_BYTES)
+            _copy(label, remote, file)
         yield _source(label, path)
+
+
+def _copy(label: str, remote: IO[bytes], file: IO[bytes]) -> None:
+    """Copy an input of unknown length to a file.
+
+    Raise InputError if the disk would be nearly full, or if the input begins with many zero bytes, as a device or a hole has.
+    """
+    copied, checked, zero = 0, -CHECKED_BYTES, True
+    while data := remote.read(COPY_BYTES):
+        zero = zero and not any(data)
+        if zero and copied > MOST_ZEROS:
+            raise InputError(f"{label}: its first {format_size(copied)} are zero bytes; that is no trace")
+        if copied - checked >= CHECKED_BYTES:
+            checked = copied
+            free = shutil.disk_usage(file.name).free
+            if free < LEAST_FREE:
+                place = Path(file.name).parent.parent
+                raise InputError(
+                    f"{label}: {format_size(copied)} are copied to {place}, which has {format_size(free)} left\n"
+                    f"try: give a file instead, or set TMPDIR to a folder with more room"
+                )
+        file.write(data)
+        copied += len(data)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from memtrace import temporary
 from memtrace.errors import InputError
 from memtrace.trace.model import BATCH_ROWS, Events, Int64s, Op, Prepared, read_only
 
@@ -277,17 +278,9 @@ class _Directory:
 
     def __init__(self) -> None:
         """Make the directory."""
-        self.path = Path(tempfile.mkdtemp(prefix="memtrace-"))
-        weakref.finalize(self, _remove, str(self.path), os.getpid())
-
-
-def _remove(path: str, owner: int) -> None:
-    """Remove a directory if this process is the one, `owner`, that made it.
-
-    A forked child collects its copy of the trace too, but must leave the file to its parent.
-    """
-    if os.getpid() == owner:
-        shutil.rmtree(path, ignore_errors=True)
+        made = temporary.Folder()
+        self.path = made.path
+        weakref.finalize(self, made.remove)
 
 
 def _own_directory() -> tuple[Path, str, object]:

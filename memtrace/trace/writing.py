@@ -7,7 +7,6 @@ written under a temporary name and renamed when it is complete.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memtrace import temporary
 from memtrace.errors import InputError, UsageError
 from memtrace.trace.batches import MISSING, Batch, RowLocation, rows_of
 from memtrace.trace.model import BATCH_ROWS, COLUMNS, SCHEMA, Int64s, Op, Trace
@@ -67,21 +67,10 @@ def atomic_replace(path: Path) -> Iterator[str]:
     OSError becomes UsageError.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with temporary.replacement(path) as name:
+            yield name
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-    os.close(handle)
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(name, 0o666 & ~mask)
-    try:
-        yield name
-        os.replace(name, path)
-    except BaseException as error:
-        os.unlink(name)
-        if isinstance(error, OSError):
-            raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
-        raise
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -53,6 +53,7 @@ PARQUET = parquet({"op": ["alloc"] * 5000, "id": list(range(5000)), "size": [num
 PAGES = bytearray(PARQUET)
 PAGES[64:4000] = bytes(255 - byte for byte in PAGES[64:4000])
 
+LIVE = ":6: alloc of id 5: with its 1152921504606846976 bytes more than 2^62 are live"
 ROWS = [
     csv("free of a dead id", b"free,1,\nfree,1,\n", ":4: free of id 1, which is not live (freed at line 3)"),
     csv("free of an unknown id", b"free,77,\n", ":3: free of id 77, which is not live (never allocated)"),
@@ -64,7 +65,9 @@ ROWS = [
     csv("an address as id", b"free,0x7f0000001000,\n", ":3: free of id 139637976731648 (0x7f0000001000), which is not live"),
     csv("negative size", b"alloc,2,-5\n", ":3: alloc of id 2: size -5 is negative"),
     csv("size beyond 2^60", b"alloc,2,1152921504606846977\n", ":3: alloc of id 2: size 1152921504606846977 is more than 2^60"),
-    csv("size beyond int64", b"alloc,2,99999999999999999999\n", ":3: column 'size': '99999999999999999999' is no whole number"),
+    csv("size beyond int64", b"alloc,2,99999999999999999999\n", ":3: column 'size': '99999999999999999999' is beyond 2^63 - 1"),
+    csv("more live than 2^62", "".join(f"alloc,{i},{2**60}\n" for i in range(2, 7)).encode(), LIVE),
+    csv("a line that is too long and no UTF-8", b"alloc,2,\xff\xfe,3,4\n", ":3: the line has 5 fields, the header 3"),
     csv("no size", b"alloc,2,\n", ":3: alloc of id 2: the size is missing"),
     csv("no id", b"alloc,,8\n", ":3: alloc without an id"),
     csv("size in words", b"alloc,2,big\n", ":3: column 'size': 'big' is no whole number"),

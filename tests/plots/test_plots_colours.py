@@ -37,6 +37,15 @@ def test_a_policy_has_one_colour_and_options_make_it_a_shade() -> None:
     assert policy_colour("my-own") == policy_colour("my-own")
 
 
+@pytest.mark.parametrize("base", [*BUILT_IN, "my-own"])
+def test_options_make_a_shade_that_differs_from_the_policy_without(base: str) -> None:
+    plain = policy_colour(base)
+    shades = {policy_colour(f"{base}:align={16 << power}") for power in range(12)}
+    assert len(shades) == 3 and plain not in shades
+    seen = [_lab(_linear(colour)) for colour in (plain, *shades)]
+    assert min(float(numpy.linalg.norm(one - other)) for one, other in combinations(seen, 2)) > 5
+
+
 @pytest.mark.parametrize("eyes", EYES)
 def test_built_in_colours_are_told_apart(eyes: str) -> None:
     seen = {name: _lab(EYES[eyes] @ _linear(policy_colour(name))) for name in BUILT_IN}

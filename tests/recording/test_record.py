@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -112,8 +114,55 @@ def test_the_command(program: Path, tmp_path: Path, memtrace: Run, memtrace_proc
     said = json.loads(memtrace("record", "native", "--json", "-o", "t.parquet", "--", program).stdout)
     assert said["events"] == reading.read(tmp_path / "t.parquet").facts.events and said["exit_code"] == 0
     ended = memtrace("record", "native", "-o", "t.parquet", "--", "sh", "-c", f"{program}; exit 3")
-    assert ended.returncode == 0 and "note: sh ended with 3" in ended.stderr
+    assert ended.returncode == 3 and "note: sh ended with 3" in ended.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.parquet"]
+
+
+@needs_cc
+def test_a_full_disk_ends_the_recording_and_not_the_program(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: both refuse the space that the recorder reserves."""
+    script = """
+import resource  # Python ignores the signal that comes with this limit
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+x = [bytes(600 + i % 50) for i in range(100000)]
+raise SystemExit(5)
+"""
+    done = native.record([sys.executable, "-c", script], tmp_path / "t.parquet")
+    assert done.exit_code == 5
+    calls = done.process.calls
+    assert 0 < calls < 100000 and calls % (1 << 14) == 0, "the calls of the windows that had room"
+    assert f"ended after {calls:,} calls, before the program did: File too large" in done.metadata["assumed"]
+
+
+@needs_cc
+def test_a_signal_ends_the_program_first(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "memtrace", "record", "native", "-o", "t.parquet", "--"]
+    program = "import time; open('began', 'w').close(); time.sleep(100)"
+    process = subprocess.Popen([*command, sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "began").exists():
+        time.sleep(0.02)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 143 and said.strip() == "terminated; nothing was written"
+    assert not Path(f"/proc/{child}").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["began"]
+
+
+@needs_cc
+def test_a_recording_is_kept_if_it_cannot_be_converted(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memtrace: Run
+) -> None:
+    def interrupted(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "convert", interrupted)
+        done = memtrace("record", "native", "-o", "t.parquet", "--", program)
+    assert done.returncode == 130 and "interrupted; the recording is kept" in done.stderr
+    (log,) = [word for word in done.stderr.split() if word.endswith(".calls")]
+    assert memtrace("convert", log, "t.parquet").returncode == 0
+    assert reading.read(tmp_path / "t.parquet").facts.events > 0
 
 
 def test_what_cannot_be_recorded(tmp_path: Path, memtrace: Run) -> None:

@@ -64,6 +64,19 @@ def test_cells_are_what_run_finds(done: Path) -> None:
             assert getattr(found, table).equals(getattr(expected, table)), table
 
 
+def test_what_a_suite_concludes(done: Path, tmp_path: Path) -> None:
+    said = called(done, "show", "reports/suite")
+    assert said.returncode == 0 and " needs least over 5 traces: " in said.stdout
+    rows = pq.read_table(done / "reports" / "suite" / "summary.parquet").to_pylist()
+    shown = json.loads(called(done, "show", "reports/suite", "--json").stdout)
+    assert shown["results"] == rows and len(shown["standings"]) == CELLS // 5
+    for ending, start in (("pdf", b"%PDF"), ("html", b"<!doctype html>"), ("md", b"# suite")):
+        made = called(done, "report", "reports/suite", "-o", str(tmp_path / f"s.{ending}"))
+        assert made.returncode == 0, made.stderr
+        assert (tmp_path / f"s.{ending}").read_bytes()[: len(start)].lower() == start.lower()
+    assert shown["conclusion"][0] in (tmp_path / "s.md").read_text()
+
+
 def test_two_processes_of_which_one_is_killed(done: Path, desk: Path) -> None:
     process = started(desk, "-j", "2")
     wait_for_cells(desk, 30, process)
@@ -122,6 +135,28 @@ def test_a_damaged_cell_is_replayed_again(done: Path, tmp_path: Path) -> None:
     resumed = suite(desk, "--resume", "--json")
     assert json.loads(resumed.stdout)["replayed"] == 1
     same_results(done / "reports" / "suite", desk / "reports" / "suite")
+
+
+def test_a_copied_cell_is_not_taken_for_another(done: Path, tmp_path: Path) -> None:
+    desk = tmp_path / "copy"
+    shutil.copytree(done, desk)
+    first, second, *_ = sorted((desk / ".memtrace" / "cells").glob("*.cell"))
+    shutil.copy(first, second)
+    assert json.loads(suite(desk, "--resume", "--json").stdout)["replayed"] == 1
+    same_results(done / "reports" / "suite", desk / "reports" / "suite")
+
+
+def test_cells_of_the_repository_are_refused_in_ci(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = tmp_path / "copy"
+    shutil.copytree(done, desk)
+    git = ["git", "-C", str(desk), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    monkeypatch.setenv("CI", "true")
+    assert suite(desk, "--resume", "--dry-run").returncode == 0
+    subprocess.run([*git, "add", "-f", ".memtrace"], check=True)
+    refused = suite(desk, "--resume")
+    assert refused.returncode == 2 and "is a file of the repository, so --resume would believe" in refused.stderr
+    assert suite(desk, "--dry-run").returncode == 0
 
 
 DYING = """

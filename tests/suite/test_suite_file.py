@@ -26,10 +26,39 @@ def written(desk: Path, text: str, name: str = "memtrace.toml") -> Suite:
     return load(desk / name)
 
 
+def test_seeds_are_of_workloads(desk: Path) -> None:
+    text = """
+traces = ["t.csv", "classic:events=20", "classic:events=20,seed=7", {trace = "classic", seeds = 2, name = "c"}]
+policies = ["best-fit"]
+seeds = 3
+"""
+    sown = [(spec.trace, spec.name) for spec in written(desk, text).traces]
+    classic = [(f"classic:events=20,seed={seed}", None) for seed in range(3)]
+    named = [(f"classic:seed={seed}", f"c,seed={seed}") for seed in range(2)]
+    assert sown == [("t.csv", None), *classic, ("classic:events=20,seed=7", None), *named]
+    for wrong, said in (
+        ('{trace = "t.csv", seeds = 2}', "t.csv is no workload"),
+        ('{trace = "classic:seed=1", seeds = 2}', "classic:seed=1 has a seed"),
+        ('{trace = "classic", seeds = 0}', "0 is no whole number above 0"),
+    ):
+        with pytest.raises(UsageError, match=f"seeds: {said}"):
+            written(desk, f'traces = [{wrong}]\npolicies = ["best-fit"]\n')
+
+
+def test_a_suite_in_a_repository_writes_anywhere_in_it_and_policies_may_be_words(desk: Path) -> None:
+    (desk / ".git").mkdir()
+    (desk / "ci").mkdir()
+    suite = written(desk, 'junit = "../junit.xml"\ntraces = ["../t.csv"]\npolicies = ["best-fit", "native:glibc"]\n', "ci/m.toml")
+    assert [task.policy for task in plan(suite).tasks] == ["best-fit", "native:glibc"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ('polices = ["best-fit"]\n' + GOOD, "unknown key 'polices'; did you mean 'policies'?"),
+        ('junit = "../victim.txt"\n' + GOOD, "junit: ../victim.txt lies outside of"),
+        ('output = "/tmp/elsewhere"\n' + GOOD, "output: /tmp/elsewhere lies outside of"),
+        ("traces = " + "[" * 5000 + "]" * 5000, "its values are nested too deeply"),
         ("gates = []\n" + GOOD, "unknown key 'gates'"),
         ("", "traces is to be a list with at least one entry, such as traces = ["),
         ('traces = ["t.csv"]\n', "policies is to be a list"),

@@ -80,6 +80,30 @@ def test_a_recipe_passes_and_catches_a_change(server: str, repository: Path) -> 
         assert "a gate failed" in (repository / "github.md").read_text()
 
 
+def test_the_steps_of_the_action(repository: Path) -> None:
+    """Its scripts, with the inputs' defaults as variables, in the place of a runner."""
+    text = (ROOT / "action.yml").read_text()
+    defaults = dict(re.findall(r"^  ([\w-]+):\n    description: .*\n    default: \"?([^\"\n]*)\"?$", text, re.MULTILINE))
+    scripts = re.findall(r"^      run: (.*)$", text, re.MULTILINE)
+    assert len(scripts) == 2 and "${{" not in "".join(scripts)
+    variables = {
+        name: defaults[key] for name, key in re.findall(r"^        (\w+): \$\{\{ inputs\.([\w-]+) \}\}$", text, re.MULTILINE)
+    }
+    assert variables == {"VERSION": "", "SUITE": "memtrace.toml", "JOBS": ""}
+    installed, suite = scripts
+    assert installed == 'python -m pip install --quiet "${VERSION:-$GITHUB_ACTION_PATH}"'
+    for given in ({}, {"JOBS": "1"}):
+        done = shell(repository, suite, **{**variables, **given})
+        assert done.returncode == 0 and "0 of 2 gates failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_hook_of_the_repository_is_that_of_the_docs() -> None:
+    text = (ROOT / ".pre-commit-hooks.yaml").read_text()
+    for key in ("id", "name", "entry", "language", "pass_filenames"):
+        (hook,), (shown,) = (re.findall(rf"{key}: (.*)", each) for each in (text, recipe("pre-commit")))
+        assert hook == shown
+
+
 def test_the_gates_of_the_table_can_be_read() -> None:
     rows = re.findall(r"^\| `([^`]+)` \| [a-z]", CI.partition("## Gates")[2], re.MULTILINE)
     assert len(rows) == 11

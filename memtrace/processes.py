@@ -1,0 +1,59 @@
+"""End processes together: signals that ask a command to end, and workers that end with the process that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+ASKING = ("SIGTERM", "SIGHUP")  # that ask a process to end, as Ctrl-C does; Windows lacks SIGHUP
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal that asks the process to end has come; whatever cleans up after Ctrl-C does so after it too."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the number of the signal."""
+        super().__init__(number)
+        self.number = number
+
+
+def how_ended(error: BaseException) -> tuple[str, int]:
+    """Return in a word how a command was ended by Ctrl-C or by a signal, and its exit code, which a shell would give too."""
+    return ("terminated", 128 + error.number) if isinstance(error, Terminated) else ("interrupted", 128 + signal.SIGINT)
+
+
+def raise_on_signals() -> None:
+    """Have SIGTERM and SIGHUP raise `Terminated` in the main thread, unless the process was told to ignore them, as by nohup."""
+    for name in ASKING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    """Raise `Terminated`. A second signal, while the first is cleaned up after, has no effect."""
+    for name in ASKING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Terminated(number)
+
+
+def start_worker() -> None:
+    """Make this process, which multiprocessing has started, a worker: Ctrl-C is left to the parent, with whose end it ends.
+
+    The parent ends its workers where it can, also after SIGTERM and SIGHUP, which reach all processes of a terminal.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, name="memtrace-parent", daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """Wait for the end of the parent process, and then exit at once."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
