@@ -128,14 +128,14 @@ def show_suite(folder: Path, as_json: bool) -> None:
 
 def trace_line(trace: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
     """Return the line of a trace with these summary rows: what needs least, and how many policies ran out of memory."""
-    from memtrace.results.verdict import above_bound, best, is_oom, rank, ratio_text
+    from memtrace.results.verdict import above_bound, best, is_oom, needed, rank, ratio_text
     from memtrace.units import format_size
 
     winners, failed = best(rank(rows)), sum(is_oom(row) for row in rows)
     least = ["-", "-", "-"]
     if winners:
         others = f" and {len(winners) - 1} more" if len(winners) > 1 else ""
-        peak = format_size(winners[0]["peak_reserved_bytes"])
+        peak = format_size(needed(winners[0]))
         least = [f"{winners[0]['policy']}{others}", peak, ratio_text(above_bound(winners[0]))]
     return trace, *least, f"{failed} of {len(rows)}" if failed else "-"
 

@@ -93,7 +93,7 @@ def test_a_file_is_read_however_it_is_packed(kind: str, content: bytes, suffix: 
 
 def test_the_first_bytes_count_not_the_name(tmp_path: Path) -> None:
     for name, content in [
-        ("a.csv", gzip.compress(TEXT)),
+        ("a.csv", gzip.compress(TEXT, mtime=0)),
         ("b.gz", TEXT),
         ("c.parquet", TEXT),
         ("d", parquet_bytes()),
@@ -161,7 +161,7 @@ class Pipe(io.BytesIO):
         return False
 
 
-@pytest.mark.parametrize("content", [TEXT, gzip.compress(TEXT), zstandard.compress(TEXT), parquet_bytes()])
+@pytest.mark.parametrize("content", [TEXT, gzip.compress(TEXT, mtime=0), zstandard.compress(TEXT), parquet_bytes()])
 def test_standard_input(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(content)))
     read = reading.read("-")
