@@ -34,6 +34,13 @@ BUILT_IN = {
     "stack": "#543C30", "bump": "#846054", "compact": "#304854", "optimum": "#222222",
     "native": "#6C9C84", "arenas": "#186024", "region": "#3C003C",
 }  # fmt: skip
+# The heaps of small devices, and the pools of libraries, are mostly compared among themselves: they have colours of the others.
+SHARED = {
+    "freertos": "best-fit", "zephyr": "worst-fit", "newlib-nano": "first-fit", "picolibc": "buddy", "avr-libc": "bfc",
+    "umm": "size-class", "o1heap": "tlsf", "threadx": "stitch", "rt-thread": "segregated", "lwip": "pytorch", "esp-idf": "native",
+    "rmm-pool": "best-fit", "rmm-arena": "arenas", "ort": "bfc", "ggml": "worst-fit", "cupy": "first-fit",
+    "umpire-quick": "buddy",
+}  # fmt: skip
 # The colours of a user's own policies.
 OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")
 # Shares of white (above 0) or black (below 0) that the colours of a policy with options are mixed with, by the luminance of the
@@ -86,7 +93,7 @@ def base_name(label: str) -> str:
 def policy_colour(label: str) -> Colour:
     """Return the colour of a policy; variants of one policy, which differ in their options, are shades of one colour."""
     base = base_name(label)
-    text = BUILT_IN.get(base) or OTHERS[crc32(base.encode()) % len(OTHERS)]
+    text = BUILT_IN.get(SHARED.get(base, base)) or OTHERS[crc32(base.encode()) % len(OTHERS)]
     own = _parsed(text)
     if label == base:
         return darkened(own)

@@ -10,7 +10,9 @@ import numpy
 import pytest
 from matplotlib.colors import to_rgb
 
-from memtrace.drawing.style import ALARM, BUILT_IN, FAINT, INK, LIVE, light, mixed, policy_colour, policy_dashes
+from memtrace.contract.policy import constants_of
+from memtrace.drawing.style import ALARM, BUILT_IN, FAINT, INK, LIVE, SHARED, light, mixed, policy_colour, policy_dashes
+from memtrace.engine.registry import builtin_policies, parse_policies
 from memtrace.plots import occupancy_age, occupancy_tag
 from memtrace.plots.addresses import HOLE
 from memtrace.report import html
@@ -35,6 +37,13 @@ def test_a_policy_has_one_colour_and_options_make_it_a_shade() -> None:
     styles = {(policy_colour(PYTORCH + mb), policy_dashes(PYTORCH + mb)) for mb in ("64", "128", "256")}
     assert len(styles) == 3
     assert policy_colour("my-own") == policy_colour("my-own")
+
+
+@pytest.mark.parametrize("group", ["embedded", "pools"])
+def test_policies_of_a_group_are_told_apart(group: str) -> None:
+    names = {policy.name for policy in parse_policies([group])}
+    assert names == {name for name in SHARED if constants_of(builtin_policies()[name]).GROUPS[0] == group}
+    assert len({policy_colour(name) for name in names}) == len(names)
 
 
 @pytest.mark.parametrize("base", [*BUILT_IN, "my-own"])
