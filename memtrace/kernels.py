@@ -147,6 +147,13 @@ def knows_fast() -> bool:
     return all(hasattr(cpu_target.options, name) for name in FAST)
 
 
+def knows_numbers() -> bool:
+    """Return whether this numba numbers machine code as `numbered` expects; if not, no kernel is kept on disk."""
+    from numba.core.bytecode import FunctionIdentity
+
+    return hasattr(FunctionIdentity, "_unique_ids")
+
+
 def njit(function: Callable[..., Any], sources: Callable[[], str] | None, name: str = "", **options: Any) -> Any:
     """Return the function for numba to compile, as ``numba.njit``, but under ``lean``, and kept on disk.
 
@@ -160,7 +167,7 @@ def njit(function: Callable[..., Any], sources: Callable[[], str] | None, name: 
     if hasattr(compiler, "compile") and hasattr(dispatcher, "_cache"):
         how = f"{NAMES} {sorted(options.items())} {SWITCH}={os.environ.get(SWITCH, '')}"
         kept = None
-        if sources is not None:
+        if sources is not None and knows_numbers():
             kept = KeptCode(name or f"{function.__module__}.{function.__qualname__}", cache(sources), how)
             dispatcher._cache = kept
         # The dispatcher calls it for a signature that is neither compiled nor on disk, so other calls cost no more.
@@ -178,19 +185,26 @@ def c_function(function: Callable[..., Any], signature: Any, name: str, sources:
     how = f"{NAMES} c function {SWITCH}={os.environ.get(SWITCH, '')}"
     options = {"nopython": True, "error_model": "numpy", **(FAST if knows_fast() else {})}
     made: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
-    made._cache = KeptCode(name, lambda: sources, how)
+    if knows_numbers():
+        made._cache = KeptCode(name, lambda: sources, how)
     return made
 
 
 def compile_function(function: Any) -> None:
     """Compile what `c_function` returned, under ``lean``, or load it from disk."""
-    with function._cache.locked(function._sig), lean(), numbered(function._cache, function._sig):
+    kept = function._cache
+    if not isinstance(kept, KeptCode):
+        with lean():
+            function.compile()
+        return
+    with kept.locked(function._sig), lean(), numbered(kept, function._sig):
         function.compile()
 
 
 def file_of_function(function: Any) -> list[Path]:
     """Return the file of a function's compiled code, whether it exists or not, as a list; empty if there is no folder."""
-    path = function._cache.path(function._sig)
+    kept = function._cache
+    path = kept.path(function._sig) if isinstance(kept, KeptCode) else None
     return [] if path is None else [path]
 
 
@@ -221,6 +235,9 @@ def numbered(kept: KeptCode, types: Any) -> Iterator[None]:
     may have the same names for other code, and a third process that loads both would run the code of the first for the second.
     Here the numbers begin at one that is made of all that the kernel depends on; they are below 2^60.
     """
+    if not knows_numbers():
+        yield
+        return
     from numba.core.bytecode import FunctionIdentity
     from numba.core.compiler_lock import global_compiler_lock
 

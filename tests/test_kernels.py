@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from memtrace import code_cache
+from memtrace import code_cache, kernels
 from memtrace.contract.calls import out_of_line
 from memtrace.kernels import Kernel
 
@@ -55,3 +55,14 @@ def test_kernels_of_two_processes_do_not_share_code(tmp_path: Path, monkeypatch:
         expected = numbers.copy()
         assert kernel(numbers) == kernel.function(expected), number
         assert numbers.tolist() == expected.tolist()
+
+
+def test_without_numba_s_numbers_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.bytecode import FunctionIdentity
+
+    monkeypatch.setenv(code_cache.FOLDER, str(tmp_path / "kernels"))
+    ids = FunctionIdentity._unique_ids
+    monkeypatch.setattr(kernels, "knows_numbers", lambda: False)
+    kernel = made("kernel_that_is_not_kept", 1)
+    assert kernel(np.array([5, 1], np.int64)) == kernel.function(np.array([5, 1], np.int64))
+    assert not list(tmp_path.rglob("*.kernel")) and FunctionIdentity._unique_ids is ids
