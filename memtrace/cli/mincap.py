@@ -104,6 +104,9 @@ def show(name: str, found: list[Mincap], capacity: int | None, refusals: Refusal
         if refusal is not None:
             echo(f"{label}: {said(refusal)}")
     for one in found:
+        if one.stride > 1:
+            apart = one.stride * one.step
+            echo(f"{one.policy}: above {one.safe:,} bytes pools were tried {apart:,} bytes apart; a larger --runs tries all")
         if one.step > 1 and not one.exact:
             echo(f"{one.policy}: not all pools below {one.settled:,} bytes were tried; --runs sets how many")
         elif one.smallest is not None and not one.exact:
@@ -126,26 +129,28 @@ def sampled(one: Mincap) -> str:
 
 
 def row_of(one: Mincap) -> tuple[str, ...]:
-    """Return a policy's line in the table; a ~ marks a smallest capacity that is not exact."""
+    """Return a policy's line in the table; a ~ marks a capacity that is not exact."""
     from memtrace.units import format_ratio
 
     if one.smallest is None or one.safe is None:
         return one.policy, "fails at any", "-", "-", str(one.runs)
     ratio = format_ratio(one.safe / one.lower_bound) if one.lower_bound else "-"
-    return one.policy, f"{'' if one.exact else '~'}{one.smallest:,}", f"{one.safe:,}", ratio, str(one.runs)
+    exact = one.exact and one.stride == 1
+    return one.policy, f"{'' if one.exact else '~'}{one.smallest:,}", f"{'' if exact else '~'}{one.safe:,}", ratio, str(one.runs)
 
 
 def margin(one: Mincap, capacity: int, refusals: Refusals) -> str:
     """Return what a capacity has beyond the smallest from which on all work, or that a request fails in it."""
     refusal = refusals.get(one.policy)
-    if one.safe is None or (refusal is not None and refusal.capacity == capacity):
+    if one.safe is None or capacity < (one.smallest or 0) or (refusal is not None and refusal.capacity == capacity):
         return "fails"
-    return f"{capacity - one.safe:,}"
+    return f"{capacity - one.safe:,}" if capacity >= one.safe else "may fail"
 
 
 def said(refusal: Refusal) -> str:
     """Return a refusal in words."""
-    needed = f" ({refusal.needed:,} with what the heap adds)" if refusal.needed > refusal.size else ""
+    more = refusal.needed is not None and refusal.needed > refusal.size
+    needed = f" ({refusal.needed:,} with what the heap adds)" if more else ""
     text = f"with {refusal.capacity:,} bytes, event {refusal.event:,} is refused, a request of {refusal.size:,} bytes{needed}"
     if refusal.free is None:
         return text

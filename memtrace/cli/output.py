@@ -78,11 +78,10 @@ def print_table(
     from rich import box
     from rich.table import Table
 
+    if title is not None:
+        echo(title)
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=None if title is None else shown(title),
-        title_justify="left",
-        title_style="bold",
         pad_edge=False,
         show_edge=False,
         show_header=any(columns),

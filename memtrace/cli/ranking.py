@@ -10,7 +10,7 @@ from memtrace.cli.terminal import echo
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-MOST_ROWS = 12  # of the table; summary.parquet has all
+MOST_ROWS = 24  # of the table; summary.parquet has all
 DISPENSABLE = ("search", "holes", "min free", "internal")  # columns that a narrow terminal does without, in this order
 
 

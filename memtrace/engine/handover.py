@@ -102,6 +102,8 @@ class Handover:
         imported = "numba" in sys.modules
         if imported and self.compilable.is_loaded:
             return True
+        if _spent.get(self.bound.__name__, 0.0) > COMPILING_SECONDS:
+            return True  # many short replays, as of a search: they have taken as long as compiling, and more may come
         loading = LOADING_SECONDS / 8 if imported else LOADING_SECONDS
         return self.expected * PACE + _spent.get(self.bound.__name__, 0.0) > loading and self.is_kept(arguments)
 

@@ -58,7 +58,7 @@ class Refusal:
     capacity: int
     event: int  # its number
     size: int  # what was asked for
-    needed: int  # what the policy rounded that to
+    needed: int | None  # what the policy rounded that to; None where it does not tell
     free: int | None  # in holes; None where holes are not known
     holes: int | None
     largest: int | None  # the largest hole
@@ -81,6 +81,7 @@ class Mincap:
     windows: list[Window] = field(default_factory=list)  # from the highest to the lowest
     curve: list[Outcome] = field(default_factory=list)  # evenly spaced capacities, if the caller asked for them
     step: int = 1  # bytes: the capacities searched are multiples of it
+    stride: int = 1  # of these multiples, those tried above `safe` are so far apart; 1: all were tried
 
 
 Run = Callable[[int | None], Outcome]  # replays at a capacity in bytes; None: without a limit
@@ -121,7 +122,7 @@ def first_refusal(trace: Trace, policy: Policy, capacity: int) -> Refusal | None
         capacity=capacity,
         event=row["event"],
         size=row["request_bytes"],
-        needed=row["needed_bytes"],
+        needed=row.get("needed_bytes"),
         free=row.get("free_bytes"),
         holes=row.get("holes"),
         largest=row.get("largest_hole_bytes"),
@@ -205,7 +206,7 @@ def search_pools(label: str, bound: int, run: Run, most_runs: int = MOST_RUNS) -
     while tried > least and counted.left() > 0:
         tried -= 1
         works(tried)
-    found = Mincap(label, bound, None, exact=tried == least, settled=tried * POOL_STEP, step=POOL_STEP)
+    found = Mincap(label, bound, None, exact=tried == least, settled=tried * POOL_STEP, step=POOL_STEP, stride=stride)
     found.windows = [Window(each.capacity, each.capacity, each.works, each.oom_event) for each in outcomes.values()]
     _conclude(found)
     found.runs = counted.used

@@ -47,7 +47,7 @@ HOW = (
     "Mean: of peak reserved bytes over the lower bound (peak live), the geometric mean over the traces that a policy served; a "
     "trace on which it ran out of memory or refused requests counts as failed. Traces that differ in their seed alone count as "
     "one, with their mean, and give the interval (Student's t on logarithms). Best on: traces on which no other needs less. "
-    "Rank: mean place."
+    "Rank: mean place. Both of these count each trace."
 )
 HOW_PAIRED = (
     "What each policy needs beside the first one, on the traces that both served: the geometric mean of the ratios, its interval "

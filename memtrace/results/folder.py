@@ -238,6 +238,8 @@ def read_folder(folder: Path) -> Results:
     """Read the results of a folder. Raise InputError if the folder has no results, or those of another version."""
     import pyarrow.parquet as pq
 
+    if not (folder / MANIFEST).exists():
+        raise InputError(f"there are no results in {folder}; `memtrace run TRACE -o DIR` writes some")
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest.get("schema") != FORMAT:

@@ -11,7 +11,9 @@ from memtrace.results.schema import NO_FILES
 from memtrace.results.verdict import best, is_oom, is_pool, rank
 
 MOST = 3  # suggestions
-MIB = 1 << 20
+UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+COARSE = 100  # units that a suggested capacity has at least, so that rounding up adds 1 % at most
+MOST_POLICIES = 12  # in a suggested command
 Rows = Sequence[dict[str, Any]]
 
 
@@ -31,7 +33,7 @@ def suggestions(rows: Rows, source: str, files: Mapping[str, str] = NO_FILES) ->
     if not ranked:
         return []
     found = [_check(ranked, trace), _skip(ranked, trace, files), _pool(ranked, trace, files)]
-    found += [_capacity(ranked, trace), _others(ranked, trace)]
+    found += [_capacity(ranked, trace, files), _others(ranked, trace)]
     return [suggestion for suggestion in found if suggestion][:MOST]
 
 
@@ -52,7 +54,7 @@ def _skip(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | No
     return Suggestion(f"memtrace run {trace} {options}", "goes on after the first failure and counts them all")
 
 
-def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
+def _capacity(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | None:
     """Suggest to limit all policies to the memory that the best one needs."""
     chosen = best(ranked)
     if (
@@ -63,11 +65,25 @@ def _capacity(ranked: Rows, trace: str) -> Suggestion | None:
         or len(ranked) < 2
     ):
         return None
-    mebibytes = -(-chosen[0]["peak_reserved_bytes"] // MIB)
+    peak = chosen[0]["peak_reserved_bytes"]
+    unit, word = next(((unit, word) for unit, word in UNITS if peak >= COARSE * unit), (1, "B"))
+    capacity = -(-peak // unit)
+    failing = [row for row in ranked if row["peak_reserved_bytes"] > capacity * unit]
+    if not failing or len(ranked) > MOST_POLICIES:
+        return None
+    named = "".join(f" -p {shlex.quote(files.get(row['policy'], row['policy']))}" for row in ranked)
+    others = "" if {row["policy"] for row in ranked} <= defaults() else named
     return Suggestion(
-        f"memtrace run {trace} --capacity {mebibytes}MiB",
+        f"memtrace run {trace}{others} --capacity {capacity}{word}",
         f"shows where the others fail in what {chosen[0]['policy']} needs",
     )
+
+
+def defaults() -> set[str]:
+    """Return the names of the policies that are compared if none is named."""
+    from memtrace.engine.registry import parse_policies
+
+    return {policy.label for policy in parse_policies(["default"])}
 
 
 def _pool(ranked: Rows, trace: str, files: Mapping[str, str]) -> Suggestion | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-from memtrace.cli.mincap import sampled
+from memtrace.cli.mincap import row_of, sampled
 from memtrace.questions.mincap import Outcome, search, search_pools
 
 
@@ -200,3 +200,25 @@ def test_what_is_to_spare_and_what_is_refused_first(memtrace: Run, tmp_path: Pat
 def test_wrong_use(arguments: list[str], memtrace: Run, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,100\n")
     assert memtrace("mincap", "t.csv", *arguments).returncode == 2
+
+
+def test_a_request_larger_than_the_pool_has_no_rounded_size(memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,2000\n")
+    done = memtrace("mincap", "t.csv", "-p", "zephyr", "-p", "freertos", "--capacity", "1KiB")
+    assert done.returncode == 0 and "zephyr: with 1,024 bytes, event 0 is refused, a request of 2,000 bytes" in done.stdout
+    tiny = memtrace("mincap", "t.csv", "-p", "zephyr", "--capacity", "1")
+    assert tiny.returncode == 0 and " fails" in tiny.stdout
+
+
+def test_larger_pools_that_were_left_out_are_said() -> None:
+    """One multiple of 8 in eight fails above what works, so a search with few replays may miss one."""
+
+    def takes_pool(capacity: int | None) -> Outcome:
+        assert capacity is not None
+        works = capacity >= 8000 and capacity % 64 != 8
+        return Outcome(capacity, works, capacity, None if works else 5)
+
+    few = search_pools("whole", 7000, takes_pool, most_runs=40)
+    assert few.stride > 1 and row_of(few)[2].startswith("~")
+    all_of_them = search_pools("whole", 7000, takes_pool, most_runs=2000)
+    assert all_of_them.stride == 1 and row_of(all_of_them)[2] == "10,000"

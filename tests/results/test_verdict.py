@@ -221,7 +221,12 @@ def test_suggestions_fit_what_happened() -> None:
     trace = "memtrace run 'my trace.csv'"
     assert commands([]) == []
     assert commands([fits, other]) == []
-    assert commands([{**fits, "capacity_bytes": None}, {**other, "capacity_bytes": None}]) == [f"{trace} --capacity 7168MiB"]
+    free, more = {**fits, "capacity_bytes": None}, {**other, "capacity_bytes": None}
+    assert commands([free, more]) == [f"{trace} -p best-fit -p a --capacity 7168MiB"]
+    assert commands([free, {**more, "policy": "buddy"}]) == [f"{trace} --capacity 7168MiB"], "these are compared in any case"
+    small = [{**each, "peak_reserved_bytes": each["peak_reserved_bytes"] >> 20} for each in (free, more)]
+    assert commands(small) == [f"{trace} -p best-fit -p a --capacity 7168B"]
+    assert commands([free, {**more, "peak_reserved_bytes": 7 * GIB}]) == [], "nobody would fail"
     assert commands([fits, oom("first-fit", 4)]) == [f"{trace} -p first-fit --capacity {fits['capacity_bytes']} --on-oom skip"]
     assert commands([fits]) == [f"{trace} -p default"]
     assert commands([{**fits, "invalid_events": 3}])[0] == "memtrace check 'my trace.csv'"
