@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
 MOST_ROWS = 24  # of the table; summary.parquet has all
+NEEDS = "needs"  # the column where some policies have a pool of fixed size, and others grow
 DISPENSABLE = ("search", "holes", "min free", "internal")  # columns that a narrow terminal does without, in this order
 
 
@@ -26,6 +27,8 @@ def print_ranked(results: Results, trace: str) -> None:
     print_policies(columns, cells, words=(0, len(columns) - 1), title=headline(ranked))
     if len(ranked) > len(shown):
         echo(f"and {len(ranked) - len(shown)} more in summary.parquet")
+    if NEEDS in columns:
+        echo("needs: the most that was reserved; of a pool of fixed size how far up it was used")
     for sentence in said(ranked):
         echo(sentence)
 
@@ -72,9 +75,10 @@ def columns_for(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     if all(is_pool(row) for row in rows):
         second = "reserved" if pool_of(rows) is None else "min free"
         return ("policy", "high water", "x bound", second, "min largest", "max external", "status")
+    first = NEEDS if any(is_pool(row) for row in rows) else "reserved"
     if tells_apart([row for row in rows if is_served(row)]):
-        return ("policy", "reserved", "x bound", "at end", "external", "internal", "holes", "status")
-    return ("policy", "reserved", "x bound", "external", "internal", "holes", "search", "status")
+        return ("policy", first, "x bound", "at end", "external", "internal", "holes", "status")
+    return ("policy", first, "x bound", "external", "internal", "holes", "search", "status")
 
 
 def headline(rows: list[dict[str, Any]]) -> str:
@@ -138,6 +142,7 @@ CELLS: dict[str, Callable[[dict[str, Any]], str]] = {
     "policy": lambda row: str(row["policy"]),
     "reserved": bytes_of("peak_reserved_bytes"),
     "high water": need,
+    NEEDS: need,
     "x bound": multiple,
     "at end": bytes_of("reserved_end_bytes"),
     "min free": bytes_of("least_free_bytes"),

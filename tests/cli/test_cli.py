@@ -58,6 +58,13 @@ def rows_of(events: list[tuple[str, int, int]]) -> str:
     return "op,id,size\n" + "".join(f"{op},{block},{size or ''}\n" for op, block, size in events)
 
 
+def test_a_pool_beside_a_heap_that_grows_is_shown_by_what_it_needs(memtrace: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,1000\nalloc,2,3000\nfree,1,\n")
+    done = memtrace("run", "t.csv", "-p", "best-fit:initial=64KiB", "-p", "first-fit:align=8", "--no-report")
+    assert "policy" in done.stdout and "needs: the most that was reserved; of a pool of fixed size how far up" in done.stdout
+    assert "3.9 KiB" in done.stdout and "64.0 KiB" not in done.stdout.partition("need least")[0].partition("policy")[2]
+
+
 def test_pools_of_fixed_size_have_a_table_of_high_water_marks(memtrace: Run, tmp_path: Path) -> None:
     """64 blocks of 1,000 bytes, of which every second is freed: 33 holes, the largest 1 KiB, and 32.5 KiB are free."""
     freed = [("free", block, 0) for block in range(0, 64, 2)]
