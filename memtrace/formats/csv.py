@@ -138,6 +138,7 @@ def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total:
         odd.append((row.number - 1, f"the line has {fields}, the header {row.expected_columns}"))
         return "skip"
 
+    whole = block
     if not _is_utf8(block.text):
         # pyarrow decodes a line for its handler, which must not fail. In this encoding every byte is a character.
         _table(replace(block, text=block.text.decode("latin-1").encode()), columns, dict.fromkeys(columns, pa.binary()), skip)
@@ -145,7 +146,7 @@ def _parse_by_row(source: Source, block: Block, columns: tuple[str, ...], total:
     found = _table(block, columns, dict.fromkeys(columns, pa.binary()), skip)
     rows, tags, notes = to_rows(source.label, found)
     rows, notes = _with_odd_rows(rows, notes, odd)
-    return Batch(rows, columns, _placer(source, block), tags, notes, block.done, total)
+    return Batch(rows, columns, _placer(source, whole), tags, notes, block.done, total)
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -90,6 +90,8 @@ class State(NamedTuple):
 
 
 def init(capacity, max_live, ties: Literal["lowest", "highest", "oldest", "newest"] = "lowest", limit=0):
+    if limit < 0:
+        raise ValueError(f"limit={limit} is negative")
     roots, words = new_lists(FIRST_STREAMS)
     state = State(
         nodes=new_nodes(max_live),

@@ -120,8 +120,8 @@ class State(NamedTuple):
 def init(capacity, max_live, align=32, chunk=0):
     if align < 1 or align & (align - 1) or align > 1 << 20:
         raise ValueError(f"align={align} is no power of two up to 1 MiB")
-    if chunk > 1 << 60:
-        raise ValueError(f"chunk={chunk} is more than 1 EiB")
+    if not 0 <= chunk <= 1 << 60:
+        raise ValueError(f"chunk={chunk} is not from 0 to 1 EiB")
     nodes = free_lists.new_nodes(max_live + MOST_CHUNKS)
     roots, words = free_lists.new_lists(MOST_CHUNKS)
     state = State(

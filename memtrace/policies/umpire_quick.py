@@ -107,9 +107,10 @@ def init(
     if align < 1 or align & (align - 1) or align > 1 << 20:
         raise ValueError(f"align={align} is no power of two up to 1 MiB")
     if blocks == 1 or blocks < 0:
-        raise ValueError(f"blocks={blocks}: with 1 QuickPool may coalesce without end; take 0, for all, or 2 and more")
-    if max(first, next) > 1 << 60:
-        raise ValueError("first and next are at most 1 EiB")
+        raise ValueError(f"blocks={blocks} is neither 0, for all, nor 2 or more; what QuickPool does with 1 is not modelled")
+    for name, value in (("first", first), ("next", next)):
+        if not 0 <= value <= 1 << 60:
+            raise ValueError(f"{name}={value} is not from 0 to 1 EiB")
     roots, words = new_lists(1)
     state = State(
         nodes=new_nodes(max_live),

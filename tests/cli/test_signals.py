@@ -40,6 +40,7 @@ def ended_at_work(tmp_path: Path, number: int) -> tuple[int, str, set[int]]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=take_hangups,
     )
     until = time.monotonic() + 60
     while len(workers := workers_of(process.pid)) < 2 and time.monotonic() < until:
@@ -48,6 +49,11 @@ def ended_at_work(tmp_path: Path, number: int) -> tuple[int, str, set[int]]:
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     return process.returncode, said, workers
+
+
+def take_hangups() -> None:
+    """Undo what nohup does, under which the tests may run."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def workers_of(pid: int) -> set[int]:

@@ -37,7 +37,6 @@ from memtrace.errors import UsageError
 from memtrace.questions.mincap import first_refusal
 from memtrace.trace import from_events
 
-RECORDED = sorted((ROOT / "tests" / "data" / "heaps").glob("*.csv"))
 PRODUCTS = {
     "freertos-heap_1": "freertos:heap=1",
     "freertos-heap_2": "freertos:heap=2",
@@ -55,6 +54,7 @@ PRODUCTS = {
     "zephyr-sys_heap-32bit": "zephyr",
     "espressif-tlsf": "esp-idf",
 }
+RECORDED = sorted(path for path in (ROOT / "tests" / "data" / "heaps").glob("*.csv") if path.name.startswith(tuple(PRODUCTS)))
 TWINS: dict[str, type[Heap]] = {
     "freertos": Heap,
     "freertos:heap=5,regions=[3kB,5kB]": Heap5,
