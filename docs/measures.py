@@ -12,7 +12,8 @@ HEAD = """# Measures
 Each is a column of `summary.parquet`, and is printed by `memtrace metrics NAME`. The state is read after each event: L live,
 A allocated, R reserved bytes, h the size of a hole, F the sum of all h. A ratio with a zero below is left out of its mean;
 for the fragmentation measures it is 0. Samples are at most 2,000 events spread evenly (`memtrace run --samples`): a mean or a
-maximum over samples is not one over all events. A heap never grows if R is at its peak as soon as it is above 0, as in a pool of
+maximum over samples is not one over all events. Of n events, k samples are those of number floor(i (n - 1) / (k - 1)), i = 0 to
+k - 1. A heap never grows if R is at its peak as soon as it is above 0 after an event, as in a pool of
 fixed size (`initial=` in most policies): the measures at its peak are those of the first event with the peak of A (of L where
 A is not known), if R is the same then. This page is written by `make docs`.
 

@@ -68,7 +68,10 @@ def _checked(named: str, *changes: str) -> Path | None:
 
 
 def _for_now(why: str) -> Path | None:
-    """Return a temporary folder, which the processes that this one starts use too; None if there is no place for one."""
+    """Make a temporary folder, set the variable FOLDER to it for child processes, and return it; None if it cannot be made.
+
+    ``why`` says in words why the usual folder cannot be used.
+    """
     try:
         made = temporary.Folder()
     except OSError:

@@ -153,7 +153,7 @@ def planned_by(trace: Trace, planner: str) -> tuple[Packing, int]:
 
 
 def placed(trace: Trace, buffers: Buffers, name: str, align: int, moves: bool) -> Packing:
-    """Return the placement of a policy, which does not know the future, as a packing. ``moves``: a realloc makes a block anew."""
+    """Return as a packing where an online policy places the blocks; ``moves``: each realloc moves its block."""
     import numpy as np
 
     from memtrace.contract.ops import ALLOC, REALLOC

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-# Control characters but for the line break and the tab; marks that turn the direction of text; halves of surrogate pairs.
+# Control characters other than line feed and tab; Unicode's marks of text direction; lone surrogates.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

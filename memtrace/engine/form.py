@@ -42,7 +42,7 @@ KINDS = "an option is a whole number, true or false, or a text"
 
 
 def check_form(path: str, module: ModuleType) -> None:
-    """Raise PolicyError if a module is no policy by the contract; ``path`` is what the message calls it."""
+    """Raise PolicyError if a module lacks what the contract requires, or has it in another form; ``path`` begins the message."""
     check_functions(path, module)
     check_parameters(path, module)
     unknown_words = set(constants_of(module).NOT_COUNTED) - set(COUNTED)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SWITCH = "MEMTRACE_INTERPRET"  # environment variable; "0": only compiled code replays, "1": only the interpreter
 
-STEP_SECONDS = 0.1  # that the interpreter works before it is decided anew whether to compile
+STEP_SECONDS = 0.1  # of interpreting between two decisions whether to compile
 FIRST_STEP = 256  # events, before the pace is known
 # Processor time, since other programs may be at work too.
 LOADING_SECONDS = 0.8  # to import the compiler and load a loop from disk

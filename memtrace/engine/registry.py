@@ -190,7 +190,10 @@ def known_policies() -> dict[str, ModuleType]:
 
 
 def group(name: str) -> list[str]:
-    """The policies of a group; with the options of its ALSO_WITH too, but for `all`, which has no real allocators nor APART."""
+    """Return the policies of a group as texts, each also with the options of its ALSO_WITH.
+
+    `all` has each policy once, without real allocators and without the policies of the groups APART.
+    """
     found = []
     for policy, module in known_policies().items():
         if name == "all" and not is_real(module) and not set(APART) & set(constants_of(module).GROUPS):

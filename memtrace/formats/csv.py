@@ -159,7 +159,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _without(text: bytes, rows: set[int]) -> bytes:
-    """Return the lines of a block without those whose row numbers are ``rows``; empty lines are no rows."""
+    """Return a text without the rows of these numbers. A row is a line that is not empty; the first has number 0."""
     lines = [line for line in text.split(b"\n") if line.rstrip(b"\r")]
     return b"".join(line + b"\n" for row, line in enumerate(lines) if row not in rows)
 

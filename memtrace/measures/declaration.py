@@ -152,9 +152,12 @@ class Readings:
 
     @cached_property
     def states(self) -> Rows:
-        """Return the rows of timeline.parquet: the samples, and the states at the three peaks; not in order."""
-        peaks = self.placement.recorder.peaks if self.placement.events else self.placement.recorder.peaks[:0]
-        return Rows(np.concatenate((self.samples.table, peaks)))
+        """Return the rows of timeline.parquet: the samples, and the states at the three peaks; not in order.
+
+        A peak that is 0 after all events was reached by none, and has no state.
+        """
+        reached = self.totals[[rec.PEAK_LIVE, rec.PEAK_ALLOCATED, rec.PEAK_RESERVED]] > 0
+        return Rows(np.concatenate((self.samples.table, self.placement.recorder.peaks[reached])))
 
     @cached_property
     def gaps(self) -> tuple[Ints, Ints]:

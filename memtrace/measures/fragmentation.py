@@ -67,7 +67,7 @@ def squares_frag_at_peak(r: Readings) -> float | None:
 @metric(
     "ratio",
     "lower",
-    "share of F in holes below the trace's median request (the smallest size that half of the requests do not exceed), "
+    "share of F in holes below the trace's median request above 0 bytes (the smallest size that half of them do not exceed), "
     f"{AT_PEAK}",
     GORMAN,
     (STATES, SIZES),

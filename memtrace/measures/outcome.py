@@ -11,7 +11,7 @@ def status(r: Readings) -> str:
     return r.placement.status
 
 
-@metric("event", "", "the event at which memory ran out; empty if it did not")
+@metric("event", "", "the event at which a request failed and the replay stopped; empty if it did not stop")
 def oom_event(r: Readings) -> int | None:
     return r.placement.oom_event
 

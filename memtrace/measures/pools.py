@@ -9,12 +9,15 @@ from memtrace.measures.declaration import Readings, metric
 
 ORDER = 3
 FREERTOS = "FreeRTOS, xPortGetMinimumEverFreeHeapSize; ESP-IDF, heap_caps_get_info"
-FIXED = "of a fixed pool: R is the same after every event, without a call to the system"
+FIXED = "of a fixed pool: R is above 0 and the same after every event, without a call to the system"
 STATED = "min over samples and the events with the peaks of L, A and R"
 
 
 @metric(
-    "bytes", "lower", "max over requests of the address + the bytes asked for: the highest end of a block", needs=(STATES, ENDS)
+    "bytes",
+    "lower",
+    "max over requests, the scratch blocks of swaps among them, of the address + the bytes asked for: the highest end of a block",
+    needs=(STATES, ENDS),
 )
 def highest_end_bytes(r: Readings) -> int:
     return r.total(rec.HIGHEST_END)
@@ -31,5 +34,5 @@ def least_largest_hole_bytes(r: Readings) -> int | None:
 
 
 def least(r: Readings, column: str) -> int | None:
-    """Return the least value of a recorded column of a fixed pool; None for other heaps, and where there is no event."""
+    """Return the minimum of a column of `Readings.states`; None if the heap is no fixed pool, or if nothing was replayed."""
     return int(r.states.column(column).min()) if r.fixed and r.placement.events else None

@@ -12,7 +12,8 @@ KNUTH = "Knuth, The Art of Computer Programming 1, 2.5"
 # A request that is searched for: of an alloc, of a realloc that was not served in place, of the scratch block of a swap.
 SEARCHED = (
     "over requests that are searched for (not reallocs in place, nor 0 bytes that get no block) of the holes that a linear free "
-    "list would inspect: up to the one taken, or all if the list is not in the policy's order or none fits"
+    "list would inspect: up to the one taken, or all if the list is not in the policy's order or none fits; a policy that finds "
+    "its hole by a table inspects 1, or 0 if it takes none"
 )
 
 
@@ -39,7 +40,8 @@ def fit_ratio_mean(r: Readings) -> float | None:
 @metric(
     "count",
     "lower",
-    "cuts of a hole, or of a block that shrinks in place, into two; a block with a gap before it makes two cuts",
+    "cuts of a hole, of what the heap grew by, or of a block that shrinks in place, into two; a gap before a block is a cut too; "
+    "of a buddy system each halving, above R too",
     needs=(SPLITS,),
 )
 def splits(r: Readings) -> int:
@@ -49,14 +51,19 @@ def splits(r: Readings) -> int:
 @metric(
     "count",
     "lower",
-    "joins of a free range with a hole beside it: none, one or two for a block that is freed or shrinks",
+    "joins of a free range with a hole beside it: none, one or two for a block that is freed or shrinks; of a buddy system each "
+    "level, above R too, and each buddy that a block grows into",
     needs=(MERGES,),
 )
 def merges(r: Readings) -> int:
     return r.booked(led.MERGES)
 
 
-@metric("bytes", "lower", "bytes copied by reallocations that moved, by copies and swaps, and by the policy itself")
+@metric(
+    "bytes",
+    "lower",
+    "bytes copied by reallocations that moved, by copies, by swaps that got their scratch block, and by the policy itself",
+)
 def moved_bytes(r: Readings) -> int:
     return r.total(rec.MOVED) + r.booked(led.MOVED)
 

@@ -4,6 +4,8 @@ The free block of the smallest sufficient order serves a request, the lowest of 
 half, until it fits. An aligned request gets a block of at least its alignment. The space [base, capacity) is cut into
 the fewest aligned powers of two; what is smaller than min_block is never used. Reserved is the highest block end so
 far, in chunks. Holes are the free blocks below it, each by itself: two that are neighbours but no buddies are two holes.
+A search inspects 1 hole if the free block lies below the reserved bytes, else none. Splits and merges are each halving and
+each join, above the reserved bytes too.
 
        order 6 |                64                |      a request of 16 bytes
        order 5 |       32       |       32        |      leaves one hole each

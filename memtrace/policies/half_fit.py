@@ -3,10 +3,12 @@
 A hole of 2^i to 2^(i+1) - 1 bytes (less one header) is in list i; a request of r bytes begins at list ceil(log2(r)) and
 takes the head of the first list that is not empty. So a hole of less than twice the request may be passed over, though
 it is large enough. Blocks are cut to the request and take the low end of the hole; holes coalesce at once; lists are
-last in, first out (the paper leaves the order open). It is two-level segregated fit without the second level.
+last in, first out (the paper leaves the order open): the head is the hole that was freed or cut last. It is two-level segregated
+fit without the second level.
 
-A request that no list serves makes the heap grow until the search would find its tail; with a fixed pool it fails. An
-aligned request looks for a hole that is sure to fit: larger by its alignment, less the alignment that all holes have.
+A request that no list serves makes the heap grow until the search would find its tail. It fails if that is above the capacity,
+even where the request itself would fit; so it does in a fixed pool. An aligned request looks for a hole that is sure to fit:
+larger by its alignment, less the alignment that all holes have.
 
 Cost: constant: one bit scan finds the list.
 Source: Ogasawara 1995, "An algorithm with constant execution time for dynamic storage allocation", section 3.

@@ -90,7 +90,6 @@ def extend_last(state, size, handle):
     start, extent = nodes[last].addr, nodes[last].extent
     if nodes[last].free == 0 or start + size > state.rules.limit[0]:
         return np.int64(NOWHERE)
-    ledger[HOLE_TAKEN] = extent
     ledger[RESERVED] = start + size
     ledger[RESERVE_CALLS] += 1
     close_hole(ledger, extent)

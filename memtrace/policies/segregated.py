@@ -1,8 +1,8 @@
 """Simple segregated storage: powers of two, each size with a list of its own free cells; nothing is ever split or merged.
 
-A request of size + header bytes, at least min_block, is rounded up to its alignment and then to the next power of two. It
-gets the cell of that size that was freed last. If none is free, the next pages are carved into cells, the lowest first; a
-cell larger than a page has pages of its own. A cell keeps its size for good, and pages are never given back.
+A request of size + header bytes, at least min_block, is rounded up to its alignment, or to a page if that is less, and then to
+the next power of two. It gets the cell of that size that was freed last. If none is free, the next pages are carved into cells,
+the lowest first; a cell larger than a page has pages of its own. A cell keeps its size for good, and pages are never given back.
 
          16           64          16           4096
     |oooooooooooo|oo..oo..oo..|oo......||................|    `.` free cells: holes, whatever their neighbours are
@@ -11,7 +11,7 @@ A block that is aligned to more than a page starts inside its cell, which is lar
 A hole is a free cell, carved or not yet carved: two neighbours are two, as no block can have both. The range above
 the last page (`initial`, `chunk`) is one hole, and so is the range between `base` and the first page. Reserved is the
 top of the heap. A search inspects 1 hole if the list has a cell; else the free top of the heap, if there is one.
-`realloc=inplace`: a block stays where it is while its power of two is the same.
+`realloc=inplace`: a block stays where it is while its power of two is the same and it ends within its cell.
 
 `page=4096`: bytes. `align`, `min_block`, `header`, `base`, `initial`, `chunk`, `extend`, `realloc`, `zero` as for a heap.
 
@@ -218,11 +218,15 @@ def free(state, request, address):
 def resize(state, request, address, old_size):
     """Return ``address`` if the block can stay in its cell: the new size needs the same order; else NOWHERE.
 
-    The address also has to have the new alignment. ``old_size`` is not used.
+    The address also has to have the new alignment, and the block has to end within its cell: one that was aligned to more than a
+    page does not start where the cell does. ``old_size`` is not used.
     """
-    same = order_of(state, request) == state.cells[state.cell_of[request.block]].order
-    fits = address & (max(request.align, 1) - 1) == 0
-    return address if state.rules.inplace and same and fits else np.int64(NOWHERE)
+    rules, cell = state.rules, state.cells[state.cell_of[request.block]]
+    same = order_of(state, request) == cell.order
+    aligned = address & (max(request.align, 1) - 1) == 0
+    end = address + max(request.size + rules.header, rules.min_block)
+    inside = end <= cell.addr + (np.int64(1) << np.int64(cell.order))
+    return address if rules.inplace and same and aligned and inside else np.int64(NOWHERE)
 
 
 @out_of_line

@@ -171,6 +171,19 @@ def test_what_is_held_by_hand() -> None:
     assert kept["reserved_bytes_clock_mean"] is None, "the trace has no clock"
 
 
+def test_a_peak_that_no_event_reaches_has_no_state() -> None:
+    """Of blocks of 0 bytes nothing is ever live; and a first request that fails leaves no state but that of the start."""
+    empty = from_events([("alloc", 1, 0), ("free", 1)])
+    row = memtrace.measure(memtrace.replay(empty, "first-fit", interpret=True))
+    assert (row["reserved_least_after_peak_bytes"], row["least_free_bytes"]) == (16, None)
+    row = memtrace.measure(memtrace.replay(empty, "best-fit:initial=65536", interpret=True))
+    pool = [row[name] for name in ("reserved_least_after_peak_bytes", "least_free_bytes", "least_largest_hole_bytes")]
+    assert pool == [65536, 65520, 65520]
+    row = memtrace.measure(memtrace.replay(from_events([("alloc", 1, 200000)]), "first-fit:initial=65536", 65536, interpret=True))
+    pool = [row[name] for name in ("reserved_least_after_peak_bytes", "least_free_bytes", "least_largest_hole_bytes")]
+    assert pool == [65536, 65536, 65536] and row["status"] == "oom"
+
+
 def test_requests_that_fragmentation_alone_keeps_out() -> None:
     """Four holes of 64 bytes between blocks: what asks for 65 to 256 bytes would fit the free bytes, but no hole."""
     blocks = [("alloc", i, 64) for i in range(8)] + [("free", i) for i in range(0, 8, 2)]

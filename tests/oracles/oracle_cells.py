@@ -320,7 +320,10 @@ class Segregated(Space):
         self.stacks[self.blocks.pop(address)].append(self.cell_of.pop(address))
 
     def resize(self, address: int, size: int, align: int | None) -> bool:
-        return self.cell_size(size, align) == self.blocks[address] and address % (align or 1) == 0
+        o, cell = self.options, self.blocks[address]
+        end = address + max(size + o.header, o.min_block)
+        same = self.cell_size(size, align) == cell and end <= self.cell_of[address] + cell
+        return same and address % (align or 1) == 0
 
     def trim(self) -> None:
         pass

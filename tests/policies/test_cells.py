@@ -18,6 +18,10 @@ from oracle import Event
 from oracle_cells import CELLS
 from strategies import capacities, event_lists, random_events, random_options
 
+import memtrace
+from memtrace.trace import from_events
+from memtrace.validation.placements import validate
+
 SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
 PAGED: dict[str, Sequence[Any]] = {"page": (64, 128, 256, 1024, 4096), "min_block": (1, 16, 24, 64)}
 CLASSED = {**PAGED, "spacing": (1, 2, 4, 8), "small": (0, 16, 100, 512, 3000), "tail": (1, 4, 8, 20)}
@@ -98,3 +102,15 @@ def cases(draw: Any) -> Any:
 def test_searched_for_counterexamples(case: Any) -> None:
     policy, rest = case
     assert differences(policy, rest) == {}
+
+
+def test_a_block_aligned_above_a_page_leaves_its_cell_when_it_outgrows_it() -> None:
+    """It starts inside its cell: the same power of two is not enough to stay."""
+    rows = [("alloc", 1, 100), ("alloc", 2, 5000, None, 16384), ("alloc", 3, 8192), ("alloc", 4, 8192)]
+    assert validate(memtrace.replay(from_events([*rows, ("realloc", 2, 30000)]), "segregated", keep=True, interpret=True)) is None
+    for seed in range(20):
+        dice = random.Random(seed)
+        made = [("alloc", number, 2 ** dice.randrange(17), None, dice.choice((16, 8192, 65536))) for number in range(20)]
+        made += [("realloc", dice.randrange(20), 2 ** dice.randrange(17), None, dice.choice((16, 16384))) for _ in range(60)]
+        for policy in ("segregated", "segregated:page=1024,header=8", "size-class", "slab", "pool"):
+            assert validate(memtrace.replay(from_events(made), policy, keep=True, interpret=True)) is None, (seed, policy)

@@ -278,3 +278,12 @@ def test_the_log_of_a_device(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(subprocess.run(["./log"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout)
     events = next(iter(memtrace.read(tmp_path / "t.csv").batches()))
     assert events.size.tolist()[:4] == [100, 1234567, 77, 300] and events.op.tolist() == [0, 0, 2, 0, 1, 1]
+
+
+def test_a_block_that_extends_the_last_hole_is_served_by_growth() -> None:
+    """newlib 4.3 does so where sbrk refuses the whole block; a hole smaller than the block is none that it was cut from."""
+    from memtrace.engine.recorder import FITS
+
+    rows: list[Row] = [("alloc", 1, 500), ("alloc", 2, 300), ("free", 2, None), ("alloc", 3, 400)]
+    placement = memtrace.replay(from_events(rows), "newlib-nano:version=4.3", 1000, interpret=True)
+    assert placement.oom_event is None and placement.recorder.totals[FITS] == 0
