@@ -43,7 +43,6 @@ from memtrace.structures.free_lists import (
     expect_soon,
     hand_out,
     lacks_nodes,
-    largest_in,
     more_nodes,
     new_lists,
     new_nodes,
@@ -52,7 +51,7 @@ from memtrace.structures.free_lists import (
     remove,
 )
 from memtrace.structures.heap import FRESH, drop_node
-from memtrace.structures.stream_index import STREAMS, stream_index
+from memtrace.structures.stream_index import STREAMS, largest_hole, stream_index
 
 __all__ = ["expect", "expect_soon"]
 
@@ -213,15 +212,6 @@ def trim(state):
 def releasable(state):
     """Return the bytes of the segments that are wholly free."""
     return state.pool[WHOLE]
-
-
-@out_of_line
-def largest_hole(state):
-    """Return the bytes of the largest free block of all streams; 0 if there is none."""
-    most = np.int64(0)
-    for k in range(state.seen[STREAMS]):
-        most = max(most, largest_in(state, k))
-    return most
 
 
 def write_counters(state, row):

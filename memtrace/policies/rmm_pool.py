@@ -48,7 +48,6 @@ from memtrace.structures.free_lists import (
     hand_out,
     insert,
     lacks_nodes,
-    largest_in,
     more_nodes,
     new_lists,
     new_nodes,
@@ -57,7 +56,7 @@ from memtrace.structures.free_lists import (
     remove,
 )
 from memtrace.structures.heap import FRESH
-from memtrace.structures.stream_index import STREAMS, lacks_streams, new_streams, stream_index
+from memtrace.structures.stream_index import STREAMS, lacks_streams, largest_hole, new_streams, stream_index
 from memtrace.units import parse_size
 
 __all__ = ["expect", "expect_soon"]
@@ -270,15 +269,6 @@ def free(state, request, address):
         stream = state.pool[FREED_BY] - NAMED
     state.pool[FREED_BY] = 0
     release(state, request.block, stream_index(state, stream))
-
-
-@out_of_line
-def largest_hole(state):
-    """Return the bytes of the largest free block of all lists; 0 if there is none."""
-    most = np.int64(0)
-    for k in range(state.seen[STREAMS]):
-        most = max(most, largest_in(state, k))
-    return most
 
 
 def write_counters(state, row):

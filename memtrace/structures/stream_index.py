@@ -7,6 +7,9 @@ are live blocks at most. So there is room for so many more before each request: 
 
 import numpy as np
 
+from memtrace.contract.calls import out_of_line
+from memtrace.structures.free_lists import largest_in
+
 STREAMS, LAST = 0, 1  # in State.seen: number of streams; index of the one that was looked up last
 
 
@@ -33,3 +36,12 @@ def stream_index(state, stream):
         seen[STREAMS] += 1
     seen[LAST] = i
     return i
+
+
+@out_of_line
+def largest_hole(state):
+    """Return the bytes of the largest free block of all streams; 0 if there is none."""
+    most = np.int64(0)
+    for k in range(state.seen[STREAMS]):
+        most = max(most, largest_in(state, k))
+    return most
