@@ -176,6 +176,7 @@ def document(one: Mincap, capacity: int | None, refusals: Refusals) -> dict[str,
         "exact": one.exact,
         "settled_from_bytes": one.settled,
         "within_bytes": one.within,
+        "apart_bytes": one.stride * one.step,  # of the capacities tried above safe_bytes
         "replays": one.runs,
         "windows": [{"low": w.low, "high": w.high, "works": w.works, "oom_event": w.oom_event} for w in one.windows],
         "curve": [{"capacity_bytes": o.capacity, "works": o.works, "oom_event": o.oom_event} for o in one.curve],

@@ -206,6 +206,8 @@ def test_a_request_larger_than_the_pool_has_no_rounded_size(memtrace: Run, tmp_p
     (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,2000\n")
     done = memtrace("mincap", "t.csv", "-p", "zephyr", "-p", "freertos", "--capacity", "1KiB")
     assert done.returncode == 0 and "zephyr: with 1,024 bytes, event 0 is refused, a request of 2,000 bytes" in done.stdout
+    few = json.loads(memtrace("mincap", "t.csv", "-p", "zephyr", "--runs", "20", "--json").stdout)["rows"][0]
+    assert few["apart_bytes"] > 8 and few["apart_bytes"] % 8 == 0
     tiny = memtrace("mincap", "t.csv", "-p", "zephyr", "--capacity", "1")
     assert tiny.returncode == 0 and " fails" in tiny.stdout
 
