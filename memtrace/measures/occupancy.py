@@ -231,15 +231,16 @@ def column_filler(policy: Policy, slots: int, columns: int) -> Callable[..., Non
     from memtrace.engine.compile import closed, sources_of
 
     bound = bind(policy.module)
+    passes = slots + MOST_ROWS  # each slot is looked at, and each row of a full grid is added to
     if bound.first_piece is None:
-        coming = slots * columns
-        return lambda blocks, births, of_tag, grid, _: FILL_COLUMN.run(slots, blocks, births, of_tag, grid, coming=coming)
+        coming = passes * columns
+        return lambda blocks, births, of_tag, grid, _: FILL_COLUMN.run(passes, blocks, births, of_tag, grid, coming=coming)
     if bound.__name__ not in _in_pieces:
         name = f"contents_{policy.module.__name__.rpartition('.')[2]}"
         _in_pieces[bound.__name__] = closed(
             address_map.specialise(bound), name, [*sources_of(policy.module), address_map], [bound]
         )
-    return partial(_in_pieces[bound.__name__].run, slots, coming=slots * columns)
+    return partial(_in_pieces[bound.__name__].run, passes, coming=passes * columns)
 
 
 _in_pieces: dict[str, Kernel] = {}

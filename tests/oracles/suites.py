@@ -16,7 +16,7 @@ ALIGNMENTS = [1 << i for i in range(20)]
 TRACES = 5
 
 
-def desk_of(folder: Path, events: int = 300) -> Path:
+def desk_of(folder: Path, events: int = 80) -> Path:
     """Five random traces, twice twenty policies, and a gate."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(TRACES):
@@ -24,7 +24,7 @@ def desk_of(folder: Path, events: int = 300) -> Path:
     (folder / "memtrace.toml").write_text(
         f"""
         traces = ["t*.csv"]
-        samples = 100
+        samples = 20
         policies = [
           {{policy = "first-fit", align = {ALIGNMENTS}}},
           {{policy = "best-fit", align = {ALIGNMENTS}}},

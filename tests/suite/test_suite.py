@@ -57,7 +57,7 @@ def test_cells_are_what_run_finds(done: Path) -> None:
     rows = pq.read_table(done / "reports" / "suite" / "summary.parquet").to_pylist()
     policies = parse_policies(list(dict.fromkeys(row["policy"] for row in rows)))
     for trace in ("t0", "t4"):
-        expected = run([read(done / f"{trace}.csv")], policies, Settings(samples=100), jobs=1)
+        expected = run([read(done / f"{trace}.csv")], policies, Settings(samples=20), jobs=1)
         assert [row for row in rows if row["trace"] == trace] == expected.summary
         found = read_folder(done / "reports" / "suite" / trace)
         for table in ("timeline", "holes", "occupancy", "distributions"):
