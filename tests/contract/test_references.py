@@ -130,9 +130,9 @@ from memtrace.validation.policies import random_trace
 
 assert not knows_references()
 trace = random_trace(3, 400)
-placements = [replay(trace, "first-fit", keep=True, interpret=how).addresses.tolist() for how in (False, True)]
+placements = [replay(trace, "buddy", keep=True, interpret=how).addresses.tolist() for how in (False, True)]
 assert placements[0] == placements[1]
-tiers = [Tier("fast", 1 << 12, 1e9, policy="first-fit"), Tier("slow", 1 << 20, 1e9, policy="first-fit")]
+tiers = [Tier("fast", 1 << 12, 1e9, policy="buddy"), Tier("slow", 1 << 20, 1e9, policy="buddy")]
 used = from_events([("alloc", i, 1000) for i in range(8)] + [("access", i, None) for i in range(8)])
 replays = [replay_tiers(used, tiers, Plan(), keep=True, interpret=how) for how in (False, True)]
 assert replays[0].addresses.tolist() == replays[1].addresses.tolist()

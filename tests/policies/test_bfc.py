@@ -23,7 +23,7 @@ from memtrace.trace import from_events
 from memtrace.validation.placements import validate
 from memtrace.validation.policies import check_policy
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 OWN_SCALE_NOTE = (1, 50, 3001, 100_000, 3_000_000)
 ROOM = (None, 0, 3000, 5 * MIB, 33 * MIB + 100, 300 * MIB, 1 << 33)
 ALIGNMENTS = (None, 256, 4096, 1 << 20, 1 << 24)

@@ -30,7 +30,7 @@ from memtrace.engine.replay import replay
 from memtrace.trace import Op, Trace, from_events
 
 LIBRARY = os.environ.get("MEMTRACE_BFC", "")
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 RECORDED = (
     "gpt-6x512-fp32.csv",
     "gpt2-small-amp-tight.parquet",

@@ -22,7 +22,7 @@ import memtrace
 from memtrace.trace import from_events
 from memtrace.validation.placements import validate
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 PAGED: dict[str, Sequence[Any]] = {"page": (64, 128, 256, 1024, 4096), "min_block": (1, 16, 24, 64)}
 CLASSED = {**PAGED, "spacing": (1, 2, 4, 8), "small": (0, 16, 100, 512, 3000), "tail": (1, 4, 8, 20)}
 OWN: dict[str, dict[str, Sequence[Any]]] = {

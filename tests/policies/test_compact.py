@@ -25,7 +25,7 @@ from memtrace.trace import from_events
 from memtrace.validation.placements import validate
 from memtrace.validation.policies import check_policy
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 OWN = {"when": ("threshold", "growth", "failure"), "threshold": (0, 1, 10, 25, 60, 100)}
 
 

@@ -18,7 +18,7 @@ from memtrace.engine.registry import group
 from memtrace.engine.replay import replay
 from memtrace.trace import from_events
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -21,7 +21,7 @@ from memtrace.engine.registry import parse_policy
 from memtrace.trace import from_events
 from memtrace.validation.policies import check_policy
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 
 
 def compare(events: list[Event], capacity: int | None, on_oom: str, options: dict[str, Any], batch_rows: int) -> None:

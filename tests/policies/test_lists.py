@@ -21,7 +21,7 @@ from memtrace.errors import UsageError
 from memtrace.trace import from_events
 from memtrace.validation.policies import check_policy
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 
 OWN: dict[str, dict[str, tuple[Any, ...]]] = {
     "tlsf": {"sl": (0, 1, 2, 3, 5, 6), "small": (0, 64, 128, 1024), "fl": (8, 10, 14, 62), "cut": ("request", "class")},

@@ -25,7 +25,7 @@ from memtrace.trace import from_events
 from memtrace.validation.placements import validate
 from memtrace.validation.policies import check_policy
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "page": (1, 16, 64, 100, 1000, 4096),
     "initial": (0, 1, 500, 4096),

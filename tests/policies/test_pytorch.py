@@ -24,7 +24,7 @@ from memtrace.reading import read
 from memtrace.structures.caching.blocks import events as history_of
 from memtrace.trace import from_events
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 SHARED = ROOT.parent / "shared" / "data" / "torch-oracle"
 COMMITTED = ROOT / "tests" / "data" / "torch"
 VERSIONS = ROOT / "tests" / "data" / "torch-versions"

@@ -22,7 +22,7 @@ from memtrace.trace import from_events
 from memtrace.validation.placements import validate
 from memtrace.validation.policies import check_policy
 
-SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "150"))
+SEEDS = int(os.environ.get("MEMTRACE_SEEDS", "60"))
 OWN_SCALE_NOTE = (1, 2000, 20_000, 300_000)
 ROOM = (None, PAGE - 1, 3 * PAGE, 20 * PAGE + 5, 100 * PAGE, 1 << 34)
 
