@@ -12,7 +12,8 @@ import numpy as np
 import memtrace
 from memtrace.reading.traces import recipe_of
 from memtrace.trace import Op, Trace
-from memtrace.workloads.gpt_serve import prepare
+from memtrace.workloads.gpt_serve import Options, prepare
+from memtrace.workloads.serving.engine import Plain
 from memtrace.workloads.serving.scheduler import ITERATIONS, PREEMPTIONS, SEQUENCES
 from memtrace.workloads.transformer.models import PRESETS
 
@@ -353,17 +354,18 @@ def serving() -> str:
     for lengths, rate in (("sharegpt", 2), ("alpaca", 30)):
         for kv in ("max", "pow2", "oracle", "grow", "pages"):
             spec = f"gpt-serve:requests=2000,rate={rate},lengths={lengths},kv={kv},weights=false,activations=false"
-            run = prepare(np.random.default_rng(0), **recipe_of(spec).options)  # type: ignore[arg-type]
+            run, _ = prepare(np.random.default_rng(0), Options(**recipe_of(spec).options))  # type: ignore[arg-type]
             for _ in run.pieces():
                 pass
-            share, sums = run.share(), run.engine.sums
+            assert isinstance(run.scheduler, Plain)
+            share, sums = run.scheduler.share(), run.scheduler.engine.sums
             rounded = share if kv == "pages" else share * (1 - measured(spec, "buddy")["internal_frag_mean"])
             paper = alike = "-"
             if kv in PAPER and lengths == "sharegpt":
                 tokens, between = PAPER[kv]
                 paper, alike = f"{tokens} %", percent(tokens / (100 - between))
             sequences = f"{sums[SEQUENCES] / sums[ITERATIONS]:.1f}"
-            preemptions = int(run.engine.counts[PREEMPTIONS])
+            preemptions = int(run.scheduler.engine.counts[PREEMPTIONS])
             rows.append((lengths, kv, percent(share), alike, paper, percent(rounded), sequences, preemptions))
     return (
         table(

@@ -1,10 +1,10 @@
 """Paged: a block is as many pages of one size as it needs, any that are free, joined by a page table.
 
 A request of s bytes gets ceil(s / page) pages, one at least. Pages are taken from the head of a list; the pages of a freed
-block go back to its head, in their order. If the list has too few, what is missing is got from the system, in whole
-chunks, and put at the head: first the numbers of pages given back before, the last one first, then new ones, ascending. A
-reallocation adds pages at the block's end or drops some there, and never moves. `trim` gives free pages back, from the
-list's head, wherever they are. The page table itself is not counted.
+block go back to its head, in their order; with `order=tail` the block's last page comes first, as in vLLM. If the list has
+too few, what is missing is got from the system, in whole chunks, and put at the head: first the numbers of pages given back
+before, the last one first, then new ones, ascending. A reallocation adds pages at the block's end or drops some there, and
+never moves. `trim` gives free pages back, from the list's head, wherever they are. The page table itself is not counted.
 
     page      0     1     2     3     4     5          A is 2.5 pages, B 1.2: half a page and 0.8 of one are lost inside,
             | A   | B   | A   |     | B.. | A.. |      nothing between: the free page 3 is as good as any
@@ -17,7 +17,8 @@ there is no fit ratio. Reserved bytes are the pages held, wherever they are: a p
 
 Options: page, bytes of a page, any number (default 64 KiB: one of the page sizes of NVIDIA's cards, and the keys and
 values of 16 tokens in a layer of Llama 3 8B); initial, chunk, realloc, zero and trim as in a heap, the first two rounded
-up to pages. Cost: a step per page that a request maps or a trim gives back; a free is constant.
+up to pages; order; skip, pages at the start that are reserved and never used (vLLM: 1). Cost: a step per page that a
+request maps, that a trim gives back, or that a free turns round (order=tail); else a free is constant.
 Source: Kwon et al. 2023, "Efficient memory management for large language model serving with PagedAttention", section 4.2;
 the idea is Kilburn, Edwards, Lanigan and Sumner 1962, "One-level storage system".
 """
@@ -63,6 +64,7 @@ class Rules(NamedTuple):
     inplace: bool  # a realloc stays; False: it moves
     null: bool  # a request of 0 bytes gets no block
     trim: bool  # free pages go back to the system after every free
+    last_first: bool  # the last page of a freed block is used again first
 
 
 class State(NamedTuple):
@@ -86,21 +88,23 @@ def init(
     realloc: Literal["inplace", "move"] = "inplace",
     zero: Literal["block", "null"] = "block",
     trim=False,
+    order: Literal["head", "tail"] = "head",
+    skip=0,
 ):
-    if page < 1 or chunk < 1 or initial < 0:
-        raise ValueError("page and chunk are 1 byte at least, initial is not negative")
-    most, floor = min(capacity // page, MOST_PAGES), -(-initial // page)
+    if page < 1 or chunk < 1 or initial < 0 or skip < 0:
+        raise ValueError("page and chunk are 1 byte at least, initial and skip are not negative")
+    most, floor = min(capacity // page, MOST_PAGES), max(-(-initial // page), skip)
     if floor > most:
-        raise ValueError(f"initial is {floor} pages, and there is room for {most}")
-    rules = Rules(page, most, floor, -(-chunk // page), realloc == "inplace", zero == "null", trim)
-    pool = np.array([-1, 0, -1, 0, 0], np.int64)
+        raise ValueError(f"initial and skip are {floor} pages, and there is room for {most}")
+    rules = Rules(page, most, floor, -(-chunk // page), realloc == "inplace", zero == "null", trim, order == "tail")
+    pool = np.array([-1, 0, -1, skip, 0], np.int64)
     first, last, pages = (
         np.full(max_live + 1, -1, np.int32),
         np.full(max_live + 1, -1, np.int32),
         np.zeros(max_live + 1, np.int32),
     )
     state = State(np.full(max(FIRST_PAGES, floor), -1, np.int32), first, last, pages, pool, new_ledger(floor * page), rules)
-    add_pages(state, floor)
+    add_pages(state, floor - skip)
     return state
 
 
@@ -213,12 +217,22 @@ def take_pages(state, pages):
 
 
 def free_pages(state, first, last, pages):
-    """Put ``pages`` linked pages of a block, from ``first`` to ``last``, at the head of the free list.
+    """Put ``pages`` linked pages of a block, from ``first`` to ``last``, at the head of the free list, or turned round.
 
     With the option `trim` free pages then go back to the system.
     """
-    state.next[last] = state.pool[LIST]
-    state.pool[LIST] = first
+    after, list_head = state.next, state.pool[LIST]
+    if state.rules.last_first:
+        page = np.int64(first)
+        for _ in range(pages):
+            following = np.int64(after[page])
+            after[page] = list_head
+            list_head = page
+            page = following
+        state.pool[LIST] = list_head
+    else:
+        after[last] = list_head
+        state.pool[LIST] = first
     state.ledger[ALLOCATED] -= pages * state.rules.page
     count_free(state, pages)
     if state.rules.trim:

@@ -8,23 +8,23 @@ from oracle_space import Options, OutOfMemoryError, Range, Space
 class Paged(Space):
     """Blocks of pages; ``blocks`` has them by the first page's address, ``tables`` the numbers of all their pages."""
 
-    def __init__(self, options: Options, capacity: int, page: int) -> None:
+    def __init__(self, options: Options, capacity: int, page: int, order: str = "head", skip: int = 0) -> None:
         super().__init__(options, capacity)
-        self.page = page
+        self.page, self.order, self.skip = page, order, skip
         self.room = capacity // page
-        self.least = self.in_pages(options.initial)
+        self.least = max(self.in_pages(options.initial), skip)
         self.tables: dict[int, list[int]] = {}
         self.unused: list[int] = []  # the next one to be taken is the first
         self.returned: list[int] = []  # the last one is the next to be had again
-        self.numbered = 0
-        self.add(self.least)
+        self.numbered = skip
+        self.add(self.least - skip)
 
     def in_pages(self, size: int) -> int:
         return -(-size // self.page)
 
     @property
     def held(self) -> int:
-        return len(self.unused) + sum(len(table) for table in self.tables.values())
+        return self.skip + len(self.unused) + sum(len(table) for table in self.tables.values())
 
     def add(self, more: int) -> None:
         numbers = []
@@ -65,8 +65,11 @@ class Paged(Space):
 
     def free(self, address: int) -> None:
         del self.blocks[address]
-        self.unused = self.tables.pop(address) + self.unused
+        self.give_back(self.tables.pop(address))
         self.trim_if_asked()
+
+    def give_back(self, pages: list[int]) -> None:
+        self.unused = (pages if self.order == "head" else pages[::-1]) + self.unused
 
     def resize(self, address: int, size: int, align: int | None) -> bool:
         wanted, table = max(self.in_pages(size), 1), self.tables[address]
@@ -78,7 +81,7 @@ class Paged(Space):
             self.enter(table + more)
         elif wanted < len(table):
             self.enter(table[:wanted])
-            self.unused = table[wanted:] + self.unused
+            self.give_back(table[wanted:])
             self.trim_if_asked()
         return True
 

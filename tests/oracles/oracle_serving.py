@@ -50,7 +50,7 @@ class Server:
             "pow2": min(prompt + power_above(output), max(self.longest, prompt + output)),
             "oracle": prompt + output,
             "grow": power_above(held + 1),
-            "pages": -(-(held + 1) // self.page) * self.page,
+            "pages": -(-held // self.page) * self.page,
         }[self.kind]
 
     def let_go(self, sequence: Sequence) -> None:
@@ -62,12 +62,13 @@ class Server:
         place = 0
         while place < len(self.running):
             sequence = self.running[place]
-            if sequence.held < sequence.room:
+            if sequence.held < sequence.room or (self.kind == "pages" and sequence.held == sequence.room):
                 place += 1
                 continue
             more = self.page if self.kind == "pages" else 2 * sequence.room
             if more > self.free:
                 last = self.running.pop()
+                self.preempted_now = True
                 self.preempted.append(last.request)
                 self.let_go(last)
                 continue
@@ -105,14 +106,15 @@ class Server:
         while self.running or self.preempted or self.waiting:
             if not self.running and not self.preempted:
                 self.clock = max(self.clock, self.arrival[self.waiting[0]])
+            self.preempted_now = False
             self.make_room()
-            computed = self.admit()
+            computed = 0 if self.preempted_now else self.admit()
             ran = len(self.running)
             self.iterations.append((computed + ran, ran))
             for sequence in self.running:
                 sequence.held += 1
                 self.made[sequence.request] += 1
-            now = sum(sequence.held for sequence in self.running)
+            now = sum(sequence.held - (self.kind == "pages") for sequence in self.running)
             self.held += now
             self.reserved += sum(sequence.room for sequence in self.running)
             for sequence in [each for each in self.running if self.made[each.request] >= self.output[each.request]]:

@@ -153,7 +153,19 @@ class Model:
         self.computed += tokens
         used = self.blocks - 1 - len(self.queue)
         cached = len(self.hash_of)
-        self.steps.append((self.step, tokens, len(scheduled), len(self.running), len(self.waiting), used, cached, self.computed, self.preemptions))
+        self.steps.append(
+            (
+                self.step,
+                tokens,
+                len(scheduled),
+                len(self.running),
+                len(self.waiting),
+                used,
+                cached,
+                self.computed,
+                self.preemptions,
+            )
+        )
         for request, n in scheduled:
             request.done += n
             if request.done == len(request.tokens):

@@ -34,6 +34,8 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "zero": ("block", "null"),
     "trim": (False, True),
     "swap": ("scratch", "inplace"),
+    "order": ("head", "tail"),
+    "skip": (0, 1, 3),
 }
 
 
@@ -43,8 +45,9 @@ def options_from(dice: random.Random) -> dict[str, Any]:
 
 def compare(events: list[Event], capacity: int | None, on_oom: str, options: dict[str, Any], batch_rows: int) -> None:
     placement = replayed("paged", events, capacity, on_oom, options, batch_rows)
-    common = {name: value for name, value in options.items() if name != "page"}
-    space = Paged(Options(**common), UNBOUNDED if capacity is None else capacity, options["page"])
+    own = {name: value for name, value in options.items() if name in ("page", "order", "skip")}
+    common = {name: value for name, value in options.items() if name not in own}
+    space = Paged(Options(**common), UNBOUNDED if capacity is None else capacity, **own)
     pages: list[int] = []
 
     def note(event: Event, address: int | None) -> None:
@@ -62,7 +65,8 @@ def test_seeded_traces() -> None:
         dice = random.Random(seed)
         options = options_from(dice)
         capacity = dice.choice([None, None, 5000, 20000, 100000])
-        if capacity is not None and -(-options.get("initial", 0) // options["page"]) > capacity // options["page"]:
+        floor = max(-(-options.get("initial", 0) // options["page"]), options.get("skip", 0))
+        if capacity is not None and floor > capacity // options["page"]:
             continue
         events = random_events(seed, 300, aligned_percent=15)
         compare(events, capacity, dice.choice(["stop", "skip"]), options, dice.choice([7, 1 << 20]))

@@ -66,6 +66,7 @@ OTHERS = {
         *(
             "",
             "page=4096",
+            "order=tail,skip=1",
             "page=512",
             "initial=131072",
             "chunk=131072",

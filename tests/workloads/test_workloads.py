@@ -26,6 +26,7 @@ from memtrace.workloads.gpt_serve import Options, prepare
 from memtrace.workloads.lifespans import NEVER, Spans, Stretch, events
 from memtrace.workloads.options import options_of
 from memtrace.workloads.recipe import SEED
+from memtrace.workloads.serving.engine import Plain
 
 SMALL = {
     "agent": ["agents=20", "agents=40,steps=6,forks=0.2,segment=4,context=2000", "agents=5,kv_token=0,threads=1"],
@@ -175,18 +176,19 @@ def test_serving_is_continuous_batching(kv: str, seed: int) -> None:
         "page": dice.choice([1, 7, 16]), "kv_memory": (4 * longest + 16) * 36_864 * dice.choice([1, 2, 9]), "running": dice.choice([2, 16, 300]),
         "prefix_tokens": 0, "prefix_share": 0.0, "tensor_parallel": 1, "weights": False, "activations": False,
     }  # fmt: skip
-    run = prepare(np.random.default_rng(seed), Options(**given_))
+    run, _ = prepare(np.random.default_rng(seed), Options(**given_))
+    assert isinstance(run.scheduler, Plain)
     found = [row for piece in run.pieces() for row in zip(piece.op.tolist(), piece.size.tolist(), strict=True)]
-    rules, requests = run.rules, run.requests
+    rules, requests = run.scheduler.rules, run.scheduler.requests
     server = Server(
-        kv, rules.page, longest, rules.most_running, run.cache_tokens, requests.prompt.tolist(), requests.output.tolist(),
+        kv, rules.page, longest, rules.most_running, run.scheduler.cache_tokens, requests.prompt.tolist(), requests.output.tolist(),
         requests.arrival.tolist(), (rules.base_ns, rules.held_ns, rules.token_ns),
     )  # fmt: skip
     server.run()
     names = {"alloc": int(Op.ALLOC), "free": int(Op.FREE), "copy": int(Op.COPY)}
     expected = [(names[op], tokens * rules.token_bytes) for op, tokens in server.events]
     assert [(op, 0 if op == Op.FREE else size) for op, size in found] == expected
-    assert run.share() == pytest.approx(server.held / server.reserved)
+    assert run.scheduler.share() == pytest.approx(server.held / server.reserved)
 
 
 def test_a_shared_prefix_is_kept_once() -> None:
@@ -195,13 +197,14 @@ def test_a_shared_prefix_is_kept_once() -> None:
         "kv=pages,page=16,prefix_tokens=100,prefix_share=0.5,requests=60,lengths=alpaca,rate=50,preset=gpt2,kv_memory=200MiB"
     )
     asked = recipe_of(f"gpt-serve:{options},max_len=512,weights=false,activations=false").options
-    run = prepare(np.random.default_rng(3), Options(**asked))  # type: ignore[arg-type]
-    rules, requests = run.rules, run.requests
+    run, _ = prepare(np.random.default_rng(3), Options(**asked))  # type: ignore[arg-type]
+    assert isinstance(run.scheduler, Plain)
+    rules, requests = run.scheduler.rules, run.scheduler.requests
     found = [row for piece in run.pieces() for row in zip(piece.op.tolist(), piece.size.tolist(), strict=True)]
     assert rules.prefix == 96 and 0 < requests.prefixed.sum() < 60
     own = (requests.prompt - np.where(requests.prefixed, rules.prefix, 0)).tolist()
     server = Server(
-        "pages", 16, 512, rules.most_running, run.cache_tokens, own, requests.output.tolist(), requests.arrival.tolist(),
+        "pages", 16, 512, rules.most_running, run.scheduler.cache_tokens, own, requests.output.tolist(), requests.arrival.tolist(),
         (rules.base_ns, rules.held_ns, rules.token_ns),
     )  # fmt: skip
     server.run()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memtrace.trace.batches import MISSING
-from memtrace.trace.model import Int64s, Op
+from memtrace.trace.model import Int32s, Int64s, Op
 from memtrace.workloads.events import Piece
-from memtrace.workloads.serving import scheduler
+from memtrace.workloads.serving import scheduler, vllm
 from memtrace.workloads.serving.lengths import Requests
 from memtrace.workloads.serving.scheduler import Engine, Out, Rules
 from memtrace.workloads.transformer.forward import Forward
@@ -19,22 +21,45 @@ from memtrace.workloads.transformer.states import States
 from memtrace.workloads.transformer.tape import Tape, Template
 
 # Names of tags (the first are those of transformer.setup), and indices of the last two.
-TAGS = ("weight", "gradient", "optimizer", "activation", "temporary", "workspace", "input", "kv-cache", "prefix")
-KV_CACHE, PREFIX = 7, 8
+KINDS = ("weight", "gradient", "optimizer", "activation", "temporary", "workspace", "input")
+TAGS = (*KINDS, "kv-cache", "prefix", "kv-cache found")
+KV_CACHE, PREFIX, FOUND = 7, 8, 9
 ITERATION_EVENTS = 1 << 18  # about the number of activation events that one piece has
 ITERATIONS = 1 << 12  # iterations of a piece if activations are left out
 
 
-@dataclass
-class Run:
-    """Describe and run a serving engine; `share` can be called after all pieces were read."""
+class Served(NamedTuple):
+    """Describe some iterations: the events of the caches, and what the model computes in each."""
 
-    setup: Setup
+    op: NDArray[np.uint8]
+    id: Int64s  # of the caches' blocks, from 0 on
+    size: Int64s  # bytes, MISSING for a free
+    dst: Int64s  # second block of a copy, else MISSING
+    tag: Int32s  # index in TAGS, -1 but for an alloc
+    iteration: Int32s  # number of these iterations in which the model ran before the event
+    tokens: Int64s  # [iteration] tokens computed
+    sequences: Int64s  # [iteration] running sequences
+    time: Int64s  # [iteration] ns at which the model's run begins
+    end: Int64s  # [iteration] ns at which it ends
+
+
+class Scheduler(Protocol):
+    """Decide which requests run, and where their caches are, until all are served."""
+
+    prefix_bytes: list[int]
+    """Sizes of the blocks that hold what all requests share, allocated before the first iteration."""
+
+    def served(self, iterations: int) -> Iterator[Served]:
+        """Yield what happens in the coming iterations, at most so many at once; the arrays are used again for the next."""
+
+
+@dataclass
+class Plain:
+    """Serve first come, first served, without a bound of the tokens of an iteration; see `scheduler`."""
+
     rules: Rules
     requests: Requests
     cache_tokens: int  # tokens for which the caches have room
-    weights: bool  # whether the trace has the model's weights
-    activations: bool  # whether the trace has the activations
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,34 +84,101 @@ class Run:
             counts=counts,
             sums=sums,
         )
+        self.prefix_bytes = [self.rules.page * self.rules.token_bytes] * (self.rules.prefix // self.rules.page)
 
     def share(self) -> float:
-        """Return the tokens held in caches divided by the tokens of room reserved, summed over all iterations."""
+        """Return the tokens held in caches divided by the tokens of room reserved, summed over all iterations so far."""
         sums = self.engine.sums
         return float(sums[scheduler.HELD] / sums[scheduler.RESERVED])
+
+    def served(self, iterations: int) -> Iterator[Served]:
+        """Yield what happens in the coming iterations; see `Scheduler`."""
+        most = 2 * max(1, self.cache_tokens // self.rules.page) + 4 * self.rules.most_running + 8
+        out = _out(max(1 << 14, 2 * most), iterations)
+        while True:
+            at, done = scheduler.serve(self.rules, self.engine, self.requests, out, most)
+            if not done:
+                return
+            yield Served(
+                op=out.op[:at],
+                id=out.id[:at],
+                size=out.size[:at],
+                dst=out.dst[:at],
+                tag=np.where(out.op[:at] == Op.ALLOC, KV_CACHE, -1).astype(np.int32),
+                iteration=out.iteration[:at],
+                tokens=out.tokens[:done],
+                sequences=out.sequences[:done],
+                time=out.time[:done],
+                end=out.end[:done],
+            )
+
+
+@dataclass
+class Vllm:
+    """Serve as vLLM's engine does; see `vllm`.
+
+    The trace has a page as long as a request uses it. A page that is found by its content after nobody used it is allocated
+    again, under the same id, with a tag of its own; a page that one more request uses has no event.
+    """
+
+    rules: vllm.Rules
+    texts: vllm.Texts
+    pages: int  # of the pool, page 0 included
+    page_bytes: int
+
+    def __post_init__(self) -> None:
+        """Set up the scheduler's state: no request runs, and all pages but page 0 are free."""
+        self.pool, self.batch = vllm.start(self.rules, self.texts, self.pages)
+        self.prefix_bytes = [self.page_bytes]  # page 0
+
+    def served(self, iterations: int) -> Iterator[Served]:
+        """Yield what happens in the coming iterations; see `Scheduler`."""
+        most = vllm.most_events(self.rules, self.pool, self.batch)
+        out = vllm.new_out(max(1 << 14, 2 * most), iterations)
+        while True:
+            at, done = vllm.serve(self.rules, self.pool, self.batch, self.texts, out, most)
+            if not done:
+                return
+            kind = out.kind[:at]
+            freed = kind == vllm.FREED
+            yield Served(
+                op=np.where(freed, Op.FREE, Op.ALLOC).astype(np.uint8),
+                id=out.page[:at],
+                size=np.where(freed, MISSING, self.page_bytes),
+                dst=np.full(at, MISSING),
+                tag=np.select([freed, kind == vllm.FOUND_FREE], [-1, FOUND], KV_CACHE).astype(np.int32),
+                iteration=out.step[:at],
+                tokens=out.tokens[:done],
+                sequences=out.sequences[:done],
+                time=out.time[:done],
+                end=out.end[:done],
+            )
+
+
+@dataclass
+class Run:
+    """Describe and run a serving engine: its model, and the scheduler of its requests."""
+
+    setup: Setup
+    scheduler: Scheduler
+    weights: bool  # whether the trace has the model's weights
+    activations: bool  # whether the trace has the activations
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the run's events: weights and the shared prefix first, then iterations until all requests are served."""
         tape = Tape()
         if self.weights:
             States(tape, self.setup).make_weights()
-        for _ in range(self.rules.prefix // self.rules.page):
-            tape.alloc(self.rules.page * self.rules.token_bytes, PREFIX)
+        for size in self.scheduler.prefix_bytes:
+            tape.alloc(size, PREFIX)
         first, weights = tape.first_id, tape.cut()
         yield _with(weights.laid_out(first, 1), np.zeros(weights.op.size, np.int64))
         forward = Forward(tape, self.setup)
         forward.begun = True
         events = self._template(tape, forward, np.ones(1, np.int64), np.ones(1, np.int64)).op.size
-        most = 2 * max(1, self.cache_tokens // self.rules.page) + 4 * self.rules.most_running + 8
-        iterations = max(1, ITERATION_EVENTS // events) if events else ITERATIONS
-        buffers = _out(max(1 << 14, 2 * most), iterations)
         base = tape.next_id + (1 << 20)  # first id of the cache, above the ids of activations
-        while True:
-            at, done = scheduler.serve(self.rules, self.engine, self.requests, buffers, most)
-            if not done:
-                return
-            template = self._template(tape, forward, buffers.tokens[:done], buffers.sequences[:done])
-            yield _merged(buffers, at, done, template, tape.next_id, base)
+        for served in self.scheduler.served(max(1, ITERATION_EVENTS // events) if events else ITERATIONS):
+            yield _merged(served, self._template(tape, forward, served.tokens, served.sequences), tape.next_id, base)
 
     def _template(self, tape: Tape, forward: Forward, tokens: Int64s, sequences: Int64s) -> Template:
         """Return the events of the model's run in each of these iterations.
@@ -126,28 +218,28 @@ def _out(events: int, iterations: int) -> Out:
     )
 
 
-def _merged(out: Out, at: int, done: int, template: Template, first_id: int, base: int) -> Piece:
-    """Return the cache's events with the model's events of each iteration between them.
+def _merged(served: Served, template: Template, first_id: int, base: int) -> Piece:
+    """Return the caches' events with the model's events of each iteration between them.
 
-    `at` is the number of cache events in `out`, `done` that of iterations. A cache event follows `out.iteration` runs of the
-    model. Ids of the cache count from `base`, ids of activations from `first_id`.
+    A cache event follows ``served.iteration`` runs of the model. Ids of the cache count from ``base``, ids of activations from
+    ``first_id``.
     """
-    per = template.op.size
-    ran = out.iteration[:at].astype(np.int64)
+    per, at, done = template.op.size, served.op.size, served.tokens.size
+    ran = served.iteration.astype(np.int64)
     cache = np.arange(at) + per * ran
     before = np.searchsorted(ran, np.arange(done), side="right")  # [iteration] number of cache events before it
     model = (before + per * np.arange(done))[:, None] + np.arange(per)
     total = at + per * done
     op, id, tag = np.empty(total, np.uint8), np.empty(total, np.int64), np.full(total, -1, np.int32)
     size, dst, time = np.empty(total, np.int64), np.full(total, MISSING), np.empty(total, np.int64)
-    op[cache], id[cache], size[cache] = out.op[:at], out.id[:at] + base, out.size[:at]
-    dst[cache] = np.where(out.dst[:at] == MISSING, MISSING, out.dst[:at] + base)
-    tag[cache[out.op[:at] == Op.ALLOC]] = KV_CACHE
-    time[cache] = np.concatenate([out.time[:1], out.end[:done]])[ran]
+    op[cache], id[cache], size[cache] = served.op, served.id + base, served.size
+    dst[cache] = np.where(served.dst == MISSING, MISSING, served.dst + base)
+    tag[cache] = served.tag
+    time[cache] = np.concatenate([served.time[:1], served.end])[ran]
     if per:
         op[model], id[model], tag[model] = template.op, template.id + first_id, template.tag
         size[model] = template.size
-        time[model] = out.time[:done, None]
+        time[model] = served.time[:, None]
     np.maximum.accumulate(time, out=time)
     return Piece(op, id, size, tag, time, None, dst)
 

@@ -2,7 +2,8 @@
 
 An iteration first makes room for one token of every running sequence, then admits the requests that fit, runs, and frees the
 caches of finished sequences. If there is no room, the sequence that was admitted last is preempted: its cache is freed, and
-all of its tokens are computed again when it is admitted next (recomputation, Kwon et al. 2023, section 4.5).
+all of its tokens are computed again when it is admitted next (recomputation, Kwon et al. 2023, section 4.5); in such an
+iteration nobody is admitted. With caches in pages these are the events of vLLM 0.33.0 without prefix caching and budget.
 In this file a slot is the index of a running sequence.
 """
 
@@ -89,7 +90,7 @@ def _reserved(kind, prompt, output, held, longest, page):  # type: ignore[no-unt
         while room < held + 1:
             room *= 2
         return room
-    return -(-(held + 1) // page) * page
+    return -(-held // page) * page
 
 
 @jit(error_model="numpy")
@@ -126,10 +127,12 @@ def _free_cache(rules, engine, out, at, slot, iteration):  # type: ignore[no-unt
     if rules.kind != PAGES:
         return _write(out, at, FREE, engine.block[slot], MISSING, MISSING, iteration)
     page = engine.block[slot]
+    counts[FREE_PAGES] += engine.room[slot] // rules.page
+    top = counts[FREE_PAGES]  # the newest page is freed first, and is the first one to be used again
     while page >= 0:
         at = _write(out, at, FREE, page, MISSING, MISSING, iteration)
-        engine.free_pages[counts[FREE_PAGES]] = page
-        counts[FREE_PAGES] += 1
+        top -= 1
+        engine.free_pages[top] = page
         page = engine.page_below[page]
     return at
 
@@ -153,11 +156,12 @@ def _preempt_last(rules, engine, out, at, iteration):  # type: ignore[no-untyped
 def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-def]
     """Make room for one more token of each running sequence, oldest first, by new pages or a block of twice the room.
 
-    Preempts the last admitted sequences where no room is left. Returns the next index of the output.
+    Preempts the last admitted sequences where no room is left. Returns (whether any was preempted, next index of the output).
     """
-    counts, slot = engine.counts, np.int64(0)
+    counts, slot, before = engine.counts, np.int64(0), engine.counts[PREEMPTIONS]
     while slot < counts[RUNNING]:
-        if engine.tokens[slot] < engine.room[slot]:
+        # The newest token of a sequence is stored by the next iteration; pages are taken for it then, a block has room before.
+        if engine.tokens[slot] < engine.room[slot] + (rules.kind == PAGES):
             slot += 1
             continue
         more = rules.page if rules.kind == PAGES else 2 * engine.room[slot]
@@ -177,7 +181,7 @@ def _make_room(rules, engine, out, at, iteration):  # type: ignore[no-untyped-de
             counts[FREE_TOKENS] += engine.room[slot] - more
             engine.block[slot], engine.room[slot] = new, more
         slot += 1
-    return at
+    return counts[PREEMPTIONS] > before, at
 
 
 @jit(error_model="numpy")
@@ -223,7 +227,7 @@ def _admit(rules, engine, requests, out, at, iteration):  # type: ignore[no-unty
 def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-untyped-def]
     """Add a token to each running sequence, and remove the finished ones with their caches.
 
-    Returns (tokens held in caches, next index of the output).
+    Returns (tokens held in caches, next index of the output). In pages the newest token is not stored yet.
     """
     counts, sums, kept = engine.counts, engine.sums, np.int64(0)
     held, reserved = np.int64(0), np.int64(0)
@@ -231,7 +235,7 @@ def _advance(rules, engine, output, out, at, iteration):  # type: ignore[no-unty
         request = engine.request[slot]
         engine.tokens[slot] += 1
         engine.made[request] += 1
-        held += engine.tokens[slot]
+        held += engine.tokens[slot] - (rules.kind == PAGES)
         reserved += engine.room[slot]
         if engine.made[request] >= output[request]:
             at = _free_cache(rules, engine, out, at, slot, iteration)
@@ -263,8 +267,10 @@ def serve(rules, engine, requests, out, most_in_one):  # type: ignore[no-untyped
                 break
             if counts[PREEMPTED] == 0:
                 counts[CLOCK] = max(counts[CLOCK], requests.arrival[counts[NEXT_REQUEST]])
-        at = _make_room(rules, engine, out, at, iteration)
-        computed, at = _admit(rules, engine, requests, out, at, iteration)
+        preempted, at = _make_room(rules, engine, out, at, iteration)
+        computed = np.int64(0)
+        if not preempted:
+            computed, at = _admit(rules, engine, requests, out, at, iteration)
         running = counts[RUNNING]
         out.tokens[iteration], out.sequences[iteration], out.time[iteration] = computed + running, running, counts[CLOCK]
         engine.sums[SEQUENCES] += running

@@ -19,10 +19,7 @@ import numpy as np
 from memtrace.kernels import jit
 from memtrace.trace.model import Int32s, Int64s
 from memtrace.workloads.serving.block_pool import (
-    EVICTIONS,
-    FREE_HITS,
     FREE_PAGES,
-    HITS,
     BlockPool,
     found,
     let_go,
