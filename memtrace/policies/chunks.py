@@ -11,7 +11,7 @@ it is halved, down to what is needed; if it has not even that, the request fails
     growth=fixed    `size`
     growth=eighths  `size`, halved up to three times while the half is above all chunks and twice the request (VMA's blocks)
     growth=held     as many bytes as are held (RMM's pool without a maximum)
-    growth=half     half of what is left to the capacity (RMM's pool with a maximum)
+    growth=half     half of what is left to the capacity, rounded up to 256 bytes before (RMM's pool with a maximum)
 
     release=empty   a chunk goes back as soon as it is empty
     release=spare   as soon as it is empty and another one is (VMA)
@@ -38,8 +38,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from memtrace.contract.bits import round_up
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import (
+    BELOW_MEDIAN,
+    BELOW_P99,
     BLOCK_SIZE,
     COUNT_INSPECTED,
     COUNT_SIZES,
@@ -62,6 +65,7 @@ from memtrace.structures.parts import (
     ASKED,
     FETCH,
     FETCHED,
+    FROM_START,
     PARTS,
     REFUSED,
     SEARCHED,
@@ -94,6 +98,7 @@ MAX_ALIGN = UNIT
 INNER = "policy"
 COUNTERS = ("chunks", "empty_chunks")
 
+RMM_UNIT = 256  # bytes
 FEW, MOST = 8, 256  # places for chunks at the start, and at most
 FIXED, EIGHTHS, HELD, HALF_LEFT = range(4)
 GROWTHS = ("fixed", "eighths", "held", "half")
@@ -135,7 +140,15 @@ def over(inner, options_of):
     makers = []  # functions that make a chunk's state, one for each call of `init`
 
     def init(
-        capacity, max_live, policy="best-fit", size=2097152, first=0, growth="fixed", release="empty", by="none", to="first"
+        capacity,
+        max_live,
+        policy="best-fit",
+        size=2097152,
+        first=0,
+        growth="fixed",
+        release="empty",
+        by="none",
+        to="first",
     ):
         """Return the state with no chunk, or with one of ``first`` bytes; raise ValueError for bad options."""
         if size < 1 or first < 0 or first > capacity:
@@ -156,6 +169,7 @@ def over(inner, options_of):
         state = State(parts=(unused,) * FEW, **new_arrays(FEW, max_live), ledger=new_ledger(0), rules=rules)
         if first:
             add_part(state, 0, unused, 0, first)
+            state.source[FROM_START] = 1
         return state
 
     def enlarge(state):
@@ -287,6 +301,17 @@ def give_back(state, part):
     ledger[RESERVED] -= state.extent[part]
     ledger[RELEASE_CALLS] += 1
     state.extent[part] = 0
+    if source[FROM_START] == part + 1:
+        forget_first(state)
+
+
+def forget_first(state):
+    """Count the bytes in small holes anew once the chunk of the start is gone, whose own counts do not know the trace."""
+    state.source[FROM_START] = 0
+    for count in (BELOW_MEDIAN, BELOW_P99):
+        state.ledger[count] = 0
+        for i in range(state.source[PARTS]):
+            state.ledger[count] += state.parts[state.order[i]].ledger[count]
 
 
 @out_of_line
@@ -359,7 +384,7 @@ def wanted(state, size, left):
     if rules.growth == HELD:
         return held
     if rules.growth == HALF_LEFT:
-        return left // 2
+        return round_up(left, RMM_UNIT) // 2
     extent, largest = rules.size, max((int(state.extent[part]) for part in numbers(state)), default=0)
     for _ in range(3 if rules.growth == EIGHTHS else 0):
         if extent // 2 > largest and extent // 2 >= 2 * size:

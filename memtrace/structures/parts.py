@@ -43,8 +43,9 @@ from memtrace.contract.request import ENLARGE, NOWHERE
 
 UNIT = 4096  # bytes: parts begin at multiples
 # places in State.source: the number of parts; the part that last answered ENLARGE; what `chunks` notes of a request that needs
-# another part, whether that was refused, what was searched for it, and the number of the part fetched for it, plus 1
-PARTS, ENLARGED, FETCH, ASKED, ALIGN, STREAM, TAG, REFUSED, SEARCHED, FETCHED = range(10)
+# another part, whether that was refused, what was searched for it, and the number of the part fetched for it, plus 1; the number
+# of the part that was there from the start, plus 1
+PARTS, ENLARGED, FETCH, ASKED, ALIGN, STREAM, TAG, REFUSED, SEARCHED, FETCHED, FROM_START = range(11)
 TRIED = ("first", "fullest", "roomiest")  # values of the option `to`
 FIRST, FULLEST = 0, 1
 
@@ -61,7 +62,7 @@ class State(NamedTuple):
     part_of: np.ndarray  # part_of[handle]: number of the block's part
     start_of: np.ndarray  # start_of[handle]: the block's address in the heap of its part
     size_of: np.ndarray  # size_of[handle]: bytes requested
-    source: np.ndarray  # PARTS to FETCHED
+    source: np.ndarray  # PARTS to FROM_START
     ledger: np.ndarray  # the sums over the parts
     rules: Any
 
@@ -74,7 +75,7 @@ def new_arrays(parts, max_live):
         "part_of": np.zeros(max_live + 1, np.int32),
         "start_of": np.zeros(max_live + 1, np.int64),
         "size_of": np.zeros(max_live + 1, np.int64),
-        "source": np.zeros(10, np.int64),
+        "source": np.zeros(11, np.int64),
     }
 
 
