@@ -33,6 +33,7 @@ TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # writte
 OPTIONAL_TABLES = (
     "requests",
     "failures",
+    "parts",
     "holders",
     "pins",
     "last_map",
