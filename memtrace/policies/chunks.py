@@ -91,7 +91,7 @@ from memtrace.structures.rules import UNBOUNDED
 __all__ = ["State", "neighbours"]
 
 ORDER = 82
-GROUPS = ()
+GROUPS = ("parts",)
 UNUSABLE = True  # what the inner policy leaves of a chunk
 VIRTUAL = True
 MAX_ALIGN = UNIT

@@ -44,7 +44,7 @@ from memtrace.units import parse_size
 __all__ = ["State", "neighbours"]
 
 ORDER = 81
-GROUPS = ()
+GROUPS = ("parts",)
 UNUSABLE = True  # what the inner policy leaves of a range
 VIRTUAL = True
 TAKES_POOL = True
