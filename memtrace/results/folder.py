@@ -32,6 +32,7 @@ TABLE_SUFFIX = ".parquet"
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
 OPTIONAL_TABLES = (
     "requests",
+    "fits",
     "failures",
     "parts",
     "holders",
