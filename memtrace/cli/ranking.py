@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
 MOST_ROWS = 24  # of the table; summary.parquet has all
+MOST_PARTS = 8  # of the memory of a policy that ran out of it
 NEEDS = "needs"  # the column where some policies have a pool of fixed size, and others grow
 DISPENSABLE = ("search", "holes", "min free", "internal")  # columns that a narrow terminal does without, in this order
 
@@ -31,6 +32,9 @@ def print_ranked(results: Results, trace: str) -> None:
         echo("needs: the most that was reserved; of a pool of fixed size how far up it was used")
     for sentence in said(ranked):
         echo(sentence)
+    for row in shown:
+        for line in parts_said(results, trace, row["policy"]):
+            echo(line)
 
 
 def fitting(columns: tuple[str, ...], rows: list[dict[str, Any]], width: int) -> tuple[str, ...]:
@@ -48,6 +52,21 @@ def fitting(columns: tuple[str, ...], rows: list[dict[str, Any]], width: int) ->
             break
         kept = [each for each in kept if each != name]
     return tuple(kept)
+
+
+def parts_said(results: Results, trace: str, policy: str) -> list[str]:
+    """Return the lines on the parts of the memory in which a policy could not serve its last request; none for other policies."""
+    from memtrace.units import format_size
+
+    parts = results.rows("parts", trace, policy)
+    names = ("address", "bytes", "free_bytes", "largest_hole_bytes")
+    rows = list(zip(*(parts[name].tolist() for name in names), strict=True))
+    lines = [
+        f"  at {address:,}: {format_size(size)}, {format_size(free)} free, the largest hole {format_size(largest)}"
+        for address, size, free, largest in rows[:MOST_PARTS]
+    ]
+    more = [f"  and {len(rows) - MOST_PARTS} more in parts.parquet"] if len(rows) > MOST_PARTS else []
+    return [f"{policy}: no part could serve the last request:", *lines, *more] if lines else []
 
 
 def said(ranked: list[dict[str, Any]]) -> list[str]:

@@ -256,6 +256,14 @@ class Policy(Protocol):
     def neighbours(state: State, handles: Any) -> Any:
         """Return the free bytes on both sides of each of the live blocks `handles`, in its own segment; both are int64[block]."""
 
+    @entry(
+        called="once, at the end of a replay that ran out of memory", cost="any", compiled=False,
+        missing="the memory is one whole, of which `failures` has the sums",
+    )  # fmt: skip
+    @staticmethod
+    def parts(state: State) -> Iterable[tuple[int, int, int, int, int]]:
+        """Return (address, bytes, live blocks, free bytes, bytes of the largest hole) of each range that no block crosses."""
+
     # Prefetching: the compiled loop knows the events to come.
 
     @entry(

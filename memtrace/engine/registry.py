@@ -93,12 +93,14 @@ def with_inner(module: ModuleType, options: dict[str, Value]) -> ModuleType:
     inner = inner_policy(str(options[constants_of(module).INNER]))
     outer = short_name(module)
     bound = bind(inner.module)
-    told = any(function_of(inner.module, name) for name in ("start", "next_event"))
+    told = any(function_of(inner.module, name) for name in ("start", "next_event", "plan"))
     if bound.address_of or bound.first_piece or told or not has_ledger(inner.module):
         raise UsageError(
             f"{outer}: {inner.name} cannot be put in: its blocks move or come in pieces, it is told of the trace, "
             "or it has no ledger"
         )
+    if constants_of(inner.module).VIRTUAL:
+        raise UsageError(f"{outer}: {inner.name} cannot be put in: it has several ranges of addresses of its own")
     name = f"{module.__name__}.over_{short_name(inner.module)}"
     if name not in sys.modules:
         sys.modules[name] = composed(name, module, bound, inner.module)
@@ -128,8 +130,18 @@ def composed(name: str, module: ModuleType, bound: ModuleType, inner: ModuleType
     whole.__file__ = module.__file__
     own = {key: value for key, value in vars(module).items() if not key.startswith("__")}
     taken = {f"inner_{key}": value for key, value in vars(bound).items() if isinstance(value, FunctionType)}
-    vars(whole).update({**own, **taken, "inner_module": inner, **over(bound, inner_options)})
+    vars(whole).update({**own, **taken, "inner_module": inner, **over(bound, inner_options), **joint_constants(module, inner)})
     return whole
+
+
+def joint_constants(module: ModuleType, inner: ModuleType) -> dict[str, Any]:
+    """Return the constants of a policy over another that depend on both: what either does not do, both do not."""
+    outer, within = constants_of(module), constants_of(inner)
+    return {
+        "DEFERRED": outer.DEFERRED or within.DEFERRED,
+        "MAX_ALIGN": min(outer.MAX_ALIGN, within.MAX_ALIGN),
+        "NOT_COUNTED": tuple(dict.fromkeys((*outer.NOT_COUNTED, *within.NOT_COUNTED))),
+    }
 
 
 GROUP_WORDS = {
@@ -138,11 +150,12 @@ GROUP_WORDS = {
     "gpu": "allocators of GPU frameworks",
     "embedded": "the heaps of operating systems and C libraries of embedded devices",
     "pools": "memory pools of GPU libraries and of inference runtimes",
-    "all": "every policy that is simulated, but those of embedded and pools",
+    "parts": "memory in parts that no block crosses, with a policy of your choice in each",
+    "all": "every policy that is simulated, but those of embedded, pools and parts",
 }
 
 
-APART = ("embedded", "pools")  # groups of policies that one asks for by name or group: `all` is without them
+APART = ("embedded", "pools", "parts")  # groups of policies that one asks for by name or group: `all` is without them
 
 
 @dataclass(frozen=True, eq=False)

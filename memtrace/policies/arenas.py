@@ -172,7 +172,7 @@ def over(inner, options_of):
 
     @out_of_line
     def resize(state, request, address, old_size):
-        """Resize a block in place in its arena, by the inner policy; return ``address``.
+        """Resize a block in its arena, by the inner policy; return its address, which is another where the policy moved it there.
 
         Return NOWHERE if the block has to move, ENLARGE if the arena's arrays are too small.
         """
@@ -185,8 +185,9 @@ def over(inner, options_of):
             state.source[ENLARGED] = arena
         if answer < 0:
             return answer
+        state.start_of[request.block] = answer
         state.size_of[request.block] = request.size
-        return address
+        return address_at(state, arena, answer)
 
     @out_of_line
     def trim(state):

@@ -6,9 +6,9 @@ each class; its powers of two end at the pool's size, and no larger request is s
 
 realloc grows into a free block behind, and cuts to the request without rounding it to its class; else alloc, copy, free.
 
-The pool is the capacity, or `pool`: one region of heap_caps. A device has several, of different capabilities, and a request
-that one refuses goes to the next: replay them one by one. Heap poisoning (CONFIG_HEAP_POISONING), which makes every request
-larger, is not modelled, nor are requests with an alignment of their own: they get 4 bytes.
+The pool is the capacity, or `pool`: one region of heap_caps. A device has several, and a request that one refuses goes to
+the next: `regions:sizes=[92KiB,16KiB],policy=esp-idf`. Heap poisoning (CONFIG_HEAP_POISONING), which makes every request
+larger, and capabilities of regions are not modelled, nor are requests with an alignment of their own: they get 4 bytes.
 
 Cost: constant: two bit scans find a list, its head is taken.
 Source: espressif/tlsf ba64d19, tlsf.c and tlsf_control_functions.h, which ESP-IDF 5 uses.

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 Failure = Mapping[str, Any]  # the row of the table `failures`
 Cause = Literal["fragmentation", "rounding", "full"]
 FACTS = (Column("at that event", 3.0), Column("bytes", 1.0, numbers=True))
+PARTS = (
+    Column("part at", 1.6, numbers=True),
+    Column("its bytes", 1.2, numbers=True),
+    Column("blocks", 0.8, numbers=True),
+    Column("free", 1.2, numbers=True),
+    Column("largest hole", 1.2, numbers=True),
+    Column("", 3.0),
+)
 PINS = (
     Column("block", 0.5, numbers=True),
     Column("address", 1.6, numbers=True),
@@ -50,6 +58,10 @@ def autopsy(results: Results, trace: str, row: Mapping[str, Any], name: str) -> 
     yield Heading("Why it ran out of memory", 3)
     yield Paragraph(sentence(failure, limit), strong=True)
     yield Table(FACTS, tuple(facts(failure, limit)))
+    parts = results.rows("parts", trace, row["policy"])
+    if len(parts["address"]):
+        yield Heading("The parts of the memory, none of which could serve it", 3)
+        yield Table(PARTS, tuple(part_rows(parts)))
     pins = pins_at(results, trace, row["policy"], OOM)
     yield Picture(
         f"{name}-last-map",
@@ -139,6 +151,13 @@ def facts(failure: Failure, limit: int) -> Iterator[tuple[str, str]]:
         yield "largest hole", f"{failure['largest_hole_bytes']:,}"
     yield "reserved", f"{failure['reserved_bytes']:,}"
     yield "limit", f"{limit:,}"
+
+
+def part_rows(parts: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the table of parts, exact to the byte, in the order of addresses."""
+    names = ("address", "bytes", "live_blocks", "free_bytes", "largest_hole_bytes")
+    for values in zip(*(parts[name].tolist() for name in names), strict=True):
+        yield *(f"{value:,}" for value in values), ""
 
 
 def pin_rows(pins: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

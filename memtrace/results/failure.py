@@ -1,6 +1,6 @@
-"""Describe how a replay ran out of memory: the state at that event, and a map of all addresses.
+"""Describe how a replay ran out of memory: the state at that event, that of each part of the memory, a map of all addresses.
 
-The two become the tables `failures` and `last_map` of the results; the blocks that pin most are in `holders`.
+They become the tables `failures`, `last_map` and `parts` of the results; the blocks that pin most are in `holders`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,27 @@ Columns = dict[str, Any]
 
 
 def failure(placement: Placement) -> dict[str, Columns]:
-    """Return the columns of the tables `failures` and `last_map`, by table; an empty dict if memory did not run out."""
+    """Return the columns of `failures`, `last_map` and `parts`, by table; an empty dict if memory did not run out."""
     if placement.oom_event is None:
         return {}
     last_map = final_occupancy(placement.policy, placement.blocks, placement.state, len(placement.trace.tags))
-    return {"failures": failure_row(placement), "last_map": last_map}
+    return {"failures": failure_row(placement), "last_map": last_map, **parts_rows(placement)}
+
+
+def parts_rows(placement: Placement) -> dict[str, Columns]:
+    """Return the columns of `parts`: for each range that no block crosses its bytes, its blocks, and what is free in it.
+
+    Return an empty dict for a policy whose memory is one whole.
+    """
+    from memtrace.contract.policy import function_of
+
+    parts = function_of(placement.policy.module, "parts")
+    found = list(parts(placement.state)) if parts is not None else []
+    if not found:
+        return {}
+    names = ("address", "bytes", "live_blocks", "free_bytes", "largest_hole_bytes")
+    columns = {name: [int(part[i]) for part in found] for i, name in enumerate(names)}
+    return {"parts": {"event": [placement.oom_event] * len(found), **columns}}
 
 
 def failure_row(placement: Placement) -> Columns:

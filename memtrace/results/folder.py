@@ -32,7 +32,9 @@ TABLE_SUFFIX = ".parquet"
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
 OPTIONAL_TABLES = (
     "requests",
+    "fits",
     "failures",
+    "parts",
     "holders",
     "pins",
     "last_map",

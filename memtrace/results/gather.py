@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from memtrace.engine.known import ALLOCATED, HOLES, SIZES, known_of_policy
 from memtrace.measures import measure
 from memtrace.measures.declaration import Readings, Rows
+from memtrace.measures.fitting import classes_of, least_that_fit, most_that_fit
 from memtrace.measures.servable import next_requests
 from memtrace.results.failure import failure
 from memtrace.results.holders import AtPeak, tables_of
@@ -60,6 +61,7 @@ def gather(placement: Placement, contents: Contents, keep_placements: bool = Fal
     tables = {
         "timeline": timeline(placement, readings, counters),
         "holes": holes(placement),
+        "fits": fits(readings),
         "occupancy": contents.columns(placement.peak_reserved_bytes),
         "requests": requests(placement),
         **failure(placement),
@@ -164,6 +166,26 @@ def holes(placement: Placement) -> Columns:
         "hole_bytes_from": np.left_shift(np.int64(1), size_class),
         "holes": count[sample, size_class],
         "free_bytes": size[sample, size_class],
+    }
+
+
+def fits(readings: Readings) -> Columns:
+    """Return the columns of `fits`: how many blocks of 2^k bytes would fit the holes, at the samples of the table `holes`.
+
+    The sizes go from the class of the smallest request to that of the largest. There are no rows where the sizes of holes are
+    not known.
+    """
+    count, size = classes_of(readings)
+    taken = count.shape[0] if SIZES in readings.known else 0
+    count, size, facts = count[:taken], size[:taken], readings.facts
+    sizes = range(max(facts.smallest_request, 1).bit_length() - 1, max(facts.largest_request, 1).bit_length())
+    free = size.sum(axis=1)
+    return {
+        "event": np.repeat(readings.placement.recorder.class_events[:taken], len(sizes)),
+        "size_bytes": np.tile(np.left_shift(np.int64(1), np.array(sizes, np.int64)), taken),
+        "blocks_least": np.stack([least_that_fit(count, size, k) for k in sizes], axis=1).ravel(),
+        "blocks_most": np.stack([most_that_fit(count, size, k) for k in sizes], axis=1).ravel(),
+        "blocks_ideal": np.stack([free >> k for k in sizes], axis=1).ravel(),
     }
 
 

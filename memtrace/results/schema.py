@@ -34,7 +34,7 @@ ARROW_TYPE = {
     "word": "string",
 }
 # Tables with rows for each trace and policy that every replay may write.
-BY_POLICY = ("timeline", "holes", "occupancy", "timing", "requests", "failures", "holders", "pins", "last_map")
+BY_POLICY = ("timeline", "holes", "fits", "occupancy", "timing", "requests", "failures", "parts", "holders", "pins", "last_map")
 # Table -> column -> arrow type, for all tables but the summary.
 TABLES: dict[str, dict[str, str]] = {
     "timeline": {
@@ -61,6 +61,15 @@ TABLES: dict[str, dict[str, str]] = {
         "hole_bytes_from": "int64",
         "holes": "int64",
         "free_bytes": "int64",
+    },
+    "fits": {
+        "trace": "string",
+        "policy": "string",
+        "event": "int64",
+        "size_bytes": "int64",
+        "blocks_least": "int64",
+        "blocks_most": "int64",
+        "blocks_ideal": "int64",
     },
     "occupancy": {
         "trace": "string",
@@ -102,6 +111,16 @@ TABLES: dict[str, dict[str, str]] = {
         "holes": "int64",
         "largest_hole_bytes": "int64",
         "live_blocks": "int64",
+    },
+    "parts": {
+        "trace": "string",
+        "policy": "string",
+        "event": "int64",
+        "address": "int64",
+        "bytes": "int64",
+        "live_blocks": "int64",
+        "free_bytes": "int64",
+        "largest_hole_bytes": "int64",
     },
     "holders": {
         "trace": "string",

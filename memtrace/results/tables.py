@@ -38,7 +38,9 @@ class Results:
     placements: pyarrow.Table | None = None
     locality: pyarrow.Table | None = None
     requests: pyarrow.Table | None = None
+    fits: pyarrow.Table | None = None
     failures: pyarrow.Table | None = None
+    parts: pyarrow.Table | None = None
     holders: pyarrow.Table | None = None
     pins: pyarrow.Table | None = None
     last_map: pyarrow.Table | None = None

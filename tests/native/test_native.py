@@ -173,6 +173,7 @@ def test_measures_that_cannot_be_known_are_null() -> None:
         "highest_end_bytes",
         "servable_p99_bytes",
         "lost_to_fragmentation",
+        "fit_share_p99_mean",
     }
     holes |= {"empty_pages_4k_bytes", "empty_pages_2m_bytes", "reserved_bytes_clock_mean", "unused_bytes_clock_mean"}  # no times
     holes |= {"unusable_median_at_peak", "unusable_p99_at_peak", "holes_mean", "holes_max", "search_mean", "search_max"}

@@ -36,6 +36,7 @@ class Tables:
 
     timeline: dict[str, list[Any]] = field(default_factory=dict)
     holes: dict[str, list[Any]] = field(default_factory=dict)
+    fits: dict[str, list[Any]] = field(default_factory=dict)
     occupancy: list[dict[str, Any]] = field(default_factory=list)
     requests: dict[str, list[Any]] = field(default_factory=dict)
     failures: dict[str, list[Any]] = field(default_factory=dict)
@@ -71,6 +72,7 @@ def _replay(trace: str, policy: str, events: Sequence[Event], capacity: int | No
             spans.append((event, [(address, need) for address, need, _ in blocks]))
         if number % max(1, len(events) // HOLE_SAMPLES) == 0:
             _add_holes(tables, trace, policy, event, sizes)
+            _add_fits(tables, trace, policy, event, sizes)
     columns = numpy.array(states, dtype=numpy.int64).reshape(-1, 6).T
     _add_timeline(tables, trace, policy, columns, [size for _, size in events])
     for start, pairs in sorted(served.items()):
@@ -78,6 +80,13 @@ def _replay(trace: str, policy: str, events: Sequence[Event], capacity: int | No
         _add(tables.requests, trace=trace, policy=policy, size_bytes_from=start, **row)
     _add_occupancy(tables, trace, policy, spans, max(1, int(columns[3].max(initial=0))))
     return {"trace": trace, "policy": policy, **_summary(events, columns), **_ending(events, capacity, oom)}
+
+
+def _add_fits(tables: Tables, trace: str, policy: str, event: int, sizes: list[int]) -> None:
+    for size in (1 << k for k in range(9, 31)):
+        fit = sum(hole // size for hole in sizes)
+        row = {"size_bytes": size, "blocks_least": fit, "blocks_most": fit, "blocks_ideal": sum(sizes) // size}
+        _add(tables.fits, trace=trace, policy=policy, event=event, **row)
 
 
 def _add_holes(tables: Tables, trace: str, policy: str, event: int, sizes: list[int]) -> None:
@@ -231,6 +240,7 @@ COLUMNS = {
     "timeline": "trace policy event time_ns live_bytes allocated_bytes reserved_bytes free_bytes holes "
     "largest_hole_bytes external_frag squares_frag releasable_bytes next_request_bytes",
     "holes": "trace policy event time_ns hole_bytes_from holes free_bytes",
+    "fits": "trace policy event size_bytes blocks_least blocks_most blocks_ideal",
     "occupancy": "trace policy event address_from_bytes address_bytes live_bytes tag age_from_events",
     "distributions": "trace kind class_from lifetime_from count bytes",
     "requests": "trace policy size_bytes_from requests requested_bytes block_bytes",
@@ -309,5 +319,5 @@ def sample(
             "schema": "memtrace.results/1",
             "versions": {"memtrace": "0.1.0", "numpy": "2.4.6", "python": "3.11"},
         },
-        **{name: _table(name, getattr(tables, name)) for name in ("requests", "failures", "pins", "last_map")},
+        **{name: _table(name, getattr(tables, name)) for name in ("requests", "fits", "failures", "pins", "last_map")},
     )
