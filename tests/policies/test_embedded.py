@@ -7,6 +7,7 @@ from one end to the other say what is right.
 from __future__ import annotations
 
 import csv
+import json
 import random
 import re
 import shutil
@@ -32,7 +33,8 @@ from oracle_embedded import (
 )
 
 import memtrace
-from memtrace.engine.registry import group, parse_policy
+from memtrace.contract.policy import constants_of
+from memtrace.engine.registry import builtin_policies, group, parse_policy
 from memtrace.errors import UsageError
 from memtrace.questions.mincap import first_refusal
 from memtrace.trace import from_events
@@ -273,6 +275,62 @@ def test_one_capacity_for_all_in_one_run(memtrace: Any, tmp_path: Path) -> None:
     )
     done = memtrace("run", "t.csv", "--capacity", "8KiB", "-p", "embedded", "--no-report", "--json")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_pool_that_is_too_small_for_a_heap_fails_its_row_alone(memtrace: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,40\nalloc,2,40\nfree,1,\n")
+    done = memtrace("run", "t.csv", "--capacity", "150", "-p", "embedded", "--no-report")
+    assert done.returncode == 0, done.stderr
+    status = {line.split()[0]: line.split()[-2:] for line in done.stdout.splitlines() if line.split()[-1:] in (["ok"], ["@0"])}
+    assert [name for name, words in status.items() if words == ["oom", "@0"]] == ["esp-idf", "o1heap"]
+    for line in ("esp-idf: a pool of 150 bytes is too small", "o1heap: a pool of 150 bytes is too small"):
+        assert line in done.stdout
+    for pool in (1, 9, 60):
+        done = memtrace("run", "t.csv", "--capacity", str(pool), "-p", "embedded", "--no-report", "--force", "--json")
+        assert done.returncode == 0, (pool, done.stderr)
+        assert {row["status"] for row in json.loads(done.stdout)["results"]} == {"oom"}, pool
+    alone = memtrace("run", "t.csv", "--capacity", "150", "-p", "esp-idf", "--no-report", "--force")
+    assert alone.returncode == 2 and "is too small" in alone.stderr
+    asked = memtrace("mincap", "t.csv", "--capacity", "150", "-p", "o1heap")
+    assert "o1heap: a pool of 150 bytes is too small: the heap's own structures and one block take 192" in asked.stdout
+
+
+def test_no_bytes_are_no_capacity(memtrace: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("op,id,size\nalloc,1,40\n")
+    for command in ("run", "mincap", "bound"):
+        policy = () if command == "bound" else ("-p", "first-fit")
+        done = memtrace(command, "t.csv", "--capacity", "0", *policy)
+        assert done.returncode == 2 and "0 bytes is no capacity" in done.stderr, (command, done.stderr)
+
+
+def test_memory_that_heap_1_never_uses_again_is_no_hole() -> None:
+    rows: list[Row] = [("alloc", 1, 40), ("alloc", 2, 100), ("free", 1, None), ("alloc", 3, 500)]
+    refusal = first_refusal(from_events(rows), parse_policy("freertos:heap=1"), 256)
+    assert refusal is not None
+    assert (refusal.event, refusal.free, refusal.holes, refusal.largest) == (3, 256 - 8 - 40 - 104, 1, 104)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("heap_4", "freertos"),
+        ("HEAP2", "freertos:heap=2"),
+        ("esp32", "esp-idf"),
+        ("freertos4", "freertos"),
+        ("arduino", "avr-libc"),
+    ],
+)
+def test_names_of_products_lead_to_their_heaps(name: str, says: str) -> None:
+    with pytest.raises(UsageError, match=rf"there is no policy {name}.*\ntry: {says}$"):
+        parse_policy(name)
+
+
+def test_other_names_of_heaps_are_policies_with_options() -> None:
+    for policy, module in builtin_policies().items():
+        for other, options in (constants_of(module).KNOWN_AS or {}).items():
+            with pytest.raises(UsageError) as told:
+                parse_policy(other)
+            assert parse_policy(str(told.value).rpartition("try: ")[2]).name == policy, (other, options)
 
 
 def test_the_refusal_that_the_page_of_heaps_shows(monkeypatch: pytest.MonkeyPatch) -> None:
