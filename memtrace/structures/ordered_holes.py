@@ -2,8 +2,9 @@
 
 A hole's place is its key, the lowest that of the head. A new hole is the head of the list (LIFO), or its end (FIFO), and a hole
 that moves or changes its size keeps its key; or the key is the hole's address (ADDRESS); or it is new whenever the size changes
-(SIZE). The holes form one treap in this order, in which each node stores the largest size and the number of holes in its
-subtree: so it finds the first hole of the list that is large enough, and how many holes come before it.
+(SIZE); or small holes are as in LIFO and others as in FIFO (BINS). The holes form one treap in this order, in which each node
+stores the largest size and the number of holes in its subtree: so it finds the first hole of the list that is large enough, and
+how many holes come before it.
 """
 
 from typing import NamedTuple
@@ -39,7 +40,10 @@ NODE = np.dtype(
 )
 
 ROOT, SEED, HEAD, END = range(4)  # in tree: the treap's root, the generator of priorities, the keys of the list's head and end
-LIFO, FIFO, ADDRESS, SIZE = range(4)  # orders of the list; with SIZE the newest of equals comes first, so `by_size` has to be set
+# Orders of the list. With SIZE the newest of equals comes first, with BINS among holes of less than LARGE bytes the newest and
+# among others the oldest, so `by_size` has to be set for both.
+LIFO, FIFO, ADDRESS, SIZE, BINS = range(5)
+LARGE = 256  # bytes
 
 
 class State(NamedTuple):
@@ -52,7 +56,7 @@ class State(NamedTuple):
     ledger: np.ndarray  # see ledger
     rules: Rules
     by_size: bool  # the order is by size, then key; False: by key alone
-    order: int  # LIFO to SIZE
+    order: int  # LIFO to BINS
 
 
 def new_state(capacity, max_live, by_size, order=LIFO, **options):
@@ -101,7 +105,7 @@ def set_key(state, x):
     """Give hole x the key of a new hole."""
     if state.order == ADDRESS:
         state.nodes[x].key = state.nodes[x].addr
-    elif state.order == FIFO:
+    elif state.order == FIFO or (state.order == BINS and state.nodes[x].extent >= LARGE):
         state.tree[END] += 1
         state.nodes[x].key = state.tree[END]
     else:

@@ -19,12 +19,15 @@ import pytest
 from conftest import ROOT
 from oracle_bins import EspIdf, O1heap, Zephyr, Zephyr64
 from oracle_breaks import AvrLibc, AvrLibc2, NewlibNano, NewlibNano41, NewlibNano43, Picolibc
+from oracle_dlmalloc import Dlmalloc, Dlmalloc8, Dlmalloc64
 from oracle_embedded import (
     Heap,
     Heap1,
     Heap2,
     Heap5,
     Lwip,
+    Nuttx,
+    Nuttx64,
     RtThread,
     RtThread8,
     ThreadX,
@@ -55,6 +58,8 @@ PRODUCTS = {
     "threadx-byte-pool": "threadx",
     "zephyr-sys_heap-32bit": "zephyr",
     "espressif-tlsf": "esp-idf",
+    "nuttx-mm_heap": "nuttx",
+    "dlmalloc-wasi": "dlmalloc",
 }
 RECORDED = sorted(path for path in (ROOT / "tests" / "data" / "heaps").glob("*.csv") if path.name.startswith(tuple(PRODUCTS)))
 TWINS: dict[str, type[Heap]] = {
@@ -78,6 +83,11 @@ TWINS: dict[str, type[Heap]] = {
     "zephyr": Zephyr,
     "zephyr:bits=64": Zephyr64,
     "esp-idf": EspIdf,
+    "nuttx": Nuttx,
+    "nuttx:bits=64": Nuttx64,
+    "dlmalloc": Dlmalloc,
+    "dlmalloc:align=8": Dlmalloc8,
+    "dlmalloc:bits=64": Dlmalloc64,
 }
 Row = tuple[str, int, int | None]
 
@@ -161,6 +171,11 @@ def test_random_requests_are_placed_as_by_lists(policy: str) -> None:
     for seed in range(9):
         pool = 8000 if "regions" in policy else (2048, 4096, 8000, 3001)[seed % 4]
         rows = requests(seed, 220, pool)
+        if policy.startswith(
+            "dlmalloc"
+        ):  # whose memory has pages of 64 KiB: twice as many requests, and three in a hundred large
+            pool = (65536, 131072, 262144)[seed % 3]
+            rows = [(op, id, size and size * (97 if id % 33 == 0 else 1)) for op, id, size in requests(seed, 440, 16000)]
         assert placed(policy, rows, pool) == told(TWINS[policy](pool), rows), seed
 
 
@@ -169,7 +184,7 @@ def test_the_last_bytes_of_pools_of_all_sizes() -> None:
     for policy, twin in TWINS.items():
         if "regions" in policy:
             continue
-        for pool in (700, 701, 702, 704, 707, 711):
+        for pool in (760, 761, 762, 764, 767, 771):
             rows: list[Row] = [("alloc", 0, 1)]
             for id in range(1, 90):
                 rows += [("alloc", id, id * 8 + id % 7), ("free", id, None)]
@@ -197,6 +212,7 @@ GENERAL = [
     ("threadx", "first-fit:coalesce=search,header=8,align=4,min_block=12,split=20,zero=null,initial=4088", 8),
     ("umm", "best-fit:order=lifo,header=4,align=8,min_block=8,zero=null,initial=4080", 12),
     ("umm:fit=first", "first-fit:order=lifo,header=4,align=8,min_block=8,zero=null,initial=4080", 12),
+    ("nuttx", "first-fit:order=size,header=4,align=8,min_block=16,initial=3728", 368),
     ("newlib-nano", "first-fit:place=tail,extend=full,header=8,align=4,min_block=12", 0),
     ("newlib-nano:version=4.1", "first-fit:place=tail,extend=full,header=8,align=4,min_block=12", 0),
     ("avr-libc", "best-fit:place=tail,trim=true,header=2,align=1,min_block=4", 2),
@@ -243,7 +259,7 @@ def test_heap_2_wears_into_pieces_and_its_search_is_that_of_the_list() -> None:
 def test_a_pool_has_to_be_given() -> None:
     trace = from_events([("alloc", 1, 10)])
     for policy in group("embedded"):
-        grows = parse_policy(policy).name in ("newlib-nano", "picolibc", "avr-libc")
+        grows = parse_policy(policy).name in ("newlib-nano", "picolibc", "avr-libc", "dlmalloc")
         if grows:
             assert memtrace.replay(trace, policy, interpret=True).status == "ok"
             continue
@@ -282,8 +298,8 @@ def test_a_pool_that_is_too_small_for_a_heap_fails_its_row_alone(memtrace: Any, 
     done = memtrace("run", "t.csv", "--capacity", "150", "-p", "embedded", "--no-report")
     assert done.returncode == 0, done.stderr
     status = {line.split()[0]: line.split()[-2:] for line in done.stdout.splitlines() if line.split()[-1:] in (["ok"], ["@0"])}
-    assert [name for name, words in status.items() if words == ["oom", "@0"]] == ["esp-idf", "o1heap"]
-    for line in ("esp-idf: a pool of 150 bytes is too small", "o1heap: a pool of 150 bytes is too small"):
+    assert [name for name, words in status.items() if words == ["oom", "@0"]] == ["dlmalloc", "esp-idf", "nuttx", "o1heap"]
+    for line in (f"{heap}: a pool of 150 bytes is too small" for heap in ("esp-idf", "nuttx", "o1heap")):
         assert line in done.stdout
     for pool in (1, 9, 60):
         done = memtrace("run", "t.csv", "--capacity", str(pool), "-p", "embedded", "--no-report", "--force", "--json")
