@@ -51,8 +51,7 @@ def specs() -> list[str]:
     for name in group("all"):
         module = builtin_policies()[name]
         found.append(name)
-        for option, modules in getattr(module, "VARIANTS", {}).items():
-            found += [f"{name}:{option}={value}" for value in modules]
+        found += [f"{name}:kind={value}" for value in getattr(module, "VARIANTS", {}).get("kind", {})]
     return found
 
 

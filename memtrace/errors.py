@@ -16,6 +16,10 @@ class UsageError(MemtraceError):
     exit_code = 2
 
 
+class PoolTooSmallError(UsageError):
+    """Report that a pool is too small for the structures of the heap that is to be in it."""
+
+
 class InputError(MemtraceError):
     """Report that a trace or a results folder cannot be read, or is invalid."""
 

@@ -60,16 +60,22 @@ def mincap(
     from memtrace.cli.output import bar
     from memtrace.engine.registry import parse_policies
     from memtrace.questions.mincap import find, first_refusal
+    from memtrace.results.running import shortage
 
     chosen = parse_policies(policies or DEFAULT_POLICIES)
     asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=False)
     say_compiling(quiet or as_json)
-    found, refusals = [], {}
+    found: list[Mincap] = []
+    refusals: Refusals = {}
+    shortages: dict[str, str] = {}
     with bar("searching", not quiet, len(chosen)) as progress:
         for number, policy in enumerate(chosen, 1):
             one = find(asked, policy, points or 0, runs)
             found.append(one)
-            if capacity is not None and one.smallest is not None and one.safe is not None:
+            lacks = None if capacity is None else shortage(policy, capacity)
+            if lacks is not None:
+                shortages[one.policy] = str(lacks)
+            elif capacity is not None and one.smallest is not None and one.safe is not None:
                 refusals[one.policy] = first_refusal(asked, policy, capacity) or first_refusal(
                     asked, policy, one.smallest - one.step
                 )
@@ -83,6 +89,8 @@ def mincap(
         )
         return
     show(asked.name, found, capacity, refusals)
+    for text in shortages.values():
+        echo(text)
 
 
 Refusals = dict[str, "Refusal | None"]  # by policy

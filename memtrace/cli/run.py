@@ -63,7 +63,7 @@ def run(
     """
     from memtrace.engine.registry import parse_policies
     from memtrace.results.folder import check_folder
-    from memtrace.results.running import check_names, check_options
+    from memtrace.results.running import check_names, check_options, shortage
     from memtrace.results.running import run as run_cells
 
     started = time.perf_counter()
@@ -99,6 +99,10 @@ def run(
     for trace in read:
         print_ranked(results, trace.name)
         print_locality(results, trace.name)
+    for policy in chosen:
+        reason = shortage(policy, settings.capacity)
+        if reason is not None:
+            echo(str(reason))
     if not quiet:
         say_files(folder, files, verbose)
         say_next(results, read)

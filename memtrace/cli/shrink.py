@@ -56,14 +56,14 @@ def shrink(
     from memtrace.questions.shrinking import shrink as shrink_trace
     from memtrace.questions.shrinking.conditions import parse_condition
     from memtrace.results.running import check_options
+    from memtrace.results.settings import read_capacity
     from memtrace.trace import write
     from memtrace.trace.writing import writer
-    from memtrace.units import parse_size
 
     condition, chosen = parse_condition(keep), parse_policies([policy])
     if len(chosen) != 1:
         raise UsageError(f"-p {policy} names {len(chosen)} policies; shrink takes one")
-    limit = None if capacity is None else parse_size(capacity)
+    limit = None if capacity is None else read_capacity(capacity)
     check_options(chosen, limit)
     writer(Path(output))  # raises at once for a name that cannot be written
     warm(chosen[0])

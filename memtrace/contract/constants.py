@@ -68,6 +68,11 @@ class Constants:
     )
     CONTROL: str = constant("where the heap's own structures lie in its pool, and their bytes, in words", "")
     VERSION: str = constant("the product and version whose placements the policy has", "")
+    KNOWN_AS: Mapping[str, str] | None = constant(
+        "other name that people look for -> the options that make the policy just that, or no text; a name that is no policy's "
+        "is looked up here, without case and signs, and the answer says what to type",
+        None,
+    )
     MAX_ALIGN: int = constant(
         "bytes: the largest alignment that the policy serves; of a larger one that an event asks for it owes only this", 1 << 62
     )

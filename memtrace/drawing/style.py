@@ -38,6 +38,7 @@ BUILT_IN = {
 SHARED = {
     "freertos": "best-fit", "zephyr": "worst-fit", "newlib-nano": "first-fit", "picolibc": "buddy", "avr-libc": "bfc",
     "umm": "size-class", "o1heap": "tlsf", "threadx": "stitch", "rt-thread": "segregated", "lwip": "pytorch", "esp-idf": "native",
+    "nuttx": "arenas", "dlmalloc": "pool",
     "rmm-pool": "best-fit", "rmm-arena": "arenas", "ort": "bfc", "ggml": "worst-fit", "cupy": "first-fit",
     "umpire-quick": "buddy", "regions": "region", "chunks": "paged",
 }  # fmt: skip

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.errors import PolicyError, UsageError
+from memtrace.errors import PolicyError, PoolTooSmallError, UsageError
+from memtrace.structures.whole_pool import PoolTooSmall
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -101,10 +102,12 @@ def enlarged(policy: Policy, bound: Any, state: Any) -> Any:
 
 
 def initial_state(policy: Policy, bound: Any, capacity: int | None, max_live: int) -> Any:
-    """Return the state that a policy's init makes; UsageError for options that cannot be."""
+    """Return the state that a policy's init makes; UsageError for options that cannot be, PoolTooSmallError for such a pool."""
     options = {name: value for name, value in policy.options.items() if name != "swap"}
     try:
         state = bound.init(UNBOUNDED if capacity is None else capacity, max_live, **options)
+    except PoolTooSmall as error:
+        raise PoolTooSmallError(f"{policy.label}: {error}") from None
     except ValueError as error:
         raise UsageError(f"{policy.label}: {error}") from None
     check_ledger(policy, state)

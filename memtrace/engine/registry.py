@@ -374,8 +374,23 @@ def load_named(name: str) -> ModuleType:
     if name in known:
         return known[name]
     if name not in added_policies():
-        raise unknown("policy", name, [*known, *added_policies(), *GROUP_WORDS])
+        raise also_known(name) or unknown("policy", name, [*known, *added_policies(), *GROUP_WORDS])
     return plugins.load(added_policies()[name], check_plugin)
+
+
+def also_known(name: str) -> UsageError | None:
+    """Return the error that says which policy another name stands for, such as that of a product; None if it stands for none."""
+
+    def plain(text: str) -> str:
+        """Return a name without case and signs."""
+        return re.sub(r"[^a-z0-9]", "", text.lower())
+
+    for policy, module in builtin_policies().items():
+        for other, options in (constants_of(module).KNOWN_AS or {}).items():
+            if plain(other) == plain(name):
+                spec = f"{policy}:{options}" if options else policy
+                return UsageError(f"there is no policy {name}; it is {policy} here\ntry: {spec}")
+    return None
 
 
 def load_file(path: Path) -> ModuleType:

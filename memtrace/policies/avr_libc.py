@@ -29,6 +29,7 @@ from memtrace.structures.whole_pool import cut_block
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"avr": "", "arduino": "", "atmega": ""}
 UNUSABLE = True
 MAX_ALIGN = 1
 NOT_COUNTED = ("searches", "calls")

@@ -1,21 +1,43 @@
 """Best fit: the smallest hole in which the request fits; the lowest of equal ones.
 
-Blocks take the low end of a hole and coalesce at once. Cost: a bitmap finds the size, a pairing heap the address;
+Blocks take the low end of a hole and coalesce at once, unless `place`, `coalesce` or `order` says otherwise.
+
+Cost: a bitmap finds the size, a pairing heap the address;
 near constant, O(log n) amortised in the number of equal holes.
 Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely and Boles 1995, section 3.4.
 """
 
+from typing import Literal
+
 from memtrace.contract.ledger import HOLES, INSPECTED
 from memtrace.contract.request import NOTHING
+from memtrace.policies.free_list_kinds import best_fit as listed
 from memtrace.structures import heap, size_bins
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, expect_soon, request_block_size, take_or_grow
 from memtrace.structures.rules import alignment
-from memtrace.structures.size_bins import State, best, init, largest_hole
+from memtrace.structures.size_bins import State, best, largest_hole
 
 ORDER = 3
 GROUPS = ("classic", "default")
 COALESCES = True
+VARIANTS = {
+    "coalesce": {"never": listed},
+    "order": {"lifo": listed, "fifo": listed},
+    "place": {"tail": listed},
+}
+
+
+def init(
+    capacity,
+    max_live,
+    place: Literal["front", "tail"] = "front",
+    coalesce: Literal["now", "never"] = "now",
+    order: Literal["address", "lifo", "fifo"] = "address",
+    **options,
+):
+    # the values of `place`, `coalesce` and `order` have modules of their own, in VARIANTS
+    return size_bins.init(capacity, max_live, **options)
 
 
 def alloc(state, request):

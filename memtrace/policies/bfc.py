@@ -55,6 +55,7 @@ __all__ = ["expect", "expect_soon", "largest_hole"]
 
 ORDER = 42
 GROUPS = ("gpu",)
+KNOWN_AS = {"tensorflow": "", "jax": ""}
 VIRTUAL = True
 COUNTERS = ("regions", "next_region_bytes")
 

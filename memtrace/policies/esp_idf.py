@@ -27,6 +27,7 @@ from memtrace.structures.whole_pool import open_pool, pool_bytes
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"esp32": "", "esp32s2": "", "esp32s3": "", "esp32c3": "", "espressif": "", "multi_heap": "", "heap_caps": ""}
 UNUSABLE = True
 TAKES_POOL = True
 MAX_ALIGN = 4

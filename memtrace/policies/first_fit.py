@@ -1,14 +1,20 @@
 """First fit: the lowest hole in which the request fits.
 
-Blocks take the low end of a hole and coalesce at once. Cost: O(log n) in the number of holes; the search length that
+Blocks take the low end of a hole and coalesce at once, unless `place`, `coalesce` or `order` says otherwise.
+
+Cost: O(log n) in the number of holes; the search length that
 is reported is the one a linear list in address order would have.
 Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely and Boles 1995, section 3.4.
 """
 
+from typing import Literal
+
 from memtrace.contract.ledger import COUNT_INSPECTED, HOLES, INSPECTED
 from memtrace.contract.request import NOTHING
+from memtrace.policies.free_list_kinds import first_fit as listed
+from memtrace.policies.free_list_kinds import search_fit
 from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import State, expect_soon, first_fit, holes_below, init, largest_hole
+from memtrace.structures.address_tree import State, expect_soon, first_fit, holes_below, largest_hole
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, request_block_size, take_or_grow
 from memtrace.structures.rules import alignment
@@ -16,6 +22,23 @@ from memtrace.structures.rules import alignment
 ORDER = 1
 GROUPS = ("classic", "default")
 COALESCES = True
+VARIANTS = {
+    "coalesce": {"search": search_fit, "never": listed},
+    "order": {"lifo": listed, "fifo": listed, "size": listed},
+    "place": {"tail": listed},
+}
+
+
+def init(
+    capacity,
+    max_live,
+    place: Literal["front", "tail"] = "front",
+    coalesce: Literal["now", "search", "never"] = "now",
+    order: Literal["address", "lifo", "fifo", "size"] = "address",
+    **options,
+):
+    # the values of `place`, `coalesce` and `order` have modules of their own, in VARIANTS
+    return address_tree.init(capacity, max_live, **options)
 
 
 def alloc(state, request):

@@ -29,6 +29,7 @@ from memtrace.units import parse_size
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"heap_4": "", "heap_5": "heap=5", "heap_2": "heap=2", "heap_1": "heap=1", "freertos4": "", "pvPortMalloc": ""}
 ALSO_WITH = ("heap=2", "heap=1")
 UNUSABLE = True
 TAKES_POOL = True

@@ -52,6 +52,7 @@ __all__ = ["expect", "expect_soon"]
 
 ORDER = 45
 GROUPS = ("pools",)
+KNOWN_AS = {"llama.cpp": ""}
 VIRTUAL = True
 MAX_ALIGN = 1
 COUNTERS = ("chunks",)

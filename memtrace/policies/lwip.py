@@ -23,6 +23,7 @@ from memtrace.structures.whole_pool import open_pool, pool_bytes
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"mem_malloc": ""}
 UNUSABLE = True
 TAKES_POOL = True
 MAX_ALIGN = 4

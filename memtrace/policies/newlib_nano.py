@@ -33,6 +33,7 @@ from memtrace.structures.program_break import break_limit, move_break, place_beh
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"newlib": "", "nano": "", "nano-malloc": "", "arm-none-eabi": "version=4.3", "stm32": "version=4.3", "mbed": ""}
 ALSO_WITH = ("version=4.3",)
 UNUSABLE = True
 MAX_ALIGN = 8

@@ -56,6 +56,7 @@ __all__ = ["expect", "expect_soon", "largest_hole"]
 
 ORDER = 44
 GROUPS = ("pools",)
+KNOWN_AS = {"onnxruntime": ""}
 VIRTUAL = True
 COUNTERS = ("regions", "next_region_bytes")
 

@@ -63,6 +63,7 @@ __all__ = ["expect", "expect_soon"]
 
 ORDER = 43
 GROUPS = ("pools",)
+KNOWN_AS = {"rmm": "", "rapids": ""}
 VIRTUAL = True
 UNUSABLE = True  # the bytes by which the last region may end above the maximum, less than UNIT
 MAX_ALIGN = 256

@@ -29,6 +29,7 @@ from memtrace.structures.whole_pool import cut_block, open_pool, pool_bytes
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"rtt": "", "small-mem": "", "rt_malloc": ""}
 UNUSABLE = True
 TAKES_POOL = True
 MAX_ALIGN = 4

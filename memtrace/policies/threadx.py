@@ -41,6 +41,7 @@ from memtrace.structures.whole_pool import pool_bytes
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"azure-rtos": "", "tx_byte_pool": "", "byte-pool": ""}
 UNUSABLE = True
 TAKES_POOL = True
 DEFERRED = True

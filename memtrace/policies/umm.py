@@ -31,6 +31,7 @@ from memtrace.structures.whole_pool import open_pool, pool_bytes
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"umm_malloc": "", "esp8266": ""}
 ALSO_WITH = ("fit=first",)
 UNUSABLE = True
 TAKES_POOL = True

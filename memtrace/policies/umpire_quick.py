@@ -53,6 +53,7 @@ __all__ = ["expect", "expect_soon"]
 
 ORDER = 47
 GROUPS = ("pools",)
+KNOWN_AS = {"umpire": ""}
 VIRTUAL = True
 UNUSABLE = True  # what each chunk has more than its blocks
 DEFERRED = True  # chunks are given back to make room for one

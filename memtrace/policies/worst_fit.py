@@ -1,17 +1,22 @@
 """Worst fit: the largest hole in which the request fits; the lowest of equal ones.
 
-Blocks take the low end of a hole and coalesce at once. Cost: O(log n) in the number of holes; a request whose alignment
+Blocks take the low end of a hole and coalesce at once, unless `place`, `coalesce` or `order` says otherwise.
+
+Cost: O(log n) in the number of holes; a request whose alignment
 keeps it out of the largest holes looks at every hole of its size.
 Source: Knuth, The Art of Computer Programming 1, 2.5; Wilson, Johnstone, Neely and Boles 1995, section 3.4.
 """
+
+from typing import Literal
 
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
 from memtrace.contract.ledger import HOLES, INSPECTED
 from memtrace.contract.request import NOTHING
+from memtrace.policies.free_list_kinds import worst_fit as listed
 from memtrace.structures import address_tree, heap
-from memtrace.structures.address_tree import State, expect_soon, first_fit, init, largest_hole, lowest
+from memtrace.structures.address_tree import State, expect_soon, first_fit, largest_hole, lowest
 from memtrace.structures.free_tail import releasable
 from memtrace.structures.heap import expect, fits, request_block_size, take_or_grow
 from memtrace.structures.rules import alignment
@@ -19,6 +24,23 @@ from memtrace.structures.rules import alignment
 ORDER = 4
 GROUPS = ("classic", "default")
 COALESCES = True
+VARIANTS = {
+    "coalesce": {"never": listed},
+    "order": {"lifo": listed, "fifo": listed},
+    "place": {"tail": listed},
+}
+
+
+def init(
+    capacity,
+    max_live,
+    place: Literal["front", "tail"] = "front",
+    coalesce: Literal["now", "never"] = "now",
+    order: Literal["address", "lifo", "fifo"] = "address",
+    **options,
+):
+    # the values of `place`, `coalesce` and `order` have modules of their own, in VARIANTS
+    return address_tree.init(capacity, max_live, **options)
 
 
 def alloc(state, request):

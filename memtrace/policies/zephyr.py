@@ -30,6 +30,7 @@ from memtrace.structures.whole_pool import cut_block, open_pool, pool_bytes
 
 ORDER = 92
 GROUPS = ("embedded",)
+KNOWN_AS = {"sys_heap": "", "k_heap": "", "k_malloc": "", "nrf": ""}
 UNUSABLE = True
 TAKES_POOL = True
 MAX_ALIGN = 4

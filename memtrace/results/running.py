@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memtrace import temporary
-from memtrace.errors import PolicyError, UsageError
+from memtrace.errors import PolicyError, PoolTooSmallError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,17 +92,45 @@ def check_names(traces: Sequence[Trace]) -> None:
 def check_options(policies: Sequence[Policy], capacity: int | None) -> None:
     """Raise UsageError for policy options that contradict each other or do not fit the capacity.
 
-    Nothing is read or compiled for this, so the error comes at once.
+    A pool that is too small for a heap is an error only if it is so for all of them. Nothing is read or compiled for this, so the
+    error comes at once.
     """
     from memtrace.engine.binding import bind
     from memtrace.engine.driver import initial_state
     from memtrace.engine.explanation import blamed
     from memtrace.engine.replay import check_required
 
+    refused = []
     for policy in policies:
         check_required(policy)
-        with blamed(policy.module):
+        try:
+            with blamed(policy.module):
+                initial_state(policy, bind(policy.module), capacity, 1)
+        except PoolTooSmallError as error:
+            refused.append(error)
+    if refused and len(refused) == len(policies):
+        raise refused[0]
+
+
+def shortage(policy: Policy, capacity: int | None) -> PoolTooSmallError | None:
+    """Return the error of a pool that is too small for its heap; None if it is large enough, or if the policy takes no pool."""
+    from memtrace.contract.policy import constants_of
+    from memtrace.engine.binding import bind
+    from memtrace.engine.driver import initial_state
+
+    if constants_of(policy.module).TAKES_POOL:
+        try:
             initial_state(policy, bind(policy.module), capacity, 1)
+        except PoolTooSmallError as error:
+            return error
+    return None
+
+
+def settled(policy: Policy, capacity: int | None) -> Policy:
+    """Return the policy, or what refuses every request under its label if the pool is too small for it."""
+    from memtrace.policies.pool_kinds import too_small
+
+    return policy if shortage(policy, capacity) is None else replace(policy, module=too_small)
 
 
 def jobs_for(cells: Sequence[Cell], jobs: int | None) -> int:
@@ -142,6 +170,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
     from memtrace.results.holders import AtPeak, Together
 
     settings = cell.settings
+    cell = replace(cell, policy=settled(cell.policy, settings.capacity))
     watcher = None
     if settings.locality is not None:
         from memtrace.measures.locality.counting import Watcher

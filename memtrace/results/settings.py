@@ -88,6 +88,14 @@ def read_samples(given: Any) -> int:
     return given
 
 
+def read_capacity(given: Any) -> int:
+    """Return the bytes of a capacity. Raise UsageError for text that is no size, and for 0 bytes, in which nothing fits."""
+    size = read_size(given)
+    if size == 0:
+        raise UsageError("0 bytes is no capacity: nothing fits\ntry: a size such as 64KiB; without it the heap grows as needed")
+    return size
+
+
 def read_model(given: Any) -> Model:
     """Return the model of caches and TLBs that a text describes. Raise UsageError if it describes none."""
     from memtrace.measures.locality.caches import parse_model
@@ -105,7 +113,7 @@ class Settings:
             "option": RunOption(
                 help="Fixed size of memory, such as 80GiB; without it the heap grows as needed.",
                 metavar="SIZE",
-                read=read_size,
+                read=read_capacity,
                 suite=Taken(),
                 tiers=Refused("each tier has a capacity of its own (--tier), and --top sets that of the first"),
             )

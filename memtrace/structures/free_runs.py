@@ -12,8 +12,18 @@ from typing import NamedTuple
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import ALLOCATED, MERGES, SPLITS, close_hole, new_ledger, open_hole, resize_hole
-from memtrace.structures.heap import FRESH, SPARE, drop_node, link, new_node, unlink
+from memtrace.contract.ledger import (
+    ALLOCATED,
+    MERGES,
+    RESERVED,
+    SPLITS,
+    close_hole,
+    new_ledger,
+    open_hole,
+    resize_hole,
+)
+from memtrace.structures.heap import FRESH, SPARE, drop_node, link, new_node, reserve, unlink
+from memtrace.structures.rules import Rules, growth
 from memtrace.structures.treap import insert_node, lowest_in_treap, pull_up, remove_node
 
 NODE = np.dtype(
@@ -56,6 +66,20 @@ class State(NamedTuple):
     least: int
 
 
+class RuledState(NamedTuple):
+    """State of a heap that merges while it searches, and grows by the rules of the heap policies; fields as in State."""
+
+    nodes: np.ndarray
+    entries: np.ndarray
+    node_of: np.ndarray
+    pool: np.ndarray
+    tree: np.ndarray
+    ledger: np.ndarray
+    header: int
+    least: int
+    rules: Rules
+
+
 def new_state(max_live, reserved, header, least):
     """Return the state of a heap without blocks."""
     count = 2 * max_live + 8
@@ -82,6 +106,54 @@ def open_range(state, size):
     state.tree[BLOCKS], state.tree[AVAILABLE] = 2, size
     add_run(state, np.int64(1), np.int64(1), size)
     return state
+
+
+def new_ruled_state(max_live, rules, initial):
+    """Return the state of a heap with a free block of ``initial`` bytes, if any, closed by a used one, and with ``rules``."""
+    state = RuledState(*new_state(max_live, rules.floor, 0, rules.split), rules)
+    fence = new_node(state, initial, 0)
+    link(state.nodes, fence, 0, 0)
+    state.tree[BLOCKS] = 1
+    if initial > 0:
+        add_block(state, 0, initial)
+    return state
+
+
+def add_block(state, address, size):
+    """Add a free block of ``size`` bytes at the end of the heap, in front of the block that closes it; return it."""
+    nodes, fence = state.nodes, state.nodes[0].prev
+    x = np.int64(new_node(state, address, size))
+    link(nodes, x, nodes[fence].prev, fence)
+    nodes[x].free = 1
+    state.tree[BLOCKS] += 1
+    state.tree[AVAILABLE] += size
+    add_run(state, x, x, size)
+    return x
+
+
+@out_of_line
+def grow(state, size):
+    """Grow the heap so that its last block, free and merged, has ``size`` bytes; return that, or 0 if it cannot grow so far."""
+    nodes, ledger = state.nodes, state.ledger
+    fence = np.int64(nodes[0].prev)
+    last, top = np.int64(nodes[fence].prev), ledger[RESERVED]
+    own = nodes[last].extent if nodes[last].free == 1 else np.int64(0)
+    more = growth(state.rules, top, size - own, size)
+    if more == 0:
+        return np.int64(0)
+    reserve(state, more)
+    nodes[fence].addr = top + more
+    if own == 0:
+        return add_block(state, top, more)
+    drop_run(state, last)
+    add_run(state, last, last, own + more)
+    state.tree[AVAILABLE] += more
+    return last
+
+
+def nodes_run_short(state):
+    """Return whether the arrays have no room for the two blocks that a request may make."""
+    return state.pool[FRESH] + 2 > state.nodes.size
 
 
 def has_room(state):

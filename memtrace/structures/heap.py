@@ -291,7 +291,7 @@ def resize_block(state, request, address, index):
     A block shrinks, or grows into the hole behind it and, at the top, beyond it as the heap grows. It has to move if it
     cannot grow, if ``address`` lacks the alignment, or if the option realloc says so.
     """
-    nodes, ledger, rules = state.nodes, state.ledger, state.rules
+    nodes, rules = state.nodes, state.rules
     if not rules.inplace or address & (max(request.align, 1) - 1):
         return NOWHERE
     x = state.node_of[request.block]
@@ -299,23 +299,29 @@ def resize_block(state, request, address, index):
     if size <= nodes[x].extent:
         shrink(state, x, size, index)
         return address
+    return address if widen(state, x, size, index) else NOWHERE
+
+
+def widen(state, x, size, index):
+    """Grow block x to ``size`` bytes, into the hole behind it and, at the top, beyond it; return whether there is room."""
+    nodes, ledger, rules = state.nodes, state.ledger, state.rules
     hole = nodes[x].next
     reach = nodes[x].extent + (nodes[hole].extent if nodes[hole].free == 1 else 0)
     if reach < size:
-        top = ledger[RESERVED]
-        if address + reach != top:
-            return NOWHERE
-        missing = address + size - top
+        top, start = ledger[RESERVED], nodes[x].addr
+        if start + reach != top:
+            return False
+        missing = start + size - top
         more = growth(rules, top, missing, missing)
         if more == 0:
-            return NOWHERE
+            return False
         reserve(state, more)
         if nodes[hole].free == 0:
             hole = append(state, top, more, index)
         else:
             change_hole_out_of_line(state, hole, nodes[hole].addr, nodes[hole].extent + more, index)
     grow_into_hole(state, x, hole, size, index)
-    return address
+    return True
 
 
 def shrink(state, x, size, index):

@@ -1,8 +1,10 @@
 """Index of a heap's holes in the order of a free list: by size and then by their places in the list, or by their places alone.
 
-A hole's place is its key: a new hole gets a lower one than all before it, so it is the head of the list, and a hole that moves or
-changes its size keeps its key. The holes form one treap in this order, in which each node stores the largest size and the number
-of holes in its subtree: so it finds the first hole of the list that is large enough, and how many holes come before it.
+A hole's place is its key, the lowest that of the head. A new hole is the head of the list (LIFO), or its end (FIFO), and a hole
+that moves or changes its size keeps its key; or the key is the hole's address (ADDRESS); or it is new whenever the size changes
+(SIZE); or small holes are as in LIFO and others as in FIFO (BINS). The holes form one treap in this order, in which each node
+stores the largest size and the number of holes in its subtree: so it finds the first hole of the list that is large enough, and
+how many holes come before it.
 """
 
 from typing import NamedTuple
@@ -37,7 +39,11 @@ NODE = np.dtype(
     )
 )
 
-ROOT, SEED, HEAD = 0, 1, 2  # in tree: the treap's root, the state of the generator of priorities, the key of the newest hole
+ROOT, SEED, HEAD, END = range(4)  # in tree: the treap's root, the generator of priorities, the keys of the list's head and end
+# Orders of the list. With SIZE the newest of equals comes first, with BINS among holes of less than LARGE bytes the newest and
+# among others the oldest, so `by_size` has to be set for both.
+LIFO, FIFO, ADDRESS, SIZE, BINS = range(5)
+LARGE = 256  # bytes
 
 
 class State(NamedTuple):
@@ -50,9 +56,10 @@ class State(NamedTuple):
     ledger: np.ndarray  # see ledger
     rules: Rules
     by_size: bool  # the order is by size, then key; False: by key alone
+    order: int  # LIFO to BINS
 
 
-def new_state(capacity, max_live, by_size, **options):
+def new_state(capacity, max_live, by_size, order=LIFO, **options):
     """Return the state of a heap without blocks and holes; ``options`` are those of ``heap_rules``."""
     pool = np.zeros(2, np.int64)
     pool[FRESH] = 1
@@ -60,10 +67,11 @@ def new_state(capacity, max_live, by_size, **options):
         np.zeros(2 * max_live + 8, NODE).view(np.recarray),
         np.zeros(max_live + 1, np.uint32),
         pool,
-        np.array([0, 1, 0], np.int64),
+        np.array([0, 1, 0, 0], np.int64),
         new_ledger(0),
         heap_rules(capacity, **options),
         by_size,
+        order,
     )
 
 
@@ -88,10 +96,21 @@ def precedes(state, x, y):
 
 
 def insert(state, x):
-    """Insert node x, a new hole, as the head of the list."""
-    state.tree[HEAD] -= 1
-    state.nodes[x].key = state.tree[HEAD]
+    """Insert node x, a new hole, at the place in the list that its order gives a new hole."""
+    set_key(state, x)
     insert_by_key(state, x)
+
+
+def set_key(state, x):
+    """Give hole x the key of a new hole."""
+    if state.order == ADDRESS:
+        state.nodes[x].key = state.nodes[x].addr
+    elif state.order == FIFO or (state.order == BINS and state.nodes[x].extent >= LARGE):
+        state.tree[END] += 1
+        state.nodes[x].key = state.tree[END]
+    else:
+        state.tree[HEAD] -= 1
+        state.nodes[x].key = state.tree[HEAD]
 
 
 def insert_by_key(state, x):
@@ -131,16 +150,20 @@ def remove(state, x):
 
 
 def move(state, x, address, size):
-    """Change hole x to ``address`` and ``size`` bytes; it keeps its key."""
+    """Change hole x to ``address`` and ``size`` bytes; it keeps its key, unless the order is SIZE or ADDRESS.
+
+    Its neighbours by address stay the same.
+    """
     nodes = state.nodes
     if state.by_size:
         remove(state, x)
-        nodes[x].addr = address
-        nodes[x].extent = size
+    nodes[x].addr = address
+    nodes[x].extent = size
+    if state.order >= ADDRESS:
+        set_key(state, x)
+    if state.by_size:
         insert_by_key(state, x)
     else:
-        nodes[x].addr = address
-        nodes[x].extent = size
         pull_up(nodes, x)
 
 
@@ -157,6 +180,22 @@ def first_of_size(state, size):
         else:
             x = np.int64(nodes[x].right)
     return found
+
+
+def next_of_size(state, x, size):
+    """Return the first hole behind hole x in the order that has at least ``size`` bytes; 0 if there is none."""
+    nodes = state.nodes
+    while True:
+        child, x = np.int64(x), np.int64(nodes[x].right)
+        if x == 0:
+            x = np.int64(nodes[child].up)
+            while x != 0 and nodes[x].right == child:
+                child, x = x, np.int64(nodes[x].up)
+        else:
+            while nodes[x].left != 0:
+                x = np.int64(nodes[x].left)
+        if x == 0 or nodes[x].extent >= size:
+            return x
 
 
 def holes_before(state, x):
@@ -178,7 +217,7 @@ def largest_hole(state):
 
 
 def leave_alone(state, x):
-    """Make block x a hole, the head of the list, without coalescing."""
+    """Make block x a hole, new in the list, without coalescing."""
     state.ledger[ALLOCATED] -= state.nodes[x].extent
     state.nodes[x].free = 1
     insert(state, x)
@@ -188,7 +227,7 @@ def leave_alone(state, x):
 def release_to_head(state, x, index):
     """Free block x: it joins the hole behind it, and then the hole before it, whose place in the list that one keeps.
 
-    Without a hole before it, the result is the head of the list. ``index`` is this module.
+    Without a hole before it, the result is new in the list. ``index`` is this module.
     """
     nodes, ledger = state.nodes, state.ledger
     after, before = nodes[x].next, nodes[x].prev

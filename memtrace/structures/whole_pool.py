@@ -13,10 +13,14 @@ from memtrace.structures.heap import append, link, new_node, release
 from memtrace.structures.rules import UNBOUNDED
 
 
+class PoolTooSmall(ValueError):
+    """A pool that is too small for the heap's own structures and one block."""
+
+
 def pool_bytes(capacity, pool, least=0):
     """Return the bytes of the pool: the option `pool`, or the capacity where it is 0; raise ValueError if there is neither.
 
-    ``least`` is what the heap's control structures and one smallest block take.
+    ``least`` is what the heap's control structures and one smallest block take; raise PoolTooSmall for a smaller pool.
     """
     if pool < 0 or pool > capacity:
         raise ValueError(f"pool={pool} is not from 0 to the capacity of {capacity} bytes")
@@ -26,7 +30,7 @@ def pool_bytes(capacity, pool, least=0):
             "the heap takes a pool whole, and its size is not known\ntry: --capacity 64KiB, or the option pool=64KiB"
         )
     if size < least:
-        raise ValueError(f"a pool of {size} bytes is too small: the heap's own structures and one block take {least}")
+        raise PoolTooSmall(f"a pool of {size} bytes is too small: the heap's own structures and one block take {least}")
     return size
 
 

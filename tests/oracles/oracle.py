@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from oracle_buddy import Buddy
 from oracle_cells import CELLS, CellOptions
+from oracle_free_lists import free_list
 from oracle_heap import Bump, ListHeap
 from oracle_lists import LIST_SPACES
 from oracle_space import UNBOUNDED, Options, OutOfMemoryError, Range, Space
@@ -167,7 +168,7 @@ def make_space(policy: str, options: Options, capacity: int, own: Mapping[str, A
         return Buddy(options, capacity)
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy}")
-    return ListHeap(options, capacity, policy)
+    return free_list(policy, options, capacity, **own) if own else ListHeap(options, capacity, policy)
 
 
 def read_state(outcome: Outcome, replay: Replay, address: int | None) -> None:

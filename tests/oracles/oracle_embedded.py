@@ -171,6 +171,78 @@ class Heap2(ListOrder):
         return block
 
 
+class Nuttx(Heap2):
+    """heap_2's list, with merging, chunks of a word's header, and a realloc that grows into both neighbours."""
+
+    header, offset, control = 4, 8, 348
+
+    def open(self, pool: int) -> None:
+        self.add(up(self.control + 4 * self.header, 8) - 2 * self.header, (pool & ~7) - 2 * self.header)
+
+    def alloc(self, n: int) -> int | None:
+        return self.place(self.size_of(n))
+
+    def leave(self, block: Block) -> None:
+        """Take a free block out of the list."""
+        self.order = [b for b in self.order if b is not block]
+
+    def cut(self, block: Block, size: int) -> Block:
+        self.leave(block)
+        if block[1] - size >= self.least:
+            rest = [block[0] + size, block[1] - size, 0]
+            self.blocks.insert(self.blocks.index(block) + 1, rest)
+            block[1] = size
+            self.enter(rest)
+        return block
+
+    def release(self, block: Block) -> Block:
+        for other in self.neighbours(block):
+            if other is not None:
+                self.leave(other)
+        block = Heap.release(self, block)
+        self.enter(block)
+        return block
+
+    def realloc(self, address: int, n: int) -> int | None:
+        block, size = self.at(address), self.size_of(n)
+        before, after = self.neighbours(block)
+        lower, upper = before[1] if before else 0, after[1] if after else 0
+        if size <= block[1]:
+            if after is not None and size < block[1]:
+                self.leave(after)
+                after[0], after[1] = block[0] + size, upper + block[1] - size
+                block[1] = size
+                self.enter(after)
+            elif block[1] - size >= self.least:
+                self.cut_off(block, size)
+            return address
+        needed = size - block[1]
+        if lower + upper < needed:
+            return self.moved(address, n)
+        smaller = (lower, upper) if upper > lower else (upper, lower)
+        first = min(needed, smaller[0])
+        takes = (first, needed - first) if upper > lower else (needed - first, first)
+        for other, take in zip((before, after), takes, strict=True):
+            if other is not None and take:
+                self.leave(other)
+                taken = take if other[1] - take >= self.least else other[1]
+                if other is before:
+                    block[0] -= taken
+                else:
+                    other[0] += taken
+                other[1] -= taken
+                block[1] += taken
+                if other[1]:
+                    self.enter(other)
+                else:
+                    self.blocks.remove(other)
+        return self.payload(block[0])
+
+
+class Nuttx64(Nuttx):
+    header, least, offset, control = 8, 32, 16, 648
+
+
 class Umm(ListOrder):
     offset = 4
 

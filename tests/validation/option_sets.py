@@ -100,6 +100,8 @@ OTHERS = {
     "avr-libc": ("", "word=4", "pool=4KiB", "swap=inplace"),
     "umm": ("", "fit=first", "pool=4KiB", "swap=inplace"),
     "o1heap": ("", "bits=64", "pool=4KiB", "swap=inplace"),
+    "nuttx": ("", "bits=64", "control=500", "pool=4KiB", "swap=inplace"),
+    "dlmalloc": ("", "bits=64", "align=8", "pool=128KiB", "swap=inplace"),
     "rt-thread": ("", "align=8", "bits=64", "control=100", "pool=4KiB", "swap=inplace"),
     "threadx": ("", "bits=64", "pool=4KiB", "swap=inplace"),
     "lwip": ("", "align=8", "pool=4KiB", "swap=inplace"),

@@ -1,20 +1,28 @@
 """FreeRTOS's heap_1: blocks one behind the other, without headers, and nothing is freed.
 
-What was freed counts as a hole, though no request can get it.
+What was freed is in no block and in no hole, since no request can ever get it: the one hole is what lies above all blocks.
 
 Cost: constant.
 Source: FreeRTOS-Kernel 4269c69 (July 2026), portable/MemMang/heap_1.c.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from memtrace.contract.bits import align_up
-from memtrace.contract.ledger import BLOCK_SIZE, RESERVED
+from memtrace.contract.ledger import (
+    ALLOCATED,
+    BLOCK_SIZE,
+    HOLE_TAKEN,
+    RESERVED,
+    SPLITS,
+    new_ledger,
+    open_hole,
+    resize_hole,
+)
 from memtrace.contract.request import NOTHING, NOWHERE
-from memtrace.policies.bump import NEXT, place_at_end
-from memtrace.structures import heap, hole_list
-from memtrace.structures.free_tail import releasable
-from memtrace.structures.heap import expect, expect_soon
-from memtrace.structures.hole_list import State, largest_hole
-from memtrace.structures.whole_pool import open_pool, pool_bytes
+from memtrace.structures.whole_pool import pool_bytes
 
 GROUPS = ("embedded",)
 UNUSABLE = True
@@ -24,12 +32,26 @@ MAX_ALIGN = 8
 ALIGN = 8  # portBYTE_ALIGNMENT
 
 
+class State(NamedTuple):
+    """State of a heap that never frees."""
+
+    top: np.ndarray  # top[0]: the end of the highest block
+    ledger: np.ndarray
+
+
 def init(capacity, max_live, heap="1", regions="", bits="32", pool=0):
     if regions:
         raise ValueError("only heap_5 has regions\ntry: heap=5")
     size = pool_bytes(capacity, pool, least=2 * ALIGN + 1)
-    state = hole_list.init(size, max_live, align=ALIGN, min_block=1)
-    return open_pool(state, size, [(0, size - ALIGN)], hole_list)
+    state = State(np.zeros(1, np.int64), new_ledger(0))
+    state.ledger[RESERVED] = size
+    open_hole(state.ledger, size - ALIGN)
+    return state
+
+
+def first_holes(state):
+    """Return the size of the one hole."""
+    return [int(largest_hole(state))]
 
 
 def alloc(state, request):
@@ -39,13 +61,29 @@ def alloc(state, request):
     """
     if request.size == 0:
         return NOTHING
-    size, top = align_up(request.size, ALIGN), state.rover[NEXT]
-    state.ledger[BLOCK_SIZE] = size
-    if top + size >= state.ledger[RESERVED] - ALIGN:
+    size, top, ledger = align_up(request.size, ALIGN), state.top[0], state.ledger
+    ledger[BLOCK_SIZE] = size
+    free = largest_hole(state)
+    if size >= free:
         return NOWHERE
-    return place_at_end(state, top, size, request.block)
+    ledger[HOLE_TAKEN] = free
+    resize_hole(ledger, free, free - size)
+    ledger[SPLITS] += 1
+    ledger[ALLOCATED] += size
+    state.top[0] = top + size
+    return top
 
 
 def free(state, request, address):
-    """Count the block with the handle ``request.block`` as a hole, which is never used again; ``address`` is not used."""
-    heap.free_block(state, request.block, hole_list)
+    """Count the block of ``request`` as live no more; its bytes are lost. ``address`` is not used."""
+    state.ledger[ALLOCATED] -= align_up(request.size, ALIGN)
+
+
+def largest_hole(state):
+    """Return the bytes above all blocks, without the last 8, which no request gets."""
+    return state.ledger[RESERVED] - ALIGN - state.top[0]
+
+
+def releasable(state):
+    """Return 0: the pool is never given back."""
+    return np.int64(0)

@@ -1,0 +1,1 @@
+"""What stands for a heap in a pool that is too small for it."""
