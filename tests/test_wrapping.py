@@ -39,15 +39,15 @@ def test_a_command_to_try_is_one_line() -> None:
     assert folded_line("error: /a/long/path/without/spaces", 20) == ["error:", "  /a/long/path/without/spaces"]
 
 
-def test_what_is_printed_is_folded_at_the_width(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_is_printed_is_folded_at_the_terminals_width(
+    stream: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = "a sentence of some words that is longer than the terminal"
     monkeypatch.setenv("COLUMNS", "30")
-    echo(text)
-    echo(text, whole=True)
-    echo(text, err=True)  # no terminal, so a log
-    found = capsys.readouterr()
-    assert found.out.splitlines() == ["a sentence of some words that", "  is longer than the terminal", text]
-    assert found.err.splitlines() == [text]
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    echo(text, err=True)
-    assert capsys.readouterr().err.splitlines() == ["a sentence of some words that", "  is longer than the terminal"]
+    echo(text, err=stream == "stderr")  # no terminal, so whole
+    monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    echo(text, err=stream == "stderr")
+    echo(text, err=stream == "stderr", whole=True)
+    lines = getattr(capsys.readouterr(), stream[3:]).splitlines()
+    assert lines == [text, "a sentence of some words that", "  is longer than the terminal", text]

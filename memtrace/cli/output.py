@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memtrace.cli.terminal import PLAIN_WIDTH, echo, shown
+from memtrace.cli.terminal import echo, shown
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
+PLAIN_WIDTH = 80  # columns if standard output is not a terminal
 BARS = " ▁▂▃▄▅▆▇█"  # eighths of a line's height, for charts
 KEPT_WIDTH = 12  # columns that a column of text keeps in any case
 

@@ -6,7 +6,6 @@ and marks of direction could show a name otherwise than it is. So control charac
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from shutil import get_terminal_size
@@ -16,7 +15,6 @@ import click
 
 from memtrace.wrapping import folded_line
 
-PLAIN_WIDTH = 80  # columns if standard output is not a terminal
 LEAST_WIDTH = 20  # columns
 
 # Control characters other than line feed and tab; Unicode's marks of text direction; lone surrogates.
@@ -29,15 +27,12 @@ def shown(text: str) -> str:
 
 
 def width_of(err: bool) -> int | None:
-    """Return the columns at which lines are folded on standard output, or on standard error if ``err``; None: not at all.
+    """Return the columns of the terminal that standard output is, or standard error if ``err``; None if it is no terminal.
 
-    They are a terminal's. Standard output that is no terminal has COLUMNS, or else PLAIN_WIDTH, as its tables have. Lines of
-    standard error that go to a file are left whole, since logs are searched by line.
+    Lines that go to a file or a pipe are left whole, since logs are searched by line.
     """
-    stream = sys.stderr if err else sys.stdout
-    if stream.isatty():
-        return max(get_terminal_size().columns, LEAST_WIDTH)
-    return None if err else max(int(os.environ.get("COLUMNS", PLAIN_WIDTH)), LEAST_WIDTH)
+    terminal = (sys.stderr if err else sys.stdout).isatty()
+    return max(get_terminal_size().columns, LEAST_WIDTH) if terminal else None
 
 
 def echo(text: Any = "", err: bool = False, whole: bool = False) -> None:

@@ -95,7 +95,9 @@ def test_the_device_that_ran_out_is_the_one_that_is_read(memtrace: Run) -> None:
     assert found["line"] is None and all(row["ooms"] == 1 for row in found["rows"])
     lines = screen(memtrace, path)
     assert "really full: no setting helps; 2.8 GiB are live at once on 2.5 GiB: 296.0 MiB too much" in said(lines, "why")
-    assert "need 296.0 MiB less, or a card that leaves this process 2.832 GiB who holds it: train.py:8 E (96 x" in said(lines, "do")
+    assert "need 296.0 MiB less, or a card that leaves this process 2.832 GiB who holds it: train.py:8 E (96 x" in said(
+        lines, "do"
+    )
     assert "not shown: device 0 (458 events, none failed), 2 (3 events, none failed)" in said(lines, "ran")
     for other in (["--device", "0"], ["--format", "torch-snapshot:0"]):
         assert whatif(memtrace, path, *other)["device"] == 0
