@@ -65,7 +65,7 @@ def ran(answer: Answer) -> list[str]:
     if any(note.startswith("the settings were changed") for note in answer.notes):
         settings += " at last, changed in mid-run"
     before = ", from mid-run on" if int(trace.metadata.get("blocks_before", 0)) else ""
-    first = f"PyTorch {answer.versions}, {settings}; {format_count(trace.facts.events)} events{before}"
+    first = f"PyTorch {answer.versions}, {settings}; {counted(trace.facts.events, 'event')}{before}"
     return [first, device(answer), *ended(answer)]
 
 
@@ -94,7 +94,7 @@ def device(answer: Answer) -> str:
     others = [one for one in answer.devices if one.number not in (answer.device, HOST)]
     text = f"device {answer.device}: {fits}" + (f" ({how})" if how else "")
     if others:
-        named = ", ".join(f"{one.number} ({format_count(one.events)} events, {said_ooms(one.ooms)})" for one in others[:DEVICES])
+        named = ", ".join(f"{one.number} ({counted(one.events, 'event')}, {said_ooms(one.ooms)})" for one in others[:DEVICES])
         text += f"; not shown: device {named}" + (", ..." if len(others) > DEVICES else "") + "; --device N shows it"
     if pinned := [one for one in answer.devices if one.number == HOST]:
         text += f"; pinned host memory: at most {format_size(pinned[0].peak)} (memtrace info --format torch-snapshot:{PINNED})"
@@ -264,7 +264,7 @@ def helps(answer: Answer, best: Row, same: Row | None) -> str:
     if same.ooms != best.ooms:
         parts.append(f"{said_ooms(best.ooms or 0)}, not {format_count(same.ooms or 0)}")
     if same.flushes != best.flushes:
-        parts.append(f"{format_count(best.flushes or 0)} flushes, not {format_count(same.flushes or 0)}")
+        parts.append(f"{counted(best.flushes or 0, 'flush')}, not {format_count(same.flushes or 0)}")
     less = 100 * (1 - best.peak_reserved / same.peak_reserved) if same.peak_reserved else 0.0
     peak = f"reserves at most {text_of(best.peak_reserved)}, not {text_of(same.peak_reserved)}"
     close = abs(less) < 0.5
@@ -362,13 +362,21 @@ def behind(answer: Answer, verbose: bool) -> list[str]:
     said += [f"the same as {name_of(first)}: {', '.join(others)}" for first, others in equal.items()]
     if answer.left_out:
         said.append(f"left out, as PyTorch {answer.version} refuses them: {', '.join(answer.left_out)}")
-    remarks = [*answer.notes, *(f"{name_of(row.conf)}: {note}" for row in answer.rows for note in row.notes)]
+    same: dict[str, list[str]] = {}
+    for row in answer.rows:
+        for note in row.notes:
+            same.setdefault(note, []).append(name_of(row.conf))
+    remarks = [*answer.notes, *(f"{note}: {', '.join(confs)}" for note, confs in same.items())]
     if remarks and verbose:
         said += remarks
     elif remarks:
-        count = "1 remark" if len(remarks) == 1 else f"{format_count(len(remarks))} remarks"
-        said.append(f"{count} on the recording and the settings: -v lists them")
+        said.append(f"{counted(len(remarks), 'remark')} on the recording and the settings: -v lists them")
     return said
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"1 {what}" if count == 1 else f"{format_count(count)} {what}{'es' if what.endswith('sh') else 's'}"
 
 
 def times(count: int) -> str:

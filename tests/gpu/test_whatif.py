@@ -201,6 +201,19 @@ def test_less_than_one_percent_is_a_tie_which_goes_to_fewest_changes() -> None:
     assert changes("a:1,b:[1:2,>:3]", "b:[1:2,>:4],c:1") == 3
 
 
+@pytest.mark.parametrize("name", ["2.15.0-mempool_no_split", "2.15.0-graph_reset", "2.8.0-mempool"])
+def test_rows_have_the_private_pools_of_the_recording(name: str) -> None:
+    found = library.whatif(VERSIONS / "snapshots" / f"{name}.pickle.gz", confs=("", "roundup_power2_divisions:8"))
+    assert found.as_recorded is not None and found.same is not None  # both begin with an empty heap
+    assert found.same.peak_reserved == found.as_recorded.peak_reserved
+    assert "empty heap" not in str(found)
+
+
+def test_equal_remarks_are_one_line(memtrace: Run) -> None:
+    lines = screen(memtrace, GPU / "really_full.pickle.gz", "-v")
+    assert sum("is above the largest request" in line for line in lines) == 1
+
+
 def test_nothing_is_recommended_where_nothing_helps(memtrace: Run) -> None:
     confs = ["--conf", "", "--conf", "max_split_size_mb:512", "--conf", "max_split_size_mb:256"]
     found = whatif(memtrace, SMALL, *confs)
