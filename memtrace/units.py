@@ -4,6 +4,7 @@ Every text such as `200MiB` that memtrace reads or prints passes through this fi
 """
 
 import re
+from collections.abc import Callable, Iterable
 
 from memtrace.errors import UsageError
 
@@ -11,6 +12,7 @@ from memtrace.errors import UsageError
 BINARY = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50, "EiB": 1 << 60}
 DECIMAL = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15, "EB": 10**18}
 UNITS = {"": 1, "B": 1, **BINARY, **DECIMAL}
+MOST_DIGITS = 6  # behind the point of a size
 MOST_BYTES = 1 << 62  # upper bound of a size that a user may give: 4 EiB
 
 _SIZE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)")
@@ -53,18 +55,37 @@ def _hint(number: str, word: str) -> str:
     return "known: B, KiB, MiB, GiB, TiB, kB, MB, GB, TB"
 
 
-def format_size(size: float) -> str:
-    """Return a size in bytes as text such as `7.3 GiB` or `512 B`, in the largest binary unit that leaves at least 1."""
+def format_size(size: float, digits: int = 1) -> str:
+    """Return a size in bytes as text such as `7.3 GiB` or `512 B`, in the largest binary unit that leaves at least 1.
+
+    ``digits``: how many there are behind the point, except for bytes.
+    """
     magnitude = abs(size)
     unit, scale = "B", 1
     for name, value in BINARY.items():
         # A size that rounds to 1024.0 of this unit is printed as 1.0 of the next unit.
-        if round(magnitude / scale, 1 if scale > 1 else 0) < 1024:
+        if round(magnitude / scale, digits if scale > 1 else 0) < 1024:
             break
         unit, scale = name, value
     if scale == 1:
         return f"{size:.0f} B"
-    return f"{size / scale:.1f} {unit}"
+    return f"{size / scale:.{digits}f} {unit}"
+
+
+def format_apart(sizes: Iterable[int | None]) -> Callable[[int | None], str]:
+    """Return a function that writes sizes in bytes, with as many digits as give different ones of ``sizes`` different texts.
+
+    All sizes of a unit have the same number of digits, at most MOST_DIGITS. None is no size, and is written as a dash.
+    """
+    groups: dict[str, set[int]] = {}
+    for size in sizes:
+        if size is not None:
+            groups.setdefault(format_size(size).split()[1], set()).add(size)
+    digits = {}
+    for unit, different in groups.items():
+        tried = range(1, MOST_DIGITS)
+        digits[unit] = next((n for n in tried if len({format_size(one, n) for one in different}) == len(different)), MOST_DIGITS)
+    return lambda size: "-" if size is None else format_size(size, digits.get(format_size(size).split()[1], 1))
 
 
 def format_count(count: float) -> str:

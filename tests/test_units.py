@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from memtrace.errors import UsageError
 from memtrace.names import nearest, unknown
 from memtrace.units import (
+    format_apart,
     format_count,
     format_ratio,
     format_seconds,
@@ -68,6 +69,16 @@ def test_what_is_no_size_is_refused_with_a_hint(text: str, hint: str) -> None:
 )
 def test_sizes_are_written(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+def test_different_sizes_are_told_apart() -> None:
+    gib, mib = 1 << 30, 1 << 20
+    assert [*map(format_apart([gib, 2 * gib, gib]), (gib, None))] == ["1.0 GiB", "-"]
+    near = (5 * gib, 5 * gib + 2 * mib, 1000 * mib)
+    assert [*map(format_apart(near), near)] == ["5.000 GiB", "5.002 GiB", "1000.0 MiB"]
+    edge = (1024 * mib, 1024 * mib - 512)
+    assert len({*map(format_apart(edge), edge)}) == 2
+    assert format_size(1023.9996 * mib, 3) == "1.000 GiB" and format_size(512, 3) == "512 B"
 
 
 @given(st.integers(0, 1 << 61))

@@ -14,8 +14,8 @@ from memtrace.cli.terminal import echo, shown
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
-BARS = " ▁▂▃▄▅▆▇█"  # eighths of a line's height, for charts
 PLAIN_WIDTH = 80  # columns if standard output is not a terminal
+BARS = " ▁▂▃▄▅▆▇█"  # eighths of a line's height, for charts
 KEPT_WIDTH = 12  # columns that a column of text keeps in any case
 
 
@@ -102,7 +102,7 @@ def echo_json(document: Any) -> None:
     """Print a JSON document on standard output; raise ValueError for a NaN in it."""
     import json
 
-    echo(json.dumps(document, indent=1, allow_nan=False))
+    echo(json.dumps(document, indent=1, allow_nan=False), whole=True)
 
 
 def write_results(results: Results, folder: Path, reports: Sequence[str]) -> list[Path]:

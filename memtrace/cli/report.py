@@ -82,7 +82,7 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
         if as_json:
             echo_json(answer.document())
         for line in screen(answer, console().width) if not as_json else ():
-            echo(line)
+            echo(line, whole=True)
         return
     if schema_of(source).startswith("memtrace.suite/"):
         show_suite(source, as_json)
@@ -106,7 +106,7 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
             print_ranked(results, trace)
             print_holders(results, trace)
             for line in drawn(results, trace):
-                echo(line)
+                echo(line, whole=True)
             echo()
 
 

@@ -111,7 +111,7 @@ def whatif(
         if as_json:
             echo_json(ranks.document(several))
         for line in ranks.screen(several, console().width) if not as_json else ():
-            echo(line)
+            echo(line, whole=True)
         return
     found = answer(snapshots[0], question)
     if output is not None:
@@ -119,7 +119,7 @@ def whatif(
     if as_json:
         echo_json(document(found))
     for line in screen(found, console().width, verbose > 0) if not as_json else ():
-        echo(line)
+        echo(line, whole=True)
 
 
 def show_growth(snapshots: tuple[str, ...], sizes: str, asked: Question, as_json: bool) -> None:
@@ -143,7 +143,7 @@ def show_growth(snapshots: tuple[str, ...], sizes: str, asked: Question, as_json
     if as_json:
         echo_json(growth.document(found, numbers, asked.capacity))
     for line in growth.screen(found, numbers, asked.capacity, console().width) if not as_json else ():
-        echo(line)
+        echo(line, whole=True)
 
 
 def write_report(found: Answer, folder: Path, silent: bool) -> None:

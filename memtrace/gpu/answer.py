@@ -18,6 +18,7 @@ from memtrace.formats.snapshot.schema import Versions, narrowed
 from memtrace.gpu.autopsy import Autopsy, autopsy_of
 from memtrace.gpu.capacity import GIVEN, UNKNOWN, Capacity, flush_starts, flushes, recorded_capacity, recorded_peak
 from memtrace.gpu.fidelity import Fidelity, Rerun, fidelity, replayed
+from memtrace.gpu.private_pools import MakeHooks, hooks_of
 from memtrace.gpu.recorded import Recorded, read_recorded
 from memtrace.gpu.rows import Row, ranked, rows_of
 from memtrace.gpu.settings import DEFAULTS, GRID, grid, options_of
@@ -225,8 +226,10 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
     confs = list(dict.fromkeys(asked.confs)) or with_share(grid(conf, versions.low), options)
     if capacity.bytes is None:
         confs = list(dict.fromkeys(map(without_share, confs)))
-    found = searched(trace, asked, conf if capacity.bytes is not None else without_share(conf), capacity.bytes, versions.low)
-    rows = found.rows if found else ranked(rows_of(trace, confs, capacity.bytes, versions.low), conf)
+    hooks = hooks_of(recorded)
+    base = conf if capacity.bytes is not None else without_share(conf)
+    found = searched(trace, asked, base, capacity.bytes, versions.low, hooks)
+    rows = found.rows if found else ranked(rows_of(trace, confs, capacity.bytes, versions.low, hooks), conf)
     full = full_of(trace, capacity.bytes)
     return Answer(
         trace=trace,
@@ -253,11 +256,13 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
     )
 
 
-def searched(trace: Trace, asked: Question, recorded: str, capacity: int | None, version: Version) -> Found | None:
-    """Return what a search found, if the user asked for one."""
+def searched(
+    trace: Trace, asked: Question, recorded: str, capacity: int | None, version: Version, hooks: MakeHooks | None = None
+) -> Found | None:
+    """Return what a search found, if the user asked for one; ``hooks``: see `rows_of`."""
     from memtrace.gpu.search import search
 
-    return search(trace, recorded, capacity, version, asked.search, asked.kept) if asked.search is not None else None
+    return search(trace, recorded, capacity, version, asked.search, asked.kept, hooks) if asked.search is not None else None
 
 
 def named_version(text: str | None) -> str | None:

@@ -16,9 +16,10 @@ import numpy as np
 from memtrace.errors import UsageError
 from memtrace.gpu.capacity import LARGE_PAGE
 from memtrace.gpu.rows import smallest
-from memtrace.gpu.screen import folded, name_of, table_of
+from memtrace.gpu.screen import name_of, table_of
 from memtrace.structures.caching.versions import Version
-from memtrace.units import format_size
+from memtrace.units import format_apart, format_size
+from memtrace.wrapping import folded
 
 if TYPE_CHECKING:
     from memtrace.trace import Trace
@@ -113,11 +114,20 @@ def screen(found: list[Growth], sizes: list[int], capacity: int | None, width: i
     order = sorted(range(len(sizes)), key=lambda i: sizes[i])
     head = ("setting", *(f"at {sizes[i]}" for i in order), "each more", "error", "largest")
     cells = []
+    texts = [format_apart(one.needs[i] for one in found) for i in order]
     for one in found:
         error = "-" if one.error is None else format_size(one.error)
         largest = "-" if capacity is None else str(one.largest or "none")
         each = one.at(sizes[order[-1]] + 1) - one.at(sizes[order[-1]])
-        cells.append((name_of(one.conf), *(format_size(one.needs[i]) for i in order), format_size(each), error, largest))
+        cells.append(
+            (
+                name_of(one.conf),
+                *(text_of(one.needs[i]) for i, text_of in zip(order, texts, strict=True)),
+                format_size(each),
+                error,
+                largest,
+            )
+        )
     where = "" if capacity is None else f"; largest that fits {format_size(capacity)}, the error added"
     said = f"smallest device by size, and what each further unit needs beyond the largest recorded{where}"
     if len(sizes) == 2:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from memtrace.gpu.answer import Answer, Question, answer
 from memtrace.gpu.rows import Row, ranked
-from memtrace.gpu.screen import folded, name_of, table_of
+from memtrace.gpu.screen import name_of, table_of
 from memtrace.gpu.settings import DEFAULTS
 from memtrace.structures.caching.versions import variable_of
-from memtrace.units import format_count, format_size
+from memtrace.units import format_apart, format_count, format_size
+from memtrace.wrapping import folded
 
 ALL = "all"  # in place of a device: each device of a file
 SCHEMA = "memtrace.whatif-ranks/1"
@@ -100,17 +102,19 @@ def together(answers: list[Answer]) -> list[Row]:
 
 def differences(ranks: list[Rank]) -> list[str]:
     """Return in what the ranks differ, as sentences; none if they do not."""
-    said = []
+    said, text_of = [], reserved_text(ranks)
     told = {
         "the settings": {name_of(one.answer.recorded or "") for one in ranks},
         "the versions of PyTorch": {str(one.answer.versions) for one in ranks},
-        "the sizes of memory": {format_size(one.answer.capacity.bytes) for one in ranks if one.answer.capacity.bytes is not None},
+        "the sizes of memory": {text_of(one.answer.capacity.bytes) for one in ranks if one.answer.capacity.bytes is not None},
     }
     said += [f"{what} differ: {', '.join(sorted(values))}" for what, values in told.items() if len(values) > 1]
     peaks = [one.answer.trace.facts.peak_live_bytes for one in ranks]
     if min(peaks) < 0.99 * max(peaks):
         most = next(one.name for one in ranks if one.answer.trace.facts.peak_live_bytes == max(peaks))
-        said.append(f"the live bytes differ: {format_size(min(peaks))} to {format_size(max(peaks))}, the most on {most}")
+        said.append(
+            f"the live bytes differ: {' to '.join(map(format_apart(peaks), (min(peaks), max(peaks))))}, the most on {most}"
+        )
     events = [one.answer.trace.facts.events for one in ranks]
     if min(events) < 0.99 * max(events):
         said.append(f"the numbers of events differ: {format_count(min(events))} to {format_count(max(events))}")
@@ -120,21 +124,29 @@ def differences(ranks: list[Rank]) -> list[str]:
 def screen(found: Ranks, width: int = 80) -> list[str]:
     """Return the lines for a terminal: a line a rank, worst first, what differs, and one setting for all."""
     head = ("rank", "failed", "flushes", "reserved", "live", "memory", "trust")
-    cells = [cells_of(one) for one in found.ranks]
+    text_of = reserved_text(found.ranks)
+    cells = [cells_of(one, text_of) for one in found.ranks]
     lines = [f"{len(found.ranks)} ranks, worst first", *table_of(head, cells, width), ""]
     for sentence in differences(found.ranks) or ["they do not differ in settings, memory or live bytes"]:
         lines += folded(sentence, width)
     lines += ["", found.line if found.line is not None else "no one setting does better on all of them than what ran"]
-    shown = [(name_of(row.conf), format_size(row.peak_reserved or 0), f"{row.flushes:,}", f"{row.ooms:,}") for row in found.rows]
+    peaks = map(format_apart(row.peak_reserved for row in found.rows), (row.peak_reserved for row in found.rows))
+    shown = [(name_of(row.conf), peak, f"{row.flushes:,}", f"{row.ooms:,}") for row, peak in zip(found.rows, peaks, strict=True)]
     return [*lines, *table_of(("setting, on all ranks", "most reserved", "flushes", "failed"), shown, width)]
 
 
-def cells_of(rank: Rank) -> tuple[str, ...]:
-    """Return the cells of a rank's line."""
+def reserved_text(ranks: list[Rank]) -> Callable[[int | None], str]:
+    """Return a function that writes what ranks reserve and can have with as many digits as tell these sizes apart."""
+    rows = [one.answer.as_recorded for one in ranks]
+    return format_apart([*(one.answer.capacity.bytes for one in ranks), *(row.peak_reserved for row in rows if row)])
+
+
+def cells_of(rank: Rank, text_of: Callable[[int | None], str]) -> tuple[str, ...]:
+    """Return the cells of a rank's line; ``text_of`` writes reserved bytes and capacities."""
     one, run, row = rank.answer, rank.answer.ended, rank.answer.as_recorded
-    capacity = format_size(one.capacity.bytes) if one.capacity.bytes is not None else "-"
+    capacity = text_of(one.capacity.bytes)
     trust = {True: "yes", False: "no", None: "-"}[one.trusted]
-    reserved = format_size(row.peak_reserved or 0) if row is not None else "-"
+    reserved = text_of(row.peak_reserved or 0) if row is not None else "-"
     live = format_size(one.trace.facts.peak_live_bytes)
     return rank.name, f"{run.ooms:,}" if run else "-", f"{run.flushes:,}" if run else "-", reserved, live, capacity, trust
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace.errors import UsageError
 from memtrace.gpu.autopsy import Autopsy, autopsy
 from memtrace.gpu.fidelity import policy_of
+from memtrace.gpu.private_pools import MakeHooks, made
 from memtrace.gpu.settings import DEFAULTS, changes, refused_by, splits_nothing, warnings
 from memtrace.structures.caching.versions import LATEST, Version
 
@@ -41,8 +42,12 @@ class Row:
     same_as: str | None = None  # the earlier setting whose figures are the same
 
 
-def rows_of(trace: Trace, confs: list[str], capacity: int | None, version: Version = LATEST) -> list[Row]:
+def rows_of(
+    trace: Trace, confs: list[str], capacity: int | None, version: Version = LATEST, hooks: MakeHooks | None = None
+) -> list[Row]:
     """Return a row for each setting, in the order of ``confs``; ``capacity`` in bytes, None for as much memory as needed.
+
+    ``hooks``: of a recording with private pools (`private_pools.hooks_of`).
 
     The replays run in parallel threads, because compiled code does not hold the interpreter's lock.
     """
@@ -50,7 +55,7 @@ def rows_of(trace: Trace, confs: list[str], capacity: int | None, version: Versi
     tried = [conf for conf in confs if conf not in idle]
     pool = ThreadPoolExecutor(min(len(tried), os.cpu_count() or 1), "memtrace-whatif")
     try:
-        found = dict(zip(tried, pool.map(lambda conf: row_of(trace, conf, capacity, version), tried), strict=True))
+        found = dict(zip(tried, pool.map(lambda conf: row_of(trace, conf, capacity, version, hooks=hooks), tried), strict=True))
         for conf in idle:
             reason = refused_by(conf, version)
             notes = warnings(conf, trace.facts.largest_request)
@@ -64,7 +69,9 @@ def rows_of(trace: Trace, confs: list[str], capacity: int | None, version: Versi
         sought = [row for row in ranked(rows, "") if row.status != "refused" and row.same_as is None]
         sought = sought if trace.facts.events < LONG else sought[:BISECTED]
         least = dict(
-            zip([row.conf for row in sought], pool.map(lambda row: smallest(trace, row.conf, version), sought), strict=True)
+            zip(
+                [row.conf for row in sought], pool.map(lambda row: smallest(trace, row.conf, version, hooks), sought), strict=True
+            )
         )
     finally:
         pool.shutdown(cancel_futures=True)
@@ -73,7 +80,14 @@ def rows_of(trace: Trace, confs: list[str], capacity: int | None, version: Versi
     return rows
 
 
-def row_of(trace: Trace, conf: str, capacity: int | None, version: Version = LATEST, explain: bool = True) -> Row:
+def row_of(
+    trace: Trace,
+    conf: str,
+    capacity: int | None,
+    version: Version = LATEST,
+    explain: bool = True,
+    hooks: MakeHooks | None = None,
+) -> Row:
     """Replay a setting within ``capacity`` bytes (None: as much as needed) and return its row, without a smallest capacity.
 
     With ``explain``, the row of a setting that fails has an autopsy. A setting that PyTorch or memtrace does not accept gives a
@@ -88,7 +102,7 @@ def row_of(trace: Trace, conf: str, capacity: int | None, version: Version = LAT
         return Row(conf, "refused", notes=[reason, *notes])
     try:
         policy = parse_policy(policy_of(conf, version))
-        placed = replay(trace, policy, capacity, on_oom="skip", detail="bare")
+        placed = replay(trace, policy, capacity, on_oom="skip", detail="bare", hooks=made(hooks))
     except UsageError as error:
         return Row(conf, "refused", notes=[*notes, str(error)])
     stats = placed.state.stats
@@ -98,23 +112,23 @@ def row_of(trace: Trace, conf: str, capacity: int | None, version: Version = LAT
     if row.ooms:
         row.status = "oom"
     if row.ooms and explain:
-        row.autopsy = autopsy(replay(trace, policy, capacity, detail="bare"))
+        row.autopsy = autopsy(replay(trace, policy, capacity, detail="bare", hooks=made(hooks)))
         row.oom_event, row.oom_tag = row.autopsy.event, row.autopsy.tag
     return row
 
 
-def smallest(trace: Trace, conf: str, version: Version = LATEST) -> int | None:
+def smallest(trace: Trace, conf: str, version: Version = LATEST, hooks: MakeHooks | None = None) -> int | None:
     """Return the smallest capacity found by bisection down to STEP; None if the setting fails on any device."""
     from memtrace.engine.registry import parse_policy
 
-    return smallest_of(trace, parse_policy(policy_of(conf, version)))
+    return smallest_of(trace, parse_policy(policy_of(conf, version)), hooks)
 
 
-def smallest_of(trace: Trace, policy: Policy) -> int | None:
+def smallest_of(trace: Trace, policy: Policy, hooks: MakeHooks | None = None) -> int | None:
     """Do the same as ``smallest`` for a policy."""
     from memtrace.questions.mincap import bisect, runs
 
-    run = runs(trace, policy)
+    run = runs(trace, policy, hooks)
     bound = trace.facts.peak_live_bytes
     try:
         top = run(None)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from textwrap import wrap
+from collections.abc import Callable, Sequence
 
 from memtrace.formats.snapshot.diagnostics import PINNED, RECORD
 from memtrace.formats.snapshot.records import HOST
@@ -13,7 +12,8 @@ from memtrace.gpu.autopsy import UNTAGGED, Autopsy, Pin
 from memtrace.gpu.capacity import FLUSH, FRACTION, GIVEN, OOM
 from memtrace.gpu.rows import Row
 from memtrace.structures.caching.versions import variable_of
-from memtrace.units import format_count, format_size
+from memtrace.units import format_apart, format_count, format_size
+from memtrace.wrapping import folded
 
 LABEL = 7  # columns of the words on the left
 HOLDERS = 3  # kinds of live blocks, and segments, that are named
@@ -27,18 +27,25 @@ def screen(answer: Answer, width: int = 80, verbose: bool = False) -> list[str]:
     parts = [("ran", ran(answer)), ("trust", [trust(answer)]), ("why", why(answer)), ("do", do(answer))]
     found = []
     for label, sentences in parts:
-        lines = [line for sentence in sentences for line in folded(sentence, width - LABEL)]
+        lines = [line for sentence in sentences for line in folded_sentence(sentence, width - LABEL)]
         found += [f"{label if i == 0 else '':{LABEL}}{line}" for i, line in enumerate(lines)]
     found += ["", *table(answer, width)]
     return found + [line for sentence in behind(answer, verbose) for line in folded(sentence, width)]
 
 
-def folded(sentence: str, width: int) -> list[str]:
+def folded_sentence(sentence: str, width: int) -> list[str]:
     """Return the lines of a sentence; a line to paste, which is marked by a leading tab, is not folded."""
-    if sentence.startswith("\t"):
-        return [sentence[1:]]
-    lines = wrap(sentence, width, break_long_words=False, break_on_hyphens=False)
-    return [lines[0], *(f"  {line}" for line in wrap(" ".join(lines[1:]), width - 2, break_on_hyphens=False))] if lines else []
+    return [sentence[1:]] if sentence.startswith("\t") else folded(sentence, width)
+
+
+def reserved_text(answer: Answer) -> Callable[[int | None], str]:
+    """Return a function that writes reserved bytes and capacities with as many digits as tell those of an answer apart."""
+    at, ran_ = answer.capacity, answer.as_recorded
+    sizes = [at.bytes, at.below if at.source == FLUSH else None, at.device, ran_.peak_reserved if ran_ else None]
+    if answer.fidelity is not None:
+        sizes += [answer.fidelity.reserved_peak_replayed, answer.fidelity.reserved_peak_recorded]
+    sizes += [size for row in answer.rows for size in (row.peak_reserved, row.smallest_capacity)]
+    return format_apart(sizes)
 
 
 def ran(answer: Answer) -> list[str]:
@@ -58,7 +65,7 @@ def ran(answer: Answer) -> list[str]:
     if any(note.startswith("the settings were changed") for note in answer.notes):
         settings += " at last, changed in mid-run"
     before = ", from mid-run on" if int(trace.metadata.get("blocks_before", 0)) else ""
-    first = f"PyTorch {answer.versions}, {settings}; {format_count(trace.facts.events)} events{before}"
+    first = f"PyTorch {answer.versions}, {settings}; {counted(trace.facts.events, 'event')}{before}"
     return [first, device(answer), *ended(answer)]
 
 
@@ -76,18 +83,18 @@ def state(answer: Answer) -> list[str]:
 
 def device(answer: Answer) -> str:
     """Return the sentence on the device, what it could give, and the other devices."""
-    at = answer.capacity
-    fits = f"{format_size(at.bytes)} for this process" if at.bytes is not None else "memory not known, as it never ran short"
+    at, text_of = answer.capacity, reserved_text(answer)
+    fits = f"{text_of(at.bytes)} for this process" if at.bytes is not None else "memory not known, as it never ran short"
     how = {GIVEN: "given", OOM: "what failed requests reported", FLUSH: "the cache was emptied there"}.get(at.source, "")
     if at.source == FLUSH and at.below is not None:
-        how = f"its flushes show less than {format_size(at.below)}"
+        how = f"its flushes show less than {text_of(at.below)}"
     if at.source == FRACTION and at.device:
         low, high = (at.least or 0) / at.device, (at.below or 0) / at.device
-        how = f"the program set a fraction from {low:.3f} to below {high:.3f} of {format_size(at.device)}"
+        how = f"the program set a fraction from {low:.3f} to below {high:.3f} of {text_of(at.device)}"
     others = [one for one in answer.devices if one.number not in (answer.device, HOST)]
     text = f"device {answer.device}: {fits}" + (f" ({how})" if how else "")
     if others:
-        named = ", ".join(f"{one.number} ({format_count(one.events)} events, {said_ooms(one.ooms)})" for one in others[:DEVICES])
+        named = ", ".join(f"{one.number} ({counted(one.events, 'event')}, {said_ooms(one.ooms)})" for one in others[:DEVICES])
         text += f"; not shown: device {named}" + (", ..." if len(others) > DEVICES else "") + "; --device N shows it"
     if pinned := [one for one in answer.devices if one.number == HOST]:
         text += f"; pinned host memory: at most {format_size(pinned[0].peak)} (memtrace info --format torch-snapshot:{PINNED})"
@@ -108,7 +115,7 @@ def ended(answer: Answer) -> list[str]:
     if run.flushes:
         said += f"; emptied the cache {times(run.flushes)}"
         said += f", {format_size(run.given_back)} given back and fetched again" if run.given_back else " without getting any back"
-    return [f"{said}; at most {format_size(answer.as_recorded.peak_reserved or 0) if answer.as_recorded else '?'} reserved"]
+    return [f"{said}; at most {reserved_text(answer)(answer.as_recorded.peak_reserved) if answer.as_recorded else '?'} reserved"]
 
 
 def trust(answer: Answer) -> str:
@@ -124,11 +131,12 @@ def trust(answer: Answer) -> str:
     equal = (
         f"{format_count(same.addresses_equal)} of {format_count(same.addresses_total)} addresses replayed equal ({share:.4g} %)"
     )
-    peak = format_size(same.reserved_peak_replayed)
+    text_of = reserved_text(answer)
+    peak = text_of(same.reserved_peak_replayed)
     if same.reserved_peak_replayed == same.reserved_peak_recorded:
         peaks = f"the peak too, {peak}"
     else:
-        peaks = f"peak {peak}, recorded {format_size(same.reserved_peak_recorded)}"
+        peaks = f"peak {peak}, recorded {text_of(same.reserved_peak_recorded)}"
     if not answer.trusted:
         if no_segment_events(answer):
             equal += ", and no segment events are in the file, which skip_actions can leave out"
@@ -152,20 +160,18 @@ def why(answer: Answer) -> list[str]:
         return fate(answer.state)
     if answer.full is not None:
         full = answer.full
-        found.append(
-            f"really full: no setting helps; {format_size(full.live)} are live at once on {format_size(full.capacity)}: "
-            f"{format_size(full.lacking)} too much"
-        )
+        both = " are live at once on ".join(map(format_apart((full.live, full.capacity)), (full.live, full.capacity)))
+        found.append(f"really full: no setting helps; {both}: {format_size(full.lacking)} too much")
     elif nearly_full(answer):
         most, there = answer.trace.facts.peak_live_bytes, answer.capacity.bytes or 0
         found.append(
-            f"nearly full: {format_size(most)} are live at once on {format_size(there)}, which leaves "
+            f"nearly full: {' are live at once on '.join(map(format_apart((most, there)), (most, there)))}, which leaves "
             f"{format_size(there - most)}: a setting can only just help"
         )
     if answer.death is not None:
         found += death(answer.death, bool(answer.ended and answer.ended.ooms))
     elif answer.same is not None and answer.same.autopsy is not None:
-        found.append(f"replayed with {format_size(answer.capacity.bytes or 0)}, {name_of(answer.same.conf)} fails:")
+        found.append(f"replayed with {reserved_text(answer)(answer.capacity.bytes or 0)}, {name_of(answer.same.conf)} fails:")
         found += death(answer.same.autopsy, True)
     elif answer.versions is not None and answer.trusted and answer.ended and not answer.ended.flushes and not answer.full:
         live = format_size(answer.trace.facts.peak_live_bytes)
@@ -226,13 +232,13 @@ def do(answer: Answer) -> list[str]:
     best, same = answer.best, answer.same
     if best is None:
         least = min((row.smallest_capacity for row in answer.rows if row.smallest_capacity), default=None)
-        need = f"; the least that any of them needs is {format_size(least)}" if least else ""
+        need = f"; the least that any of them needs is {reserved_text(answer)(least)}" if least else ""
         return [f"no setting tried fits, though the live blocks would{need}"]
     if answer.line is None:
         name = variable_of(answer.version)
         keep = f"leave {name} unset" if not best.conf else f"keep {name}={best.conf}"
         return [f"nothing to change: no setting tried does better by 1 % than the one in force; {keep}"]
-    said = [f"\t{answer.line}", helps(best, same or answer.as_recorded, answer.capacity.bytes)]
+    said = [f"\t{answer.line}", helps(answer, best, same or answer.as_recorded)]
     if answer.tried is not None:
         said.append("; ".join([f"the best of {format_count(answer.tried)} settings tried", *answer.reasons]))
     return [*said, *holds(answer)] if nearly_full(answer) else said
@@ -249,19 +255,20 @@ def anew(answer: Answer) -> list[str]:
     ]
 
 
-def helps(best: Row, same: Row | None, capacity: int | None) -> str:
-    """Return how much the best setting helps against the same replay of the recorded settings; ``capacity`` in bytes."""
+def helps(answer: Answer, best: Row, same: Row | None) -> str:
+    """Return how much the best setting helps against the same replay of the recorded settings."""
+    text_of, capacity = reserved_text(answer), answer.capacity.bytes
     if same is None or same.peak_reserved is None or best.peak_reserved is None:
-        return f"reserves at most {format_size(best.peak_reserved or 0)}"
+        return f"reserves at most {text_of(best.peak_reserved or 0)}"
     parts = []
     if same.ooms != best.ooms:
         parts.append(f"{said_ooms(best.ooms or 0)}, not {format_count(same.ooms or 0)}")
     if same.flushes != best.flushes:
-        parts.append(f"{format_count(best.flushes or 0)} flushes, not {format_count(same.flushes or 0)}")
+        parts.append(f"{counted(best.flushes or 0, 'flush')}, not {format_count(same.flushes or 0)}")
     less = 100 * (1 - best.peak_reserved / same.peak_reserved) if same.peak_reserved else 0.0
-    peak = f"reserves at most {format_size(best.peak_reserved)}, not {format_size(same.peak_reserved)}"
-    same_text = format_size(best.peak_reserved) == format_size(same.peak_reserved)
-    parts.append("about the same peak" if same_text else f"{peak} ({less:.0f} % less)" if less >= 0.5 else peak)
+    peak = f"reserves at most {text_of(best.peak_reserved)}, not {text_of(same.peak_reserved)}"
+    close = abs(less) < 0.5
+    parts.append("about the same peak" if close else f"{peak} ({less:.0f} % less)" if less > 0 else peak)
     spare = capacity - best.smallest_capacity if capacity is not None and best.smallest_capacity is not None else None
     if spare is not None and capacity is not None and spare < SPARE * capacity and same.ooms:
         parts.append(f"but with only {format_size(max(spare, 0))} to spare")
@@ -275,8 +282,8 @@ def shrink(answer: Answer) -> list[str]:
     least = min((row.smallest_capacity for row in answer.rows if row.smallest_capacity), default=full.live)
     or_else = "a card"
     if answer.capacity.source == FRACTION:
-        or_else = f"a larger fraction of the {format_size(answer.capacity.device or 0)} there, one"
-    said = [f"need {format_size(full.lacking)} less, or {or_else} that leaves this process {format_size(least)}"]
+        or_else = f"a larger fraction of the {reserved_text(answer)(answer.capacity.device or 0)} there, one"
+    said = [f"need {format_size(full.lacking)} less, or {or_else} that leaves this process {reserved_text(answer)(least)}"]
     said += holds(answer)
     kinds = (("in place", full.reuse.in_place), ("recomputed", full.reuse.recompute), ("freed early", full.reuse.free_early))
     saved = [
@@ -306,8 +313,7 @@ def nearly_full(answer: Answer) -> bool:
 
 def table(answer: Answer, width: int) -> list[str]:
     """Return the lines of the table of settings, best first; those that do the same as another are named behind it."""
-    rows = [*([answer.as_recorded] if answer.as_recorded else []), *(row for row in answer.rows if row.same_as is None)]
-    return table_of(("setting", "reserved", "flushes", "failed", "fits in"), [cells_of(row) for row in rows], width)
+    return table_of(("setting", "reserved", "flushes", "failed", "fits in"), cells_of(answer), width)
 
 
 def table_of(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], width: int) -> list[str]:
@@ -317,9 +323,9 @@ def table_of(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], width: int
 
     def line(cell: tuple[str, ...]) -> list[str]:
         """Return the lines of a row."""
-        names = wrap(cell[0], room, break_on_hyphens=False) or [""]
+        names = folded(cell[0], room) or [""]
         numbers = "".join(f"  {text:>{wide}}" for text, wide in zip(cell[1:], widths, strict=True))
-        return [f"{names[0]:{room}}{numbers}".rstrip(), *(f"  {name}" for name in names[1:])]
+        return [f"{names[0]:{room}}{numbers}".rstrip(), *names[1:]]
 
     return [*line(head), "─" * width, *(text for cell in cells for text in line(cell))]
 
@@ -329,13 +335,19 @@ def name_of(conf: str) -> str:
     return conf or "defaults"
 
 
-def cells_of(row: Row) -> tuple[str, str, str, str, str]:
-    """Return the cells of a row."""
-    if row.status == "refused":
-        return name_of(row.conf), "refused", "", "", ""
-    fits = format_size(row.smallest_capacity) if row.smallest_capacity is not None else "-"
-    failed = format_count(row.ooms or 0) if row.ooms else "none"
-    return name_of(row.conf), format_size(row.peak_reserved or 0), format_count(row.flushes or 0), failed, fits
+def cells_of(answer: Answer) -> list[tuple[str, str, str, str, str]]:
+    """Return the cells of the table of settings, a row for each; those that do the same as an earlier one have none."""
+    rows = [*([answer.as_recorded] if answer.as_recorded else []), *(row for row in answer.rows if row.same_as is None)]
+    text_of = reserved_text(answer)
+    found = []
+    for row in rows:
+        if row.status == "refused":
+            found.append((name_of(row.conf), "refused", "", "", ""))
+            continue
+        failed = format_count(row.ooms or 0) if row.ooms else "none"
+        reserved, fits = text_of(row.peak_reserved or 0), text_of(row.smallest_capacity)
+        found.append((name_of(row.conf), reserved, format_count(row.flushes or 0), failed, fits))
+    return found
 
 
 def behind(answer: Answer, verbose: bool) -> list[str]:
@@ -350,13 +362,21 @@ def behind(answer: Answer, verbose: bool) -> list[str]:
     said += [f"the same as {name_of(first)}: {', '.join(others)}" for first, others in equal.items()]
     if answer.left_out:
         said.append(f"left out, as PyTorch {answer.version} refuses them: {', '.join(answer.left_out)}")
-    remarks = [*answer.notes, *(f"{name_of(row.conf)}: {note}" for row in answer.rows for note in row.notes)]
+    same: dict[str, list[str]] = {}
+    for row in answer.rows:
+        for note in row.notes:
+            same.setdefault(note, []).append(name_of(row.conf))
+    remarks = [*answer.notes, *(f"{note}: {', '.join(confs)}" for note, confs in same.items())]
     if remarks and verbose:
         said += remarks
     elif remarks:
-        count = "1 remark" if len(remarks) == 1 else f"{format_count(len(remarks))} remarks"
-        said.append(f"{count} on the recording and the settings: -v lists them")
+        said.append(f"{counted(len(remarks), 'remark')} on the recording and the settings: -v lists them")
     return said
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"1 {what}" if count == 1 else f"{format_count(count)} {what}{'es' if what.endswith('sh') else 's'}"
 
 
 def times(count: int) -> str:

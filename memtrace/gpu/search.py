@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
+from memtrace.gpu.private_pools import MakeHooks
 from memtrace.gpu.rows import Row, ranked, row_of, smallest
 from memtrace.gpu.settings import DEFAULTS, MIB, options_of, refused_by
 from memtrace.structures.caching.versions import Version
@@ -47,9 +48,11 @@ class Found:
 class Search:
     """Replay settings, each once, in parallel, and keep their results."""
 
-    def __init__(self, trace: Trace, capacity: int | None, version: Version, most: int, kept: str | None) -> None:
+    def __init__(
+        self, trace: Trace, capacity: int | None, version: Version, most: int, kept: str | None, hooks: MakeHooks | None = None
+    ) -> None:
         """Prepare a search of at most ``most`` settings; ``kept`` is a file of results, from which it goes on, if it exists."""
-        self.trace, self.capacity, self.version, self.most = trace, capacity, version, most
+        self.trace, self.capacity, self.version, self.most, self.hooks = trace, capacity, version, most, hooks
         self.kept = Path(kept) if kept is not None else None
         self.rows: dict[str, Row] = {}
         if self.kept is not None and self.kept.exists():
@@ -61,7 +64,7 @@ class Search:
         new = [conf for conf in wanted if conf not in self.rows and refused_by(conf, self.version) is None]
         new = new[: max(self.most - len(self.rows), 0)]
         with ThreadPoolExecutor(os.cpu_count() or 1, "memtrace-search") as pool:
-            made = pool.map(lambda conf: row_of(self.trace, conf, self.capacity, self.version, explain=False), new)
+            made = pool.map(lambda conf: row_of(self.trace, conf, self.capacity, self.version, False, self.hooks), new)
             self.rows.update(zip(new, made, strict=True))
         if new and self.kept is not None:
             self._save(self.kept)
@@ -92,13 +95,19 @@ class Search:
 
 
 def search(
-    trace: Trace, recorded: str, capacity: int | None, version: Version, most: int = MOST, kept: str | None = None
+    trace: Trace,
+    recorded: str,
+    capacity: int | None,
+    version: Version,
+    most: int = MOST,
+    kept: str | None = None,
+    hooks: MakeHooks | None = None,
 ) -> Found:
     """Return the best settings for a trace within ``capacity`` bytes (None: as much as needed), after at most ``most`` replays.
 
-    ``recorded`` is the setting in force, from which changes are counted. ``kept``: see Search.
+    ``recorded`` is the setting in force, from which changes are counted. ``kept``: see Search; ``hooks``: see `rows_of`.
     """
-    run = Search(trace, capacity, version, most, kept)
+    run = Search(trace, capacity, version, most, kept, hooks)
     run.tell([recorded, DEFAULTS])
     first = run.tell(_combinations())
     plain = [row.conf for row in ranked(first, recorded) if "expandable_segments" not in row.conf]
@@ -113,7 +122,7 @@ def search(
     order = ranked([row for row in run.rows.values() if row.status != "refused"], recorded)
     shown = order[:SHOWN] + [row for row in order[SHOWN:] if row.conf in (recorded, DEFAULTS)]
     for row in shown[:BISECTED]:
-        row.smallest_capacity = smallest(trace, row.conf, version)
+        row.smallest_capacity = smallest(trace, row.conf, version, hooks)
     return Found(shown, len(run.rows), reasons)
 
 

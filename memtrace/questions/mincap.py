@@ -20,6 +20,7 @@ from memtrace.errors import UsageError
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
+    from memtrace.engine.replay import Hooks
     from memtrace.trace import Trace
 
 MOST_RUNS = 400  # default of ``most_runs``, see ``search``
@@ -129,9 +130,9 @@ def first_refusal(trace: Trace, policy: Policy, capacity: int) -> Refusal | None
     )
 
 
-def runs(trace: Trace, policy: Policy) -> Run:
-    """Return a function that replays the trace at a capacity; it caches its outcomes."""
-    from memtrace.engine.replay import replay
+def runs(trace: Trace, policy: Policy, hooks: Callable[[], Hooks] | None = None) -> Run:
+    """Return a function that replays the trace at a capacity, with new ``hooks`` each time; it caches its outcomes."""
+    from memtrace.engine.replay import Hooks, replay
 
     known: dict[int | None, Outcome] = {}
 
@@ -139,7 +140,7 @@ def runs(trace: Trace, policy: Policy) -> Run:
         """Return the outcome at a capacity; a capacity that the policy does not accept counts as one that fails."""
         if capacity not in known:
             try:
-                placed = replay(trace, policy, capacity, detail="bare")
+                placed = replay(trace, policy, capacity, detail="bare", hooks=(hooks or Hooks)())
             except UsageError:  # the policy's options do not allow so small a capacity
                 if capacity is None:
                     raise

@@ -68,8 +68,7 @@ def blocks_of(answer: Answer) -> Iterator[Block]:
         for sentence in parts[name]:
             yield Paragraph(sentence.strip(), strong=sentence.startswith("\t"))
     yield Heading("Settings, best first")
-    rows = [*([answer.as_recorded] if answer.as_recorded else []), *(row for row in answer.rows if row.same_as is None)]
-    yield Table(SETTINGS, tuple(said.cells_of(row) for row in rows))
+    yield Table(SETTINGS, tuple(said.cells_of(answer)))
     for sentence in said.behind(answer, verbose=True):
         yield Paragraph(sentence)
     held = answer.death or answer.state

@@ -34,7 +34,8 @@ def page_of(path: Path) -> tuple[str, dict[str, Any]]:
 
 def columns(one: dict[str, Any]) -> Any:
     """[5, blocks]: start, life, low, size, tag; the starts added up."""
-    raw = np.frombuffer(zlib.decompress(base64.b64decode(one["data"])), "<u4").reshape(5, -1).astype(np.int64)
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(one["data"])), np.uint8).reshape(4, -1).astype(np.int64)
+    raw = (planes << np.array([[0], [8], [16], [24]])).sum(axis=0).reshape(5, -1)
     raw[0] = np.cumsum(raw[0])
     return raw
 
@@ -92,6 +93,28 @@ def test_many_blocks_are_an_image_of_the_small_ones(tmp_path: Path, monkeypatch:
     assert sorted((life * size).tolist(), reverse=True) == areas[:100]
     cells = np.frombuffer(zlib.decompress(base64.b64decode(one["cells"])), np.uint8)
     assert cells.size == block_map.CELLS[0] * block_map.CELLS[1] and cells.max() == 255
+
+
+def test_the_image_says_how_much_of_each_cell_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_map, "CELLS", (4, 2))
+    events, height = 8, 10
+    blocks = [(0, 4, 0, 10), (4, 8, 2, 6), (6, 8, 8, 1)]  # start, end, low, size
+    wanted = np.zeros((2, 4))
+    for start, end, low, size in blocks:
+        for event in range(start, end):
+            for granule in range(low, low + size):
+                wanted[granule // 5, event // 2] += 1 / (2 * 5)
+    cells = block_map.cells_of(*np.array(blocks).T, events, height)
+    assert cells.tolist() == np.round(255 * wanted).tolist()
+
+
+def test_a_page_that_would_be_too_large_holds_fewer_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = read(THRASH)
+    addresses = replay(trace, "pytorch", 1447034880, on_oom="skip", detail="bare", keep=True).addresses
+    monkeypatch.setattr(block_map, "MOST_BYTES", 6000)
+    layouts = page_of(block_map.write(trace, {"x": addresses, "y": addresses}, tmp_path / "b.html"))[1]["layouts"]
+    assert 3000 < sum(len(one["data"]) for one in layouts.values()) <= 6000
+    assert all(0 < one["count"] < len(expected(trace, addresses)) - 100 for one in layouts.values())
 
 
 def test_names_in_the_page_are_no_markup(tmp_path: Path) -> None:

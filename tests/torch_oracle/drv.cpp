@@ -1,6 +1,6 @@
 // Feeds a program of requests to PyTorch's own CUDA caching allocator, and prints what it does.
 // Commands: a ID BYTES STREAM | f ID | e (empty_cache) | frac F | r ID STREAM (record_stream) | c (all stream work is done)
-//           manual (stream work is done only when told)
+//           d ID (the stream work on freed block ID is done) | manual (stream work is done only when told)
 // Output: a line per trace event `T action addr size stream`; at the end the statistics.
 // Stream 0 is the default stream, 1.. are torch.cuda.Stream() in the order of their making.
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -13,6 +13,7 @@
 #include <unordered_map>
 extern "C" unsigned long long cudaFakeRecorded, cudaFakeDone;
 extern "C" int cudaFakeAuto;
+extern "C" void cudaFakeFinish(unsigned long long);
 namespace c10::cuda::_internal { void setHasPrimaryContext(bool (*)(c10::DeviceIndex)); }
 using namespace c10::cuda::CUDACachingAllocator;
 static const char* ACTIONS[] = {"alloc", "free_requested", "free_completed", "segment_alloc", "segment_free",
@@ -34,6 +35,7 @@ int main() {
   });
   for (size_t n = 0; n < 32; n++) numbers[(size_t)stream(n).stream()] = n;
   std::unordered_map<long, void*> live;
+  std::unordered_map<long, std::pair<unsigned long long, unsigned long long>> pending;  // events of a freed block: first, last
   std::string op;
   long id;
   size_t size, n;
@@ -45,7 +47,11 @@ int main() {
     } else if (op == "f") {
       std::cin >> id;
       auto it = live.find(id);
-      if (it != live.end()) { a->raw_delete(it->second); live.erase(it); }
+      if (it == live.end()) continue;
+      auto before = cudaFakeRecorded;
+      a->raw_delete(it->second);
+      live.erase(it);
+      pending[id] = {before + 1, cudaFakeRecorded};
     } else if (op == "r") {
       std::cin >> id >> n;
       auto it = live.find(id);
@@ -53,6 +59,9 @@ int main() {
       c10::DataPtr d(it->second, it->second, a->raw_deleter(), c10::Device(c10::DeviceType::CUDA, 0));
       a->recordStream(d, stream(n));
       d.release_context();
+    } else if (op == "d") {
+      std::cin >> id;
+      for (auto n = pending[id].first; n && n <= pending[id].second; n++) cudaFakeFinish(n);
     } else if (op == "c") cudaFakeDone = cudaFakeRecorded;
     else if (op == "manual") cudaFakeAuto = 0;
     else if (op == "e") a->emptyCache({0, 0});

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <string>
 static size_t TOTAL(){static size_t t=getenv("FAKE_TOTAL")?strtoull(getenv("FAKE_TOTAL"),0,10):(80ull<<30);return t;}
 static size_t used=0; static unsigned long long bump=0x7f0000000000ull, vbump=0x600000000000ull;
@@ -32,12 +33,14 @@ cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*){return c
 cudaError_t cudaDeviceGetStreamPriorityRange(int*a,int*b){*a=0;*b=-5;return cudaSuccess;}
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t*s,unsigned,int){static long n=0x1000;*s=(cudaStream_t)(n+=16);return cudaSuccess;}
 cudaError_t cudaStreamWaitEvent(cudaStream_t,cudaEvent_t,unsigned){return cudaSuccess;}
-// An event is the number of its record; it is done if that is not above what was told to be done.
+// An event is the number of its record; it is done if that is not above what was told to be done, or was told to be done itself.
 unsigned long long cudaFakeRecorded=0, cudaFakeDone=0; int cudaFakeAuto=1;
+static std::set<unsigned long long> finished;
+void cudaFakeFinish(unsigned long long n){finished.insert(n);}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t*e,unsigned){*e=(cudaEvent_t)new unsigned long long(0);return cudaSuccess;}
 cudaError_t cudaEventDestroy(cudaEvent_t){return cudaSuccess;}
 cudaError_t cudaEventRecord(cudaEvent_t e,cudaStream_t){*(unsigned long long*)e=++cudaFakeRecorded;return cudaSuccess;}
-cudaError_t cudaEventQuery(cudaEvent_t e){if(!cudaFakeAuto && *(unsigned long long*)e>cudaFakeDone){last=cudaErrorNotReady;return last;} return cudaSuccess;}
+cudaError_t cudaEventQuery(cudaEvent_t e){auto n=*(unsigned long long*)e; if(!cudaFakeAuto && n>cudaFakeDone && !finished.count(n)){last=cudaErrorNotReady;return last;} return cudaSuccess;}
 cudaError_t cudaEventSynchronize(cudaEvent_t){return cudaSuccess;}
 cudaError_t cudaEventElapsedTime(float*f,cudaEvent_t,cudaEvent_t){*f=0;return cudaSuccess;}
 #define STUB(n) cudaError_t n(){fprintf(stderr,"STUB " #n "\n");return cudaErrorNotSupported;}

@@ -199,10 +199,12 @@ def notes(snapshot: Snapshot, recording: Recording, lives: Lives, rows: TraceRow
             f"{rows.late:,} blocks were in use by another stream when they were freed: record and complete events say so"
         )
     if rows.trims:
-        found.append(f"{rows.trims:,} times segments were given back that no request needed: read as empty_cache")
+        times = "once" if rows.trims == 1 else f"{rows.trims:,} times"
+        found.append(f"{times} segments were given back that no request needed: read as empty_cache")
     failed = int(np.count_nonzero(action == Action.OOM))
     if failed:
-        found.append(f"{failed:,} requests failed with out-of-memory; each is in the trace, freed at once")
+        each = "1 request failed" if failed == 1 else f"{failed:,} requests failed"
+        found.append(f"{each} with out-of-memory; {'it' if failed == 1 else 'each'} is in the trace, freed at once")
     if (recording.events.pool > 0).any() or (recording.segments.pool > 0).any():
         found.append(private_pools(recording))
     if changed := changed_settings(recording):

@@ -9,6 +9,7 @@ from memtrace.formats.snapshot.tree import Tree, Values
 from memtrace.trace.model import Int32s, Int64s
 
 NOTHING = ("", "N/A")  # texts that say nothing
+LABELS = ("user_metadata", "compile_context")  # keys of events
 MISSING = -1
 
 
@@ -18,8 +19,13 @@ def labelled(tree: Tree, device: int, events: Values, numbers: Int32s, sites: li
     ``numbers``: the index of each event's site, -1 for none. An event's labels are the innermost annotation around it, its
     user_metadata, and its compile_context.
     """
+    keys = [key for key in LABELS if tree.key(key) is not None]
+    if not keys and tree.key("external_annotations") is None:
+        return numbers
     names, annotation = annotations_around(tree, device, tree.numbers(tree.column(events, "time_us"), MISSING))
-    texts = [_said(tree, tree.text_codes(tree.column(events, key))) for key in ("user_metadata", "compile_context")]
+    texts = [_said(tree, tree.text_codes(tree.column(events, key))) for key in keys]
+    if not names and not any((codes >= 0).any() for codes in texts):
+        return numbers
     rows = np.stack((numbers.astype(np.int64), annotation, *texts), axis=1)
     with_labels = np.flatnonzero((rows[:, 1:] >= 0).any(axis=1))
     if not with_labels.size:
@@ -37,8 +43,11 @@ def labelled(tree: Tree, device: int, events: Values, numbers: Int32s, sites: li
 
 def _said(tree: Tree, codes: Int64s) -> Int64s:
     """Return codes of texts with those that say nothing replaced by -1."""
-    empty = [code for code in np.unique(codes).tolist() if code >= 0 and tree.text(code) in NOTHING]
-    found: Int64s = np.where(np.isin(codes, empty), -1, codes)
+    there = np.flatnonzero(np.bincount(codes + 1)) - 1
+    kept = np.full(int(there.max(initial=-1)) + 2, MISSING)  # the last is for -1, no text
+    said = [code for code in there.tolist() if code >= 0 and tree.text(code) not in NOTHING]
+    kept[said] = said
+    found: Int64s = kept[codes]
     return found
 
 

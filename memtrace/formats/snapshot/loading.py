@@ -114,11 +114,12 @@ def _codes(tree: Tree, values: Values, names: dict[str, Any], default: int) -> A
 
 def _pools(tree: Tree, values: Values) -> Int32s:
     """Return ids of pools, which are pairs of numbers, as codes; 0 for the default pool (0, 0) and where there is no id."""
-    pairs = np.zeros((values.size, 2), np.int64)
-    found, both = tree.pairs(values)
-    pairs[found] = tree.numbers(both, 0)
-    if not pairs.any():
+    found, *both = tree.pairs(values)
+    first, second = (tree.numbers(one, 0) for one in both)
+    if not (first.any() or second.any()):
         return np.zeros(values.size, np.int32)
+    pairs = np.zeros((values.size, 2), np.int64)
+    pairs[found, 0], pairs[found, 1] = first, second
     unique, inverse = np.unique(np.concatenate((np.zeros((1, 2), np.int64), pairs)), axis=0, return_inverse=True)
     codes = inverse.reshape(-1)
     # The row put in front is the default pool's, so codes[0] is its code; it becomes 0, and codes below it move up by one.

@@ -77,7 +77,7 @@ def read_tree(source: Readable) -> Tree:
         while True:
             why, at = run(window.data, at, window.length, heap)
             if why == m.DONE:
-                return Tree(heap, window.start + at)
+                return Tree(heap._replace(memo=heap.memo[:0].copy()), window.start + at)  # the memo is of no more use
             if why == m.GROW:
                 heap = grown(heap, window.start + at, source.label)
             elif why == m.REFUSED:

@@ -69,12 +69,15 @@ class Tree:
 
     def numbers(self, values: Values, default: int) -> Values:
         """Return whole numbers (True is 1, False 0) as int64; ``default`` where a value is no whole number."""
-        kinds = values & KIND
-        found = np.where(kinds == m.INT, values >> m.KIND_BITS, default)
-        return np.where(kinds == m.TRUE, 1, np.where(kinds == m.FALSE, 0, found))
+        found = values >> m.KIND_BITS
+        kinds = values.astype(np.uint8) & KIND  # the kind is in the lowest bits
+        found[kinds != m.INT] = default
+        found[kinds == m.TRUE] = 1
+        found[kinds == m.FALSE] = 0
+        return found
 
-    def pairs(self, values: Values) -> tuple[Values, Values]:
-        """Return the indices of the values that are lists of two, and the two items of each, [n, 2].
+    def pairs(self, values: Values) -> tuple[Values, Values, Values]:
+        """Return the indices of the values that are lists of two, and the first and the second item of each.
 
         Only a list whose two items were appended together is found, as every tuple is.
         """
@@ -83,7 +86,7 @@ class Tree:
         chunks = heap.list_first[values[lists] >> m.KIND_BITS]
         whole = (chunks >= 0) & (heap.chunk_count[chunks] == 2) & (heap.chunk_next[chunks] < 0)
         starts = heap.chunk_start[chunks[whole]]
-        return lists[whole], np.stack((heap.items[starts], heap.items[starts + 1]), axis=1)
+        return lists[whole], heap.items[starts], heap.items[starts + 1]
 
     def text_codes(self, values: Values) -> Values:
         """Return the index of each text in the heap, -1 where a value is no text; equal texts have equal indices."""

@@ -17,7 +17,8 @@ async function unpacked(text) {
 }
 
 async function prepare(one) {
-  const all = new Uint32Array(await unpacked(one.data)), n = one.count;
+  const raw = new Uint8Array(await unpacked(one.data)), n = one.count, m = 5 * n, all = new Uint32Array(m);
+  for (let i = 0; i < m; i++) all[i] = raw[i] | (raw[m + i] << 8) | (raw[2 * m + i] << 16) | (raw[3 * m + i] << 24);
   const start = new Float64Array(n), area = new Float64Array(n), order = new Uint32Array(n);
   for (let i = 0, sum = 0; i < n; i++) {
     start[i] = sum += all[i];
@@ -138,4 +139,7 @@ for (const name of Object.keys(DATA.layouts)) {
   head.append(button, " ");
 }
 fit();
-load(Object.keys(DATA.layouts)[0]).then(() => { document.body.dataset.ready = "1"; });
+load(Object.keys(DATA.layouts)[0]).then(() => requestAnimationFrame(() => {
+  performance.mark("shown");
+  document.body.dataset.ready = "1";
+}));
