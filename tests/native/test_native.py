@@ -194,6 +194,15 @@ def test_settings_of_the_allocator_are_options_of_the_policy() -> None:
     assert mapped["unused_bytes_mean"] < plain["unused_bytes_mean"]
 
 
+def test_the_mean_over_events_is_known_where_every_event_is_read() -> None:
+    trace = from_events(HELD)
+    placed = replay(trace, "native:glibc", samples=len(HELD), keep=True, interpret=True)
+    assert placed.reserved is not None
+    live = np.cumsum([row[2] if row[0] == "alloc" else -100_000 for row in HELD])
+    assert measure(placed)["jw1"] == pytest.approx(float((placed.reserved / live).mean()) - 1)
+    assert measure(replay(trace, "native:glibc", samples=len(HELD) - 1, interpret=True))["jw1"] is None
+
+
 MAPPED = "native:glibc,env=[MALLOC_MMAP_THRESHOLD_=65536;MALLOC_TOP_PAD_=0]"
 
 
