@@ -23,7 +23,7 @@ SEARCHES, FITS, SPLITS, MERGES, CALLS = "searches", "fits", "splits", "merges", 
 
 # Word -> where it is known, in the order of the documentation. The states are known of every replay of full detail.
 KNOWN_OF = {
-    EVENTS: "all policies; real allocators (`native`) if every event is sampled (`--samples all`): the footprint is read at samples",
+    EVENTS: "all policies; real allocators (`native`) if every event is sampled (`--samples all`), as the footprint is read then",
     ENDS: "policies with addresses from 0 in the one range that is reserved; not with `VIRTUAL` or pieces, nor `native`",
     TIMES: "traces with times",
     ALLOCATED: "policies with a ledger or with `survey`; real allocators",
