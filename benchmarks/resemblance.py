@@ -1,5 +1,6 @@
 """Which simulated policy is most like which real allocator: `python -m benchmarks.resemblance RESULTS`, a results folder.
-With `--heaps TRACE...` instead: what glibc held for each recorded program, and what native:glibc finds for its trace.
+With `--heaps TRACE...` instead: what glibc held for each recorded program, and what native:glibc finds for its trace: by the same
+count at as many moments, by the same count at more, and as what is mapped.
 
 A distance is the mean over traces of the mean over samples of the difference of two policies' bytes, as a share of the
 trace's peak of live bytes. Reserved bytes are taken above those at the first sample, so that what a library takes at its
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 SHOWN = 3
+LOOK = 4096  # calls between two looks of `memtrace record native` at a program's heap
 
 
 def curves(timeline: pd.DataFrame, column: str) -> dict[str, Any]:
@@ -59,14 +61,21 @@ def costs(summary: pd.DataFrame, timing: pd.DataFrame) -> list[str]:
 def heaps(paths: list[str]) -> Iterator[str]:
     """A row for each trace that says what glibc held for its program."""
     from memtrace import read, replay
+    from memtrace.engine.replay import DEFAULT_SAMPLES
 
-    yield "| trace | threads | the program's own heap | replayed | |\n|---|---:|---:|---:|---:|"
+    columns = ("trace", "threads", "the program's own heap", "read as seldom", "read at 2,000 samples", "mapped")
+    yield f"| {' | '.join(columns)} |\n|---{'|---:' * 5}|"
     for path in paths:
         trace = read(path)
         own = int(trace.metadata.get("heap_peak_bytes", 0))
         if own:
-            found = replay(trace, "native:glibc,footprint=mapped,touch=false").peak_reserved_bytes
-            yield f"| {trace.name} | {trace.metadata['threads']} | {own:,} | {found:,} | {100 * (found / own - 1):+.2f} % |"
+            looks = max(2, trace.facts.events // LOOK)  # as seldom as the recorder looked
+            counts = [
+                replay(trace, f"native:glibc,footprint={footprint},touch=false", samples=samples).peak_reserved_bytes
+                for footprint, samples in (("heap", looks), ("heap", DEFAULT_SAMPLES), ("mapped", DEFAULT_SAMPLES))
+            ]
+            beside = " | ".join(f"{count:,} ({100 * (count / own - 1):+.2f} %)" for count in counts)
+            yield f"| {trace.name} | {trace.metadata['threads']} | {own:,} | {beside} |"
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from memtrace.engine.known import STATES
+from memtrace.engine.known import KNOWN_OF, STATES
 from memtrace.measures import builtin_metrics
 from memtrace.measures.declaration import Metric
 
@@ -24,14 +24,7 @@ left out of figures and comparisons, and a gate on it fails and says so.
 
 | needs | known of |
 |---|---|
-| events | all policies but real allocators (`native`), whose reserved bytes are read at some events only |
-| ends | policies with addresses from 0 in the one range that is reserved; not with `VIRTUAL` or pieces, nor `native` |
-| times | traces with times |
-| allocated | policies with a ledger or with `survey`; real allocators |
-| holes | policies with a ledger or with `survey`; of others the engine counts what lies between the requested bytes of blocks |
-| sizes | policies with a ledger; of others the engine counts them from the addresses and the bytes of blocks |
-| calls | policies with a ledger; of others the engine counts calls after which more or fewer bytes are reserved |
-| searches, fits, splits, merges | policies with a ledger |
+{known}
 
 A policy with a ledger names what it does not count in its constant `NOT_COUNTED`. Of a policy without a ledger whose addresses
 are virtual (`VIRTUAL`) the engine counts no holes. A replay in Python with less than `detail="full"` has no states, so it knows
@@ -45,7 +38,11 @@ the peak of reserved bytes and how it ended alone.
 
 
 def page() -> str:
-    return HEAD + "".join(map(row, builtin_metrics()))
+    words: dict[str, list[str]] = {}
+    for word, where in KNOWN_OF.items():
+        words.setdefault(where, []).append(word)
+    known = "\n".join(f"| {', '.join(same)} | {where} |" for where, same in words.items())
+    return HEAD.replace("{known}", known) + "".join(map(row, builtin_metrics()))
 
 
 def row(metric: Metric) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Within:
     """A packing that is looked for within a capacity."""
 
-    capacity: int  # bytes
+    capacity: int  # bytes; 0: none is asked for
     effort: int  # steps of the search, in multiples of PLACEMENTS_OF_ONE
     solver_seconds: float  # for the solver; 0: it is not called
     align: int  # bytes, of addresses
@@ -80,10 +80,12 @@ def bound(
     """Pack the blocks of TRACE with all lifetimes known in advance; no online policy can beat the result by much.
 
     The peak of live bytes is a lower bound. The validator checks each packing. Policy `optimum` follows the best
-    packing. Where too many blocks live at once to be packed, the placements of first and best fit are compared.
+    packing. The placements of first and best fit are compared too if no packing is at the bound; they are alone where too
+    many blocks live at once to be packed.
 
     With --capacity, a depth-first search looks for a packing within that capacity, in 5 million steps times the effort.
-    The exit code is 1 if it finds none. With --solver as well, CP-SAT goes on where the search gives up.
+    The exit code is 1 if it finds none. With --solver as well, CP-SAT goes on where the search gives up. Of more than
+    1,500 blocks, the packings made without --capacity answer.
 
     \b
     Example:
@@ -93,7 +95,6 @@ def bound(
     from memtrace.cli.output import echo_json, print_table
     from memtrace.errors import UsageError
     from memtrace.packing.buffers import buffers_of
-    from memtrace.packing.packing import packings
     from memtrace.units import format_size, parse_size
 
     unit = parse_size(align)
@@ -103,23 +104,17 @@ def bound(
     buffers = buffers_of(found_trace, unit)
     if capacity is not None and planners:
         raise UsageError("--planner says what a planner needs, and not whether that is within --capacity\ntry: one of the two")
+    within = Within(capacity=capacity or 0, effort=effort, solver_seconds=solver_seconds, align=unit)
     if capacity is not None:
-        within = Within(capacity=capacity, effort=effort, solver_seconds=solver_seconds, align=unit)
         fits(found_trace, buffers, within, output, as_json)
         return
-    found = []
-    for packing in packings(buffers, effort, solver_seconds):
-        check(found_trace, buffers, packing, unit)
-        found.append(packing)
     if not len(buffers):
         raise UsageError(f"{found_trace.name} asks for no block: there is nothing to pack")
-    if not found:
-        if not (quiet or as_json):
-            echo("note: too many blocks live at once to be packed; these are the placements of policies", err=True)
-        found = [placed(found_trace, buffers, name, unit, output is not None) for name in ONLINE]
-        for packing in found:
-            check(found_trace, buffers, packing, unit)
+    found = known_packings(found_trace, buffers, within, output is not None)
+    if all(packing.method in ONLINE for packing in found) and not (quiet or as_json):
+        echo("note: too many blocks live at once to be packed; these are the placements of policies", err=True)
     lowest = min(found, key=lambda packing: packing.height)
+    least = buffers.bound if output is not None else buffers.bound_in_place
     if output is not None:
         write(Path(output), buffers, lowest)
     planned = [planned_by(found_trace, planner) for planner in planners]
@@ -129,18 +124,18 @@ def bound(
             "schema": "memtrace.bound/1",
             "trace": found_trace.name,
             "peak_live_bytes": found_trace.facts.peak_live_bytes,
-            "lower_bound_bytes": buffers.bound,
+            "lower_bound_bytes": least,
             "packings": rows,
         }
         if planned:
             document["planners"] = [{"planner": p.method, "height_bytes": p.height, "seconds": p.seconds} for p, _ in planned]
         echo_json(document)
         return
-    lines = [("peak live, aligned", format_size(buffers.bound), "1.000x", "")]
-    rated: list[tuple[Packing, int]] = [*((p, buffers.bound) for p in found), *planned]
-    lines += [(p.method, format_size(p.height), f"{p.height / least:.3f}x", f"{p.seconds:.1f} s") for p, least in rated]
+    lines = [("peak live, aligned", format_size(least), "1.000x", "")]
+    rated: list[tuple[Packing, int]] = [*((p, least) for p in found), *planned]
+    lines += [(p.method, format_size(p.height), f"{p.height / own:.3f}x", f"{p.seconds:.1f} s") for p, own in rated]
     print_table(("method", "height", "x bound", "time"), lines, title=f"{found_trace.name}: {len(buffers):,} blocks to pack")
-    echo(gap_sentence(buffers, lowest))
+    echo(gap_sentence(least, lowest))
 
 
 def planned_by(trace: Trace, planner: str) -> tuple[Packing, int]:
@@ -150,6 +145,21 @@ def planned_by(trace: Trace, planner: str) -> tuple[Packing, int]:
     buffers, packing = packing_of(trace, planner)
     check(trace, buffers, packing, 1)
     return packing, buffers.bound
+
+
+def known_packings(trace: Trace, buffers: Buffers, how: Within, moves: bool) -> list[Packing]:
+    """Return the packings of all methods, and where policies place the blocks, but if a packing is at the bound of both.
+
+    ``moves``: each realloc of the policies moves its block, as it does in a packing. The validator checks each.
+    """
+    from memtrace.packing.packing import packings
+
+    found = [*packings(buffers, how.effort, how.solver_seconds)]
+    if not any(packing.height == buffers.bound_in_place for packing in found):
+        found += [placed(trace, buffers, name, how.align, moves) for name in ONLINE]
+    for packing in found:
+        check(trace, buffers, packing, how.align)
+    return found
 
 
 def placed(trace: Trace, buffers: Buffers, name: str, align: int, moves: bool) -> Packing:
@@ -175,10 +185,13 @@ def fits(trace: Trace, buffers: Buffers, within: Within, output: str | None, as_
     """
     from memtrace.cli.output import echo_json
     from memtrace.errors import MemtraceError
+    from memtrace.packing import packing as methods
     from memtrace.packing.buffers import lasting
-    from memtrace.packing.packing import fit_within
 
-    outcome = fit_within(buffers, within.capacity, within.effort, within.solver_seconds, lasting(trace, buffers))
+    if methods.is_searched(buffers, within.capacity):
+        outcome = methods.fit_within(buffers, within.capacity, within.effort, within.solver_seconds, lasting(trace, buffers))
+    else:
+        outcome = methods.within(known_packings(trace, buffers, within, output is not None), within.capacity)
     if outcome.packing is not None:
         check(trace, buffers, outcome.packing, within.align)
         if output is not None:
@@ -227,15 +240,15 @@ def check(trace: Trace, buffers: Buffers, packing: Packing, align: int) -> None:
         raise PolicyError(f"{packing.method}: {offence.text}")
 
 
-def gap_sentence(buffers: Buffers, lowest: Packing) -> str:
-    """Return a sentence on how far the lowest packing is above the lower bound."""
+def gap_sentence(bound: int, lowest: Packing) -> str:
+    """Return a sentence on how far the lowest packing is above the lower bound in bytes."""
     from memtrace.units import format_size
 
-    gap = lowest.height - buffers.bound
+    gap = lowest.height - bound
     if gap == 0:
-        return f"{lowest.method} reaches the bound of {format_size(buffers.bound)}: no packing is lower."
+        return f"{lowest.method} reaches the bound of {format_size(bound)}: no packing is lower."
     proof = ", and there is no lower one" if lowest.proven else ""
-    return f"{lowest.method} is lowest, {100 * gap / buffers.bound:.1f} % ({format_size(gap)}) above the bound{proof}."
+    return f"{lowest.method} is lowest, {100 * gap / bound:.1f} % ({format_size(gap)}) above the bound{proof}."
 
 
 def write(path: Path, buffers: Buffers, packing: Packing) -> None:

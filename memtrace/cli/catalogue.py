@@ -255,8 +255,12 @@ def metrics(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
 
 def metric_fields(metric: Metric) -> dict[str, str]:
     """Return the printed fields of a metric by name."""
+    from memtrace.engine.known import KNOWN_OF
+
     fields = ("name", "unit", "direction", "formula", "source")
-    return {**{field: getattr(metric, field) for field in fields}, "needs": ", ".join(metric.needs)}
+    found = {**{field: getattr(metric, field) for field in fields}, "needs": ", ".join(metric.needs)}
+    known = "; ".join(f"{word}: {KNOWN_OF[word]}" for word in metric.needs if word in KNOWN_OF)
+    return found | ({"known of": known} if known else {})
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,24 @@ def show_comparison(found: Comparison, verbose: int = 0) -> None:
 
 
 def show_changes(title: str, changes: Sequence[Change], verbose: int) -> None:
-    """Print a table of changes under a title; with ``verbose`` all of them."""
-    from memtrace.cli.output import print_policies
+    """Print a table of changes under a title; with ``verbose`` all of them.
+
+    Where names would have to be cut, each trace and policy is a line of its own above its changes.
+    """
+    from memtrace.cli.output import console, print_policies, print_table
     from memtrace.comparing.outputs import table_lines
 
     if not changes:
         return
     lines, left = table_lines(changes, len(changes) if verbose else MOST_ROWS, len(changes) if verbose else MOST_MEASURES)
-    print_policies(("trace", "policy", title, "base", "head", "change"), lines, words=(0, 1, 2, 5))
+    columns = ("trace", "policy", title, "base", "head", "change")
+    if sum(max(map(len, cells)) + 2 for cells in zip(columns, *lines, strict=True)) - 2 <= console().width:
+        print_policies(columns, lines, words=(0, 1, 2, 5))
+    else:
+        starts = [at for at, line in enumerate(lines) if line[0]]
+        for start, end in pairwise([*starts, len(lines)]):
+            trace, policy = lines[start][:2]
+            print_table(columns[2:], [line[2:] for line in lines[start:end]], words=(0, 3), title=f"{trace}, {policy}")
     if left:
         echo(f"and {left:,} more rows; -v shows all")
 

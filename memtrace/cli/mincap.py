@@ -9,7 +9,7 @@ import click
 
 from memtrace.cli import report_options
 from memtrace.cli.options import option
-from memtrace.cli.policies import DEFAULT_POLICIES, say_compiling
+from memtrace.cli.policies import DEFAULT_POLICIES, say_compiling, say_settings
 from memtrace.cli.reading import read_trace
 from memtrace.cli.terminal import echo
 
@@ -58,13 +58,14 @@ def mincap(
       memtrace mincap trace.csv -p embedded --capacity 64KiB
     """
     from memtrace.cli.output import bar
-    from memtrace.engine.registry import parse_policies
+    from memtrace.engine.registry import parse_policies, settings_seen
     from memtrace.questions.mincap import find, first_refusal
     from memtrace.results.running import shortage
 
     chosen = parse_policies(policies or DEFAULT_POLICIES)
     asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=False)
     say_compiling(quiet or as_json)
+    say_settings(pair for policy in chosen for pair in settings_seen(policy))
     found: list[Mincap] = []
     refusals: Refusals = {}
     shortages: dict[str, str] = {}

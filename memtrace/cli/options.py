@@ -80,6 +80,7 @@ OPTIONS: dict[str, Declaration] = {
         ("--format", "trace_format"),
         {"metavar": "NAME", "help": "The format of the trace; by default it is recognised."},
     ),
+    "tags": declaration(run_options()["tags"]),
     "to": (("--to",), {"help": "The format to write."}),
     "output": (("-o", "--output"), {"metavar": "FILE"}),
     "jobs": (("-j", "--jobs"), {"type": click.IntRange(1), "metavar": "N", "help": "Number of processes."}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,12 @@ def say_hints(policies: Sequence[Policy], quiet: bool) -> None:
     for policy in [] if quiet else policies:
         for hint in hints(policy.module):
             echo(f"note: {policy.label}: {hint}", err=True)
+
+
+def say_settings(seen: Iterable[tuple[str, str]]) -> None:
+    """Say which settings of real allocators are set outside, as names and values; results depend on them."""
+    for name, value in dict(seen).items():
+        echo(f"note: {name}={value} is set outside, and real allocators see it; unset it, or give it in env=[...]", err=True)
 
 
 def say_compiling(quiet: bool) -> None:

@@ -40,13 +40,17 @@ def print_ranked(results: Results, trace: str) -> None:
 def fitting(columns: tuple[str, ...], rows: list[dict[str, Any]], width: int) -> tuple[str, ...]:
     """Return the columns that fit into so many columns of the terminal, with at least the start of the policies' names.
 
-    Those of DISPENSABLE are left out one after the other, so that no cell is cut.
+    Where not all names fit, columns without any value are left out; then those of DISPENSABLE, one after the other, until no
+    cell is cut.
     """
     from memtrace.cli.output import KEPT_WIDTH
 
-    wide = {name: max(len(name), *(len(CELLS[name](row)) for row in rows)) for name in columns}
-    wide["policy"] = min(wide["policy"], KEPT_WIDTH)
+    texts = {name: [CELLS[name](row) for row in rows] for name in columns}
+    wide = {name: max(len(name), *map(len, texts[name])) for name in columns}
     kept = list(columns)
+    if sum(wide[each] + 2 for each in kept) - 2 > width:
+        kept = [name for name in columns if name == "policy" or set(texts[name]) != {"-"}]
+    wide["policy"] = min(wide["policy"], KEPT_WIDTH)
     for name in DISPENSABLE:
         if sum(wide[each] + 2 for each in kept) - 2 <= width:
             break

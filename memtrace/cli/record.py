@@ -163,7 +163,7 @@ def say_native(done: Recording, command: str, output: str) -> None:
     echo(f"wrote {output}: {done.events:,} events of {done.process.program}", err=True)
     if "heap_peak_bytes" in done.metadata:
         peak = format_size(int(done.metadata["heap_peak_bytes"]))
-        echo(f"its heap took {peak} from the system at most; native:glibc,footprint=mapped is to find that again", err=True)
+        echo(f"its heap took {peak} from the system at most; native:glibc,footprint=heap is to find that again", err=True)
     echo(f"try: memtrace run {output}", err=True)
 
 

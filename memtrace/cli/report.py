@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -11,18 +12,21 @@ from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.output import BARS
 from memtrace.cli.terminal import echo
+from memtrace.trace.tags import Grouping
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
 
 MOST_SHOWN = 12  # policies of a trace
+TAGS_HELP = "Group tags by kind or by name in tables, in place of what the run was told; the figure of addresses stays."
 
 
 @click.command()
 @click.argument("folder", metavar="DIR")
 @option("output", required=True, help="The file to write; its ending, .pdf, .html or .md, says which kind.")
+@click.option("--tags", type=click.Choice(get_args(Grouping)), help=TAGS_HELP)
 @report_options
-def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -> None:
+def report(folder: str, output: str, tags: Grouping | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """Write the report of a results folder again: as PDF, as one HTML page to explore, or as Markdown.
 
     \b
@@ -43,7 +47,7 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
         written = write_document(suite.build(rows_of(source), source.resolve().name), None, path, None)
     else:
         results = read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
-        written = write(results, path, source / "plots")
+        written = write(regrouped(results, tags), path, source / "plots")
     if as_json:
         from memtrace.cli.output import echo_json
 
@@ -54,8 +58,9 @@ def report(folder: str, output: str, as_json: bool, quiet: bool, verbose: int) -
 
 @click.command()
 @click.argument("folder", metavar="DIR")
+@click.option("--tags", type=click.Choice(get_args(Grouping)), help=TAGS_HELP)
 @report_options
-def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
+def show(folder: str, tags: Grouping | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """Show a results folder at the terminal: the ranked table, and reserved bytes and addresses over time.
 
     For a folder of `memtrace tiers` it shows the tables, and live bytes, traffic and evictions over time; for a memory
@@ -87,9 +92,7 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
     if schema_of(source).startswith("memtrace.suite/"):
         show_suite(source, as_json)
         return
-    results: Results | TierResults = (
-        read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source)
-    )
+    results = regrouped(read_tiers(source) if schema_of(source).startswith("memtrace.tiers/") else read_folder(source), tags)
     if as_json:
         from memtrace.cli.output import echo_json
 
@@ -108,6 +111,11 @@ def show(folder: str, as_json: bool, quiet: bool, verbose: int) -> None:
             for line in drawn(results, trace):
                 echo(line, whole=True)
             echo()
+
+
+def regrouped(results: Any, tags: Grouping | None) -> Any:
+    """Return Results or TierResults that group tags as ``tags`` says in place of what their run was told; None: as that."""
+    return results if tags is None else replace(results, manifest={**results.manifest, "tags": tags})
 
 
 def show_suite(folder: Path, as_json: bool) -> None:

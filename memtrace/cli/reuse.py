@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +14,7 @@ from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from memtrace.questions.reuse import Idle, InPlace, Plan, TagShare
+    from memtrace.trace.tags import Grouping
 
 MOST_TAGS = 8  # that are printed
 
@@ -37,8 +38,12 @@ MOST_TAGS = 8  # that are printed
     help="A block is a candidate if it is idle over the peak for more than N events.",
 )
 @click.option(
-    "--keep", multiple=True, metavar="TAG", help="Pattern of tags whose blocks are never dropped, such as 'weight*'. Repeatable."
+    "--keep",
+    multiple=True,
+    metavar="TAG",
+    help="Blocks of this tag, of this kind of tags, or of tags of this pattern, such as 'opt*', are never dropped. Repeatable.",
 )
+@option("tags")
 @option("format")
 @option("invalid")
 @report_options
@@ -47,6 +52,7 @@ def reuse(
     window: int,
     idle: int,
     keep: tuple[str, ...],
+    tags: Grouping,
     trace_format: str | None,
     invalid: str,
     as_json: bool,
@@ -64,10 +70,14 @@ def reuse(
       memtrace reuse traces/gpt-6x512-fp32.csv --window 2
     """
     from memtrace.cli.output import echo_json
-    from memtrace.questions.reuse import plan
+    from memtrace.questions.reuse import grouped, plan
+    from memtrace.trace.tags import shown_as
 
     asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=not quiet)
     found = plan(asked, window, idle, matching(keep, asked.tags))
+    names = shown_as(asked.tags, MOST_TAGS, "name" if as_json and tags == "auto" else tags)
+    parts = {part: getattr(found, part) for part in ("in_place", "recompute", "free_early")}
+    found = replace(found, **{part: replace(kind, tags=grouped(kind.tags, names)) for part, kind in parts.items()})
     if as_json:
         echo_json({"schema": "memtrace.reuse/1", **asdict(found)})
         return
@@ -75,15 +85,14 @@ def reuse(
 
 
 def matching(patterns: tuple[str, ...], tags: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tags that match any of the patterns; raise UsageError for a pattern that matches no tag."""
-    from fnmatch import fnmatchcase
-
+    """Return the tags that the patterns name, as tags or kinds too; raise UsageError for a pattern that names no tag."""
     from memtrace.names import unknown
+    from memtrace.trace.tags import is_named, kinds_of
 
     for pattern in patterns:
-        if not any(fnmatchcase(tag, pattern) for tag in tags):
-            raise unknown("tag", pattern, tags)
-    return tuple(tag for tag in tags if any(fnmatchcase(tag, pattern) for pattern in patterns))
+        if not any(is_named(tag, (pattern,)) for tag in tags):
+            raise unknown("tag", pattern, dict.fromkeys((*kinds_of(tags), *tags)))
+    return tuple(tag for tag in tags if is_named(tag, patterns))
 
 
 def show(found: Plan) -> None:
@@ -101,12 +110,12 @@ def show(found: Plan) -> None:
     title = f"{found.trace}: peak live {format_size(found.peak_live_bytes)} at event {found.peak_live_event:,}"
     print_table(("if all are taken", "blocks", "peak live", "saved", "of the peak"), rows, title=title)
     for name, kind in kinds.items():
-        show_tags(name, kind.tags)
+        print_shares(name, kind.tags)
     echo(cost(found.recompute))
 
 
-def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
-    """Print the table of one kind's candidates by tag."""
+def print_shares(name: str, tags: tuple[TagShare, ...]) -> None:
+    """Print the table of one kind's candidates, by the names under which tags are shown."""
     from memtrace.cli.output import print_table
     from memtrace.units import format_count, format_size
 
@@ -115,7 +124,7 @@ def show_tags(name: str, tags: tuple[TagShare, ...]) -> None:
     rows = [(tag.tag, format_count(tag.blocks), format_size(tag.bytes), format_size(tag.peak_bytes)) for tag in tags[:MOST_TAGS]]
     print_table((f"{name}, by tag", "blocks", "bytes", "away at the peak"), rows)
     if len(tags) > MOST_TAGS:
-        echo(f"and {len(tags) - MOST_TAGS} tags more; --json has all")
+        echo(f"and {len(tags) - MOST_TAGS} tags more; --json has all, --tags kind adds them up")
 
 
 def cost(recompute: Idle) -> str:

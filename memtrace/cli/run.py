@@ -13,13 +13,12 @@ from memtrace.cli import report_options
 from memtrace.cli.locality import check_locality, locality_rows, print_locality
 from memtrace.cli.options import option, settings_options
 from memtrace.cli.output import write_results
-from memtrace.cli.policies import default_policies, say_compiling, say_hints
+from memtrace.cli.policies import default_policies, say_compiling, say_hints, say_settings
 from memtrace.cli.ranking import print_ranked
 from memtrace.cli.reading import read_trace, say_assumed
 from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from memtrace.engine.registry import Policy
     from memtrace.results.settings import Settings
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
@@ -61,7 +60,7 @@ def run(
       memtrace run trace.parquet -p best-fit -p buddy --capacity 80GiB
       memtrace run trace.csv -p ./mine.py -o reports/mine --validate
     """
-    from memtrace.engine.registry import parse_policies
+    from memtrace.engine.registry import parse_policies, settings_seen
     from memtrace.results.folder import check_folder
     from memtrace.results.running import check_names, check_options, shortage
     from memtrace.results.running import run as run_cells
@@ -85,7 +84,7 @@ def run(
         say_assumed(trace.metadata, quiet or as_json)
     say_hints(chosen, quiet or as_json)
     say_compiling(quiet or as_json)
-    say_settings(chosen)
+    say_settings(pair for policy in chosen for pair in settings_seen(policy))
     with cell_progress(read, len(chosen), bars) as progress:
         results = run_cells(read, chosen, settings, jobs, progress)
     files = write_results(results, folder, () if no_report else ("pdf", "html"))
@@ -147,16 +146,6 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
     echo(f"wrote {folder}/: {', '.join(listed)}", err=True)
     if plots and not verbose:
         echo(f"      {folder}/plots/: {len(plots)} PNG", err=True)
-
-
-def say_settings(policies: Sequence[Policy]) -> None:
-    """Say which settings of real allocators are set outside, where one is replayed: results depend on them."""
-    from memtrace.engine.registry import is_real
-    from memtrace.native.settings import settings_outside
-
-    if any(is_real(policy.module) for policy in policies):
-        for name, value in settings_outside().items():
-            echo(f"note: {name}={value} is set outside, and real allocators see it; unset it, or give it in env=[...]", err=True)
 
 
 def say_next(results: Results, traces: Sequence[Trace]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from memtrace.tiers.results import TierResults
 
 STEPS = 50  # characters of a chart, each for an equal part of the events
+MOST_EVICTIONS = 40  # rows of a tier and a tag
 NAME, NUMBER = 12, 11  # columns for the name and the number before a chart
 # Name of a flow over a link -> its column.
 FLOWS = {"down": "down_bytes", "up": "up_bytes", "in place": "remote_bytes"}
@@ -35,8 +36,11 @@ def print_tables(results: TierResults, title: str) -> None:
     print_table(saying.COLUMNS, [saying.table_row(row) for row in rows], title=title)
     if len(rows) > 1:
         print_table(saying.LINK_COLUMNS, [saying.link_row(row) for row in rows[1:]])
-    if results.evictions:
-        print_table(saying.EVICTION_COLUMNS, [saying.eviction_row(row) for row in results.evictions], words=(0, 1))
+    evictions = saying.shown_evictions(results)
+    if evictions:
+        print_table(saying.EVICTION_COLUMNS, [saying.eviction_row(row) for row in evictions[:MOST_EVICTIONS]], words=(0, 1))
+        if len(evictions) > MOST_EVICTIONS:
+            echo(f"and {len(evictions) - MOST_EVICTIONS:,} tags more; tier_evictions.parquet has all, --tags kind adds them up")
     if results.curve:
         columns = (f"{rows[0]['name']} of", *saying.CURVE_COLUMNS)
         print_table(columns, [saying.curve_row(row) for row in results.curve], words=(4,))

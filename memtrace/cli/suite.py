@@ -18,6 +18,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.comparison import GATE_FAILED, show_comparison, write_documents
 from memtrace.cli.options import option
+from memtrace.cli.policies import say_settings
 from memtrace.cli.standings import print_standings, standings_json
 from memtrace.cli.terminal import echo
 from memtrace.errors import PolicyError, UsageError
@@ -102,6 +103,7 @@ def suite(
     check_output(asked.at(asked.output), force)
     base = None if dry_run else baseline_rows(asked, update_baseline)
     planned = plan(asked)
+    say_settings(pair for task in planned.tasks for pair in task.outside)
     store = Store(asked.at(asked.cells))
     if resume:
         refuse_tracked(store)

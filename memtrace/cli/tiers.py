@@ -105,7 +105,7 @@ def tiers(
     from memtrace.tiers.curve import curve
     from memtrace.tiers.description import parse_time, tiers_from_options
     from memtrace.tiers.eviction import rule
-    from memtrace.tiers.replay import is_compiled, replay_tiers
+    from memtrace.tiers.replay import is_compiled, known_uses, replay_tiers
     from memtrace.tiers.results import gather, manifest_of
     from memtrace.tiers.tier import Plan
     from memtrace.units import format_size
@@ -121,16 +121,18 @@ def tiers(
     asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=not quiet)
     folder = Path(output) if output is not None else Path("reports") / f"{asked.name}-tiers"
     check_folder(folder, force)
+    known = known_uses(asked, chosen, plan)  # a trace that does not say when blocks are used is refused before anything compiles
     compiled = is_compiled(chosen, plan)
     if not (quiet or as_json or compiled):
         echo(f"compiling {evict} over the tiers' policies, once for this version", err=True)
     with bar("replaying", not quiet, asked.facts.events) as progress:
-        replayed = replay_tiers(asked, chosen, plan, on_oom=settings.on_oom, progress=progress)
+        replayed = replay_tiers(asked, chosen, plan, on_oom=settings.on_oom, progress=progress, known=known)
     rows: list[dict[str, Any]] = []
     if points:
         with bar("capacities", not quiet, points) as progress:
             rows = curve(asked, chosen, plan, points, settings.on_oom, progress, replayed.uses)
-    results = gather(replayed, rows, manifest_of(asked, time.perf_counter() - started, replayed.policies))
+    about = manifest_of(asked, time.perf_counter() - started, replayed.policies)
+    results = gather(replayed, rows, about | ({"tags": settings.tags} if settings.tags != "auto" else {}))
     files = write(results, folder)
     if as_json:
         from memtrace.cli.output import echo_json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,13 @@ from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.reading import read_trace, say_assumed
 from memtrace.cli.terminal import echo
+from memtrace.trace.tags import kind_of, kinds_of
 
 if TYPE_CHECKING:
     from memtrace.gpu.autopsy import Autopsy
     from memtrace.trace import Trace
+
+MOST_KINDS = 12  # of tags, that are named
 
 
 @click.command()
@@ -114,7 +118,11 @@ def rows_of(trace: Trace) -> list[tuple[str, str]]:
     if "time" in trace.columns:
         rows.append(("time", format_seconds((facts.last_time - facts.first_time) / 1e9)))
     if trace.tags:
-        rows.append(("tags", str(len(trace.tags))))
+        kinds = kinds_of(trace.tags)
+        rows.append(("tags", f"{len(trace.tags):,}"))
+        if len(kinds) <= MOST_KINDS:
+            of_kind = Counter(map(kind_of, trace.tags))
+            rows += [(f"  {kind}", f"{of_kind[kind]:,}") for kind in kinds]
     rows += [(name, trace.metadata[name]) for name in ("threads", "format") if name in trace.metadata]
     return rows
 

@@ -191,6 +191,25 @@ def _at(error: BaseException, module: ModuleType, line: int | None) -> Problem |
     return next((each for each in problems(module) if each.line == line), None)
 
 
+def import_hint(error: Exception) -> str:
+    """Return the nearest name that there is, for an import of a name or a module that memtrace lacks; empty if there is none."""
+    from importlib import import_module
+    from pkgutil import iter_modules
+
+    from memtrace.names import nearest
+
+    missing = re.search(
+        r"No module named '(memtrace[\w.]*)\.(\w+)'|cannot import name '(\w+)' from '(memtrace[\w.]*)'", str(error)
+    )
+    if not isinstance(error, ImportError) or missing is None:
+        return ""
+    where, name = (missing[1], missing[2]) if missing[1] else (missing[4], missing[3])
+    module = import_module(where)
+    there = {*vars(module), *(each.name for each in iter_modules(getattr(module, "__path__", [])))}
+    likely = nearest(name, (each for each in there if not each.startswith("_")))
+    return f"{likely} in place of {name}" if likely else ""
+
+
 def hint_of(kind: str, text: str) -> str:
     """Return what to write instead, for an exception by its name and text; empty if nothing is known."""
     for name, pattern, instead in PYTHON:

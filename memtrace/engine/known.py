@@ -2,7 +2,7 @@
 
 A policy with a ledger knows all but what its constant NOT_COUNTED names. Of a policy without a ledger the engine knows the
 reserved bytes after every event, and the holes as far as ``engine.adapted`` says. Of a real allocator only addresses and the
-footprint at some events are known, and of a replay without full detail the peaks alone.
+footprint at some events are known, at all if all are sampled; and of a replay without full detail the peaks alone.
 """
 
 from types import ModuleType
@@ -20,6 +20,18 @@ ENDS = "ends"  # addresses are counted from 0 in the one range of reserved bytes
 ALLOCATED, HOLES, SIZES = "allocated", "holes", "sizes"
 TIMES = "times"  # of the events, by the clock of the trace
 SEARCHES, FITS, SPLITS, MERGES, CALLS = "searches", "fits", "splits", "merges", "calls"
+
+# Word -> where it is known, in the order of the documentation. The states are known of every replay of full detail.
+KNOWN_OF = {
+    EVENTS: "all policies; real allocators (`native`) if every event is sampled (`--samples all`), as the footprint is read then",
+    ENDS: "policies with addresses from 0 in the one range that is reserved; not with `VIRTUAL` or pieces, nor `native`",
+    TIMES: "traces with times",
+    ALLOCATED: "policies with a ledger or with `survey`; real allocators",
+    HOLES: "policies with a ledger or with `survey`; of others the engine counts what lies between the requested bytes of blocks",
+    SIZES: "policies with a ledger; of others the engine counts them from the addresses and the bytes of blocks",
+    CALLS: "policies with a ledger; of others the engine counts calls after which more or fewer bytes are reserved",
+    **dict.fromkeys((SEARCHES, FITS, SPLITS, MERGES), "policies with a ledger"),
+}
 
 
 def known_of_policy(module: ModuleType) -> frozenset[str]:
@@ -40,4 +52,6 @@ def known_of(placement: "Placement") -> frozenset[str]:
     """Return what is known of a placement: nothing, if its replay had less than full detail."""
     if not placement.recorder.measured:
         return frozenset()
-    return known_of_policy(placement.policy.module) | ({TIMES} if "time" in placement.trace.columns else set())
+    found = known_of_policy(placement.policy.module) | ({TIMES} if "time" in placement.trace.columns else set())
+    sampled = placement.recorder.sample_events.size - 1  # where the footprint of a real allocator is read
+    return found | ({EVENTS} if STATES in found and sampled >= placement.trace.facts.events else set())

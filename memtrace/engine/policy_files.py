@@ -49,7 +49,7 @@ def digest_of(text: bytes) -> str:
 
 def executed(name: str, path: Path, full: Path, texts: dict[Path, bytes]) -> ModuleType:
     """Return a new module of this name made from the file ``full``; ``path`` is how the user named it."""
-    from memtrace.engine.explanation import hint_of
+    from memtrace.engine.explanation import hint_of, import_hint
 
     module = ModuleType(name)
     module.__file__ = str(full)
@@ -61,7 +61,7 @@ def executed(name: str, path: Path, full: Path, texts: dict[Path, bytes]) -> Mod
             exec(code, vars(module))
     except Exception as error:
         del sys.modules[name]
-        hint = hint_of(type(error).__name__, str(error))
+        hint = hint_of(type(error).__name__, str(error)) or import_hint(error)
         what = f"{path} cannot be loaded: {type(error).__name__}: {error}{line_of(error, full)}"
         raise PolicyError(f"{what}\ntry: {hint}" if hint else what) from error
     return module

@@ -221,6 +221,13 @@ def is_real(module: ModuleType) -> bool:
     return constants_of(module).FOOTPRINT_ONLY
 
 
+def settings_seen(policy: Policy) -> tuple[tuple[str, str], ...]:
+    """Return the settings of real allocators that are set outside, as names and values, where the policy stands for one."""
+    from memtrace.native.settings import settings_outside
+
+    return tuple(settings_outside().items()) if is_real(policy.module) else ()
+
+
 def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
     """Each text is a group, or ``name:key=value,...``; the same policy asked for twice counts once."""
     labels: list[str] = []

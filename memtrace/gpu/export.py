@@ -120,7 +120,7 @@ def _of_caching(placed: Placement, told: _TraceColumns) -> tuple[list[Json], lis
     """Return the events and segments of a replay of the pytorch policy, from the history that it kept."""
     from memtrace.structures.caching.blocks import events as history
 
-    served = np.flatnonzero((told.op == Op.ALLOC) & (told.addresses >= 0)).tolist()
+    served = np.flatnonzero(np.isin(told.op, (Op.ALLOC, Op.REALLOC)) & (told.addresses >= 0)).tolist()  # a realloc moves
     found, number, event = [], 0, 0
     stacks: dict[int, list[Json]] = {}
     for action, address, size, stream in history(placed.state):

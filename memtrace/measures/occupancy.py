@@ -18,6 +18,7 @@ from memtrace.measures.address_map import COLUMN, ROWS, SHIFT, Grid
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
     from memtrace.trace import Events, Trace
+    from memtrace.trace.tags import Grouping
 
 Ints = NDArray[np.int64]
 Columns = dict[str, Any]
@@ -48,15 +49,18 @@ class Contents:
     Memory is bounded, but for a number for each live block.
     """
 
-    def __init__(self, trace: Trace, policy: Policy, samples: int) -> None:
-        """Choose which of the ``samples`` samples of a replay are looked at, and make an empty grid for them."""
+    def __init__(self, trace: Trace, policy: Policy, samples: int, grouping: Grouping = "auto") -> None:
+        """Choose which of the ``samples`` samples of a replay are looked at, and make an empty grid for them.
+
+        ``grouping`` says how tags are grouped.
+        """
         from memtrace.engine.recorder import even_events
 
         facts = trace.facts
         sampled = even_events(facts.events, samples)
         often = max(LEAST_COLUMNS, min(MOST_COLUMNS, max(CHEAP, LOOKS * facts.events) // max(1, facts.max_live)))
         self.events = sampled[even_events(sampled.size, often)]
-        self.kinds = tag_kinds(trace)
+        self.kinds = tag_kinds(trace, grouping)
         self.births = np.zeros(facts.max_live + 1, np.int64)
         self.coming = facts.events
         self.grid = new_grid(self.events.size, len(self.kinds.names))
@@ -193,20 +197,20 @@ def new_grid(columns: int, kinds: int) -> Grid:
     )
 
 
-def tag_kinds(trace: Trace) -> Kinds:
-    """Return a kind per tag where there are few; else one per first word of the tags, if these are few.
+def tag_kinds(trace: Trace, grouping: Grouping = "auto") -> Kinds:
+    """Return a class for each name under which tags are shown (`memtrace.trace.tags.shown_as`), where there are few.
 
-    Else the MOST_TAGS tags with the most bytes x events are kinds, and OTHER stands for the rest.
+    Else the MOST_TAGS names with the most bytes x events are classes, and OTHER stands for the rest.
     """
-    from memtrace.trace.tags import kind_of, kinds_of
+    from memtrace.trace.tags import shown_as
 
     tags = trace.tags
-    if len(tags) <= MOST_TAGS:
-        return Kinds((*tags, None), np.arange(len(tags) + 1))
-    words = kinds_of(tags)
-    if len(words) <= MOST_TAGS:
-        place = {word: code for code, word in enumerate(words)}
-        return Kinds((*words, None), np.array([*(place[kind_of(tag)] for tag in tags), len(words)]))
+    shown = shown_as(tags, MOST_TAGS, grouping)
+    names = tuple(dict.fromkeys(shown.values()))
+    place = {name: code for code, name in enumerate(names)}
+    name_of_tag = np.array([*(place[shown[tag]] for tag in tags), len(names)])
+    if len(names) <= MOST_TAGS:
+        return Kinds((*names, None), name_of_tag)
     slots = np.zeros((trace.facts.max_live + 1, 2), np.int64)
     bytes_of = np.zeros(trace.facts.max_live + 1, np.int64)
     weights, start = np.zeros(len(tags) + 1), 0
@@ -214,11 +218,11 @@ def tag_kinds(trace: Trace) -> Kinds:
         WEIGH.run(events.op.size, events, start, slots, bytes_of, weights, coming=trace.facts.events)
         start += events.op.size
     np.add.at(weights, slots[:, 0], bytes_of.astype(float) * (start - slots[:, 1]))
-    largest = np.argsort(-weights[:-1], kind="stable")[:MOST_TAGS]
-    of_tag = np.full(len(tags) + 1, MOST_TAGS)
-    of_tag[largest] = np.arange(MOST_TAGS)
-    of_tag[-1] = MOST_TAGS + 1
-    return Kinds((*(tags[code] for code in largest.tolist()), OTHER, None), of_tag)
+    largest = np.argsort(-np.bincount(name_of_tag, weights)[:-1], kind="stable")[:MOST_TAGS]
+    of_name = np.full(len(names) + 1, MOST_TAGS)
+    of_name[largest] = np.arange(MOST_TAGS)
+    of_name[-1] = MOST_TAGS + 1
+    return Kinds((*(names[code] for code in largest.tolist()), OTHER, None), of_name[name_of_tag])
 
 
 def column_filler(policy: Policy, slots: int, columns: int) -> Callable[..., None]:

@@ -33,7 +33,7 @@ enum { ALLOC, FREE, REALLOC, CALLOC, OTHER, TRIM = 6 };
 enum { PAGE = 4096, MARGIN_SHIFT = 8 }; /* the footprint is read anew when allocated bytes pass their last peak by 1/256 */
 
 struct input {
-    uint64_t events, slots, samples, capacity, touch, threads, stop, most_readings, base_mapped, base_resident;
+    uint64_t events, slots, samples, capacity, touch, threads, stop, most_readings, heap, base_mapped, base_resident;
     /* then samples x i64, events x { i64 size, u32 slot (~0: none), u16 thread, u8 op, u8 log2 of align, 0 for none } */
 };
 struct event {
@@ -52,7 +52,7 @@ struct answer {
     uint64_t usable;
 };
 struct reading {
-    uint64_t event, calls, mapped, resident; /* after this event */
+    uint64_t event, calls, mapped, resident, heap; /* after this event */
 };
 struct block {
     char *address;
@@ -61,6 +61,7 @@ struct block {
 
 extern void mi_collect(int) __attribute__((weak));
 extern void MallocExtension_ReleaseFreeMemory(void) __attribute__((weak));
+extern struct mallinfo2 mallinfo2(void) __attribute__((weak)); /* glibc 2.33 */
 extern int mallctl(const char *, void *, size_t *, void *, size_t) __attribute__((weak));
 
 static const struct input *in;
@@ -125,14 +126,27 @@ static uint64_t resident_bytes(void) {
     return found ? strtoull(found + 11, NULL, 10) * 1024 : 0;
 }
 
+/* Bytes that glibc counts as its own: in arenas, without what it has given back of them, and in blocks mapped alone. A heap of a
+ * thread's arena stays mapped after glibc has given its pages back. */
+static uint64_t heap_bytes(void) {
+    if (!in->heap) return 0;
+    if (mallinfo2 == NULL) {
+        errno = ENOSYS;
+        fail("mallinfo2");
+    }
+    struct mallinfo2 all = mallinfo2();
+    return all.arena + all.hblkhd;
+}
+
 static void read_footprint(uint64_t event) {
     if (out->readings == in->most_readings) return;
-    uint64_t mapped = mapped_bytes(), resident = resident_bytes();
+    uint64_t mapped = mapped_bytes(), resident = resident_bytes(), heap = heap_bytes();
     readings[out->readings++] = (struct reading){
         .event = event,
         .calls = calls,
         .mapped = mapped > in->base_mapped ? mapped - in->base_mapped : 0,
         .resident = resident > in->base_resident ? resident - in->base_resident : 0,
+        .heap = heap,
     };
 }
 

@@ -52,6 +52,7 @@ INPUT_NAMES = (
     "threads",  # number of threads
     "stop",  # 1: end at the first request that fails
     "most_readings",  # room for readings in the output file
+    "heap",  # 1: read glibc's own count as well
     "base_mapped",  # bytes mapped by a driver without events, taken off every reading
     "base_resident",  # bytes resident likewise
 )
@@ -68,8 +69,8 @@ OUTPUT = np.dtype(
 )
 # A request's address (0: it failed) and usable bytes.
 ANSWER = np.dtype([("address", "<u8"), ("usable", "<u8")])
-# The number of an event, and after it: calls made so far, bytes mapped, bytes resident.
-READING = np.dtype([("event", "<i8"), ("calls", "<i8"), ("mapped", "<i8"), ("resident", "<i8")])
+# The number of an event, and after it: calls made so far, bytes mapped, resident, and held by glibc's own count (0: not read).
+READING = np.dtype([(name, "<i8") for name in ("event", "calls", "mapped", "resident", "heap")])
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,15 @@ def run_driver(
     touch: bool,
     threads: bool,
     stop: bool,
+    heap: bool = False,
     settings: Mapping[str, str] = NO_SETTINGS,
 ) -> DriverResult:
     """Replay ``trace`` through the allocator ``library``, a known name or a path, and return its answers.
 
     The footprint is read after the events ``samples`` (ascending numbers), where allocated bytes pass their peak, and where a
-    request fails. ``capacity`` limits the mapped bytes, ``touch`` writes to every page of every block, ``threads`` gives
-    each stream a thread of its own, and ``stop`` ends the run at the first request that fails. ``settings`` are variables of the
-    allocator's environment, besides those of this process's.
+    request fails; ``heap``: with glibc's own count. ``capacity`` limits the mapped bytes, ``touch`` writes to every page of every
+    block, ``threads`` gives each stream a thread of its own, and ``stop`` ends the run at the first request that fails.
+    ``settings`` are variables of the allocator's environment, besides those of this process's.
     Raises UsageError where the library or a compiler is missing or cannot serve, PolicyError where the driver's process fails.
     """
     if not sys.platform.startswith("linux"):
@@ -113,7 +115,7 @@ def run_driver(
         given, made = folder / "input", folder / "output"
         most = samples.size + EXTRA_READINGS
         header = np.zeros(1, INPUT)
-        header[0] = (trace.facts.events, trace.facts.max_live, samples.size, capacity or 0, touch, 1, stop, most, 0, 0)
+        header[0] = (trace.facts.events, trace.facts.max_live, samples.size, capacity or 0, touch, 1, stop, most, heap, 0, 0)
         header["threads"] = _write(trace, given, header, samples, threads)
         _measure_base(driver, folder, header)
         with given.open("r+b") as file_given:
@@ -133,7 +135,7 @@ def _measure_base(driver: Path, folder: Path, header: Any) -> None:
     That run uses glibc's malloc, which takes no memory if it is not called. The run's files are written to ``folder``.
     """
     given, made, none = folder / "no-events", folder / "nothing", header.copy()
-    for name in ("events", "samples", "capacity"):
+    for name in ("events", "samples", "capacity", "heap"):
         none[name] = 0
     given.write_bytes(none.tobytes())
     made.write_bytes(bytes(OUTPUT.itemsize + int(header["most_readings"][0]) * READING.itemsize))

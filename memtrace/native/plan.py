@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     addresses: Ints  # [request] -1 where it failed
     usable: Ints  # [request] bytes that the block has for the program; 0 where it failed
     calls: Ints  # [reading] calls that had been made by then
-    reserved: Ints  # [reading] bytes, mapped or resident
+    reserved: Ints  # [reading] bytes, as `Serving.footprint` says
     resident: Ints  # [reading] bytes in RAM
     seconds: float  # time of all calls, with the touching and without the readings
 
@@ -41,7 +41,7 @@ class Serving:
 
     library: str  # known name, or path
     env: str  # variables of the allocator's environment, as `settings.parse_settings` reads them
-    footprint: str  # which bytes are called reserved: "mapped" or "resident"
+    footprint: str  # which bytes are called reserved: "mapped", "resident" or "heap", glibc's own count
     touch: bool  # every page of every block is written to
     threads: bool  # each stream has a thread of its own
     capacity: int | None  # bytes, of the mapped bytes
@@ -65,6 +65,7 @@ def plan(trace: Trace, samples: Ints, how: Serving) -> Plan:
         touch=how.touch,
         threads=how.threads,
         stop=how.stop,
+        heap=how.footprint == "heap",
         settings=parse_settings(how.env, how.library),
     )
     readings = driven.readings

@@ -42,7 +42,17 @@ class Buffers:
     @property
     def bound(self) -> int:
         """Return the most bytes that live at once: no packing is lower."""
-        times = np.concatenate((self.upper, self.lower))
+        return self._most(self.upper)
+
+    @property
+    def bound_in_place(self) -> int:
+        """Return the most bytes that live at once if each realloc stays in place: no placement of any policy is lower."""
+        replaced = self.follows >= 0
+        return self._most(np.where(replaced, self.lower[np.where(replaced, self.follows, 0)], self.upper))
+
+    def _most(self, upper: Ints) -> int:
+        """Return the most bytes that live at once if buffer i lives up to the event ``upper[i]``."""
+        times = np.concatenate((upper, self.lower))
         change = np.concatenate((-self.size, self.size))
         order = np.argsort(times, kind="stable")  # at the same time ends go before begins
         return int(np.cumsum(change[order]).max(initial=0))

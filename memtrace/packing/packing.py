@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,6 +53,7 @@ class Outcome:
     method: str  # "search" or "CP-SAT", whichever found or proved it, or gave up last
     steps: int  # placements that the search tried
     seconds: float
+    nearest: Packing | None = None  # where there are too many buffers to search: the lowest packing known, if it does not fit
 
     def says(self, buffers: Buffers, capacity: int) -> str:
         """Return the outcome as a sentence; ``buffers`` and ``capacity`` (bytes) are those that were searched for."""
@@ -62,6 +63,11 @@ class Outcome:
             return f"does not fit in {format_size(capacity)}: {format_size(buffers.bound)} live at once"
         if self.impossible:
             return f"does not fit in {format_size(capacity)}: {self.method} proves that no packing does"
+        if self.nearest is not None:
+            return (
+                f"no packing in {capacity:,} B found: {self.method} needs {self.nearest.height:,} B, and "
+                f"{len(buffers):,} blocks are too many to search for a lower one (at most {search.MOST_BUFFERS:,})"
+            )
         return f"no packing in {format_size(capacity)} found, nor a proof that there is none; try a larger --effort, or --solver"
 
 
@@ -118,13 +124,9 @@ def fit_within(
     """Look for a packing no higher than ``capacity`` bytes by search, then by the solver if ``solver_seconds`` is more than 0.
 
     ``effort`` scales the steps of the search. ``lasts`` is how long each buffer lives by the program's clock, if that is known.
-    Raises UsageError where there are too many buffers for the search, or where the solver is not installed.
+    There are at most `search.MOST_BUFFERS` buffers, or they exceed the capacity by their bound alone (`is_searched`). Raises
+    UsageError where the solver is not installed.
     """
-    if len(buffers) > search.MOST_BUFFERS and buffers.bound <= capacity:
-        raise UsageError(
-            f"{len(buffers):,} blocks are too many to search for a packing: at most {search.MOST_BUFFERS:,}; "
-            "try it without --capacity"
-        )
     started = time.perf_counter()
     neighbours = overlaps(buffers.lower, buffers.upper)
     found = search.fit(buffers, neighbours, capacity, effort * PLACEMENTS_OF_ONE, lasts)
@@ -135,6 +137,25 @@ def fit_within(
     seconds = time.perf_counter() - started
     packing = None if addresses is None else packed(method, addresses, buffers, seconds)
     return Outcome(packing=packing, impossible=impossible, method=method, steps=found.steps, seconds=seconds)
+
+
+def is_searched(buffers: Buffers, capacity: int) -> bool:
+    """Return whether `fit_within` can answer: there are few buffers, or more live at once than the capacity."""
+    return len(buffers) <= search.MOST_BUFFERS or buffers.bound > capacity
+
+
+def within(known: Sequence[Packing], capacity: int) -> Outcome:
+    """Return the outcome of a search that is none: the lowest of the packings that are ``known``, at least one."""
+    lowest = min(known, key=lambda packing: packing.height)
+    fits, seconds = lowest.height <= capacity, sum(packing.seconds for packing in known)
+    return Outcome(
+        packing=lowest if fits else None,
+        impossible=False,
+        method=lowest.method,
+        steps=0,
+        seconds=seconds,
+        nearest=None if fits else lowest,
+    )
 
 
 def packed(method: str, addresses: NDArray[np.int64], buffers: Buffers, seconds: float) -> Packing:

@@ -2,11 +2,11 @@
 
 `native:glibc`, `native:jemalloc`, `native:mimalloc`, `native:tcmalloc`, or the path of any library that defines malloc.
 Addresses are the library's, with unused parts of the address space left out. Allocated are the blocks' usable sizes
-(malloc_usable_size). Reserved is what the system says that the process holds: `footprint=resident`, its pages in RAM, or
-`mapped`, its writable private mappings; read at the samples, at the peak of live bytes, and whenever allocated bytes pass
-their peak by 1/256. `touch=true` writes to every page of every block. `threads=true` gives each stream a thread of its own,
-which take turns in the trace's order. `env=[NAME=value;NAME=value]` sets variables of the allocator's environment, such as
-MALLOC_ARENA_MAX. A capacity limits the mapped bytes (RLIMIT_DATA). Holes and searches are the
+(malloc_usable_size). Reserved is what the process holds of the system's memory: `footprint=resident`, its pages in RAM; `mapped`,
+its writable private mappings; or `heap`, what glibc itself counts (mallinfo2). It is read at the samples, at the peak of live
+bytes, and whenever allocated bytes pass their peak by 1/256. `touch=true` writes to every page of every block. `threads=true`
+gives each stream a thread of its own, which take turns in the trace's order. `env=[NAME=value;NAME=value]` sets variables of the
+allocator's environment, such as MALLOC_ARENA_MAX. A capacity limits the mapped bytes (RLIMIT_DATA). Holes and searches are the
 library's own affair: those measures are empty.
 Cost: the library's own; the replay's time is that of its calls, with the touching, without the readings.
 Source: glibc ptmalloc2 (Gloger); Evans 2006, jemalloc; Leijen, Zorn and de Moura 2019, mimalloc; Ghemawat, TCMalloc.
@@ -36,7 +36,7 @@ class State(NamedTuple):
     addresses: np.ndarray  # addresses[request]: what the library returned; NOWHERE if the call failed
     usable: np.ndarray  # usable[request]: the block's usable bytes
     calls: np.ndarray  # calls[reading]: the calls made before the reading; the last entry is never reached
-    reserved: np.ndarray  # reserved[reading]: bytes, resident or mapped as the option `footprint` says
+    reserved: np.ndarray  # reserved[reading]: bytes, as the option `footprint` says
     resident: np.ndarray  # resident[reading]: resident bytes
     held: np.ndarray  # held[handle]: the live block's usable bytes
     at: np.ndarray  # REQUEST, CALL, READING
@@ -47,7 +47,7 @@ def init(
     capacity,
     max_live,
     library="glibc",
-    footprint: Literal["resident", "mapped"] = "resident",
+    footprint: Literal["resident", "mapped", "heap"] = "resident",
     touch=True,
     threads=True,
     env="",
@@ -57,12 +57,15 @@ def init(
 
 
 def require(options):
-    """Raise UsageError where this machine lacks the library, or a setting is none."""
-    from memtrace.native.libraries import find
+    """Raise UsageError where this machine lacks the library, a setting is none, or the footprint is another allocator's."""
+    from memtrace.errors import UsageError
+    from memtrace.native.libraries import SYSTEM, find
     from memtrace.native.settings import parse_settings
 
     find(str(options["library"]))
     parse_settings(str(options["env"]), str(options["library"]))
+    if options["footprint"] == "heap" and options["library"] != SYSTEM:
+        raise UsageError(f"native:{options['library']}: footprint=heap is glibc's own count\ntry: footprint=mapped")
 
 
 def plan(trace, request):

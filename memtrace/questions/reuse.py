@@ -5,6 +5,7 @@ The passes over the trace's events are compiled. Their memory follows the live s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -199,7 +200,22 @@ def peak_without_idle(trace: Trace, rows: Ints) -> int:
 def shares(trace: Trace, pairs: Ints) -> tuple[TagShare, ...]:
     """Return the candidates by tag, most bytes at the peak first; ``pairs`` is [tag + 1, (blocks, bytes, bytes at the peak)]."""
     names = [NO_TAG, *trace.tags]
-    found = [TagShare(names[row], *pairs[row].tolist()) for row in np.flatnonzero(pairs[:, 0]).tolist()]
+    return in_order(TagShare(names[row], *pairs[row].tolist()) for row in np.flatnonzero(pairs[:, 0]).tolist())
+
+
+def grouped(tags: tuple[TagShare, ...], names: Mapping[str, str]) -> tuple[TagShare, ...]:
+    """Return candidates added up by the name that ``names`` has for their tag, most bytes at the peak first."""
+    sums: dict[str, TagShare] = {}
+    for share in tags:
+        name = names.get(share.tag, share.tag)
+        had = sums.get(name, TagShare(name, 0, 0, 0))
+        added = (had.blocks + share.blocks, had.bytes + share.bytes, had.peak_bytes + share.peak_bytes)
+        sums[name] = TagShare(name, *added)
+    return in_order(sums.values())
+
+
+def in_order(found: Iterable[TagShare]) -> tuple[TagShare, ...]:
+    """Return candidates with most bytes at the peak first, then most bytes, then by name."""
     return tuple(sorted(found, key=lambda share: (-share.peak_bytes, -share.bytes, share.tag)))
 
 

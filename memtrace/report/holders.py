@@ -10,7 +10,7 @@ import numpy as np
 from memtrace.report.blocks import Column, Heading, Paragraph, Table
 from memtrace.results.holders import END, OOM, OTHERS, PEAK, at_moment, pins_at
 from memtrace.results.verdict import is_oom
-from memtrace.trace.tags import kind_of
+from memtrace.trace.tags import Grouping, shown_as
 from memtrace.units import format_size
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 Rows = dict[str, "NDArray[Any]"]
-MOST_TAGS = 8  # of the table of live bytes; where there are more, and they have so few first words, these stand for them
+MOST_TAGS = 8  # lines of the table of live bytes, without that of the others
 MOST_PINNING, MOST_PINS = 4, 3  # tags and blocks that are named on a policy's page
 MATTERS = 0.25  # of the reserved bytes: what is pinned below that is not worth a word
 LIVE = (
@@ -48,7 +48,7 @@ def live_by_tag(results: Results, trace: str, row: Row) -> list[tuple[str, ...]]
     found = results.rows("holders", trace, row["policy"])
     if not found.size() or not any(tag is not None for tag in found["tag"]):
         return []
-    kinds = kinds_of(found["tag"])
+    kinds = names_of(found["tag"], results.manifest.get("tags", "auto"))
     peak, end = (by_name(at_moment(found, moment), kinds) for moment in (PEAK, last_moment(row)))
     order = sorted({**peak, **end}, key=lambda tag: (tag == OTHERS, -peak.get(tag, (0, 0))[1], -end.get(tag, (0, 0))[1]))
     total = sum(size for _, size in peak.values())
@@ -60,12 +60,12 @@ def live_by_tag(results: Results, trace: str, row: Row) -> list[tuple[str, ...]]
     return lines
 
 
-def kinds_of(tags: Iterable[str | None]) -> dict[str | None, str | None]:
-    """Return the name under which each tag is shown: its first word, if there are too many tags and few first words."""
-    found = dict.fromkeys(tags)
-    first = {tag: tag if tag is None or tag == OTHERS else kind_of(tag) for tag in found}
-    grouped = len(found) > MOST_TAGS and len(set(first.values())) <= MOST_TAGS
-    return first if grouped else {tag: tag for tag in found}
+def names_of(tags: Iterable[str | None], grouping: Grouping) -> dict[str | None, str | None]:
+    """Return the name under which each tag is shown: its kind, or the tag itself; None, no tag, is None."""
+    found = [tag for tag in dict.fromkeys(tags) if tag is not None and tag != OTHERS]
+    names: dict[str | None, str | None] = {None: None, OTHERS: OTHERS}
+    names.update(shown_as(found, MOST_TAGS, grouping))
+    return names
 
 
 def by_name(rows: Rows, kinds: Mapping[str | None, str | None]) -> dict[str | None, tuple[int, int]]:
@@ -106,7 +106,7 @@ def sentence(results: Results, trace: str, row: Row) -> str:
 def pinning(results: Results, trace: str, row: Row) -> list[tuple[str, ...]]:
     """Return the lines of the table PINNING at the policy's last moment, the tag that pins most first."""
     rows, _ = pinned_total(results, trace, row)
-    kinds, held = kinds_of(rows["tag"]), np.nan_to_num(rows["pinned_bytes"].astype(float))
+    kinds, held = names_of(rows["tag"], results.manifest.get("tags", "auto")), np.nan_to_num(rows["pinned_bytes"].astype(float))
     sums = by_name(rows, kinds)
     pins = {name: sum(int(each) for each, tag in zip(held, rows["tag"], strict=True) if kinds[tag] == name) for name in sums}
     order = sorted((name for name in pins if pins[name] > 0), key=lambda name: -pins[name])[:MOST_PINNING]

@@ -46,8 +46,10 @@ OPTIONAL_TABLES = (
 def check_folder(folder: Path, force: bool) -> None:
     """Raise UsageError if the path is a file, a folder to which another process writes, or has content that is not memtrace's.
 
-    ``force`` allows content of any kind.
+    So is a path that is not UTF-8, which manifests and JSON could not name. ``force`` allows content of any kind.
     """
+    if not can_be_named(str(folder)):
+        raise UsageError(f"{folder} is not UTF-8; give another folder with -o")
     if not folder.exists():
         return
     if temporary.is_held(folder / LOCK):
@@ -58,6 +60,15 @@ def check_folder(folder: Path, force: bool) -> None:
         raise UsageError(f"{folder} is a file; give a folder with -o")
     if content(folder) and not is_ours(folder):
         raise UsageError(f"{folder} has files that memtrace did not write; give another folder with -o, or use --force")
+
+
+def can_be_named(text: str) -> bool:
+    """Return whether a path can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_written(folder: Path) -> UsageError:

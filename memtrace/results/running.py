@@ -68,6 +68,8 @@ def run(
     parts = replay_cells(cells, jobs_for(cells, jobs), progress or (lambda cell, events: None))
     sources = {trace.name: trace.source for trace in traces}
     about = manifest(sources, time.perf_counter() - started, file_texts(policies))
+    if settings.tags != "auto":
+        about["tags"] = settings.tags  # as tables and figures of these results are to group tags
     return build(parts, [distributions(t) for t in traces], about)
 
 
@@ -176,7 +178,7 @@ def replay_cell(cell: Cell, progress: Callable[[int, int], None] | None = None) 
         from memtrace.measures.locality.counting import Watcher
 
         watcher = Watcher(cell.trace, cell.policy, settings.locality)
-    contents, peak = Contents(cell.trace, cell.policy, settings.samples), AtPeak(cell.trace, cell.policy)
+    contents, peak = Contents(cell.trace, cell.policy, settings.samples, settings.tags), AtPeak(cell.trace, cell.policy)
     loop = Handover(
         cell.policy,
         bind(cell.policy.module),

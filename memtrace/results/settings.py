@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from memtrace.engine.replay import ALL_SAMPLES, DEFAULT_SAMPLES, OnOom
 from memtrace.errors import UsageError
+from memtrace.trace.tags import Grouping
 from memtrace.units import parse_size
 
 if TYPE_CHECKING:
@@ -172,6 +173,17 @@ class Settings:
                 read=read_model,
                 suite=Refused("the results of a suite have no table of misses"),
                 tiers=Refused("misses are counted for the placements of a single memory"),
+            )
+        },
+    )
+    tags: Grouping = field(
+        default="auto",
+        metadata={
+            "option": RunOption(
+                help="Group tags by kind, their first word, or show each by name; auto: by name where there are few.",
+                words=get_args(Grouping),
+                suite=Refused("the tables of a suite have each tag; memtrace report and memtrace show group them"),
+                tiers=Taken(),
             )
         },
     )

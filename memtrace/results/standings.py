@@ -5,8 +5,8 @@ take summary rows, a row for each trace and policy. A trace on which a policy ra
 failed, and is in no mean. Traces whose names differ only in an option ``seed`` are replicates of one workload: they form a group,
 and a policy's value on the group is the mean over its seeds. A trace without a seed is a group of its own.
 
-Means are geometric, since they are of ratios: twice as much on one trace and half as much on another are together equal.
-Intervals and tests take the logarithms of the ratios, and come from scipy; without it they are None.
+Means of what is needed are geometric, since they are of ratios: twice as much on one trace and half as much on another are
+together equal. Intervals and tests take the logarithms of the ratios, and come from scipy; without it they are None.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memtrace.results.holding import tells_apart
 from memtrace.results.verdict import CLEARLY, REFERENCE, above_bound, is_served, needed, ratio_text
 
 Row = Mapping[str, Any]
@@ -42,6 +43,7 @@ class Standing:
     worst: float | None  # the largest such ratio
     worst_trace: str | None
     best_on: int  # traces on which no other needs less
+    held: float | None  # mean over the groups it served, of the bytes reserved at the end over the lower bound; None if unknown
     rank: float | None  # mean place among the policies over the traces, the best is 1; equal ones share the mean of their places
 
 
@@ -83,6 +85,27 @@ def served(rows: Mapping[str, Row]) -> dict[str, float]:
         if ratio is not None and ratio > 0:
             found[trace] = math.log(ratio)
     return found
+
+
+def held(rows: Mapping[str, Row]) -> dict[str, float]:
+    """Return the bytes reserved at the end over the lower bound, by trace, where a policy served every request."""
+    ends = {trace: over_bound(row, "reserved_end_bytes") for trace, row in rows.items() if is_served(row)}
+    return {trace: value for trace, value in ends.items() if value is not None}
+
+
+def over_bound(row: Row, measure: str) -> float | None:
+    """Return a measure in bytes over the lower bound; None if either is not known or nothing is ever live."""
+    value, bound = row.get(measure), row["lower_bound_bytes"]
+    return None if value is None or not bound else value / bound
+
+
+def tells_ends_apart(rows: Iterable[Row]) -> bool:
+    """Return whether what policies hold at the end tells them apart on a trace at least."""
+    by_trace: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if is_served(row):
+            by_trace[row["trace"]].append(row)
+    return any(map(tells_apart, by_trace.values()))
 
 
 def by_group(values: Mapping[str, float]) -> dict[str, list[float]]:
@@ -193,8 +216,15 @@ def _standing(policy: str, own: Mapping[str, Row], places: Sequence[float], best
         worst=None if worst is None else math.exp(logs[worst]),
         worst_trace=worst,
         best_on=best,
+        held=_mean_of_groups(held(own)),
         rank=sum(places) / len(places) if places else None,
     )
+
+
+def _mean_of_groups(values: Mapping[str, float]) -> float | None:
+    """Return the mean over groups of the means over their traces; it may be of zeros, so it is arithmetic. None of no values."""
+    means = [sum(each) / len(each) for each in by_group(values).values()]
+    return sum(means) / len(means) if means else None
 
 
 def _places(by_policy: Mapping[str, Mapping[str, Row]]) -> dict[str, list[float]]:

@@ -51,6 +51,7 @@ class Task:
     label: str  # the name of the policy in results
     policy_digest: str  # of the policy's sources
     settings: Settings  # with the capacity of the trace
+    outside: tuple[tuple[str, str], ...] = ()  # settings that a real allocator sees in the environment: name, value
 
     @cached_property
     def key(self) -> str:
@@ -101,7 +102,7 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
     ``progress`` is called with each trace's path. Raise UsageError for a suite that cannot be run at all, InputError
     for a trace that does not exist.
     """
-    from memtrace.engine.registry import told_apart
+    from memtrace.engine.registry import settings_seen, told_apart
 
     chosen = told_apart([policy for text in suite.policies for policy in _policies(text, suite.folder)])
     found = []
@@ -133,6 +134,7 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
                 label=policy.label,
                 policy_digest=digest,
                 settings=settings[spec.capacity],
+                outside=settings_seen(policy),
             )
             for spec, name, sha256 in found
             for policy, digest in zip(chosen, digests, strict=True)

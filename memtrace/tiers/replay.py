@@ -379,12 +379,11 @@ def ratio_tables(tiers: Sequence[Tier], tags: Sequence[str]) -> tuple[NDArray[np
 def pinned_tags(trace: Trace, pinned: Sequence[str]) -> NDArray[np.int8]:
     """Return int8[tag + 1]: 1 for each tag whose blocks are pinned, else 0; the last element, for blocks without a tag, is 0.
 
-    ``pinned`` are tags, or kinds of tags. Raises UsageError for one that the trace does not have.
+    ``pinned`` are tags, kinds of tags, or patterns of tags. Raises UsageError for one that no tag of the trace is named by.
     """
     from memtrace.names import unknown
 
-    known = dict.fromkeys((*kinds_of(trace.tags), *trace.tags))
-    for tag in pinned:
-        if tag not in known:
-            raise unknown("tag", tag, known)
+    for name in pinned:
+        if not any(is_named(tag, (name,)) for tag in trace.tags):
+            raise unknown("tag", name, dict.fromkeys((*kinds_of(trace.tags), *trace.tags)))
     return np.array([is_named(tag, pinned) for tag in (*trace.tags, "")], np.int8)

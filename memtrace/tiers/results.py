@@ -15,6 +15,7 @@ import numpy as np
 
 from memtrace.errors import InputError
 from memtrace.tiers.replay import TierReplay
+from memtrace.trace.tags import shown_as
 from memtrace.units import format_seconds, format_size
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = "memtrace.tiers/1"  # name and version of the schemas below
 NONE = "(none)"  # tag of blocks without one, in the tables
+MOST_TAGS = 12  # shown by name; where there are more, by kind
 # Columns of tiers.parquet that are columns of Books.tiers, with their names in `books`.
 COUNTED = {
     "placed_blocks": "PLACED_BLOCKS",
@@ -318,6 +320,17 @@ def link_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 LINK_COLUMNS = ("link to", "down", "up", "in place", "transfers", "written", "stall")
+
+
+def shown_evictions(results: TierResults) -> list[dict[str, Any]]:
+    """Return the rows of evictions added up by the name under which tags are shown, in the order of tiers and tags."""
+    names = shown_as((row["tag"] for row in results.evictions), MOST_TAGS, results.manifest.get("tags", "auto"))
+    sums: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in results.evictions:
+        had = sums.setdefault((row["tier"], names[row["tag"]]), {**row, "tag": names[row["tag"]], "evictions": 0, "bytes": 0})
+        had["evictions"] += row["evictions"]
+        had["bytes"] += row["bytes"]
+    return list(sums.values())
 
 
 def eviction_row(row: Mapping[str, Any]) -> tuple[str, ...]:

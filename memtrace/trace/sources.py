@@ -216,6 +216,11 @@ def reading_errors(label: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise InputError(f"{label}: no permission to read it") from error
+    except UnicodeEncodeError as error:
+        said = "its name, or that of its folder, is not UTF-8" if "surrogates" in error.reason else f"its name: {error.reason}"
+        raise InputError(
+            f"{label}: cannot be read: {said}\ntry: rename it, or give it on standard input: memtrace run - < FILE"
+        ) from error
     except (OSError, ValueError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

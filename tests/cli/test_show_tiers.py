@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from conftest import Run
 from memtrace.cli.show_tiers import FLOWS, drawn, samples, step_ends, steps
 from memtrace.results.folder import write_tables
 from memtrace.tiers.replay import replay_tiers
-from memtrace.tiers.results import TierResults, gather, manifest_of, tables
+from memtrace.tiers.results import TierResults, gather, manifest_of, shown_evictions, tables
 from memtrace.tiers.tier import Plan, Tier
 from memtrace.trace import from_events
 
@@ -85,3 +86,15 @@ def test_a_folder_without_a_table(memtrace: Run, tmp_path: Path, missing: str) -
     (tmp_path / "found" / f"{missing}.parquet").unlink()
     done = memtrace("show", str(tmp_path / "found"))
     assert done.returncode == 3 and "has no results of memtrace tiers that can be read" in done.stderr
+
+
+def test_evictions_of_many_tags_are_added_up_by_kind() -> None:
+    kinds = ("weight", "state")
+    events = [{"op": "alloc", "id": i, "size": 64, "tag": f"{kinds[i % 2]} {i}"} for i in range(20)]
+    found = found_of(events, [Tier("a", 64, 1e9), Tier("b", 4096, 1e8)])
+    assert len(found.evictions) > 12 and sum(row["evictions"] for row in found.evictions) == 19
+    assert [(row["tag"], row["evictions"], row["bytes"]) for row in shown_evictions(found)] == [
+        ("weight", 10, 640),
+        ("state", 9, 576),
+    ]
+    assert shown_evictions(replace(found, manifest={"tags": "name"})) == found.evictions

@@ -54,6 +54,7 @@ def test_a_regression_made_on_purpose(memtrace: Run, memtrace_process: Run, two:
     assert "gpt-6x512-fp32, best-fit:align=1048576: measured 4,516,216,832 B (4.2 GiB), limit 4,213,584,773.12 B" in rule
     table = done.stdout.partition("note:")[0]
     assert "1.08x larger" in table and max(map(len, table.splitlines())) <= 80
+    assert "gpt-6x512-fp32, best-fit:align=1048576\n" in table and "\npeak_reserved_bytes " in table, "no name is cut"
     suites = ElementTree.parse(two / "out" / "junit.xml").getroot()
     assert (suites.get("tests"), suites.get("failures"), suites.get("errors")) == ("2", "1", "0")
     (failure,) = suites.iter("failure")

@@ -85,6 +85,22 @@ def test_modules_of_one_name_beside_two_files_are_two(mine: Path, tmp_path: Path
     assert [addresses(path) for path in (mine, other, mine)] == [[0, 16], [0, 64], [0, 16]]
 
 
+@pytest.mark.parametrize(
+    ("line", "likely"),
+    [
+        ("from memtrace.contract.ledger import RESERVD", "RESERVED in place of RESERVD"),
+        ("from memtrace.contract import ledgr", "ledger in place of ledgr"),
+        ("import memtrace.contrat.ledger", "contract in place of contrat"),
+        ("from memtrace.contract.ledger import zzzzzzzz", ""),
+    ],
+)
+def test_an_import_that_is_misspelt_gets_the_nearest_name(mine: Path, line: str, likely: str) -> None:
+    mine.write_text(f"{TEXT}\n{line}\n")
+    with pytest.raises(PolicyError) as raised:
+        parse_policy(str(mine))
+    assert str(raised.value).partition("\ntry: ")[2] == likely
+
+
 def test_a_file_that_fails_is_named_with_its_line(mine: Path) -> None:
     mine.write_text(TEXT + "\n1 / 0\n")
     with pytest.raises(PolicyError, match=r"mine\.py cannot be loaded: ZeroDivisionError: division by zero \(line 24\)"):

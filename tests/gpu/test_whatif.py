@@ -438,3 +438,15 @@ def test_traces_of_gpus_are_compared_with_allocators_of_gpus(tmp_path: Path) -> 
         *("first-fit", "next-fit", "best-fit", "worst-fit"),
         *("pytorch", "pytorch:expandable_segments=true", "bfc", "stitch", "paged"),
     ]
+
+
+def test_an_export_has_the_blocks_of_reallocs(memtrace: Run, tmp_path: Path) -> None:
+    """A realloc of PyTorch's allocator is an alloc, then the free of the old block; each has the tag of its own request."""
+    events = "alloc,1,100,a\nrealloc,1,5000,a\nalloc,2,60,b\nrealloc,2,700,b\nfree,1,,\n"
+    (tmp_path / "t.csv").write_text(f"op,id,size,tag\n{events}")
+    assert memtrace("export", "t.csv", "--to", "torch-snapshot", "-o", "out.pickle").returncode == 0
+    made = pickle.loads((tmp_path / "out.pickle").read_bytes())
+    allocs = [(event["size"], event["frames"][0]["name"]) for event in made["device_traces"][0] if event["action"] == "alloc"]
+    assert allocs == [(100, "a"), (5000, "a"), (60, "b"), (700, "b")]
+    live = [block for block in made["segments"][0]["blocks"] if block["state"] == "active_allocated"]
+    assert [block["requested_size"] for block in live] == [700]

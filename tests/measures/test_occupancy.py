@@ -175,3 +175,12 @@ def test_of_many_tags_of_few_kinds_the_kinds_are_counted() -> None:
     rows = [{"op": "alloc", "id": i, "size": 10, "tag": f"{('weight', 'state')[i % 2]} {i}"} for i in range(20)]
     kinds = tag_kinds(from_events(rows))
     assert kinds.names == ("weight", "state", None) and kinds.of_tag.tolist() == [*([0, 1] * 10), 2]
+
+
+def test_tags_are_grouped_as_asked() -> None:
+    rows = [{"op": "alloc", "id": i, "size": 10, "tag": f"{('weight', 'state')[i % 2]} {i}"} for i in range(6)]
+    trace = from_events(rows)
+    assert tag_kinds(trace).names == (*trace.tags, None)
+    assert tag_kinds(trace, "kind").names == ("weight", "state", None)
+    many = from_events([{**row, "id": 6 * k + row["id"], "tag": f"{row['tag']}.{k}"} for k in range(2) for row in rows])
+    assert len(tag_kinds(many, "name").names) == watching.MOST_TAGS + 2 and tag_kinds(many).names == ("weight", "state", None)

@@ -177,7 +177,7 @@ def test_measures_that_cannot_be_known_are_null() -> None:
     }
     holes |= {"empty_pages_4k_bytes", "empty_pages_2m_bytes", "reserved_bytes_clock_mean", "unused_bytes_clock_mean"}  # no times
     holes |= {"unusable_median_at_peak", "unusable_p99_at_peak", "holes_mean", "holes_max", "search_mean", "search_max"}
-    assert unknown == holes | {"jw1", "oom_event", "fit_ratio_mean", "splits", "merges", "reserve_calls", "release_calls"}
+    assert unknown == holes | {"oom_event", "fit_ratio_mean", "splits", "merges", "reserve_calls", "release_calls"}
     part = gather(placed, contents)
     assert "free_bytes" not in part.tables["timeline"] and "resident_bytes" in part.tables["timeline"]
     assert part.seconds == placed.seconds > 0
@@ -193,6 +193,24 @@ def test_settings_of_the_allocator_are_options_of_the_policy() -> None:
     assert plain["reserved_end_bytes"] > 19_000_000 > 1_000_000 > mapped["reserved_end_bytes"]
     assert mapped["reserved_least_after_peak_bytes"] <= mapped["reserved_end_bytes"] < mapped["reserved_bytes_mean"]
     assert mapped["unused_bytes_mean"] < plain["unused_bytes_mean"]
+
+
+def test_the_mean_over_events_is_known_where_every_event_is_read() -> None:
+    trace = from_events(HELD)
+    placed = replay(trace, "native:glibc", samples=len(HELD), keep=True, interpret=True)
+    assert placed.reserved is not None
+    live = np.cumsum([row[2] if row[0] == "alloc" else -100_000 for row in HELD])
+    assert measure(placed)["jw1"] == pytest.approx(float((placed.reserved / live).mean()) - 1)
+    assert measure(replay(trace, "native:glibc", samples=len(HELD) - 1, interpret=True))["jw1"] is None
+
+
+def test_glibc_s_own_count_is_read_too() -> None:
+    """With one thread it is what is mapped, but for what an arena begins with; only glibc has it."""
+    heap, mapped = (replay(from_events(HELD), f"native:glibc,footprint={name}", interpret=True) for name in ("heap", "mapped"))
+    assert 20_000_000 < heap.peak_reserved_bytes < 20_300_000
+    assert abs(heap.peak_reserved_bytes - mapped.peak_reserved_bytes) <= 132 << 10
+    with pytest.raises(UsageError, match="footprint=heap is glibc's own count\ntry: footprint=mapped"):
+        check_options([parse_policy("native:jemalloc,footprint=heap")], None)
 
 
 MAPPED = "native:glibc,env=[MALLOC_MMAP_THRESHOLD_=65536;MALLOC_TOP_PAD_=0]"

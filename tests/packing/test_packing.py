@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, Run
 from strategies import random_events
 
+from memtrace.cli.bound import ONLINE
 from memtrace.engine.replay import replay
 from memtrace.errors import UsageError
 from memtrace.packing import heuristics
@@ -180,9 +181,26 @@ def test_where_too_many_blocks_live_at_once_policies_place_them(
     shown = memtrace("bound", "t.csv")
     assert "too many blocks live at once to be packed" in shown.stderr and "best-fit" in shown.stdout
     followed = json.loads(memtrace("run", "t.csv", "-p", "optimum", "--json", "--no-report", "-o", "out").stdout)["results"][0]
-    assert followed["peak_reserved_bytes"] == min(rows.values())
+    least = min(rows.values())
+    assert followed["peak_reserved_bytes"] == least
+    monkeypatch.setattr("memtrace.packing.search.MOST_BUFFERS", 10)
+    fits = [
+        json.loads(memtrace("bound", "t.csv", "--capacity", str(size), "--json").stdout)["fits"] for size in (least, least - 1)
+    ]
+    assert fits == [True, None]
+    assert f"needs {least:,} B" in memtrace("bound", "t.csv", "--capacity", str(least - 1)).stdout
     (tmp_path / "none.csv").write_text("op,id,size\nfree,,\n")
     assert "asks for no block" in memtrace("bound", "none.csv").stderr
+
+
+def test_where_no_packing_is_at_the_bound_policies_place_the_blocks_too(memtrace: Run, tmp_path: Path) -> None:
+    """Blocks that grow in place need no room for a copy, which packings give them; so `bound` and `optimum` agree."""
+    lines = "".join(f"alloc,{i},64\nrealloc,{i},{64 + 32 * i}\n" for i in range(1, 9))
+    (tmp_path / "t.csv").write_text("op,id,size\n" + lines)
+    rows = json.loads(memtrace("bound", "t.csv", "--json").stdout)["packings"]
+    followed = json.loads(memtrace("run", "t.csv", "-p", "optimum", "--json", "--no-report", "-o", "out").stdout)["results"][0]
+    lowest = min(row["height_bytes"] for row in rows)
+    assert followed["peak_reserved_bytes"] == lowest < min(row["height_bytes"] for row in rows if row["method"] not in ONLINE)
 
 
 def test_bound_command(memtrace: Run, tmp_path: Path) -> None:

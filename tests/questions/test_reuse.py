@@ -169,6 +169,24 @@ def test_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan(trace, 3, 5) == whole
 
 
+def test_tags_are_added_up_by_kind(memtrace: Run, tmp_path: Any) -> None:
+    kinds = ("weight", "state")
+    allocs = "".join(f"alloc,{i},{10 + i},{kinds[i % 2]} {i}\n" for i in range(12))
+    (tmp_path / "t.csv").write_text("op,id,size,tag\n" + allocs + "".join(f"free,{i},,\n" for i in range(12)))
+    plain, grouped = (
+        json.loads(memtrace("reuse", "t.csv", "--idle", "1", *options, "--json").stdout)["recompute"]["tags"]
+        for options in ((), ("--tags", "kind"))
+    )
+    assert len(plain) > 2 and [row["tag"] for row in grouped] == ["weight", "state"]
+    for row in grouped:
+        parts = [share for share in plain if share["tag"].startswith(row["tag"])]
+        assert all(row[name] == sum(share[name] for share in parts) for name in ("blocks", "bytes", "peak_bytes"))
+    assert "state 11 " not in memtrace("reuse", "t.csv", "--idle", "1").stdout
+    assert "state 9 " in memtrace("reuse", "t.csv", "--idle", "1", "--tags", "name").stdout
+    kept = json.loads(memtrace("reuse", "t.csv", "--idle", "1", "--keep", "weight", "--json").stdout)["recompute"]["tags"]
+    assert kept and all(row["tag"].startswith("state") for row in kept)
+
+
 def test_the_command(memtrace: Run, small_trace: Any) -> None:
     done = memtrace("reuse", small_trace, "--json")
     assert json.loads(done.stdout)["peak_live_bytes"] == 150

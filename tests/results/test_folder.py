@@ -35,6 +35,16 @@ def test_a_table_of_another_run_is_found(memtrace: Run, small_trace: Path, tmp_p
         assert (shown.returncode, "Traceback" in shown.stderr) == (3, False) and "is not the table" in shown.stderr
 
 
+def test_names_that_are_not_utf_8_are_said_to_be_that(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
+    other = Path(os.fsdecode(b"tr\xe9ce.csv"))
+    shutil.copy(small_trace, tmp_path / other)
+    for words in (("info", other), ("run", other, "--no-report", "-o", "out")):
+        done = memtrace(*words)
+        assert done.returncode == 3 and "not UTF-8\ntry: rename it" in done.stderr and "damaged" not in done.stderr
+    done = memtrace("run", small_trace, "--no-report", "-o", os.fsdecode(b"out\xe9"))
+    assert done.returncode == 2 and "is not UTF-8; give another folder" in done.stderr
+
+
 def test_a_folder_to_which_another_process_writes(memtrace: Run, small_trace: Path, tmp_path: Path) -> None:
     run(memtrace, small_trace, "a", "best-fit")
     before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}

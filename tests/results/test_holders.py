@@ -15,7 +15,7 @@ from memtrace.engine.registry import parse_policies, parse_policy
 from memtrace.engine.replay import DEFAULT_SAMPLES, Hooks, Placement, replay
 from memtrace.measures.occupancy import Contents
 from memtrace.report.document import build
-from memtrace.report.holders import kinds_of, live_by_tag, pinning, sentence
+from memtrace.report.holders import live_by_tag, names_of, pinning, sentence
 from memtrace.report.markdown import write as write_markdown
 from memtrace.results import holders
 from memtrace.results.folder import read_folder, write_folder
@@ -122,16 +122,10 @@ def test_of_very_many_tags_those_with_most_have_rows(monkeypatch: pytest.MonkeyP
     assert found["live_bytes"].tolist() == [60, 50, 40, 60] and found["blocks"].tolist() == [1, 1, 1, 3]
 
 
-@pytest.mark.parametrize(
-    ("tags", "shown"),
-    [
-        (["a x", "b y"], ["a x", "b y"]),
-        ([*(f"weight {i}" for i in range(9)), "state", None], [*["weight"] * 9, "state", None]),
-        ([f"f{i} (file.py)" for i in range(9)], [f"f{i} (file.py)" for i in range(9)]),
-    ],
-)
-def test_of_many_tags_the_first_words_are_shown_where_these_are_few(tags: list[str | None], shown: list[str | None]) -> None:
-    assert list(kinds_of(tags).values()) == shown
+def test_no_tag_and_the_rest_keep_their_names() -> None:
+    many = [*(f"weight {i}" for i in range(20)), None, "(other)"]
+    assert names_of(many, "auto") == {**dict.fromkeys(many[:20], "weight"), None: None, "(other)": "(other)"}
+    assert names_of(many, "name") == {tag: tag for tag in many}
 
 
 def held_trace() -> Trace:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from memtrace.results.standings import Standing, conclusion, group_of, paired, standings
+from memtrace.results.standings import Standing, conclusion, group_of, paired, standings, tells_ends_apart
 
 Row = dict[str, Any]
 
@@ -130,7 +130,17 @@ def test_what_is_said() -> None:
     failing = [*rows, row("s", "c", 1000, status="oom"), row("t", "c", 1001, failed=3)]
     assert conclusion(failing)[-1] == "1 of 3 policies fail on a trace at least; those traces are in no mean."
     assert standings(failing)[-1] == Standing(
-        policy="c", traces=2, failed=2, ratio=None, low=None, high=None, worst=None, worst_trace=None, best_on=0, rank=3.0
+        policy="c",
+        traces=2,
+        failed=2,
+        ratio=None,
+        low=None,
+        high=None,
+        worst=None,
+        worst_trace=None,
+        best_on=0,
+        held=None,
+        rank=3.0,
     )
     assert conclusion([row("s", "a", 1, status="oom"), row("t", "a", 1, status="oom"), row("s", "b", 1, status="oom")]) == [
         "No policy served every request of any trace."
@@ -143,3 +153,14 @@ def test_without_scipy_there_are_no_intervals(monkeypatch: pytest.MonkeyPatch) -
     found = paired(rows, "p0", "p1")
     assert found is not None and (found.low, found.high, found.p) == (None, None, None)
     assert found.ratio > 0 and len(conclusion(rows)) >= 2
+
+
+def test_what_is_held_at_the_end_is_a_mean_over_the_traces_that_were_served() -> None:
+    ends = {("s", "a"): 0, ("t-seed=0", "a"): 500, ("t-seed=1", "a"): 700, ("s", "b"): 900, ("t-seed=0", "b"): 1000}
+    rows: list[Row] = [row(trace, policy, 1000) | {"reserved_end_bytes": end} for (trace, policy), end in ends.items()]
+    rows.append(row("t-seed=1", "b", 1000, status="oom") | {"reserved_end_bytes": 9000})
+    found = {each.policy: each.held for each in standings(rows)}
+    assert found == {"a": pytest.approx((0 + (0.5 + 0.7) / 2) / 2), "b": pytest.approx((0.9 + 1.0) / 2)}
+    assert tells_ends_apart(rows)
+    assert not tells_ends_apart([{**each, "reserved_end_bytes": 300} for each in rows])
+    assert standings([row("s", "a", 1000)])[0].held is None  # results of an older version, which lack the measure

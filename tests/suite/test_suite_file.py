@@ -130,6 +130,15 @@ def test_what_determines_a_cell_determines_its_key(desk: Path) -> None:
     assert len({first, *keys, key(GOOD)}) == 8, "the trace's content too"
 
 
+def test_settings_outside_determine_the_cells_of_real_allocators(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keys() -> list[str]:
+        return [task.key for task in plan(written(desk, 'traces = ["t.csv"]\npolicies = ["native:glibc", "best-fit"]')).tasks]
+
+    first = keys()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert [a == b for a, b in zip(first, keys(), strict=True)] == [False, True]
+
+
 def test_a_policy_of_ones_own_is_found_beside_the_file(desk: Path) -> None:
     source = ROOT / "docs" / "example_policy.py"
     (desk / "mine.py").write_text(source.read_text())
