@@ -1,8 +1,9 @@
 """Chrome trace JSON (Perfetto reads it too) as PyTorch's profiler writes it with profile_memory=True: `[memory]` events.
 
 Each event has an address and bytes, negative for a free. The events of one device are read: the accelerator with most bytes
-allocated, or the CPU if there is no other. They are sorted by time in memory, some 100 bytes an event. Aggregated dumps
-(memory-infra, heapprofd's binary traces) hold no single allocations, and are refused.
+allocated, or the CPU if there is no other. They are sorted by time in memory, some 100 bytes an event. `Total Allocated` less the
+sum of the bytes so far is what was live before the first event: it is allocated first. Aggregated dumps (memory-infra,
+heapprofd's binary traces) hold no single allocations, and are refused.
 Source: pytorch/kineto, libkineto/src/output_json.cpp.
 """
 
@@ -12,7 +13,7 @@ import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
@@ -28,6 +29,8 @@ NAME = "chrome"
 SUFFIXES = (".json", ".perfetto-trace", ".pftrace")
 
 MEMORY = "[memory]"  # name of memory events
+BEFORE = "before the recording"  # tag of blocks that were live when the recording began
+NOWHERE = 1 - (1 << 63)  # stands for the address of a block that no event names
 CPU, CUDA = 0, 1  # device types of PyTorch (c10::DeviceType)
 DEVICES = {0: "cpu", 1: "cuda", 6: "hip", 12: "xpu", 20: "privateuse"}
 KINDS = {name: kind for kind, name in DEVICES.items()}
@@ -55,6 +58,8 @@ class MemoryEvent:
     address: int
     bytes: int  # negative for a free
     thread: int
+    allocated: int | None  # bytes that the device had allocated after the event; None: the event does not say
+    reserved: int | None  # bytes that the device's allocator held
 
 
 def read(source: Source) -> Iterator[Batch]:
@@ -82,9 +87,54 @@ def read(source: Source) -> Iterator[Batch]:
     happenings = sorted(found[chosen], key=lambda happening: (happening.time, happening.number))
     if any(before.number > after.number for before, after in pairwise(happenings)):
         said.append("events are not in the order of time: sorted")
-    events = EventBatcher(NAME, ("op", "id", "size", "time", "stream"), True, None, word="event")
-    yield from _given.batches(map(_call, happenings), events)
-    yield events.last(said, {"device": _named(chosen)})
+    metadata = {"device": _named(chosen)}
+    before = _before(happenings, said)
+    if before:
+        metadata["live_before_bytes"] = str(sum(call.size for call in before))
+    if reserved := max(happening.reserved or 0 for happening in happenings):
+        metadata["recorded_reserved_peak_bytes"] = str(reserved)
+    columns = ("op", "id", "size", "time", "stream", *(("tag",) if before else ()))
+    events = EventBatcher(NAME, columns, True, None, word="event")
+    yield from _given.batches(chain(before, map(_call, happenings)), events)
+    yield events.last(said, metadata)
+
+
+def _before(happenings: list[MemoryEvent], said: list[str]) -> list[Call]:
+    """Return allocs of what was live before the first event, tagged BEFORE; `said` gets a sentence if there was any.
+
+    How much it was follows from the totals in the events. Blocks that the recording frees and never allocates are a part of it:
+    each is a block of its own, and the rest is one block.
+    """
+    running, differences = 0, []
+    live: set[int] = set()
+    freed: list[tuple[int, int]] = []  # address and size of blocks that were live before
+    for happening in happenings:
+        running += happening.bytes
+        if happening.allocated is not None:
+            differences.append(happening.allocated - running)
+        if happening.bytes >= 0:
+            live.add(happening.address)
+        elif happening.address in live:
+            live.discard(happening.address)
+        else:
+            freed.append((happening.address, -happening.bytes))
+    if not differences or max(differences) <= 0:
+        return []
+    total = differences[0]
+    if (wide := max(differences) - min(differences)) > 0:
+        said.append(f"totals in the events do not follow from their bytes (they differ by up to {wide:,}): events are missing")
+    rest = total - sum(size for _, size in freed)
+    first = happenings[0]
+    more = {"time": first.time, "thread": first.thread, "tag": BEFORE}
+    calls = [_given.alloc(first.number, address, size, **more) for address, size in freed]
+    if rest > 0:
+        calls.insert(0, _given.alloc(first.number, NOWHERE, rest, **more))
+    if calls:
+        said.append(
+            f"the recording began in mid-run: {sum(call.size for call in calls):,} bytes were live, of which {len(freed):,} "
+            f"block{'' if len(freed) == 1 else 's'} freed later and the rest taken as one block, tagged {BEFORE!r}"
+        )
+    return calls
 
 
 def _call(happening: MemoryEvent) -> Call:
@@ -112,7 +162,14 @@ def _happening(number: int, event: dict[str, Any]) -> tuple[tuple[int, int], Mem
         _whole(args["Addr"]),
         _whole(args["Bytes"]),
         thread if isinstance(thread, int) else 0,
+        _total(args.get("Total Allocated")),
+        _total(args.get("Total Reserved")),
     )
+
+
+def _total(value: Any) -> int | None:
+    """Return a sum of bytes, None if it is no number, or negative as where the profiler does not know it."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1 << 62 else None
 
 
 def _whole(value: Any) -> int:

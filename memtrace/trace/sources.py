@@ -48,10 +48,10 @@ class _Member:
         """Open the member `name`."""
         self.archive, self.file = archive, archive.open(name)
 
-    def read(self, most: int = -1) -> bytes:
-        """Return at most `most` bytes (-1: all that are left)."""
+    def read(self, most: int | None = None) -> bytes:
+        """Return at most `most` bytes (None: all that are left)."""
         try:
-            return self.file.read(most)
+            return self.file.read(-1 if most is None else most)
         except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"zip: {error or 'Truncated'}") from error
 
@@ -166,7 +166,7 @@ class Stream:
     def read(self, most: int = -1) -> bytes:
         """Return at most `most` decompressed bytes (-1: all that are left), b"" at the end."""
         with reading_errors(self.label):
-            data: bytes = self.bytes.read(most)
+            data: bytes = self.bytes.read(None if most < 0 else most)  # pyarrow takes no negative number
             return data
 
     def done(self) -> int:
