@@ -132,4 +132,7 @@ def find(source: Source, name: str | None = None) -> Format:
     sure = [found for found in named if path.lower().endswith(tuple(set(found.SUFFIXES) - COMMON))]
     if sure:
         return sure[0]  # the error of this format's reader says what is wrong with the file
-    raise InputError(f"{source.label}: no known format ({', '.join(known)})\ntry: --format NAME, if it is one of them")
+    raise InputError(
+        f"{source.label}: no known format ({', '.join(known)})\n"
+        "try: --format NAME, if it is one of them; for a log of your own --template 'alloc {ptr} {size}' --template 'free {ptr}'"
+    )

@@ -43,6 +43,9 @@ CASES = [
     Sample("rmm.csv", "rmm", (2, 1, 0), 768, {"threads": "2", "streams": "2"}, ("taken as the next day: 1", "left out: 1")),
     Sample("logalloc.log", "logalloc", (4, 2, 1), 452, {"threads": "2"}, ("other processes than 18545, left out: 1", "move no memory, left out: 1", "failed in the recorded program, left out: 1")),
     Sample("logalloc_munged.log", "logalloc", (3, 1, 1), 452, {"threads": "1"}, ("move no memory, left out: 1",)),
+    Sample("valgrind.log", "valgrind", (5, 5, 1), 2133, {"processes": "2"}, ("other processes than 123, left out: 1 (456 with 1; --format valgrind:456", "other lines, left out: 3", "failed in the recorded program, left out: 1")),
+    Sample("kmem.txt", "kmem", (3, 3, 0), 5920, {"cpus": "2"}, ("began on a running kernel", "events of the page allocator, left out (--format kmem:pages reads them): 1", "other lines, left out: 4")),
+    Sample("kmem_pages.perf", "kmem", (2, 2, 0), 36864, {"cpus": "2"}, ("began on a running kernel", "another migratetype's pages served (mm_page_alloc_extfrag), not events of their own: 1", "twice, read once: 1", "failed in the recorded program, left out: 1", "left out: 1")),
     Sample("chrome.json", "chrome", (1, 1, 0), 512, {"threads": "1", "device": "cuda:0"}, ("other devices than cuda:0, left out: 1",)),
 ]  # fmt: skip
 IDS = [case.file for case in CASES]
@@ -113,7 +116,7 @@ def test_the_five_lines_of_the_docs_are_read(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "formats.md").read_text()
     sections = dict(re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     assert set(sections) == set(formats())
-    for name in set(formats()) - {"parquet", "memray", "torch-snapshot", "calls"}:
+    for name in set(formats()) - {"parquet", "memray", "torch-snapshot", "calls", "template"}:
         lines = re.findall(r"^    (.*)$", sections[name], re.MULTILINE)
         assert len(lines) >= 4, name
         (tmp_path / "example").write_text("\n".join(lines) + "\n")
