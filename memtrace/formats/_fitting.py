@@ -5,7 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from memtrace.contract.calls import out_of_line
-from memtrace.formats._patterns import BLANKS, CUT, END, GAP, NUMBER, OPTION, POINTER, STAR, TAG, TAG_END, TEXT, TIME, WORD
+from memtrace.formats._patterns import (
+    BLANKS,
+    CUT,
+    END,
+    GAP,
+    NUMBER,
+    OBJECT,
+    OPTION,
+    POINTER,
+    STAR,
+    TAG,
+    TAG_END,
+    TEXT,
+    TIME,
+    WORD,
+)
 from memtrace.formats._text import decimal, hexadecimal
 
 DAYS, LAST = 5, 4  # indices in the state of `_matching.Memory`: the days that times of day went over, the last time of day
@@ -57,13 +72,16 @@ def number(text, at, end):  # type: ignore[no-untyped-def]
 def time_of(text, at, end, unit):  # type: ignore[no-untyped-def]
     """Return (nanoseconds, offset behind) of a time in units of `unit` ns; 0 is seconds if there is a fraction, else ns.
 
-    Both a point and a comma begin a fraction. The offset is -1 if there is none.
+    -1 is seconds, of which there is no time without a fraction. Both a point and a comma begin a fraction. The offset is -1 if
+    there is no time.
     """
     whole, behind = number(text, at, end)
     if behind < 0:
         return np.int64(0), np.int64(-1)
     fraction = behind + 1 < end and (text[behind] == 46 or text[behind] == 44) and np.uint8(text[behind + 1] - 48) <= 9
-    if unit == 0:
+    if unit < 0 and not fraction:
+        return np.int64(0), np.int64(-1)
+    if unit <= 0:
         unit = SECOND if fraction else 1
     if whole > (1 << 62) // unit:
         return np.int64(0), np.int64(-1)
@@ -152,7 +170,12 @@ def fit(text, at, end, program, op, values, state):  # type: ignore[no-untyped-d
                 behind = np.int64(-1)
         elif code == WORD:
             behind = np.int64(at)
-            if two:
+            if two == OBJECT:
+                while behind < end and text[behind] != 40 and text[behind] != 32 and text[behind] != 60 and text[behind] != 62:
+                    behind += 1
+                arrow = behind > at and behind < end and text[behind] == 62 and text[behind - 1] == 45
+                behind = np.int64(behind + 1 if arrow else at)
+            elif two:
                 while behind < end and behind < at + MOST_WORD and is_word(text[behind]):
                     behind += 1
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memtrace.errors import UsageError
-from memtrace.formats._calls import FREES, new_calls
+from memtrace.formats._calls import FREES, Calls, new_calls
 from memtrace.formats._matching import (
     ALL,
     FIRST,
@@ -31,7 +31,7 @@ from memtrace.formats._matching import (
 from memtrace.formats._patterns import Line, Program, compiled_patterns
 from memtrace.formats._reading import BATCH_ROWS, EventBatcher, bad_lines, without_cut_line
 from memtrace.formats._text import blocks
-from memtrace.trace.model import read_only
+from memtrace.trace.model import Int32s, Int64s, read_only
 
 if TYPE_CHECKING:
     from memtrace.trace.batches import Batch
@@ -74,10 +74,24 @@ def chosen_process(format: str, part: str) -> int:
     return int(part)
 
 
-def read_log(source: Source, format: LogFormat, process: int = FIRST) -> Iterator[Batch]:
-    """Yield all events of a log, and then an empty batch whose metadata is complete."""
+def as_they_are(calls: Calls, count: int) -> Iterator[tuple[Calls, int]]:
+    """Yield the first `count` calls."""
+    yield calls, count
+
+
+def read_log(
+    source: Source,
+    format: LogFormat,
+    process: int = FIRST,
+    convert: Callable[[Calls, int], Iterator[tuple[Calls, int]]] = as_they_are,
+) -> Iterator[Batch]:
+    """Yield all events of a log, and then an empty batch whose metadata is complete.
+
+    `convert` makes other calls of those in the lines; their column `line` is the row of the call that they come from.
+    """
     program, first_tags = program_of(format)
     memory, tags = _memory_of(first_tags), list(first_tags)
+    used = _UsedTags()
     said: list[str] = []
     events = EventBatcher(format.name, format.columns, format.code_threads, source.size)
     events.counted = format.counted
@@ -95,18 +109,41 @@ def read_log(source: Source, format: LogFormat, process: int = FIRST) -> Iterato
             lines = calls.line
             # In place of line numbers, so that each row has the index of its call.
             numbered = calls._replace(line=np.arange(BATCH_ROWS))
-            for rows in events.settled(numbered, count):
-                which = rows.line
-                made = np.where((rows.op == 0) | (rows.op == 2), tag[which], -1)
-                made[calls.kind[which] == FREES] = -1
-                batch = events.batch(rows._replace(line=lines[which]), bad_lines(rows, block.text), block.done)
-                if "tag" in events.columns:
-                    batch = replace(batch, rows=batch.rows._replace(tag=read_only(made.astype(np.int32))), tags=tuple(tags))
-                yield batch
+            for some, number in convert(numbered, count):
+                for rows in events.settled(some, number):
+                    which = rows.line
+                    made = np.where((rows.op == 0) | (rows.op == 2), tag[which], -1)
+                    made[calls.kind[which] == FREES] = -1
+                    batch = events.batch(rows._replace(line=lines[which]), bad_lines(rows, block.text), block.done)
+                    if "tag" in events.columns:
+                        batch = replace(
+                            batch, rows=batch.rows._replace(tag=read_only(used.codes(made, tags))), tags=tuple(used.names)
+                        )
+                    yield batch
     more = {}
     if memory.state[PIDS]:
         more["processes"] = str(memory.state[PIDS])
     yield events.last([*said, *_notes(format, memory, process)], more)
+
+
+class _UsedTags:
+    """Number the tags that blocks have, by first appearance, so that tags that a format could have are not listed."""
+
+    def __init__(self) -> None:
+        """Start without tags."""
+        self.names: list[str] = []
+        self.code = np.full(1, -1, np.int32)  # number of each tag that the parser knows, -1: not used yet
+
+    def codes(self, given: Int64s, tags: list[str]) -> Int32s:
+        """Return the numbers of the parser's codes, of which -1 is no tag; `tags` are the names of the parser's codes."""
+        if self.code.size < len(tags) + 1:
+            self.code = np.concatenate((self.code, np.full(len(tags) + 1 - self.code.size, -1, np.int32)))
+        seen = np.bincount(given + 1, minlength=len(tags) + 1) > 0
+        for tag in np.flatnonzero(seen[1:] & (self.code[1:] < 0)).tolist():
+            self.code[tag + 1] = len(self.names)
+            self.names.append(tags[tag])
+        found: Int32s = self.code[given + 1]
+        return found
 
 
 def _memory_of(tags: tuple[str, ...]) -> Memory:

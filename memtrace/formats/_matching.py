@@ -9,12 +9,29 @@ import numpy as np
 from memtrace.contract.calls import out_of_line
 from memtrace.formats._calls import BAD_LINE, MALLOCS, REALLOCS
 from memtrace.formats._fitting import DAY, DAYS, LAST, fit
-from memtrace.formats._patterns import ALIGN, BEGUN, COUNT, OLD, PROCESS, PTR, SIZE, SKIPPED, TAG, TAG_END, THREAD, VALUES, WHEN
+from memtrace.formats._patterns import (
+    ALIGN,
+    BEGUN,
+    COUNT,
+    OLD,
+    PROCESS,
+    PTR,
+    SIZE,
+    SKIPPED,
+    TAG,
+    TAG_END,
+    THREAD,
+    VALUES,
+    WHEN,
+    WHOLE,
+)
 from memtrace.formats._text import compiled, next_line, product
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
 
-LINE, TAGS, FRESH, PIDS = range(4)  # indices in `Memory.state`; LAST and DAYS of `_fitting` follow
+# Indices in `Memory.state`; LAST and DAYS of `_fitting` follow. HALF_TAG: the tag of a first half.
+LINE, TAGS, FRESH, PIDS = range(4)
+HALF_TAG = 6
 STATE = 8
 # Indices in `Memory.counts`; a format's own notes follow.
 FOREIGN, OTHERS, UNJOINED, UNTAGGED = range(4)
@@ -113,8 +130,11 @@ def half_of(thread, memory):  # type: ignore[no-untyped-def]
 
 
 @out_of_line
-def joined(values, call, half, memory):  # type: ignore[no-untyped-def]
-    """Keep the first half of a call, or add it to the values of its second half; returns whether the call is now whole."""
+def joined(values, call, half, code, memory):  # type: ignore[no-untyped-def]
+    """Keep the first half of a call, or add it to the values of its second half; returns whether the call is now whole.
+
+    `code` is the tag of a first half, which is left in `memory.state` with the second one.
+    """
     place = half_of(values[THREAD], memory)
     if place < 0:
         memory.counts[UNJOINED] += 1
@@ -125,11 +145,12 @@ def joined(values, call, half, memory):  # type: ignore[no-untyped-def]
         row[1] = call
         for index in range(VALUES):
             row[2 + index] = values[index]
+        row[2 + TAG] = code
         return False
     if row[1] != call:
         memory.counts[UNJOINED] += 1
         return False
-    row[1] = -1
+    row[1], memory.state[HALF_TAG] = -1, row[2 + TAG]
     for index in range(TAG):  # what only the first half says
         if values[index] == MISSING:
             values[index] = row[2 + index]
@@ -151,9 +172,9 @@ def match_lines(text, at, calls, tag, program, memory, process):  # type: ignore
         state[LINE] += 1
         if start == end:
             continue
-        values[:] = MISSING
         begin = np.int64(-1)
         for head in program.heads:
+            values[:] = MISSING
             begin = fit(text, start, end, program, head, values, state)
             if begin >= 0:
                 break
@@ -184,8 +205,10 @@ def match_lines(text, at, calls, tag, program, memory, process):  # type: ignore
                 counts[OTHERS] += 1
                 continue
             space = space << SPACE if process == ALL else np.int64(0)
-        if half != 0 and not joined(values, call, half, memory):
-            continue
+        if half != WHOLE:
+            if not joined(values, call, half, code, memory):
+                continue
+            code = state[HALF_TAG]
         ptr, size, old = values[PTR], values[SIZE], values[OLD]
         time = values[WHEN]
         if time != MISSING and time >= DAY * state[DAYS]:

@@ -29,13 +29,15 @@ PTR, SIZE, OLD, ALIGN, COUNT, THREAD, WHEN, PROCESS, TAG, TAG_END = range(10)
 VALUES = 10
 
 # Field -> operation, index of its value (of WORD: whether it is a tag), and a parameter: of TIME the unit in ns (0: seconds if
-# there is a fraction, else ns), of WORD the kind of word (IDENTIFIER, or 0: up to a blank or the next character of the pattern).
-IDENTIFIER = 1
+# there is a fraction, else ns; -1: seconds, with a fraction), of WORD the kind of word (IDENTIFIER; OBJECT: `prog->` or nothing;
+# 0: up to a blank or the next character of the pattern).
+IDENTIFIER, OBJECT = 1, 2
 FIELDS = {
     "ptr": (POINTER, PTR, 0),
     "old": (POINTER, OLD, 0),
     "size": (NUMBER, SIZE, 0),
     "align": (NUMBER, ALIGN, 0),
+    "at": (POINTER, ALIGN, 0),  # of brk, where the program wants the break
     "count": (NUMBER, COUNT, 0),
     "thread": (NUMBER, THREAD, 0),
     "pid": (NUMBER, PROCESS, 0),
@@ -49,6 +51,8 @@ FIELDS = {
     "name": (WORD, 1, IDENTIFIER),
     "word": (WORD, 0, IDENTIFIER),
     "any": (WORD, 0, 0),
+    "object": (WORD, 0, OBJECT),
+    "fraction": (TIME, WHEN, -1),
     "pfn": (NUMBER, PTR, 0),
     "order": (NUMBER, SIZE, 0),
 }

@@ -9,8 +9,6 @@ Source: pytorch/kineto, libkineto/src/output_json.cpp.
 
 from __future__ import annotations
 
-import codecs
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -18,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace.errors import InputError
 from memtrace.formats import _reading as _given
+from memtrace.formats._json_array import elements
 from memtrace.formats._reading import Call, EventBatcher
-from memtrace.trace.sources import is_truncated
 
 if TYPE_CHECKING:
     from memtrace.trace.batches import Batch
-    from memtrace.trace.sources import Source, Stream
+    from memtrace.trace.sources import Source
 
 NAME = "chrome"
 SUFFIXES = (".json", ".perfetto-trace", ".pftrace")
@@ -34,9 +32,10 @@ NOWHERE = 1 - (1 << 63)  # stands for the address of a block that no event names
 CPU, CUDA = 0, 1  # device types of PyTorch (c10::DeviceType)
 DEVICES = {0: "cpu", 1: "cuda", 6: "hip", 12: "xpu", 20: "privateuse"}
 KINDS = {name: kind for kind, name in DEVICES.items()}
-BLANK = "\ufeff \t\r\n"
-PIECE_BYTES = 1 << 20  # bytes read at once
-MOST_OBJECT = 16 << 20  # upper bound of the characters of one event
+NO_ARRAY = (
+    "no array of trace events in JSON; Perfetto's binary traces hold sums per call site, no single allocations\n"
+    "try: a recording by heaptrack or memray, or PyTorch's profiler with profile_memory=True"
+)
 
 
 def sniff(head: bytes, path: str) -> bool:
@@ -67,7 +66,7 @@ def read(source: Source) -> Iterator[Batch]:
     said: list[str] = []
     found: dict[tuple[int, int], list[MemoryEvent]] = {}
     kinds = {"events": 0, "dumps": 0, "bad": 0}
-    for number, event in enumerate(_events(source, said), 1):
+    for number, event in enumerate(elements(source, said, NO_ARRAY), 1):
         kinds["events"] += 1
         kinds["dumps"] += isinstance(event, dict) and event.get("ph") in ("v", "V")
         if isinstance(event, dict) and event.get("name") == MEMORY:
@@ -193,95 +192,3 @@ def _nothing(source: Source, kinds: dict[str, int]) -> InputError:
     else:
         said = f"none of its {kinds['events']:,} events is a memory event ({MEMORY!r})"
     return InputError(f"{source.label}: {said}\ntry: torch.profiler.profile(profile_memory=True), or a memory snapshot")
-
-
-def _events(source: Source, said: list[str]) -> Iterator[Any]:
-    """Yield the elements of the array of trace events, one at a time, as parsed JSON.
-
-    Raises InputError if there is no such array, or an element is not JSON. Appends to `said` if the file is truncated.
-    """
-    text = _Text(source, said)
-    if not text.find_array():
-        raise InputError(
-            f"{source.label}: no array of trace events in JSON; Perfetto's binary traces hold sums per call site, "
-            "no single allocations\ntry: a recording by heaptrack or memray, or PyTorch's profiler with profile_memory=True"
-        )
-    decoder = json.JSONDecoder()
-    while text.to_object():
-        while True:
-            try:
-                event, text.at = decoder.raw_decode(text.text, text.at)
-                break
-            except RecursionError:
-                raise InputError(f"{source.label}: an event is nested too deep\ntry: make the file again") from None
-            except ValueError:
-                if text.left() > MOST_OBJECT:
-                    raise InputError(f"{source.label}: an event is no JSON, or longer than 16 MiB") from None
-                if not text.more():
-                    said.append("the file ends in the middle of an event: left out")
-                    return
-        yield event
-
-
-class _Text:
-    """Read the file as text through a window, `text`, of which the part before offset `at` is read already."""
-
-    def __init__(self, source: Source, said: list[str]) -> None:
-        """Open the source; messages about a truncated file are appended to `said`."""
-        self.source, self.said = source, said
-        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self.stream: Stream = source.open()
-        self.text, self.at, self.ended = "", 0, False
-
-    def left(self) -> int:
-        """Return the number of characters in the window that are not read yet."""
-        return len(self.text) - self.at
-
-    def more(self) -> bool:
-        """Append a piece of the file to the window, and drop what is read; returns False at the end of the file."""
-        if self.ended:
-            return False
-        try:
-            data = self.stream.read(PIECE_BYTES)
-        except InputError as error:
-            if not is_truncated(error):
-                raise
-            self.said.append("the packed file is cut: its last part is missing")
-            data = b""
-        if not data:
-            self.ended = True
-            self.stream.bytes.close()
-            return False
-        self.text = self.text[self.at :] + self.decode(data)
-        self.at = 0
-        return True
-
-    def find_array(self) -> bool:
-        """Move behind the `[` of the array of events; returns False if there is none."""
-        while not (begun := self.text.lstrip(BLANK)):
-            if not self.more():
-                return False
-        self.at = len(self.text) - len(begun)
-        if self.text[self.at] == "[":
-            self.at += 1
-            return True
-        if self.text[self.at] != "{":
-            return False
-        while (found := self.text.find('"traceEvents"', self.at)) < 0 or "[" not in self.text[found:]:
-            if found < 0:
-                self.at = max(self.at, len(self.text) - len('"traceEvents"'))
-            if not self.more() or self.left() > MOST_OBJECT:
-                return False
-        self.at = self.text.index("[", found) + 1
-        return True
-
-    def to_object(self) -> bool:
-        """Move to the next element of the array; returns False at the end of the array or of the file."""
-        while True:
-            while self.at < len(self.text) and self.text[self.at] in " \t\r\n,":
-                self.at += 1
-            if self.at < len(self.text):
-                return self.text[self.at] != "]"
-            if not self.more():
-                self.said.append("the array of events has no end: the file may be cut")
-                return False

@@ -4,7 +4,7 @@ A template is a whole line. Text stands for itself, a blank for one or more, `{*
 {size}, {old} (what a realloc was given), {align}, {count} (times the size), {thread}, {pid}, {tag}, {time} (ns, or seconds with a
 fraction), {ns}, {us}, {ms}, {s}, {clock} (14:21:19.5). A template with {old} is a realloc, one with {size} an alloc, one with a
 word such as free or delete, or with {ptr} alone, a free; `free=LINE`, `alloc=LINE`, `realloc=LINE` and `skip=LINE` say so. Of
-several templates the first that fits a line counts; lines that none fits are left out, counted. Nothing in a template is run as code.
+several templates the first that fits a line counts; lines that none fits are left out, counted. Nothing of it is run as code.
 """
 
 from __future__ import annotations

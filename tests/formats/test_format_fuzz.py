@@ -58,6 +58,14 @@ CORPUS = {
     "valgrind": ["valgrind.log"],
     "kmem": ["kmem.txt", "kmem_pages.perf"],
     "template": ["kmem.txt", "valgrind.log"],
+    "ltrace": ["sample.ltrace"],
+    "strace": ["sample.strace"],
+    "utrace": ["utrace.txt", "kdump.txt"],
+    "cmt": ["cmt.trace"],
+    "vma": ["vma.csv"],
+    "freertos": ["freertos.log"],
+    "esp-heap": ["esp_heap.log"],
+    "torch-timeline": ["timeline.raw.json"],
     "wee_alloc": ["sample.trace"],
 }
 TEXTS = {name: [unpacked(SAMPLES / file) for file in files] for name, files in CORPUS.items()}
@@ -167,6 +175,8 @@ def endless(name: str) -> bytes:
     """A line that does not end, or numbers that never repeat."""
     if name == "chrome":
         return b'{"traceEvents": [{"ph":"i","name":"[memory]","args":{"Addr":' + b"1" * (40 << 20)
+    if name == "torch-timeline":
+        return b"[[1, 2, 3, " + b"1" * (40 << 20)
     return TEXTS[name][0].splitlines(keepends=True)[0] + b"1" * (40 << 20)
 
 

@@ -46,6 +46,15 @@ CASES = [
     Sample("valgrind.log", "valgrind", (5, 5, 1), 2133, {"processes": "2"}, ("other processes than 123, left out: 1 (456 with 1; --format valgrind:456", "other lines, left out: 3", "failed in the recorded program, left out: 1")),
     Sample("kmem.txt", "kmem", (3, 3, 0), 5920, {"cpus": "2"}, ("began on a running kernel", "events of the page allocator, left out (--format kmem:pages reads them): 1", "other lines, left out: 4")),
     Sample("kmem_pages.perf", "kmem", (2, 2, 0), 36864, {"cpus": "2"}, ("began on a running kernel", "another migratetype's pages served (mm_page_alloc_extfrag), not events of their own: 1", "twice, read once: 1", "failed in the recorded program, left out: 1", "left out: 1")),
+    Sample("sample.ltrace", "ltrace", (5, 2, 1), 2157, {"threads": "2"}, ("calls of posix_memalign, whose pointer ltrace does not write, left out: 1", "other lines, left out: 3", "failed in the recorded program, left out: 1")),
+    Sample("sample.strace", "strace", (6, 2, 3), 134373376, {"threads": "2"}, ("system calls that failed, left out: 1", "other lines, left out: 2", "made smaller: 1", "made two: 1", "took the place of others, or of parts of them: 1")),
+    Sample("utrace.txt", "utrace", (2, 1, 1), 34880, {"processes": "2"}, ("other processes than 31532, left out: 1",)),
+    Sample("kdump.txt", "utrace", (1, 1, 0), 34816, {"processes": "1"}, ("other lines, left out: 1",)),
+    Sample("cmt.trace", "cmt", (2, 1, 1), 46, {}),
+    Sample("vma.csv", "vma", (2, 2, 0), 66304, {"threads": "2"}, ("images, whose size is not in a recording, left out: 1", "calls that move no memory, left out: 1", "header and the configuration, left out: 5", "twice, read once: 1")),
+    Sample("freertos.log", "freertos", (3, 2, 0), 224, {}, ("other lines, left out: 1",)),
+    Sample("esp_heap.log", "esp-heap", (3, 2, 0), 128, {"threads": "2"}, ("at the latest that can be", "other lines, left out: 3")),
+    Sample("timeline.raw.json", "torch-timeline", (3, 2, 0), 5120, {}, ("latest live block of its size and category", "existed when the profiler began, allocated first: 1", "new versions of tensors, which move no memory: 1", "no block is live, left out: 1")),
     Sample("chrome.json", "chrome", (1, 1, 0), 512, {"threads": "1", "device": "cuda:0"}, ("other devices than cuda:0, left out: 1",)),
 ]  # fmt: skip
 IDS = [case.file for case in CASES]
