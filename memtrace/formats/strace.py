@@ -46,10 +46,10 @@ def call(name: str, arguments: str, kind: str, tag: str) -> list[Line]:
 
 
 LINES = (
-    Line("skip", "{word}({*}){ }= -1 {*}", note=1),
     *call("mmap", "{*}, {size}, {*}, -1, {any}", "alloc", "anonymous"),
     *call("mmap", "{*}, {size}, {*}", "alloc", "file"),
-    Line("free", "munmap({ptr}, {size}{*}"),
+    Line("free", "munmap({ptr}, {size}){ }= 0{*}"),
+    Line("free", "munmap({ptr}, {size} <unfinished ...>"),
     *call("mremap", "{old}, {any}, {size}, {*}", "realloc", "anonymous"),
     *call("brk", "{at}", "alloc", "brk"),
     *call("mmap2", "{*}, {size}, {*}, -1, {any}", "alloc", "anonymous"),
@@ -57,6 +57,7 @@ LINES = (
     # strace writes the second half with or without a blank before the parenthesis.
     *(Line("alloc", f"<... {name} resumed>{{*}}= {{ptr}}{{*}}", half=RESUMED, call=name) for name in ("mmap", "mmap2", "brk")),
     Line("realloc", "<... mremap resumed>{*}= {ptr}{*}", half=RESUMED, call="mremap"),
+    Line("skip", "{word}({*}){ }= -1 {*}", note=1),
     Line("bad", "mmap({*}"),
     Line("bad", "munmap({*}"),
     Line("bad", "mremap({*}"),
