@@ -254,7 +254,7 @@ def test_a_database_of_events_is_read_as_their_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SQLite cannot read it"):
         reading.read(tmp_path / "cut.replay")
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE notes (text)").connection.commit()
-    with pytest.raises(InputError, match=r"no known format|no table EVENTS"):
+    with pytest.raises(InputError, match="a SQLite database without Umpire"):
         reading.read(tmp_path / "other.db")
 
 
