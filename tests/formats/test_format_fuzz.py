@@ -50,7 +50,7 @@ CORPUS = {
     "chrome": ["chrome.json"],
     "heaptrack": ["sample.heaptrack.gz", "sample.heaptrack.raw"],
     "logalloc": ["logalloc.log", "logalloc_munged.log"],
-    "minimalloc": ["lifetimes.csv"],
+    "minimalloc": ["lifetimes.csv", "tflite-plan.csv"],
     "mtrace": ["sample.mtrace"],
     "rep": ["sample.rep"],
     "rmm": ["rmm.csv", "rmm_013.csv"],
@@ -67,6 +67,7 @@ CORPUS = {
     "esp-heap": ["esp_heap.log"],
     "torch-timeline": ["timeline.raw.json"],
     "wee_alloc": ["sample.trace"],
+    "xla": ["xla-old-buffer-assignment.txt", "xla-mlp.hlo.pb.gz"],
 }
 TEXTS = {name: [unpacked(SAMPLES / file) for file in files] for name, files in CORPUS.items()}
 TEXTS["umpire"].append(database(TEXTS["umpire"][0]))

@@ -61,7 +61,7 @@ def test_a_recording_from_the_start_has_nothing_before(tmp_path: Path) -> None:
 def test_a_replay_is_held_against_what_the_recorded_allocator_took(memtrace: Run, tmp_path: Path) -> None:
     path = kineto(tmp_path / "a.json", [(1 << 30, 1, 1 << 30), (2 << 30, 2, 3 << 30)])
     done = memtrace("run", path, "-p", "pytorch", "-o", tmp_path / "out", "--no-report")
-    assert "recorded: the allocator held at most 6.0 GiB; replayed by pytorch, 3.0 GiB (0.500x)" in done.stdout, done
+    assert "recorded: the allocator held at most 6.0 GiB; replayed by pytorch, 3.0 GiB (0.50x)" in done.stdout, done
 
 
 RMM = """\
