@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memtrace.errors import UsageError
-from memtrace.formats._calls import FREES, Calls, new_calls
+from memtrace.formats._calls import FREES, MALLOCS, Calls, new_calls
 from memtrace.formats._matching import (
     ALL,
     FIRST,
@@ -31,6 +31,7 @@ from memtrace.formats._matching import (
 from memtrace.formats._patterns import Line, Program, compiled_patterns
 from memtrace.formats._reading import BATCH_ROWS, EventBatcher, bad_lines, without_cut_line
 from memtrace.formats._text import blocks
+from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int32s, Int64s, read_only
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class LogFormat:
     foreign: str = "other lines, left out"
     counted: str = "threads"  # key of the number of threads in the metadata
     code_threads: bool = True  # number threads by first appearance
+    addresses: bool = False  # pointers are where the blocks lie in the memory that is handed out, and are kept as offsets
 
 
 @cache
@@ -115,6 +117,9 @@ def read_log(
                     made = np.where((rows.op == 0) | (rows.op == 2), tag[which], -1)
                     made[calls.kind[which] == FREES] = -1
                     batch = events.batch(rows._replace(line=lines[which]), bad_lines(rows, block.text), block.done)
+                    if format.addresses:
+                        given = (rows.op == 0) & (calls.kind[which] == MALLOCS)
+                        batch = replace(batch, offset=np.where(given, calls.pointer[which], MISSING))
                     if "tag" in events.columns:
                         batch = replace(
                             batch, rows=batch.rows._replace(tag=read_only(used.codes(made, tags))), tags=tuple(used.names)

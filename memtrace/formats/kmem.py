@@ -3,8 +3,8 @@
 Slab events (kmalloc, kmalloc_node, kmem_cache_alloc, kmem_cache_alloc_node, kfree, kmem_cache_free) are read if the file has any,
 with bytes_req as size (`--format kmem:slab-alloc`: bytes_alloc) and the cache's name as tag. Else, or with `kmem:pages`, those of
 the page allocator: mm_page_alloc, mm_page_free and mm_page_free_batched; a block has 4,096 << order bytes, its pointer is
-4,096 times the pfn, its tag is the migratetype. The stream is the CPU. A recording begins on a running kernel.
-Source: Linux, include/trace/events/kmem.h.
+4,096 times the pfn and is kept as its offset, its tag is the migratetype. The stream is the CPU. A recording begins on a running
+kernel. Source: Linux, include/trace/events/kmem.h.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ SLAB_FORMAT = LogFormat(
 ALLOC_FORMAT = replace(SLAB_FORMAT, lines=slab_lines("bytes_req={word} bytes_alloc={size} {*}"))
 PAGE_FORMAT = replace(
     SLAB_FORMAT,
+    addresses=True,
     lines=(
         Line("alloc", "mm_page_alloc: page={old} pfn={pfn} order={order} migratetype={tag} {*}", pages=True),
         Line("alloc", "mm_page_alloc: page={old} pfn={pfn} order={order} migratetype={tag}", pages=True),

@@ -231,6 +231,8 @@ def test_kernel_events_say_their_cache_cpu_and_time() -> None:
     assert reading.read(SAMPLES / "kmem.txt", format="kmem:pages").facts.peak_live_bytes == 4096
     pages = reading.read(SAMPLES / "kmem_pages.perf").to_pandas()
     assert pages["size"].tolist()[:2] == [4096, 32768] and pages["tag"].tolist()[:2] == ["1", "0"]
+    plan = reading.read(SAMPLES / "kmem_pages.perf", keep_plan=True).plan
+    assert plan is not None and plan.offset.tolist() == [0x10554E << 12, 0x1000 << 12] and plan.place.tolist() == [1, 2]
     with pytest.raises(UsageError, match="takes slab, slab-alloc, pages"):
         reading.read(SAMPLES / "kmem.txt", format="kmem:x")
 
