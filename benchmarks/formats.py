@@ -17,6 +17,7 @@ import numpy as np
 
 EVENTS = 5_000_000
 LIVE = 20_000  # blocks live at a time
+MAPPINGS = 500  # the same of strace: a process has some hundreds of mappings, and each takes time for those behind it
 SMALL = 1000
 
 CHILD = """
@@ -24,10 +25,11 @@ import sys, time
 from memtrace import reading
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-reading.read(sys.argv[1])
+format = sys.argv[3] or None
+reading.read(sys.argv[1], format=format)
 before = peak()
 began, cpu = time.perf_counter(), time.process_time()
-found = reading.read(sys.argv[2])
+found = reading.read(sys.argv[2], format=format)
 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
 after = peak()
 print(found.facts.events, seconds, cpu, before // 1024, after // 1024)
@@ -36,12 +38,12 @@ print(found.facts.events, seconds, cpu, before // 1024, after // 1024)
 Call = tuple[bool, int, int]  # free, block, size
 
 
-def calls(count: int) -> Iterator[Call]:
-    """A stream that keeps LIVE blocks: each call frees the block of its place, or allocates a new one there."""
+def calls(count: int, live: int) -> Iterator[Call]:
+    """A stream that keeps `live` blocks: each call frees the block of its place, or allocates a new one there."""
     random = np.random.default_rng(1)
-    places = random.integers(0, LIVE, count).tolist()
+    places = random.integers(0, live, count).tolist()
     sizes = random.integers(1, 4096, count).tolist()
-    blocks = [-1] * LIVE
+    blocks = [-1] * live
     for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
         if blocks[place] >= 0:
             yield True, blocks[place], 0
@@ -56,6 +58,7 @@ def pointer(block: int) -> str:
 
 
 Lines = tuple[Callable[[int, str, int], str], Callable[[int, str, int], str]]  # of an alloc, of a free
+KERNEL = "      app-100     [001] ..... 37986.462553:"
 AT = "@ ./a.out:[0x4011be]"
 LINES: dict[str, Lines] = {
     "mtrace": (lambda block, at, size: f"{AT} + {at} {size:#x}", lambda block, at, size: f"{AT} - {at}"),
@@ -70,16 +73,51 @@ LINES: dict[str, Lines] = {
         lambda block, at, size: f"1,12:00:00.000000,allocate,{at},{size},0x2",
         lambda block, at, size: f"1,12:00:00.000000,free,{at},{size},0x2",
     ),
+    "valgrind": (lambda block, at, size: f"--7-- malloc({size}) = {at}", lambda block, at, size: f"--7-- free({at})"),
+    "kmem": (
+        lambda block, at, size: f"{KERNEL} kmalloc: call_site=f+0x10/0x49 ptr={at} bytes_req={size} bytes_alloc=4096 gfp_flags=G",
+        lambda block, at, size: f"{KERNEL} kfree: call_site=g+0x20/0x50 ptr={at}",
+    ),
+    "kmem:pages": (
+        lambda block, at, size: f"{KERNEL} mm_page_alloc: page={at} pfn=0x1{at[-8:]} order=0 migratetype=1 gfp_flags=GFP_KERNEL",
+        lambda block, at, size: f"{KERNEL} mm_page_free: page={at} pfn=0x1{at[-8:]} order=0",
+    ),
+    "ltrace": (
+        lambda block, at, size: f"{block % 40} prog->malloc({size})                 = {at}",
+        lambda block, at, size: f"{block % 40} prog->free({at})       = <void>",
+    ),
+    "strace": (
+        lambda block, at, size: f"7 mmap(NULL, {size}, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = {at}000",
+        lambda block, at, size: f"7 munmap({at}000, 4096) = 0",
+    ),
+    "utrace": (
+        lambda block, at, size: f"<jemalloc>:utrace: 7 {at} = malloc({size})",
+        lambda block, at, size: f"<jemalloc>:utrace: 7 free({at})",
+    ),
+    "cmt": (lambda block, at, size: f"malloc({size}) = {at}<{block}>", lambda block, at, size: f"free({at}<{block}>)"),
+    "vma": (
+        lambda block, at, size: f"7,1.500,0,vmaAllocateMemory,{size},256,7,0,1,0,0,7,0000000000000000,{at[2:]},",
+        lambda block, at, size: f"7,1.500,0,vmaFreeMemory,{at[2:]}",
+    ),
+    "freertos": (lambda block, at, size: f"traceMALLOC({at}, {size})", lambda block, at, size: f"traceFREE({at}, {size})"),
+    "template": (lambda block, at, size: f"alloc {at} {size}", lambda block, at, size: f"free {at}"),
     "csv": (lambda block, at, size: f"alloc,{block},{size}", lambda block, at, size: f"free,{block},"),
 }
-HEADS = {"rep": "1\n1\n1\n1\n", "heaptrack": "v 10550 3\nX a\n", "mtrace": "= Start\n", "csv": "op,id,size\n"}
+ASKED = {"kmem:pages": "kmem:pages", "template": "template:alloc {ptr} {size}\nfree {ptr}"}  # what --format takes, if anything
+HEADS = {
+    "vma": "Vulkan Memory Allocator,Calls recording\n1,8\n",
+    "rep": "1\n1\n1\n1\n",
+    "heaptrack": "v 10550 3\nX a\n",
+    "mtrace": "= Start\n",
+    "csv": "op,id,size\n",
+}
 
 
 def write(path: Path, name: str, count: int) -> None:
     alloc, free = LINES[name]
     with path.open("w") as file:
         file.write(HEADS.get(name, ""))
-        for gone, block, size in calls(count):
+        for gone, block, size in calls(count, MAPPINGS if name == "strace" else LIVE):
             file.write((free if gone else alloc)(block, pointer(block), size) + "\n")
 
 
@@ -90,7 +128,9 @@ def main(events: int) -> None:
             large, small = Path(folder) / "large", Path(folder) / "small"
             write(large, name, events)
             write(small, name, SMALL)
-            done = subprocess.run([sys.executable, "-c", CHILD, small, large], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-c", CHILD, small, large, ASKED.get(name, "")], capture_output=True, text=True, check=True
+            )
             found, seconds, cpu, before, after = (float(part) for part in done.stdout.split())
             print(
                 f"{name:<10} {found:>10,.0f} {found / seconds:>12,.0f} {found / cpu:>12,.0f} {cpu / found * 1e9:>13.0f}"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from memtrace.cli import report_options
 from memtrace.cli.options import option
-from memtrace.cli.reading import read_trace
+from memtrace.cli.reading import read_trace, say_assumed
 from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from memtrace.packing.buffers import Buffers
+    from memtrace.packing.given import Judgement
     from memtrace.packing.packing import Packing
     from memtrace.trace import Trace
 
@@ -30,6 +34,8 @@ class Within:
     align: int  # bytes, of addresses
 
 
+OWN = "the file's own packing"
+MOST_SHOWN = 5  # overlaps of the file's own packing that are named
 ONLINE = ("first-fit", "best-fit")  # policies that place the blocks where there are too many for packing, as for `optimum`
 
 
@@ -83,6 +89,9 @@ def bound(
     packing. The placements of first and best fit are compared too if no packing is at the bound; they are alone where too
     many blocks live at once to be packed.
 
+    A file that says where its blocks lie, as a column `offset` or the plan of a compiler does, has its own packing
+    judged beside ours: the exit code is 1 if two blocks that live at once overlap in it.
+
     With --capacity, a depth-first search looks for a packing within that capacity, in 5 million steps times the effort.
     The exit code is 1 if it finds none. With --solver as well, CP-SAT goes on where the search gives up. Of more than
     1,500 blocks, the packings made without --capacity answer.
@@ -95,12 +104,14 @@ def bound(
     from memtrace.cli.output import echo_json, print_table
     from memtrace.errors import UsageError
     from memtrace.packing.buffers import buffers_of
+    from memtrace.packing.given import judge
     from memtrace.units import format_size, parse_size
 
     unit = parse_size(align)
     if unit < 1 or unit & (unit - 1):
         raise UsageError(f"--align {align} is not a power of two")
-    found_trace = read_trace(trace, trace_format=trace_format, bars=not quiet)
+    found_trace = read_trace(trace, trace_format=trace_format, bars=not quiet, keep_plan=True)
+    say_assumed(found_trace.metadata, quiet or as_json)
     buffers = buffers_of(found_trace, unit)
     if capacity is not None and planners:
         raise UsageError("--planner says what a planner needs, and not whether that is within --capacity\ntry: one of the two")
@@ -118,6 +129,7 @@ def bound(
     if output is not None:
         write(Path(output), buffers, lowest)
     planned = [planned_by(found_trace, planner) for planner in planners]
+    own = judge(found_trace)
     if as_json:
         rows = [{"method": p.method, "height_bytes": p.height, "seconds": p.seconds, "proven": p.proven} for p in found]
         document = {
@@ -129,13 +141,86 @@ def bound(
         }
         if planned:
             document["planners"] = [{"planner": p.method, "height_bytes": p.height, "seconds": p.seconds} for p, _ in planned]
+        if own is not None:
+            document["own"] = own_document(found_trace, own)
         echo_json(document)
+        leave(own)
         return
     lines = [("peak live, aligned", format_size(least), "1.000x", "")]
     rated: list[tuple[Packing, int]] = [*((p, least) for p in found), *planned]
-    lines += [(p.method, format_size(p.height), f"{p.height / own:.3f}x", f"{p.seconds:.1f} s") for p, own in rated]
+    lines += [(p.method, format_size(p.height), f"{p.height / bound:.3f}x", f"{p.seconds:.1f} s") for p, bound in rated]
+    if own is not None:
+        lines.append((OWN, format_size(own.height), f"{own.height / max(own.bound, 1):.3f}x", ""))
     print_table(("method", "height", "x bound", "time"), lines, title=f"{found_trace.name}: {len(buffers):,} blocks to pack")
     echo(gap_sentence(least, lowest))
+    if own is not None:
+        say_own(found_trace, own)
+    leave(own)
+
+
+def leave(own: Judgement | None) -> None:
+    """Exit with code 1 if the file has a packing of its own that is not sound."""
+    from memtrace.errors import MemtraceError
+
+    if own is not None and not own.sound:
+        sys.exit(MemtraceError.exit_code)
+
+
+def say_own(trace: Trace, own: Judgement) -> None:
+    """Print whether the file's own packing is sound, and name what overlaps or is not aligned."""
+    from memtrace.packing.given import MOST_OVERLAPS
+
+    judged = requested(trace).size - own.unknown
+    left_out = f"; {own.unknown:,} blocks have no offset, and are left out" if own.unknown else ""
+    if own.sound:
+        echo(f"{OWN} is sound: of {judged:,} blocks no two that live at once overlap{left_out}.")
+        return
+    for faults, what in ((own.overlaps, "pairs of blocks that live at once overlap"), (own.misaligned, "blocks are not aligned")):
+        if faults:
+            many = f"at least {len(faults):,}" if len(faults) >= MOST_OVERLAPS else f"{len(faults):,}"
+            echo(f"{OWN} is not sound: {many} {what}{left_out}")
+    for one, other in own.overlaps[:MOST_SHOWN]:
+        echo(f"  {of_file(trace, one)} and {of_file(trace, other)}")
+    for one in own.misaligned[:MOST_SHOWN]:
+        echo(f"  {of_file(trace, one)}")
+
+
+def own_document(trace: Trace, own: Judgement) -> dict[str, Any]:
+    """Return what the JSON says of the file's own packing; blocks are named by their place in the file."""
+    plan = trace.plan
+    assert plan is not None
+    size = requested(trace)
+
+    def block(number: int) -> dict[str, Any]:
+        """Return one block as JSON has it."""
+        place = {plan.word: int(plan.place[number])}
+        return {**place, "offset": int(plan.offset[number]), "size_bytes": int(size[number])}
+
+    return {
+        "height_bytes": own.height,
+        "lower_bound_bytes": own.bound,
+        "sound": own.sound,
+        "without_offset": own.unknown,
+        "overlaps": [{"first": block(one), "second": block(other)} for one, other in own.overlaps],
+        "misaligned": [block(one) for one in own.misaligned],
+    }
+
+
+def requested(trace: Trace) -> NDArray[np.int64]:
+    """Return the bytes of each request of a trace, in order."""
+    import numpy as np
+
+    from memtrace.contract.ops import ALLOC, REALLOC
+
+    return np.concatenate([events.size[(events.op == ALLOC) | (events.op == REALLOC)] for events in trace.batches()])
+
+
+def of_file(trace: Trace, number: int) -> str:
+    """Return in words where the block of a request is in the file, and where the file puts it."""
+    from memtrace.packing.given import named
+
+    assert trace.plan is not None
+    return named(trace.plan, number, int(requested(trace)[number]))
 
 
 def planned_by(trace: Trace, planner: str) -> tuple[Packing, int]:

@@ -16,6 +16,7 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.terminal import echo
+from memtrace.errors import UsageError
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def policies(
     from memtrace.cli.output import echo_json, print_table
     from memtrace.contract.policy import constants_of
     from memtrace.engine.registry import known_policies
-    from memtrace.errors import UsageError
 
     if (quick and checked is None) or (force and new is None):
         raise UsageError("--quick goes with --check, --force with --new")
@@ -163,8 +163,6 @@ def begin(file: Path, force: bool, quiet: bool) -> None:
     """Write a sound policy with comments to a file; UsageError if there is one and ``force`` does not say that it may go."""
     from importlib.resources import files
 
-    from memtrace.errors import UsageError
-
     if file.suffix != ".py":
         raise UsageError(f"{file} has to end in .py, by which a policy of your own is known\ntry: --new {file}.py")
     if file.exists() and not force:
@@ -265,18 +263,27 @@ def metric_fields(metric: Metric) -> dict[str, str]:
 
 @click.command()
 @click.argument("name", required=False)
+@option("format", help="Take the file for this format; by default it is recognised.")
 @report_options
-def formats(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
-    """List the formats that traces are read from, or explain NAME.
+def formats(name: str | None, trace_format: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
+    """List the formats that traces are read from, explain NAME, or say what the file NAME looks like.
+
+    Of a file it says the format, how sure that is, and what would be read.
 
     \b
-    Example:
+    Examples:
       memtrace formats csv
+      memtrace formats my.log
     """
     from memtrace.cli.output import echo_json, print_table
     from memtrace.formats import formats as all_formats
     from memtrace.formats import load
 
+    if name is not None and is_file(name):
+        recognised(name, trace_format, as_json)
+        return
+    if trace_format is not None:
+        raise UsageError("--format and --template go with a file\ntry: memtrace formats FILE --format NAME")
     known = all_formats() if name is None else {name: load(name)}
     if as_json:
         echo_json(
@@ -293,3 +300,40 @@ def formats(name: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
         )
     else:
         echo(f"{name}\n\n{inspect.getdoc(known[name])}")
+
+
+def is_file(name: str) -> bool:
+    """Return whether a name is that of a file (or standard input, or a URL) rather than that of a format."""
+    from memtrace.formats import formats as all_formats
+
+    if name in all_formats():
+        return False
+    return name == "-" or "://" in name or Path(name).is_file() or any(mark in name for mark in "/.")
+
+
+def recognised(path: str, trace_format: str | None, as_json: bool) -> None:
+    """Print what a file looks like, how sure that is, and what would be read."""
+    from dataclasses import asdict
+
+    from memtrace.cli.output import echo_json
+    from memtrace.formats import load
+    from memtrace.reading import recognise
+
+    found = recognise(path, trace_format)
+    if as_json:
+        echo_json({"schema": "memtrace.recognised/1", **asdict(found)})
+        return
+    echo(f"{found.label}: {found.format}, {found.sure}\n{first_line(load(found.format.partition(':')[0]))}")
+    echo(f"because: {found.reason}")
+    if found.others:
+        echo(f"also: {', '.join(found.others)}; --format NAME reads it as one of them")
+    part = "" if found.whole and found.problem is None else "at first "
+    counts = ", ".join(f"{count:,} {name}" for name, count in found.ops.items())
+    echo(f"would be read: {part}{found.events:,} events{f' ({counts})' if counts else ''}; columns {', '.join(found.columns)}")
+    if found.invalid:
+        echo(f"invalid: {found.invalid:,}; memtrace check lists them, --invalid skip leaves them out")
+    if found.problem is not None:
+        echo(f"then: {found.problem}")
+    for line in found.metadata.get("assumed", "").splitlines():
+        echo(f"note: {line}")
+    echo(f"memtrace formats {found.format.partition(':')[0]} says more of the format")

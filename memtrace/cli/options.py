@@ -95,7 +95,38 @@ OPTIONS: dict[str, Declaration] = {
 def option(name: str, **changes: Any) -> Decorator:
     """Return the decorator that adds the option of this name in OPTIONS; ``changes`` replace arguments of click.option."""
     names, how = OPTIONS[name]
-    return click.option(*names, **{**how, **changes})
+    if name != "format":
+        return click.option(*names, **{**how, **changes})
+
+    def decorate(function: Any) -> Any:
+        """Add the option, and the one that gives the templates of a log in its place."""
+        added = click.option(*names, **{**how, "callback": _format_or_templates, **changes})
+        return added(click.option("--template", **TEMPLATE)(function))
+
+    return decorate
+
+
+def _keep_templates(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    """Keep the templates for the callback of the format, which is read after them."""
+    context.meta["templates"] = value
+
+
+def _format_or_templates(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the format's name, or the format of the templates that are given. Raises UsageError if both are given."""
+    templates = context.meta.get("templates", ())
+    if templates and value is not None:
+        raise UsageError("--template is a format of its own: give it or --format")
+    return "template:" + "\n".join(templates) if templates else value
+
+
+TEMPLATE: dict[str, Any] = {
+    "multiple": True,
+    "metavar": "LINE",
+    "is_eager": True,  # read before --format
+    "expose_value": False,
+    "callback": _keep_templates,
+    "help": "A line of the trace, if it is a log: 'alloc {ptr} {size}' or 'free {ptr}'; `memtrace formats template`. Repeatable.",
+}
 
 
 def settings_options(command: Literal["run", "tiers"], after: str | None = None, until: str | None = None) -> Decorator:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_POLICIES = ("default",)  # groups of policies
 GPU_POLICIES = ("classic", "gpu")  # groups for a trace that is known to come from a GPU
-GPU_FORMATS = ("torch-snapshot", "rmm")  # formats whose traces come from a GPU
+GPU_FORMATS = ("torch-snapshot", "torch-timeline", "rmm")  # formats whose traces come from a GPU
 
 
 def default_policies(traces: Sequence[Trace]) -> tuple[str, ...]:

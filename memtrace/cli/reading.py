@@ -12,15 +12,23 @@ if TYPE_CHECKING:
     from memtrace.trace import Trace
 
 
-def read_trace(path: str, *, trace_format: str | None, bars: bool, invalid: str = "error", keep_ids: bool = False) -> Trace:
-    """Read one trace, under a progress bar if ``bars``; ``keep_ids`` keeps the trace's own ids of blocks."""
+def read_trace(
+    path: str,
+    *,
+    trace_format: str | None,
+    bars: bool,
+    invalid: str = "error",
+    keep_ids: bool = False,
+    keep_plan: bool = False,
+) -> Trace:
+    """Read one trace, under a progress bar if ``bars``; ``keep_ids`` and ``keep_plan`` are those of `memtrace.reading.read`."""
     from memtrace.cli.output import bar
     from memtrace.reading import read
     from memtrace.trace.arrow import leave_out_pandas
 
     leave_out_pandas()
     with bar(f"reading {Path(path).name}", bars) as progress:
-        return read(path, invalid=invalid, format=trace_format, keep_ids=keep_ids, progress=progress)
+        return read(path, invalid=invalid, format=trace_format, keep_ids=keep_ids, keep_plan=keep_plan, progress=progress)
 
 
 def say_assumed(metadata: Mapping[str, str], silent: bool) -> None:

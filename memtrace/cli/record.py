@@ -1,4 +1,4 @@
-"""The commands `memtrace record native|python|torch`, which run a program and write its allocations as a trace."""
+"""The commands `memtrace record native|python|torch|tflite`, which write a program's allocations, or a model's plan."""
 
 from __future__ import annotations
 
@@ -127,6 +127,34 @@ def torch(program: str, arguments: tuple[str, ...], output: str, as_json: bool, 
         echo_json({"schema": "memtrace.record/1", "events": events, "files": [output]})
     elif not quiet:
         say_written({"assumed": "\n".join(ASSUMED)}, 0, program, output, events)
+
+
+@record.command()
+@click.argument("model", metavar="MODEL.tflite")
+@option("output", default="plan.csv", show_default=True, help="The plan to write, .csv: id, lower, upper, size, offset.")
+@report_options
+def tflite(model: str, output: str, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Write the memory plan of a TensorFlow Lite model: each tensor of the arena, when it lives and where it was put.
+
+    Needs the extra `tflite`. The model is loaded, and not run.
+
+    \b
+    Example:
+      memtrace record tflite model.tflite -o plan.csv && memtrace bound plan.csv
+    """
+    from memtrace.cli.output import echo_json
+    from memtrace.recording.tflite import record as record_tflite
+    from memtrace.units import format_size
+
+    check_target(output)
+    done = record_tflite(model, output)
+    if as_json:
+        document = {"blocks": done.blocks, "height_bytes": done.height, "assumed": done.assumed, "files": [output]}
+        echo_json({"schema": "memtrace.record/1", **document})
+    elif not quiet:
+        say_assumed({"assumed": "\n".join(done.assumed)}, False)
+        echo(f"wrote {output}: {done.blocks:,} blocks, up to {format_size(done.height)}", err=True)
+        echo(f"try: memtrace bound {output}", err=True)
 
 
 def say_written(metadata: dict[str, str], exit_code: int, program: str, output: str, events: int) -> None:

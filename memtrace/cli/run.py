@@ -97,6 +97,7 @@ def run(
         return
     for trace in read:
         print_ranked(results, trace.name)
+        say_recorded(results, trace)
         print_locality(results, trace.name)
     for policy in chosen:
         reason = shortage(policy, settings.capacity)
@@ -146,6 +147,24 @@ def say_files(folder: Path, files: Sequence[Path], verbose: int) -> None:
     echo(f"wrote {folder}/: {', '.join(listed)}", err=True)
     if plots and not verbose:
         echo(f"      {folder}/plots/: {len(plots)} PNG", err=True)
+
+
+def say_recorded(results: Results, trace: Trace) -> None:
+    """Print what the recorded allocator held at most, and how much a replay through the policy that models it holds.
+
+    Only a recording of a GPU says the first, in its metadata, and that allocator is PyTorch's.
+    """
+    from memtrace.units import format_ratio, format_size
+
+    held = int(trace.metadata.get("recorded_reserved_peak_bytes", 0))
+    rows = [row for row in results.summary if row["trace"] == trace.name and row["policy"].partition(":")[0] == "pytorch"]
+    if not held:
+        return
+    said = f"recorded: the allocator held at most {format_size(held)}"
+    for row in rows[:1]:
+        peak = row["peak_reserved_bytes"]
+        said += f"; replayed by {row['policy']}, {format_size(peak)} ({format_ratio(peak / held)})"
+    echo(said)
 
 
 def say_next(results: Results, traces: Sequence[Trace]) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from memtrace import plugins
 from memtrace.errors import InputError, UsageError
+from memtrace.formats import _others
 from memtrace.formats._text import MARK
 from memtrace.names import unknown
 
@@ -113,8 +114,9 @@ def recognises(format: Format, head: bytes, path: str) -> bool:
 def find(source: Source, name: str | None = None) -> Format:
     """Return the format of this name, or, without a name, the format that recognises the file's first bytes.
 
-    Formats with the file's suffix are tried first. A file that no format recognises gets the format of its suffix, unless the
-    suffix is in COMMON. Raises UsageError for an unknown name, InputError if no format fits.
+    Formats with the file's suffix are tried first. A file that no format recognises, and that is not known to be something else
+    (`_others`), gets the format of its suffix, unless the suffix is in COMMON. Raises UsageError for an unknown name, InputError,
+    with what the file is, if no format fits.
     """
     if name is not None:
         name, colon, part = name.partition(":")
@@ -126,10 +128,20 @@ def find(source: Source, name: str | None = None) -> Format:
     head = head.removeprefix(MARK)
     named = [found for found in known.values() if path.lower().endswith(found.SUFFIXES)]
     others = [found for found in known.values() if found not in named]
-    for found in [*named, *others]:
+    pickled = head.startswith(b"\x80") and _others.known(head) is not None  # a pickle that is known to be no snapshot
+    for found in [*named, *others] if not pickled else []:
         if recognises(found, head, path):
             return found
+    other = _others.known(head)
+    if other is not None:
+        raise _others.refusal(source.label, other)
     sure = [found for found in named if path.lower().endswith(tuple(set(found.SUFFIXES) - COMMON))]
     if sure:
         return sure[0]  # the error of this format's reader says what is wrong with the file
-    raise InputError(f"{source.label}: no known format ({', '.join(known)})\ntry: --format NAME, if it is one of them")
+    other = _others.general(head)
+    if other is not None:
+        raise _others.refusal(source.label, other)
+    raise InputError(
+        f"{source.label}: no known format ({', '.join(known)})\n"
+        "try: --format NAME, if it is one of them; for a log of your own --template 'alloc {ptr} {size}' --template 'free {ptr}'"
+    )

@@ -21,13 +21,13 @@ from memtrace.trace.model import Int64s
 ALLOC, FREE, REALLOC = 0, 1, 2  # as in memtrace.trace.model.Op
 
 # Kinds of calls. HALF_REALLOC: only the first half of a realloc, that names the old pointer, is recorded. THREAD_ENDS makes no
-# event. BAD_LINE: the line cannot be read.
-MALLOCS, FREES, REALLOCS, HALF_REALLOC, THREAD_ENDS, BAD_LINE = range(6)
+# event. BAD_LINE: the line cannot be read. FREES_AGAIN: a free that the recording may have a second time.
+MALLOCS, FREES, REALLOCS, HALF_REALLOC, THREAD_ENDS, BAD_LINE, FREES_AGAIN = range(7)
 
 # Indices in `Log.totals`: first the state (TIMED: 1 once a call had a time; CLOCK: the latest time), then how often each
 # assumption was made (`_reading.settled` has the texts).
 NEXT_BLOCK, LIVE, CLOCK, THREADS, TIMED = range(5)
-FAILED, REUSED, UNKNOWN_FREES, UNKNOWN_REALLOCS, HALF_REALLOCS, CLOCK_BACK, ODD_ALIGNS = range(5, 12)
+FAILED, REUSED, UNKNOWN_FREES, UNKNOWN_REALLOCS, HALF_REALLOCS, CLOCK_BACK, ODD_ALIGNS, REPEATED_FREES = range(5, 13)
 TOTALS = 16  # length of `Log.totals`
 
 DONE, FULL, GROW = range(3)  # reasons why `convert_calls` returned
@@ -133,6 +133,9 @@ def convert_calls(calls, start, count, rows, log, code_threads):  # type: ignore
                 clock = time
             time = clock
 
+        repeated = kind == FREES_AGAIN
+        if repeated:
+            kind = np.uint8(FREES)
         block = np.int64(-1)  # the block that the call was given, -1 if its pointer is not known
         if kind == FREES or kind == REALLOCS or kind == HALF_REALLOC:
             given = calls.old[i] if kind == REALLOCS else pointer
@@ -165,7 +168,7 @@ def convert_calls(calls, start, count, rows, log, code_threads):  # type: ignore
                     rows.op[filled], rows.id[filled], rows.size[filled] = FREE, MISSING, MISSING
                     filled += 1
                 elif block < 0:
-                    totals[UNKNOWN_FREES] += 1
+                    totals[REPEATED_FREES if repeated else UNKNOWN_FREES] += 1
                 else:
                     rows.op[filled], rows.id[filled], rows.size[filled] = FREE, block, MISSING
                     filled += 1

@@ -197,6 +197,7 @@ def assumption_notes(totals: Int64s) -> list[str]:
         _calls.HALF_REALLOCS: "reallocs of which only the first half is recorded, taken as frees",
         _calls.CLOCK_BACK: "times that go back, taken as the time before",
         _calls.ODD_ALIGNS: "alignments that are no power of two, left out",
+        _calls.REPEATED_FREES: "frees that are in the recording twice, read once",
     }
     return [f"{text}: {totals[place]:,}" for place, text in texts.items() if totals[place]]
 

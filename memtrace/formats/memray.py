@@ -26,6 +26,18 @@ SUFFIXES = (".bin", ".memray")
 
 MAGIC, LZ4 = b"memray", b"\x04\x22\x4d\x18"  # a capture is compressed with LZ4 by default
 EXTRA = "pip install 'memtrace-replay[memray]'"
+# Version of a capture's header -> the first memray that writes it, and the first that no longer does. Each memray reads the
+# version that it writes, and no other. Source: bloomberg/memray, src/memray/_memray/records.h, CURRENT_HEADER_VERSION.
+RELEASES = {
+    6: ("1.0.0", "1.1"),
+    7: ("1.1.0", "1.2"),
+    8: ("1.2.0", "1.4"),
+    9: ("1.4.0", "1.7"),
+    10: ("1.7.0", "1.11"),
+    11: ("1.11.0", "1.19"),
+    12: ("1.19.0", "1.20"),
+    13: ("1.20.0", ""),  # the newest that is known
+}
 PARTS = ("parts", "pymalloc")  # keys of `counts` in `_calls`
 
 
@@ -80,5 +92,43 @@ def _calls(memray: Any, source: Source, path: Path, counts: dict[str, int], said
     if capture.how == ENDED:
         return
     if not number:
-        raise InputError(f"{source.label}: memray cannot read it: {capture.message}\ntry: record it again, without --aggregate")
+        raise InputError(f"{source.label}: {refusal(source.head(), capture.message, memray.__version__)}")
     said.append(f"the file is cut or damaged after {number:,} records: the rest of the recording is missing")
+
+
+def refusal(head: bytes, message: str, installed: str) -> str:
+    """Return why memray refused a capture that begins with `head`, and what to try.
+
+    `message` is what memray said, `installed` its version.
+    """
+    if "aggregated" in message:
+        return "an aggregated capture holds sums, no single allocations\ntry: record it again without --aggregate"
+    version = header_version(head)
+    if "incompatible" not in message or version is None:
+        return f"memray cannot read it: {message}\ntry: record it again"
+    if version not in RELEASES:
+        newer = version > max(RELEASES)
+        return (
+            f"it was written by {'a newer' if newer else 'an older'} memray (version {version} of its header), and memray "
+            f"{installed} is installed\ntry: " + ("pip install --upgrade memray" if newer else "record it again")
+        )
+    first, end = RELEASES[version]
+    wanted = f"memray>={first}" + (f",<{end}" if end else "")
+    return (
+        f"it was written by another memray (version {version} of its header: {first} or later"
+        + (f", before {end}" if end else "")
+        + f"), and memray {installed} is installed, which reads its own version only\ntry: pip install '{wanted}'"
+    )
+
+
+def header_version(head: bytes) -> int | None:
+    """Return the version in the header of a capture, of which `head` has the first bytes; None if it cannot be read."""
+    if head.startswith(LZ4):
+        import pyarrow as pa
+
+        try:
+            head = pa.CompressedInputStream(pa.BufferReader(head), "lz4").read(len(MAGIC) + 5)
+        except OSError:
+            return None
+    at = len(MAGIC) + 1  # behind the magic bytes and a zero
+    return int.from_bytes(head[at : at + 4], "little") if head.startswith(MAGIC) and len(head) >= at + 4 else None

@@ -1,8 +1,8 @@
 """RMM's CSV log (RMM_LOG_FILE, LoggingResourceAdaptor): Thread,Time,Action,Pointer,Size,Stream, also without the header.
 
 Streams are CUDA stream handles, numbered by first appearance. A time of day that goes back by half a day or more is
-the next day's. Sizes may be rounded by the layers above the adaptor. The log of RMM before 0.14 (Event Type,Device ID,...)
-is read too. Source: rapidsai/rmm, logging_resource_adaptor.
+the next day's. Sizes may be rounded by the layers above the adaptor. Lines of a program that logs to the same stream are left
+out, counted. The log of RMM before 0.14 (Event Type,Device ID,...) is read too. Source: rapidsai/rmm, logging_resource_adaptor.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ if TYPE_CHECKING:
 NAME = "rmm"
 SUFFIXES = (".csv", ".log", ".dev0", ".txt")
 
-LAST, DAYS = 1, 2  # indices in the parser's state: the last time of day in ns, and the number of days that have begun since
+# Indices in the parser's state: the last time of day in ns, the number of days that have begun since, and the number of lines
+# that are not RMM's.
+LAST, DAYS, FOREIGN = 1, 2, 3
 SECOND = 10**9  # nanoseconds
 DAY = 86_400 * SECOND
 COMMA, COLON, DOT, DASH = 44, 58, 46, 45  # ASCII codes
 ALLOCATE, FREE, DEALLOCATE = code_of(b"allocate"), code_of(b"free"), code_of(b"deallocate")
 FAILURE, THREAD = code_of(b"failure"), code_of(b"Thread")
 
-_HEADER = re.compile(rb"(\xef\xbb\xbf)?Thread,Time,Action,Pointer,Size,Stream\s*$", re.MULTILINE)
+_HEADER = re.compile(rb"^(\xef\xbb\xbf)?Thread,Time,Action,Pointer,Size,Stream\s*$", re.MULTILINE)
 _LINE = re.compile(
-    rb"\d+,[-0-9:.T ]+,(allocate|free|deallocate|allocate failure),(0x[0-9a-fA-F]+|\(nil\)|0),\d+,[^,\s]*\s*$", re.MULTILINE
+    rb"^\d+,[-0-9:.T ]+,(allocate|free|deallocate|allocate failure),(0x[0-9a-fA-F]+|\(nil\)|0|),\d+,[^,\s]*\s*$", re.MULTILINE
 )
 
 
 def sniff(head: bytes, path: str) -> bool:
-    """Return whether the first line is a header of RMM's or an action."""
-    return _HEADER.match(head) is not None or _LINE.match(head) is not None or head.startswith(_rmm_events.START)
+    """Return whether a line is a header of RMM's or an action; the program's own lines may stand before it."""
+    return _HEADER.search(head) is not None or _LINE.search(head) is not None or head.startswith(_rmm_events.START)
 
 
 def read(source: Source) -> Iterator[Batch]:
@@ -69,6 +71,8 @@ def read(source: Source) -> Iterator[Batch]:
             yield from events.batches(calls, count, block.text, block.done)
     if state[DAYS]:
         said.append(f"times of day that go back by half a day or more, taken as the next day: {state[DAYS]}")
+    if state[FOREIGN]:
+        said.append(f"lines that are not RMM's, left out: {state[FOREIGN]:,}")
     yield events.last(said, {"threads": str(len(seen))})
 
 
@@ -128,12 +132,12 @@ def parse(text, at, calls, state, threads):  # type: ignore[no-untyped-def]
             continue
         kind, pointer, size, stream, time = BAD_LINE, 0, 0, 0, MISSING
         thread, place = decimal(text, start, end)
-        if place < 0:
+        if after(text, place, end, COMMA) < 0:
             mark = start + 3 if text[start] == 239 else start
             name, behind = word(text, mark, end)
             # The header, which is repeated where logs were concatenated.
-            if name == THREAD and after(text, behind, end, COMMA) >= 0:
-                continue
+            state[FOREIGN] += name != THREAD or after(text, behind, end, COMMA) < 0
+            continue
         place = after(text, place, end, COMMA)
         if place >= 0:
             time, place = clock(text, place, end, state)
@@ -150,7 +154,8 @@ def parse(text, at, calls, state, threads):  # type: ignore[no-untyped-def]
                 if name != FAILURE or kind != MALLOCS:
                     place = -1
             place = after(text, place, end, COMMA)
-            pointer, place = hexadecimal(text, place, end)
+            if failed < 0 or after(text, place, end, COMMA) < 0:  # a request that failed may have no pointer
+                pointer, place = hexadecimal(text, place, end)
             pointer = 0 if failed >= 0 else pointer
             size, place = decimal(text, after(text, place, end, COMMA), end)
             place = after(text, place, end, COMMA)

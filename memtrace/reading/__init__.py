@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memtrace.reading.conversion import anonymize, convert
+    from memtrace.reading.recognition import recognise
     from memtrace.reading.traces import check, read
 
-__all__ = ["anonymize", "check", "convert", "read"]
+__all__ = ["anonymize", "check", "convert", "read", "recognise"]
 
-_WHERE = {"traces": ("check", "read"), "conversion": ("anonymize", "convert")}
+_WHERE = {"traces": ("check", "read"), "conversion": ("anonymize", "convert"), "recognition": ("recognise",)}
 
 
 def __getattr__(name: str) -> Any:

@@ -124,6 +124,7 @@ def read(
     invalid: str = "error",
     format: str | None = None,
     keep_ids: bool = False,
+    keep_plan: bool = False,
     memory_limit: int = MEMORY_LIMIT,
     progress: Progress | None = None,
 ) -> Trace:
@@ -131,9 +132,10 @@ def read(
 
     An invalid row raises InputError; with invalid="skip" invalid rows are left out and counted in
     `facts.invalid_events`. Prepared columns beyond `memory_limit` bytes go to a temporary file. `keep_ids` keeps the input's ids
-    for `Trace.ids`. `progress(done, total)` is called for each batch.
+    for `Trace.ids`, `keep_plan` where the file itself puts the blocks, for `Trace.plan`, for which a file that says so is read
+    once more. `progress(done, total)` is called for each batch.
     """
-    from memtrace.trace.passes import Raw, prepare
+    from memtrace.trace.passes import Pass, Raw, prepare
 
     check_invalid(invalid)
     with open_input(path, format, digest=True) as given:
@@ -147,7 +149,8 @@ def read(
         )
         if not trace.facts.events:
             raise no_events(given, trace.facts.invalid_events)
-        return replace(trace, source=given.given, sha256=given.sha256())
+        plan = Pass(Raw(given.label, given.batches), None, keep_rows=True).plan() if keep_plan else None
+        return replace(trace, source=given.given, sha256=given.sha256(), plan=plan)
 
 
 def check(

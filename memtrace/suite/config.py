@@ -114,7 +114,8 @@ class _Reader:
         self.document = document
         self.refused = {name: each.suite.reason for name, each in run_options().items() if isinstance(each.suite, Refused)}
         fields = set(Suite.__dataclass_fields__) - {"file", "gates", "settings"}
-        self.known = {"invalid", "fail_if", "seeds", *fields, *run_options()} - set(self.refused)
+        # The table `template` names templates of logs, which the format of that name reads itself.
+        self.known = {"invalid", "fail_if", "seeds", "template", *fields, *run_options()} - set(self.refused)
 
     def suite(self) -> Suite:
         """Return the suite that the document describes."""

@@ -73,6 +73,8 @@ class Batch:
     done: int = 0  # how much of the input is read, in the unit of `total`
     total: int | None = None  # size of the input (often stored bytes), None if unknown
     metadata: Mapping[str, str] = field(default_factory=dict)  # what the input says of the whole trace
+    # Where the input's own plan puts the block of each row, in bytes; MISSING where it does not say. None: it has no plan.
+    offset: Int64s | None = None
 
 
 def op_code(name: str | None) -> int:

@@ -63,7 +63,7 @@ def check_columns(label: str, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in COLUMNS if name in names)
     likely = nearest(missing[0], [name for name in names if name not in COLUMNS])
     there = ", ".join(repr(name) for name in list(names)[:12]) or "none"
-    hint = f"rename {likely!r} to {missing[0]!r}" if likely else "the first line names the columns: op,id,size"
+    hint = f"rename {likely!r} to {missing[0]!r}" if likely else "a trace has columns named op, id and size"
     lacks = " and ".join(repr(name) for name in missing)
     raise InputError(f"{label}: column {lacks} missing; columns there: {there}\ntry: {hint}")
 

@@ -105,6 +105,15 @@ class Prepared(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Plan:
+    """Store where a file's own plan puts the blocks of a trace: one entry for each request, in their order."""
+
+    offset: Int64s  # bytes; -1 where the plan does not say
+    place: Int64s  # where the request is in the file: the number of a line, or of the unit `word`
+    word: str
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
     """Store a valid trace, prepared for replay. It can be pickled; `share` makes the pickle small."""
 
@@ -116,6 +125,7 @@ class Trace:
     facts: Facts
     columns: tuple[str, ...]  # names of the columns that the input has
     prepared: Prepared
+    plan: Plan | None = None  # None: the file has none, or it was read without it
 
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[Events]:
         """Yield all events in order, at most `rows` in a batch; every call starts at the first event."""

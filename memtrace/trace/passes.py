@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from memtrace.errors import InputError, UsageError
 from memtrace.trace import checking
-from memtrace.trace.batches import Batch, Rows
-from memtrace.trace.model import Facts, Prepared, Trace, read_only
+from memtrace.trace.batches import MISSING, Batch, Rows
+from memtrace.trace.model import Facts, Op, Plan, Prepared, Trace, read_only
 from memtrace.trace.preparing import Out, Preparer, request_of_rank
 from memtrace.trace.problems import Problem, explain, problem
 from memtrace.trace.store import ColumnCollector, columns_of
@@ -84,6 +84,23 @@ class Pass:
             outs = [*self.preparer.prepare(batch, report), self.preparer.taken()]
             yield batch, np.concatenate([out.row for out in outs])
             self.before += batch.rows.op.size
+
+    def plan(self) -> Plan | None:
+        """Return the plan that the input has, None if it has none; needs `keep_rows`, and makes the whole pass."""
+        offsets: list[NDArray[np.int64]] = []
+        places: list[int] = []
+        word = ""
+        for batch in self.batches():
+            outs = [*self.preparer.prepare(batch, None), self.preparer.taken()]
+            rows = np.concatenate([out.row[(out.op == Op.ALLOC) | (out.op == Op.REALLOC)] for out in outs])
+            if rows.size and batch.offset is None:
+                return None
+            if batch.offset is not None:
+                offsets.append(batch.offset[rows])
+                places += [batch.place(row).number for row in rows.tolist()]
+                word = batch.place(0).word
+        offset = np.concatenate(offsets) if offsets else np.zeros(0, np.int64)
+        return Plan(read_only(np.where(offset == MISSING, -1, offset)), read_only(np.array(places, np.int64)), word)
 
     def invalid(self) -> int:
         """Return the number of invalid rows so far."""

@@ -48,10 +48,10 @@ class _Member:
         """Open the member `name`."""
         self.archive, self.file = archive, archive.open(name)
 
-    def read(self, most: int = -1) -> bytes:
-        """Return at most `most` bytes (-1: all that are left)."""
+    def read(self, most: int | None = None) -> bytes:
+        """Return at most `most` bytes (None: all that are left)."""
         try:
-            return self.file.read(most)
+            return self.file.read(-1 if most is None else most)
         except (BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"zip: {error or 'Truncated'}") from error
 
@@ -61,8 +61,17 @@ class _Member:
         self.archive.close()
 
 
-def only_member(stored: Any) -> _Member:
-    """Return the one file in the archive `stored`, open for reading.
+# What archives of several files are known to be, by a name within them.
+ARCHIVES = (
+    ("data.pkl", "a checkpoint of PyTorch: it holds tensors, and no allocations"),
+    (".npy", "arrays of NumPy: it holds no allocations"),
+    ("META-INF/MANIFEST.MF", "a program or package (jar, apk): it holds no allocations"),
+    ("[Content_Types].xml", "a document of an office program: it holds no allocations"),
+)
+
+
+def only_member(stored: Any, label: str) -> _Member:
+    """Return the one file in the archive `stored`, open for reading; `label` is the archive's name in messages.
 
     Raises InputError if the archive has another number of files or is encrypted, ValueError if it is damaged.
     """
@@ -71,10 +80,12 @@ def only_member(stored: Any) -> _Member:
         names = [item.filename for item in archive.infolist() if not item.is_dir() and not item.filename.startswith("__MACOSX/")]
         if len(names) != 1:
             shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            raise InputError(f"a zip of {len(names)} files ({shown}) is no trace\ntry: unzip it, and give one of its files")
+            what = next((what for known, what in ARCHIVES if any(name.endswith(known) for name in names)), None)
+            said = f"a zip of {len(names)} files ({shown})" + (f", {what}" if what else " is no trace")
+            raise InputError(f"{label}: {said}\ntry: unzip it, and give the file inside that is a trace, if one is")
         return _Member(archive, names[0])
     except RuntimeError as error:
-        raise InputError(f"the zip is locked by a password: {error}") from error
+        raise InputError(f"{label}: the zip is locked by a password: {error}") from error
     except (BadZipFile, zlib.error, NotImplementedError) as error:
         raise ValueError(f"zip: {error}") from error
 
@@ -159,14 +170,14 @@ class Stream:
         self.stored = pa.OSFile(str(source.path))
         self.bytes: Any = self.stored
         if source.compression == "zip":
-            self.bytes = only_member(self.stored)
+            self.bytes = only_member(self.stored, source.label)
         elif source.compression is not None:
             self.bytes = pa.CompressedInputStream(self.stored, source.compression)
 
     def read(self, most: int = -1) -> bytes:
         """Return at most `most` decompressed bytes (-1: all that are left), b"" at the end."""
         with reading_errors(self.label):
-            data: bytes = self.bytes.read(most)
+            data: bytes = self.bytes.read(None if most < 0 else most)  # pyarrow takes no negative number
             return data
 
     def done(self) -> int:

@@ -50,12 +50,24 @@ CORPUS = {
     "chrome": ["chrome.json"],
     "heaptrack": ["sample.heaptrack.gz", "sample.heaptrack.raw"],
     "logalloc": ["logalloc.log", "logalloc_munged.log"],
-    "minimalloc": ["lifetimes.csv"],
+    "minimalloc": ["lifetimes.csv", "tflite-plan.csv"],
     "mtrace": ["sample.mtrace"],
     "rep": ["sample.rep"],
     "rmm": ["rmm.csv", "rmm_013.csv"],
     "umpire": ["sample.replay", "old.replay"],
+    "valgrind": ["valgrind.log"],
+    "kmem": ["kmem.txt", "kmem_pages.perf"],
+    "template": ["kmem.txt", "valgrind.log"],
+    "ltrace": ["sample.ltrace"],
+    "strace": ["sample.strace"],
+    "utrace": ["utrace.txt", "kdump.txt"],
+    "cmt": ["cmt.trace"],
+    "vma": ["vma.csv"],
+    "freertos": ["freertos.log"],
+    "esp-heap": ["esp_heap.log"],
+    "torch-timeline": ["timeline.raw.json"],
     "wee_alloc": ["sample.trace"],
+    "xla": ["xla-old-buffer-assignment.txt", "xla-mlp.hlo.pb.gz"],
 }
 TEXTS = {name: [unpacked(SAMPLES / file) for file in files] for name, files in CORPUS.items()}
 TEXTS["umpire"].append(database(TEXTS["umpire"][0]))
@@ -88,8 +100,17 @@ def damaged(draw: st.DrawFn, texts: list[bytes]) -> bytes:
     return bytes(text)
 
 
+TEMPLATES = "--{pid}-- {tag}({size}) = {ptr}\n{*}free{*}({ptr})\n{*}ptr={ptr}{*}req={size} {*}"
+
+
+def asked(name: str) -> str:
+    """What `--format` takes for this format."""
+    return f"template:{TEMPLATES}" if name == "template" else name
+
+
 def survives(name: str, content: bytes, path: Path) -> None:
     """Read it, whatever it is: nothing but an InputError may come of it."""
+    name = asked(name)
     path.write_bytes(content)
     began = time.monotonic()
     for invalid in ("error", "skip"):
@@ -155,6 +176,8 @@ def endless(name: str) -> bytes:
     """A line that does not end, or numbers that never repeat."""
     if name == "chrome":
         return b'{"traceEvents": [{"ph":"i","name":"[memory]","args":{"Addr":' + b"1" * (40 << 20)
+    if name == "torch-timeline":
+        return b"[[1, 2, 3, " + b"1" * (40 << 20)
     return TEXTS[name][0].splitlines(keepends=True)[0] + b"1" * (40 << 20)
 
 
@@ -165,7 +188,7 @@ def test_memory_is_bounded(name: str, tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InputError):
-            reading.read(path, format=name)
+            reading.read(path, format=asked(name))
         assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
     finally:
         tracemalloc.stop()

@@ -99,9 +99,17 @@ LINES = {
     "rmm": st.one_of(
         spelled(TIDS, ",", CLOCKS, ",allocate,", POINTERS, ",", SIZES, ",", STREAMS),
         spelled(TIDS, ",", CLOCKS, ",", st.sampled_from(["free", "deallocate", "fre"]), ",", POINTERS, ",", SIZES, ",", STREAMS),
-        spelled(TIDS, ",", CLOCKS, ",allocate failure,(nil),", SIZES, ",0x0"),
+        spelled(TIDS, ",", CLOCKS, ",allocate failure,", st.sampled_from(["(nil)", ""]), ",", SIZES, ",0x0"),
         st.sampled_from(
-            ["Thread,Time,Action,Pointer,Size,Stream", "1,2,allocate", "1,12:00:00.0,allocate failure,0x1,5", "", " "]
+            [
+                "Thread,Time,Action,Pointer,Size,Stream",
+                "1,2,allocate",
+                "1,12:00:00.0,allocate failure,0x1,5",
+                "1,2,free,,5,",
+                "",
+                " ",
+                "an INFO",
+            ]
         ),
     ),
     "wee_alloc": st.one_of(spelled("Alloc(", SIZES, "),"), spelled("Free(", IDS, ")"), JUNK),

@@ -121,7 +121,7 @@ FILES = [
     Bad("gzip without its last bytes", "trace.csv.gz", gzip.compress(MANY)[:-3], ": cannot be read: Truncated"),
     Bad("truncated zstd", "trace.csv.zst", zstandard.compress(MANY)[:20_000], ": cannot be read: Truncated"),
     Bad("damaged gzip", "trace.csv.gz", gzip.compress(MANY)[:5000] + b"\xff" * 5000, ": cannot be read: zlib"),
-    Bad("no known format", "trace.bin", bytes(range(256)) * 4, ": no known format"),
+    Bad("no known kind", "trace.bin", bytes(range(256)) * 4, ": binary data of no known kind"),
     Bad("truncated Parquet", "trace.parquet", PARQUET[:-500], ": cannot be read: "),
     Bad("first bytes of a Parquet", "trace.parquet", PARQUET[:9], ": cannot be read: "),
     Bad("damaged pages in a Parquet", "trace.parquet", bytes(PAGES), ": cannot be read: "),

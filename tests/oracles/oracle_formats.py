@@ -279,15 +279,15 @@ def rmm(text: str) -> Heap:
     heap = Heap()
     streams: dict[str, int] = {}
     for line in lines(text):
-        if line.startswith("Thread,"):
+        if not re.match(rf"{NUM},", line):  # a header, or a line of the program that logs
             continue
         found = re.fullmatch(
             rf"({NUM}),((?:[0-9]+-[0-9-]+[ T])?[0-9]+(?::[0-9]+:[0-9]+)?(?:[.:][0-9]+)?),"
-            rf"(allocate|allocate failure|free|deallocate),({HEX}),({NUM}),(\w*|\(nil\))",
+            rf"(allocate|allocate failure|free|deallocate),({HEX}|),({NUM}),(\w*|\(nil\))",
             line,
             re.ASCII,
         )
-        if found is None:
+        if found is None or (not found[4] and found[3] != "allocate failure"):
             heap.bad()
             continue
         stream = found[6] if re.fullmatch(HEX, found[6]) else "0x0"

@@ -28,6 +28,7 @@ STATES = {
     "active_awaiting_free": State.PENDING,
 }
 RECORD = "torch.cuda.memory._record_memory_history(max_entries=1_000_000)"
+MAKE = "try: a file written by torch.cuda.memory._dump_snapshot(PATH)"
 MISSING = -1  # in place of a number that was not recorded
 
 
@@ -76,10 +77,7 @@ def _parts(tree: Tree, label: str) -> tuple[Values, list[Values]]:
     keys = tree.keys(tree.root)
     if "segments" not in keys and "device_traces" not in keys:
         there = ", ".join(keys[:8]) or "none"
-        raise InputError(
-            f"{label}: a pickle, but no memory snapshot: it has no 'segments' (keys: {there})\n"
-            "try: a file written by torch.cuda.memory._dump_snapshot(PATH)"
-        )
+        raise InputError(f"{label}: a pickle, but no memory snapshot: it has no 'segments' (keys: {there})\n{MAKE}")
     segments = _dicts(tree, tree.items(tree.get(tree.root, "segments")), label)
     devices = tree.items(tree.get(tree.root, "device_traces"))
     return segments, [_dicts(tree, tree.items(int(one)), label) for one in devices]
@@ -88,7 +86,7 @@ def _parts(tree: Tree, label: str) -> tuple[Values, list[Values]]:
 def _dicts(tree: Tree, values: Values, label: str) -> Values:
     """Return ``values`` if all are dicts; otherwise raise InputError."""
     if not all(tree.is_dict(value) for value in np.unique(values & 15).tolist()):
-        raise InputError(f"{label}: a pickle, but no memory snapshot: its segments and events are no dicts")
+        raise InputError(f"{label}: a pickle, but no memory snapshot: its segments and events are no dicts\n{MAKE}")
     return values
 
 

@@ -149,7 +149,8 @@ def refusal(label: str, heap: m.Heap, at: int) -> InputError:
     if wrong == m.RUNS_CODE:
         return InputError(
             f"{label}: byte {at:,} of the pickle ({name}) asks to import or call something; memory snapshots hold plain data "
-            "only\nnothing was run; do not load this file with pickle.load"
+            "only\nnothing was run; do not load this file with pickle.load\n"
+            "try: a file written by torch.cuda.memory._dump_snapshot(PATH)"
         )
     return InputError(
         f"{label}: byte {at:,} of the pickle: {REFUSALS[wrong].format(name=name)}\ntry: make or fetch the file again"

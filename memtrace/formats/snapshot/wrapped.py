@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 MOST_TEXT = 512 << 20  # bytes of a page or of JSON; more is not read
 MARK = 0x80  # first byte of a pickle
 DATA = re.compile(rb'"base64"\s*:\s*"([A-Za-z0-9+/=]*)"')
-TIMELINE = re.compile(rb"\s*\[\s*\[\s*-?\d+\s*,\s*[0-3]\s*,\s*-?\d+\s*,\s*-?\d+\s*\]")  # of export_memory_timeline, raw
 DUMP = "torch.cuda.memory._dump_snapshot(PATH)"
 
 
@@ -62,7 +61,7 @@ def is_wrapped(head: bytes) -> bool:
     if start == b"<":
         return b"base64" in head or b"memory_viz" in head
     if start in (b"{", b"["):
-        return b'"total_size"' in head or b'"device_traces"' in head or TIMELINE.match(head) is not None
+        return b'"total_size"' in head or b'"device_traces"' in head
     return False
 
 
@@ -74,11 +73,6 @@ def pickle_of(source: Source) -> Readable:
     head = source.head()
     if not head or head[0] == MARK or head.lstrip()[:1] not in (b"<", b"{", b"["):
         return source
-    if TIMELINE.match(head):
-        raise InputError(
-            f"{source.label}: a memory timeline of torch.profiler, whose events name no blocks, so it cannot be replayed\n"
-            f"try: record a snapshot: torch.cuda.memory._record_memory_history(max_entries=1_000_000), then {DUMP}"
-        )
     with source.open() as stream:
         text = stream.read(MOST_TEXT + 1)
         while len(text) <= MOST_TEXT and (more := stream.read(MOST_TEXT + 1 - len(text))):
