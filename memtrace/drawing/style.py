@@ -39,7 +39,7 @@ SHARED = {
     "freertos": "best-fit", "zephyr": "worst-fit", "newlib-nano": "first-fit", "picolibc": "buddy", "avr-libc": "bfc",
     "umm": "size-class", "o1heap": "tlsf", "threadx": "stitch", "rt-thread": "segregated", "lwip": "pytorch", "esp-idf": "native",
     "rmm-pool": "best-fit", "rmm-arena": "arenas", "ort": "bfc", "ggml": "worst-fit", "cupy": "first-fit",
-    "umpire-quick": "buddy",
+    "umpire-quick": "buddy", "linux-buddy": "tlsf",
 }  # fmt: skip
 # The colours of a user's own policies.
 OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")
