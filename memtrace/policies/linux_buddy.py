@@ -1,31 +1,33 @@
 """The Linux kernel's page allocator: binary buddies in zones, with free lists by migratetype and pageblocks.
 
 Memory is the capacity, or `pool`, in pages of 4,096 bytes; a request gets a block of 2^k pages, k from 0 to 10, aligned to its
-size. Its migratetype (unmovable, movable, reclaimable, or the kernel's number 0, 1, 2) is the first word of its tag; another tag, or
-none, means `default`. Each order has a list of free blocks for each migratetype. The block at the head of the first list that is
-not empty, from the request's order on, is halved down, keeping the low halves. A freed block goes to the lists of its pageblock's
-type (512 pages, all movable at first) and merges with its buddies; it comes to the head of its list, or to the tail where the next
-merge is near.
+size. Its migratetype (unmovable, movable, reclaimable, or the kernel's number 0, 1, 2) is the first word of its tag; another
+tag, or none, means `default`. Each order has a list of free blocks for each migratetype. The block at the head of the first
+list that is not empty, from the request's order on, is halved down, keeping the low halves. A freed block goes to the lists of
+its pageblock's type (512 pages, all movable at first) and merges with its buddies; it comes to the head of its list, or to the
+tail where the next merge is near.
 
-If the request's type has no block, others are looked at in the kernel's order. First a whole pageblock is claimed, from the largest
-free block down: it becomes the request's type if half of it is free or fits. Movable requests claim none for blocks below order 4.
-Else a block is stolen, the smallest that is enough. `zones=x86`: 16 MiB (DMA), up to 4 GiB (DMA32) and the rest (Normal). The
-highest is asked first; stealing, and claims of less than a pageblock, wait until all were asked. `first_pfn`: memory's first page.
+If the request's type has no block, others are looked at in the kernel's order. First a whole pageblock is claimed, from the
+largest free block down: it becomes the request's type if half of it is free or fits. Movable requests claim none for blocks
+below order 4. Else a block is stolen, the smallest that is enough. `zones=x86`: 16 MiB (DMA), up to 4 GiB (DMA32) and the rest
+(Normal). The highest is asked first; stealing, and claims of less than a pageblock, wait until all were asked. `first_pfn`:
+memory's first page.
 
-`cpus=N`: each of N CPUs (the stream modulo N) keeps blocks of up to 8 pages in lists by order and type. An empty one is filled with
-`batch` pages; from `high` pages on, `batch` of them go back. All lists are emptied where a request would fail.
+`cpus=N`: each of N CPUs (the stream modulo N) keeps blocks of up to 8 pages in lists by order and type. An empty one is filled
+with `batch` pages; from `high` pages on, `batch` of them go back. All lists are emptied where a request would fail.
 
-Counters, of the highest zone: the external fragmentation index (-1000: a block of the order is free) and the unusable free space
-index for each order, in thousandths, as in /sys/kernel/debug/extfrag; claims, steals, pageblocks by type, pages that CPUs keep.
+Counters, of the highest zone: the external fragmentation index (-1000: a block of the order is free) and the unusable free
+space index for each order, in thousandths, as in /sys/kernel/debug/extfrag; claims, steals, pageblocks by type, pages that CPUs
+keep.
 
 Not modelled: reclaim, compaction and migration, watermarks and reserves (lowmem_reserve, high atomic), NUMA nodes, CMA and
-isolated pageblocks, shuffled lists, huge pages in lists of CPUs, and that `batch` and `high` follow the load. A movable page in use
-counts as movable from its request on; in the kernel, while it is on an LRU list or has its own functions. A hole is a free block.
-A search looks at the block that it takes. There is no realloc.
+isolated pageblocks, shuffled lists, huge pages in lists of CPUs, and that `batch` and `high` follow the load. A movable page in
+use counts as movable from its request on; in the kernel, while it is on an LRU list or has its own functions. A hole is a free
+block. A search looks at the block that it takes. There is no realloc.
 
 Cost: the orders and types, at most 33 lists; a claim reads a pageblock.
-Source: Linux 6.18, mm/page_alloc.c (`__rmqueue`, `try_to_claim_block`, `__free_one_page`), mm/vmstat.c for the indices, by behaviour;
-Gorman and Whitcroft 2006, "The What, The Why and the Where To of Anti-Fragmentation".
+Source: Linux 6.18, mm/page_alloc.c (`__rmqueue`, `try_to_claim_block`, `__free_one_page`), mm/vmstat.c for the indices, by
+behaviour; Gorman and Whitcroft 2006, "The What, The Why and the Where To of Anti-Fragmentation".
 """
 
 from typing import Literal, NamedTuple

@@ -1,9 +1,9 @@
 """Zones of pages with free lists by order and migratetype, as the Linux kernel's page allocator has them.
 
-Pages are numbered from the first page of memory on. A free block of order k is 2^k pages, aligned to its size, and is in the list of
-its zone, order and migratetype: the last one added at the head, or some at the tail. Each pageblock, 512 pages, has a migratetype,
-and every free block is in a list of the type of the pageblock in which it begins. Zones begin at multiples of the largest block, so
-that buddies are of one zone.
+Pages are numbered from the first page of memory on. A free block of order k is 2^k pages, aligned to its size, and is in the
+list of its zone, order and migratetype: the last one added at the head, or some at the tail. Each pageblock, 512 pages, has a
+migratetype, and every free block is in a list of the type of the pageblock in which it begins. Zones begin at multiples of the
+largest block, so that buddies are of one zone.
 
 All free memory is counted in the ledger, a hole for each free block. Functions that change lists are given ``zones``, a Zones.
 """
@@ -46,7 +46,7 @@ class Zones(NamedTuple):
 
 
 def new_zones(pages, starts, cpus, ledger):
-    """Return zones of ``pages`` free pages that begin at ``starts``; all pageblocks are movable. ``cpus``: 0 for no lists of CPUs."""
+    """Return zones of ``pages`` free pages that begin at ``starts``, with lists of ``cpus`` CPUs; all pageblocks are movable."""
     zones = len(starts)
     pageblocks = -(-pages // BLOCK_PAGES)
     made = Zones(
@@ -146,8 +146,8 @@ def set_type(zones, page, order, kind):
 def free_block(zones, zone, page, order, kind):
     """Free a block whose pageblock has this type, and merge it with its buddies as far as they are free.
 
-    It goes to the tail of its list if the buddy of the next merge is free, so that it is taken late, and to the head otherwise. Where
-    pageblocks merge, the buddy's gets this type.
+    It goes to the tail of its list if the buddy of the next merge is free, so that it is taken late, and to the head otherwise.
+    Where pageblocks merge, the buddy's gets this type.
     """
     while order < MAX_ORDER:
         buddy = page ^ (1 << order)
@@ -179,7 +179,7 @@ def split(zones, zone, page, order, found, kind):
 
 
 def smallest(zones, zone, order, kind):
-    """Take the block at the head of the first list of a type that is not empty, from ``order`` on; return its page, -1 for none."""
+    """Take the head of the first list of a type that is not empty, from ``order`` on; return its page, -1 for none."""
     for found in range(order, ORDERS):
         link = zones.ends[free_list(zone, found, kind), HEAD]
         if link != 0:
@@ -204,8 +204,8 @@ def fallback(zones, zone, order, kind):
 def claim(zones, zone, order, kind, least):
     """Take a block of another type's whole pageblock, which becomes this type's; return its page, -1 if there is none.
 
-    The largest blocks are tried first, down to order ``least``. A movable request claims no pageblock for a block smaller than half
-    the order of a pageblock.
+    The largest blocks are tried first, down to order ``least``. A movable request claims no pageblock for a block of less than
+    half the order of a pageblock.
     """
     for found in range(MAX_ORDER, least - 1, -1):
         if kind == MOVABLE and found < BLOCK_ORDER // 2:
@@ -262,7 +262,7 @@ def convert(zones, zone, start, old, kind):
 
 @out_of_line
 def steal(zones, zone, order, kind):
-    """Take a block of another type's lists, the smallest that is large enough; what is left stays in them. Return its page or -1."""
+    """Take the smallest block of other types that is large enough; what is left stays in their lists. Return its page or -1."""
     for found in range(order, ORDERS):
         other = fallback(zones, zone, found, kind)
         if other >= 0:

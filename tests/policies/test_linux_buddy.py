@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from oracle_pages import KINDS, PAGE, Pages
 
 import memtrace
-from memtrace.engine.replay import Placement
+from memtrace.engine.registry import parse_policy
+from memtrace.engine.replay import Placement, warm
 from memtrace.errors import MemtraceError
 from memtrace.trace import from_events
 
@@ -174,3 +176,32 @@ def test_the_numbers_of_a_recording_are_migratetypes() -> None:
     numbers = [alloc(1, 1, "0"), alloc(2, 4, "1"), alloc(3, 1, "2"), alloc(4, 1)]
     assert pages(replayed(named)) == pages(replayed(numbers))
     assert pages(replayed(named, "default=unmovable")) != pages(replayed(named))
+
+
+# Events as ftrace prints them, of a zone that is free from page 0x1000 on: the numbers of pages follow from that.
+RECORDED = """\
+  app-100 [001] .... 10.000001: mm_page_alloc: page=0xffffea0000040000 pfn=0x1000 order=3 migratetype=1 gfp_flags=GFP_KERNEL
+  app-100 [001] .... 10.000002: mm_page_alloc: page=0xffffea0000040200 pfn=0x1008 order=0 migratetype=1 gfp_flags=GFP_KERNEL
+  app-100 [001] .... 10.000003: mm_page_alloc: page=0xffffea0000050000 pfn=0x1400 order=0 migratetype=0 gfp_flags=GFP_KERNEL
+  app-100 [001] .... 10.000004: mm_page_free: page=0xffffea0000040000 pfn=0x1000 order=3
+  app-100 [001] .... 10.000005: mm_page_alloc: page=0xffffea0000040240 pfn=0x1009 order=0 migratetype=1 gfp_flags=GFP_KERNEL
+  app-100 [001] .... 10.000006: mm_page_alloc: page=0xffffea0000040300 pfn=0x100c order=2 migratetype=1 gfp_flags=GFP_KERNEL
+"""
+
+
+def test_recorded_page_numbers_are_met_where_the_start_is_known() -> None:
+    """An order-3 block, one page behind it, an unmovable page that claims the next two pageblocks, and what is left of both."""
+    rows: list[Row] = []
+    numbers = []
+    for name, pfn, order, kind in re.findall(r"mm_page_(alloc|free):.*pfn=(0x\w+) order=(\d+)(?: migratetype=(\d))?", RECORDED):
+        if name == "alloc":
+            rows.append(alloc(int(pfn, 16), 1 << int(order), kind))
+            numbers.append(int(pfn, 16))
+        else:
+            rows.append(free(int(pfn, 16)))
+    found = pages(replayed(rows, "first_pfn=4096"))
+    assert [page + 4096 for page in found if page is not None] == numbers
+
+
+def test_a_policy_that_takes_a_pool_whole_can_be_compiled_for_another_process() -> None:
+    warm(parse_policy("linux-buddy"))
