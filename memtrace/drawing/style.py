@@ -40,7 +40,7 @@ SHARED = {
     "umm": "size-class", "o1heap": "tlsf", "threadx": "stitch", "rt-thread": "segregated", "lwip": "pytorch", "esp-idf": "native",
     "nuttx": "arenas", "dlmalloc": "pool",
     "rmm-pool": "best-fit", "rmm-arena": "arenas", "ort": "bfc", "ggml": "worst-fit", "cupy": "first-fit",
-    "umpire-quick": "buddy", "regions": "region", "chunks": "paged",
+    "umpire-quick": "buddy", "regions": "region", "chunks": "paged", "linux-buddy": "tlsf",
 }  # fmt: skip
 # The colours of a user's own policies.
 OTHERS = ("#4477AA", "#EE6677", "#228833", "#BBAA22", "#3FB5CC", "#B0529A", "#EE7733", "#5A5AA8", "#A65628")

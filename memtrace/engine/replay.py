@@ -327,8 +327,13 @@ def check_required(policy: Policy) -> None:
         require(policy.options)
 
 
+WARM_POOL = 1 << 20  # bytes of a pool that a policy takes whole, on the trace of one event
+
+
 def warm(policy: Policy) -> None:
     """Compile a policy's loop, or load it from the cache, on a trace of one event."""
+    from memtrace.contract.policy import constants_of
     from memtrace.trace import from_events
 
-    replay(from_events([("alloc", 1, 1)]), policy, interpret=False)
+    whole = constants_of(policy.module).TAKES_POOL and not policy.options.get("pool")
+    replay(from_events([("alloc", 1, 1)]), policy, WARM_POOL if whole else None, interpret=False)

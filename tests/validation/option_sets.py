@@ -107,6 +107,7 @@ OTHERS = {
     "lwip": ("", "align=8", "pool=4KiB", "swap=inplace"),
     "zephyr": ("", "bits=64", "tries=1", "pool=4KiB", "swap=inplace"),
     "esp-idf": ("", "pool=4KiB", "swap=inplace"),
+    "linux-buddy": ("", "zones=x86", "cpus=2,batch=3,high=9", "default=unmovable", "first_pfn=1024,zones=x86", "swap=inplace"),
     "rmm-pool": (
         *("", "initial=4096", "initial=50%", "maximum=none", "maximum=none,initial=1024", "maximum=2MiB", "frees=own"),
         *("initial=100%", "swap=inplace", "initial=25%,maximum=none,frees=own"),

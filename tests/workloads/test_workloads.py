@@ -50,6 +50,7 @@ SMALL = {
         "preset=llama-70b,layers=2,steps=3,tensor_parallel=8,sequence_parallel=true,data_parallel=4,zero=3",
         "preset=llama-7b,layers=2,steps=3,attention=math,dtype=fp32,data_parallel=4,zero=2,checkpointing=selective",
     ],
+    "kernel-pages": ["minutes=0.3", "minutes=1.4,cpus=1,forks=1,reads=20,load=0.5", "minutes=0.1,forks=0,slabs=0,packets=0"],
     "nlp": ["steps=5", "steps=30,bucket=8,model=distilbert,attention=flash"],
     "recommender": ["steps=5,tables=4", "steps=30,tables=3,traffic=0"],
     "robson": ["words=1024,largest=32", "words=1024,largest=32,against=best-fit", "words=4096,largest=2,against=best-fit"],
