@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 ASKING = ("SIGTERM", "SIGHUP")  # that ask a process to end, as Ctrl-C does; Windows lacks SIGHUP
@@ -38,6 +41,30 @@ def _raise(number: int, _: FrameType | None) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     raise Terminated(number)
+
+
+SAFE_PATH = "PYTHONSAFEPATH"  # has Python not look for modules in the working directory, nor beside a script
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Have the workers that this process starts in the block find no modules in the working directory, which may be anybody's.
+
+    A command does not look there itself; but multiprocessing starts a worker by `python -c`, which does.
+    """
+    if SAFE_PATH in os.environ or sys.flags.safe_path:
+        yield
+        return
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(SAFE_PATH, None)
+
+
+def python_code(code: str, *arguments: str) -> list[str]:
+    """Return the command that runs code in another Python, which finds the modules that this one finds, and no others."""
+    return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}", *arguments]
 
 
 def start_worker() -> None:

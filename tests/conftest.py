@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("MEMTRACE_CACHE_DIR", str(ROOT / "build" / "kernels"))  # compiled code of the tests and their processes
+os.environ.pop("CI", None)  # the tests say themselves where memtrace is to take itself for a job of CI
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from memtrace.processes import how_ended
 if TYPE_CHECKING:
     from memtrace.comparing.comparison import Comparison
     from memtrace.suite import Plan, ReplayOutcome, Suite
+    from memtrace.suite.listing import Listing
     from memtrace.suite.store import Store
 
 SOME_FAILED = 5  # exit code if cells failed, none of them by a fault of its policy
@@ -51,7 +51,13 @@ class Finished:
 @option("jobs", help="Number of processes on this machine; by default one for each core.")
 @click.option("--scheduler", metavar="ADDRESS", help="Replay on a dask cluster instead, such as tcp://host:8786.")
 @click.option("--resume", is_flag=True, help="Skip cells that were finished before and would give the same results.")
-@click.option("--dry-run", is_flag=True, help="List the cells and gates, and replay nothing.")
+@click.option("--dry-run", is_flag=True, help="List the cells, the gates and the suite's own code; replay and run nothing.")
+@click.option(
+    "--trust",
+    "trust_text",
+    metavar="WHOSE",
+    help="Whose policy files may run: base (or base=REF), head or none. By default none in CI. docs/ci.md says more.",
+)
 @click.option(
     "--update-baseline", is_flag=True, help="Replace the baseline; gates that compare with the old one are not checked."
 )
@@ -67,6 +73,7 @@ def suite(
     scheduler: str | None,
     resume: bool,
     dry_run: bool,
+    trust_text: str | None,
     update_baseline: bool,
     output: str | None,
     junit_file: str | None,
@@ -86,31 +93,40 @@ def suite(
     \b
     Examples:
       memtrace suite -j 4 --junit junit.xml
-      memtrace suite ci/memtrace.toml --resume
+      memtrace suite ci/memtrace.toml --resume --trust base
       memtrace suite --scheduler tcp://10.0.0.1:8786
     """
     from dataclasses import replace
 
     from memtrace.suite import load, plan
+    from memtrace.suite.listing import listing
     from memtrace.suite.store import Store, check_output
+    from memtrace.suite.trust import parse_trust, trusted
 
     started = time.perf_counter()
     asked = load(file)
     if output is not None:
         asked = replace(asked, output=str(Path(output).resolve()))
+    trust = parse_trust(trust_text)
     if update_baseline and asked.baseline is None:
         raise UsageError(f"{asked.file}: there is no key baseline, so there is none to update")
     check_output(asked.at(asked.output), force)
-    base = None if dry_run else baseline_rows(asked, update_baseline)
-    planned = plan(asked)
-    say_settings(pair for task in planned.tasks for pair in task.outside)
     store = Store(asked.at(asked.cells))
+    store.check()
     if resume:
-        refuse_tracked(store)
+        refuse_tracked(asked, store)
     if dry_run:
-        show_plan(planned, store, as_json, verbose)
+        show_listing(asked, listing(asked), store, as_json, verbose)
         return
-    ran = replay(planned, store, resume, jobs, scheduler, not (no_progress or quiet), quiet or as_json)
+    if scheduler is not None and trust.word == "base":
+        raise UsageError(
+            "--trust base and --scheduler: workers read policy files where they lie, and not as they were at the base"
+        )
+    base = baseline_rows(asked, update_baseline)
+    with trusted(asked, trust) as allowed:
+        planned = plan(allowed)
+        say_settings(pair for task in planned.tasks for pair in task.outside)
+        ran = replay(planned, store, resume, jobs, scheduler, not (no_progress or quiet), quiet or as_json)
     rows, files = write_results(planned, store, ran, started)
     found, unjudged = judged(planned, rows, base, ran, update_baseline)
     documents = write_documents(
@@ -164,25 +180,39 @@ def relative_source(source: str) -> str:
     return source.removeprefix(f"{Path.cwd()}/")
 
 
-def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
-    """Print the cells and the gates of a plan, and which cells are finished."""
+def show_listing(suite: Suite, found: Listing, store: Store, as_json: bool, verbose: int) -> None:
+    """Print the cells and the gates of a suite, which cells are finished, and the code that the suite would run.
+
+    Of cells that only this code could tell the key of, it is not known whether they are finished.
+    """
     from memtrace.cli.output import echo_json, print_table
 
-    finished = {task: store.has(task) for task in plan.tasks}
+    finished = {cell: None if cell.task is None else store.has(cell.task) for cell in found.cells}
     if as_json:
-        cells = [{"trace": t.trace, "policy": t.label, "key": t.key, "finished": done} for t, done in finished.items()]
-        echo_json({"schema": "memtrace.suite-plan/1", "cells": cells, "gates": [gate.text for gate in plan.suite.gates]})
+        keys = {cell: None if cell.task is None else cell.task.key for cell in found.cells}
+        cells = [{"trace": c.trace, "policy": c.policy, "key": keys[c], "finished": done} for c, done in finished.items()]
+        code = [{"path": each.path, "kind": each.kind} for each in found.code]
+        gates = [gate.text for gate in suite.gates]
+        echo_json(
+            {"schema": "memtrace.suite-plan/1", "cells": cells, "gates": gates, "code": code, "plugins": list(found.plugins)}
+        )
         return
-    for trace in plan.sources:
-        tasks = [task for task in plan.tasks if task.trace == trace]
-        done = sum(finished[task] for task in tasks)
-        echo(f"{trace}: {len(tasks)} cells, {done} finished before ({relative_source(tasks[0].source)})")
+    for trace, source in {cell.trace: cell.source for cell in found.cells}.items():
+        states = [done for cell, done in finished.items() if cell.trace == trace]
+        unknown = f", {states.count(None)} not known" if None in states else ""
+        echo(f"{trace}: {len(states)} cells, {states.count(True)} finished before{unknown} ({relative_source(source)})")
     if verbose:
-        cells_shown = [(t.trace, t.label, "finished" if done else "", t.key[:12]) for t, done in finished.items()]
-        print_table(("trace", "policy", "before", "key"), cells_shown, words=(0, 1, 2, 3))
-    for gate in plan.suite.gates:
+        before = {True: "finished", False: "", None: "not known"}
+        shown = [(c.trace, c.policy, before[done], c.task.key[:12] if c.task else "") for c, done in finished.items()]
+        print_table(("trace", "policy", "before", "key"), shown, words=(0, 1, 2, 3))
+    for gate in suite.gates:
         echo(f"gate: {gate.text}")
-    echo(f"{len(plan.tasks):,} cells, of which --resume would leave out {sum(finished.values()):,}; nothing was replayed")
+    for each in found.code:
+        echo(f"code of the suite, which was not run: {each.text}")
+    for name in found.plugins:
+        echo(f"installed plug-in, which was not run: {name}")
+    done = sum(state is True for state in finished.values())
+    echo(f"{len(finished):,} cells, of which --resume would leave out {done:,}; nothing was replayed")
 
 
 def replay(
@@ -258,16 +288,23 @@ def failed_cell_outcomes(ran: ReplayOutcome) -> list[Any]:
     return [Outcome("replay", task.trace, task.label, "failed", reason=error) for task, error in ran.errors.items()]
 
 
-def refuse_tracked(store: Store) -> None:
+def refuse_tracked(suite: Suite, store: Store) -> None:
     """Raise UsageError in CI if the finished cells are files of the repository, since anybody could have written these."""
-    git = shutil.which("git")
-    if not os.environ.get("CI") or git is None or not store.folder.is_dir():
+    from memtrace.suite.config import project_of
+    from memtrace.suite.repository import Repository
+    from memtrace.suite.trust import in_ci
+
+    project, folder = project_of(suite.folder), store.folder.resolve()
+    if (
+        not in_ci(os.environ)
+        or not folder.is_relative_to(project)
+        or shutil.which("git") is None
+        or not (project / ".git").exists()
+    ):
         return
-    said = subprocess.run([git, "ls-files", "--", "*.cell"], cwd=store.folder, capture_output=True, text=True, check=False)
-    if said.stdout.strip():
-        first = said.stdout.split("\n")[0]
+    for name in Repository(project).tracked(folder, ".cell"):
         raise UsageError(
-            f"{store.folder / first} is a file of the repository, so --resume would believe what whoever committed it wrote\n"
+            f"{project / name} is a file of the repository, so --resume would believe what whoever committed it wrote\n"
             f"try: git rm -r --cached {store.folder}, or leave out --resume"
         )
 

@@ -24,6 +24,7 @@ from memtrace.code_cache import is_locked
 from memtrace.engine.compile import code_of
 from memtrace.engine.driver import compiled_loop, interpreted_loop
 from memtrace.engine.loop import FINISHED
+from memtrace.processes import python_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,7 +188,7 @@ def compiler_of(text: str) -> subprocess.Popen[bytes]:
 
     It ends with this process, however this one ends, since it then reads the end of its input.
     """
-    command = [sys.executable, "-c", "from memtrace.engine.handover import compile_loop; compile_loop()", text]
+    command = python_code("from memtrace.engine.handover import compile_loop; compile_loop()", text)
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
 

@@ -202,13 +202,14 @@ def known_policies() -> dict[str, ModuleType]:
     return dict(sorted(found.items(), key=lambda item: (constants_of(item[1]).ORDER, item[0])))
 
 
-def group(name: str) -> list[str]:
+def group(name: str, added: bool = True) -> list[str]:
     """Return the policies of a group as texts, each also with the options of its ALSO_WITH.
 
-    `all` has each policy once, without real allocators and without the policies of the groups APART.
+    `all` has each policy once, without real allocators and without the policies of the groups APART. Without ``added`` no plug-in
+    is imported, and none is in the group.
     """
     found = []
-    for policy, module in known_policies().items():
+    for policy, module in (known_policies() if added else builtin_policies()).items():
         if name == "all" and not is_real(module) and not set(APART) & set(constants_of(module).GROUPS):
             found.append(policy)
         elif name != "all" and name in constants_of(module).GROUPS:

@@ -111,17 +111,17 @@ def recognises(format: Format, head: bytes, path: str) -> bool:
         return False
 
 
-def find(source: Source, name: str | None = None) -> Format:
+def find(source: Source, name: str | None = None, added: bool = True) -> Format:
     """Return the format of this name, or, without a name, the format that recognises the file's first bytes.
 
     Formats with the file's suffix are tried first. A file that no format recognises, and that is not known to be something else
-    (`_others`), gets the format of its suffix, unless the suffix is in COMMON. Raises UsageError for an unknown name, InputError,
-    with what the file is, if no format fits.
+    (`_others`), gets the format of its suffix, unless the suffix is in COMMON. Without a name and ``added``, those of plug-ins
+    are not imported, and not tried. Raises UsageError for an unknown name, InputError, with what the file is, if no format fits.
     """
     if name is not None:
         name, colon, part = name.partition(":")
         return Part(load(name), part) if colon else load(name)
-    known = formats()
+    known = formats() if added else builtin_formats()
     head, path = source.head(), source.file_name
     if not head:
         raise InputError(f"{source.label} is empty")

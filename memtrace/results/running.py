@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace import temporary
 from memtrace.errors import PolicyError, PoolTooSmallError, UsageError
+from memtrace.processes import safe_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,17 +252,18 @@ def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) ->
 
     # The workers are spawned, not forked: a fork would not copy the threads that arrow runs.
     context = multiprocessing.get_context("spawn")
-    counts: SynchronizedArray[int] = context.Array("q", len(cells))
-    pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(counts,))
-    with _terminating(pool):
-        futures = [pool.submit(_work, i, cell) for i, cell in enumerate(cells)]
-        pending: Iterable[Any] = futures
-        while pending:
-            done, pending = wait(pending, POLL_SECONDS)
-            for future in done:
-                future.result()
-            for i in range(len(cells)):
-                progress(i, counts[i])
+    with safe_path():
+        counts: SynchronizedArray[int] = context.Array("q", len(cells))
+        pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(counts,))
+        with _terminating(pool):
+            futures = [pool.submit(_work, i, cell) for i, cell in enumerate(cells)]
+            pending: Iterable[Any] = futures
+            while pending:
+                done, pending = wait(pending, POLL_SECONDS)
+                for future in done:
+                    future.result()
+                for i in range(len(cells)):
+                    progress(i, counts[i])
     return [future.result() for future in futures]
 
 

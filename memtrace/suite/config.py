@@ -51,6 +51,9 @@ class Suite:
     reports: tuple[str, ...] = ()  # kinds of report to write, out of REPORTS
     junit: str | None = None  # file for the gates as JUnit XML
     markdown: str | None = None  # file for the comparison as Markdown
+    code: Path | None = (
+        None  # the project's folder as it is at the base, to take policy files from; None: they are taken from here
+    )
 
     @property
     def folder(self) -> Path:
@@ -61,6 +64,11 @@ class Suite:
         """Return a path of the file, relative to the folder of the suite."""
         return self.folder / path
 
+    def code_at(self, path: str) -> Path:
+        """Return the absolute path of a policy file of the suite, in ``code`` if that is given."""
+        here = (self.folder / path).resolve()
+        return here if self.code is None else self.code / here.relative_to(project_of(self.folder))
+
 
 def load(path: str | Path | None = None) -> Suite:
     """Read the suite from this file.
@@ -70,10 +78,19 @@ def load(path: str | Path | None = None) -> Suite:
     """
     file = _found() if path is None else Path(path)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
     except FileNotFoundError:
         raise _missing(file) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    return parsed(file, content)
+
+
+def parsed(file: Path, content: bytes) -> Suite:
+    """Return the suite that the content of a file describes; the file's path is for messages, and for paths relative to it."""
+    try:
+        document = tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{file}: {error if isinstance(error, ValueError) else 'its values are nested too deeply'}") from error

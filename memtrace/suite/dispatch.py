@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from memtrace.errors import UsageError
-from memtrace.processes import start_worker
+from memtrace.processes import safe_path, start_worker
 from memtrace.suite.cell import Attempt, attempt
 from memtrace.suite.planning import Plan, Task, installed_digest
 from memtrace.suite.store import Store
@@ -101,7 +101,9 @@ def through_processes(tasks: Sequence[Task], jobs: int | None, finish: Finish) -
     while waiting or suspects:
         alone = bool(suspects)
         queue = deque([suspects.popleft()]) if alone else waiting
-        for i in _through_pool(tasks, 1 if alone else count, queue, finish):
+        with safe_path():
+            broken = _through_pool(tasks, 1 if alone else count, queue, finish)
+        for i in broken:
             deaths[i] += alone
             if deaths[i] < MOST_DEATHS:
                 suspects.append(i)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from memtrace import plugins
 from memtrace.errors import UsageError
 from memtrace.results.settings import Settings, Taken, run_options
-from memtrace.suite.config import Suite, TraceSpec
+from memtrace.suite.config import Suite, TraceSpec, project_of
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Policy
@@ -93,7 +93,9 @@ class Plan:
         """Return, by label, the text of each policy that is a file of the user's own."""
         from memtrace.names import split_spec
 
-        return {task.label: task.policy for task in self.tasks if split_spec(task.policy, "")[0].endswith(".py")}
+        base, project = self.suite.code, project_of(self.suite.folder)
+        own = {task.label: task.policy for task in self.tasks if split_spec(task.policy, "")[0].endswith(".py")}
+        return {label: text.replace(str(base), str(project), 1) if base is not None else text for label, text in own.items()}
 
 
 def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> Plan:
@@ -102,9 +104,42 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
     ``progress`` is called with each trace's path. Raise UsageError for a suite that cannot be run at all, InputError
     for a trace that does not exist.
     """
+    return Plan(suite, tasks_of(suite, identified(suite, identify, progress)))
+
+
+def tasks_of(suite: Suite, traces: list[tuple[TraceSpec, str, str]]) -> tuple[Task, ...]:
+    """Return the task of each trace with each policy of a suite; ``traces`` is what `identified` returns."""
     from memtrace.engine.registry import settings_seen, told_apart
 
-    chosen = told_apart([policy for text in suite.policies for policy in _policies(text, suite.folder)])
+    chosen = told_apart([policy for text in suite.policies for policy in _policies(text, suite)])
+    _check_options(chosen, {spec.capacity for spec, _, _ in traces}, suite)
+    digests = [policy_digest(policy) for policy in chosen]
+    settings = {spec.capacity: replace(suite.settings, capacity=spec.capacity) for spec, _, _ in traces}
+    return tuple(
+        Task(
+            source=spec.trace,
+            trace=name,
+            sha256=sha256,
+            format=spec.format,
+            invalid=spec.invalid,
+            policy=policy.text or policy.label,
+            label=policy.label,
+            policy_digest=digest,
+            settings=settings[spec.capacity],
+            outside=settings_seen(policy),
+        )
+        for spec, name, sha256 in traces
+        for policy, digest in zip(chosen, digests, strict=True)
+    )
+
+
+def identified(
+    suite: Suite, identify: Callable[[TraceSpec], tuple[str, str]], progress: Callable[[str], None] = lambda name: None
+) -> list[tuple[TraceSpec, str, str]]:
+    """Return each trace of a suite with each of its capacities, its name in results, and its SHA-256.
+
+    ``identify`` returns name and SHA-256 of a trace. Raise UsageError for two traces of one name.
+    """
     found = []
     known: dict[TraceSpec, tuple[str, str]] = {}  # name and SHA-256 of each trace; its entries differ only in their capacities
     for spec in suite.traces:
@@ -118,28 +153,7 @@ def plan(suite: Suite, progress: Callable[[str], None] = lambda name: None) -> P
     for name, count in Counter(name for _, name, _ in found).items():
         if count > 1:
             raise UsageError(f"{suite.file}: two traces are called {name}; give one another name: {{trace = ..., name = ...}}")
-    _check_options(chosen, {spec.capacity for spec, _, _ in found}, suite)
-    digests = [policy_digest(policy) for policy in chosen]
-    settings = {spec.capacity: replace(suite.settings, capacity=spec.capacity) for spec, _, _ in found}
-    return Plan(
-        suite,
-        tuple(
-            Task(
-                source=spec.trace,
-                trace=name,
-                sha256=sha256,
-                format=spec.format,
-                invalid=spec.invalid,
-                policy=policy.text or policy.label,
-                label=policy.label,
-                policy_digest=digest,
-                settings=settings[spec.capacity],
-                outside=settings_seen(policy),
-            )
-            for spec, name, sha256 in found
-            for policy, digest in zip(chosen, digests, strict=True)
-        ),
-    )
+    return found
 
 
 def expand(spec: TraceSpec, folder: Path) -> Iterator[TraceSpec]:
@@ -174,10 +188,10 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-def identify(spec: TraceSpec) -> tuple[str, str]:
+def identify(spec: TraceSpec, added: bool = True) -> tuple[str, str]:
     """Return a trace's name, without its capacity, and the SHA-256 of its bytes.
 
-    A file or URL is only hashed; a workload is generated.
+    A file or URL is only hashed; a workload is generated. Without ``added`` no format of a plug-in is tried.
     """
     from memtrace.formats import find
     from memtrace.reading.traces import read, trace_name
@@ -185,14 +199,14 @@ def identify(spec: TraceSpec) -> tuple[str, str]:
 
     if is_url(spec.trace) or Path(spec.trace).exists():
         with open_source(spec.trace) as source:
-            name, sha256 = trace_name(source, find(source, spec.format)), source.sha256()
+            name, sha256 = trace_name(source, find(source, spec.format, added)), source.sha256()
     else:
         trace = read(spec.trace, format=spec.format, invalid=spec.invalid)
         name, sha256 = trace.name, trace.sha256
     return spec.name or name, sha256
 
 
-def _policies(text: str, folder: Path) -> list[Policy]:
+def _policies(text: str, suite: Suite) -> list[Policy]:
     """Return the policies that a text stands for; a file gets its absolute path, so that any process can load it."""
     from memtrace.engine.registry import parse_policies
     from memtrace.names import split_spec
@@ -200,7 +214,7 @@ def _policies(text: str, folder: Path) -> list[Policy]:
     name = split_spec(text, "")[0]
     if not name.endswith(".py"):
         return parse_policies([text])
-    return parse_policies([str((folder / name).resolve()) + text[len(name) :]])
+    return parse_policies([f"{suite.code_at(name)}{text[len(name) :]}"])
 
 
 def _check_options(policies: list[Policy], capacities: set[int | None], suite: Suite) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memtrace import temporary
-from memtrace.errors import InputError
+from memtrace.errors import InputError, UsageError
 from memtrace.results.schema import BY_POLICY
 from memtrace.results.tables import Results
 from memtrace.suite.cell import unpack
@@ -39,6 +39,18 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Use this folder, which is created when the first cell is put."""
         self.folder = folder
+
+    def check(self) -> None:
+        """Raise UsageError if the folder has content and is not marked as one of finished cells: files are removed from these."""
+        try:
+            inside = next(self.folder.iterdir(), None)
+            ours = inside is None or (self.folder / "CACHEDIR.TAG").read_text(encoding="utf-8", errors="replace") == TAG
+        except FileNotFoundError:
+            ours = not self.folder.exists()
+        except OSError as error:
+            raise UsageError(f"cells: {self.folder} cannot be used: {error.strerror or error}") from error
+        if not ours:
+            raise UsageError(f"cells: {self.folder} has other content than finished cells\ntry: a folder of its own")
 
     def path(self, key: str) -> Path:
         """Return the path of the cell with this key."""
