@@ -16,7 +16,7 @@ import numpy as np
 from memtrace.errors import UsageError
 from memtrace.gpu.capacity import LARGE_PAGE
 from memtrace.gpu.rows import smallest
-from memtrace.gpu.screen import name_of, table_of
+from memtrace.gpu.screen import name_of, same_as, table_of
 from memtrace.structures.caching.versions import Version
 from memtrace.units import format_apart, format_size
 from memtrace.wrapping import folded
@@ -92,7 +92,10 @@ def _missed(sizes: list[int], bytes_: list[int], degree: int) -> float:
 
 
 def largest_that_fits(growth: Growth, capacity: int) -> int | None:
-    """Return the largest size whose need, with the error added, is no more than the capacity; None if size 1 needs more."""
+    """Return the largest size whose need, with the error added, is no more than the capacity; None if size 1 needs more.
+
+    MOST_SIZE stands for any size: the need does not grow.
+    """
 
     def fits(size: int) -> bool:
         """Return whether a size fits."""
@@ -103,6 +106,8 @@ def largest_that_fits(growth: Growth, capacity: int) -> int | None:
     low, high = 1, 2
     while high < MOST_SIZE and fits(high):
         low, high = high, 2 * high
+    if fits(high):
+        return MOST_SIZE
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
@@ -115,9 +120,15 @@ def screen(found: list[Growth], sizes: list[int], capacity: int | None, width: i
     head = ("setting", *(f"at {sizes[i]}" for i in order), "each more", "error", "largest")
     cells = []
     texts = [format_apart(one.needs[i] for one in found) for i in order]
+    first: dict[Any, Growth] = {}
+    same: dict[str, list[str]] = {}
     for one in found:
+        before = first.setdefault((one.needs, one.coefficients), one)
+        if before is not one:
+            same.setdefault(before.conf, []).append(name_of(one.conf))
+            continue
         error = "-" if one.error is None else format_size(one.error)
-        largest = "-" if capacity is None else str(one.largest or "none")
+        largest = "-" if capacity is None else "any" if one.largest == MOST_SIZE else str(one.largest or "none")
         each = one.at(sizes[order[-1]] + 1) - one.at(sizes[order[-1]])
         cells.append(
             (
@@ -132,7 +143,12 @@ def screen(found: list[Growth], sizes: list[int], capacity: int | None, width: i
     said = f"smallest device by size, and what each further unit needs beyond the largest recorded{where}"
     if len(sizes) == 2:
         said += "; two recordings show no error: a third would"
-    return [*folded(said, width), *table_of(head, cells, width)]
+    lines = [*folded(said, width), *table_of(head, cells, width)]
+    for sentence in same_as(same):
+        lines += folded(sentence, width)
+    if any(one.at(max(sizes)) <= one.at(min(sizes)) for one in found):
+        lines += folded("the memory does not grow with the size: are --sizes those of the recordings, in their order?", width)
+    return lines
 
 
 def document(found: list[Growth], sizes: list[int], capacity: int | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from memtrace.gpu.answer import Answer, Question, answer
 from memtrace.gpu.rows import Row, ranked
-from memtrace.gpu.screen import name_of, table_of
+from memtrace.gpu.screen import name_of, same_as, table_of, why
 from memtrace.gpu.settings import DEFAULTS
 from memtrace.structures.caching.versions import variable_of
 from memtrace.units import format_apart, format_count, format_size
@@ -129,10 +129,22 @@ def screen(found: Ranks, width: int = 80) -> list[str]:
     lines = [f"{len(found.ranks)} ranks, worst first", *table_of(head, cells, width), ""]
     for sentence in differences(found.ranks) or ["they do not differ in settings, memory or live bytes"]:
         lines += folded(sentence, width)
+    for one in found.ranks:
+        if one.answer.full is not None:
+            lines += folded(f"{one.name} is {why(one.answer)[0]}", width)
     lines += ["", found.line if found.line is not None else "no one setting does better on all of them than what ran"]
-    peaks = map(format_apart(row.peak_reserved for row in found.rows), (row.peak_reserved for row in found.rows))
-    shown = [(name_of(row.conf), peak, f"{row.flushes:,}", f"{row.ooms:,}") for row, peak in zip(found.rows, peaks, strict=True)]
-    return [*lines, *table_of(("setting, on all ranks", "most reserved", "flushes", "failed"), shown, width)]
+    first: dict[Any, str] = {}
+    same: dict[str, list[str]] = {}
+    shown = []
+    text_of = format_apart(row.peak_reserved for row in found.rows)
+    for row in found.rows:
+        before = first.setdefault((row.peak_reserved, row.flushes, row.ooms), row.conf)
+        if before == row.conf:
+            shown.append((name_of(row.conf), text_of(row.peak_reserved), f"{row.flushes:,}", f"{row.ooms:,}"))
+        else:
+            same.setdefault(before, []).append(name_of(row.conf))
+    lines += table_of(("setting, on all ranks", "most reserved", "flushes", "failed"), shown, width)
+    return [*lines, *(line for sentence in same_as(same) for line in folded(sentence, width))]
 
 
 def reserved_text(ranks: list[Rank]) -> Callable[[int | None], str]:

@@ -199,6 +199,8 @@ def death(found: Autopsy, failed: bool) -> list[str]:
         f"{asked}: {format_size(found.reserved)} reserved, {format_size(found.active)} of it in use and "
         f"{format_size(found.cached)} cached, the largest piece {format_size(found.largest_free)}"
     ]
+    if found.largest_free >= (found.request or 0):
+        said[0] += ", which is another stream's or pool's, or may not be split"
     if found.pins and found.splits >= MATTERS * found.reserved:
         pins = [pin for pin in found.pins if pin.free >= found.splits / 20][:HOLDERS] or found.pins[:1]
         said.append(f"{format_size(found.splits)} lie beside blocks in use and cannot go back: " + "; ".join(map(pin_text, pins)))
@@ -359,7 +361,7 @@ def behind(answer: Answer, verbose: bool) -> list[str]:
     for row in answer.rows:
         if row.same_as is not None:
             equal.setdefault(row.same_as, []).append(name_of(row.conf))
-    said += [f"the same as {name_of(first)}: {', '.join(others)}" for first, others in equal.items()]
+    said += same_as(equal)
     if answer.left_out:
         said.append(f"left out, as PyTorch {answer.version} refuses them: {', '.join(answer.left_out)}")
     same: dict[str, list[str]] = {}
@@ -372,6 +374,11 @@ def behind(answer: Answer, verbose: bool) -> list[str]:
     elif remarks:
         said.append(f"{counted(len(remarks), 'remark')} on the recording and the settings: -v lists them")
     return said
+
+
+def same_as(equal: dict[str, list[str]]) -> list[str]:
+    """Return the sentences on settings that do the same as another; ``equal``: that one -> the names of the others."""
+    return [f"the same as {name_of(first)}: {', '.join(others)}" for first, others in equal.items()]
 
 
 def counted(count: int, what: str) -> str:

@@ -73,3 +73,29 @@ def test_more_text_than_is_read_is_refused(tmp_path: Path, memtrace: Run, monkey
     monkeypatch.setattr("memtrace.formats.snapshot.wrapped.MOST_TEXT", 1000)
     done = memtrace("info", GPU / "really_full.json.gz")
     assert done.returncode == 3 and "MiB of text" in done.stderr
+
+
+def test_json_of_more_values_than_are_read_is_refused(tmp_path: Path, memtrace: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file can unpack to many empty dicts, which take much memory."""
+    (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(b'{"device_traces": [[' + b"{}," * 3000 + b"{}]]}", mtime=0))
+    monkeypatch.setattr("memtrace.formats.snapshot.wrapped.MOST_VALUES", 5000)
+    done = memtrace("info", tmp_path / "bomb.json.gz")
+    assert done.returncode == 3 and "5,000 values" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ([1, 2], "no dicts"),
+        ([{"address": 4096, "total_size": 8192}, None], "no dicts"),
+        ([{"address": 1 << 70, "total_size": -1, "blocks": 7}], "no block in use"),
+        ([Runs()], "plain data only"),
+    ],
+)
+def test_broken_and_hostile_lists_of_segments_are_refused(value: Any, word: str, tmp_path: Path, memtrace: Run) -> None:
+    (tmp_path / "list.pickle").write_bytes(pickle.dumps(value, 4))
+    for command in ("info", "whatif"):
+        done = memtrace(command, tmp_path / "list.pickle")
+        assert (
+            done.returncode == 3 and word in done.stderr and "ran" not in done.stdout.split() and "Traceback" not in done.stderr
+        )

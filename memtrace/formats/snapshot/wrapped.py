@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from memtrace.trace.sources import Source
 
 MOST_TEXT = 512 << 20  # bytes of a page or of JSON; more is not read
+MOST_VALUES = 30_000_000  # in JSON, which take some 60 bytes each; a recording of three million events has as many
 MARK = 0x80  # first byte of a pickle
 DATA = re.compile(rb'"base64"\s*:\s*"([A-Za-z0-9+/=]*)"')
 DUMP = "torch.cuda.memory._dump_snapshot(PATH)"
@@ -68,15 +69,17 @@ def is_wrapped(head: bytes) -> bool:
 def pickle_of(source: Source) -> Readable:
     """Return what the pickle of a snapshot is to be read from: the file itself, or what a page or JSON holds.
 
-    Raises InputError if a page or JSON holds none, or more than MOST_TEXT bytes.
+    Raises InputError if a page or JSON holds none, or more than MOST_TEXT bytes or MOST_VALUES values.
     """
     head = source.head()
     if not head or head[0] == MARK or head.lstrip()[:1] not in (b"<", b"{", b"["):
         return source
     with source.open() as stream:
-        text = stream.read(MOST_TEXT + 1)
-        while len(text) <= MOST_TEXT and (more := stream.read(MOST_TEXT + 1 - len(text))):
-            text += more
+        parts, left = [], MOST_TEXT + 1
+        while left and (part := stream.read(left)):
+            parts.append(part)
+            left -= len(part)
+        text = b"".join(parts)
     if len(text) > MOST_TEXT:
         raise InputError(f"{source.label}: more than {MOST_TEXT >> 20} MiB of text\ntry: the snapshot as a pickle, by {DUMP}")
     return Bytes(source.label, _of_page(text, source.label) if text.lstrip()[:1] == b"<" else _of_json(text, source.label))
@@ -97,7 +100,9 @@ def _of_page(text: bytes, label: str) -> bytes:
 
 
 def _of_json(text: bytes, label: str) -> bytes:
-    """Return JSON as a pickle of the same data."""
+    """Return JSON as a pickle of the same data; InputError if it is no JSON, or has more values than MOST_VALUES."""
+    if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise InputError(f"{label}: more than {MOST_VALUES:,} values\ntry: the snapshot as a pickle, by {DUMP}")
     try:
         return pickle.dumps(json.loads(text), 4)
     except RecursionError:
