@@ -43,6 +43,28 @@ def _raise(number: int, _: FrameType | None) -> None:
     raise Terminated(number)
 
 
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Have Ctrl-C, SIGTERM and SIGHUP wait for the end of the block; only the main thread can see to that.
+
+    A process that is started when they come would be known to nobody, and would keep our own exit waiting.
+    """
+    came: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", *ASKING):
+            number = getattr(signal, name, None)
+            if number is not None and callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
 SAFE_PATH = "PYTHONSAFEPATH"  # has Python not look for modules in the working directory, nor beside a script
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from memtrace import temporary
 from memtrace.errors import PolicyError, PoolTooSmallError, UsageError
-from memtrace.processes import safe_path
+from memtrace.processes import safe_path, signals_deferred
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -256,7 +256,8 @@ def replay_in_processes(cells: Sequence[Cell], jobs: int, progress: Progress) ->
         counts: SynchronizedArray[int] = context.Array("q", len(cells))
         pool = ProcessPoolExecutor(jobs, context, initializer=_start_worker, initargs=(counts,))
         with _terminating(pool):
-            futures = [pool.submit(_work, i, cell) for i, cell in enumerate(cells)]
+            with signals_deferred():
+                futures = [pool.submit(_work, i, cell) for i, cell in enumerate(cells)]
             pending: Iterable[Any] = futures
             while pending:
                 done, pending = wait(pending, POLL_SECONDS)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from memtrace.errors import UsageError
-from memtrace.processes import safe_path, start_worker
+from memtrace.processes import safe_path, signals_deferred, start_worker
 from memtrace.suite.cell import Attempt, attempt
 from memtrace.suite.planning import Plan, Task, installed_digest
 from memtrace.suite.store import Store
@@ -121,7 +121,8 @@ def _through_pool(tasks: Sequence[Task], count: int, queue: deque[int], finish: 
     try:
         while queue or out:
             while queue and len(out) < count:
-                out[pool.submit(attempt, tasks[queue[0]])] = queue[0]  # raises BrokenProcessPool if a process died
+                with signals_deferred():
+                    out[pool.submit(attempt, tasks[queue[0]])] = queue[0]  # raises BrokenProcessPool if a process died
                 queue.popleft()
             for future in wait(out, return_when=FIRST_COMPLETED).done:
                 result = future.result()
