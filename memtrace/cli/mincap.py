@@ -11,6 +11,7 @@ from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.policies import DEFAULT_POLICIES, say_compiling, say_settings
 from memtrace.cli.reading import read_trace
+from memtrace.cli.serving_pool import show_pools
 from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Maximum number of replays per policy, besides those of --curve.",
 )
+@click.option(
+    "--hit-rate",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Of gpt-serve:engine=vllm: also find the smallest pool in which this share of the tokens is found in pages.",
+)
 @option("format")
 @option("invalid")
 @report_options
@@ -39,6 +46,7 @@ def mincap(
     capacity: int | None,
     points: int | None,
     runs: int,
+    hit_rate: float | None,
     trace_format: str | None,
     invalid: str,
     as_json: bool,
@@ -51,17 +59,31 @@ def mincap(
     smallest from which on all larger ones work too. Heaps that take a pool whole, as most of the group embedded do, are tried
     in steps of 8 bytes, and above the smallest that works up to a quarter more.
 
+    For the workload gpt-serve:engine=vllm and no policy, the pool of key-value pages is what is looked for: a table of
+    preemptions and of the hit rate of prefixes against its size, and the smallest without a preemption.
+
     \b
     Examples:
       memtrace mincap trace.csv -p best-fit -p buddy
       memtrace mincap trace.csv -p best-fit --curve 20
       memtrace mincap trace.csv -p embedded --capacity 64KiB
+      memtrace mincap gpt-serve:engine=vllm,rate=4,turns=3 --hit-rate 0.5
     """
     from memtrace.cli.output import bar
     from memtrace.engine.registry import parse_policies, settings_seen
+    from memtrace.errors import UsageError
     from memtrace.questions.mincap import find, first_refusal
+    from memtrace.questions.serving_pool import WORKLOAD, is_served
+    from memtrace.reading.traces import recipe_of
     from memtrace.results.running import shortage
 
+    if not policies and trace.startswith(f"{WORKLOAD}:"):
+        recipe = recipe_of(trace)
+        if is_served(recipe):
+            show_pools(recipe, points, hit_rate, as_json, quiet)
+            return
+    if hit_rate is not None:
+        raise UsageError(f"--hit-rate is a question about {WORKLOAD}:engine=vllm, without -p")
     chosen = parse_policies(policies or DEFAULT_POLICIES)
     asked = read_trace(trace, trace_format=trace_format, invalid=invalid, bars=False)
     say_compiling(quiet or as_json)

@@ -33,8 +33,9 @@ from memtrace.workloads.serving.block_pool import (
 # now, or is still used by another request. The kinds from FOUND_IN_USE on change no page's use, and are left out by default.
 TAKEN, FOUND_FREE, FREED, FOUND_IN_USE, LET_GO = range(5)
 # Indices in `Batch.counts`: next request that arrives, running requests, preempted ones on the stack, preemptions so far, time
-# in ns, finished requests, tokens computed so far, tokens of prompts that were found in pages, steps so far.
-NEXT_REQUEST, RUNNING, PREEMPTED, PREEMPTIONS, CLOCK, FINISHED, COMPUTED, FOUND_TOKENS, STEPS = range(9)
+# in ns, finished requests, tokens computed so far; tokens of requests when they were admitted, and those of them that were found
+# in pages; steps so far.
+NEXT_REQUEST, RUNNING, PREEMPTED, PREEMPTIONS, CLOCK, FINISHED, COMPUTED, ASKED_TOKENS, FOUND_TOKENS, STEPS = range(10)
 MOST_PAGES = 1 << 20  # of a request: a key is the number of a text, times this, plus the number of the page
 
 
@@ -116,7 +117,7 @@ def new_batch(rules: Rules, texts: Texts) -> Batch:
         table=np.zeros((most, -(-longest // rules.page) + 1), np.int32),
         made=np.zeros(texts.prompt.size, np.int64),
         again=np.zeros(most + 1, np.int64),
-        counts=np.zeros(9, np.int64),
+        counts=np.zeros(10, np.int64),
     )
 
 
@@ -279,6 +280,7 @@ def _admit(rules, pool, batch, texts, out, at, step, budget):  # type: ignore[no
         at = _extend(rules, pool, batch, texts, out, at, slot, done + tokens, step)
         batch.order[counts[RUNNING]], batch.planned[counts[RUNNING]] = slot, tokens
         counts[RUNNING] += 1
+        counts[ASKED_TOKENS] += known
         counts[FOUND_TOKENS] += done
         budget -= tokens
         if again:
