@@ -328,7 +328,19 @@ def check_required(policy: Policy) -> None:
 
 
 def warm(policy: Policy) -> None:
-    """Compile a policy's loop, or load it from the cache, on a trace of one event."""
+    """Compile a policy's loop, or load it from the cache, on a trace of one event.
+
+    A policy that refuses to go without a limit, as one that takes a pool whole, gets one: the code is the same for all.
+    """
+    from memtrace.errors import UsageError
     from memtrace.trace import from_events
 
-    replay(from_events([("alloc", 1, 1)]), policy, interpret=False)
+    refused: UsageError | None = None
+    for capacity in (None, 1 << 16, 1 << 40):
+        try:
+            replay(from_events([("alloc", 1, 1)]), policy, capacity, interpret=False)
+            return
+        except UsageError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused
