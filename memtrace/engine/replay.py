@@ -327,13 +327,23 @@ def check_required(policy: Policy) -> None:
         require(policy.options)
 
 
-WARM_POOL = 1 << 20  # bytes of a pool that a policy takes whole, on the trace of one event
+WARM_POOLS = (1 << 20, 1 << 40)  # bytes of a pool that a policy takes whole, on the trace of one event
 
 
 def warm(policy: Policy) -> None:
-    """Compile a policy's loop, or load it from the cache, on a trace of one event."""
-    from memtrace.contract.policy import constants_of
+    """Compile a policy's loop, or load it from the cache, on a trace of one event.
+
+    A policy that refuses to go without a limit, as one that takes a pool whole, gets one: the code is the same for all.
+    """
+    from memtrace.errors import UsageError
     from memtrace.trace import from_events
 
-    whole = constants_of(policy.module).TAKES_POOL and not policy.options.get("pool")
-    replay(from_events([("alloc", 1, 1)]), policy, WARM_POOL if whole else None, interpret=False)
+    refused: UsageError | None = None
+    for capacity in (None, *WARM_POOLS):
+        try:
+            replay(from_events([("alloc", 1, 1)]), policy, capacity, interpret=False)
+            return
+        except UsageError as error:
+            refused = refused or error
+    if refused is not None:
+        raise refused

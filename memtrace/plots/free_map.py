@@ -32,9 +32,9 @@ def caption(results: Results, trace: str) -> str:
     """Return the text below the figure."""
     return (
         "Dark: addresses with live bytes. In colour: rows of addresses without any, by how many such rows lie together, so that "
-        "a request up to their length would fit there; a row is a fraction of the map's height, and what is free within a row "
-        "is not seen. Many short ranges between live ones are fragmentation, and one long range is free memory that any request "
-        "can use." + notes(results, trace)
+        "a request up to their length would fit there; a row is a fraction of the map's height. What is free within a row is not "
+        "seen, nor are the borders of segments and chunks, which no block crosses. Many short ranges between live ones are "
+        "fragmentation, and one long range is free memory that any request can use." + notes(results, trace)
     )
 
 
@@ -43,7 +43,8 @@ def draw(results: Results, trace: str, frame: Frame) -> None:
     if draw_if_no_occupancy(results, trace, frame):
         return
     draw_maps(results, trace, frame, lambda cells, policy: range_pixels(cells))
-    names = ["1 row", f"{LENGTHS[0]}", f"{LENGTHS[1]}", f"{LENGTHS[2]} or more"]
+    two, eight, many = LENGTHS
+    names = ["1 row", f"{two} to {eight - 1}", f"{eight} to {many - 1}", f"{many} or more"]
     key(frame, [("live", "area", LIVE), *((name, "area", colour) for name, colour in zip(names, STEPS, strict=True))])
 
 

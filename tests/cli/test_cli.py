@@ -21,7 +21,7 @@ from memtrace.plots import plots
 from memtrace.results.tables import Results
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
-FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests", "holders", "pins"}
+FILES = {"summary", "timeline", "holes", "occupancy", "distributions", "timing", "requests", "fits", "holders", "pins"}
 
 
 def test_run_writes_the_folder_and_a_ranked_table(memtrace_process: Run, tmp_path: Path) -> None:

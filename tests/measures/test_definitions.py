@@ -13,7 +13,8 @@ from conftest import ROOT
 
 from memtrace.engine.replay import replay
 from memtrace.measures import declared
-from memtrace.results.gather import summary
+from memtrace.measures.declaration import Readings
+from memtrace.results.gather import fits, summary
 from memtrace.results.schema import summary_columns
 from memtrace.trace import Trace, from_events
 
@@ -72,6 +73,25 @@ def test_every_column_is_what_its_definition_says(policy: str, trace: str) -> No
         for column, value in expected.items():
             close = pytest.approx(value, rel=1e-12, abs=1e-12) if isinstance(value, float) else value
             assert row[column] == close, (column, capacity)
+
+
+@pytest.mark.parametrize("trace", list(PARTS))
+@pytest.mark.parametrize("policy", POLICIES[:5] + POLICIES[9:10])
+def test_the_table_of_blocks_that_fit(policy: str, trace: str) -> None:
+    """Both bounds enclose the count over all holes, and are exact where no class has two; so is the ideal."""
+    rows, read = part(trace)
+    name, _, given = policy.partition(":")
+    options = {key: value_of(value) for key, _, value in (pair.partition("=") for pair in given.split(",") if pair)}
+    run = naive_heap.replayed(name, options, rows)
+    found = fits(Readings(replay(read, policy, interpret=True, samples=150)))
+    table = list(zip(*(found[column].tolist() for column in found), strict=True))
+    assert len(table) == 150 * len(set(found["size_bytes"].tolist())) > 1000
+    for event, size, least, most, ideal in table:
+        holes = run.steps[event].holes
+        exact = sum(hole // size for hole in holes)
+        assert least <= exact <= most and ideal == sum(holes) // size, (event, size)
+        if len({hole.bit_length() for hole in holes if hole >= size}) == sum(hole >= size for hole in holes):
+            assert least == exact == most, (event, size)
 
 
 def value_of(text: str) -> int | str | bool:

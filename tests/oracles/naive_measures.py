@@ -73,13 +73,13 @@ def before_requests(steps: Sequence[Step], rows: Sequence[Mapping[str, Any]]) ->
     return [(step, rows[at]["size"] or 0) for step, at in zip(steps, after, strict=True) if at is not None]
 
 
-def fit_share(steps: Sequence[Step], size: int) -> float | None:
-    """Return the mean of the blocks that are sure to fit, by the classes of the holes, over floor(F / S), at 200 even samples."""
-    at = range(len(steps)) if len(steps) <= 200 else [k * (len(steps) - 1) // 199 for k in range(200)]
+def fit_share(steps: Sequence[Step], size: int, events: int) -> float | None:
+    """Return the mean of the blocks that are sure to fit, by the classes of the holes, over floor(F / S), at 200 even samples of the trace."""
+    at = range(events) if events <= 200 else [k * (events - 1) // 199 for k in range(200)]
     whole, shares = 1, []
     while whole < size:
         whole *= 2
-    for step in (steps[k] for k in at):
+    for step in (steps[k] for k in at if k < len(steps)):
         ideal, sure = sum(step.holes) // whole, 0
         for low in (whole << k for k in range(60)):
             among = [h for h in step.holes if low <= h < 2 * low]
@@ -132,7 +132,7 @@ def summary(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "least_free_bytes": min(sum(step.holes) for step in steps) if fixed else None,
         "least_largest_hole_bytes": min(max(step.holes, default=0) for step in steps) if fixed else None,
         "lost_to_fragmentation": mean([max(s.holes, default=0) < size <= sum(s.holes) for s, size in before_requests(steps, rows)]),
-        "fit_share_p99_mean": fit_share(steps, quantile(sizes, 0.99)),
+        "fit_share_p99_mean": fit_share(steps, quantile(sizes, 0.99), len(rows)),
         "servable_p99_bytes": sorted(max(step.holes, default=0) for step in steps)[len(steps) // 100],
         "live_end_bytes": live[-1], "reserved_end_bytes": reserved[-1],
         "reserved_least_after_peak_bytes": min(reserved[first_peak(live) :]),

@@ -19,6 +19,7 @@ from memtrace.drawing.frame import TALLEST, WIDTH, Frame
 from memtrace.drawing.raster import DOTS_PER_INCH
 from memtrace.drawing.style import policy_colour
 from memtrace.drawing.text import width
+from memtrace.plots.free_map import run_lengths
 from memtrace.plots.series import last_event
 from memtrace.report.flow import SHRINKS
 from memtrace.report.policy_pages import results_of_policy
@@ -55,6 +56,12 @@ def drawn(name: str, results: Results, trace: str = "training-step", share: floa
 
 def words(frame: Frame) -> list[str]:
     return [word.text for word in frame.words]
+
+
+def test_free_cells_are_counted_by_column_and_region() -> None:
+    free = numpy.array([[1, 0], [1, 1], [0, 1], [1, 1], [1, 1]], bool)
+    assert run_lengths(free, [0]).tolist() == [[2, 0], [2, 4], [0, 4], [2, 4], [2, 4]]
+    assert run_lengths(free, [0, 3]).tolist() == [[2, 0], [2, 2], [0, 2], [2, 2], [2, 2]]
 
 
 # Every plot

@@ -15,8 +15,9 @@ from spaces import drive, unlike
 from strategies import random_events, random_options
 
 import memtrace
+from memtrace.engine import replay
 from memtrace.engine.binding import bind
-from memtrace.engine.registry import builtin_policies
+from memtrace.engine.registry import builtin_policies, parse_policy
 from memtrace.engine.replay import Placement
 from memtrace.errors import UsageError
 from memtrace.policies import chunks
@@ -209,3 +210,18 @@ def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "MOST", 16)
     with pytest.raises(UsageError, match="a 17th chunk is needed at once"):
         memtrace.replay(trace, "chunks:size=1000", interpret=True)
+
+
+@pytest.mark.parametrize("label", ["freertos", "regions", "chunks:first=1MiB,growth=half"])
+def test_policies_that_need_a_capacity_are_compiled_ahead(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits that `warm` tries are such as these policies take; nothing is compiled here."""
+    tried: list[int | None] = []
+
+    def interpreted(trace: Trace, policy: Any, capacity: int | None = None, **how: Any) -> Placement:
+        tried.append(capacity)
+        return run(trace, policy, capacity, interpret=True)
+
+    run = replay.replay
+    monkeypatch.setattr(replay, "replay", interpreted)
+    replay.warm(parse_policy(label))
+    assert tried == [None, 1 << 16, 1 << 40][: len(tried)] and len(tried) > 1

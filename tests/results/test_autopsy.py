@@ -12,6 +12,7 @@ from conftest import ROOT
 from pypdf import PdfReader
 from sample_results import sample
 
+from memtrace.cli.ranking import parts_said
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import DEFAULT_SAMPLES, Hooks, Placement, replay
 from memtrace.measures.occupancy import Contents
@@ -208,3 +209,21 @@ def test_what_a_policy_does_not_tell_of_its_rounding_is_not_said(policy: str, ro
     rows = dict(facts(failed, 700))
     assert rows.get("which the policy rounded to") == (None if rounded is None else f"{rounded:,}")
     assert rows["event 3 asked for"] == "401" and "Fragmentation" in sentence(failed, 730)
+
+
+def test_the_parts_of_the_memory_none_of_which_could_serve() -> None:
+    rows = [("alloc", 0, 600), ("alloc", 1, 900), ("alloc", 2, 300), ("free", 0), ("alloc", 3, 128), ("alloc", 4, 900)]
+    results = results_of(from_events(rows), "regions:sizes=[1000,992],policy=first-fit")
+    [trace] = results.traces()
+    found = results.rows("parts", trace)
+    parts = [
+        [found[name].tolist()[i] for name in ("address", "bytes", "live_blocks", "free_bytes", "largest_hole_bytes")]
+        for i in (0, 1)
+    ]
+    assert parts == [[0, 1000, 2, 568, 480], [4096, 992, 1, 80, 80]]
+    assert parts_said(results, trace, results.policies(trace)[0]) == [
+        "regions:sizes=[1000,992],policy=first-fit: no part could serve the last request:",
+        "  at 0: 1000 B, 568 B free, the largest hole 480 B",
+        "  at 4,096: 992 B, 80 B free, the largest hole 80 B",
+    ]
+    assert results_of(from_events(rows), "first-fit", 1600).rows("parts", trace).size() == 0
