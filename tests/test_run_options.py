@@ -18,7 +18,15 @@ from memtrace.suite import load, plan
 from memtrace.suite.planning import Task
 
 OPTIONS = run_options()
-GIVEN = {"capacity": "80GiB", "on_oom": "skip", "samples": 7, "validate": True, "placements": True, "locality": "skylake"}
+GIVEN = {
+    "capacity": "80GiB",
+    "on_oom": "skip",
+    "samples": 7,
+    "validate": True,
+    "placements": True,
+    "locality": "skylake",
+    "tags": "kind",
+}
 """For each option a value that is not its default, as a suite's file has it."""
 
 

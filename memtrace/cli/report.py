@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +12,10 @@ from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.output import BARS
 from memtrace.cli.terminal import echo
-from memtrace.trace.tags import Grouping
 
 if TYPE_CHECKING:
     from memtrace.results.tables import Results
+    from memtrace.trace.tags import Grouping
 
 MOST_SHOWN = 12  # policies of a trace
 TAGS_HELP = "Group tags by kind or by name in tables, in place of what the run was told; the figure of addresses stays."
@@ -24,7 +24,7 @@ TAGS_HELP = "Group tags by kind or by name in tables, in place of what the run w
 @click.command()
 @click.argument("folder", metavar="DIR")
 @option("output", required=True, help="The file to write; its ending, .pdf, .html or .md, says which kind.")
-@click.option("--tags", type=click.Choice(get_args(Grouping)), help=TAGS_HELP)
+@option("tags", default=None, show_default=False, help=TAGS_HELP)
 @report_options
 def report(folder: str, output: str, tags: Grouping | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """Write the report of a results folder again: as PDF, as one HTML page to explore, or as Markdown.
@@ -58,7 +58,7 @@ def report(folder: str, output: str, tags: Grouping | None, as_json: bool, quiet
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--tags", type=click.Choice(get_args(Grouping)), help=TAGS_HELP)
+@option("tags", default=None, show_default=False, help=TAGS_HELP)
 @report_options
 def show(folder: str, tags: Grouping | None, as_json: bool, quiet: bool, verbose: int) -> None:
     """Show a results folder at the terminal: the ranked table, and reserved bytes and addresses over time.

@@ -236,24 +236,25 @@ def measures(rows: Sequence[Row], row: Row) -> Table:
     """Return the table of measures: name, value, and the best value of all policies that did not run out of memory.
 
     It has two halves side by side; a * marks a best value that is this policy's own. Measures that are the same for all
-    policies are left out, and those that repeat another.
+    policies are left out, and those that repeat another. If none differs, those are shown of which one direction is better.
     """
     from memtrace.measures import declared
 
-    known = [metric for metric in declared() if _differs(rows, metric.name) and not _says_nothing(row, metric.name)]
+    telling = [metric for metric in declared() if not _says_nothing(rows, row, metric.name)]
+    known = [metric for metric in telling if _differs(rows, metric.name)] or [metric for metric in telling if metric.direction]
     cells = [(metric.name, *_value(metric, rows, row)) for metric in known]
     half = -(-len(cells) // 2)
     right = [*cells[half:], *[("", "", "")] * (2 * half - len(cells))]
     return Table((*HALF, GAP, *HALF), tuple((*one, "", *other) for one, other in zip(cells[:half], right, strict=True)))
 
 
-def _says_nothing(row: Row, name: str) -> bool:
-    """Return whether a measure has no value for the policy, or only repeats another of the table."""
+def _says_nothing(rows: Sequence[Row], row: Row, name: str) -> bool:
+    """Return whether a measure has no value for the policy of ``row``, or repeats another of the table for all policies."""
     value = row.get(name)
     if name == "highest_end_bytes":
         return value is None or not is_pool(row)
     repeated = {"reserved_end_bytes": "peak_reserved_bytes", "reserved_least_after_peak_bytes": "reserved_end_bytes"}.get(name)
-    return value is None or (repeated is not None and value == row.get(repeated))
+    return value is None or (repeated is not None and all(each.get(name) == each.get(repeated) for each in rows))
 
 
 def _differs(rows: Sequence[Row], name: str) -> bool:

@@ -13,10 +13,12 @@ from conftest import Run
 
 from memtrace.engine.registry import parse_policies, parse_policy
 from memtrace.engine.replay import DEFAULT_SAMPLES, Hooks, Placement, replay
+from memtrace.measures import measure
 from memtrace.measures.occupancy import Contents
 from memtrace.report.document import build
 from memtrace.report.holders import live_by_tag, names_of, pinning, sentence
 from memtrace.report.markdown import write as write_markdown
+from memtrace.report.policy_pages import measures as policy_measures
 from memtrace.results import holders
 from memtrace.results.folder import read_folder, write_folder
 from memtrace.results.holders import AtPeak, Together, at_moment, by_tag, tables_of
@@ -173,3 +175,18 @@ def test_the_terminal_says_so_too(memtrace: Run, tmp_path: Path) -> None:
         ("peak", "batch"): 200_000, ("peak", "key"): 1280, ("end", "key"): 1280,
     }  # fmt: skip
     assert {row["moment"] for row in document["pins"]} == {"peak", "end"}
+
+
+def test_measures_of_a_policy_are_shown_where_all_policies_are_alike() -> None:
+    """A page has the measures that differ; if none does, those of which a direction is better."""
+
+    def names(rows: list[dict[str, Any]]) -> set[str]:
+        return {cell for line in policy_measures(rows, rows[0]).rows for cell in (line[0], line[4]) if cell}
+
+    pools = [measure(replay(held_trace(), f"{name}:initial=1MiB", interpret=True)) for name in ("best-fit", "first-fit")]
+    assert {"highest_end_bytes", "least_free_bytes", "external_frag_max"} <= names(pools) and "peak_live_bytes" not in names(
+        pools
+    )
+    assert "reserved_end_bytes" not in names(pools), "it repeats the peak of both"
+    pools[1]["reserved_end_bytes"] = 0  # now it does not, and what the first holds at the end is worth a line too
+    assert names(pools) == {"reserved_end_bytes"}
