@@ -300,9 +300,9 @@ def formats(name: str | None, trace_format: str | None, as_json: bool, quiet: bo
 
 def is_file(name: str) -> bool:
     """Return whether a name is that of a file (or standard input, or a URL) rather than that of a format."""
-    from memtrace.formats import formats as all_formats
+    from memtrace.formats import added_formats, builtin_formats
 
-    if name in all_formats():
+    if name in builtin_formats() or name in added_formats():
         return False
     return name == "-" or "://" in name or Path(name).is_file() or any(mark in name for mark in "/.")
 
