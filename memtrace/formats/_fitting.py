@@ -26,6 +26,7 @@ from memtrace.formats._text import decimal, hexadecimal
 DAYS, LAST = 5, 4  # indices in the state of `_matching.Memory`: the days that times of day went over, the last time of day
 MOST_WORD = 200  # upper bound of the bytes of a word
 SECOND = 10**9  # ns
+LONG = 10**6  # seconds: a time below is since another time, and one from here on since 1970
 DAY = 86_400 * SECOND
 
 
@@ -72,14 +73,16 @@ def number(text, at, end):  # type: ignore[no-untyped-def]
 def time_of(text, at, end, unit):  # type: ignore[no-untyped-def]
     """Return (nanoseconds, offset behind) of a time in units of `unit` ns; 0 is seconds if there is a fraction, else ns.
 
-    -1 is seconds, of which there is no time without a fraction. Both a point and a comma begin a fraction. The offset is -1 if
-    there is no time.
+    -1 is seconds since 1970, -2 seconds since the line before; both are no times without a fraction. Both a point and a comma
+    begin a fraction. The offset is -1 if there is no time.
     """
     whole, behind = number(text, at, end)
     if behind < 0:
         return np.int64(0), np.int64(-1)
     fraction = behind + 1 < end and (text[behind] == 46 or text[behind] == 44) and np.uint8(text[behind + 1] - 48) <= 9
     if unit < 0 and not fraction:
+        return np.int64(0), np.int64(-1)
+    if (unit == -1 and whole < LONG) or (unit == -2 and whole >= LONG):
         return np.int64(0), np.int64(-1)
     if unit <= 0:
         unit = SECOND if fraction else 1
@@ -171,6 +174,11 @@ def fit(text, at, end, program, op, values, state):  # type: ignore[no-untyped-d
         elif code == WORD:
             behind = np.int64(at)
             if two == OBJECT:
+                if behind < end and text[behind] == 91:  # the address of the instruction, in brackets
+                    while behind < end and text[behind] != 93 and text[behind] != 32:
+                        behind += 1
+                    at = np.int64(behind + 2 if behind + 1 < end and text[behind + 1] == 32 else at)
+                    behind = np.int64(at)
                 while behind < end and text[behind] != 40 and text[behind] != 32 and text[behind] != 60 and text[behind] != 62:
                     behind += 1
                 arrow = behind > at and behind < end and text[behind] == 62 and text[behind - 1] == 45

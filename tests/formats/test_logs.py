@@ -305,6 +305,30 @@ def test_what_stands_before_a_call_is_the_thread_and_the_time(lead: str, tmp_pat
     assert frame.get("time", frame["op"]).tolist()[:1] == (expected or ["alloc"])
 
 
+def test_times_since_the_line_before_are_added_up(tmp_path: Path) -> None:
+    log = "7  0.000000 mmap(NULL, 4096, 3, 34, -1, 0) = 0x9000\n7  0.25 openat(1) = 3\n7  0.5 munmap(0x9000, 4096) = 0\n"
+    times = read(tmp_path, log, "strace").to_pandas()["time"].tolist()
+    assert times == [0, 75 * 10**7]
+
+
+@pytest.mark.parametrize(
+    ("log", "format"),
+    [
+        ("--00:00:00:01.442 7-- _Znwm(4) = 0x4D6EC80\n--00:00:00:01.443 7-- _ZdlPv(0x4D6EC80)\n", "valgrind"),
+        (
+            "7 02:33:18.14 operator new(unsigned long)(4, 0x7f) = 0x55\n7 02:33:18.2 operator delete(void*)(0x55, 1) = 1\n",
+            "ltrace",
+        ),
+        ("7 1796092398.2 [0x563a3ca702d3] _Znwm(4) = 0x55\n7 1796092398.3 [0x563a3ca702d3] _ZdlPvm(0x55, 4) = 1\n", "ltrace"),
+        ("7 [00007f7e0976eca3] mmap(NULL, 4, 0x3, 0x22, -1, 0) = 0x7000\n7 [00007f7e0976eca3] munmap(0x7000, 4) = 0\n", "strace"),
+        ("7 mmap(NULL, 4, 0x3, MAP_PRIVATE, 3</lib/x (a), b>, 0) = 0x7000 <0.01>\n7 munmap(0x7000, 4) = 0 <0.02>\n", "strace"),
+    ],
+)
+def test_lines_of_the_tools_other_options(log: str, format: str, tmp_path: Path) -> None:
+    found = read(tmp_path, log)
+    assert (found.metadata["format"], found.facts.allocs, found.facts.frees, found.facts.peak_live_bytes) == (format, 1, 1, 4)
+
+
 def test_a_time_of_day_goes_on_past_midnight(tmp_path: Path) -> None:
     log = "23:59:59.5 malloc(8) = 0x10\n00:00:01.5 malloc(8) = 0x20\n00:00:02.5 free(0x10) = <void>\n"
     times = read(tmp_path, log, "ltrace").to_pandas()["time"].tolist()
