@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 NAME = "ltrace"
 SUFFIXES = (".ltrace", ".log", ".txt")
 
-# What stands before a call: the thread, or `[pid THREAD]` on a terminal; a time of day, seconds since 1970, or since the line
-# before; the address of the instruction; the object that calls. Each is there with its option only.
-THREADS = ("[pid {thread}] ", "{thread} ", "")
-TIMES = ("{clock} ", "{fraction} ", "{delta} ", "")
-LEADS = tuple(thread + time + "{object}" for thread in THREADS for time in TIMES)
-
 WHERE = rb"^ *(\[pid +\d+\] |\d+ +)?([\d:]+\.?\d* +)?(\[(0x)?[0-9a-f]+\] )?([^\s()]+->)?"
 _CALL = re.compile(
     WHERE + rb"((malloc|calloc|realloc|memalign|aligned_alloc|valloc|_Zn[wa]\w*|operator new.*\))\((0x)?[\d(n]"
@@ -78,7 +72,7 @@ LINES = (
 FORMAT = LogFormat(
     NAME,
     LINES,
-    heads=LEADS,
+    heads=("{lead}",),
     notes=(
         "calls of posix_memalign, whose pointer ltrace does not write, left out",
         "calls of strdup and strndup, which allocate without a call that ltrace sees, left out",

@@ -20,7 +20,7 @@ from memtrace.formats._logs import LogFormat, read_log
 from memtrace.formats._mappings import COVERED, PROGRAMS, SHRUNK, SPARE, SPLIT, Mapped, map_calls, new_mapped
 from memtrace.formats._patterns import BEGUN, RESUMED, Line
 from memtrace.formats._reading import BATCH_ROWS
-from memtrace.formats.ltrace import LEADS, WHERE
+from memtrace.formats.ltrace import WHERE
 
 if TYPE_CHECKING:
     from memtrace.trace.batches import Batch
@@ -65,7 +65,7 @@ LINES = (
 FORMAT = LogFormat(
     NAME,
     LINES,
-    heads=LEADS,
+    heads=("{lead}",),
     columns=("op", "id", "size", "time", "stream", "tag"),
     notes=("system calls that failed, left out",),
 )
