@@ -16,12 +16,13 @@ import click
 from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.terminal import echo
-from memtrace.errors import UsageError
+from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
     from memtrace.engine.registry import Option
     from memtrace.measures.declaration import Metric
+    from memtrace.reading.recognition import Recognised
 
 
 @click.command()
@@ -304,25 +305,33 @@ def formats(name: str | None, trace_format: str | None, as_json: bool, quiet: bo
 
 def is_file(name: str) -> bool:
     """Return whether a name is that of a file (or standard input, or a URL) rather than that of a format."""
-    from memtrace.formats import formats as all_formats
+    from memtrace.formats import added_formats, builtin_formats
 
-    if name in all_formats():
+    if name in builtin_formats() or name in added_formats():
         return False
     return name == "-" or "://" in name or Path(name).is_file() or any(mark in name for mark in "/.")
 
 
 def recognised(path: str, trace_format: str | None, as_json: bool) -> None:
-    """Print what a file looks like, how sure that is, and what would be read."""
+    """Print what a file looks like, how sure that is, and what would be read; raise InputError if nothing can be."""
     from dataclasses import asdict
 
     from memtrace.cli.output import echo_json
-    from memtrace.formats import load
     from memtrace.reading import recognise
 
     found = recognise(path, trace_format)
     if as_json:
         echo_json({"schema": "memtrace.recognised/1", **asdict(found)})
-        return
+    else:
+        say_recognised(found)
+    if found.problem is not None and not found.events:
+        raise InputError(f"{found.label}: {found.problem}")
+
+
+def say_recognised(found: Recognised) -> None:
+    """Print what a file looks like as sentences."""
+    from memtrace.formats import load
+
     echo(f"{found.label}: {found.format}, {found.sure}\n{first_line(load(found.format.partition(':')[0]))}")
     echo(f"because: {found.reason}")
     if found.others:
@@ -332,7 +341,7 @@ def recognised(path: str, trace_format: str | None, as_json: bool) -> None:
     echo(f"would be read: {part}{found.events:,} events{f' ({counts})' if counts else ''}; columns {', '.join(found.columns)}")
     if found.invalid:
         echo(f"invalid: {found.invalid:,}; memtrace check lists them, --invalid skip leaves them out")
-    if found.problem is not None:
+    if found.problem is not None and found.events:
         echo(f"then: {found.problem}")
     for line in found.metadata.get("assumed", "").splitlines():
         echo(f"note: {line}")

@@ -8,24 +8,28 @@ from memtrace.contract.calls import out_of_line
 from memtrace.formats._patterns import (
     BLANKS,
     CUT,
+    DELTA,
     END,
     GAP,
+    LEAD,
     NUMBER,
-    OBJECT,
     OPTION,
     POINTER,
     STAR,
     TAG,
     TAG_END,
     TEXT,
+    THREAD,
     TIME,
+    WHEN,
     WORD,
-)
+)  # fmt: skip
 from memtrace.formats._text import decimal, hexadecimal
 
 DAYS, LAST = 5, 4  # indices in the state of `_matching.Memory`: the days that times of day went over, the last time of day
 MOST_WORD = 200  # upper bound of the bytes of a word
 SECOND = 10**9  # ns
+LONG = 10**6  # seconds: a time below is since another time, and one from here on since 1970
 DAY = 86_400 * SECOND
 
 
@@ -72,8 +76,8 @@ def number(text, at, end):  # type: ignore[no-untyped-def]
 def time_of(text, at, end, unit):  # type: ignore[no-untyped-def]
     """Return (nanoseconds, offset behind) of a time in units of `unit` ns; 0 is seconds if there is a fraction, else ns.
 
-    -1 is seconds, of which there is no time without a fraction. Both a point and a comma begin a fraction. The offset is -1 if
-    there is no time.
+    -1 is seconds, which are no time without a fraction. Both a point and a comma begin a fraction. The offset is -1 if there is
+    no time.
     """
     whole, behind = number(text, at, end)
     if behind < 0:
@@ -128,6 +132,52 @@ def has(text, at, end, literals, first, count):  # type: ignore[no-untyped-def]
 
 
 @out_of_line
+def blanks(text, at, end):  # type: ignore[no-untyped-def]
+    """Return the offset behind the blanks at `at`."""
+    while at < end and (text[at] == 32 or text[at] == 9):
+        at += 1
+    return np.int64(at)
+
+
+@out_of_line
+def lead(text, at, end, values, state):  # type: ignore[no-untyped-def]
+    """Return the offset behind what ltrace and strace write before a call; each part is there with its option only.
+
+    The parts are the thread (`7` or, on a terminal, `[pid 7]`), a time of day, or seconds since 1970 or since the line before,
+    the address of the instruction in brackets, and the object that calls (`prog->`). Thread and time are written to `values`.
+    """
+    value, behind = np.int64(0), np.int64(-1)
+    if end - at > 6 and text[at] == 91 and text[at + 1] == 112 and text[at + 4] == 32:  # [pid
+        value, behind = number(text, blanks(text, at + 4, end), end)
+        behind = np.int64(behind + 1 if behind >= 0 and behind < end and text[behind] == 93 else -1)
+    elif at < end and np.uint8(text[at] - 48) <= 9:
+        value, behind = number(text, at, end)
+    if behind >= 0 and behind < end and text[behind] == 32:
+        values[THREAD] = value
+        at = blanks(text, behind, end)
+    if at < end and np.uint8(text[at] - 48) <= 9:
+        time, behind = clock(text, at, end, state)
+        into = WHEN
+        if behind < 0:
+            time, behind = time_of(text, at, end, -1)
+            into = WHEN if time >= LONG * SECOND else DELTA
+        if behind >= 0 and behind < end and text[behind] == 32:
+            values[into] = time
+            at = blanks(text, behind, end)
+    if at < end and text[at] == 91:
+        behind = at
+        while behind < end and text[behind] != 93 and text[behind] != 32:
+            behind += 1
+        if behind + 1 < end and text[behind + 1] == 32:
+            at = behind + 2
+    behind = at
+    while behind < end and text[behind] != 40 and text[behind] != 32 and text[behind] != 60 and text[behind] != 62:
+        behind += 1
+    arrow = behind > at and behind < end and text[behind] == 62 and text[behind - 1] == 45
+    return np.int64(behind + 1 if arrow else at)
+
+
+@out_of_line
 def fit(text, at, end, program, op, values, state):  # type: ignore[no-untyped-def]
     """Return the offset behind what the pattern from operation `op` on takes of the line at `at`, -1 if it does not fit.
 
@@ -156,6 +206,8 @@ def fit(text, at, end, program, op, values, state):  # type: ignore[no-untyped-d
                 star_at = np.int64(at)
             if has(text, at, end, literals, one, two):
                 behind = np.int64(at + two)
+        elif code == LEAD:
+            behind = lead(text, at, end, values, state)
         elif code == OPTION:
             behind = np.int64(at + two if has(text, at, end, literals, one, two) else at)
         elif code == BLANKS or code == GAP:
@@ -170,12 +222,7 @@ def fit(text, at, end, program, op, values, state):  # type: ignore[no-untyped-d
                 behind = np.int64(-1)
         elif code == WORD:
             behind = np.int64(at)
-            if two == OBJECT:
-                while behind < end and text[behind] != 40 and text[behind] != 32 and text[behind] != 60 and text[behind] != 62:
-                    behind += 1
-                arrow = behind > at and behind < end and text[behind] == 62 and text[behind - 1] == 45
-                behind = np.int64(behind + 1 if arrow else at)
-            elif two:
+            if two:
                 while behind < end and behind < at + MOST_WORD and is_word(text[behind]):
                     behind += 1
             else:

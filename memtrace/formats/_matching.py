@@ -13,6 +13,7 @@ from memtrace.formats._patterns import (
     ALIGN,
     BEGUN,
     COUNT,
+    DELTA,
     OLD,
     PROCESS,
     PTR,
@@ -29,9 +30,10 @@ from memtrace.formats._text import compiled, next_line, product
 from memtrace.trace.batches import MISSING
 from memtrace.trace.model import Int64s
 
-# Indices in `Memory.state`; LAST and DAYS of `_fitting` follow. HALF_TAG: the tag of a first half.
+# Indices in `Memory.state`; LAST and DAYS of `_fitting` follow. HALF_TAG: the tag of a first half; SUM: the sum of
+# times that are since the line before.
 LINE, TAGS, FRESH, PIDS = range(4)
-HALF_TAG = 6
+HALF_TAG, SUM = 6, 7
 STATE = 8
 # Indices in `Memory.counts`; a format's own notes follow.
 FOREIGN, OTHERS, UNJOINED, UNTAGGED = range(4)
@@ -179,6 +181,9 @@ def match_lines(text, at, calls, tag, program, memory, process):  # type: ignore
             if begin >= 0:
                 break
         found = -1
+        if begin >= 0 and values[DELTA] != MISSING:
+            state[SUM] += values[DELTA]
+            values[WHEN] = state[SUM]
         of_head[:] = values
         for index in range(program.lines.shape[0] if begin >= 0 else 0):
             byte = program.lines[index, 1]

@@ -23,15 +23,15 @@ from memtrace.names import nearest
 from memtrace.trace.model import Int64s
 
 # Codes of operations.
-END, CUT, TEXT, BLANKS, GAP, STAR, POINTER, NUMBER, TIME, CLOCK, WORD, OPTION = range(12)
+END, CUT, TEXT, BLANKS, GAP, STAR, POINTER, NUMBER, TIME, CLOCK, WORD, OPTION, LEAD = range(13)
 # What is read from a line, by index in its values. TAG and TAG_END are offsets in the text.
-PTR, SIZE, OLD, ALIGN, COUNT, THREAD, WHEN, PROCESS, TAG, TAG_END = range(10)
-VALUES = 10
+PTR, SIZE, OLD, ALIGN, COUNT, THREAD, WHEN, PROCESS, TAG, TAG_END, DELTA = range(11)
+VALUES = 11
 
 # Field -> operation, index of its value (of WORD: whether it is a tag), and a parameter: of TIME the unit in ns (0: seconds if
-# there is a fraction, else ns; -1: seconds, with a fraction), of WORD the kind of word (IDENTIFIER; OBJECT: `prog->` or nothing;
-# 0: up to a blank or the next character of the pattern).
-IDENTIFIER, OBJECT = 1, 2
+# there is a fraction, else ns; -1: seconds, with a fraction), of WORD the kind of word (IDENTIFIER; 0: up to a blank or the next
+# character of the pattern). LEAD is what ltrace and strace write before a call.
+IDENTIFIER = 1
 FIELDS = {
     "ptr": (POINTER, PTR, 0),
     "old": (POINTER, OLD, 0),
@@ -51,8 +51,8 @@ FIELDS = {
     "name": (WORD, 1, IDENTIFIER),
     "word": (WORD, 0, IDENTIFIER),
     "any": (WORD, 0, 0),
-    "object": (WORD, 0, OBJECT),
     "fraction": (TIME, WHEN, -1),
+    "lead": (LEAD, 0, 0),
     "pfn": (NUMBER, PTR, 0),
     "order": (NUMBER, SIZE, 0),
 }

@@ -1,8 +1,8 @@
 """The Linux kernel's kmem events, as text of `perf script`, ftrace or `trace-cmd report`: of the slab or of the page allocator.
 
 Slab events (kmalloc, kmalloc_node, kmem_cache_alloc, kmem_cache_alloc_node, kfree, kmem_cache_free) are read if the file has any,
-with bytes_req as size (`--format kmem:slab-alloc`: bytes_alloc) and the cache's name as tag. Else, or with `kmem:pages`, those of
-the page allocator: mm_page_alloc, mm_page_free and mm_page_free_batched; a block has 4,096 << order bytes, its pointer is
+with bytes_req as size (or bytes_alloc: `--format kmem:bytes_alloc`) and the cache's name as tag. Else, or by `kmem:pages`, those
+of the page allocator: mm_page_alloc, mm_page_free and mm_page_free_batched; a block has 4,096 << order bytes, its pointer is
 4,096 times the pfn and is kept as its offset, its tag is the migratetype. The stream is the CPU. A recording begins on a running
 kernel. Source: Linux, include/trace/events/kmem.h.
 """
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 NAME = "kmem"
 SUFFIXES = (".txt", ".log", ".perf")
 
-SLAB, SLAB_ALLOC, PAGES = "slab", "slab-alloc", "pages"  # what `--format kmem:` takes
+SLAB, BYTES_ALLOC, PAGES = "slab", "bytes_alloc", "pages"  # what `--format kmem:` takes
 
 _SLAB = re.compile(rb"\b(kmalloc(_node)?|kmem_cache_alloc(_node)?): .*ptr=|\b(kfree|kmem_cache_free): .*ptr=")
-_PAGES = re.compile(rb"\bmm_page_(alloc|free(_batched)?): .*pfn=")
+_PAGES = re.compile(rb"\bmm_page_(alloc|free(_batched|_direct)?): .*pfn=")
 
 # Before an event: the command and the thread, the CPU, flags of ftrace, seconds; perf names the subsystem too, and leaves out
 # what its option -F leaves out.
@@ -83,6 +83,9 @@ PAGE_FORMAT = replace(
         Line("again", "mm_page_free_batched: page={old} pfn={pfn} order={order}", pages=True),
         Line("again", "mm_page_free_batched: page={old} pfn={pfn} {*}", pages=True),
         Line("free", "mm_page_free: page={old} pfn={pfn} order={order} {*}", pages=True),
+        # The names before Linux 3.3.
+        Line("free", "mm_page_free_direct: page={old} pfn={pfn} order={order}", pages=True),
+        Line("again", "mm_pagevec_free: page={old} pfn={pfn} {*}", pages=True),
         Line("skip", "mm_page_alloc_extfrag: {*}", note=3),
         Line("skip", "k{*}", note=1),
         Line("bad", "mm_page_alloc: {*}"),
@@ -96,7 +99,7 @@ PAGE_FORMAT = replace(
         "requests that another migratetype's pages served (mm_page_alloc_extfrag), not events of their own",
     ),
 )
-FORMATS = {SLAB: SLAB_FORMAT, SLAB_ALLOC: ALLOC_FORMAT, PAGES: PAGE_FORMAT}
+FORMATS = {SLAB: SLAB_FORMAT, BYTES_ALLOC: ALLOC_FORMAT, PAGES: PAGE_FORMAT}
 
 
 def sniff(head: bytes, path: str) -> bool:

@@ -22,15 +22,10 @@ if TYPE_CHECKING:
 NAME = "ltrace"
 SUFFIXES = (".ltrace", ".log", ".txt")
 
-# What stands before a call: the thread, or `[pid THREAD]` on a terminal; a time of day, or seconds; each only with its option.
-THREADS = ("[pid {thread}] ", "{thread} ", "")
-TIMES = ("{clock} ", "{fraction} ", "")
-LEADS = tuple(thread + time for thread in THREADS for time in TIMES)
-
-_WHERE = rb"^(\[pid +\d+\] |\d+ +)?([\d:]+\.?\d* )?([^\s()]+->)?"
+WHERE = rb"^ *(\[pid +\d+\] |\d+ +)?([\d:]+\.?\d* +)?(\[(0x)?[0-9a-f]+\] )?([^\s()]+->)?"
 _CALL = re.compile(
-    _WHERE + rb"((malloc|calloc|realloc|memalign|aligned_alloc|valloc|_Zn[wa]\w*)\((0x)?[\d(n].*(\) += (0x|0$|nil)|<unfinished)"
-    rb"|(free|_Zd[la]Pv\w*)\(.*\) += <void>)",
+    WHERE + rb"((malloc|calloc|realloc|memalign|aligned_alloc|valloc|_Zn[wa]\w*|operator new.*\))\((0x)?[\d(n]"
+    rb".*(\) += (0x|0$|nil)|<unfinished)|(free|_Zd[la]Pv\w*)\(.*\) += <void>)",
     re.MULTILINE,
 )
 
@@ -77,7 +72,7 @@ LINES = (
 FORMAT = LogFormat(
     NAME,
     LINES,
-    heads=tuple(lead + "{object}" for lead in LEADS),
+    heads=("{lead}",),
     notes=(
         "calls of posix_memalign, whose pointer ltrace does not write, left out",
         "calls of strdup and strndup, which allocate without a call that ltrace sees, left out",

@@ -20,7 +20,7 @@ from memtrace.formats._logs import LogFormat, read_log
 from memtrace.formats._mappings import COVERED, PROGRAMS, SHRUNK, SPARE, SPLIT, Mapped, map_calls, new_mapped
 from memtrace.formats._patterns import BEGUN, RESUMED, Line
 from memtrace.formats._reading import BATCH_ROWS
-from memtrace.formats.ltrace import LEADS
+from memtrace.formats.ltrace import WHERE
 
 if TYPE_CHECKING:
     from memtrace.trace.batches import Batch
@@ -31,8 +31,7 @@ SUFFIXES = (".strace", ".log", ".txt")
 
 FIRST_MAPPINGS = 256
 
-_WHERE = rb"^(\[pid +\d+\] |\d+ +)?([\d:]+\.?\d* )?"
-_CALL = re.compile(_WHERE + rb"(mmap2?\(.*(MAP_\w+|unfinished)|munmap\(0x|mremap\(0x|brk\((NULL|0x))", re.MULTILINE)
+_CALL = re.compile(WHERE + rb"(mmap2?\(.*(MAP_\w+|unfinished)|munmap\(0x|mremap\(0x|brk\((NULL|0x))", re.MULTILINE)
 
 
 def call(name: str, arguments: str, kind: str, tag: str) -> list[Line]:
@@ -66,7 +65,7 @@ LINES = (
 FORMAT = LogFormat(
     NAME,
     LINES,
-    heads=LEADS,
+    heads=("{lead}",),
     columns=("op", "id", "size", "time", "stream", "tag"),
     notes=("system calls that failed, left out",),
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAME = "valgrind"
 SUFFIXES = (".log", ".txt")
 
-_CALL = re.compile(rb"^--\d+-- [A-Za-z_]\w*(\[simd=\d\])?\((0x|\d|al |size )", re.MULTILINE)
+_CALL = re.compile(rb"^--(\S+ )?\d+-- [A-Za-z_]\w*(\[simd=\d\])?\((0x|\d|al |size )", re.MULTILINE)
 
 LINES = (
     # A realloc of null is a malloc within the line; one to size 0 is a free, and the line ` = 0` follows.
@@ -53,7 +53,7 @@ LINES = (
 FORMAT = LogFormat(
     NAME,
     LINES,
-    heads=("--{pid}-- ",),
+    heads=("--{pid}-- ", "--{any} {pid}-- "),  # the second one with --time-stamp=yes
     columns=("op", "id", "size", "align", "tag"),
     notes=("aligned requests whose pointer is not in the log, left out",),
 )

@@ -227,14 +227,26 @@ def test_kernel_events_say_their_cache_cpu_and_time() -> None:
     frame = reading.read(SAMPLES / "kmem.txt").to_pandas()
     assert frame["tag"].tolist()[:2] == ["kmalloc", "task_struct"] and frame["stream"].tolist()[:3] == [0, 1, 1]
     assert frame["time"].tolist()[0] == 37986_462553000
-    assert reading.read(SAMPLES / "kmem.txt", format="kmem:slab-alloc").facts.peak_live_bytes == 96 + 5888 + 16
+    assert reading.read(SAMPLES / "kmem.txt", format="kmem:bytes_alloc").facts.peak_live_bytes == 96 + 5888 + 16
     assert reading.read(SAMPLES / "kmem.txt", format="kmem:pages").facts.peak_live_bytes == 4096
     pages = reading.read(SAMPLES / "kmem_pages.perf").to_pandas()
     assert pages["size"].tolist()[:2] == [4096, 32768] and pages["tag"].tolist()[:2] == ["1", "0"]
     plan = reading.read(SAMPLES / "kmem_pages.perf", keep_plan=True).plan
     assert plan is not None and plan.offset.tolist() == [0x10554E << 12, 0x1000 << 12] and plan.place.tolist() == [1, 2]
-    with pytest.raises(UsageError, match="takes slab, slab-alloc, pages"):
+    with pytest.raises(UsageError, match="takes slab, bytes_alloc, pages"):
         reading.read(SAMPLES / "kmem.txt", format="kmem:x")
+
+
+def test_page_events_of_old_kernels_are_read(tmp_path: Path) -> None:
+    lead = " app-100 [001] 10.000001: "
+    log = (
+        f"{lead}mm_page_alloc: page=ffffea0000040000 pfn=4096 order=1 migratetype=0 gfp_flags=GFP_KERNEL\n"
+        f"{lead}mm_page_free_direct: page=ffffea0000040000 pfn=4096 order=1\n"
+        f"{lead}mm_page_alloc: page=ffffea0000040000 pfn=4096 order=0 migratetype=2 gfp_flags=GFP_KERNEL\n"
+        f"{lead}mm_pagevec_free: page=ffffea0000040000 pfn=4096 order=0 cold=0\n"
+    )
+    found = read(tmp_path, log)
+    assert (found.facts.allocs, found.facts.frees, found.facts.peak_live_bytes) == (2, 2, 8192)
 
 
 def test_time_grows_with_the_line_only() -> None:
@@ -305,82 +317,31 @@ def test_what_stands_before_a_call_is_the_thread_and_the_time(lead: str, tmp_pat
     assert frame.get("time", frame["op"]).tolist()[:1] == (expected or ["alloc"])
 
 
+def test_times_since_the_line_before_are_added_up(tmp_path: Path) -> None:
+    log = "7  0.000000 mmap(NULL, 4096, 3, 34, -1, 0) = 0x9000\n7  0.25 openat(1) = 3\n7  0.5 munmap(0x9000, 4096) = 0\n"
+    times = read(tmp_path, log, "strace").to_pandas()["time"].tolist()
+    assert times == [0, 75 * 10**7]
+
+
+@pytest.mark.parametrize(
+    ("log", "format"),
+    [
+        ("--00:00:00:01.442 7-- _Znwm(4) = 0x4D6EC80\n--00:00:00:01.443 7-- _ZdlPv(0x4D6EC80)\n", "valgrind"),
+        (
+            "7 02:33:18.14 operator new(unsigned long)(4, 0x7f) = 0x55\n7 02:33:18.2 operator delete(void*)(0x55, 1) = 1\n",
+            "ltrace",
+        ),
+        ("7 1796092398.2 [0x563a3ca702d3] _Znwm(4) = 0x55\n7 1796092398.3 [0x563a3ca702d3] _ZdlPvm(0x55, 4) = 1\n", "ltrace"),
+        ("7 [00007f7e0976eca3] mmap(NULL, 4, 0x3, 0x22, -1, 0) = 0x7000\n7 [00007f7e0976eca3] munmap(0x7000, 4) = 0\n", "strace"),
+        ("7 mmap(NULL, 4, 0x3, MAP_PRIVATE, 3</lib/x (a), b>, 0) = 0x7000 <0.01>\n7 munmap(0x7000, 4) = 0 <0.02>\n", "strace"),
+    ],
+)
+def test_lines_of_the_tools_other_options(log: str, format: str, tmp_path: Path) -> None:
+    found = read(tmp_path, log)
+    assert (found.metadata["format"], found.facts.allocs, found.facts.frees, found.facts.peak_live_bytes) == (format, 1, 1, 4)
+
+
 def test_a_time_of_day_goes_on_past_midnight(tmp_path: Path) -> None:
     log = "23:59:59.5 malloc(8) = 0x10\n00:00:01.5 malloc(8) = 0x20\n00:00:02.5 free(0x10) = <void>\n"
     times = read(tmp_path, log, "ltrace").to_pandas()["time"].tolist()
     assert [time - times[0] for time in times] == [0, 2 * 10**9, 3 * 10**9]
-
-
-RANGES = st.tuples(
-    st.sampled_from(["mmap", "munmap", "munmap", "mremap", "brk"]), st.integers(1, 30), st.integers(1, 8), st.integers(1, 8)
-)
-
-
-def pages_of(log: str) -> int:
-    """The slow twin of strace's mappings: the most pages that were mapped at once."""
-    live: set[int] = set()
-    peak, first, now = 0, 0, 0
-    for line in log.splitlines():
-        name, *numbers = re.findall(r"0x[0-9a-f]+|(?<![\w.-])\d+(?!\w)|^\w+", line)
-        values = [int(number, 0) for number in numbers]
-        if name == "mmap":
-            start = values[-1] // 4096
-            live |= set(range(start, start + values[-3] // 4096))
-        elif name == "munmap":
-            live -= set(range(values[0] // 4096, (values[0] + values[1]) // 4096))
-        elif name == "mremap":
-            live -= set(range(values[0] // 4096, (values[0] + values[1]) // 4096))
-            live |= set(range(values[3] // 4096, (values[3] + values[2]) // 4096))
-        elif "NULL" in line:
-            first = now = values[0] // 4096
-        else:
-            new = values[1] // 4096
-            live = (live | set(range(now, new))) - set(range(new, max(now, new)))
-            now = new
-        peak = max(peak, len(live))
-    assert first or not live
-    return peak
-
-
-@settings(max_examples=60, deadline=None)
-@given(made=st.lists(RANGES, max_size=25))
-def test_live_bytes_of_mappings_are_the_pages_that_are_mapped(
-    made: list[tuple[str, int, int, int]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    lines = ["brk(NULL) = 0x10000000", "mmap(NULL, 4096, PROT_READ, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x900000"]
-    mapped: dict[int, int] = {}  # mappings that were not cut: only they are given to mremap
-    for name, start, count, more in made:
-        at = 0x100000 + start * 4096
-        if name == "mmap":
-            lines.append(f"mmap({at:#x}, {count * 4096}, PROT_READ, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS, -1, 0) = {at:#x}")
-        elif name == "munmap":
-            lines.append(f"munmap({at:#x}, {count * 4096}) = 0")
-        elif name == "brk":
-            lines.append(f"brk({0x10000000 + start * 4096:#x}) = {0x10000000 + start * 4096:#x}")
-        elif at in mapped:
-            lines.append(f"mremap({at:#x}, {mapped[at] * 4096}, {more * 4096}, MREMAP_MAYMOVE) = {at + 0x1000000:#x}")
-        touched = range(start, start + count)
-        mapped = {
-            place: size
-            for place, size in mapped.items()
-            if name == "brk" or not set(touched) & set(range((place - 0x100000) // 4096, (place - 0x100000) // 4096 + size))
-        }
-        if name == "mmap":
-            mapped[at] = count
-    log = "\n".join(lines) + "\n"
-    path = tmp_path_factory.getbasetemp() / "mappings.strace"
-    path.write_text(log)
-    assert reading.read(path, format="strace").facts.peak_live_bytes == 4096 * pages_of(log)
-
-
-def test_mappings_may_be_more_than_there_is_room_for_at_first(tmp_path: Path) -> None:
-    lines = [f"mmap(NULL, 4096, 3, 34, -1, 0) = {0x100000 + 8192 * number:#x}\n" for number in range(1500)]
-    found = read(tmp_path, "".join(lines) + "munmap(0x100000, 40000000) = 0\nmunmap(0x100000, 4096) = 0\n", "strace")
-    assert (found.facts.allocs, found.facts.frees, found.facts.peak_live_bytes) == (1500, 1500, 1500 * 4096)
-
-
-def test_another_program_ends_the_mappings_of_the_one_before(tmp_path: Path) -> None:
-    log = "brk(NULL) = 0x1000000\nbrk(0x1002000) = 0x1002000\nmmap(NULL, 4096, 3, 34, -1, 0) = 0x9000\nbrk(NULL) = 0x5000000\n"
-    found = read(tmp_path, log + "brk(0x5001000) = 0x5001000\n", "strace")
-    assert found.facts.never_freed == 1 and found.facts.peak_live_bytes == 12288
-    assert "programs that were started in place of another, whose mappings end there: 1" in found.metadata["assumed"]

@@ -59,6 +59,9 @@ def test_the_command_says_it(memtrace: Run, tmp_path: Path) -> None:
     assert "note: lines that fit no template, left out: 1" in done.stdout, done
     done = memtrace("formats", tmp_path / "a.log")
     assert done.returncode == 3 and "--template 'alloc {ptr} {size}'" in done.stderr
+    (tmp_path / "a.html").write_text("<html></html>")
+    done = memtrace("formats", tmp_path / "a.html")
+    assert done.returncode == 3 and "torch-snapshot, by its name only" in done.stdout and "try: " in done.stderr, done
     done = memtrace("formats", "csv", "--format", "csv")
     assert done.returncode == 2 and "go with a file" in done.stderr
 
