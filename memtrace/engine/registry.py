@@ -138,11 +138,12 @@ GROUP_WORDS = {
     "gpu": "allocators of GPU frameworks",
     "embedded": "the heaps of operating systems and C libraries of embedded devices",
     "pools": "memory pools of GPU libraries and of inference runtimes",
-    "all": "every policy that is simulated, but those of embedded and pools",
+    "kernel": "page allocators of operating systems",
+    "all": "every policy that is simulated, but those of embedded, pools and kernel",
 }
 
 
-APART = ("embedded", "pools")  # groups of policies that one asks for by name or group: `all` is without them
+APART = ("embedded", "pools", "kernel")  # groups of policies that one asks for by name or group: `all` is without them
 
 
 @dataclass(frozen=True, eq=False)
