@@ -62,7 +62,8 @@ OPTIONS: dict[str, Declaration] = {
         {
             "multiple": True,
             "metavar": "POLICY",
-            "help": "name:key=value,..., a .py file, or a group: classic, default, gpu, embedded, pools, all. Repeatable.",
+            "help": "name:key=value,..., a .py file, or a group: classic, default, gpu, embedded, pools, kernel, all. "
+            "Repeatable.",
         },
     ),
     "policy": (("-p", "--policy"), {"metavar": "POLICY"}),

@@ -150,12 +150,14 @@ GROUP_WORDS = {
     "gpu": "allocators of GPU frameworks",
     "embedded": "the heaps of operating systems and C libraries of embedded devices",
     "pools": "memory pools of GPU libraries and of inference runtimes",
+    "kernel": "page allocators of operating systems",
     "parts": "memory in parts that no block crosses, with a policy of your choice in each",
-    "all": "every policy that is simulated, but those of embedded, pools and parts",
+    "all": "every policy that is simulated, but those of embedded, pools, kernel and parts",
 }
 
 
-APART = ("embedded", "pools", "parts")  # groups of policies that one asks for by name or group: `all` is without them
+# Groups of policies that one asks for by name or group: `all` is without them.
+APART = ("embedded", "pools", "kernel", "parts")
 
 
 @dataclass(frozen=True, eq=False)

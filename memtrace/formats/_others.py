@@ -205,7 +205,8 @@ def general(head: bytes) -> str | None:
 
 def refusal(label: str, said: str) -> InputError:
     """Return (not raise) the error that says what the file `label` is; `said` is of `known` or `general`."""
-    return InputError(f"{label}: " + re.sub(r"\bFILE\b", lambda _: label, said))
+    here = label if "/" in label else f"./{label}"  # what a shell runs
+    return InputError(f"{label}: " + said.replace("./FILE", here).replace("FILE", label))
 
 
 def _sentence(kind: Kind) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from memtrace.trace.model import Plan
 
 MOST_OVERLAPS = 1000  # pairs that are looked for
+MOST_IN_CHUNK = 1000  # ranges
+Range = tuple[int, int, int]  # start, end, buffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +57,60 @@ def judge(trace: Trace) -> Judgement | None:
     )
 
 
+class Ranges:
+    """Ranges of bytes (start, end, buffer) that share none, sorted, in chunks: adding or removing one moves one chunk only."""
+
+    def __init__(self) -> None:
+        """Begin without ranges."""
+        self.chunks: list[list[Range]] = [[]]
+        self.firsts: list[Range] = [(-1, -1, -1)]  # no range of a chunk is before its entry here
+
+    def chunk(self, range: Range) -> int:
+        """Return the number of the chunk that a range belongs to."""
+        return bisect_right(self.firsts, range) - 1
+
+    def add(self, range: Range) -> None:
+        """Add a range."""
+        at = self.chunk(range)
+        chunk = self.chunks[at]
+        insort(chunk, range)
+        if len(chunk) > MOST_IN_CHUNK:
+            half = len(chunk) // 2
+            self.chunks[at : at + 1] = [chunk[:half], chunk[half:]]
+            self.firsts.insert(at + 1, chunk[half])
+
+    def remove(self, range: Range) -> None:
+        """Remove a range that is there; a chunk that becomes empty goes, but for the first."""
+        at = self.chunk(range)
+        chunk = self.chunks[at]
+        del chunk[bisect_left(chunk, range)]
+        if not chunk and at > 0:
+            del self.chunks[at], self.firsts[at]
+
+    def meeting(self, start: int, end: int) -> list[int]:
+        """Return the buffers whose ranges share bytes with [start, end)."""
+        at = self.chunk((start, -1, -1))
+        found: list[int] = []
+        while at > 0 and not (self.chunks[at] and self.chunks[at][0][0] < start):
+            at -= 1  # the range before the start may be in an earlier chunk
+        while at < len(self.chunks):
+            chunk = self.chunks[at]
+            low = max(bisect_left(chunk, (start, -1, -1)) - 1, 0)
+            high = bisect_left(chunk, (end, -1, -1))
+            found += [buffer for _, last, buffer in chunk[low:high] if last > start]
+            if high < len(chunk):
+                break
+            at += 1
+        return found
+
+
 def overlapping(buffers: Buffers, offset: Ints) -> list[tuple[int, int]]:
     """Return pairs of buffers that live at once and share bytes, at most MOST_OVERLAPS, in the order of the later begin.
 
     Buffers with a negative offset or without bytes are left out.
     """
     found: list[tuple[int, int]] = []
-    placed: list[tuple[int, int, int]] = []  # (start, end, buffer) of live buffers that share no bytes, by start
+    placed = Ranges()  # of live buffers that share no bytes
     others: dict[int, tuple[int, int]] = {}  # buffer -> (start, end) of further live buffers, which overlap one of those
     some = np.flatnonzero((offset >= 0) & (buffers.size > 0))
     times = np.concatenate((buffers.upper[some], buffers.lower[some]))
@@ -72,12 +121,9 @@ def overlapping(buffers: Buffers, offset: Ints) -> list[tuple[int, int]]:
         start, end = int(offset[buffer]), int(offset[buffer] + buffers.size[buffer])
         if not begins[at]:
             if others.pop(buffer, None) is None:
-                del placed[bisect_left(placed, (start, end, buffer))]
+                placed.remove((start, end, buffer))
             continue
-        first = bisect_left(placed, (start,))
-        first -= first > 0 and placed[first - 1][1] > start
-        last = bisect_left(placed, (end,))
-        meets = [other for _, _, other in placed[first:last]]
+        meets = placed.meeting(start, end)
         meets += [other for other, (low, high) in others.items() if low < end and start < high]
         found += [(other, buffer) for other in meets]
         if len(found) >= MOST_OVERLAPS:
@@ -85,7 +131,7 @@ def overlapping(buffers: Buffers, offset: Ints) -> list[tuple[int, int]]:
         if meets:
             others[buffer] = (start, end)
         else:
-            insort(placed, (start, end, buffer))
+            placed.add((start, end, buffer))
     return found
 
 

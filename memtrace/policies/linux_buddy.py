@@ -36,7 +36,7 @@ import numpy as np
 
 from memtrace.contract.bits import highest_set
 from memtrace.contract.calls import out_of_line
-from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED, RESERVED, new_ledger
+from memtrace.contract.ledger import ALLOCATED, BLOCK_SIZE, HOLE_TAKEN, INSPECTED, new_ledger
 from memtrace.contract.request import NOWHERE
 from memtrace.structures.page_zones import (
     BLOCK_ORDER,
@@ -70,6 +70,7 @@ from memtrace.structures.page_zones import (
 from memtrace.structures.whole_pool import pool_bytes
 
 ORDER = 6
+GROUPS = ("kernel",)
 UNUSABLE = True  # a rest below a page, and what CPUs keep
 TAKES_POOL = True
 MAX_ALIGN = PAGE << MAX_ORDER

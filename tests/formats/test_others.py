@@ -89,7 +89,7 @@ CASES: dict[str, tuple[bytes, str, str]] = {
     "report.pdf": (b"%PDF-1.7\n", "a PDF", "memtrace formats"),
     "traces.tar.gz": (archive(), "an archive (tar)", "unpack it"),
     "trace.csv.xz": (b"\xfd7zXZ\0\0\4", "compressed by xz", "xz -dk {path}"),
-    "program": (b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\0>\0", "a program or library (ELF)", NATIVE),
+    "program": (b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\0>\0", "a program or library (ELF)", "-- {path}"),
     "core": (b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x04\0>\0", "a core dump", NATIVE),
     "results.sqlite": (b"SQLite format 3\0\x10\0", "SQLite", "op,id,size"),
     "checkpoint.pt": (zipped("archive/data.pkl", "archive/data/0"), "a checkpoint of PyTorch", "unzip"),

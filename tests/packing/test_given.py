@@ -18,7 +18,9 @@ SAMPLES = ROOT / "tests" / "data" / "formats"
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_overlaps_are_those_of_all_pairs(seed: int) -> None:
+@pytest.mark.parametrize("chunk", [2, 1000])
+def test_overlaps_are_those_of_all_pairs(seed: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memtrace.packing.given.MOST_IN_CHUNK", chunk)
     chance = random.Random(seed)
     count = chance.randrange(1, 60)
     lower = np.array([chance.randrange(40) for _ in range(count)])

@@ -39,7 +39,7 @@ def test_a_policy_has_one_colour_and_options_make_it_a_shade() -> None:
     assert policy_colour("my-own") == policy_colour("my-own")
 
 
-@pytest.mark.parametrize("group", ["embedded", "pools"])
+@pytest.mark.parametrize("group", ["embedded", "pools", "kernel"])
 def test_policies_of_a_group_are_told_apart(group: str) -> None:
     names = {policy.name for policy in parse_policies([group])}
     assert names == {name for name in SHARED if constants_of(builtin_policies()[name]).GROUPS[0] == group}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from oracle_pages import KINDS, PAGE, Pages
 
 import memtrace
+from memtrace import reading
 from memtrace.engine.registry import parse_policy
 from memtrace.engine.replay import Placement, warm
 from memtrace.errors import MemtraceError
 from memtrace.trace import from_events
+from memtrace.validation.recorded import Agreement, as_recorded
 
 Row = tuple[Any, ...]  # op, id, size, time, align, stream, dst, tag
 MIB = 1 << 20
@@ -201,6 +204,17 @@ def test_recorded_page_numbers_are_met_where_the_start_is_known() -> None:
             rows.append(free(int(pfn, 16)))
     found = pages(replayed(rows, "first_pfn=4096"))
     assert [page + 4096 for page in found if page is not None] == numbers
+
+
+def test_a_file_that_says_where_its_blocks_lay_is_compared(tmp_path: Path) -> None:
+    first = 4096 * PAGE
+    lines = [f"a,0,9,{8 * PAGE},{first}", f"b,1,9,{PAGE},{first + 8 * PAGE}", f"c,2,9,{PAGE},", f"d,3,9,{PAGE},{first}"]
+    (tmp_path / "plan.csv").write_text("\n".join(["id,lower,upper,size,offset", *lines]) + "\n")
+    trace = reading.read(tmp_path / "plan.csv", keep_plan=True)
+    placed = memtrace.replay(trace, "linux-buddy:first_pfn=4096", 16 * MIB, keep=True, interpret=True)
+    assert as_recorded(placed, first) == Agreement(judged=3, met=2, first_other=3)
+    with pytest.raises(ValueError, match="keep_plan"):
+        as_recorded(replayed([alloc(1, 1)]))
 
 
 def test_a_policy_that_takes_a_pool_whole_can_be_compiled_for_another_process() -> None:
