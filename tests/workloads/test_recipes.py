@@ -76,7 +76,8 @@ def test_a_recipe_passes_and_catches_a_change(server: str, repository: Path) -> 
     assert caught.returncode == 1 and "FAIL peak_reserved_bytes > +1%" in caught.stdout
     assert 'failures="0"' not in (repository / "junit.xml").read_text().splitlines()[1]
     if server == "github":
-        assert "::error title=gate peak_reserved_bytes > +1%25::" in caught.stderr
+        assert re.search(r"::error file=memtrace\.toml,line=\d+,title=gate peak_reserved_bytes > \+1%25::", caught.stderr)
+        assert "%0Afootprint: the allocator, since the trace is the same: " in caught.stderr
         assert "a gate failed" in (repository / "github.md").read_text()
 
 
@@ -90,10 +91,10 @@ def test_the_steps_of_the_action(repository: Path) -> None:
     variables = {
         name: defaults[key] for name, key in re.findall(r"^        (\w+): \$\{\{ inputs\.([\w-]+) \}\}$", steps, re.MULTILINE)
     }
-    assert variables == {"VERSION": "", "SUITE": "memtrace.toml", "JOBS": ""}
+    assert variables == {"VERSION": "", "SUITE": "memtrace.toml", "JOBS": "", "TRUST": ""}
     installed, suite = scripts
     assert installed == 'python -m pip install --quiet "${VERSION:-$GITHUB_ACTION_PATH}"'
-    for given in ({}, {"JOBS": "1"}):
+    for given in ({}, {"JOBS": "1", "TRUST": "none"}):
         done = shell(repository, suite, **{**variables, **given})
         assert done.returncode == 0 and "0 of 2 gates failed" in done.stdout, done.stdout + done.stderr
 
