@@ -99,6 +99,18 @@ def test_the_steps_of_the_action(repository: Path) -> None:
         assert done.returncode == 0 and "0 of 2 gates failed" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_component_of_gitlab(repository: Path) -> None:
+    """Its script, with the inputs' defaults as variables."""
+    spec, _, job = (ROOT / "templates" / "memtrace.yml").read_text().partition("\n---\n")
+    defaults = dict(re.findall(r"^    ([\w-]+):\n      description: .*\n      default: (.*)$", spec, re.MULTILINE))
+    assert set(re.findall(r"inputs\.([\w-]+)", job)) == set(defaults)
+    variables = {name: defaults[key] for name, key in re.findall(r"^    (\w+): \$\[\[ inputs\.([\w-]+) \]\]$", job, re.MULTILINE)}
+    script = "\n".join(re.findall(r"^    - (.*)$", job, re.MULTILINE))
+    assert "$[[" not in script and len(variables) == 3
+    done = shell(repository, script, **variables)
+    assert done.returncode == 0 and "0 of 2 gates failed" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_hook_of_the_repository_is_that_of_the_docs() -> None:
     text = (ROOT / ".pre-commit-hooks.yaml").read_text()
     for key in ("id", "name", "entry", "language", "pass_filenames"):
