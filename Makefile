@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit compat bench bench-cold gpu-check docs reproductions comparison reports clean
+.PHONY: help setup demo test lint types unit compat bench bench-cold gpu-check docs reproductions comparison reports wheel clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -64,6 +64,13 @@ reports: setup ## write the example PDF and HTML in reports/ anew: a recorded GP
 	  -p pytorch -p pytorch:expandable_segments:True -p best-fit -p first-fit -p buddy -p tlsf -p size-class
 	$(BIN)/memtrace report build/$(EXAMPLE) -o reports/$(EXAMPLE).pdf
 	$(BIN)/memtrace report build/$(EXAMPLE) -o reports/$(EXAMPLE).html
+
+wheel: setup ## wheel and source distribution in dist/; built twice, and an error if the two differ
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	rm -rf dist build/again
+	$(BIN)/python -P -m build --outdir dist . >/dev/null
+	$(BIN)/python -P -m build --outdir build/again . >/dev/null
+	diff -r dist build/again && cd dist && sha256sum *
 
 clean: ## remove what was built, not the results
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/.cache

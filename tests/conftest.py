@@ -19,6 +19,11 @@ os.environ.pop("CI", None)  # the tests say themselves where memtrace is to take
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of memtrace's own plug-in, which pytest does not find where memtrace was installed before it had one."""
+    config.addinivalue_line("markers", "memtrace: as docs/ci.md says")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `--dist loadgroup`, one worker runs all tests of a policy, whatever their files: no two compile the same loop.

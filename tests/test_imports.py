@@ -40,7 +40,7 @@ ORDER = (
     *("formats", "workloads", "reading"),
     *("measures", "results", "questions", "gpu", "tiers"),
     *("drawing", "plots", "report"),
-    *("recording", "torch", "comparing", "suite", "cli", "__main__"),
+    *("recording", "torch", "comparing", "suite", "testing", "cli", "__main__"),
 )
 """The parts of the package, the lowest first: each imports only parts before it."""
 

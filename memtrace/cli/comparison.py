@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from memtrace.cli.terminal import echo
@@ -32,6 +33,11 @@ def show_comparison(found: Comparison, verbose: int = 0) -> None:
     echo(headline(found))
     show_changes("worse", found.worse, verbose)
     show_changes("better", found.better, verbose)
+    causes = list(found.causes.items())
+    for (trace, policy), text in causes if verbose else causes[:MOST_ROWS]:
+        echo(f"why: {trace}, {policy}: {text}")
+    if not verbose and len(causes) > MOST_ROWS:
+        echo(f"and {len(causes) - MOST_ROWS:,} more; -v shows all")
     for note in found.notes:
         echo(f"note: {note}")
     for what, keys in (("missing", found.missing), ("new", found.extra)):
@@ -82,12 +88,17 @@ def show_outcomes(outcomes: Iterable[Outcome], verbose: int) -> None:
 
 
 def write_documents(
-    found: Comparison, title: str, junit_file: str | None, markdown_file: str | None, errors: Sequence[Outcome] = ()
+    found: Comparison,
+    title: str,
+    junit_file: str | None,
+    markdown_file: str | None,
+    errors: Sequence[Outcome] = (),
+    places: Mapping[str, tuple[str, int]] = MappingProxyType({}),
 ) -> list[str]:
     """Write the JUnit and Markdown files that were asked for, and return their paths.
 
     In GitHub Actions also append the Markdown to the job's summary and print the annotations. ``errors`` are outcomes
-    of cells whose replay failed.
+    of cells whose replay failed; ``places`` has the file and line of each gate, by its text, at which annotations stand.
     """
     from memtrace.comparing.outputs import junit, markdown, workflow_commands
 
@@ -100,7 +111,7 @@ def write_documents(
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         append(Path(os.environ["GITHUB_STEP_SUMMARY"]), text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for line in workflow_commands([*errors, *found.outcomes]):
+        for line in workflow_commands([*errors, *found.outcomes], found.causes, places):
             echo(line, err=True)
     return written
 

@@ -99,6 +99,7 @@ def suite(
     from dataclasses import replace
 
     from memtrace.suite import load, plan
+    from memtrace.suite.config import gate_places
     from memtrace.suite.listing import listing
     from memtrace.suite.store import Store, check_output
     from memtrace.suite.trust import parse_trust, trusted
@@ -135,6 +136,7 @@ def suite(
         junit_file or path_in_suite(asked, asked.junit),
         markdown_file or path_in_suite(asked, asked.markdown),
         failed_cell_outcomes(ran),
+        gate_places(asked),
     )
     if update_baseline:
         documents += update(asked, rows, ran)

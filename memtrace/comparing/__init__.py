@@ -40,6 +40,7 @@ def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collecti
     ``failed`` are keys of cells of the head that have no row because their replay failed; every gate in whose scope
     they are fails.
     """
+    from memtrace.comparing.causes import causes
     from memtrace.comparing.changes import changes
     from memtrace.comparing.comparison import Comparison, keys_missing_from, notes, partnered, shared
     from memtrace.comparing.gates import judge
@@ -54,6 +55,7 @@ def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collecti
         tuple(notes(base, head)),
         tuple(judge(gates, head, base, failed)),
         {},
+        causes((base[key], head[key]) for key in keys),
     )
 
 

@@ -7,7 +7,7 @@ and list those that are in one of the results only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -66,6 +66,7 @@ class Comparison:
     notes: tuple[str, ...]  # differences that make pairs less comparable, in words
     outcomes: tuple[Outcome, ...]
     reference: dict[str, str]  # trace -> the policy that the others are compared with; empty for base against head
+    causes: dict[Key, str] = field(default_factory=dict)  # why the footprint of a row changed, in words; of base against head
 
     @property
     def worse(self) -> tuple[Change, ...]:
@@ -98,6 +99,7 @@ class Comparison:
             "extra": [{"trace": trace, "policy": policy} for trace, policy in self.extra],
             "notes": list(self.notes),
             "reference": self.reference,
+            "causes": [{"trace": key[0], "policy": key[1], "cause": text} for key, text in self.causes.items()],
             "gates": [asdict(outcome) for outcome in self.outcomes],
         }
 

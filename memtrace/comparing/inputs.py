@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Columns that say what was replayed and how it ended.
 IDENTITY = ("trace", "trace_sha256", "policy", "capacity_bytes", "status", "oom_event", "failed_allocs")
 # Columns of measures that every baseline has; gates may add others.
-MEASURES = ("peak_allocated_bytes", "peak_reserved_bytes", "internal_frag_at_peak", "external_frag_at_peak")
+MEASURES = ("peak_live_bytes", "peak_allocated_bytes", "peak_reserved_bytes", "internal_frag_at_peak", "external_frag_at_peak")
 DIGITS = 16  # hexadecimal digits of a trace's SHA-256 that are kept: enough to notice that the trace is another one
 
 

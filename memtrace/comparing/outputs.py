@@ -7,7 +7,8 @@ for a pull request or a job summary. Workflow commands show failed gates as anno
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 from memtrace.comparing.changes import directed, value_text
@@ -19,6 +20,9 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 MOST_ROWS = 30  # of a table of changes
 MOST_MEASURES = 4  # of a row
 MOST_OUTCOMES = 100  # failed gates that are listed
+Place = tuple[str, int]  # a file's path relative to the repository, and a line of it
+NO_CAUSES: Mapping[Key, str] = MappingProxyType({})
+NO_PLACES: Mapping[str, Place] = MappingProxyType({})
 MOST = 10  # GitHub shows at most ten errors of a step
 
 
@@ -90,10 +94,10 @@ def junit(comparison: Comparison, errors: Iterable[Outcome] = ()) -> bytes:
     root = ElementTree.Element("testsuites", name="memtrace")
     rules = dict.fromkeys(outcome.rule for outcome in comparison.outcomes)
     for rule in rules:
-        _suite(root, rule, [outcome for outcome in comparison.outcomes if outcome.rule == rule], "failure")
+        _suite(root, rule, [outcome for outcome in comparison.outcomes if outcome.rule == rule], "failure", comparison.causes)
     lost = list(errors)
     if lost:
-        _suite(root, "replays", lost, "error")
+        _suite(root, "replays", lost, "error", {})
     totals = {name: sum(int(suite.get(name, "0")) for suite in root) for name in ("tests", "failures", "errors", "skipped")}
     for name, total in totals.items():
         root.set(name, str(total))
@@ -101,7 +105,7 @@ def junit(comparison: Comparison, errors: Iterable[Outcome] = ()) -> bytes:
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
-def _suite(root: ElementTree.Element, name: str, outcomes: list[Outcome], problem: str) -> None:
+def _suite(root: ElementTree.Element, name: str, outcomes: list[Outcome], problem: str, causes: Mapping[Key, str]) -> None:
     """Append a test suite of this name to the root. ``problem`` is the element of a failed case, "failure" or "error"."""
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     counts = {
@@ -116,7 +120,7 @@ def _suite(root: ElementTree.Element, name: str, outcomes: list[Outcome], proble
         case = ElementTree.SubElement(suite, "testcase", where)
         if outcome.state == "failed":
             found = ElementTree.SubElement(case, problem, message=clean(outcome.text), type=problem)
-            found.text = clean(f"rule {outcome.rule}\n{outcome.text}")
+            found.text = clean(f"rule {outcome.rule}\n{outcome.text}{why(outcome, causes)}")
         elif outcome.state == "skipped":
             ElementTree.SubElement(case, "skipped", message=clean(outcome.text))
 
@@ -137,6 +141,7 @@ def markdown(comparison: Comparison, title: str = "memtrace") -> str:
     if comparison.failed:
         parts.append(_gates(comparison.failed))
     parts += [_changes("Worse", comparison.worse), _changes("Better", comparison.better)]
+    parts.append(_causes(comparison))
     parts += [f"- {escape(note)}" for note in comparison.notes]
     for what, keys in (("Missing", comparison.missing), ("New", comparison.extra)):
         if keys:
@@ -145,6 +150,20 @@ def markdown(comparison: Comparison, title: str = "memtrace") -> str:
     if skipped:
         parts.append(f"{skipped} of {len(comparison.outcomes)} checks could not be made.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _causes(comparison: Comparison) -> str:
+    """Return a list of why footprints changed, or an empty text if none did."""
+    lines = [f"- {escape(f'{trace}, {policy}: {text}')}" for (trace, policy), text in comparison.causes.items()]
+    if not lines:
+        return ""
+    return "\n".join(["**Why the footprint changed**", "", *lines[:MOST_ROWS]]) + more(len(lines) - MOST_ROWS)
+
+
+def why(outcome: Outcome, causes: Mapping[Key, str]) -> str:
+    """Return a further line on why the footprint of an outcome's row changed; empty if it did not."""
+    found = causes.get((outcome.trace, outcome.policy))
+    return "" if found is None else f"\nfootprint: {found}"
 
 
 def _gates(outcomes: Sequence[Outcome]) -> str:
@@ -189,11 +208,20 @@ def code(text: str) -> str:
     return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
-def workflow_commands(outcomes: Iterable[Outcome]) -> list[str]:
-    """Return a line `::error title=...::...` for each failed outcome, at most MOST; the last line then counts the others."""
+def workflow_commands(
+    outcomes: Iterable[Outcome], causes: Mapping[Key, str] = NO_CAUSES, places: Mapping[str, Place] = NO_PLACES
+) -> list[str]:
+    """Return a line `::error title=...::...` for each failed outcome, at most MOST; the last line then counts the others.
+
+    ``causes`` is that of the comparison. ``places`` has the file and the line of gates by their texts: annotations stand there.
+    """
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     shown = failed if len(failed) <= MOST else failed[: MOST - 1]
-    lines = [f"::error title={_property(f'gate {o.rule}')}::{_message(o.text)}" for o in shown]
+    lines = []
+    for o in shown:
+        file, line = places.get(o.rule, ("", 0))
+        where = f"file={_property(file)},line={line}," if file else ""
+        lines.append(f"::error {where}title={_property(f'gate {o.rule}')}::{_message(o.text + why(o, causes))}")
     if len(shown) < len(failed):
         lines.append(f"::error title=gates::{len(failed) - len(shown)} more checks failed")
     return lines

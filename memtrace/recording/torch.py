@@ -131,12 +131,7 @@ def record(program: str, arguments: Sequence[str], target: str | os.PathLike[str
 
     Raises UsageError if torch is missing or there is no such program, InputError if the program fails or makes no tensor.
     """
-    try:
-        import torch
-    except ImportError:
-        raise UsageError(f"recording torch programs needs torch: {TORCH}") from None
-    from memtrace.trace import from_events, write
-
+    torch = _torch()
     run = _runner(program, arguments)
     storages = Storages()
     with _recorded(torch, storages):
@@ -150,10 +145,41 @@ def record(program: str, arguments: Sequence[str], target: str | os.PathLike[str
         rows = list(storages.rows)  # a copy: storages that are live now are never freed in the trace
     if not rows:
         raise InputError(f"{program} made no tensor")
+    _write(rows, torch, target)
+    return len(rows)
+
+
+@contextmanager
+def recorded(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Run the block on fake tensors, and write the trace of its tensor storages if it ends well.
+
+    Raises UsageError if torch is missing, InputError if the block makes no tensor.
+    """
+    torch, storages = _torch(), Storages()
+    with _recorded(torch, storages):
+        yield
+        rows = list(storages.rows)
+    if not rows:
+        raise InputError("no tensor was made")
+    _write(rows, torch, target)
+
+
+def _torch() -> Any:
+    """Return the module torch; raises UsageError if it is missing."""
+    try:
+        import torch
+    except ImportError:
+        raise UsageError(f"recording torch programs needs torch: {TORCH}") from None
+    return torch
+
+
+def _write(rows: Sequence[Sequence[Any]], torch: Any, target: str | os.PathLike[str]) -> None:
+    """Write the trace of the rows of `Storages`."""
+    from memtrace.trace import from_events, write
+
     events = [(op, block, size, None, None, None, None, tag) for op, block, size, tag in rows]
     metadata = {"recorded": f"torch {torch.__version__}, fake tensors", "assumed": "\n".join(ASSUMED)}
     write(from_events(events), target, metadata=metadata)
-    return len(events)
 
 
 def _hint(error: Exception) -> str:

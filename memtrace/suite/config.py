@@ -101,6 +101,19 @@ def parsed(file: Path, content: bytes) -> Suite:
     return _Reader(file, document).suite()
 
 
+def gate_places(suite: Suite) -> dict[str, tuple[str, int]]:
+    """Return, by the text of each gate, the suite's file as git names it, and the first line with the text; 1 if none has it."""
+    project = project_of(suite.folder)
+    file = suite.file.resolve()
+    name = file.relative_to(project).as_posix() if file.is_relative_to(project) else str(suite.file)
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    numbers = {gate.text: [number for number, line in enumerate(lines, 1) if gate.text in line] for gate in suite.gates}
+    return {text: (name, found[0] if found else 1) for text, found in numbers.items()}
+
+
 def _found() -> Path:
     """Return the suite's file of the working directory; raise UsageError if there is none."""
     if Path(FILE).exists():

@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT, Run
 
 import memtrace as package
+from memtrace.comparing.causes import cause
 from memtrace.comparing.changes import change_text
 from memtrace.comparing.comparison import Comparison, Outcome
 from memtrace.comparing.inputs import baseline_text, read_baseline, write_baseline
@@ -52,7 +54,7 @@ def test_a_regression_made_on_purpose(memtrace: Run, memtrace_process: Run, two:
     rule = done.stdout.partition("FAIL ")[2]
     assert rule.startswith(f"{GATE}: 1 of 2 failed\n")
     assert "gpt-6x512-fp32, best-fit:align=1048576: measured 4,516,216,832 B (4.2 GiB), limit 4,213,584,773.12 B" in rule
-    table = done.stdout.partition("note:")[0]
+    table = done.stdout.partition("why:")[0]
     assert "1.08x larger" in table and max(map(len, table.splitlines())) <= 80
     assert "gpt-6x512-fp32, best-fit:align=1048576\n" in table and "\npeak_reserved_bytes " in table, "no name is cut"
     suites = ElementTree.parse(two / "out" / "junit.xml").getroot()
@@ -75,6 +77,44 @@ def test_a_regression_made_on_purpose(memtrace: Run, memtrace_process: Run, two:
 )
 def test_a_change_in_words(unit: str, old: float, new: float, words: str) -> None:
     assert change_text(unit, old, new) == words
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "said"),
+    [
+        ((100, 80, "a"), (100, 70, "b"), None),
+        ((100, None, "a"), (200, 70, "b"), None),
+        ((100, 80, "a"), (130, 80, "a"), "the allocator, since the trace is the same: 20 B over the live bytes before, 50 B now"),
+        ((100, 80, "a"), (130, 80, "b"), "not how much the program needs: the most live bytes are 80 B on both sides"),
+        ((100, 80, "a"), (130, 110, "b"), "the program: the most live bytes were 80 B, now 110 B"),
+        (
+            (100, 80, "a"),
+            (130, 90, "b"),
+            "the program, for +10 B of +30 B: the most live bytes were 80 B, now 90 B; the allocator: 20 B",
+        ),
+        (
+            (100, 80, "a"),
+            (130, 70, "b"),
+            "the allocator: 20 B over the live bytes before, 60 B now; the most live bytes were 80 B",
+        ),
+        ((130, 90, "a"), (100, 80, "b"), "the program, for -10 B of -30 B: "),
+        ((100, 80, None), (130, 80, None), "not how much the program needs"),
+    ],
+)
+def test_is_it_the_program_or_the_allocator(base: tuple[Any, ...], head: tuple[Any, ...], said: str | None) -> None:
+    rows = [dict(zip(("peak_reserved_bytes", "peak_live_bytes", "trace_sha256"), each, strict=True)) for each in (base, head)]
+    found = cause(*rows)
+    assert found is None if said is None else found is not None and found.startswith(said), found
+
+
+def test_what_the_reviewer_reads(two: Path) -> None:
+    found = package.compare(two / "base", two / "head", [GATE])
+    key = ("gpt-6x512-fp32", "best-fit:align=1048576")
+    assert found.causes[key].startswith("the allocator, since the trace is the same: ") and found.to_json()["causes"]
+    assert "**Why the footprint changed**" in markdown(found)
+    line = workflow_commands(found.outcomes, found.causes, {GATE: ("ci/memtrace.toml", 7)})[0]
+    assert line.startswith("::error file=ci/memtrace.toml,line=7,title=gate ") and "%0Afootprint: the allocator" in line
+    assert b"footprint: the allocator, since the trace is the same" in junit(found)
 
 
 def test_pools_are_compared_with_the_one_that_was_used_least() -> None:

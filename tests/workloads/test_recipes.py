@@ -76,7 +76,8 @@ def test_a_recipe_passes_and_catches_a_change(server: str, repository: Path) -> 
     assert caught.returncode == 1 and "FAIL peak_reserved_bytes > +1%" in caught.stdout
     assert 'failures="0"' not in (repository / "junit.xml").read_text().splitlines()[1]
     if server == "github":
-        assert "::error title=gate peak_reserved_bytes > +1%25::" in caught.stderr
+        assert re.search(r"::error file=memtrace\.toml,line=\d+,title=gate peak_reserved_bytes > \+1%25::", caught.stderr)
+        assert "%0Afootprint: the allocator, since the trace is the same: " in caught.stderr
         assert "a gate failed" in (repository / "github.md").read_text()
 
 
@@ -90,12 +91,24 @@ def test_the_steps_of_the_action(repository: Path) -> None:
     variables = {
         name: defaults[key] for name, key in re.findall(r"^        (\w+): \$\{\{ inputs\.([\w-]+) \}\}$", steps, re.MULTILINE)
     }
-    assert variables == {"VERSION": "", "SUITE": "memtrace.toml", "JOBS": ""}
+    assert variables == {"VERSION": "", "SUITE": "memtrace.toml", "JOBS": "", "TRUST": ""}
     installed, suite = scripts
     assert installed == 'python -m pip install --quiet "${VERSION:-$GITHUB_ACTION_PATH}"'
-    for given in ({}, {"JOBS": "1"}):
+    for given in ({}, {"JOBS": "1", "TRUST": "none"}):
         done = shell(repository, suite, **{**variables, **given})
         assert done.returncode == 0 and "0 of 2 gates failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_component_of_gitlab(repository: Path) -> None:
+    """Its script, with the inputs' defaults as variables."""
+    spec, _, job = (ROOT / "templates" / "memtrace.yml").read_text().partition("\n---\n")
+    defaults = dict(re.findall(r"^    ([\w-]+):\n      description: .*\n      default: (.*)$", spec, re.MULTILINE))
+    assert set(re.findall(r"inputs\.([\w-]+)", job)) == set(defaults)
+    variables = {name: defaults[key] for name, key in re.findall(r"^    (\w+): \$\[\[ inputs\.([\w-]+) \]\]$", job, re.MULTILINE)}
+    script = "\n".join(re.findall(r"^    - (.*)$", job, re.MULTILINE))
+    assert "$[[" not in script and len(variables) == 3
+    done = shell(repository, script, **variables)
+    assert done.returncode == 0 and "0 of 2 gates failed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_hook_of_the_repository_is_that_of_the_docs() -> None:
