@@ -22,7 +22,8 @@ LONGEST = 420  # lines of a file, docstrings included
 HEAVY = {"numba", "pandas", "pyarrow", "matplotlib"}
 
 ORDER = (
-    *("errors", "processes", "temporary", "units", "names", "plugins", "digests", "records", "lean", "code_cache", "kernels"),
+    *("errors", "processes", "temporary", "units", "names", "sweeps"),
+    *("plugins", "digests", "records", "lean", "code_cache", "kernels"),
     *("contract", "structures", "trace", "packing", "native", "policies", "engine", "validation"),
     *("formats", "workloads", "reading"),
     *("measures", "results", "questions", "gpu", "tiers"),

@@ -108,6 +108,8 @@ def suite(
     if dry_run:
         show_plan(planned, store, as_json, verbose)
         return
+    if not (quiet or as_json):
+        echo(plan_text(planned), err=True)
     ran = replay(planned, store, resume, jobs, scheduler, not (no_progress or quiet), quiet or as_json)
     rows, files = write_results(planned, store, ran, started)
     found, unjudged = judged(planned, rows, base, ran, update_baseline)
@@ -181,6 +183,14 @@ def show_plan(plan: Plan, store: Store, as_json: bool, verbose: int) -> None:
     for gate in plan.suite.gates:
         echo(f"gate: {gate.text}")
     echo(f"{len(plan.tasks):,} cells, of which --resume would leave out {sum(finished.values()):,}; nothing was replayed")
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the number of cells, and of traces and policies, in words; a trace with several capacities counts so often."""
+    traces = len(plan.sources)
+    policies = len(plan.tasks) // max(1, traces)
+    named = f"{traces:,} trace{'' if traces == 1 else 's'}", f"{policies:,} polic{'y' if policies == 1 else 'ies'}"
+    return f"{len(plan.tasks):,} cells to replay: {' x '.join(named)}"
 
 
 def replay(

@@ -113,7 +113,7 @@ def write_summary_folder(
 
     def produce(stage: Path) -> list[Path]:
         """Write both tables into the temporary folder."""
-        tables = {"summary": summary_table(rows)} | ({"timing": pa.concat_tables(timing)} if timing else {})
+        tables = {"summary": summary_table(rows, manifest["traces"])} | ({"timing": pa.concat_tables(timing)} if timing else {})
         return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
     return _write_whole(folder, manifest, produce)
@@ -171,7 +171,7 @@ def _write_tables(results: Results, stage: Path) -> list[Path]:
 
     A table of MORE without rows is not written, except for `placements`, which is written if it was asked for.
     """
-    tables = {"summary": summary_table(results.summary)}
+    tables = {"summary": summary_table(results.summary, results.manifest["traces"])}
     tables |= {name: getattr(results, name) for name in TABLES}
     tables |= {
         name: table

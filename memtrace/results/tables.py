@@ -6,7 +6,7 @@ hold the parts one below the other in the order in which they are given, so they
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +103,20 @@ def table(name: str, parts: Sequence[Columns], counters: tuple[str, ...] = ()) -
     return pa.concat_tables(tables) if tables else shape.empty_table()
 
 
-def summary_table(rows: Sequence[dict[str, Any]]) -> pyarrow.Table:
-    """Return the arrow table of summary.parquet from its rows, each a dict by column name."""
+def summary_table(rows: Sequence[dict[str, Any]], sources: Mapping[str, str] | None = None) -> pyarrow.Table:
+    """Return the arrow table of summary.parquet from its rows, each a dict by column name.
+
+    With ``sources``, the path, URL or recipe of each trace, the parameters of a sweep follow as columns of their own.
+    """
     import pyarrow as pa
 
+    from memtrace.results.parameters import parameters
+
     shape = schema("summary")
-    return pa.table({name: pa.array([row[name] for row in rows], shape.field(name).type) for name in summary_columns()}, shape)
+    found = pa.table({name: pa.array([row[name] for row in rows], shape.field(name).type) for name in summary_columns()}, shape)
+    for name, values in ({} if sources is None else parameters(rows, sources)).items():
+        found = found.append_column(name, pa.array(values))
+    return found
 
 
 def _array(part: Columns, field: Any) -> Any:
