@@ -19,6 +19,7 @@ from memtrace.errors import InputError, MemtraceError, UsageError
 COMMANDS = {
     "run": ("run", "Replay traces through policies and write measures, plots and a report."),
     "report": ("report", "Write the report of a results folder as PDF, HTML or Markdown."),
+    "plot": ("plot", "Draw a figure of a results folder to publish, as PDF, SVG or PNG."),
     "show": ("report", "Show a results folder at the terminal."),
     "suite": ("suite", "Replay the traces and policies that a file lists, and check limits on the results, as in CI."),
     "compare": ("compare", "Show what changed between two results, and check limits on them."),
