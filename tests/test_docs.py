@@ -31,7 +31,7 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["README.md", "figures.md", "policies.md", "results.md", "suite.md", "trace.md"])
+@pytest.mark.parametrize("name", ["README.md", "figures.md", "policies.md", "python.md", "results.md", "suite.md", "trace.md"])
 def test_python_examples_run(name: str, desk: Path, memtrace: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "results.md":
         assert memtrace("run", "traces/gpt-6x512-fp32.csv", "-p", "best-fit", "-p", "first-fit", "--no-report").returncode == 0
@@ -44,7 +44,7 @@ def test_python_examples_run(name: str, desk: Path, memtrace: Run, monkeypatch: 
 
 def test_every_page_with_python_is_run() -> None:
     assert {name for name, text in DOCS.items() if "```python" in text} == {
-        *("figures.md", "policies.md", "results.md", "suite.md", "trace.md")
+        *("figures.md", "policies.md", "python.md", "results.md", "suite.md", "trace.md")
     }
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +11,6 @@ from memtrace.cli import report_options
 from memtrace.cli.options import option
 from memtrace.cli.terminal import echo
 from memtrace.errors import UsageError
-
-if TYPE_CHECKING:
-    from memtrace.results.tables import Results
 
 MILLIMETRES = {"mm": 1.0, "cm": 10.0, "in": 25.4, "pt": 25.4 / 72}
 
@@ -63,13 +59,14 @@ def plot(
       memtrace plot reports/trace peaks -o fig.svg --policies best-fit,tlsf --label 'tlsf=TLSF'
     """
     from memtrace.figures import FIGURES, figure, save
+    from memtrace.results.session import load
 
     if folder is None or name is None:
         show_figures(FIGURES, as_json)
         return
     if output is None:
         raise UsageError(f"where to?\ntry: memtrace plot {folder} {name} -o {name}.pdf")
-    results = results_of(Path(folder))
+    results = load(folder)
     known = list(dict.fromkeys(row["policy"] for row in results.summary))
     font = {"font.family": how.pop("font"), "font.size": how.pop("font_size")}
     chosen = how.pop("policies")
@@ -101,19 +98,6 @@ def show_figures(figures: dict[str, Any], as_json: bool) -> None:
         echo_json({"schema": "memtrace.figures/1", "figures": dict(lines)})
         return
     print_table(("figure", "what is drawn"), lines, words=(0, 1))
-
-
-def results_of(folder: Path) -> Results:
-    """Return the results of a folder; of a whole suite, the summary alone."""
-    from memtrace.comparing.inputs import rows_of
-    from memtrace.results.folder import read_folder, schema_of
-    from memtrace.results.tables import build
-
-    if schema_of(folder).startswith("memtrace.suite/"):
-        from dataclasses import replace
-
-        return replace(build([], [], {}), summary=rows_of(folder))
-    return read_folder(folder)
 
 
 def named(text: str, known: list[str]) -> list[str]:

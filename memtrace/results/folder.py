@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 PARTIAL = ".partial-"  # the temporary folder's name, before the process id; a killed run leaves such a folder behind
 LOCK = f"{PARTIAL}lock"  # the file that is locked while a process writes to the folder; it has the number of the process
 OWN_SCHEMAS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
+SUMMARY_ONLY = "memtrace.suite/"  # how the schema of a folder begins that has a summary, and a folder for each trace
 TABLE_SUFFIX = ".parquet"
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
 OPTIONAL_TABLES = (

@@ -15,6 +15,7 @@ import numpy as np
 from memtrace.results.schema import BY_POLICY, schema, summary_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow
 
     from memtrace.results.gather import Columns, Part
@@ -51,6 +52,20 @@ class Results:
     def policies(self, trace: str) -> list[str]:
         """Return the labels of the policies that replayed this trace, in the order of the run."""
         return [row["policy"] for row in self.summary if row["trace"] == trace]
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the summary as an arrow table: a row for each trace and policy, with the parameters of a sweep as columns."""
+        return summary_table(self.summary, self.manifest.get("traces", {}))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the summary as a DataFrame: a row for each trace and policy, with the parameters of a sweep as columns."""
+        return self.to_arrow().to_pandas()
+
+    def _repr_html_(self) -> str:
+        """Return the ranked tables of all traces, which a notebook shows."""
+        from memtrace.results.shown import tables_of
+
+        return tables_of(self)
 
     def rows(self, table: str, trace: str, policy: str | None = None) -> TableRows:
         """Return the columns of one table ("timeline", "holes", ...) as numpy arrays, for one trace and, if given, one policy.
