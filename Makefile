@@ -44,13 +44,14 @@ bench-cold: setup ## seconds of commands without compiled code, and after an edi
 gpu-check: setup ## on a machine with PyTorch and a GPU: replays of recordings made there equal the recordings
 	$(BIN)/python -m benchmarks.gpu_check
 
-docs: setup ## write docs/measures.md, commands.md, policies.md, workloads.md, gates.md and heaps.md anew from the declarations
+docs: setup ## write docs/measures.md, commands.md, policies.md, workloads.md, gates.md, heaps.md and python.md anew from the declarations
 	$(BIN)/python -m docs.measures
 	$(BIN)/python -m docs.commands
 	$(BIN)/python -m docs.policies
 	$(BIN)/python -m docs.workloads
 	$(BIN)/python -m docs.gates
 	$(BIN)/python -m docs.heaps
+	$(BIN)/python -m docs.python
 
 reproductions: setup ## write docs/reproductions.md: classic results, measured again from generated traces
 	$(BIN)/python -m docs.reproductions

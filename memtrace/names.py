@@ -11,8 +11,7 @@ def split_spec(text: str, bare: str | None = None) -> tuple[str, dict[str, str]]
 
     ``bare`` is the option that a word without a key is the value of (None: such a word is an error).
     """
-    end = text.find(".py:") + 3 if ".py:" in text.partition("[")[0] else text.find(":") if not text.endswith(".py") else -1
-    name, rest = (text, "") if end < 0 else (text[:end], text[end + 1 :])
+    name, rest = split_name(text)
     given = {}
     for part in split_commas(rest):
         key, mark, value = part.partition(":" if ":" in part.partition("=")[0] else "=")
@@ -30,11 +29,18 @@ def split_spec(text: str, bare: str | None = None) -> tuple[str, dict[str, str]]
     return name.strip(), given
 
 
-def split_commas(text: str) -> list[str]:
+def split_name(text: str) -> tuple[str, str]:
+    """Return the name of ``name:key=value,...`` and the text behind it; the name may be the path of a .py file."""
+    end = text.find(".py:") + 3 if ".py:" in text.partition("[")[0] else text.find(":") if not text.endswith(".py") else -1
+    return (text, "") if end < 0 else (text[:end], text[end + 1 :])
+
+
+def split_commas(text: str, mark: str = ",") -> list[str]:
+    """Return the parts between the marks, without empty ones; marks inside [] do not split."""
     parts, depth, start = [], 0, 0
     for i, character in enumerate(text):
         depth += (character == "[") - (character == "]")
-        if character == "," and depth == 0:
+        if character == mark and depth == 0:
             parts.append(text[start:i])
             start = i + 1
     return [part for part in [*parts, text[start:]] if part.strip()]

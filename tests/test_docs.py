@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, Run
 
 from docs import commands, gates, heaps, measures, policies, workloads
-from memtrace.cli import COMMANDS
+from memtrace.cli import COMMANDS, GROUPS
 from memtrace.contract.policy import Policy, constants, functions
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE, Request
 from memtrace.engine.adapted import with_ledger
@@ -31,12 +31,12 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["README.md", "ci.md", "policies.md", "results.md", "suite.md", "trace.md"])
+@pytest.mark.parametrize("name", ["README.md", "ci.md", "figures.md", "policies.md", "python.md", "results.md", "suite.md", "trace.md"])
 def test_python_examples_run(name: str, desk: Path, memtrace: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "results.md":
         assert memtrace("run", "traces/gpt-6x512-fp32.csv", "-p", "best-fit", "-p", "first-fit", "--no-report").returncode == 0
     monkeypatch.chdir(desk)
-    examples = re.findall(r"```python\n(.*?)```", {"README.md": README, **DOCS}[name], re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", {**DOCS, "README.md": README}[name], re.DOTALL)
     assert examples
     for example in examples:
         exec(compile(example, name, "exec"), {})
@@ -44,11 +44,7 @@ def test_python_examples_run(name: str, desk: Path, memtrace: Run, monkeypatch: 
 
 def test_every_page_with_python_is_run() -> None:
     assert {name for name, text in DOCS.items() if "```python" in text} == {
-        "ci.md",
-        "policies.md",
-        "results.md",
-        "suite.md",
-        "trace.md",
+        *("ci.md", "figures.md", "policies.md", "python.md", "results.md", "suite.md", "trace.md")
     }
 
 
@@ -153,3 +149,11 @@ def test_links_lead_somewhere() -> None:
     for folder, text in [(ROOT, README), *[(ROOT / "docs", text) for text in DOCS.values()]]:
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (folder / link).exists(), link
+
+
+def test_the_index_has_every_page() -> None:
+    assert set(re.findall(r"\((\w[\w-]*\.md)", DOCS["README.md"])) == set(DOCS) - {"README.md"}
+
+
+def test_every_command_is_in_one_group_of_the_help() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(COMMANDS)

@@ -22,24 +22,12 @@ LONGEST = 420  # lines of a file, docstrings included
 HEAVY = {"numba", "pandas", "pyarrow", "matplotlib"}
 
 ORDER = (
-    *(
-        "errors",
-        "processes",
-        "temporary",
-        "units",
-        "names",
-        "wrapping",
-        "plugins",
-        "digests",
-        "records",
-        "lean",
-        "code_cache",
-        "kernels",
-    ),
+    *("errors", "processes", "temporary", "units", "names", "sweeps", "wrapping"),
+    *("plugins", "digests", "records", "lean", "code_cache", "kernels"),
     *("contract", "structures", "trace", "packing", "native", "policies", "engine", "validation"),
     *("formats", "workloads", "reading"),
     *("measures", "results", "questions", "gpu", "tiers"),
-    *("drawing", "plots", "report"),
+    *("drawing", "plots", "figures", "report"),
     *("recording", "torch", "comparing", "suite", "testing", "cli", "__main__"),
 )
 """The parts of the package, the lowest first: each imports only parts before it."""
@@ -168,7 +156,7 @@ def test_the_order_is_documented() -> None:
             "numba",
             {"lean", "code_cache", "kernels", "contract", "engine", "measures", "tiers"},
         ),
-        ("matplotlib", {"drawing", "plots"}),
+        ("matplotlib", {"drawing", "plots", "figures"}),
     ],
 )
 def test_a_library_is_imported_only_where_it_belongs(library: str, parts: set[str]) -> None:

@@ -72,7 +72,7 @@ class Reached(Exception):
 def settings_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings with which `memtrace run` begins to replay."""
 
-    def reach(traces: Any, policies: Any, settings: Settings, jobs: Any, progress: Any) -> None:
+    def reach(traces: Any, policies: Any, settings: Settings, jobs: Any, progress: Any, **more: Any) -> None:
         raise Reached(settings)
 
     monkeypatch.setattr("memtrace.results.running.run", reach)

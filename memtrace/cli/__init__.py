@@ -19,6 +19,7 @@ from memtrace.errors import InputError, MemtraceError, UsageError
 COMMANDS = {
     "run": ("run", "Replay traces through policies and write measures, plots and a report."),
     "report": ("report", "Write the report of a results folder as PDF, HTML or Markdown."),
+    "plot": ("plot", "Draw a figure of a results folder to publish, as PDF, SVG or PNG."),
     "show": ("report", "Show a results folder at the terminal."),
     "suite": ("suite", "Replay the traces and policies that a file lists, and check limits on the results, as in CI."),
     "compare": ("compare", "Show what changed between two results, and check limits on them."),
@@ -40,6 +41,14 @@ COMMANDS = {
     "policies": ("catalogue", "List the policies, explain one, or check your own."),
     "metrics": ("catalogue", "List the measures, or explain one."),
     "formats": ("catalogue", "List the formats that traces are read from, or explain one."),
+}
+# Heading of `memtrace --help` -> its commands, the common ones first.
+GROUPS = {
+    "Replay and compare": ("run", "suite", "compare", "show", "report", "plot"),
+    "GPU out of memory": ("whatif", "tiers"),
+    "How much memory is enough": ("mincap", "bound", "reuse", "contention"),
+    "Traces": ("info", "check", "convert", "record", "generate", "anonymize", "shrink", "export"),
+    "What there is": ("policies", "metrics", "workloads", "formats"),
 }
 INTERNAL = 70  # exit code of a mistake in memtrace itself: EX_SOFTWARE of sysexits.h
 
@@ -77,9 +86,11 @@ class Commands(click.Group):
             ctx.exit(0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from COMMANDS, without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        """Write the commands of GROUPS under their headings, without importing any."""
+        widest = max(map(len, COMMANDS))
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(widest), COMMANDS[name][1]) for name in names])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)

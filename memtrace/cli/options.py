@@ -15,7 +15,7 @@ from typing import Any, Literal
 import click
 
 from memtrace.errors import UsageError
-from memtrace.results.settings import Refused, RunOption, Settings, read_size, run_options
+from memtrace.results.settings import Refused, RunOption, Settings, read_size, read_sizes, run_options
 
 Decorator = Callable[[Any], Any]
 Declaration = tuple[tuple[str, ...], dict[str, Any]]  # the names of an option, and the other arguments of click.option
@@ -39,6 +39,7 @@ def checked(read: Callable[[Any], Any]) -> Callable[[click.Context, click.Parame
 
 
 SIZE = checked(read_size)  # the callback of an option that takes a number of bytes
+SIZES = checked(read_sizes)  # and of one that takes several
 
 
 def declaration(option: RunOption, help: str | None = None) -> Declaration:
@@ -63,7 +64,7 @@ OPTIONS: dict[str, Declaration] = {
             "multiple": True,
             "metavar": "POLICY",
             "help": "name:key=value,..., a .py file, or a group: classic, default, gpu, embedded, pools, kernel, all. "
-            "Repeatable.",
+            "A value may be a sweep: 16|64|256, 0..19. Repeatable.",
         },
     ),
     "policy": (("-p", "--policy"), {"metavar": "POLICY"}),

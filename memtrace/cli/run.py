@@ -11,11 +11,12 @@ import click
 
 from memtrace.cli import report_options
 from memtrace.cli.locality import check_locality, locality_rows, print_locality
-from memtrace.cli.options import option, settings_options
+from memtrace.cli.options import SIZES, option, settings_options
 from memtrace.cli.output import write_results
 from memtrace.cli.policies import default_policies, say_compiling, say_hints, say_settings
 from memtrace.cli.ranking import print_ranked
 from memtrace.cli.reading import read_trace, say_assumed
+from memtrace.cli.standings import print_standings
 from memtrace.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
 
+MOST_TRACES = 12  # up to so many traces each have a table, without -v
+
 
 @click.command()
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @option("policies")
-@settings_options("run", until="on_oom")
+@option(
+    "capacity", callback=SIZES, help="Fixed size of memory, or a sweep: 80GiB, '4GiB|8GiB', 2GiB..8GiB/12; else the heap grows."
+)
+@settings_options("run", after="capacity", until="on_oom")
 @option("invalid")
 @option("format", help="The format of the traces; by default it is recognised.")
 @option("output", metavar="DIR", help="The results folder; by default reports/<trace name>.")
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 def run(
     traces: tuple[str, ...],
     policies: tuple[str, ...],
+    capacity: tuple[int, ...] | None,
     settings: Settings,
     invalid: str,
     trace_format: str | None,
@@ -59,23 +66,34 @@ def run(
       memtrace run trace.csv
       memtrace run trace.parquet -p best-fit -p buddy --capacity 80GiB
       memtrace run trace.csv -p ./mine.py -o reports/mine --validate
+      memtrace run trace.csv -p 'best-fit:align=16|64|256' --capacity 2GiB..8GiB/12
     """
+    from dataclasses import replace
+
     from memtrace.engine.registry import parse_policies, settings_seen
     from memtrace.results.folder import check_folder
     from memtrace.results.running import check_names, check_options, shortage
     from memtrace.results.running import run as run_cells
+    from memtrace.workloads.recipe import each_of
 
     started = time.perf_counter()
+    capacities = capacity or ()
     named = parse_policies(policies)
-    check_options(named, settings.capacity)
+    if len(capacities) == 1:
+        settings, capacities = replace(settings, capacity=capacities[0]), ()
+    for size in capacities or [settings.capacity]:
+        check_options(named, size)
     if output is not None:
         check_folder(Path(output), force)
     bars = not (no_progress or quiet)
     read = [
-        read_trace(path, trace_format=trace_format, invalid=invalid, keep_ids=settings.placements, bars=bars) for path in traces
+        read_trace(path, trace_format=trace_format, invalid=invalid, keep_ids=settings.placements, bars=bars)
+        for text in traces
+        for path in each_of(text)
     ]
     chosen = named or parse_policies(default_policies(read))
-    check_options(chosen, settings.capacity)
+    for size in capacities or [settings.capacity]:
+        check_options(chosen, size)
     folder = Path(output) if output is not None else default_folder(read)
     check_folder(folder, force)
     check_names(read)
@@ -85,8 +103,10 @@ def run(
     say_hints(chosen, quiet or as_json)
     say_compiling(quiet or as_json)
     say_settings(pair for policy in chosen for pair in settings_seen(policy))
-    with cell_progress(read, len(chosen), bars) as progress:
-        results = run_cells(read, chosen, settings, jobs, progress)
+    times = len(chosen) * max(1, len(capacities))
+    say_cells(len(read), len(chosen), len(capacities), quiet or as_json)
+    with cell_progress(read, times, bars) as progress:
+        results = run_cells(read, chosen, settings, jobs, progress, **({"capacities": capacities} if capacities else {}))
     files = write_results(results, folder, () if no_report else ("pdf", "html"))
     if as_json:
         from memtrace.cli.output import echo_json
@@ -95,14 +115,20 @@ def run(
             {"schema": "memtrace.run/1", "results": results.summary, **locality_rows(results), "files": [str(f) for f in files]}
         )
         return
+    names = results.traces()
+    for name in names if verbose or len(names) <= MOST_TRACES else ():
+        print_ranked(results, name)
+        print_locality(results, name)
     for trace in read:
-        print_ranked(results, trace.name)
         say_recorded(results, trace)
-        print_locality(results, trace.name)
-    for policy in chosen:
-        reason = shortage(policy, settings.capacity)
-        if reason is not None:
-            echo(str(reason))
+    print_standings(results.summary)
+    if len(names) > MOST_TRACES and not verbose:
+        echo(f"-v shows a table for each of the {len(names):,} traces")
+    for size in capacities or [settings.capacity]:
+        for policy in chosen:
+            reason = shortage(policy, size)
+            if reason is not None:
+                echo(str(reason))
     if not quiet:
         say_files(folder, files, verbose)
         say_next(results, read)
@@ -116,8 +142,27 @@ def default_folder(traces: Sequence[Trace]) -> Path:
     return Path("reports") / f"{traces[0].name}{others}"
 
 
-def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
-    """Return a context manager that provides a function of (cell, events done in it), which moves one bar for all cells."""
+def say_cells(traces: int, policies: int, capacities: int, silent: bool) -> None:
+    """Say how many cells are replayed, if there are several traces or capacities."""
+    if not silent and (traces > 1 or capacities > 1):
+        count = traces * policies * max(1, capacities)
+        parts = [
+            f"{number:,} {word if number == 1 else words}"
+            for number, word, words in (
+                (traces, "trace", "traces"),
+                (policies, "policy", "policies"),
+                (capacities, "capacity", "capacities"),
+            )
+            if number
+        ]
+        echo(f"{count:,} cells: {' x '.join(parts)}", err=True)
+
+
+def cell_progress(traces: Sequence[Trace], times: int, bars: bool) -> Any:
+    """Return a context manager that provides a function of (cell, events done in it), which moves one bar for all cells.
+
+    ``times`` is how often each trace is replayed.
+    """
     from contextlib import contextmanager
 
     from memtrace.cli.output import bar
@@ -125,7 +170,7 @@ def cell_progress(traces: Sequence[Trace], policies: int, bars: bool) -> Any:
     @contextmanager
     def progress() -> Any:
         """Draw the bar, and provide the function."""
-        total = policies * sum(trace.facts.events for trace in traces)
+        total = times * sum(trace.facts.events for trace in traces)
         done: dict[int, int] = {}
         with bar("replaying", bars, total) as advance:
 

@@ -127,6 +127,8 @@ def suite(
     with trusted(asked, trust) as allowed:
         planned = plan(allowed)
         say_settings(pair for task in planned.tasks for pair in task.outside)
+        if not (quiet or as_json):
+            echo(plan_text(planned), err=True)
         ran = replay(planned, store, resume, jobs, scheduler, not (no_progress or quiet), quiet or as_json)
     rows, files = write_results(planned, store, ran, started)
     found, unjudged = judged(planned, rows, base, ran, update_baseline)
@@ -215,6 +217,14 @@ def show_listing(suite: Suite, found: Listing, store: Store, as_json: bool, verb
         echo(f"installed plug-in, which was not run: {name}")
     done = sum(state is True for state in finished.values())
     echo(f"{len(finished):,} cells, of which --resume would leave out {done:,}; nothing was replayed")
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the number of cells, and of traces and policies, in words; a trace with several capacities counts so often."""
+    traces = len(plan.sources)
+    policies = len(plan.tasks) // max(1, traces)
+    named = f"{traces:,} trace{'' if traces == 1 else 's'}", f"{policies:,} polic{'y' if policies == 1 else 'ies'}"
+    return f"{len(plan.tasks):,} cells to replay: {' x '.join(named)}"
 
 
 def replay(

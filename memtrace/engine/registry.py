@@ -27,6 +27,7 @@ from memtrace.engine.policy_objects import module_of, pieces_of
 from memtrace.errors import MemtraceError, PolicyError, UsageError
 from memtrace.names import split_spec, unknown
 from memtrace.structures.rules import heap_rules
+from memtrace.sweeps import spellings
 from memtrace.units import parse_size
 
 Value = int | bool | str
@@ -232,9 +233,9 @@ def settings_seen(policy: Policy) -> tuple[tuple[str, str], ...]:
 
 
 def parse_policies(texts: list[str] | tuple[str, ...]) -> list[Policy]:
-    """Each text is a group, or ``name:key=value,...``; the same policy asked for twice counts once."""
+    """Each text is a group, or ``name:key=value,...`` with sweeps as values; the same policy asked for twice counts once."""
     labels: list[str] = []
-    for text in texts:
+    for text in (each for written in texts for each in spellings(written)):
         members = group(text) if text in GROUP_WORDS else []
         if text in GROUP_WORDS and not members:
             raise UsageError(f"the group {text} has no policies in this version")

@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 PARTIAL = ".partial-"  # the temporary folder's name, before the process id; a killed run leaves such a folder behind
 LOCK = f"{PARTIAL}lock"  # the file that is locked while a process writes to the folder; it has the number of the process
 OWN_SCHEMAS = ("memtrace.results/", "memtrace.suite/", "memtrace.tiers/")  # how the schema of a folder of memtrace begins
+SUMMARY_ONLY = "memtrace.suite/"  # how the schema of a folder begins that has a summary, and a folder for each trace
 TABLE_SUFFIX = ".parquet"
 TABLES = ("timeline", "holes", "occupancy", "distributions", "timing")  # written always
 OPTIONAL_TABLES = (
@@ -126,7 +127,7 @@ def write_summary_folder(
 
     def produce(stage: Path) -> list[Path]:
         """Write both tables into the temporary folder."""
-        tables = {"summary": summary_table(rows)} | ({"timing": pa.concat_tables(timing)} if timing else {})
+        tables = {"summary": summary_table(rows, manifest["traces"])} | ({"timing": pa.concat_tables(timing)} if timing else {})
         return [_write_table(table, stage / f"{name}.parquet") for name, table in tables.items()]
 
     return _write_whole(folder, manifest, produce)
@@ -184,7 +185,7 @@ def _write_tables(results: Results, stage: Path) -> list[Path]:
 
     A table of MORE without rows is not written, except for `placements`, which is written if it was asked for.
     """
-    tables = {"summary": summary_table(results.summary)}
+    tables = {"summary": summary_table(results.summary, results.manifest["traces"])}
     tables |= {name: getattr(results, name) for name in TABLES}
     tables |= {
         name: table

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from memtrace import temporary
 from memtrace.errors import PolicyError, PoolTooSmallError, UsageError
 from memtrace.processes import safe_path, signals_deferred
+from memtrace.sweeps import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +53,13 @@ def run(
     settings: Settings,
     jobs: int | None = None,
     progress: Progress | None = None,
+    capacities: Sequence[int] = (),
 ) -> Results:
     """Replay every trace through every policy, and return the results of the run.
 
-    ``jobs`` is the number of processes, None for as many as pay; the results do not depend on it. Raise UsageError if
-    two traces have the same name.
+    With ``capacities``, in bytes, each trace is replayed within each of them, in place of that of the settings, and is called
+    `name@capacity`. ``jobs`` is the number of processes, None for as many as pay; the results do not depend on it. Raise
+    UsageError if two traces have the same name.
     """
     from memtrace.engine.registry import file_texts
     from memtrace.results.gather import distributions
@@ -65,20 +68,28 @@ def run(
 
     check_names(traces)
     started = time.perf_counter()
-    cells = cells_of(traces, policies, settings, jobs)
+    within = [(trace, settings) for trace in traces]
+    if capacities:
+        within = [(sized(trace, each), replace(settings, capacity=each)) for trace in traces for each in capacities]
+    cells = cells_of(within, policies, jobs)
     parts = replay_cells(cells, jobs_for(cells, jobs), progress or (lambda cell, events: None))
-    sources = {trace.name: trace.source for trace in traces}
+    sources = {trace.name: trace.source for trace, _ in within}
     about = manifest(sources, time.perf_counter() - started, file_texts(policies))
     if settings.tags != "auto":
         about["tags"] = settings.tags  # as tables and figures of these results are to group tags
-    return build(parts, [distributions(t) for t in traces], about)
+    return build(parts, [distributions(trace) for trace, _ in within], about)
 
 
-def cells_of(traces: Sequence[Trace], policies: Sequence[Policy], settings: Settings, jobs: int | None) -> list[Cell]:
-    """Return the cells of a run: every trace with every policy."""
+def sized(trace: Trace, capacity: int) -> Trace:
+    """Return the trace under the name that results have for it with this capacity in bytes."""
+    return replace(trace, name=f"{trace.name}@{size_text(capacity)}")
+
+
+def cells_of(traces: Sequence[tuple[Trace, Settings]], policies: Sequence[Policy], jobs: int | None) -> list[Cell]:
+    """Return the cells of a run: every trace, with its settings, and every policy."""
     from memtrace.engine.handover import processors
 
-    cells = [Cell(trace, policy, settings) for trace in traces for policy in policies]
+    cells = [Cell(trace, policy, settings) for trace, settings in traces for policy in policies]
     used = jobs_for(cells, jobs)
     expected = sum(cell.trace.facts.events for cell in cells) // used
     return [replace(cell, expected=expected, background=used < processors()) for cell in cells]
@@ -214,9 +225,10 @@ def replay_cells(cells: Sequence[Cell], jobs: int, progress: Progress) -> list[P
         return [replay_cell(cell, partial(_advance, progress, i)) for i, cell in enumerate(cells)]
     announce_compiling(cells)
     with temporary.folder() as directory:
-        shared = {id(cell.trace): cell.trace for cell in cells}
-        files = {key: trace.share(directory) for key, trace in shared.items()}
-        sent = [replace(cell, trace=files[id(cell.trace)]) for cell in cells]
+        # A trace with several capacities is several traces of one storage, which is written once.
+        shared = {id(cell.trace.prepared): cell.trace for cell in cells}
+        files = {key: trace.share(directory).prepared for key, trace in shared.items()}
+        sent = [replace(cell, trace=replace(cell.trace, prepared=files[id(cell.trace.prepared)])) for cell in cells]
         return replay_in_processes(sent, jobs, progress)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from memtrace.engine.replay import ALL_SAMPLES, DEFAULT_SAMPLES, OnOom
 from memtrace.errors import UsageError
+from memtrace.sweeps import values
 from memtrace.trace.tags import Grouping
 from memtrace.units import parse_size
 
@@ -78,6 +79,14 @@ def read_size(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int | str):
         raise UsageError(f"{given!r} is no size; write 4096 or '80GiB'")
     return parse_size(str(given))
+
+
+def read_sizes(given: Any) -> tuple[int, ...]:
+    """Return numbers of bytes, given as a number or as a text that may be a sweep such as "2GiB..8GiB/12".
+
+    Raise UsageError if it is none.
+    """
+    return tuple(map(read_size, values(given))) if isinstance(given, str) else (read_size(given),)
 
 
 def read_samples(given: Any) -> int:

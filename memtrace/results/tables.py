@@ -6,7 +6,7 @@ hold the parts one below the other in the order in which they are given, so they
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from memtrace.results.schema import BY_POLICY, schema, summary_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow
 
     from memtrace.results.gather import Columns, Part
@@ -53,6 +54,20 @@ class Results:
     def policies(self, trace: str) -> list[str]:
         """Return the labels of the policies that replayed this trace, in the order of the run."""
         return [row["policy"] for row in self.summary if row["trace"] == trace]
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the summary as an arrow table: a row for each trace and policy, with the parameters of a sweep as columns."""
+        return summary_table(self.summary, self.manifest.get("traces", {}))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the summary as a DataFrame: a row for each trace and policy, with the parameters of a sweep as columns."""
+        return self.to_arrow().to_pandas()
+
+    def _repr_html_(self) -> str:
+        """Return the ranked tables of all traces, which a notebook shows."""
+        from memtrace.results.shown import tables_of
+
+        return tables_of(self)
 
     def rows(self, table: str, trace: str, policy: str | None = None) -> TableRows:
         """Return the columns of one table ("timeline", "holes", ...) as numpy arrays, for one trace and, if given, one policy.
@@ -105,12 +120,20 @@ def table(name: str, parts: Sequence[Columns], counters: tuple[str, ...] = ()) -
     return pa.concat_tables(tables) if tables else shape.empty_table()
 
 
-def summary_table(rows: Sequence[dict[str, Any]]) -> pyarrow.Table:
-    """Return the arrow table of summary.parquet from its rows, each a dict by column name."""
+def summary_table(rows: Sequence[dict[str, Any]], sources: Mapping[str, str] | None = None) -> pyarrow.Table:
+    """Return the arrow table of summary.parquet from its rows, each a dict by column name.
+
+    With ``sources``, the path, URL or recipe of each trace, the parameters of a sweep follow as columns of their own.
+    """
     import pyarrow as pa
 
+    from memtrace.results.parameters import parameters
+
     shape = schema("summary")
-    return pa.table({name: pa.array([row[name] for row in rows], shape.field(name).type) for name in summary_columns()}, shape)
+    found = pa.table({name: pa.array([row[name] for row in rows], shape.field(name).type) for name in summary_columns()}, shape)
+    for name, values in ({} if sources is None else parameters(rows, sources)).items():
+        found = found.append_column(name, pa.array(values))
+    return found
 
 
 def _array(part: Columns, field: Any) -> Any:

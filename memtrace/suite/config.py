@@ -6,6 +6,7 @@ Every mistake in the file is a UsageError that names the file and the key.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,8 @@ from memtrace.comparing.grammar import Gate, parse_gate
 from memtrace.errors import UsageError
 from memtrace.names import nearest, unknown
 from memtrace.results.settings import Refused, Settings, run_options
+from memtrace.sweeps import spellings
+from memtrace.sweeps import values as each_value
 
 FILE, PROJECT, TABLE = "memtrace.toml", "pyproject.toml", "memtrace"
 REPORTS = ("pdf", "html", "md")  # the kinds of report that the key reports takes
@@ -201,6 +204,10 @@ class _Reader:
             raise self.error(f"traces: {entry!r} lacks the key trace")
         capacity = table.get("capacity", self.document.get("capacity"))
         capacities = capacity if isinstance(capacity, list) else [capacity]
+        capacities = [
+            one for each in capacities for one in (self.swept("capacity", each_value, each) if isinstance(each, str) else [each])
+        ]
+        several = isinstance(capacity, list) or len(capacities) > 1
         invalid = self.invalid(table, self.invalid(self.document, INVALID[0]))
         return [
             TraceSpec(
@@ -209,11 +216,27 @@ class _Reader:
                 format=self.text(table, "format"),
                 invalid=invalid,
                 capacity=None if each is None else self.setting("capacity", each),
-                capacity_text=str(each) if isinstance(capacity, list) else None,
+                capacity_text=str(each) if several else None,
             )
-            for sown, name in self.sown(trace, table)
+            for sown, name in self.sown_each(trace, table)
             for each in capacities
         ]
+
+    def sown_each(self, text: str, table: dict[str, Any]) -> list[tuple[str, str | None]]:
+        """Return the traces of an entry and their names; a workload whose options are sweeps becomes several."""
+        from memtrace.workloads.recipe import each_of
+
+        found = [each for trace in self.swept("traces", each_of, text) for each in self.sown(trace, table)]
+        if len(found) > 1 and self.text(table, "name") is not None and len({name for _, name in found}) < len(found):
+            raise self.error(f"traces: {text!r} stands for {len(found)} traces, which cannot all be called {table['name']!r}")
+        return found
+
+    def swept(self, key: str, read: Callable[[str], list[str]], text: str) -> list[str]:
+        """Return what a text that may be a sweep stands for."""
+        try:
+            return read(text)
+        except UsageError as error:
+            raise self.error(f"{key}: {error}") from None
 
     def sown(self, trace: str, table: dict[str, Any]) -> list[tuple[str, str | None]]:
         """Return the trace of an entry and its name; of a workload with the key seeds, one for each seed from 0 on.
@@ -253,7 +276,7 @@ class _Reader:
         of its values, and several lists for all their combinations.
         """
         if isinstance(entry, str):
-            return [entry]
+            return self.swept("policies", spellings, entry)
         if not isinstance(entry, dict) or not isinstance(entry.get("policy"), str):
             raise self.error(f"policies: {entry!r} is neither a policy in quotes nor a table with the key policy")
         options = {key: value if isinstance(value, list) else [value] for key, value in entry.items() if key != "policy"}
@@ -261,7 +284,10 @@ class _Reader:
             if not values or not all(isinstance(value, str | int) for value in values):
                 raise self.error(f"policies: {key} of {entry['policy']} is to be a value or a list of values")
         start = entry["policy"] + ("," if ":" in entry["policy"].removesuffix(".py") else ":")
-        pairs = [[f"{key}={_option(value)}" for value in values] for key, values in options.items()]
+        pairs = [
+            [f"{key}={one}" for value in values for one in self.swept("policies", each_value, _option(value))]
+            for key, values in options.items()
+        ]
         return [start + ",".join(chosen) if chosen else entry["policy"] for chosen in product(*pairs)]
 
     def gate(self, text: str) -> Gate:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow
 
 SCHEMA = "memtrace.trace/1"
 COLUMNS = ("op", "id", "size", "time", "align", "stream", "dst", "tag")  # of a trace file, in the order of the schema
@@ -156,6 +157,18 @@ class Trace:
         from memtrace.trace.store import to_frame
 
         return to_frame(self)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return an arrow table with one row per event, and the columns of `to_pandas`."""
+        import pyarrow
+
+        return pyarrow.Table.from_pandas(self.to_pandas().reset_index(), preserve_index=False)
+
+    def _repr_html_(self) -> str:
+        """Return the trace's name and its facts as HTML, which a notebook shows."""
+        from html import escape
+
+        return f"<p>{escape(repr(self)[1:-1])}</p>"
 
     def __repr__(self) -> str:
         """Return the trace's name, its number of events and the greatest number of live blocks."""

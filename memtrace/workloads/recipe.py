@@ -14,6 +14,7 @@ import numpy as np
 from memtrace import __version__
 from memtrace.errors import UsageError
 from memtrace.names import nearest, split_spec
+from memtrace.sweeps import spellings
 from memtrace.trace.batches import Batch, RowLocation, rows_of
 from memtrace.trace.model import COLUMNS, Trace
 from memtrace.workloads import added_workloads, load, workload_names
@@ -122,6 +123,14 @@ def parse(text: str, more: Mapping[str, str] | None = None, seed: int | None = N
 def is_workload(text: str) -> bool:
     """Return whether a text, given where a trace is expected, names a workload."""
     return text.partition(":")[0] in workload_names()
+
+
+def each_of(text: str) -> list[str]:
+    """Return the traces that a text stands for: a workload's options may be sweeps, any other text is one trace.
+
+    Raise UsageError for a sweep that cannot be read.
+    """
+    return spellings(text) if is_workload(text) else [text]
 
 
 def nearest_workload(text: str) -> str | None:
