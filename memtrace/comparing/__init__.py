@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def compare(base: Place, head: Place | None = None, fail_if: Sequence[str] = (),
     from memtrace.comparing.comparison import by_key
     from memtrace.comparing.grammar import parse_gate
     from memtrace.comparing.inputs import rows_of, source_name
+    from memtrace.comparing.tags import grown
     from memtrace.errors import UsageError
 
     gates = [parse_gate(text) for text in fail_if]
@@ -31,7 +33,10 @@ def compare(base: Place, head: Place | None = None, fail_if: Sequence[str] = (),
         return compare_policies(first, gates, reference)
     if reference is not None:
         raise UsageError("a reference policy is for one folder; with two, every policy is compared with itself")
-    return compare_rows(first, by_key(rows_of(head), source_name(head)), gates)
+    found = compare_rows(first, by_key(rows_of(head), source_name(head)), gates)
+    tags = grown(base, head)
+    causes = {key: f"{text}; {tags[key]}" if key in tags else text for key, text in found.causes.items()}
+    return replace(found, causes=causes)
 
 
 def compare_rows(base: Rows, head: Rows, gates: Sequence[Gate], failed: Collection[Key] = ()) -> Comparison:

@@ -32,8 +32,8 @@ def cause(base: Row, head: Row) -> str | None:
         return None
     whole, asked = new - old, new_live - old_live
     over = f"{format_size(old - old_live)} over the live bytes before, {format_size(new - new_live)} now"
-    traces = {str(row.get("trace_sha256") or id(row))[:DIGITS] for row in (base, head)}
-    if len(traces) == 1:
+    first, second = (str(row.get("trace_sha256") or "")[:DIGITS] for row in (base, head))
+    if first and first == second:
         return f"the allocator, since the trace is the same: {over}"
     if not asked:
         return f"not how much the program needs: the most live bytes are {format_size(new_live)} on both sides; {over}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,12 +19,14 @@ from memtrace.comparing.changes import change_text
 from memtrace.comparing.comparison import Comparison, Outcome
 from memtrace.comparing.inputs import baseline_text, read_baseline, write_baseline
 from memtrace.comparing.outputs import escape, junit, markdown, workflow_commands
+from memtrace.comparing.tags import grown
 from memtrace.engine.registry import parse_policies
 from memtrace.errors import InputError, UsageError
 from memtrace.reading import read
 from memtrace.results.folder import write_folder
 from memtrace.results.running import run
 from memtrace.results.settings import Settings
+from memtrace.results.tables import Results
 from memtrace.trace import from_events
 
 TRACE = ROOT / "traces" / "gpt-6x512-fp32.csv"
@@ -105,6 +108,25 @@ def test_is_it_the_program_or_the_allocator(base: tuple[Any, ...], head: tuple[A
     rows = [dict(zip(("peak_reserved_bytes", "peak_live_bytes", "trace_sha256"), each, strict=True)) for each in (base, head)]
     found = cause(*rows)
     assert found is None if said is None else found is not None and found.startswith(said), found
+
+
+def test_the_tags_that_grew(tmp_path: Path) -> None:
+    def results(sizes: dict[str | None, int]) -> Results:
+        """One trace, in which a block of each tag is live at once."""
+        rows = [("alloc", i, size, None, None, None, None, tag) for i, (tag, size) in enumerate(sizes.items())]
+        return run([replace(from_events(rows), name="t")], parse_policies(["bump"]), Settings(), jobs=1)
+
+    base, head = results({"weight": 1000, "activation": 500, None: 10}), results({"weight": 1000, "activation": 900, "new": 50})
+    said = {
+        (
+            "t",
+            "bump",
+        ): "at the peak: activation +400 B (500 B, now 900 B), new +50 B (0 B, now 50 B), no tag -10 B (10 B, now 0 B)"
+    }
+    assert grown(base, head) == said and grown(base, base) == {}
+    assert package.compare(base, head).causes["t", "bump"].endswith(f"; {said['t', 'bump']}")
+    write_folder(base, tmp_path / "base")
+    assert grown(tmp_path / "base", head) == said and grown(tmp_path / "none", head) == {}
 
 
 def test_what_the_reviewer_reads(two: Path) -> None:
