@@ -7,7 +7,8 @@ from types import ModuleType
 
 from docs.policies import table
 from memtrace.contract.policy import constants_of, function_of
-from memtrace.engine.registry import builtin_policies, options_of, text_of
+from memtrace.engine.options import options_of, text_of
+from memtrace.engine.registry import builtin_policies
 
 PAGE = Path(__file__).with_suffix(".md")
 FIRST, LAST = "<!-- heaps -->", "<!-- /heaps -->"

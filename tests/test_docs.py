@@ -14,7 +14,8 @@ from memtrace.cli import COMMANDS, GROUPS
 from memtrace.contract.policy import Policy, constants, functions
 from memtrace.contract.request import ENLARGE, NOTHING, NOWHERE, Request
 from memtrace.engine.adapted import with_ledger
-from memtrace.engine.registry import builtin_policies, group, options_of
+from memtrace.engine.options import options_of
+from memtrace.engine.registry import builtin_policies, group
 from memtrace.results.schema import TABLES, columns_of
 from memtrace.trace.model import COLUMNS, Op
 from memtrace.validation.policies import check_policy
@@ -31,7 +32,9 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["README.md", "ci.md", "figures.md", "policies.md", "python.md", "results.md", "suite.md", "trace.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "ci.md", "figures.md", "policies.md", "python.md", "results.md", "suite.md", "trace.md"]
+)
 def test_python_examples_run(name: str, desk: Path, memtrace: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "results.md":
         assert memtrace("run", "traces/gpt-6x512-fp32.csv", "-p", "best-fit", "-p", "first-fit", "--no-report").returncode == 0

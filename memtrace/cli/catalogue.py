@@ -20,7 +20,7 @@ from memtrace.errors import InputError, UsageError
 from memtrace.names import unknown
 
 if TYPE_CHECKING:
-    from memtrace.engine.registry import Option
+    from memtrace.engine.options import Option
     from memtrace.measures.declaration import Metric
     from memtrace.reading.recognition import Recognised
 
@@ -184,14 +184,14 @@ def first_line(thing: Any) -> str:
 
 def options_of(name: str) -> list[Option]:
     """Return the options of the policy of this name, or of this file."""
-    from memtrace.engine.registry import options_of as read_options
+    from memtrace.engine.options import options_of as read_options
 
     return list(read_options(policy_module(name)[0]).values())
 
 
 def option_row(option: Option) -> tuple[str, str, str]:
     """Return a line of the table of options: name, default, choices."""
-    from memtrace.engine.registry import text_of
+    from memtrace.engine.options import text_of
 
     return option.name, text_of(option.default), "|".join(option.choices)
 

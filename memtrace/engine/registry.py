@@ -1,8 +1,7 @@
-"""Find policies and read their options: from the text `name:key=value,...`, a group's name, or the path of a file, to a Policy.
+"""Find policies: from the text `name:key=value,...`, a group's name, or the path of a file, to a Policy.
 
-The options are the parameters of the policy's ``init``. A policy over another, such as `arenas:policy=[best-fit:align=64]`,
-becomes one module with the inner policy's functions inside. The module's name has the inner policy but not its options, which
-only ``init`` reads, so one compiled loop serves them all.
+A policy over another, such as `arenas:policy=[best-fit:align=64]`, becomes one module with the inner policy's functions inside.
+The module's name has the inner policy but not its options, which only ``init`` reads, so one compiled loop serves them all.
 """
 
 import importlib
@@ -15,78 +14,19 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import memtrace.policies
 from memtrace import plugins
 from memtrace.contract.policy import constants, constants_of, function_of, has_ledger
 from memtrace.engine.binding import bind
 from memtrace.engine.form import check_form
+from memtrace.engine.options import Value, options_of, parse_options, text_of, value_of
 from memtrace.engine.policy_files import load_module
 from memtrace.engine.policy_objects import module_of, pieces_of
-from memtrace.errors import MemtraceError, PolicyError, UsageError
+from memtrace.errors import PolicyError, UsageError
 from memtrace.names import split_spec, unknown
-from memtrace.structures.rules import heap_rules
 from memtrace.sweeps import spellings
-from memtrace.units import parse_size
-
-Value = int | bool | str
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option: its default, and the words it takes if it takes words."""
-
-    name: str
-    default: Value
-    choices: tuple[str, ...] = ()
-
-
-def options_of(module: ModuleType) -> dict[str, Option]:
-    """The options of a policy, by name; a policy whose ``init`` takes ``**options`` takes the common ones of a heap."""
-    parameters = list(inspect.signature(module.init).parameters.values())[2:]
-    found = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
-    if len(found) < len(parameters):
-        found += list(inspect.signature(heap_rules).parameters.values())[1:]
-    options = {p.name: _option(p) for p in found if p.default is not p.empty}
-    swaps = constants_of(module).SWAPS
-    return {**options, "swap": Option("swap", swaps[0], swaps)}
-
-
-def _option(parameter: inspect.Parameter) -> Option:
-    choices = get_args(parameter.annotation) if get_origin(parameter.annotation) is Literal else ()
-    return Option(parameter.name, parameter.default, choices)
-
-
-def parse_options(policy: str, given: dict[str, str], known: dict[str, Option]) -> dict[str, Value]:
-    """Values for the options given as text; raises UsageError that names the option and what it takes."""
-    values = {}
-    for name, text in given.items():
-        if name not in known:
-            raise unknown(f"option of {policy}", name, known)
-        values[name] = _value(policy, known[name], text)
-    return values
-
-
-def _value(policy: str, option: Option, text: str) -> Value:
-    if option.choices:
-        if text not in option.choices:
-            raise UsageError(f"{policy}: {option.name}={text} is none of {', '.join(option.choices)}")
-        return text
-    if isinstance(option.default, bool):
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"{policy}: {option.name}={text} is neither true nor false")
-        return text.lower() == "true"
-    if isinstance(option.default, int):
-        try:
-            return -parse_size(text[1:]) if text.startswith("-") else parse_size(text)
-        except MemtraceError as error:
-            raise UsageError(f"{policy}: {option.name}={text}: {error}") from None
-    return text
-
-
-def text_of(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def with_inner(module: ModuleType, options: dict[str, Value]) -> ModuleType:
@@ -351,7 +291,7 @@ def policy(
     module = module_of(given, own)
     check_form(own, module)
     known = options_of(module)
-    values = {key: _value(own, known[key], text_of(value)) for key, value in (options or {}).items() if key in known}
+    values = {key: value_of(own, known[key], text_of(value)) for key, value in (options or {}).items() if key in known}
     for key in options or {}:
         if key not in known:
             raise unknown(f"option of {own}", key, known)

@@ -205,7 +205,8 @@ def options_text(label: str, options: dict[str, Any]) -> str:
 
     ``label`` is the policy's name in results. The defaults are known of policies of the package.
     """
-    from memtrace.engine.registry import builtin_policies, load_named, options_of
+    from memtrace.engine.options import options_of
+    from memtrace.engine.registry import builtin_policies, load_named
 
     name = base_name(label)
     kept, left = options, ""

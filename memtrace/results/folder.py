@@ -185,7 +185,7 @@ def _write_tables(results: Results, stage: Path) -> list[Path]:
 
     A table of MORE without rows is not written, except for `placements`, which is written if it was asked for.
     """
-    tables = {"summary": summary_table(results.summary, results.manifest["traces"])}
+    tables = {"summary": summary_table(results.summary, results.manifest.get("traces", {}))}
     tables |= {name: getattr(results, name) for name in TABLES}
     tables |= {
         name: table

@@ -16,7 +16,8 @@ import numpy as np
 from memtrace.contract.policy import function_of, has_ledger
 from memtrace.engine.driver import UNBOUNDED
 from memtrace.engine.explanation import fields_of, strange_field
-from memtrace.engine.registry import Option, Policy, Value, options_of, text_of
+from memtrace.engine.options import Option, Value, options_of, text_of
+from memtrace.engine.registry import Policy
 from memtrace.engine.replay import Hooks, Placement, replay
 from memtrace.errors import MemtraceError, PolicyError, UsageError
 from memtrace.trace import Trace, from_events

@@ -11,7 +11,8 @@ from conftest import Run
 import memtrace as package
 from memtrace.engine.driver import initial_state
 from memtrace.engine.form import hints
-from memtrace.engine.registry import builtin_policies, options_of, parse_policy
+from memtrace.engine.options import options_of
+from memtrace.engine.registry import builtin_policies, parse_policy
 from memtrace.errors import PolicyError, UsageError
 from memtrace.structures.rules import heap_rules
 from memtrace.trace import from_events
