@@ -12,6 +12,7 @@ from memtrace.drawing.frame import POINTS, WIDTH, Frame, titled
 from memtrace.drawing.style import ALARM, FAINT, INK, SMALL, TITLE_ROOM, Colour, mixed
 from memtrace.drawing.text import shorten, width
 from memtrace.report.blocks import Block, Column, Document, Heading, Paragraph, Picture, Table
+from memtrace.report.suite_traces import boxes, capacities, pages
 from memtrace.results.standings import EXTRA, conclusion, over_bound, paired, standings, tells_ends_apart
 from memtrace.results.verdict import above_bound, best, is_oom, is_served, rank, ratio_text
 from memtrace.units import format_size
@@ -27,7 +28,7 @@ STANDINGS = (
     Column("at end", 0.8, numbers=True),
     Column("best on", 0.9, numbers=True),
     Column("rank", 0.7, numbers=True),
-    Column("failed", 0.8, numbers=True),
+    Column("failed", 1.0, numbers=True),
 )
 PAIRS = (
     Column("beside the first", 3.0),
@@ -110,10 +111,12 @@ def build(rows: Sequence[Row], title: str) -> Document:
         if all(each.p is None and each.low is None for each in pairs):
             blocks.append(Paragraph(f"Intervals and tests need an extra: {EXTRA}."))
     traces = list(dict.fromkeys(row["trace"] for row in rows))
+    policies = [each.policy for each in ranked]
+    blocks += [*boxes(rows, policies), *capacities(rows, policies)]
     for heat in (NEEDED, HELD) if tells_ends_apart(rows) else (NEEDED,):
-        blocks += _heat_maps(rows, [each.policy for each in ranked], traces, heat)
+        blocks += _heat_maps(rows, policies, traces, heat)
     lines = [_trace(trace, [row for row in rows if row["trace"] == trace]) for trace in traces]
-    blocks += [Heading("Traces"), Table(TRACES, tuple(lines))]
+    blocks += [Heading("Traces"), Table(TRACES, tuple(lines)), *pages(rows, traces)]
     return Document(f"memtrace: {title}", tuple(blocks))
 
 
