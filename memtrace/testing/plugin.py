@@ -90,7 +90,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         said = recorder.judge()
     except MemtraceError as error:
         pytest.fail(f"memtrace: {error}", pytrace=False)
-    pyfuncitem.config.stash[NEW_ROWS].extend(recorder.rows)
+    pyfuncitem.config.stash[NEW_ROWS].extend(recorder.rows_to_keep())
     if said is not None:
         pyfuncitem.user_properties.append(("memtrace_report", str(recorder.report)))
         pytest.fail(said, pytrace=False)

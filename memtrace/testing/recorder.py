@@ -214,6 +214,14 @@ class Recorder:
                 raise UsageError(f"{self.baseline} has no row of {self.test}\ntry: pytest --memtrace-update-baseline")
         return judge(gates, head, base)
 
+    def rows_to_keep(self) -> list[dict[str, Any]]:
+        """Return what a baseline has of the rows: with the measures of the test's gates."""
+        from memtrace.comparing.grammar import parse_gate
+        from memtrace.comparing.inputs import columns
+
+        names = columns(parse_gate(text).measure for text in self.wanted.gates)
+        return [{name: row[name] for name in names} for row in self.rows]
+
     def remove(self) -> None:
         """Remove what the test wrote, also what an earlier run of it left."""
         import shutil
@@ -229,8 +237,7 @@ def update_baseline(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     old = read_baseline(path) if path.exists() else []
     new = {row["trace"] for row in rows}
     kept = [row for row in old if row["trace"] not in new]
-    measures = [*(name for row in old for name in row), "peak_live_bytes"]
-    known = {*IDENTITY, *MEASURES, *(metric.name for metric in declared())}
-    columns = [name for name in dict.fromkeys(measures) if name in known]
+    known = {metric.name for metric in declared()}
+    columns = [name for name in dict.fromkeys(name for row in [*old, *rows] for name in row) if name in known]
     empty = dict.fromkeys([*IDENTITY, *MEASURES, *columns])
     write_baseline([{**empty, **row} for row in [*kept, *rows]], path, columns)

@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 import memtrace
+from memtrace.comparing.inputs import read_baseline
 from memtrace.errors import UsageError
 from memtrace.testing.plugin import leave_asserts
 from memtrace.testing.recorder import Recorder, Wanted, update_baseline
@@ -82,7 +83,7 @@ def test_a_gate_that_fails_has_a_short_message_and_a_report(pytester: pytest.Pyt
 
 
 def test_a_baseline_is_written_and_compared_with(pytester: pytest.Pytester) -> None:
-    made(pytester, "fail_if='peak_live_bytes > +10%'")
+    made(pytester, "fail_if=['peak_live_bytes > +10%', 'search_mean > +1%']")
     done = pytester.runpytest_inprocess(*PLUGIN)
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(
@@ -91,8 +92,10 @@ def test_a_baseline_is_written_and_compared_with(pytester: pytest.Pytester) -> N
     pytester.runpytest_inprocess(*PLUGIN, "--memtrace-update-baseline").assert_outcomes(passed=1)
     assert "test_it.py::test_it" in (pytester.path / "memtrace-tests.csv").read_text()
     pytester.runpytest_inprocess(*PLUGIN).assert_outcomes(passed=1)
-    made(pytester, "fail_if='peak_live_bytes > +10%'", blocks=4)
-    pytester.runpytest_inprocess(*PLUGIN).assert_outcomes(failed=1)
+    made(pytester, "fail_if=['peak_live_bytes > +10%', 'search_mean > +1%']", blocks=4)
+    done = pytester.runpytest_inprocess(*PLUGIN)
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["memtrace: peak_live_bytes > +10%: test_it.py::test_it, best-fit: measured 4,194,304 B*"])
 
 
 def test_rows_of_other_tests_stay_in_the_baseline(tmp_path: Path) -> None:
@@ -102,8 +105,8 @@ def test_rows_of_other_tests_stay_in_the_baseline(tmp_path: Path) -> None:
     ]
     update_baseline(tmp_path / "base.csv", rows)
     update_baseline(tmp_path / "base.csv", [{**rows[1], "peak_live_bytes": 3}])
-    lines = (tmp_path / "base.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in lines[1:]] == ["a", "b"] and lines[1].endswith(",1") and lines[2].endswith(",3")
+    found = read_baseline(tmp_path / "base.csv")
+    assert [(row["trace"], row["peak_live_bytes"]) for row in found] == [("a", 1), ("b", 3)]
 
 
 @pytest.mark.parametrize(
