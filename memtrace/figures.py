@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Labels = Mapping[str, str]  # policy -> its name in the legend
 MM = 25.4  # in an inch
 COLUMNS = 2000  # points of a curve between which nobody could see a difference at any width
+WIDE = 16  # times the least value of an option: from this on its scale is logarithmic
 KINDS = ("pdf", "svg", "png")
 # Style -> settings of matplotlib. Text stays text in vector files: a font of TrueType in PDF, names of fonts in SVG.
 TEXT: dict[Any, Any] = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "memtrace", "savefig.dpi": 300}
@@ -205,7 +206,58 @@ def capacities(
     return _finished(ax, f"capacity ({unit})", "traces served (%)")
 
 
-FIGURES: dict[str, Callable[..., Axes]] = {each.__name__: each for each in (memory, difference, peaks, ratios, capacities)}
+def options(
+    results: Results,
+    ax: Axes | None = None,
+    *,
+    trace: str | None = None,
+    policies: Sequence[str] | None = None,
+    labels: Labels | None = None,
+    option: str | None = None,
+) -> Axes:
+    """Draw a line for each policy: what it needs over the lower bound, over the values of an option of a sweep.
+
+    The value is the geometric mean over the traces that the policy served with all values of the option. ``policies`` and
+    ``labels`` name policies without their options. ``option`` may be left out if one option with whole numbers was swept. Raise
+    UsageError if none was.
+    """
+    from statistics import geometric_mean
+
+    from memtrace.drawing.style import policy_colour
+    from memtrace.results.parameters import parameters
+    from memtrace.results.verdict import above_bound, is_served
+
+    rows = [row for row in results.summary if trace in (None, row["trace"])]
+    found = parameters(rows, results.manifest.get("traces", {}))
+    swept = [name.partition(".")[2] for name in found if name.startswith("policy.") and name != "policy.name"]
+    numbers = [name for name in swept if all(value is None or type(value) is int for value in found[f"policy.{name}"])]
+    if option is None and len(numbers) != 1:
+        said = f"name one of: {', '.join(numbers)}" if numbers else "no option with whole numbers was swept"
+        raise UsageError(f"{said}\ntry: memtrace run TRACE -p 'best-fit:align=16|64|256'")
+    chosen = numbers[0] if option is None else option
+    if chosen not in numbers:
+        raise unknown("swept option", chosen, numbers)
+    ratio: dict[str, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for row, name, value in zip(rows, found["policy.name"], found[f"policy.{chosen}"], strict=True):
+        above = above_bound(row) if is_served(row) else None
+        if value is not None and above is not None:
+            ratio[name][value][row["trace"]] = above
+    ax = _axes(ax)
+    lines = [name for name, values in ratio.items() if len(values) > 1]  # a policy with one value was not swept
+    for name in _known(lines, policies):
+        common = set.intersection(*(set(each) for each in ratio[name].values()))
+        values = sorted(ratio[name]) if common else []
+        means = [geometric_mean(ratio[name][value][each] for each in common) for value in values]
+        ax.plot(values, means, color=policy_colour(name), marker="o", markersize=3, label=_label(name, labels))
+    everywhere = [value for name in lines for value in ratio[name]]
+    if everywhere and min(everywhere) > 0 and max(everywhere) >= WIDE * min(everywhere):
+        ax.set_xscale("log", base=2)
+    return _finished(ax, chosen, "peak reserved\nover lower bound")
+
+
+FIGURES: dict[str, Callable[..., Axes]] = {
+    each.__name__: each for each in (memory, difference, peaks, ratios, capacities, options)
+}
 
 
 def figure(

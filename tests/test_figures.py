@@ -8,6 +8,7 @@ import pytest
 from conftest import Run
 from matplotlib.figure import Figure
 
+import memtrace
 from memtrace import figures
 from memtrace.engine.registry import parse_policies
 from memtrace.errors import UsageError
@@ -123,3 +124,16 @@ def test_no_label_is_cut(results: Results) -> None:
         made.canvas.draw()
         box, (wide, tall) = made.get_tightbbox(), made.get_size_inches()
         assert min(box.x0, box.y0) >= -0.02 and box.x1 <= wide + 0.02 and box.y1 <= tall + 0.02, (name, box, wide, tall)
+
+
+def test_the_sweep_of_an_option_is_a_line() -> None:
+    found = memtrace.run("classic:events=60,seed=0..1", ["bump:align=16|4096|256", "first-fit"], samples=10)
+    _, ax = axes()
+    figures.options(found, ax, labels={"bump": "Bump"})
+    (line,) = ax.lines
+    assert list(line.get_xdata()) == [16, 256, 4096] and line.get_label() == "Bump" and ax.get_xlabel() == "align"
+    rows = [row for row in found.summary if row["policy"] == "bump:align=256"]
+    product = rows[0]["peak_reserved_bytes"] * rows[1]["peak_reserved_bytes"]
+    assert line.get_ydata()[1] == pytest.approx((product / (rows[0]["peak_live_bytes"] * rows[1]["peak_live_bytes"])) ** 0.5)
+    with pytest.raises(UsageError, match="did you mean 'align'"):
+        figures.options(found, ax, option="algin")

@@ -37,6 +37,7 @@ def length(context: click.Context, parameter: click.Parameter, text: str | None)
 @click.option("--policies", metavar="A,B", help="The policies to draw, in this order; by default all, the best first.")
 @click.option("--label", "labels", multiple=True, metavar="POLICY=TEXT", help="What the figure calls a policy. Repeatable.")
 @click.option("--trace", metavar="NAME", help="The trace, if the folder has several.")
+@click.option("--option", "swept", metavar="NAME", help="The option of a sweep that the figure `options` is over.")
 @click.option("--title", default="none", show_default=True, metavar="TEXT", help="A title above the figure, or none.")
 @report_options
 def plot(
@@ -67,10 +68,13 @@ def plot(
     if output is None:
         raise UsageError(f"where to?\ntry: memtrace plot {folder} {name} -o {name}.pdf")
     results = load(folder)
-    known = list(dict.fromkeys(row["policy"] for row in results.summary))
+    labelled = [row["policy"] for row in results.summary]
+    known = list(dict.fromkeys([*labelled, *(label.partition(":")[0] for label in labelled)]))
     font = {"font.family": how.pop("font"), "font.size": how.pop("font_size")}
     chosen = how.pop("policies")
     title = how.pop("title")
+    if (swept := how.pop("swept")) is not None:
+        how["option"] = swept
     made = figure(
         results,
         name,

@@ -58,7 +58,11 @@ def test_cells_are_what_run_finds(done: Path) -> None:
     policies = parse_policies(list(dict.fromkeys(row["policy"] for row in rows)))
     for trace in ("t0", "t4"):
         expected = run([read(done / f"{trace}.csv")], policies, Settings(samples=20), jobs=1)
-        assert [row for row in rows if row["trace"] == trace] == expected.summary
+        own = [row for row in rows if row["trace"] == trace]
+        assert [{name: row[name] for name in expected.summary[0]} for row in own] == expected.summary
+        assert [(row["policy.name"], f"align={row['policy.align']}") for row in own] == [
+            tuple(row["policy"].split(":")) for row in own
+        ]
         found = read_folder(done / "reports" / "suite" / trace)
         for table in ("timeline", "holes", "occupancy", "distributions"):
             assert getattr(found, table).equals(getattr(expected, table)), table
@@ -124,7 +128,8 @@ def test_any_executor(done: Path, desk: Path) -> None:
         ran = suites.replay_cells(planned, store, executor=executor)
     assert (ran.replayed, ran.errors) == (CELLS, {})
     rows, _ = suites.write(planned, store, set(), lambda results, folder: [], 0.0)
-    assert rows == pq.read_table(done / "reports" / "suite" / "summary.parquet").to_pylist()
+    expected = pq.read_table(done / "reports" / "suite" / "summary.parquet").to_pylist()
+    assert rows == [{name: row[name] for name in rows[0]} for row in expected]  # the file also has the parameters of the sweep
 
 
 def test_a_damaged_cell_is_replayed_again(done: Path, tmp_path: Path) -> None:
