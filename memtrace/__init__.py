@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from memtrace.gpu.answer import whatif
     from memtrace.measures import measure
     from memtrace.reading import read
-    from memtrace.results.session import load, run
+    from memtrace.results.calls import load, run
     from memtrace.results.tables import Results
     from memtrace.trace import Trace
 
@@ -47,12 +47,12 @@ _WHERE = {
     "Results": "memtrace.results.tables",
     "Trace": "memtrace.trace",
     "compare": "memtrace.comparing",
-    "load": "memtrace.results.session",
+    "load": "memtrace.results.calls",
     "measure": "memtrace.measures",
     "policy": "memtrace.engine.registry",
     "read": "memtrace.reading",
     "replay": "memtrace.engine.replay",
-    "run": "memtrace.results.session",
+    "run": "memtrace.results.calls",
     "whatif": "memtrace.gpu.answer",
 }
 _MODULES = ("figures", "torch")  # public modules

@@ -60,7 +60,7 @@ def plot(
       memtrace plot reports/trace peaks -o fig.svg --policies best-fit,tlsf --label 'tlsf=TLSF'
     """
     from memtrace.figures import FIGURES, figure, save
-    from memtrace.results.session import load
+    from memtrace.results.calls import load
 
     if folder is None or name is None:
         show_figures(FIGURES, as_json)
