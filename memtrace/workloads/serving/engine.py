@@ -46,8 +46,9 @@ class Served(NamedTuple):
 class Scheduler(Protocol):
     """Decide which requests run, and where their caches are, until all are served."""
 
-    prefix_bytes: list[int]
-    """Sizes of the blocks that hold what all requests share, allocated before the first iteration."""
+    @property
+    def prefix_bytes(self) -> list[int]:
+        """Sizes of the blocks that are allocated before the first iteration, and stay."""
 
     def served(self, iterations: int) -> Iterator[Served]:
         """Yield what happens in the coming iterations, at most so many at once; the arrays are used again for the next."""
@@ -84,7 +85,11 @@ class Plain:
             counts=counts,
             sums=sums,
         )
-        self.prefix_bytes = [self.rules.page * self.rules.token_bytes] * (self.rules.prefix // self.rules.page)
+
+    @property
+    def prefix_bytes(self) -> list[int]:
+        """Sizes of the pages of the prefix that requests share."""
+        return [self.rules.page * self.rules.token_bytes] * (self.rules.prefix // self.rules.page)
 
     def share(self) -> float:
         """Return the tokens held in caches divided by the tokens of room reserved, summed over all iterations so far."""
@@ -126,17 +131,18 @@ class Vllm:
     pages: int  # of the pool, page 0 included
     page_bytes: int
 
-    def __post_init__(self) -> None:
-        """Set up the scheduler's state: no request runs, and all pages but page 0 are free."""
-        self.pool, self.batch = vllm.start(self.rules, self.texts, self.pages)
-        self.prefix_bytes = [self.page_bytes]  # page 0
+    @property
+    def prefix_bytes(self) -> list[int]:
+        """The size of page 0."""
+        return [self.page_bytes]
 
     def served(self, iterations: int) -> Iterator[Served]:
-        """Yield what happens in the coming iterations; see `Scheduler`."""
-        most = vllm.most_events(self.rules, self.pool, self.batch)
+        """Yield what happens from the first iteration on; see `Scheduler`."""
+        pool, batch = vllm.start(self.rules, self.texts, self.pages)
+        most = vllm.most_events(self.rules, pool, batch)
         out = vllm.new_out(max(1 << 14, 2 * most), iterations)
         while True:
-            at, done = vllm.serve(self.rules, self.pool, self.batch, self.texts, out, most)
+            at, done = vllm.serve(self.rules, pool, batch, self.texts, out, most)
             if not done:
                 return
             kind = out.kind[:at]
