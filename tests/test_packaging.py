@@ -10,7 +10,7 @@ from conftest import ROOT
 import memtrace
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RECIPE = (ROOT / "conda" / "recipe.yaml").read_text()
+RECIPE = (ROOT / "docs" / "conda" / "recipe.yaml").read_text()
 
 
 def test_the_recipe_for_conda_has_the_version_and_the_dependencies() -> None:
