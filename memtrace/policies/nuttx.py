@@ -47,6 +47,8 @@ MOST_CLASS = 22  # MM_MAX_SHIFT: log2 of the bytes from which on all chunks are 
 
 
 def init(capacity, max_live, control=0, bits: Literal["32", "64"] = "32", pool=0):
+    if control < 0:
+        raise ValueError("control is 0 bytes (the usual size) or more")
     word = int(bits) // 8
     first = align_up(align_up(control or CONTROLS[bits], ALIGN) + 4 * word, ALIGN) - 2 * word
     size = pool_bytes(capacity, pool, least=first + 2 * word + 4 * word)

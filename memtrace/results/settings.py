@@ -82,11 +82,11 @@ def read_size(given: Any) -> int:
 
 
 def read_sizes(given: Any) -> tuple[int, ...]:
-    """Return numbers of bytes, given as a number or as a text that may be a sweep such as "2GiB..8GiB/12".
+    """Return capacities in bytes, given as a number or as a text that may be a sweep such as "2GiB..8GiB/12".
 
-    Raise UsageError if it is none.
+    Raise UsageError if it is none, as `read_capacity` does.
     """
-    return tuple(map(read_size, values(given))) if isinstance(given, str) else (read_size(given),)
+    return tuple(map(read_capacity, values(given))) if isinstance(given, str) else (read_capacity(given),)
 
 
 def read_samples(given: Any) -> int:

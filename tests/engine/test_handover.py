@@ -143,7 +143,7 @@ def test_where_no_processor_is_idle_it_compiles_itself(simple: Path, monkeypatch
 
 
 def test_small_traces_do_not_import_the_compiler(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("op,id,size\n" + "".join(f"alloc,{i},{100 + i}\n" for i in range(300)))
+    (tmp_path / "t.csv").write_text("op,id,size\n" + "".join(f"alloc,{i},{100 + i}\n" for i in range(120)))
     code = (
         "import sys; sys.argv[1:] = ['run', 't.csv', '-p', 'best-fit', '-p', 'buddy', '--no-report', '-q']\n"
         "from memtrace.cli import main\n"

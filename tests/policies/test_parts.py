@@ -224,4 +224,4 @@ def test_policies_that_need_a_capacity_are_compiled_ahead(label: str, monkeypatc
     run = replay.replay
     monkeypatch.setattr(replay, "replay", interpreted)
     replay.warm(parse_policy(label))
-    assert tried == [None, 1 << 16, 1 << 40][: len(tried)] and len(tried) > 1
+    assert tried == [None, 1 << 20, 1 << 40][: len(tried)] and len(tried) > 1
