@@ -16,7 +16,7 @@ each name is imported when it is first used.
 import memtrace
 
 results = memtrace.run("traces/gpt-6x512-fp32.csv", ["best-fit", "first-fit"])  # also the path of your own policy, mine.py
-frame = results.to_pandas()                                                     # a row for each trace and policy
+frame = results.to_pandas()  # a row for each trace and policy
 best = frame.sort_values("peak_reserved_bytes").policy.iloc[0]
 placement = memtrace.replay(memtrace.read("traces/gpt-6x512-fp32.csv"), best, interpret=True)
 assert memtrace.measure(placement)["peak_reserved_bytes"] == frame.peak_reserved_bytes.min()
