@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memtrace.errors import UsageError
+from memtrace.errors import InputError, UsageError
 from memtrace.formats.snapshot.diagnostics import PINNED, SHARE, conf_of, released, released_by
 from memtrace.formats.snapshot.events import TAKEN
 from memtrace.formats.snapshot.records import HOST, Action
@@ -216,7 +216,13 @@ def of_recording(recorded: Recorded, asked: Question) -> Answer:
     proven = recorded_capacity(recording, rules, SHARE in options)
     at_recording = asked.recorded_capacity if asked.recorded_capacity is not None else proven.bytes
     replayed_conf = conf if at_recording is not None else without_share(conf)
-    same = fidelity(recorded, replayed_conf, at_recording, versions.low)
+    try:
+        same = fidelity(recorded, replayed_conf, at_recording, versions.low)
+    except UsageError as error:
+        if asked.recorded is not None:
+            raise
+        wrong = f"{trace.name}: it says that it was recorded with settings that PyTorch does not take: {error}"
+        raise InputError(f"{wrong}\ntry: --recorded SETTINGS, if you know them") from error
     rerun = Rerun(recorded, replayed_conf, at_recording, Version(*map(int, same.version.split("."))))
     trusted = is_trusted(same)
     known = at_recording if asked.recorded_capacity is not None else asked.capacity

@@ -100,3 +100,12 @@ def test_broken_and_hostile_lists_of_segments_are_refused(value: Any, word: str,
         assert (
             done.returncode == 3 and word in done.stderr and "ran" not in done.stdout.split() and "Traceback" not in done.stderr
         )
+
+
+def test_settings_that_no_pytorch_takes_are_a_fault_of_the_file(tmp_path: Path, memtrace: Run) -> None:
+    value = plain(FULL)
+    divisions = value["allocator_settings"]["roundup_power2_divisions"]
+    divisions[next(iter(divisions))] = 111
+    (tmp_path / "s.pickle").write_bytes(pickle.dumps(value, 4))
+    done = memtrace("whatif", tmp_path / "s.pickle")
+    assert done.returncode == 3 and "settings that PyTorch does not take" in done.stderr and "111" in done.stderr
