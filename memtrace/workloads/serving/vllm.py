@@ -219,13 +219,21 @@ def _go_on(rules, pool, batch, texts, out, at, step):  # type: ignore[no-untyped
     while place < counts[RUNNING] and budget > 0:
         slot = batch.order[place]
         tokens = min(batch.known[slot] - batch.done[slot], budget)
-        missing = _missing(rules, batch, slot, batch.done[slot] + tokens)
+        end = batch.done[slot] + tokens
+        # Most steps neither need a page nor fill one.
+        fills_none = not rules.caching or end < (batch.keyed[slot] + 1) * rules.page
+        if fills_none and end + rules.lookahead <= batch.held[slot] * rules.page:
+            batch.planned[place] = tokens
+            budget -= tokens
+            place += 1
+            continue
+        missing = _missing(rules, batch, slot, end)
         while missing > pool.counts[FREE_PAGES] and place < counts[RUNNING]:
             at = _preempt_last(rules, pool, batch, out, at, step)
             preempted = True
         if place == counts[RUNNING]:
             break
-        at = _extend(rules, pool, batch, texts, out, at, slot, batch.done[slot] + tokens, step)
+        at = _extend(rules, pool, batch, texts, out, at, slot, end, step)
         batch.planned[place] = tokens
         budget -= tokens
         place += 1
