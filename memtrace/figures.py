@@ -203,6 +203,7 @@ def capacities(
         colour, dashes = policy_colour(policy), policy_dashes(policy)
         where = [size / scale for size in sorted(served)]
         ax.plot(where, shares, color=colour, linestyle=dashes, marker="o", markersize=3, label=_label(policy, labels))
+    ax.set_ylim(-3, 103)  # shares: none to all
     return _finished(ax, f"capacity ({unit})", "traces served (%)")
 
 

@@ -74,6 +74,7 @@ def test_peaks_ratios_and_capacities(results: Results, swept: Results) -> None:
     assert [text.get_text() for text in ax.get_yticklabels()] == ["bump:align=4096", "bump"]
     _, ax = axes()
     figures.capacities(swept, ax, policies=["bump", "first-fit"])
+    assert ax.get_ylim()[0] <= 0 and 100 <= ax.get_ylim()[1] < 110, "shares, whatever those served are"
     for line, policy in zip(ax.lines, ("bump", "first-fit"), strict=True):
         served = [100.0 * (row["status"] == "ok") for row in swept.summary if row["policy"] == policy]
         assert list(line.get_ydata()) == served
