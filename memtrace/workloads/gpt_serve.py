@@ -202,8 +202,8 @@ def conversations(rng: np.random.Generator, asked: Options) -> vllm.Texts:
     """Return the requests of engine=vllm, in the order of arrival.
 
     Every `turns` requests in a row are a conversation. It begins at a time of the Poisson process; a prompt is all that was
-    said before, and the new question. A conversation that has become longer than `max_len` starts anew, without its prefix's
-    text being another.
+    said before, and the new question. A conversation that would become longer than `max_len` starts anew, with the same
+    prefix.
     """
     count, turns = asked.requests, asked.turns
     own, output = _lengths(rng, asked, asked.max_len - asked.prefix_tokens)
@@ -213,12 +213,13 @@ def conversations(rng: np.random.Generator, asked: Options) -> vllm.Texts:
     begin = poisson(rng, talks, asked.rate / turns)
     talk, turn = np.arange(count) // turns, np.arange(count) % turns
     lead = np.where(prefixed, asked.prefix_tokens, 0)[talk]
-    prompt, text = lead + own, np.zeros(count, np.int64)
-    for at in range(count):
-        again = turn[at] > 0 and prompt[at - 1] + output[at - 1] + own[at] + output[at] <= asked.max_len
-        if again:
-            prompt[at] = prompt[at - 1] + output[at - 1] + own[at]
-        text[at] = text[at - 1] if again else asked.prefixes + at
+    prompt, text = lead + own, asked.prefixes + np.arange(count)
+    for later in range(1, turns):
+        at = np.arange(later, count, turns)  # this turn of every conversation that has so many
+        whole = prompt[at - 1] + output[at - 1] + own[at]
+        goes_on = whole + output[at] <= asked.max_len
+        prompt[at] = np.where(goes_on, whole, prompt[at])
+        text[at] = np.where(goes_on, text[at - 1], text[at])
     arrival = begin[talk] + (turn * asked.pause * 1e9).astype(np.int64)
     order = np.argsort(arrival, kind="stable")
     return vllm.Texts(

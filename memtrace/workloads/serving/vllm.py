@@ -138,8 +138,13 @@ def new_out(events: int, steps: int) -> Out:
 
 
 def most_events(rules: Rules, pool: BlockPool, batch: Batch) -> int:
-    """Return an upper bound of the events of one step."""
-    return 4 * pool.key.size + (2 * batch.table.size if rules.all_kinds else 0)
+    """Return an upper bound of the events of one step.
+
+    So many pages are in use at once as the running requests have at most. In a step each of these is freed by a preemption,
+    taken by a running request, taken or found by an admission, and freed at the end, at most once.
+    """
+    in_use = min(pool.key.size, batch.table.size)
+    return 4 * in_use + (2 * batch.table.size if rules.all_kinds else 0)
 
 
 def start(rules: Rules, texts: Texts, pages: int) -> tuple[BlockPool, Batch]:
